@@ -1,0 +1,7 @@
+//go:build !linux
+
+package scoreboard
+
+import "os"
+
+func anonymousFile() (*os.File, error) { return temporaryFile() }

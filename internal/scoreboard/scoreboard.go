@@ -1,0 +1,210 @@
+// Package scoreboard is a piece of memory that a worker shares with its
+// supervisor: which messages its calls of consumer code have in hand, and since
+// when. A worker writes it without a system call; it outlives the worker, so
+// that after os.Exit, an out-of-memory kill or a runtime fatal the supervisor
+// still knows what was in hand.
+package scoreboard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Layout: a header of headerSize bytes (magic, number of slots), then slots of
+// slotSize bytes. In a slot the sequence is odd while it is being written
+// (seqlock): a reader that sees an odd or changed sequence of a live writer
+// tries again; of a dead one it takes what is there.
+const (
+	magic      = 0x7261636563617231 // "racecar1"
+	headerSize = 64
+	slotSize   = 320
+	maxTopic   = 249 // Kafka's limit
+)
+
+// slot mirrors the memory; all fields but topic are accessed atomically.
+type slot struct {
+	seq       uint64
+	started   int64 // CLOCK_MONOTONIC in ns; 0: nothing in hand
+	first     int64
+	last      int64
+	partition int32
+	alone     uint32
+	topicLen  uint32
+	topic     [maxTopic]byte
+}
+
+// Call is what one slot has in hand.
+type Call struct {
+	Topic       string
+	Partition   int32
+	FirstOffset int64
+	LastOffset  int64
+	// Alone is true when nothing ran beside it in that process: then a death is
+	// this call's doing.
+	Alone bool
+	// Since is how long the call has been running.
+	Since time.Duration
+}
+
+// Board is the memory, mapped. Begin and End of different slots may run at the
+// same time; one slot belongs to one goroutine at a time.
+type Board struct {
+	mem   []byte
+	slots []*slot
+	base  time.Time
+	mono  int64 // CLOCK_MONOTONIC at base
+}
+
+// Create makes a board of n slots in anonymous memory (memfd; an unlinked
+// temporary file where there is none) and returns the file to pass to the worker.
+func Create(n int) (*os.File, *Board, error) {
+	f, err := anonymousFile()
+	if err != nil {
+		return nil, nil, fmt.Errorf("scoreboard: %w", err)
+	}
+	size := headerSize + n*slotSize
+	if err := f.Truncate(int64(size)); err != nil {
+		_ = f.Close()
+		return nil, nil, fmt.Errorf("scoreboard: %w", err)
+	}
+	var head [16]byte
+	binary.LittleEndian.PutUint64(head[:8], magic)
+	binary.LittleEndian.PutUint64(head[8:], uint64(n))
+	if _, err := f.WriteAt(head[:], 0); err != nil {
+		_ = f.Close()
+		return nil, nil, fmt.Errorf("scoreboard: %w", err)
+	}
+	b, err := Open(f)
+	if err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	return f, b, nil
+}
+
+// Open maps the board in f; f may be closed afterwards.
+func Open(f *os.File) (*Board, error) {
+	var head [16]byte
+	if _, err := f.ReadAt(head[:], 0); err != nil {
+		return nil, fmt.Errorf("scoreboard: read header: %w", err)
+	}
+	n := binary.LittleEndian.Uint64(head[8:])
+	if binary.LittleEndian.Uint64(head[:8]) != magic || n > 1<<16 {
+		return nil, fmt.Errorf("scoreboard: %s is not a scoreboard", f.Name())
+	}
+	size := headerSize + int(n)*slotSize
+	if info, err := f.Stat(); err != nil {
+		return nil, fmt.Errorf("scoreboard: %w", err)
+	} else if info.Size() < int64(size) {
+		return nil, fmt.Errorf("scoreboard: %d bytes where %d slots take %d", info.Size(), n, size)
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("scoreboard: map: %w", err)
+	}
+	b := &Board{mem: mem, base: time.Now(), mono: monotonic()}
+	for i := range int(n) {
+		b.slots = append(b.slots, (*slot)(unsafe.Pointer(&mem[headerSize+i*slotSize])))
+	}
+	return b, nil
+}
+
+// Close unmaps the memory. Nobody may use the board any more.
+func (b *Board) Close() error {
+	b.slots = nil
+	return unix.Munmap(b.mem)
+}
+
+// Slots is the number of slots.
+func (b *Board) Slots() int { return len(b.slots) }
+
+// Begin notes that slot i now runs a call with these messages of a partition.
+// alone says that nothing runs beside it.
+func (b *Board) Begin(i int, topic string, partition int32, first, last int64, alone bool) {
+	s := b.slots[i]
+	atomic.AddUint64(&s.seq, 1)
+	atomic.StoreInt64(&s.started, b.now())
+	atomic.StoreInt64(&s.first, first)
+	atomic.StoreInt64(&s.last, last)
+	atomic.StoreInt32(&s.partition, partition)
+	var flag uint32
+	if alone {
+		flag = 1
+	}
+	atomic.StoreUint32(&s.alone, flag)
+	n := copy(s.topic[:], topic)
+	atomic.StoreUint32(&s.topicLen, uint32(n))
+	atomic.AddUint64(&s.seq, 1)
+}
+
+// End notes that slot i has nothing in hand.
+func (b *Board) End(i int) {
+	s := b.slots[i]
+	atomic.AddUint64(&s.seq, 1)
+	atomic.StoreInt64(&s.started, 0)
+	atomic.AddUint64(&s.seq, 1)
+}
+
+// Reset empties all slots, before a new worker gets the board.
+func (b *Board) Reset() {
+	for i := range b.slots {
+		atomic.StoreUint64(&b.slots[i].seq, 0)
+		atomic.StoreInt64(&b.slots[i].started, 0)
+	}
+}
+
+// InHand returns what is in hand, in order of the slots.
+func (b *Board) InHand() []Call {
+	var calls []Call
+	for _, s := range b.slots {
+		if c, ok := b.read(s); ok {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+// tries bounds the retries of a reader: a writer that died in the middle leaves
+// an odd sequence for ever.
+const tries = 100
+
+func (b *Board) read(s *slot) (Call, bool) {
+	var c Call
+	var started int64
+	for range tries {
+		before := atomic.LoadUint64(&s.seq)
+		started = atomic.LoadInt64(&s.started)
+		c = Call{
+			Partition:   atomic.LoadInt32(&s.partition),
+			FirstOffset: atomic.LoadInt64(&s.first),
+			LastOffset:  atomic.LoadInt64(&s.last),
+			Alone:       atomic.LoadUint32(&s.alone) == 1,
+			Topic:       string(s.topic[:min(atomic.LoadUint32(&s.topicLen), maxTopic)]),
+		}
+		if before%2 == 0 && atomic.LoadUint64(&s.seq) == before {
+			break
+		}
+	}
+	if started == 0 {
+		return Call{}, false
+	}
+	c.Since = max(0, time.Duration(b.now()-started))
+	return c, true
+}
+
+// now is CLOCK_MONOTONIC without a system call: Go's clock, moved to its zero.
+func (b *Board) now() int64 { return b.mono + int64(time.Since(b.base)) }
+
+func monotonic() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic("scoreboard: no monotonic clock: " + err.Error()) // cannot happen on a supported system
+	}
+	return ts.Nano()
+}

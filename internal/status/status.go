@@ -1,0 +1,167 @@
+// Package status is the state of a running supervisor as JSON: what workers
+// report, what the control socket answers, and what racecarctl, top, the status
+// page and /metrics show. Adding fields is compatible; renaming is not.
+package status
+
+import (
+	"strconv"
+	"time"
+)
+
+// State is where a worker stands.
+type State string
+
+// The states of a worker.
+const (
+	Starting State = "starting" // spawned, no frame yet beyond the handshake
+	Waiting  State = "waiting"  // no broker reachable, or a topic missing
+	Joining  State = "joining"  // joining or rejoining the group
+	Running  State = "running"
+	Quiet    State = "quiet"    // membership kept, nothing new taken
+	Stopping State = "stopping" // finishing what is in hand
+	Backoff  State = "backoff"  // crashed, waiting to be started again
+	Fatal    State = "fatal"    // given up
+	Exited   State = "exited"   // stopped in order
+)
+
+// Place is a membership in a consumer group.
+type Place struct {
+	Group      string `json:"group"`
+	InstanceID string `json:"instance_id,omitempty"` // empty: dynamic
+	MemberID   string `json:"member_id,omitempty"`   // empty: not joined yet
+	Generation int32  `json:"generation,omitempty"`
+}
+
+// PartitionState is what a partition is doing.
+type PartitionState string
+
+// The states of a partition.
+const (
+	PartitionRunning  PartitionState = "running"
+	PartitionPaused   PartitionState = "paused"   // by an operator
+	PartitionBackoff  PartitionState = "backoff"  // after a failure, until Until
+	PartitionPoisoned PartitionState = "poisoned" // a message kills its process
+	PartitionBlocked  PartitionState = "blocked"  // its output or dead letters cannot be delivered
+)
+
+// Partition is one partition of a worker.
+type Partition struct {
+	Topic     string         `json:"topic"`
+	Partition int32          `json:"partition"`
+	State     PartitionState `json:"state"`
+	Reason    string         `json:"reason,omitempty"` // why it does not run, one line
+	Until     *time.Time     `json:"until,omitempty"`
+	Position  int64          `json:"position"`  // offset of the next message to be processed
+	Committed int64          `json:"committed"` // -1: unknown
+	End       int64          `json:"end"`       // the log's end offset, asked from the broker; -1: unknown
+	Lag       int64          `json:"lag"`       // End - Position; -1: unknown
+	// LagSeconds is the age of the message at Position when it was last seen, 0 without lag.
+	LagSeconds float64 `json:"lag_seconds"`
+	Processed  uint64  `json:"processed"` // messages since assignment
+	Rate       float64 `json:"rate"`      // messages per second
+	Errors     uint64  `json:"errors"`
+	Retries    int     `json:"retries"`   // failed attempts at the message in hand
+	InFlight   int     `json:"in_flight"` // messages whose output is unacknowledged
+	LastError  string  `json:"last_error,omitempty"`
+	Stalled    bool    `json:"stalled,omitempty"` // no progress for stall_timeout though Lag > 0
+}
+
+// Problem is a recent error.
+type Problem struct {
+	At        time.Time `json:"at"`
+	Topic     string    `json:"topic,omitempty"`
+	Partition int32     `json:"partition,omitempty"`
+	Offset    int64     `json:"offset,omitempty"`
+	Error     string    `json:"error"`
+}
+
+// Report is what one worker knows of itself.
+type Report struct {
+	At         time.Time          `json:"at"`
+	Places     []Place            `json:"places"`
+	Partitions []Partition        `json:"partitions"`
+	Problems   []Problem          `json:"problems,omitempty"` // the last 20
+	Counters   map[string]uint64  `json:"counters"`           // since the process started, by the names below
+	Gauges     map[string]float64 `json:"gauges,omitempty"`
+	// Histogram is processing time: Counts[i] calls took at most Bounds[i] seconds, the last more.
+	Histogram Histogram `json:"histogram"`
+	RSS       int64     `json:"rss"`         // bytes
+	CPU       float64   `json:"cpu_seconds"` // user and system, since start
+	Live      bool      `json:"live"`
+}
+
+// Histogram of durations in seconds; len(Counts) == len(Bounds)+1.
+type Histogram struct {
+	Bounds []float64 `json:"bounds,omitempty"`
+	Counts []uint64  `json:"counts,omitempty"`
+	Sum    float64   `json:"sum"`
+}
+
+// The names in Report.Counters.
+const (
+	CountMessages      = "messages"
+	CountBatches       = "batches"
+	CountErrors        = "errors"
+	CountSkipped       = "skipped"
+	CountDeadLetters   = "dead_letters"
+	CountProduced      = "produced"
+	CountAcknowledged  = "acknowledged"
+	CountProduceErrors = "produce_errors"
+	CountCommits       = "commits"
+	CountCommitErrors  = "commit_errors"
+	CountRebalances    = "rebalances"
+	CountJoins         = "joins"
+	CountPauses        = "pauses"
+	CountOffsetGaps    = "offset_gaps"
+)
+
+// Worker is one slot of a consumer, as the supervisor sees it.
+type Worker struct {
+	Consumer   string     `json:"consumer"`
+	Index      int        `json:"index"`
+	PID        int        `json:"pid,omitempty"`
+	State      State      `json:"state"`
+	Detail     string     `json:"detail,omitempty"` // e.g. the address waited for
+	Since      time.Time  `json:"since"`            // of State
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+	Restarts   int        `json:"restarts"`
+	LastExit   string     `json:"last_exit,omitempty"` // reason, one line
+	LastStderr string     `json:"last_stderr,omitempty"`
+	Group      string     `json:"group"`
+	Places     []Place    `json:"places,omitempty"`
+	Processed  uint64     `json:"processed"` // over all processes of the slot
+	Live       bool       `json:"live"`
+	Report     *Report    `json:"report,omitempty"` // nil: it did not answer in time
+}
+
+// Name is what the worker is called everywhere: `UserBanConsumer[2]`.
+func (w Worker) Name() string { return Name(w.Consumer, w.Index) }
+
+// Status is the whole.
+type Status struct {
+	Version    int               `json:"version"` // of this API: 1
+	PID        int               `json:"pid"`
+	StartedAt  time.Time         `json:"started_at"`
+	State      State             `json:"state"`
+	Pidfile    string            `json:"pidfile,omitempty"`
+	Socket     string            `json:"socket,omitempty"`
+	Consumers  []Consumer        `json:"consumers"`
+	Workers    []Worker          `json:"workers"`
+	RSS        int64             `json:"rss"`
+	Totals     map[string]uint64 `json:"totals"` // counters over all workers, dead ones included
+	RestartsBy map[string]uint64 `json:"restarts_by_reason"`
+}
+
+// Consumer is one consumer under the supervisor.
+type Consumer struct {
+	Name    string `json:"name"`
+	Group   string `json:"group"`
+	Workers int    `json:"workers"`
+	State   State  `json:"state"`
+	Reason  string `json:"reason,omitempty"` // why it is fatal
+}
+
+// Name is how worker i of a consumer is written.
+func Name(consumer string, index int) string {
+	return consumer + "[" + strconv.Itoa(index) + "]"
+}

@@ -1,0 +1,294 @@
+// Package wire is what supervisor and worker say to each other over their
+// socketpair: one handshake and then commands down; frames, places, replies and
+// last words up. Each message is a JSON envelope behind a 4-byte big-endian
+// length. EOF means that the other side is gone, however it went.
+//
+// Writing never blocks the caller of either side for long: a worker keeps only
+// its newest frame when the supervisor does not read (worker's Sender).
+package wire
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
+)
+
+// Version of the protocol. A worker that reads another one in its handshake
+// says so in its last words and exits: the images do not fit together.
+const Version = 1
+
+// MaxMessage is the most bytes of one message; a longer one is an error.
+const MaxMessage = 16 << 20
+
+// MaxFrame is the most bytes of a Frame's envelope.
+const MaxFrame = 200
+
+// EnvRole is the variable that makes a re-executed binary a child; its value is
+// a Role. The child removes it at once, so that users' children do not inherit it.
+const EnvRole = "RACECAR_INTERNAL_ROLE"
+
+// Role is what a re-executed binary is to do.
+type Role string
+
+const (
+	// RoleWorker runs one worker; socket on SocketFD, scoreboard on ScoreboardFD.
+	RoleWorker Role = "worker"
+	// RolePlan loads and validates configuration and Specs (like --check) and
+	// writes a Plan message to SocketFD.
+	RolePlan Role = "plan"
+	// RoleLeave reads a Leave message from SocketFD, removes those places from
+	// their groups, and answers with a Reply.
+	RoleLeave Role = "leave"
+)
+
+// File descriptors of a child.
+const (
+	SocketFD     = 3
+	ScoreboardFD = 4
+)
+
+// Exit codes of a worker.
+const (
+	ExitOK        = 0 // stopped in order
+	ExitCrash     = 1 // anything else
+	ExitPermanent = 3 // not to be restarted: see LastWords
+)
+
+// Kind names a message.
+type Kind string
+
+// The kinds of messages.
+const (
+	KindHandshake Kind = "handshake" // down, first: Handshake
+	KindCommand   Kind = "command"   // down: Command
+	KindLeave     Kind = "leave"     // down, RoleLeave only: Leave
+	KindFrame     Kind = "f"         // up: Frame
+	KindPlaces    Kind = "places"    // up, at each change: []status.Place
+	KindReply     Kind = "reply"     // up: Reply
+	KindLastWords Kind = "last"      // up, before exit: LastWords
+	KindPlan      Kind = "plan"      // up, RolePlan only: Plan
+)
+
+// Consumer is what the supervisor has to know of one consumer to run it.
+type Consumer struct {
+	Name string `json:"name"`
+	// Config is effective: file, Configure, Spec, environment and flags applied.
+	Config config.Config `json:"config"`
+	// Sources says where each key's value came from (key → e.g. "config/racecar.yml:12").
+	Sources map[string]string `json:"sources,omitempty"`
+	// Digest changes when anything does that calls for new workers: the
+	// configuration, or what the Spec says.
+	Digest string `json:"digest"`
+}
+
+// Plan is what to run: the outcome of loading and validating everything.
+type Plan struct {
+	Consumers []Consumer `json:"consumers"`
+	Warnings  []string   `json:"warnings,omitempty"`
+	// Error is one line (or several, one per problem) when loading failed; the rest is then empty.
+	Error string `json:"error,omitempty"`
+}
+
+// Handshake makes a process a worker.
+type Handshake struct {
+	Version  int      `json:"version"`
+	Consumer Consumer `json:"consumer"`
+	Index    int      `json:"index"`
+	// Nonce goes into the instance ids (membership run: drawn once per supervisor
+	// run; host: static_id). Empty with membership dynamic.
+	Nonce string `json:"nonce,omitempty"`
+	// Predecessors are the places of the process that had this slot before: those
+	// that this one does not take over are to be removed from their groups first.
+	Predecessors []status.Place `json:"predecessors,omitempty"`
+	Suspects     []Suspect      `json:"suspects,omitempty"`
+	Paused       []Partition    `json:"paused,omitempty"` // by an operator; Partition -1: the whole topic
+	Quiet        bool           `json:"quiet,omitempty"`
+	LogLevel     string         `json:"log_level,omitempty"` // when changed while running
+	StartedAt    time.Time      `json:"started_at"`
+}
+
+// Partition names a partition.
+type Partition struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+}
+
+// Suspect is a message (or the messages FirstOffset..LastOffset of a batch)
+// that was in hand when a process died. It is called with nothing beside it.
+type Suspect struct {
+	Topic       string `json:"topic"`
+	Partition   int32  `json:"partition"`
+	FirstOffset int64  `json:"first"`
+	LastOffset  int64  `json:"last"`
+	// Deaths counts the processes that died with this message alone in hand; at
+	// PoisonedAfter it is dead-lettered or its partition paused as poisoned.
+	Deaths int    `json:"deaths"`
+	Reason string `json:"reason"` // of the last death
+}
+
+// PoisonedAfter is the number of deaths alone in hand that condemn a message.
+const PoisonedAfter = 3
+
+// CommandKind says what a worker is asked to do.
+type CommandKind string
+
+// The commands. Each is answered by a Reply with its ID once it is done, except
+// stop, which is answered by the exit.
+const (
+	CommandStop     CommandKind = "stop"      // Grace, Leave
+	CommandStatus   CommandKind = "status"    // → status.Report
+	CommandQuiet    CommandKind = "quiet"     //
+	CommandContinue CommandKind = "continue"  // ends quiet
+	CommandPause    CommandKind = "pause"     // Partitions
+	CommandResume   CommandKind = "resume"    // Partitions; also ends a backoff and a poisoned state
+	CommandCancel   CommandKind = "cancel"    // Reason: cancels the ctx of the calls in hand
+	CommandSuspects CommandKind = "suspects"  // Suspects: the whole list anew
+	CommandConfig   CommandKind = "config"    // print configuration to stderr (USR1)
+	CommandLogLevel CommandKind = "log-level" // Value
+	CommandDump     CommandKind = "dump"      // goroutine stacks to the log
+	CommandReopen   CommandKind = "reopen"    // reopen the log file (HUP)
+)
+
+// Command is an order to a worker.
+type Command struct {
+	ID         uint64        `json:"id"`
+	Kind       CommandKind   `json:"kind"`
+	Grace      time.Duration `json:"grace,omitempty"` // stop: how long in all; calls are cancelled 5 s before
+	Leave      bool          `json:"leave,omitempty"` // stop: remove the places from their groups
+	Partitions []Partition   `json:"partitions,omitempty"`
+	Suspects   []Suspect     `json:"suspects,omitempty"`
+	Reason     string        `json:"reason,omitempty"`
+	Value      string        `json:"value,omitempty"`
+}
+
+// Reply answers a Command or a Leave.
+type Reply struct {
+	ID    uint64          `json:"id"`
+	Error string          `json:"error,omitempty"`
+	Data  json.RawMessage `json:"data,omitempty"`
+}
+
+// Frame is a sign of life: one a second, and at each change of state. Its
+// envelope takes at most MaxFrame bytes (Detail is cut).
+type Frame struct {
+	State     status.State `json:"s"`
+	Detail    string       `json:"d,omitempty"`
+	Processed uint64       `json:"n"` // messages since the process started
+	Errors    uint64       `json:"e,omitempty"`
+	Live      bool         `json:"l"`
+}
+
+// LastWords say why a worker exits when it is not an ordered stop.
+type LastWords struct {
+	Reason    string `json:"reason"` // one line
+	Permanent bool   `json:"permanent,omitempty"`
+}
+
+// Leave asks for places to be removed from their groups.
+type Leave struct {
+	Config config.Config  `json:"config"`
+	Places []status.Place `json:"places"`
+	// Within bounds the whole; what is not done by then is reported.
+	Within time.Duration `json:"within"`
+}
+
+// Envelope is a message as it travels.
+type Envelope struct {
+	Kind Kind            `json:"k"`
+	Body json.RawMessage `json:"b"`
+}
+
+// Decode reads the body into v.
+func (e Envelope) Decode(v any) error {
+	if err := json.Unmarshal(e.Body, v); err != nil {
+		return fmt.Errorf("%s message: %w", e.Kind, err)
+	}
+	return nil
+}
+
+// Conn reads and writes messages. One goroutine may read while others write.
+type Conn struct {
+	r  *bufio.Reader
+	mu sync.Mutex // writes are whole
+	w  io.Writer
+}
+
+// NewConn wraps a stream. It does not own it.
+func NewConn(rw io.ReadWriter) *Conn {
+	return &Conn{r: bufio.NewReader(rw), w: rw}
+}
+
+// Read returns the next message; io.EOF when the other side is gone.
+func (c *Conn) Read() (Envelope, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+		if err == io.ErrUnexpectedEOF {
+			err = io.EOF // gone in the middle of a message is gone
+		}
+		return Envelope{}, err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > MaxMessage {
+		return Envelope{}, fmt.Errorf("message of %d bytes, more than %d: not our protocol", n, MaxMessage)
+	}
+	buf := make([]byte, n)
+	if _, err := io.ReadFull(c.r, buf); err != nil {
+		if err == io.ErrUnexpectedEOF {
+			err = io.EOF
+		}
+		return Envelope{}, err
+	}
+	var e Envelope
+	if err := json.Unmarshal(buf, &e); err != nil {
+		return Envelope{}, fmt.Errorf("message: %w", err)
+	}
+	return e, nil
+}
+
+// Write sends one message.
+func (c *Conn) Write(kind Kind, body any) error {
+	buf, err := encode(kind, body)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err = c.w.Write(buf)
+	return err
+}
+
+func encode(kind Kind, body any) ([]byte, error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("%s message: %w", kind, err)
+	}
+	msg, err := json.Marshal(Envelope{Kind: kind, Body: raw})
+	if err != nil {
+		return nil, fmt.Errorf("%s message: %w", kind, err)
+	}
+	if len(msg) > MaxMessage {
+		return nil, fmt.Errorf("%s message of %d bytes, more than %d", kind, len(msg), MaxMessage)
+	}
+	buf := make([]byte, 4, 4+len(msg))
+	binary.BigEndian.PutUint32(buf, uint32(len(msg)))
+	return append(buf, msg...), nil
+}
+
+// EncodeFrame returns a frame as it travels, Detail cut so that it takes at most
+// MaxFrame bytes.
+func EncodeFrame(f Frame) ([]byte, error) {
+	buf, err := encode(KindFrame, f)
+	for err == nil && len(buf) > MaxFrame && f.Detail != "" {
+		cut := []rune(f.Detail)
+		f.Detail = string(cut[:max(0, len(cut)-1-(len(buf)-MaxFrame)/6)])
+		buf, err = encode(KindFrame, f)
+	}
+	return buf, err
+}
