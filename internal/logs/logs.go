@@ -1,0 +1,147 @@
+// Package logs sets up the one logger of a process: where it writes (stdout, as
+// upstream, unless logfile is set), how (text or JSON), and from which level on.
+// There is no global logger: what Open returns is handed down.
+package logs
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
+
+	"github.com/racecar-go/racecar/config"
+)
+
+// Log is an open log.
+type Log struct {
+	*logrus.Logger
+	out *file // nil: not a file of ours
+}
+
+// Open sets up the log that c describes; stdout is where it goes without a
+// logfile. With c.Logger set, everything goes through that one instead.
+func Open(c *config.Config, stdout *os.File) (*Log, error) {
+	l := &Log{Logger: logrus.New()}
+	level, err := ParseLevel(c.LogLevel)
+	if err != nil {
+		return nil, err
+	}
+	l.SetLevel(level)
+	l.SetOutput(stdout)
+	terminal := c.Logfile == "" && term.IsTerminal(int(stdout.Fd()))
+	if c.Logfile != "" {
+		if l.out, err = openFile(c.Logfile); err != nil {
+			return nil, fmt.Errorf("logfile: %w", err)
+		}
+		l.SetOutput(l.out)
+	}
+	if l.Formatter, err = formatter(c.LogFormat, terminal); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	if c.Logger != nil {
+		l.SetOutput(io.Discard)
+		l.AddHook(toSlog{c.Logger.Handler()})
+	}
+	return l, nil
+}
+
+// ParseLevel reads a log_level: debug, info, warn or error.
+func ParseLevel(s string) (logrus.Level, error) {
+	switch strings.ToLower(s) {
+	case "debug":
+		return logrus.DebugLevel, nil
+	case "", "info":
+		return logrus.InfoLevel, nil
+	case "warn":
+		return logrus.WarnLevel, nil
+	case "error":
+		return logrus.ErrorLevel, nil
+	}
+	return 0, fmt.Errorf("log_level %q: use debug, info, warn or error", s)
+}
+
+func formatter(format string, terminal bool) (logrus.Formatter, error) {
+	const stamp = "2006-01-02T15:04:05.000Z07:00"
+	switch format {
+	case "", "auto":
+		if terminal {
+			return &logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "15:04:05.000"}, nil
+		}
+		return &logrus.JSONFormatter{TimestampFormat: stamp}, nil
+	case "text":
+		return &logrus.TextFormatter{DisableColors: !terminal, FullTimestamp: true, TimestampFormat: stamp}, nil
+	case "json":
+		return &logrus.JSONFormatter{TimestampFormat: stamp}, nil
+	}
+	return nil, fmt.Errorf("log_format %q: use auto, text or json", format)
+}
+
+// Reopen opens the logfile anew under its name, after it was renamed. Lines
+// written meanwhile go to the old or to the new file, none is lost. Without a
+// logfile it does nothing. When the name cannot be opened the old file stays.
+func (l *Log) Reopen() error {
+	if l.out == nil {
+		return nil
+	}
+	return l.out.reopen()
+}
+
+// Close closes the logfile.
+func (l *Log) Close() error {
+	if l.out == nil {
+		return nil
+	}
+	return l.out.Close()
+}
+
+// Slog returns a slog.Logger in front of entry.
+func Slog(entry *logrus.Entry) *slog.Logger { return slog.New(&fromSlog{entry: entry}) }
+
+// file is an append-only file that can be reopened while it is written.
+type file struct {
+	path string
+	mu   sync.Mutex // guards f; a write is whole before a reopen
+	f    *os.File
+}
+
+func openFile(path string) (*file, error) {
+	f, err := openAppend(path)
+	if err != nil {
+		return nil, err
+	}
+	return &file{path: path, f: f}, nil
+}
+
+func openAppend(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+}
+
+func (f *file) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.f.Write(p)
+}
+
+func (f *file) reopen() error {
+	fresh, err := openAppend(f.path)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	old := f.f
+	f.f = fresh
+	f.mu.Unlock()
+	return old.Close()
+}
+
+func (f *file) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.f.Close()
+}

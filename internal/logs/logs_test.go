@@ -1,0 +1,134 @@
+package logs
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/config"
+)
+
+func open(t *testing.T, c config.Config) *Log {
+	t.Helper()
+	l, err := Open(&c, os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func TestReopenLosesNoLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "racecar.log")
+	l := open(t, config.Config{Logfile: path, LogFormat: "text"})
+
+	const writers, lines = 4, 500
+	var wg sync.WaitGroup
+	halfway := make(chan struct{}, writers)
+	for w := range writers {
+		wg.Go(func() {
+			for i := range lines {
+				if i == lines/2 {
+					halfway <- struct{}{}
+				}
+				l.WithField("n", fmt.Sprintf("%d-%d", w, i)).Info("line")
+			}
+		})
+	}
+	<-halfway
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	l.Info("last")
+
+	old, err := os.ReadFile(path + ".1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bytes.Count(append(old, fresh...), []byte("msg=line")); got != writers*lines {
+		t.Errorf("%d lines of %d", got, writers*lines)
+	}
+	if !bytes.Contains(fresh, []byte("msg=last")) {
+		t.Error("the new file does not have the last line")
+	}
+}
+
+func TestReopenKeepsTheOldFileWhenTheNameCannotBeOpened(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "logs")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, config.Config{Logfile: filepath.Join(dir, "a.log")})
+	if err := os.Rename(dir, dir+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Reopen(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	l.Info("still here")
+	if data, err := os.ReadFile(filepath.Join(dir+".gone", "a.log")); err != nil || !bytes.Contains(data, []byte("still here")) {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+func TestBadSettingsNameTheChoices(t *testing.T) {
+	for want, c := range map[string]config.Config{
+		`log_level "loud": use debug, info, warn or error`: {LogLevel: "loud"},
+		`log_format "xml": use auto, text or json`:         {LogFormat: "xml"},
+		`logfile: open /nonexistent/x.log`:                 {Logfile: "/nonexistent/x.log"},
+	} {
+		if _, err := Open(&c, os.Stdout); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestConsumersSlogWritesThroughLogrus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "racecar.log")
+	l := open(t, config.Config{Logfile: path, LogFormat: "json"})
+	log := Slog(l.WithField("worker", "A[0]")).With("tenant", 7).WithGroup("http")
+	log.Debug("hidden")
+	log.Warn("slow", "status", 503, slog.Group("peer", "ip", "::1"))
+
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line map[string]any
+	if err := json.Unmarshal(data, &line); err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+	for k, want := range map[string]any{"msg": "slow", "level": "warning", "worker": "A[0]", "tenant": 7.0, "http.status": 503.0, "http.peer.ip": "::1"} {
+		if line[k] != want {
+			t.Errorf("%s = %v, want %v", k, line[k], want)
+		}
+	}
+}
+
+func TestUsersLoggerGetsEverything(t *testing.T) {
+	var buf bytes.Buffer
+	user := slog.New(slog.NewTextHandler(&buf, nil))
+	l := open(t, config.Config{Logger: user})
+	l.WithFields(logrus.Fields{"b": 2, "a": 1}).Error("broken")
+	if got := buf.String(); !strings.Contains(got, "level=ERROR msg=broken a=1 b=2") {
+		t.Errorf("got %q", got)
+	}
+}

@@ -1,0 +1,35 @@
+package racecar
+
+import (
+	"context"
+	"time"
+)
+
+// Producer sends messages on behalf of one consumer instance.
+type Producer interface {
+	// Produce queues m and returns; it blocks, bounded by ctx, only while there
+	// is no room. The message belongs to the call in which it was produced,
+	// whatever ctx is passed: that call's offset is not committed before the
+	// message is acknowledged, and a delivery that finally fails processes the
+	// message in hand again. Its error says why nothing was queued (invalid
+	// message, ctx ended, closed).
+	Produce(ctx context.Context, m ProducerMessage) error
+	// Deliver waits until everything this instance queued is acknowledged, or
+	// returns the errors of what finally was not (upstream: deliver!). The worker
+	// does this by itself where it must; call it for stop-and-wait.
+	Deliver(ctx context.Context) error
+}
+
+// ProducerMessage is a message to be produced. The slices must not be changed
+// until it is delivered.
+type ProducerMessage struct {
+	Topic string
+	Key   []byte // nil: none
+	Value []byte // nil: null, a tombstone
+	// Partition sends to that partition; nil lets the partitioner choose.
+	Partition *int32
+	// PartitionKey is hashed in place of Key when set.
+	PartitionKey []byte
+	Headers      []Header
+	Timestamp    time.Time // zero: now
+}

@@ -1,0 +1,219 @@
+package racecar
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// registry holds what init functions registered. It and the default producer
+// are the only mutable package state.
+var registry struct {
+	sync.Mutex
+	consumers  map[string]*Registration
+	configures []func(*Config) error
+	observers  []func(Event)
+}
+
+// Registration is a registered consumer.
+type Registration struct {
+	name  string
+	spec  Spec
+	batch bool
+	new   func(Runtime) (any, error)
+}
+
+// Name is the name the command line knows it by.
+func (r *Registration) Name() string { return r.name }
+
+// Spec is what it was registered with; Name is filled in.
+func (r *Registration) Spec() Spec { return r.spec }
+
+// Batch reports whether it is a BatchProcessor.
+func (r *Registration) Batch() bool { return r.batch }
+
+// New makes an instance: a Processor or a BatchProcessor, as Batch says.
+func (r *Registration) New(rt Runtime) (any, error) { return r.new(rt) }
+
+// Register makes a consumer known by name. Call it from init. new is called in
+// worker processes only, once per instance, before the group is joined; its
+// error counts as a crash of the worker, Fatal as a permanent one.
+//
+// It panics on what can only be a programmer's mistake: a name taken twice or
+// missing, no subscription, C an interface, C with neither or both of Process
+// and ProcessBatch, a hook with another signature, hooks on *C when C is
+// registered by value.
+func Register[C any](new func(Runtime) (C, error), spec Spec) {
+	t := reflect.TypeFor[C]()
+	if new == nil {
+		panic(fmt.Sprintf("racecar: Register of %s: the constructor is nil", t))
+	}
+	name, batch, err := inspect(t, spec)
+	if err != nil {
+		panic("racecar: Register of " + t.String() + ": " + err.Error())
+	}
+	spec.Name = name
+	spec.Subscriptions = slices.Clone(spec.Subscriptions)
+	r := &Registration{name: name, spec: spec, batch: batch, new: func(rt Runtime) (any, error) {
+		c, err := new(rt)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}}
+	registry.Lock()
+	defer registry.Unlock()
+	if registry.consumers[name] != nil {
+		panic(fmt.Sprintf("racecar: Register of %s: the name %q is taken; set Spec.Name", t, name))
+	}
+	if registry.consumers == nil {
+		registry.consumers = map[string]*Registration{}
+	}
+	registry.consumers[name] = r
+}
+
+// Registered returns all registered consumers in order of their names.
+func Registered() []*Registration {
+	registry.Lock()
+	defer registry.Unlock()
+	all := make([]*Registration, 0, len(registry.consumers))
+	for _, r := range registry.consumers {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *Registration) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// Lookup returns the consumer registered under name, or nil.
+func Lookup(name string) *Registration {
+	registry.Lock()
+	defer registry.Unlock()
+	return registry.consumers[name]
+}
+
+// Configure adds a function that changes the configuration in code, after the
+// file and before the Spec, environment and flags. Call it from init. The
+// functions run in the order of registration in each process; in a worker only
+// what they set of the function-typed fields counts.
+func Configure(f func(*Config) error) {
+	registry.Lock()
+	defer registry.Unlock()
+	registry.configures = append(registry.configures, f)
+}
+
+// Configures returns the functions given to Configure, in order.
+func Configures() []func(*Config) error {
+	registry.Lock()
+	defer registry.Unlock()
+	return slices.Clone(registry.configures)
+}
+
+// Observe adds a subscriber to events. Call it from init. It is called on the
+// path of messages: it should return soon. A panic in it is contained.
+func Observe(f func(Event)) {
+	registry.Lock()
+	defer registry.Unlock()
+	registry.observers = append(registry.observers, f)
+}
+
+// Observers returns the subscribers given to Observe, in order.
+func Observers() []func(Event) {
+	registry.Lock()
+	defer registry.Unlock()
+	return slices.Clone(registry.observers)
+}
+
+// hooks are the methods with a meaning, by name.
+var hooks = map[string]reflect.Type{
+	"Process":              reflect.TypeFor[Processor](),
+	"ProcessBatch":         reflect.TypeFor[BatchProcessor](),
+	"Teardown":             reflect.TypeFor[Tearer](),
+	"OnPartitionsAssigned": reflect.TypeFor[AssignmentHook](),
+	"OnPartitionsRevoked":  reflect.TypeFor[RevocationHook](),
+	"OnStatistics":         reflect.TypeFor[StatisticsHook](),
+}
+
+// inspect checks the shape of a consumer type without an instance.
+func inspect(t reflect.Type, spec Spec) (name string, batch bool, err error) {
+	if t.Kind() == reflect.Interface {
+		return "", false, fmt.Errorf("it is an interface, whose optional hooks cannot be checked; let the constructor return the concrete type")
+	}
+	for _, method := range sortedKeys(hooks) {
+		want := hooks[method]
+		m, has := t.MethodByName(method)
+		if has && !t.Implements(want) {
+			return "", false, fmt.Errorf("%s has the signature %s; racecar calls %s", method, signature(m.Type, 1), signature(want.Method(0).Type, 0))
+		}
+		if !has && t.Kind() != reflect.Pointer {
+			if _, onPointer := reflect.PointerTo(t).MethodByName(method); onPointer {
+				return "", false, fmt.Errorf("%s is a method of *%s; let the constructor return the pointer", method, t.Name())
+			}
+		}
+	}
+	single, batch := t.Implements(hooks["Process"]), t.Implements(hooks["ProcessBatch"])
+	if single == batch {
+		return "", false, fmt.Errorf("a consumer has exactly one of %s and %s", "Process(context.Context, *racecar.Message) error", "ProcessBatch(context.Context, []*racecar.Message) error")
+	}
+	if name, err = consumerName(t, spec.Name); err != nil {
+		return "", false, err
+	}
+	return name, batch, checkSubscriptions(spec)
+}
+
+func consumerName(t reflect.Type, given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	base := t
+	if base.Kind() == reflect.Pointer {
+		base = base.Elem()
+	}
+	name := base.Name()
+	adapter := base == reflect.TypeFor[ProcessFunc]() || base == reflect.TypeFor[ProcessBatchFunc]()
+	if name == "" || adapter || strings.Contains(name, "[") {
+		return "", fmt.Errorf("this type gives no name; set Spec.Name")
+	}
+	return name, nil
+}
+
+func checkSubscriptions(spec Spec) error {
+	if len(spec.Subscriptions) == 0 {
+		return fmt.Errorf("Spec.Subscriptions is empty; name at least one topic")
+	}
+	for i, s := range spec.Subscriptions {
+		if (s.Topic == "") == (s.TopicPattern == "") {
+			return fmt.Errorf("Spec.Subscriptions[%d] must set exactly one of Topic and TopicPattern", i)
+		}
+	}
+	return nil
+}
+
+// signature prints a method's type without its receiver (the first skip parameters).
+func signature(t reflect.Type, skip int) string {
+	var in, out []string
+	for i := skip; i < t.NumIn(); i++ {
+		in = append(in, t.In(i).String())
+	}
+	for i := 0; i < t.NumOut(); i++ {
+		out = append(out, t.Out(i).String())
+	}
+	s := "(" + strings.Join(in, ", ") + ")"
+	switch len(out) {
+	case 0:
+		return s
+	case 1:
+		return s + " " + out[0]
+	}
+	return s + " (" + strings.Join(out, ", ") + ")"
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

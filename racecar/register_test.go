@@ -1,0 +1,132 @@
+package racecar
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+)
+
+type single struct{}
+
+func (single) Process(context.Context, *Message) error { return nil }
+
+type batch struct{}
+
+func (*batch) ProcessBatch(context.Context, []*Message) error { return nil }
+
+type both struct{ single }
+
+func (both) ProcessBatch(context.Context, []*Message) error { return nil }
+
+type neither struct{}
+
+type wrongProcess struct{}
+
+func (wrongProcess) Process(*Message) error { return nil }
+
+type wrongTeardown struct{ single }
+
+func (wrongTeardown) Teardown() {}
+
+type hookOnPointer struct{ single }
+
+func (*hookOnPointer) Teardown(context.Context) error { return nil }
+
+type generic[T any] struct{ single }
+
+var topic = Spec{Subscriptions: []Subscription{{Topic: "t"}}}
+
+// emptyRegistry gives the test a registry of its own.
+func emptyRegistry(t *testing.T) {
+	t.Helper()
+	registry.Lock()
+	consumers := registry.consumers
+	registry.consumers = nil
+	registry.Unlock()
+	t.Cleanup(func() {
+		registry.Lock()
+		registry.consumers = consumers
+		registry.Unlock()
+	})
+}
+
+func register[C any](spec Spec) func() {
+	return func() { Register(func(Runtime) (c C, err error) { return c, nil }, spec) }
+}
+
+func named(name string) Spec {
+	s := topic
+	s.Name = name
+	return s
+}
+
+func TestRegisterRefusesProgrammersMistakes(t *testing.T) {
+	for name, test := range map[string]struct {
+		register func()
+		message  string
+	}{
+		"interface":       {register[Processor](topic), "it is an interface"},
+		"neither":         {register[neither](topic), "exactly one of Process(context.Context, *racecar.Message) error and ProcessBatch"},
+		"both":            {register[both](topic), "exactly one of"},
+		"signature":       {register[wrongProcess](topic), "Process has the signature (*racecar.Message) error; racecar calls (context.Context, *racecar.Message) error"},
+		"hook signature":  {register[wrongTeardown](topic), "Teardown has the signature (); racecar calls (context.Context) error"},
+		"hook on pointer": {register[hookOnPointer](topic), "Teardown is a method of *hookOnPointer; let the constructor return the pointer"},
+		"batch by value":  {register[batch](topic), "ProcessBatch is a method of *batch"},
+		"adapter":         {register[ProcessFunc](topic), "set Spec.Name"},
+		"batch adapter":   {register[ProcessBatchFunc](topic), "set Spec.Name"},
+		"generic":         {register[generic[int]](topic), "set Spec.Name"},
+		"no subscription": {register[single](Spec{}), "Spec.Subscriptions is empty"},
+		"no topic":        {register[single](Spec{Subscriptions: []Subscription{{}}}), "exactly one of Topic and TopicPattern"},
+		"topic twice over": {register[single](Spec{Subscriptions: []Subscription{{Topic: "a", TopicPattern: "b"}}}),
+			"Spec.Subscriptions[0] must set exactly one of Topic and TopicPattern"},
+		"nil constructor": {func() { Register[single](nil, topic) }, "the constructor is nil"},
+		"name taken": {func() { register[single](named("x"))(); register[*batch](named("x"))() },
+			`the name "x" is taken; set Spec.Name`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			emptyRegistry(t)
+			defer func() {
+				if got, _ := recover().(string); !strings.Contains(got, test.message) {
+					t.Errorf("panic %q\nwant it to say %q", got, test.message)
+				}
+			}()
+			test.register()
+			t.Error("it was taken")
+		})
+	}
+}
+
+func TestRegisteredConsumersAreFoundByName(t *testing.T) {
+	emptyRegistry(t)
+	register[single](topic)()
+	register[*batch](topic)()
+	register[generic[int]](named("Billing::InvoiceConsumer"))()
+
+	var names []string
+	for _, r := range Registered() {
+		names = append(names, r.Name())
+	}
+	if got, want := strings.Join(names, " "), "Billing::InvoiceConsumer batch single"; got != want {
+		t.Errorf("registered %q, want %q", got, want)
+	}
+	if r := Lookup("batch"); r == nil || !r.Batch() || r.Spec().Name != "batch" {
+		t.Errorf("batch: %+v", r)
+	}
+	if r := Lookup("single"); r == nil || r.Batch() {
+		t.Errorf("single: %+v", r)
+	}
+	if Lookup("nobody") != nil {
+		t.Error("a consumer that nobody registered was found")
+	}
+}
+
+func TestConstructorsErrorYieldsNoInstance(t *testing.T) {
+	emptyRegistry(t)
+	down := errors.New("database down")
+	Register(func(Runtime) (*batch, error) { return nil, down }, topic)
+	c, err := Lookup("batch").New(Runtime{})
+	if c != nil || !errors.Is(err, down) {
+		t.Errorf("got %v, %v", c, err)
+	}
+}
