@@ -114,8 +114,9 @@ func (b *Broker) State() State {
 	return b.state
 }
 
-// Kill ends the broker with SIGKILL and returns when it is gone. The others learn
-// of it when broker.session.timeout.ms (9 s) has passed.
+// Kill ends the broker with SIGKILL and returns when it is gone. Its partitions get
+// another leader when broker.session.timeout.ms (6 s) has passed; before that,
+// Restart does not get it back into the cluster either.
 func (b *Broker) Kill() error {
 	return b.end(syscall.SIGKILL)
 }

@@ -47,6 +47,11 @@ func (c *Cluster) properties(b *Broker) map[string]string {
 		"group.initial.rebalance.delay.ms": "0",
 		// Tests of dead members want session timeouts below Kafka's 6 s.
 		"group.min.session.timeout.ms": "1000",
+		// A broker is missed 6 s (Kafka: 9) after a kill, and one that stops or
+		// starts waits at most one heartbeat (Kafka: 2 s) for the controller's
+		// word. Lower session timeouts fence brokers on a busy machine.
+		"broker.session.timeout.ms":    "6000",
+		"broker.heartbeat.interval.ms": "500",
 		// Both the number of threads and the cleaner's buffer (128 MiB of heap)
 		// are meant for machines of their own.
 		"num.network.threads":             "2",
