@@ -1,0 +1,118 @@
+package devkafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// What lies in a data directory.
+const (
+	kafkaDir = "kafka"   // kfake's files
+	lockFile = "lock"    // held by the broker that serves the directory
+	addrFile = "address" // where it listens, or last did
+)
+
+// dataDir is a data directory that this process holds the lock of. A nil one
+// stands for "in memory": its methods do nothing.
+type dataDir struct {
+	path  string
+	kafka string
+	lock  *os.File
+}
+
+// openDataDir makes the directory when missing and locks it. The lock belongs
+// to the open file: it goes with the process, however that ends.
+func openDataDir(path string) (*dataDir, error) {
+	if path == "" {
+		return nil, nil
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, fmt.Errorf("embedded broker: data directory: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker: data directory: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, &InUseError{Dir: path, Addr: lastAddr(path)}
+		}
+		return nil, fmt.Errorf("embedded broker: lock %s: %w", lock.Name(), err)
+	}
+	return &dataDir{path: path, kafka: filepath.Join(path, kafkaDir), lock: lock}, nil
+}
+
+// WaitFree returns once no broker serves the data directory, or when ctx ends.
+// Another one may be faster than the caller's Start: try again then.
+func WaitFree(ctx context.Context, path string) error {
+	// flock can only be asked or waited for without end: ask, ten times a second.
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		d, err := openDataDir(path)
+		if err == nil {
+			return d.close()
+		}
+		if _, busy := errors.AsType[*InUseError](err); !busy {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+func (d *dataDir) setAddr(addr string) error {
+	if d == nil {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(d.path, addrFile), []byte(addr+"\n"), 0o644); err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	return nil
+}
+
+// lastPort is the port on which the directory was last served, or 0.
+func (d *dataDir) lastPort() int {
+	if d == nil {
+		return 0
+	}
+	_, port, err := net.SplitHostPort(lastAddr(d.path))
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil || n < 1 || n > 65535 {
+		return 0
+	}
+	return n
+}
+
+func lastAddr(path string) string {
+	b, err := os.ReadFile(filepath.Join(path, addrFile))
+	if err != nil {
+		return "" // never served; a hint only
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func (d *dataDir) close() error {
+	if d == nil {
+		return nil
+	}
+	if err := d.lock.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	return nil
+}
