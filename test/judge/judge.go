@@ -1,0 +1,164 @@
+package judge
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Partition names a partition of a topic.
+type Partition struct {
+	Topic     string
+	Partition int32
+}
+
+func (p Partition) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
+
+// Evidence is what a run left behind.
+type Evidence struct {
+	// Produced holds the offsets of the messages in each partition, ascending.
+	// Offsets of transaction markers are not in it.
+	Produced map[Partition][]int64
+	// Processed are the records of all journals, in any order.
+	Processed []Record
+	// Committed is the group's offset of each partition (the next message's);
+	// partitions without a commit are left out.
+	Committed map[Partition]int64
+	// Skipped are messages that may stay unprocessed (skipped or dead-lettered on purpose).
+	Skipped map[Partition][]int64
+	// AllowedRepeats is how many messages may have been processed again in all
+	// (0 for clean stops).
+	AllowedRepeats int
+	// Unfinished says that the run ended before everything was consumed: what is
+	// at or above the committed offset is then not lost.
+	Unfinished bool
+}
+
+// Verdict is what the judge found. Each entry is one finding, in words.
+type Verdict struct {
+	Messages   int // produced
+	Records    int // processed, repeats included
+	Repeats    int // records beyond the first of a message
+	Lost       []string
+	Duplicated []string // filled only when Repeats exceeds what is allowed
+	OutOfOrder []string
+	AtOnce     []string // processed by two processes at the same time
+	Ahead      []string // committed above what was processed
+	Unknown    []string // processed though never produced
+}
+
+// OK reports whether every promise was kept.
+func (v Verdict) OK() bool {
+	return len(v.Lost)+len(v.Duplicated)+len(v.OutOfOrder)+len(v.AtOnce)+len(v.Ahead)+len(v.Unknown) == 0
+}
+
+func (v Verdict) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d messages, %d processed, %d repeats: lost %d, duplicated %d, out of order %d, by two at once %d, committed ahead %d, unknown %d",
+		v.Messages, v.Records, v.Repeats, len(v.Lost), len(v.Duplicated), len(v.OutOfOrder), len(v.AtOnce), len(v.Ahead), len(v.Unknown))
+	for _, findings := range [][]string{v.Lost, v.Duplicated, v.OutOfOrder, v.AtOnce, v.Ahead, v.Unknown} {
+		for i, f := range findings {
+			if i == 10 {
+				fmt.Fprintf(&b, "\n  … and %d more", len(findings)-i)
+				break
+			}
+			b.WriteString("\n  " + f)
+		}
+	}
+	return b.String()
+}
+
+// Judge weighs the evidence.
+func Judge(e Evidence) Verdict {
+	v := Verdict{Records: len(e.Processed)}
+	byPartition := map[Partition][]Record{}
+	for _, r := range e.Processed {
+		p := Partition{r.Topic, r.Partition}
+		byPartition[p] = append(byPartition[p], r)
+	}
+	for p := range e.Produced {
+		if byPartition[p] == nil {
+			byPartition[p] = nil
+		}
+	}
+	partitions := make([]Partition, 0, len(byPartition))
+	for p := range byPartition {
+		partitions = append(partitions, p)
+	}
+	slices.SortFunc(partitions, func(a, b Partition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	var repeated []string
+	for _, p := range partitions {
+		repeated = append(repeated, v.judge(p, e, byPartition[p])...)
+	}
+	if v.Repeats > e.AllowedRepeats {
+		v.Duplicated = repeated
+	}
+	return v
+}
+
+func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []string) {
+	produced := e.Produced[p]
+	v.Messages += len(produced)
+	// In order of their beginning; within one process of their place in the journal.
+	slices.SortStableFunc(records, func(a, b Record) int { return a.Start.Compare(b.Start) })
+
+	seen := make([]bool, len(produced)) // by place in produced
+	for _, o := range e.Skipped[p] {
+		if i, ok := slices.BinarySearch(produced, o); ok {
+			seen[i] = true
+		}
+	}
+	next := 0 // the first place not yet seen
+	var latest Record
+	for i, r := range records {
+		place, ok := slices.BinarySearch(produced, r.Offset)
+		if !ok {
+			v.Unknown = append(v.Unknown, fmt.Sprintf("%s offset %d processed by %s, never produced", p, r.Offset, who(r)))
+			continue
+		}
+		if i > 0 && r.PID != latest.PID && r.Start.Before(latest.End) {
+			v.AtOnce = append(v.AtOnce, fmt.Sprintf("%s offset %d by %s began %v before %s ended offset %d",
+				p, r.Offset, who(r), latest.End.Sub(r.Start).Round(time.Microsecond), who(latest), latest.Offset))
+		}
+		if i == 0 || r.End.After(latest.End) {
+			latest = r
+		}
+		if seen[place] {
+			v.Repeats++
+			repeated = append(repeated, fmt.Sprintf("%s offset %d processed again by %s, attempt %d", p, r.Offset, who(r), r.Attempt))
+			continue
+		}
+		for next < len(seen) && seen[next] {
+			next++
+		}
+		if place > next {
+			v.OutOfOrder = append(v.OutOfOrder, fmt.Sprintf("%s offset %d processed by %s before offset %d", p, r.Offset, who(r), produced[next]))
+		}
+		seen[place] = true
+	}
+
+	committed, has := e.Committed[p]
+	for i, o := range produced {
+		switch {
+		case seen[i]:
+		case has && o < committed:
+			v.Ahead = append(v.Ahead, fmt.Sprintf("%s offset %d not processed, committed %d", p, o, committed))
+			v.Lost = append(v.Lost, fmt.Sprintf("%s offset %d committed over", p, o))
+		case !e.Unfinished:
+			v.Lost = append(v.Lost, fmt.Sprintf("%s offset %d never processed", p, o))
+		}
+	}
+	if n := len(produced); has && n > 0 && committed > produced[n-1]+1 && !followedByMarker(committed, produced[n-1]) {
+		v.Ahead = append(v.Ahead, fmt.Sprintf("%s committed %d, beyond the last message %d", p, committed, produced[n-1]))
+	}
+	return repeated
+}
+
+// followedByMarker: a transaction's marker takes one offset after its last message.
+func followedByMarker(committed, last int64) bool { return committed == last+2 }
+
+func who(r Record) string { return fmt.Sprintf("%s (pid %d)", r.Worker, r.PID) }
