@@ -1,0 +1,176 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// joinMargin is how much longer than the rebalance timeout we wait for the
+// answer to a join: the coordinator answers when that timeout is over.
+const joinMargin = 10 * time.Second
+
+// coordinator is a connection to the broker that coordinates one group, for
+// that group alone. It follows the coordinator when it moves and is opened
+// again after it broke. It may be used concurrently.
+type coordinator struct {
+	client sarama.Client // to find the coordinator
+	group  string
+	conf   *sarama.Config
+	dialer *dialer
+
+	mu     sync.Mutex
+	conn   *sarama.Broker // guarded by mu; nil before the first use and after close
+	closed bool           // guarded by mu
+	old    sync.WaitGroup // connections being closed
+}
+
+// newCoordinator copies the client's configuration; nothing is opened yet.
+func newCoordinator(client sarama.Client, group string) *coordinator {
+	conf := *client.Config()
+	usual := conf.Net.ReadTimeout
+	k := &coordinator{client: client, group: group, conf: &conf}
+	k.dialer = dialerOf(&conf).bind(context.Background(), func(c net.Conn) net.Conn {
+		return &patientConn{Conn: c, usual: usual}
+	})
+	conf.Net.ReadTimeout = max(usual, conf.Consumer.Group.Rebalance.Timeout+joinMargin)
+	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, k.dialer
+	return k
+}
+
+// broker returns the connection, opened (or being opened: its first use waits).
+func (k *coordinator) broker() (*sarama.Broker, error) {
+	found, err := k.client.Coordinator(k.group)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil, sarama.ErrClosedClient
+	}
+	if k.conn != nil && k.conn.Addr() != found.Addr() {
+		k.retire(k.conn)
+		k.conn = nil
+	}
+	if k.conn == nil {
+		k.conn = sarama.NewBroker(found.Addr())
+	}
+	if err := k.conn.Open(k.conf); err != nil && !errors.Is(err, sarama.ErrAlreadyConnected) {
+		return nil, err
+	}
+	return k.conn, nil
+}
+
+// retire closes a connection without waiting for what may be going on there.
+func (k *coordinator) retire(conn *sarama.Broker) {
+	k.dialer.drop() // it is the only one
+	k.old.Go(func() { _ = conn.Close() })
+}
+
+// close cuts off whatever waits and returns when the connection is closed.
+func (k *coordinator) close() {
+	k.mu.Lock()
+	k.closed = true
+	conn := k.conn
+	k.conn = nil
+	k.mu.Unlock()
+	k.dialer.interrupt()
+	if conn != nil {
+		_ = conn.Close() // not connected, or cut off by interrupt
+	}
+	k.old.Wait()
+}
+
+// Pauses between the attempts of do.
+const (
+	coordinatorAttempts = 6
+	coordinatorBackoff  = 100 * time.Millisecond
+)
+
+// do calls f with the connection, again after a pause for as long as the answer
+// says that the coordinator moved, is loading or cannot be reached: at most
+// coordinatorAttempts times, in about 3 s. The end of ctx cuts f off.
+func (k *coordinator) do(ctx context.Context, f func(*sarama.Broker) error) error {
+	stop := context.AfterFunc(ctx, k.dialer.drop)
+	defer stop()
+	pause := coordinatorBackoff
+	for attempt := 1; ; attempt++ {
+		err := k.attempt(ctx, f)
+		if ctx.Err() != nil && err != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		if err == nil || attempt == coordinatorAttempts || !coordinatorMoved(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(pause):
+		}
+		pause *= 2
+		if err := k.refresh(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (k *coordinator) attempt(ctx context.Context, f func(*sarama.Broker) error) error {
+	b, err := await(ctx, k.broker)
+	if err != nil {
+		return err
+	}
+	err = f(b)
+	var kerr sarama.KError
+	if err != nil && !errors.As(err, &kerr) { // not said by the broker: the connection is of no use any more
+		_ = b.Close() // may be closed already
+	}
+	return err
+}
+
+// refresh looks for the coordinator anew.
+func (k *coordinator) refresh(ctx context.Context) error {
+	_, err := await(ctx, func() (struct{}, error) {
+		return struct{}{}, k.client.RefreshCoordinator(k.group)
+	})
+	return err
+}
+
+// await calls f, which cannot be told of ctx, and leaves it alone when ctx ends
+// first: it is bounded by the client's timeouts and cut off by its Close.
+func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var zero T
+		return zero, context.Cause(ctx)
+	}
+}
+
+// coordinatorMoved reports whether looking for the coordinator again may help.
+func coordinatorMoved(err error) bool {
+	var kerr sarama.KError
+	if errors.As(err, &kerr) {
+		switch kerr {
+		case sarama.ErrNotCoordinatorForConsumer, sarama.ErrConsumerCoordinatorNotAvailable, sarama.ErrOffsetsLoadInProgress:
+			return true
+		}
+		return false
+	}
+	_, _, permanent := Permanent(err)
+	return !permanent
+}

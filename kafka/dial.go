@@ -1,0 +1,133 @@
+package kafka
+
+import (
+	"context"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/proxy"
+)
+
+// dialer makes the connections of a client. It hands out ordinary *net.TCPConn
+// (sarama looks into them to see whether they are dead) and remembers them, so
+// that drop and interrupt can cut off whatever waits for an answer: sarama holds
+// its locks while it waits, and cannot be asked to stop.
+type dialer struct {
+	timeout time.Duration
+	wrap    func(net.Conn) net.Conn // nil: as it is
+
+	base context.Context // nothing is dialed after its end; nil: not bound, see bind
+
+	mu     sync.Mutex
+	ctx    context.Context // guarded by mu; ends the dials under way, renewed by drop
+	cancel context.CancelFunc
+	ended  bool       // guarded by mu; by interrupt
+	conns  []net.Conn // guarded by mu; raw ones; closed ones are removed at the next dial
+}
+
+var _ proxy.Dialer = (*dialer)(nil)
+
+// newDialer returns what NewConfig hands out: a template that may be shared and
+// whose connections nobody can interrupt.
+func newDialer(timeout time.Duration) *dialer { return &dialer{timeout: timeout} }
+
+// bind returns a dialer of the same settings whose connections end with ctx, by
+// drop or by interrupt. wrap, if not nil, is applied to each connection made.
+func (d *dialer) bind(ctx context.Context, wrap func(net.Conn) net.Conn) *dialer {
+	b := &dialer{timeout: d.timeout, wrap: wrap, base: ctx}
+	b.ctx, b.cancel = context.WithCancel(ctx)
+	context.AfterFunc(ctx, b.drop)
+	return b
+}
+
+// Dial implements proxy.Dialer.
+func (d *dialer) Dial(network, addr string) (net.Conn, error) {
+	life := context.Background()
+	if d.base != nil {
+		d.mu.Lock()
+		life = d.ctx
+		d.mu.Unlock()
+	}
+	ctx, cancel := context.WithTimeout(life, d.timeout)
+	defer cancel()
+	nd := net.Dialer{KeepAliveConfig: keepAlive}
+	raw, err := nd.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if !d.remember(life, raw) {
+		_ = raw.Close() // nothing was sent
+		return nil, context.Cause(life)
+	}
+	conn := raw
+	if d.wrap != nil {
+		conn = d.wrap(conn)
+	}
+	return conn, nil
+}
+
+// keepAlive notices a peer that vanished while nothing is sent after 30 s.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// interrupt closes all connections and fails all dials from now on.
+func (d *dialer) interrupt() {
+	if d.base == nil {
+		return
+	}
+	d.mu.Lock()
+	d.ended = true
+	d.mu.Unlock()
+	d.drop()
+}
+
+// drop closes all connections and ends the dials under way. New connections may
+// be made.
+func (d *dialer) drop() {
+	d.mu.Lock()
+	d.cancel()
+	if !d.ended {
+		d.ctx, d.cancel = context.WithCancel(d.base)
+	}
+	conns := d.conns
+	d.conns = nil
+	d.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close() // already closed, most of the time
+	}
+}
+
+// remember reports whether the connection may be used: false when it was
+// dropped while it was being made.
+func (d *dialer) remember(life context.Context, raw net.Conn) bool {
+	if d.base == nil {
+		return true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if life.Err() != nil {
+		return false
+	}
+	live := d.conns[:0]
+	for _, c := range d.conns {
+		if !isClosed(c) {
+			live = append(live, c)
+		}
+	}
+	clear(d.conns[len(live):])
+	d.conns = append(live, raw)
+	return true
+}
+
+func isClosed(c net.Conn) bool {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	return rc.Control(func(uintptr) {}) != nil
+}

@@ -1,0 +1,82 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/internal/status"
+)
+
+// LeaveGroup removes members from their groups, all of one group in one request
+// (KIP-345), so that a group rebalances once.
+//
+// A static member is named by member id and instance id: when another process
+// has taken the place over in the meantime the broker refuses (fenced), and that
+// is what we want. Without a member id (it never got one) the instance id alone
+// counts, whoever holds it. A dynamic member without a member id is no member.
+// Members that are not there any more are no error.
+//
+// The member's last commit must have been answered before: a member removed
+// while its session closes loses that commit.
+func LeaveGroup(ctx context.Context, client *Client, places []status.Place) error {
+	groups := make(map[string][]sarama.MemberIdentity)
+	for _, p := range places {
+		if p.InstanceID == "" && p.MemberID == "" {
+			continue
+		}
+		reason := "racecar: the worker stopped" // KIP-800; not sent to brokers before 3.2
+		m := sarama.MemberIdentity{MemberId: p.MemberID, Reason: &reason}
+		if p.InstanceID != "" {
+			m.GroupInstanceId = &p.InstanceID
+		}
+		groups[p.Group] = append(groups[p.Group], m)
+	}
+	var errs []error
+	for group, members := range groups {
+		if err := leave(ctx, client, group, members); err != nil {
+			errs = append(errs, fmt.Errorf("leave group %q: %w", group, err))
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+func leave(ctx context.Context, client *Client, group string, members []sarama.MemberIdentity) error {
+	coord := newCoordinator(client.Client, group)
+	defer coord.close()
+	return coord.do(ctx, func(b *sarama.Broker) error {
+		resp, err := b.LeaveGroup(&sarama.LeaveGroupRequest{Version: 5, GroupId: group, Members: members})
+		if err != nil {
+			return err
+		}
+		if !gone(resp.Err) {
+			return resp.Err
+		}
+		var errs []error
+		for _, m := range resp.Members {
+			if !gone(m.Err) {
+				name := m.MemberId
+				if m.GroupInstanceId != nil {
+					name = *m.GroupInstanceId
+				}
+				errs = append(errs, fmt.Errorf("member %q: %w", name, m.Err))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// gone reports whether the answer means that the member is not in the group, or
+// that its place is another's by now.
+func gone(err sarama.KError) bool {
+	switch err {
+	case sarama.ErrNoError, sarama.ErrUnknownMemberId, sarama.ErrFencedInstancedId, sarama.ErrGroupIDNotFound:
+		return true
+	}
+	return false
+}

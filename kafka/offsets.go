@@ -1,0 +1,161 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+)
+
+// TopicPartition names a partition.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+func (p TopicPartition) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
+
+// NoOffset is the Offset of a partition for which nothing is committed.
+const NoOffset = -1
+
+// MaxMetadata is how many bytes of metadata a broker accepts unless configured
+// otherwise (offset.metadata.max.bytes).
+const MaxMetadata = 4096
+
+// Commit is a position of a group in a partition.
+type Commit struct {
+	Offset   int64 // of the next message to be processed
+	Metadata string
+}
+
+// Member is who commits: a member of the group in one generation. The zero
+// value with Generation -1 commits from outside, which brokers allow while the
+// group has no members.
+type Member struct {
+	Generation int32
+	MemberID   string
+	InstanceID string // empty: dynamic
+}
+
+// Outside is the Member for groups that have none.
+var Outside = Member{Generation: sarama.GroupGenerationUndefined}
+
+// Offsets commits and reads a group's offsets on a connection of its own, so
+// that a commit waits neither behind a fetch nor behind a join, and tells its
+// caller what became of it. Its methods may be called concurrently; they are
+// done one at a time.
+type Offsets struct {
+	coord *coordinator
+}
+
+// NewOffsets opens nothing yet. Close it before the client.
+func NewOffsets(client *Client, group string) *Offsets {
+	return &Offsets{coord: newCoordinator(client.Client, group)}
+}
+
+// Close closes the connection; what is under way fails.
+func (o *Offsets) Close() { o.coord.close() }
+
+// Commit commits positions in one request. failed holds the partitions that the
+// broker refused with its reason (a sarama.KError); it is nil when all went well.
+// err is for the request as a whole: nothing is known to be committed then.
+//
+// A coordinator that moved is looked for again, for about 3 s. Refusals that say
+// that the member is out (sarama.ErrIllegalGeneration, ErrUnknownMemberId,
+// ErrRebalanceInProgress, ErrFencedInstancedId) are returned at once.
+func (o *Offsets) Commit(ctx context.Context, m Member, commits map[TopicPartition]Commit) (failed map[TopicPartition]error, err error) {
+	left := commits
+	err = o.coord.do(ctx, func(b *sarama.Broker) error {
+		resp, err := b.CommitOffset(o.commitRequest(m, left))
+		if err != nil {
+			return err
+		}
+		again := make(map[TopicPartition]Commit)
+		var moved error
+		failed = nil
+		for p := range left {
+			kerr, ok := resp.Errors[p.Topic][p.Partition]
+			switch {
+			case !ok:
+				kerr = sarama.ErrUnknown // an answer that leaves out what was asked says nothing of it
+			case kerr == sarama.ErrNoError:
+				continue
+			case coordinatorMoved(kerr):
+				again[p], moved = left[p], kerr
+			}
+			if failed == nil {
+				failed = make(map[TopicPartition]error)
+			}
+			failed[p] = kerr
+		}
+		if moved != nil && len(again) == len(left) { // the whole request, as brokers do
+			return moved
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("commit offsets of group %q: %w", o.coord.group, err)
+	}
+	return failed, nil
+}
+
+func (o *Offsets) commitRequest(m Member, commits map[TopicPartition]Commit) *sarama.OffsetCommitRequest {
+	req := sarama.NewOffsetCommitRequest(o.coord.conf, o.coord.group)
+	req.ConsumerGroupGeneration = m.Generation
+	req.ConsumerID = m.MemberID
+	if m.InstanceID != "" {
+		req.GroupInstanceId = &m.InstanceID
+	}
+	for p, c := range commits {
+		req.AddBlockWithLeaderEpoch(p.Topic, p.Partition, c.Offset, -1, 0, c.Metadata)
+	}
+	return req
+}
+
+// Fetch reads what is committed. The result holds every partition asked for,
+// with NoOffset where there is nothing. Offsets of a transaction that has not
+// ended make it fail with sarama.ErrUnstableOffsetCommit (KIP-447): try again.
+func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]Commit, error) {
+	asked := make(map[string][]int32)
+	for _, p := range partitions {
+		asked[p.Topic] = append(asked[p.Topic], p.Partition)
+	}
+	found := make(map[TopicPartition]Commit, len(partitions))
+	err := o.coord.do(ctx, func(b *sarama.Broker) error {
+		resp, err := o.fetch(b, asked)
+		if err != nil {
+			return err
+		}
+		if kerr := resp.GroupError(); kerr != sarama.ErrNoError {
+			return kerr
+		}
+		for _, p := range partitions {
+			block := resp.GetBlock(p.Topic, p.Partition)
+			if block == nil {
+				return fmt.Errorf("%s: %w", p, sarama.ErrIncompleteResponse)
+			}
+			if block.Err != sarama.ErrNoError {
+				return fmt.Errorf("%s: %w", p, block.Err)
+			}
+			found[p] = Commit{Offset: block.Offset, Metadata: block.Metadata}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read committed offsets of group %q: %w", o.coord.group, err)
+	}
+	return found, nil
+}
+
+func (o *Offsets) fetch(b *sarama.Broker, asked map[string][]int32) (*sarama.OffsetFetchResponse, error) {
+	req := sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, asked)
+	req.RequireStable = true
+	resp, err := b.FetchOffset(req)
+	var old sarama.PacketEncodingError
+	if errors.As(err, &old) { // Kafka 2.4 does not know the flag; nothing was sent
+		req = sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, asked)
+		resp, err = b.FetchOffset(req)
+	}
+	return resp, err
+}
