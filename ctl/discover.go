@@ -1,0 +1,180 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Runtime says where the sockets of supervisors without a pidfile are, and
+// where those elsewhere are made known by a link. The zero value means
+// XDG_RUNTIME_DIR and /tmp.
+type Runtime struct {
+	// Dirs are looked into in this order; the first usable one takes new
+	// sockets. Tests set it.
+	Dirs []string
+}
+
+// dirs are the folders that may hold our sockets. A daemon often runs without
+// the XDG_RUNTIME_DIR of the shell that rules it, so both are looked into.
+func (r Runtime) dirs() []string {
+	if r.Dirs != nil {
+		return r.Dirs
+	}
+	var dirs []string
+	if xdg := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) {
+		dirs = append(dirs, filepath.Join(xdg, "racecar"))
+	}
+	// Not TMPDIR: it, too, differs between a daemon and a shell.
+	return append(dirs, fmt.Sprintf("/tmp/racecar-%d", os.Geteuid()))
+}
+
+// Listen makes a control socket named for this process in the user's folder,
+// which it makes if need be.
+func (r Runtime) Listen() (*Listener, error) {
+	dir, err := r.dir()
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Join(dir, strconv.Itoa(os.Getpid()))
+	l, err := Listen(name + ".sock")
+	// A process of another pid namespace that shares the folder may have our pid.
+	for i := 2; err != nil && i < 10; i++ {
+		if other, again := Listen(fmt.Sprintf("%s-%d.sock", name, i)); again == nil {
+			return other, nil
+		}
+	}
+	return l, err
+}
+
+// Announce makes a socket that lies elsewhere known to racecarctl of the same
+// user, by a link. The returned function takes it back.
+func (r Runtime) Announce(socket string) (withdraw func(), err error) {
+	dir, err := r.dir()
+	if err != nil {
+		return nil, err
+	}
+	if socket, err = filepath.Abs(socket); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("control sockets: %w", err)
+	}
+	defer unlock()
+	link := filepath.Join(dir, fmt.Sprintf("%d.link.sock", os.Getpid()))
+	_ = os.Remove(link) // of a dead process that had our pid
+	if err := os.Symlink(socket, link); err != nil {
+		return nil, fmt.Errorf("control sockets: %w", err)
+	}
+	return func() { _ = os.Remove(link) }, nil
+}
+
+// dir returns the folder for new sockets, made if it is not there.
+func (r Runtime) dir() (string, error) {
+	var errs []error
+	for _, dir := range r.dirs() {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			errs = append(errs, fmt.Errorf("control sockets: %w", err))
+			continue
+		}
+		if err := ours(dir); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		return dir, nil
+	}
+	return "", errors.Join(errs...)
+}
+
+// ours checks that a folder is one that only this user can have put things
+// into: /tmp is everybody's.
+func ours(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return fmt.Errorf("control sockets: %w", err)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("control sockets: %q is no folder; remove it or set control_socket", dir)
+	case ok && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("control sockets: %q belongs to user %d, not to us; remove it or set control_socket", dir, st.Uid)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("control sockets: %q can be written by others (mode %#o); chmod it to 0700 or set control_socket", dir, info.Mode().Perm())
+	}
+	return nil
+}
+
+// Find returns the sockets of this user that answer, in order of their names,
+// and removes left-overs of dead processes.
+func (r Runtime) Find(ctx context.Context) ([]string, error) {
+	var found []string
+	var errs []error
+	for _, dir := range r.dirs() {
+		if err := ours(dir); err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+			continue
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("control sockets: %w", err))
+			continue
+		}
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), ".sock") || strings.HasPrefix(e.Name(), ".") {
+				continue
+			}
+			if socket, ok := r.alive(ctx, filepath.Join(dir, e.Name())); ok && !slices.Contains(found, socket) {
+				found = append(found, socket)
+			}
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// alive says whether somebody answers at an entry and where its socket is; a
+// left-over is removed.
+func (r Runtime) alive(ctx context.Context, entry string) (socket string, ok bool) {
+	socket = entry
+	if target, err := os.Readlink(entry); err == nil {
+		socket = target
+	}
+	c, err := dial(ctx, socket)
+	if err == nil {
+		_ = c.Close()
+		return socket, true
+	}
+	if !leftOver(err) {
+		return "", false
+	}
+	unlock, err := lockDir(filepath.Dir(entry))
+	if err != nil {
+		return "", false
+	}
+	defer unlock()
+	// Asked again under the lock: another may have taken the name meanwhile.
+	if c, err := dial(ctx, socket); err == nil {
+		_ = c.Close()
+		return socket, true
+	} else if leftOver(err) {
+		_ = os.Remove(entry)
+	}
+	return "", false
+}
+
+// leftOver says whether a failed connect proves that nobody listens there.
+func leftOver(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+}

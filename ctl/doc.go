@@ -1,0 +1,11 @@
+// Package ctl is how a running supervisor is ruled: an HTTP+JSON service on a
+// unix socket, the client of it, and the commands of racecarctl.
+//
+// The socket has mode 0600 and answers only processes of its own user and root.
+// It is a convenience: everything that must work when the supervisor hangs
+// (status, stop --force) also works through the pidfile's lock alone.
+//
+// The package asks a supervisor for what it needs through the interface
+// Supervisor and knows nothing of how it is done. It talks to Kafka only in the
+// commands that are about Kafka (produce, lag, reset-offsets, dlq).
+package ctl

@@ -1,0 +1,296 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/net/netutil"
+)
+
+// Limits of the server, so that a client that hangs, floods or talks garbage
+// costs a bounded amount of memory and nothing else.
+const (
+	maxBody        = 64 << 10
+	maxHeader      = 16 << 10
+	maxConnections = 64
+	headerTimeout  = 5 * time.Second
+	readTimeout    = 10 * time.Second
+	writeTimeout   = 30 * time.Second // of one answer, or one line of a longer one
+	idleTimeout    = 30 * time.Second
+	statusTimeout  = 2 * time.Second // how long workers have to report
+	maxScale       = 1024            // workers of one consumer
+)
+
+// Server answers the control socket.
+type Server struct {
+	sup  Supervisor
+	log  logrus.FieldLogger
+	http *http.Server
+}
+
+// NewServer returns a server in front of sup; it serves nothing yet.
+func NewServer(sup Supervisor, log logrus.FieldLogger) *Server {
+	s := &Server{sup: sup, log: log}
+	s.http = &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          stdlog.New(debugWriter{log}, "", 0),
+	}
+	return s
+}
+
+// Serve answers connections until Shutdown; it then returns nil.
+func (s *Server) Serve(ln net.Listener) error {
+	err := s.http.Serve(netutil.LimitListener(ln, maxConnections))
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("control socket %s: %w", ln.Addr(), err)
+}
+
+// Shutdown closes the listener and waits, bounded by ctx, until the answers
+// under way are written; then it closes what is left.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return s.http.Close()
+	}
+	return nil
+}
+
+// Handler is the service without its socket. The status page serves it too,
+// behind its token.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/config", s.config)
+	mux.HandleFunc("POST /v1/stop", long(func(ctx context.Context, o StopOptions, p func(Progress)) error {
+		if o.Timeout < 0 {
+			return badRequest("timeout is negative")
+		}
+		return s.sup.Stop(ctx, o, p)
+	}))
+	mux.HandleFunc("POST /v1/restart", long(func(ctx context.Context, r targetRequest, p func(Progress)) error {
+		return s.sup.Restart(ctx, r.Consumer, p)
+	}))
+	mux.HandleFunc("POST /v1/scale", long(func(ctx context.Context, r scaleRequest, p func(Progress)) error {
+		switch {
+		case r.Workers == nil:
+			return badRequest("no number of workers")
+		case *r.Workers < 0 || *r.Workers > maxScale:
+			return badRequest(fmt.Sprintf("%d workers: must be 0 to %d", *r.Workers, maxScale))
+		}
+		return s.sup.Scale(ctx, r.Consumer, *r.Workers, p)
+	}))
+	mux.HandleFunc("POST /v1/pause", short(func(ctx context.Context, r partitionRequest) error {
+		partition, err := r.check()
+		if err != nil {
+			return err
+		}
+		return s.sup.Pause(ctx, r.Consumer, r.Topic, partition)
+	}))
+	mux.HandleFunc("POST /v1/resume", short(func(ctx context.Context, r partitionRequest) error {
+		partition, err := r.check()
+		if err != nil {
+			return err
+		}
+		return s.sup.Resume(ctx, r.Consumer, r.Topic, partition)
+	}))
+	mux.HandleFunc("POST /v1/quiet", short(func(ctx context.Context, r targetRequest) error {
+		return s.sup.Quiet(ctx, r.Consumer)
+	}))
+	mux.HandleFunc("POST /v1/continue", short(func(ctx context.Context, r targetRequest) error {
+		return s.sup.Continue(ctx, r.Consumer)
+	}))
+	mux.HandleFunc("POST /v1/log-level", short(func(ctx context.Context, r levelRequest) error {
+		if _, err := logrus.ParseLevel(r.Level); err != nil {
+			return badRequest(fmt.Sprintf("log level %q: must be debug, info, warn or error", r.Level))
+		}
+		return s.sup.SetLogLevel(ctx, r.Level)
+	}))
+	mux.HandleFunc("POST /v1/dump", short(func(ctx context.Context, _ struct{}) error {
+		return s.sup.Dump(ctx)
+	}))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, http.StatusNotFound, answer{Error: fmt.Sprintf("no such command: %s %s", r.Method, r.URL.Path)})
+	})
+	return s.contained(mux)
+}
+
+// contained keeps a panic in a handler from taking the supervisor along, and
+// stamps the version on each answer.
+func (s *Server) contained(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Racecar-Version", strconv.Itoa(APIVersion))
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			s.log.WithFields(logrus.Fields{"path": r.URL.Path, "panic": p, "stack": string(debug.Stack())}).
+				Error("Control request panicked")
+			panic(http.ErrAbortHandler) // closes the connection without another log line
+		}()
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+	defer cancel()
+	st, err := s.sup.Status(ctx)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	reply(w, http.StatusOK, st)
+}
+
+func (s *Server) config(w http.ResponseWriter, r *http.Request) {
+	c, err := s.sup.Config(r.Context())
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	reply(w, http.StatusOK, c)
+}
+
+func (r partitionRequest) check() (int32, error) {
+	if r.Topic == "" {
+		return 0, badRequest("no topic")
+	}
+	if r.Partition == nil {
+		return wholeTopic, nil
+	}
+	if *r.Partition < 0 {
+		return 0, badRequest(fmt.Sprintf("partition %d of %q: must not be negative", *r.Partition, r.Topic))
+	}
+	return *r.Partition, nil
+}
+
+// badRequest is an error that is the asker's.
+type badRequest string
+
+func (e badRequest) Error() string { return string(e) }
+
+// short handles an operation that is done within the answer's time.
+func short[T any](do func(context.Context, T) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req T
+		if err := decode(w, r, &req); err != nil {
+			fail(w, err)
+			return
+		}
+		if err := do(r.Context(), req); err != nil {
+			fail(w, err)
+			return
+		}
+		reply(w, http.StatusOK, answer{End: true})
+	}
+}
+
+// long handles an operation that takes its time: its answer is one Progress a
+// line and, as the last line, an answer. It goes on when the asker hangs up.
+func long[T any](do func(context.Context, T, func(Progress)) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req T
+		if err := decode(w, r, &req); err != nil {
+			fail(w, err)
+			return
+		}
+		out := &lines{w: w, rc: http.NewResponseController(w)}
+		err := do(context.WithoutCancel(r.Context()), req, func(p Progress) { out.write(p) })
+		if err == nil {
+			out.write(answer{End: true})
+			return
+		}
+		if !out.begun {
+			fail(w, err) // with a status code, since nothing was written yet
+			return
+		}
+		out.write(answer{End: true, Error: err.Error()})
+	}
+}
+
+// lines writes one JSON value a line and gives up silently when the asker is
+// gone: the operation is not its hostage.
+type lines struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+
+	mu    sync.Mutex // progress may come while the handler ends
+	begun bool
+	gone  bool
+}
+
+func (l *lines) write(v any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return
+	}
+	if !l.begun {
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+		l.begun = true
+	}
+	// Without support for deadlines (httptest) the server's own timeout holds.
+	_ = l.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err := json.NewEncoder(l.w).Encode(v); err != nil {
+		l.gone = true
+		return
+	}
+	l.gone = l.rc.Flush() != nil
+}
+
+// decode reads a request's body; an empty one is the zero value.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return badRequest(fmt.Sprintf("request: %v", err))
+	}
+	return parseRequest(body, into)
+}
+
+func fail(w http.ResponseWriter, err error) {
+	code := http.StatusConflict // what was asked cannot be done now
+	var bad badRequest
+	switch {
+	case errors.As(err, &bad):
+		code = http.StatusBadRequest
+	case errors.Is(err, context.DeadlineExceeded):
+		code = http.StatusGatewayTimeout
+	}
+	reply(w, code, answer{End: true, Error: err.Error()})
+}
+
+func reply(w http.ResponseWriter, code int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		code, body = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(body, '\n')) // the asker may be gone
+}
+
+// debugWriter takes the lines net/http writes about broken connections.
+type debugWriter struct{ log logrus.FieldLogger }
+
+func (d debugWriter) Write(p []byte) (int, error) {
+	d.log.WithField("detail", string(p)).Debug("Control connection failed")
+	return len(p), nil
+}
