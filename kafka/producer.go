@@ -1,0 +1,353 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/racecar-go/racecar/config"
+)
+
+// DefaultBufferBytes bounds what a Producer holds that is not acknowledged yet,
+// queued and in flight together, unless ProducerOptions says otherwise. It is
+// modelled on librdkafka's queue.buffering.max.kbytes (1 GiB there) and Java's
+// buffer.memory (32 MiB, as here: a worker is to stay small).
+const DefaultBufferBytes = 32 << 20
+
+// messageOverhead is what a queued message costs beside its bytes.
+const messageOverhead = 256
+
+// Header is one record header. A key may occur more than once.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// ProducerMessage is a message to be produced. Its slices must not be changed
+// before done is called.
+type ProducerMessage struct {
+	Topic string
+	// Partition sends to that partition; nil lets the partitioner choose.
+	Partition *int32
+	Key       []byte // nil: none
+	Value     []byte // nil: null, a tombstone
+	// PartitionKey is hashed in place of Key when not nil.
+	PartitionKey []byte
+	Headers      []Header
+	Timestamp    time.Time // zero: the time of Send
+}
+
+// Done is told how the delivery of one message ended: with the partition and
+// offset it got, or with an error that is a *DeliveryError. The offset is -1
+// when the broker recognised a repetition whose offset it no longer knows; the
+// partition is -1 when none was chosen.
+//
+// Within a partition the calls come in the order of Send, one after the other.
+// Calls for different partitions may run at the same time. Done must not block:
+// it must not wait for room in the same producer, nor call Flush or Close.
+type Done func(partition int32, offset int64, err error)
+
+// ProducerOptions are the settings of a Producer that are no configuration keys.
+type ProducerOptions struct {
+	// Logger is told once when brokers become unreachable or refuse to take
+	// messages for now, and once when that is over. Required.
+	Logger logrus.FieldLogger
+	// BufferBytes bounds what is not acknowledged yet; 0: DefaultBufferBytes.
+	BufferBytes int64
+}
+
+// Producer sends messages with acks=all and idempotence, and reports the end of
+// each one exactly once.
+//
+// What it promises: messages of one partition reach it in the order of Send; a
+// message is tried again, behind the same sequence number, until the broker
+// acknowledges or refuses it or its time (message_timeout, counted from Send)
+// is up. What is refused or out of time is reported to its Done, and the later
+// messages of its partition go on: whoever needs the gap closed sends it again.
+// Messages in the hands of a broker when their time is up are reported when
+// that request has ended, at most socket_timeout later.
+//
+// It is built on sarama's broker connections rather than on its AsyncProducer,
+// which gives a batch up as soon as no leader can be found, cannot wait for a
+// deadline, cannot be flushed, and panics when used after Close.
+//
+// Nothing is sent before the first Send: a Producer can be made, and its buffer
+// filled, while no broker can be reached. All methods may be called from
+// several goroutines. Close must be called.
+type Producer struct {
+	conf    *sarama.Config
+	log     logrus.FieldLogger
+	timeout time.Duration // message_timeout
+	refresh time.Duration // topic_metadata_refresh_interval
+	choose  Partitioner
+	seeds   []string
+
+	room     *semaphore.Weighted
+	roomSize int64
+
+	ctx    context.Context // ends with Close: connections made under it are cut
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // the loops and the requests
+	wake   chan struct{}  // the dispatch loop has something to look at
+	ask    chan struct{}  // the control loop has something to ask a broker
+
+	mu          sync.Mutex // guards all below
+	started     bool
+	closed      bool
+	topics      map[string]*outTopic
+	active      []*outPartition // those with messages
+	links       map[int32]*brokerLink
+	id          producerID // handed to partitions at their first batch
+	outstanding int        // messages whose Done was not called yet
+	heldBytes   int64
+	idle        chan struct{} // closed when outstanding falls to 0; nil when nobody waits
+	flushing    int           // Flush calls waiting: no lingering
+	lastErr     error         // why no broker could be asked; nil: one answered
+	answered    chan struct{} // closed and replaced at each answer of the control loop
+	warned      map[string]time.Time
+}
+
+// NewProducer makes a Producer for c. It starts nothing.
+func NewProducer(ctx context.Context, c *config.Config, opts ProducerOptions) (*Producer, error) {
+	conf, err := ProducerConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	choose, err := PartitionerByName(c.Partitioner)
+	if err != nil {
+		return nil, &ConfigError{Key: "partitioner", Problem: err.Error()}
+	}
+	seeds := Brokers(c)
+	if len(seeds) == 0 {
+		return nil, &ConfigError{Key: "brokers", Problem: "no broker given: write host:port, several with commas between"}
+	}
+	if opts.BufferBytes <= 0 {
+		opts.BufferBytes = DefaultBufferBytes
+	}
+	p := &Producer{
+		conf:     conf,
+		log:      opts.Logger,
+		timeout:  c.MessageTimeout,
+		refresh:  c.TopicMetadataRefreshInterval,
+		choose:   choose,
+		seeds:    seeds,
+		room:     semaphore.NewWeighted(opts.BufferBytes),
+		roomSize: opts.BufferBytes,
+		wake:     make(chan struct{}, 1),
+		ask:      make(chan struct{}, 1),
+		topics:   map[string]*outTopic{},
+		links:    map[int32]*brokerLink{},
+		answered: make(chan struct{}),
+		warned:   map[string]time.Time{},
+	}
+	// The connections outlive the caller's ctx: Close ends them.
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, dialerOf(conf).bind(p.ctx, nil)
+	return p, nil
+}
+
+// Send queues m. It blocks only while there is no room, bounded by ctx. When it
+// returns nil, done is called exactly once, possibly before Send has returned;
+// when it returns an error, nothing was queued and done is never called. A
+// message that cannot be sent at all (too large, no topic) and a closed
+// producer are *DeliveryError.
+func (p *Producer) Send(ctx context.Context, m ProducerMessage, done Done) error {
+	o := &outMessage{ProducerMessage: m, done: done}
+	o.size = recordSize(&m)
+	if err := p.check(o); err != nil {
+		return err
+	}
+	need := min(int64(o.size)+messageOverhead, p.roomSize)
+	if !p.room.TryAcquire(need) {
+		if err := p.waitForRoom(ctx, need); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		p.room.Release(need)
+		return &DeliveryError{Kind: DeliveryClosed, Topic: m.Topic, Partition: -1}
+	}
+	now := time.Now()
+	o.deadline = now.Add(p.timeout)
+	if o.Timestamp.IsZero() {
+		o.Timestamp = now
+	}
+	p.outstanding++
+	p.heldBytes += need
+	p.start()
+	p.place(o, now)
+	return nil
+}
+
+// check refuses what no broker would take.
+func (p *Producer) check(o *outMessage) error {
+	refuse := func(err error) error {
+		return &DeliveryError{Kind: DeliveryRefused, Topic: o.Topic, Partition: -1, Err: err}
+	}
+	switch {
+	case o.Topic == "":
+		return refuse(errors.New("no topic is set"))
+	case o.Partition != nil && *o.Partition < 0:
+		return refuse(fmt.Errorf("partition %d is negative", *o.Partition))
+	case o.size > p.conf.Producer.MaxMessageBytes:
+		return refuse(fmt.Errorf("%d bytes are more than the %d of message.max.bytes", o.size, p.conf.Producer.MaxMessageBytes))
+	}
+	return nil
+}
+
+// waitForRoom blocks until need bytes are free, ctx ends or the producer closes.
+func (p *Producer) waitForRoom(ctx context.Context, need int64) error {
+	wait, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(p.ctx, func() { cancel(errProducerClosed) })
+	defer stop()
+	if p.room.Acquire(wait, need) == nil {
+		return nil
+	}
+	if cause := context.Cause(wait); errors.Is(cause, errProducerClosed) {
+		return &DeliveryError{Kind: DeliveryClosed, Partition: -1}
+	}
+	messages, bytes := p.Buffered()
+	return fmt.Errorf("no room to produce: %d messages (%d bytes) are not acknowledged yet: %w", messages, bytes, context.Cause(ctx))
+}
+
+// Buffered returns how many messages, and bytes of room, wait for their end.
+func (p *Producer) Buffered() (messages int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.outstanding, p.heldBytes
+}
+
+// Flush returns when every message was reported to its Done, those that are
+// sent meanwhile included, or when ctx ends. It says nothing of how deliveries
+// ended.
+func (p *Producer) Flush(ctx context.Context) error {
+	p.mu.Lock()
+	if p.outstanding == 0 {
+		p.mu.Unlock()
+		return nil
+	}
+	if p.idle == nil {
+		p.idle = make(chan struct{})
+	}
+	idle := p.idle
+	p.flushing++
+	p.mu.Unlock()
+	poke(p.wake)
+	defer func() {
+		p.mu.Lock()
+		p.flushing--
+		p.mu.Unlock()
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		messages, _ := p.Buffered()
+		return fmt.Errorf("%d messages are not acknowledged yet: %w", messages, context.Cause(ctx))
+	}
+}
+
+// Hurry sends what is queued now without waiting for more (linger.ms): somebody
+// waits for it.
+func (p *Producer) Hurry() {
+	p.mu.Lock()
+	for _, q := range p.active {
+		q.hurry = true
+	}
+	p.mu.Unlock()
+	poke(p.wake)
+}
+
+// Connect returns when a broker has answered, or with the last reason why none
+// did when ctx ends. Producing does not need it; it is for those who want to
+// know before they start.
+func (p *Producer) Connect(ctx context.Context) error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return &DeliveryError{Kind: DeliveryClosed, Partition: -1}
+	}
+	p.start()
+	answered := p.answered
+	p.mu.Unlock()
+	poke(p.ask)
+	select {
+	case <-answered:
+		return nil
+	case <-p.ctx.Done():
+		return &DeliveryError{Kind: DeliveryClosed, Partition: -1}
+	case <-ctx.Done():
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.lastErr != nil {
+			return p.lastErr
+		}
+		return fmt.Errorf("no answer from %v: %w", p.seeds, context.Cause(ctx))
+	}
+}
+
+// Close takes no new messages, waits until all are delivered or ctx ends, and
+// reports what was not to its Done with kind DeliveryClosed. When it returns,
+// all goroutines are gone and every Done was called. Its error says how many
+// messages were left. A second call waits for nothing and returns nil.
+func (p *Producer) Close(ctx context.Context) error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	p.mu.Unlock()
+	err := p.Flush(ctx)
+	p.cancel() // cuts the connections, so that requests in flight end now
+	p.wg.Wait()
+	p.report(p.takeAll())
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("close producer: %w", err)
+}
+
+// start begins the loops at the first use. p.mu is held.
+func (p *Producer) start() {
+	if p.started {
+		return
+	}
+	p.started = true
+	p.wg.Add(2)
+	go p.dispatchLoop()
+	go p.controlLoop()
+}
+
+// finish reports the end of o and gives its room back. p.mu is not held.
+func (p *Producer) finish(o *outMessage, partition int32, offset int64, err error) {
+	held := min(int64(o.size)+messageOverhead, p.roomSize)
+	p.room.Release(held)
+	if o.done != nil {
+		o.done(partition, offset, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heldBytes -= held
+	if p.outstanding--; p.outstanding == 0 && p.idle != nil {
+		close(p.idle)
+		p.idle = nil
+	}
+}
+
+// poke fills a channel of capacity one.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

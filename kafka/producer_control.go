@@ -1,0 +1,250 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// control is the connection over which a Producer asks about topics and for its
+// id. It moves on to another broker when one does not answer.
+type control struct {
+	p      *Producer
+	broker *sarama.Broker
+	next   int // index of the address to try next
+}
+
+// controlLoop asks a broker for what the dispatch loop lacks: partitions and
+// leaders of topics, and a producer id. It also refreshes what is known.
+func (p *Producer) controlLoop() {
+	defer p.wg.Done()
+	c := &control{p: p}
+	defer c.close()
+	refresh := time.NewTicker(max(p.refresh, time.Second))
+	defer refresh.Stop()
+	failures := 0
+	var again <-chan time.Time
+	for {
+		err := c.round()
+		pause := time.Duration(0)
+		switch {
+		case p.ctx.Err() != nil:
+			return
+		case err != nil:
+			failures++
+			pause = backoff(failures)
+		case p.wants():
+			pause = backoffFirst // the answer was: not yet
+			failures = 0
+		default:
+			failures = 0
+		}
+		again = nil
+		asked := p.ask
+		if pause > 0 {
+			again, asked = time.After(pause), nil
+		}
+		select {
+		case <-again:
+		case <-asked:
+		case <-refresh.C:
+			p.wantAll()
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// wants reports whether there is anything to ask for.
+func (p *Producer) wants() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.topics {
+		if t.wanted {
+			return true
+		}
+	}
+	return p.wantsID()
+}
+
+// wantsID reports whether a producer id is needed. p.mu is held.
+func (p *Producer) wantsID() bool { return p.conf.Producer.Idempotent && !p.id.valid }
+
+// wantAll marks every topic to be asked for again.
+func (p *Producer) wantAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.topics {
+		t.wanted = true
+	}
+}
+
+// round asks for everything that is wanted; when nothing is, it makes sure that
+// the broker is there.
+func (c *control) round() error {
+	p := c.p
+	p.mu.Lock()
+	var topics []string
+	for name, t := range p.topics {
+		if t.wanted {
+			topics = append(topics, name)
+		}
+	}
+	needID := p.wantsID()
+	p.mu.Unlock()
+	broker := c.open()
+	if _, err := broker.Connected(); err != nil {
+		return c.lost(err)
+	}
+	if len(topics) > 0 { // sarama takes none for all
+		if err := c.askTopics(broker, topics); err != nil {
+			return c.lost(err)
+		}
+	}
+	if needID {
+		if err := c.askID(broker); err != nil {
+			return c.lost(err)
+		}
+	}
+	c.answered()
+	poke(p.wake)
+	return nil
+}
+
+func (c *control) askTopics(broker *sarama.Broker, topics []string) error {
+	p := c.p
+	req := sarama.NewMetadataRequest(p.conf.Version, topics)
+	req.AllowAutoTopicCreation = p.conf.Metadata.AllowAutoTopicCreation
+	resp, err := broker.GetMetadata(req)
+	if err != nil {
+		return err
+	}
+	if len(resp.Brokers) == 0 { // KAFKA-7924
+		return errors.New("the broker is starting and knows of no brokers yet")
+	}
+	p.report(p.learn(resp, time.Now()))
+	return nil
+}
+
+// askID asks for a producer id. A refusal is final for the messages that wait
+// for it; those that come later make us ask again.
+func (c *control) askID(broker *sarama.Broker) error {
+	p := c.p
+	req := &sarama.InitProducerIDRequest{Version: initProducerIDVersion(p.conf.Version), ProducerID: -1, ProducerEpoch: -1}
+	resp, err := broker.InitProducerID(req)
+	if err != nil {
+		return err
+	}
+	if resp.Err == sarama.ErrNoError {
+		p.mu.Lock()
+		p.id = producerID{id: resp.ProducerID, epoch: resp.ProducerEpoch, valid: true}
+		p.mu.Unlock()
+		return nil
+	}
+	if judge(resp.Err) != outcomeRefused {
+		return fmt.Errorf("producer id: %w", resp.Err)
+	}
+	err = fmt.Errorf("idempotent producing: %w (grant IdempotentWrite on the cluster, or Write on the topic from Kafka 2.8 on)", resp.Err)
+	p.report(p.refuseUnidentified(err))
+	return nil
+}
+
+// refuseUnidentified takes out what cannot go without a producer id.
+func (p *Producer) refuseUnidentified(err error) []ending {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ended []ending
+	for _, q := range p.active {
+		if q.inFlight || q.producer.valid {
+			continue
+		}
+		if msgs, _ := q.takeAll(); len(msgs) > 0 {
+			ended = append(ended, ending{msgs: msgs, part: q.id, offset: -1, err: &DeliveryError{
+				Kind: DeliveryRefused, Topic: q.topic, Partition: q.id, Err: err}})
+		}
+	}
+	return ended
+}
+
+// initProducerIDVersion is the newest version of the request that the
+// configured protocol version has.
+func initProducerIDVersion(v sarama.KafkaVersion) int16 {
+	switch {
+	case v.IsAtLeast(sarama.V2_7_0_0):
+		return 4
+	case v.IsAtLeast(sarama.V2_5_0_0):
+		return 3
+	case v.IsAtLeast(sarama.V2_4_0_0):
+		return 2
+	}
+	return 1
+}
+
+// open returns the broker in use, or the next one after a failure: those the
+// cluster named and those of the configuration, in turn.
+func (c *control) open() *sarama.Broker {
+	if c.broker == nil {
+		addrs := c.addresses()
+		c.broker = sarama.NewBroker(addrs[c.next%len(addrs)])
+		c.next++
+	}
+	_ = c.broker.Open(c.p.conf) // an open one says so; Connected tells of a failure
+	return c.broker
+}
+
+func (c *control) addresses() []string {
+	p := c.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	addrs := slices.Clone(p.seeds)
+	for _, l := range p.links {
+		if !slices.Contains(addrs, l.addr) {
+			addrs = append(addrs, l.addr)
+		}
+	}
+	slices.Sort(addrs)
+	return addrs
+}
+
+func (c *control) close() {
+	if c.broker != nil {
+		_ = c.broker.Close() // "not connected" is fine
+		c.broker = nil
+	}
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	for _, l := range c.p.links {
+		go l.broker.Close()
+	}
+}
+
+// lost notes that the broker in use does not answer, and says so once.
+func (c *control) lost(err error) error {
+	p := c.p
+	err = fmt.Errorf("broker %s: %w", c.broker.Addr(), err)
+	_ = c.broker.Close()
+	c.broker = nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lastErr = err
+	if p.ctx.Err() == nil {
+		p.warn("no answer from broker: producing waits", "", err, time.Now())
+	}
+	return err
+}
+
+// answered notes that a broker answers.
+func (c *control) answered() {
+	p := c.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lastErr != nil {
+		p.log.WithField("address", c.broker.Addr()).Info("broker answers again: producing goes on")
+	}
+	p.lastErr = nil
+	close(p.answered)
+	p.answered = make(chan struct{})
+}

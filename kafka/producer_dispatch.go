@@ -1,0 +1,398 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// maxRequestBytes bounds one produce request to a broker, over all partitions.
+const maxRequestBytes = 8 << 20
+
+// The pause before a failed attempt is made again: librdkafka's
+// retry.backoff.ms and retry.backoff.max.ms, with its ±20 % of jitter.
+const (
+	backoffFirst = 100 * time.Millisecond
+	backoffMost  = time.Second
+)
+
+func backoff(failures int) time.Duration {
+	d := backoffMost
+	if failures < 5 {
+		d = min(backoffMost, backoffFirst<<max(0, failures-1))
+	}
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// produceRequest is a request under way.
+type produceRequest struct {
+	link  *brokerLink
+	parts []*outPartition // their batches are in it
+	bytes int
+}
+
+// dispatchLoop starts a request whenever a broker is free and has messages
+// waiting, and reports messages whose time is up.
+func (p *Producer) dispatchLoop() {
+	defer p.wg.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		p.expire(time.Now())
+		timer.Reset(time.Until(p.dispatch(time.Now())))
+		select {
+		case <-p.wake:
+		case <-timer.C:
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// dispatch starts what can be started and returns when to look again if nothing
+// happens before.
+func (p *Producer) dispatch(now time.Time) (next time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next = now.Add(time.Hour)
+	soon := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	for _, t := range p.topics {
+		if len(t.waiting) > 0 {
+			soon(t.waiting[0].deadline)
+		}
+	}
+	requests := map[*brokerLink]*produceRequest{}
+	active := p.active[:0]
+	for _, q := range p.active {
+		if q.empty() {
+			q.active = false
+			continue
+		}
+		active = append(active, q)
+		if q.inFlight {
+			continue
+		}
+		soon(q.head().deadline)
+		at := q.retryAt
+		if q.leader != nil && q.leader.retryAt.After(at) {
+			at = q.leader.retryAt
+		}
+		if l := p.linger(q); l.After(at) {
+			at = l
+		}
+		switch {
+		case at.After(now):
+			soon(at)
+		case q.leader == nil:
+			p.wantTopic(q.topic)
+		case q.leader.busy:
+		case !p.identify(q):
+			poke(p.ask)
+		default:
+			p.addTo(requests, q)
+		}
+	}
+	clear(p.active[len(active):])
+	p.active = active
+	if len(active) > 1 { // who came last comes first the next time
+		p.active = append(active[1:], active[0])
+	}
+	for l, r := range requests {
+		l.busy = true
+		p.wg.Add(1)
+		go p.send(r)
+	}
+	return next
+}
+
+// linger is when the messages of q may go, although there may be more soon
+// (linger.ms; sarama: Flush.Frequency). Zero: now.
+func (p *Producer) linger(q *outPartition) time.Time {
+	f := p.conf.Producer.Flush
+	if f.Frequency == 0 || q.batch != nil || q.hurry || p.flushing > 0 || p.closed ||
+		q.bytes >= p.conf.Producer.MaxMessageBytes ||
+		f.Bytes > 0 && q.bytes >= f.Bytes || f.Messages > 0 && len(q.queue) >= f.Messages {
+		return time.Time{}
+	}
+	return q.queue[0].deadline.Add(f.Frequency - p.timeout)
+}
+
+// identify makes sure that q has a producer id when it needs one.
+func (p *Producer) identify(q *outPartition) bool {
+	if q.producer.valid || !p.conf.Producer.Idempotent {
+		return true
+	}
+	if !p.id.valid {
+		return false
+	}
+	q.producer, q.sequence = p.id, 0
+	return true
+}
+
+// addTo puts q's batch into the request to its leader if it fits.
+func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartition) {
+	r := requests[q.leader]
+	if r == nil {
+		r = &produceRequest{link: q.leader}
+		requests[q.leader] = r
+	}
+	if r.bytes > 0 && r.bytes+min(q.bytes, p.conf.Producer.MaxMessageBytes) > maxRequestBytes {
+		return
+	}
+	b := q.take(p.conf.Producer.MaxMessageBytes, p.conf.Producer.Flush.MaxMessages)
+	q.inFlight = true
+	r.parts = append(r.parts, q)
+	r.bytes += b.bytes
+}
+
+// send carries one request out. The batches in it are in flight, so nobody else
+// touches them.
+func (p *Producer) send(r *produceRequest) {
+	defer p.wg.Done()
+	req := &sarama.ProduceRequest{
+		RequiredAcks: p.conf.Producer.RequiredAcks,
+		Timeout:      int32(p.conf.Producer.Timeout / time.Millisecond),
+		Version:      produceVersion(p.conf.Version),
+	}
+	for _, q := range r.parts {
+		b := q.batch
+		if b.records == nil {
+			b.records = recordBatch(p.conf, b.msgs)
+		}
+		if p.conf.Producer.Idempotent {
+			q.number(b.records)
+		}
+		req.AddBatch(q.topic, q.id, b.records)
+	}
+	_ = r.link.broker.Open(p.conf) // an open one says so; a failing one fails the request
+	resp, err := r.link.broker.Produce(req)
+	if err != nil {
+		_ = r.link.broker.Close() // "not connected" is fine
+	}
+	p.complete(r, resp, err)
+}
+
+// produceVersion is the newest version of the request that the configured
+// protocol version has; sarama lowers it to what the broker knows.
+func produceVersion(v sarama.KafkaVersion) int16 {
+	switch {
+	case v.IsAtLeast(sarama.V3_7_0_0):
+		return 10
+	case v.IsAtLeast(sarama.V2_8_0_0):
+		return 9
+	case v.IsAtLeast(sarama.V2_4_0_0):
+		return 8
+	}
+	return 7
+}
+
+// ending is a message with how it ended.
+type ending struct {
+	msgs   []*outMessage
+	part   int32
+	offset int64 // of the first; -1: not known
+	err    error
+}
+
+// complete takes the answer to a request apart, reports what has ended, and
+// sets the broker and the partitions free.
+func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err error) {
+	now := time.Now()
+	p.mu.Lock()
+	p.noteLink(r.link, err, now)
+	var ended []ending
+	for _, q := range r.parts {
+		blockErr, offset := err, int64(-1)
+		if err == nil {
+			blockErr, offset = answerFor(resp, q)
+		}
+		if e, ok := p.settle(q, offset, blockErr, now); ok {
+			ended = append(ended, e)
+		}
+	}
+	p.mu.Unlock()
+	p.report(ended)
+	p.mu.Lock()
+	for _, q := range r.parts {
+		q.inFlight = false
+	}
+	r.link.busy = false
+	p.mu.Unlock()
+	poke(p.wake)
+}
+
+// answerFor finds the answer to q's batch; a nil error means stored.
+func answerFor(resp *sarama.ProduceResponse, q *outPartition) (error, int64) {
+	block := resp.GetBlock(q.topic, q.id)
+	switch {
+	case block == nil:
+		return sarama.ErrIncompleteResponse, -1
+	case block.Err == sarama.ErrNoError:
+		return nil, block.Offset
+	case block.ErrorMessage != nil:
+		return fmt.Errorf("%w (%s)", block.Err, *block.ErrorMessage), -1
+	}
+	return block.Err, -1
+}
+
+// settle moves q on after its batch was answered with err. It returns the end
+// of the batch's messages if it is one. p.mu is held.
+func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Time) (ending, bool) {
+	var code sarama.KError
+	fate := outcomeRetry
+	switch {
+	case err == nil:
+		fate = outcomeDone
+	case errors.As(err, &code):
+		fate = judge(code)
+	case isEncodingError(err):
+		fate = outcomeRefused
+	}
+	switch fate {
+	case outcomeDone:
+		return ending{msgs: q.done(), part: q.id, offset: offset}, true
+	case outcomeRefused:
+		if perRecord(code) && len(q.batch.msgs) > 1 {
+			q.split()
+			return ending{}, false
+		}
+		return ending{msgs: q.refused(), part: q.id, offset: -1,
+			err: &DeliveryError{Kind: DeliveryRefused, Topic: q.topic, Partition: q.id, Err: err}}, true
+	case outcomeNewID:
+		p.renumber(q, code)
+	default:
+		p.wantTopic(q.topic) // its leader may have moved
+		if mayBeStored(err) {
+			q.batch.maybeStored = true
+		}
+		p.warn("messages are not accepted for now", q.topic, err, now)
+	}
+	q.attempts++
+	q.lastErr = err
+	q.retryAt = now.Add(backoff(q.attempts))
+	return ending{}, false
+}
+
+// renumber gives q's batch a new place in a new sequence after the broker did
+// not know the old one. It was not appended, so nothing is doubled and, with one
+// batch on its way, nothing overtakes it.
+func (p *Producer) renumber(q *outPartition, code sarama.KError) {
+	if code == sarama.ErrOutOfOrderSequenceNumber || code == sarama.ErrUnknownProducerID {
+		q.bumpEpoch()
+	} else {
+		q.producer.valid = false
+	}
+	if !q.producer.valid && p.id.id == q.producer.id {
+		p.id.valid = false // a new one for all that need one from here on
+	}
+	p.log.WithFields(map[string]any{"topic": q.topic, "partition": q.id, "error": code}).
+		Warn("the broker lost track of this producer: going on under a new sequence")
+}
+
+func isEncodingError(err error) bool {
+	var e sarama.PacketEncodingError
+	return errors.As(err, &e)
+}
+
+// noteLink counts the failures of a connection. p.mu is held.
+func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
+	if err == nil || isEncodingError(err) {
+		if l.failures > 0 {
+			p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr}).Info("broker takes messages again")
+		}
+		l.failures, l.retryAt = 0, time.Time{}
+		return
+	}
+	if p.ctx.Err() != nil {
+		return // our own doing
+	}
+	if l.failures++; l.failures == 1 {
+		p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr, "error": err}).
+			Warn("connection to broker failed: its messages wait")
+	}
+	l.retryAt = now.Add(backoff(l.failures))
+}
+
+// warn logs a state of a topic at most once a minute. p.mu is held.
+func (p *Producer) warn(text, topic string, err error, now time.Time) {
+	key := text + "\x00" + topic
+	if last, ok := p.warned[key]; ok && now.Sub(last) < time.Minute {
+		return
+	}
+	p.warned[key] = now
+	p.log.WithFields(map[string]any{"topic": topic, "error": err}).Warn(text)
+}
+
+// expire reports the messages whose time is up. It runs on the dispatch loop
+// alone, so no batch of their partitions is started before their Done returned.
+func (p *Producer) expire(now time.Time) {
+	p.mu.Lock()
+	var ended []ending
+	late := func(msgs []*outMessage, topic string, partition int32, maybe bool, err error) {
+		if len(msgs) > 0 {
+			ended = append(ended, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+				Kind: DeliveryTimedOut, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
+		}
+	}
+	for _, q := range p.active {
+		why := q.lastErr
+		if why == nil && q.leader == nil {
+			why = p.lastErr
+		}
+		msgs, maybe := q.expire(now)
+		late(msgs[:maybe], q.topic, q.id, true, why)
+		late(msgs[maybe:], q.topic, q.id, false, why)
+	}
+	for _, t := range p.topics {
+		why := t.err
+		if why == nil {
+			why = p.lastErr
+		}
+		late(t.expire(now), t.name, -1, false, why)
+	}
+	p.mu.Unlock()
+	p.report(ended)
+}
+
+// report calls Done for each message, in order. p.mu is not held.
+func (p *Producer) report(ended []ending) {
+	for _, e := range ended {
+		for i, o := range e.msgs {
+			offset := e.offset
+			if offset >= 0 {
+				offset += int64(i)
+			}
+			p.finish(o, e.part, offset, e.err)
+		}
+	}
+}
+
+// takeAll empties all queues at Close, when nothing is in flight any more.
+func (p *Producer) takeAll() []ending {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var left []ending
+	closed := func(msgs []*outMessage, topic string, partition int32, maybe bool, err error) {
+		if len(msgs) > 0 {
+			left = append(left, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+				Kind: DeliveryClosed, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
+		}
+	}
+	for _, q := range p.active {
+		msgs, maybe := q.takeAll()
+		closed(msgs[:maybe], q.topic, q.id, true, q.lastErr)
+		closed(msgs[maybe:], q.topic, q.id, false, q.lastErr)
+	}
+	for _, t := range p.topics {
+		closed(t.waiting, t.name, -1, false, t.err)
+		t.waiting = nil
+	}
+	return left
+}

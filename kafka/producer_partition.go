@@ -1,0 +1,202 @@
+package kafka
+
+import (
+	"math"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// outMessage is a message between Send and its Done.
+type outMessage struct {
+	ProducerMessage
+	done     Done
+	size     int // bytes as a record, at most
+	deadline time.Time
+}
+
+// producerID is what the broker knows a producer by. The epoch is counted on
+// for each partition on its own: brokers keep producer state per partition.
+type producerID struct {
+	id    int64
+	epoch int16
+	valid bool
+}
+
+// outPartition is the queue of one partition. At most one batch of it is on its
+// way, so that order needs no more than a queue. It is guarded by
+// Producer.mu and knows nothing of brokers, clocks or goroutines.
+type outPartition struct {
+	topic string
+	id    int32
+
+	queue []*outMessage // in the order of Send, so in the order of deadlines
+	bytes int           // of queue, as records
+	batch *outBatch     // numbered, sent or to be sent again; nil: none
+	// inFlight is set from the start of a request until the last Done of its
+	// batch has returned.
+	inFlight bool
+	active   bool // listed in Producer.active
+	hurry    bool // what is queued is not to wait for more
+
+	producer producerID // not valid: to be taken from the Producer at the next batch
+	sequence int32      // of the next batch
+	limit    int        // records in the next batch; 0: any number (see split)
+
+	leader   *brokerLink // nil: not known
+	attempts int         // failed in a row
+	retryAt  time.Time   // not before; zero: at once
+	lastErr  error       // of the last attempt
+}
+
+// outBatch is a run of messages under one sequence number. It is sent again as
+// it is, so that the broker can tell a repetition.
+type outBatch struct {
+	msgs        []*outMessage
+	bytes       int
+	records     *sarama.RecordBatch
+	maybeStored bool // a request with it ended without a clear answer
+}
+
+func (q *outPartition) empty() bool { return q.batch == nil && len(q.queue) == 0 }
+
+func (q *outPartition) push(o *outMessage) {
+	q.queue = append(q.queue, o)
+	q.bytes += o.size
+}
+
+// head is the oldest message, nil when there is none.
+func (q *outPartition) head() *outMessage {
+	switch {
+	case q.batch != nil:
+		return q.batch.msgs[0]
+	case len(q.queue) > 0:
+		return q.queue[0]
+	}
+	return nil
+}
+
+// take returns the batch to be sent: the same again after a failure, else a new
+// one of at most maxBytes (but at least one message) and maxMessages (0: any number).
+func (q *outPartition) take(maxBytes, maxMessages int) *outBatch {
+	if q.batch != nil {
+		return q.batch
+	}
+	if q.limit > 0 && (maxMessages == 0 || q.limit < maxMessages) {
+		maxMessages = q.limit
+	}
+	n, bytes := 0, 0
+	for n < len(q.queue) && (maxMessages == 0 || n < maxMessages) {
+		if n > 0 && bytes+q.queue[n].size > maxBytes {
+			break
+		}
+		bytes += q.queue[n].size
+		n++
+	}
+	b := &outBatch{msgs: q.queue[:n:n], bytes: bytes}
+	q.queue, q.bytes = q.queue[n:], q.bytes-bytes
+	if len(q.queue) == 0 {
+		q.queue = nil // let the batch be the only owner of the array
+		q.hurry = false
+	}
+	q.batch = b
+	return b
+}
+
+// number gives the batch its place in the producer's sequence.
+func (q *outPartition) number(b *sarama.RecordBatch) {
+	b.ProducerID, b.ProducerEpoch, b.FirstSequence = q.producer.id, q.producer.epoch, q.sequence
+}
+
+// done takes the batch as stored and returns its messages.
+func (q *outPartition) done() []*outMessage {
+	msgs := q.batch.msgs
+	q.sequence = addSequence(q.sequence, len(msgs))
+	q.batch, q.attempts, q.lastErr, q.retryAt = nil, 0, nil, time.Time{}
+	if q.limit > 0 {
+		if q.limit *= 2; q.limit > 1<<16 {
+			q.limit = 0
+		}
+	}
+	return msgs
+}
+
+// addSequence counts on from s as brokers do: after the largest int32 comes 0.
+func addSequence(s int32, n int) int32 {
+	return int32((int64(s) + int64(n)) % (math.MaxInt32 + 1))
+}
+
+// refused takes the batch as not stored and returns its messages; the number it
+// had is free again.
+func (q *outPartition) refused() []*outMessage {
+	msgs := q.batch.msgs
+	q.batch, q.attempts, q.lastErr, q.retryAt = nil, 0, nil, time.Time{}
+	return msgs
+}
+
+// split puts the messages of a refused batch back, to be sent in batches of half
+// the size, so that one bad record is refused alone. The next batches that are
+// taken double the size again.
+func (q *outPartition) split() {
+	q.limit = max(1, len(q.batch.msgs)/2)
+	q.dissolve()
+}
+
+// dissolve puts the messages of the batch back to the front of the queue. When
+// it may be stored its number is used up, and the epoch ends with it.
+func (q *outPartition) dissolve() {
+	b := q.batch
+	q.batch = nil
+	queue := make([]*outMessage, 0, len(b.msgs)+len(q.queue))
+	q.queue = append(append(queue, b.msgs...), q.queue...)
+	q.bytes += b.bytes
+	if b.maybeStored {
+		q.bumpEpoch()
+	}
+}
+
+// bumpEpoch begins a new sequence (KIP-360). The brokers take any higher epoch
+// that begins at 0.
+func (q *outPartition) bumpEpoch() {
+	q.sequence = 0
+	if q.producer.epoch == math.MaxInt16 {
+		q.producer.valid = false
+		return
+	}
+	q.producer.epoch++
+}
+
+// expire takes out the messages whose time is up by now. Those of a batch that
+// waits to be sent again are among them.
+func (q *outPartition) expire(now time.Time) (expired []*outMessage, maybeStored int) {
+	head := q.head()
+	if q.inFlight || head == nil || now.Before(head.deadline) {
+		return nil, 0
+	}
+	inBatch := 0
+	if q.batch != nil {
+		if q.batch.maybeStored {
+			inBatch = len(q.batch.msgs)
+		}
+		q.dissolve()
+	}
+	n := 0
+	for n < len(q.queue) && !now.Before(q.queue[n].deadline) {
+		q.bytes -= q.queue[n].size
+		n++
+	}
+	expired, q.queue = q.queue[:n:n], q.queue[n:]
+	return expired, min(inBatch, n)
+}
+
+// takeAll empties the queue; the first maybeStored of its messages may be in the log.
+func (q *outPartition) takeAll() (msgs []*outMessage, maybeStored int) {
+	if q.batch != nil {
+		if q.batch.maybeStored {
+			maybeStored = len(q.batch.msgs)
+		}
+		q.dissolve()
+	}
+	msgs, q.queue, q.bytes = q.queue, nil, 0
+	return msgs, maybeStored
+}

@@ -1,0 +1,184 @@
+package kafka
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// unknownTopicAfter is how long a reachable cluster may say that a topic does
+// not exist before its messages are refused: a topic just created takes a while
+// to be known everywhere (librdkafka's topic.metadata.propagation.max.ms).
+const unknownTopicAfter = 30 * time.Second
+
+// outTopic is what a Producer knows of a topic. It is guarded by Producer.mu.
+type outTopic struct {
+	name  string
+	parts []*outPartition // by id; nil: not known yet
+	// waiting holds, in the order of Send, the messages whose partition cannot be
+	// chosen yet.
+	waiting      []*outMessage
+	wanted       bool      // ask for it
+	unknownSince time.Time // since when the cluster says there is no such topic; zero: it does not
+	err          error     // the last answer, when it was an error
+	sticky       stickyPartition
+}
+
+// expire takes out the waiting messages whose time is up.
+func (t *outTopic) expire(now time.Time) (expired []*outMessage) {
+	n := 0
+	for n < len(t.waiting) && !now.Before(t.waiting[n].deadline) {
+		n++
+	}
+	expired, t.waiting = t.waiting[:n:n], t.waiting[n:]
+	return expired
+}
+
+// place puts a message into the queue of its partition, or of its topic while
+// the partitions are not known. p.mu is held.
+func (p *Producer) place(o *outMessage, now time.Time) {
+	t := p.topics[o.Topic]
+	if t == nil {
+		t = &outTopic{name: o.Topic}
+		p.topics[o.Topic] = t
+	}
+	if t.parts == nil || len(t.waiting) > 0 || o.Partition != nil && int(*o.Partition) >= len(t.parts) {
+		t.waiting = append(t.waiting, o)
+		if !t.wanted || len(t.waiting) == 1 {
+			p.wantTopic(t.name)
+			poke(p.wake) // for its deadline
+		}
+		return
+	}
+	p.enqueue(t, o, now)
+}
+
+// enqueue chooses the partition and puts o into its queue. p.mu is held; the
+// partitions are known and an explicit one exists.
+func (p *Producer) enqueue(t *outTopic, o *outMessage, now time.Time) {
+	var id int32
+	switch {
+	case o.Partition != nil:
+		id = *o.Partition
+	case o.PartitionKey != nil:
+		id = p.choose.Partition(o.PartitionKey, int32(len(t.parts)))
+	default:
+		id = p.choose.Partition(o.Key, int32(len(t.parts)))
+	}
+	if id == AnyPartition {
+		id = t.sticky.choose(len(t.parts), now)
+	}
+	q := t.parts[id]
+	q.push(o)
+	if !q.active {
+		q.active = true
+		p.active = append(p.active, q)
+	}
+	if !q.inFlight && (q.leader == nil || !q.leader.busy) {
+		poke(p.wake)
+	}
+}
+
+// wantTopic has the control loop ask for a topic. p.mu is held.
+func (p *Producer) wantTopic(name string) {
+	if t := p.topics[name]; t != nil && !t.wanted {
+		t.wanted = true
+		poke(p.ask)
+	}
+}
+
+// learn takes in what a broker says of brokers and topics, and returns the
+// messages that are refused by it.
+func (p *Producer) learn(meta *sarama.MetadataResponse, now time.Time) (ended []ending) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range meta.Brokers {
+		if l := p.links[b.ID()]; l == nil || l.addr != b.Addr() {
+			p.links[b.ID()] = newBrokerLink(b.ID(), b.Addr())
+		}
+	}
+	for _, m := range meta.Topics {
+		if t := p.topics[m.Name]; t != nil {
+			ended = append(ended, p.learnTopic(t, m, now)...)
+		}
+	}
+	return ended
+}
+
+func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Time) []ending {
+	if m.Err != sarama.ErrNoError && m.Err != sarama.ErrLeaderNotAvailable {
+		return p.noTopic(t, m.Err, now)
+	}
+	t.unknownSince, t.err = time.Time{}, nil
+	for _, pm := range m.Partitions {
+		for int(pm.ID) >= len(t.parts) {
+			t.parts = append(t.parts, &outPartition{topic: t.name, id: int32(len(t.parts))})
+		}
+	}
+	leaderless := len(m.Partitions) == 0
+	for _, pm := range m.Partitions {
+		q := t.parts[pm.ID]
+		q.leader = nil
+		if pm.Leader >= 0 {
+			q.leader = p.links[pm.Leader]
+		}
+		if q.leader == nil {
+			leaderless = leaderless || !q.empty()
+		}
+	}
+	t.wanted = leaderless
+	if leaderless {
+		t.err = sarama.ErrLeaderNotAvailable
+	}
+	if t.parts == nil {
+		return nil
+	}
+	var ended []ending
+	waiting := t.waiting
+	t.waiting = nil
+	for _, o := range waiting {
+		if o.Partition != nil && int(*o.Partition) >= len(t.parts) {
+			ended = append(ended, ending{msgs: []*outMessage{o}, part: -1, offset: -1, err: &DeliveryError{
+				Kind: DeliveryRefused, Topic: t.name, Partition: *o.Partition,
+				Err: fmt.Errorf("the topic has %d partitions, counted from 0", len(t.parts))}})
+			continue
+		}
+		p.enqueue(t, o, now)
+	}
+	return ended
+}
+
+// noTopic takes in that the cluster gives no partitions of t. Messages wait for
+// a topic that may come, and are refused when it does not.
+func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []ending {
+	t.err = code
+	final := judge(code) == outcomeRefused
+	if code == sarama.ErrUnknownTopicOrPartition {
+		if t.unknownSince.IsZero() {
+			t.unknownSince = now
+		}
+		final = now.Sub(t.unknownSince) >= unknownTopicAfter
+	}
+	t.wanted = !final
+	if !final {
+		p.warn("topic is not available: its messages wait", t.name, code, now)
+		return nil
+	}
+	var ended []ending
+	refuse := func(msgs []*outMessage, partition int32) {
+		if len(msgs) > 0 {
+			ended = append(ended, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+				Kind: DeliveryRefused, Topic: t.name, Partition: partition, Err: code}})
+		}
+	}
+	for _, q := range t.parts {
+		if !q.inFlight { // else the answer will tell, and then we come back here
+			msgs, _ := q.takeAll()
+			refuse(msgs, q.id)
+		}
+	}
+	refuse(t.waiting, -1)
+	t.waiting = nil
+	return ended
+}
