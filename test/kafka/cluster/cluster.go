@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/racecar-go/racecar/test/internal/spawn"
 )
 
 // clusterID is any valid one: a random UUID in Kafka's base64.
@@ -25,7 +27,7 @@ type Cluster struct {
 	dir     string
 	ownsDir bool
 	ports   ports
-	spawner *spawner
+	spawner *spawn.Spawner
 	brokers []*Broker
 }
 
@@ -53,7 +55,7 @@ func start(ctx context.Context, dist *distribution, opts Options) (_ *Cluster, e
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 
-	c := &Cluster{opts: opts, dist: dist, dir: opts.Dir, spawner: newSpawner()}
+	c := &Cluster{opts: opts, dist: dist, dir: opts.Dir, spawner: spawn.New()}
 	c.ports.dir = filepath.Join(cache, "ports")
 	defer func() {
 		if err != nil {
