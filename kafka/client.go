@@ -101,6 +101,27 @@ func (c *Client) Coordinator(group string) (*sarama.Broker, error) {
 	return k.broker()
 }
 
+// Controller implements sarama.Client. A client that has not asked for any topic
+// yet knows no controller, and sarama does not find one without asking for all
+// topics; a topic that every cluster has serves as well.
+func (c *Client) Controller() (*sarama.Broker, error) {
+	b, err := c.Client.Controller()
+	if !errors.Is(err, sarama.ErrNoTopicsToUpdateMetadata) {
+		return b, err
+	}
+	if err := c.RefreshMetadata("__consumer_offsets"); err != nil && !isTopicError(err) {
+		return nil, err
+	}
+	return c.Client.Controller()
+}
+
+// isTopicError reports whether a broker answered, if only that one may not see a
+// topic or that there is none: the answer names the controller all the same.
+func isTopicError(err error) bool {
+	return errors.Is(err, sarama.ErrUnknownTopicOrPartition) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) ||
+		errors.Is(err, sarama.ErrLeaderNotAvailable)
+}
+
 // Interrupt ends whatever waits for a broker, a join that waits for the other
 // members included, and fails all that is tried afterwards. It is for a stop
 // that must not wait; Close is still to be called.
