@@ -83,13 +83,10 @@ func (p *Process) endCommand() {
 
 // endDescendants waits for all others, and kills those that stay.
 func (p *Process) endDescendants() {
-	if p.command.Outlives {
-		// The eldest first: a daemon stops its own workers.
-		for _, o := range p.Processes() {
-			if err := syscall.Kill(o.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
-				p.t.Errorf("end %s: %v", o, err)
-			}
-			break
+	// The eldest first: a daemon stops its own workers.
+	if procs := p.Processes(); p.command.Outlives && len(procs) > 0 {
+		if err := syscall.Kill(procs[0].Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+			p.t.Errorf("end %s: %v", procs[0], err)
 		}
 	}
 	grace := p.grace.orphan

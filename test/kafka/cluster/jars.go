@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -67,11 +66,11 @@ func fetch(ctx context.Context) (*distribution, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	unlock, err := lock(ctx, filepath.Join(dir, "lock"))
+	release, err := lock(ctx, filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer release()
 
 	d := &distribution{java: java, bootstrap: filepath.Join(dir, "bootstrap.checkpoint")}
 	if d.jars, err = fetchJars(ctx, dir); err != nil {
@@ -84,24 +83,22 @@ func fetch(ctx context.Context) (*distribution, error) {
 }
 
 // lock waits for path's lock and returns what releases it.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		return nil, err
-	}
-	locked := make(chan error, 1)
-	go func() { locked <- syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }()
-	select {
-	case err := <-locked:
+func lock(ctx context.Context, path string) (release func(), err error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		f, err := tryLock(path)
 		if err != nil {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, err
 		}
-		return func() { f.Close() }, nil
-	case <-ctx.Done():
-		// The goroutine ends when the holder does; the file goes with it.
-		go func() { <-locked; f.Close() }()
-		return nil, fmt.Errorf("wait for %s, which another test process holds: %w", path, context.Cause(ctx))
+		if f != nil {
+			return func() { unlock(f) }, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for %s, which another test process holds: %w", path, context.Cause(ctx))
+		case <-tick.C:
+		}
 	}
 }
 

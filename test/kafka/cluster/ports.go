@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -46,7 +47,7 @@ func (p *ports) Reserve() (int, error) {
 			continue
 		}
 		if !bindable(port) {
-			f.Close()
+			unlock(f)
 			continue
 		}
 		p.held = append(p.held, f)
@@ -58,7 +59,7 @@ func (p *ports) Reserve() (int, error) {
 // Release gives all ports back.
 func (p *ports) Release() {
 	for _, f := range p.held {
-		f.Close()
+		unlock(f)
 	}
 	p.held = nil
 }
@@ -69,9 +70,12 @@ func bindable(port int) bool {
 	if err != nil {
 		return false
 	}
-	l.Close()
-	return true
+	return l.Close() == nil
 }
+
+// unlock closes a lock file, which releases it. Nothing was written to it, so
+// there is nothing that could be lost.
+func unlock(f *os.File) { _ = f.Close() }
 
 // tryLock opens path and locks it for as long as the file stays open. It returns
 // nil where somebody else holds the lock.
@@ -84,8 +88,8 @@ func tryLock(path string) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
-	if err == syscall.EWOULDBLOCK {
+	unlock(f)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("lock %s: %w", path, err)

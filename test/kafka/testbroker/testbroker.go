@@ -187,7 +187,7 @@ func (b *Broker) unique() string {
 	}, b.t.Name())
 	if len(name) > 100 { // Kafka allows 249, and users of the name append to it
 		sum := fnv.New32a()
-		sum.Write([]byte(name)) //nolint:errcheck // a hash never fails
+		sum.Write([]byte(name))
 		name = fmt.Sprintf("%s-%x", name[:90], sum.Sum32())
 	}
 	return fmt.Sprintf("%s-%08x", name, rand.Uint32())

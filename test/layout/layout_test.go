@@ -1,0 +1,57 @@
+// Package layout holds the arrows between packages also for what is imported
+// indirectly, which .golangci.yml cannot see.
+package layout
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/racecar-go/racecar"
+
+// embedded is what only the racecar command and tests contain.
+var embedded = []string{module + "/devkafka", "github.com/twmb/franz-go/pkg/kfake"}
+
+func TestNothingReachesUp(t *testing.T) {
+	tests := []struct {
+		pkg   string
+		never []string
+	}{
+		{"config", []string{"github.com/IBM/sarama", module + "/kafka", module + "/racecar"}},
+		{"kafka", []string{module + "/racecar", module + "/worker", module + "/supervisor"}},
+		{"racecar", slices.Concat(embedded, []string{module + "/worker", module + "/supervisor", module + "/ctl", module + "/cli"})},
+		{"worker", slices.Concat(embedded, []string{module + "/supervisor", module + "/pidfile", module + "/ctl", "github.com/sevlyar/go-daemon"})},
+		{"supervisor", slices.Concat(embedded, []string{module + "/worker", module + "/cli", module + "/launcher"})},
+		{"pidfile", []string{"github.com/IBM/sarama", module + "/config"}},
+		{"signals", []string{"github.com/IBM/sarama", module + "/config"}},
+		// What users link into their binaries.
+		{"cli", slices.Concat(embedded, []string{module + "/launcher", module + "/racecartest", "testing"})},
+		{"heroku", slices.Concat(embedded, []string{"testing"})},
+		{"otel", slices.Concat(embedded, []string{"testing"})},
+		{"cmd/racecarctl", embedded},
+	}
+	for _, test := range tests {
+		t.Run(test.pkg, func(t *testing.T) {
+			root := filepath.Join("..", "..")
+			if _, err := os.Stat(filepath.Join(root, test.pkg)); err != nil {
+				t.Skip(err)
+			}
+			list := exec.Command("go", "list", "-deps", "./"+test.pkg)
+			list.Dir = root
+			out, err := list.Output()
+			if err != nil {
+				t.Fatalf("%s: %v", list, err)
+			}
+			deps := strings.Fields(string(out))
+			for _, pkg := range test.never {
+				if slices.Contains(deps, pkg) {
+					t.Errorf("%s depends on %s: `go mod why` or `go list -deps` says through what", test.pkg, pkg)
+				}
+			}
+		})
+	}
+}
