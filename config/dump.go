@@ -1,0 +1,119 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// DumpOptions chooses what Dump writes.
+type DumpOptions struct {
+	JSON    bool // one object, by key: {"client_id": {"value": …, "source": …}, …}
+	Changed bool // only what is not at its default
+}
+
+// Dump writes a configuration with the source of each value, secrets hidden: as
+// `key = value  # source` lines, upstream's keys first and as upstream writes them
+// on SIGUSR1, then ours. sources may be nil: no sources are written.
+func Dump(w io.Writer, c Config, sources map[string]string, o DumpOptions) error {
+	var b bytes.Buffer
+	if o.JSON {
+		if err := dumpJSON(&b, c, sources, o.Changed); err != nil {
+			return err
+		}
+	} else {
+		dumpText(&b, c, sources, o.Changed)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// sourceColumn is where sources begin after short values.
+const sourceColumn = 48
+
+func dumpText(b *bytes.Buffer, c Config, sources map[string]string, changed bool) {
+	for _, k := range shown(c, sources, changed) {
+		line := k.Name + " = " + k.inspected(&c)
+		if sources != nil {
+			line = fmt.Sprintf("%-*s # %s", sourceColumn, line, sourceOf(k, sources))
+		}
+		b.WriteString(line + "\n")
+	}
+}
+
+func sourceOf(k Key, sources map[string]string) string {
+	if s := sources[k.Name]; s != "" {
+		return s
+	}
+	return SourceDefault
+}
+
+// shown lists the keys to dump. What has another source than the default counts as
+// changed even if the value is the same.
+func shown(c Config, sources map[string]string, changed bool) []Key {
+	if !changed {
+		return allKeys
+	}
+	def := Default()
+	var keys []Key
+	for _, k := range allKeys {
+		if sourceOf(k, sources) != SourceDefault || !k.equal(&c, &def) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+func dumpJSON(b *bytes.Buffer, c Config, sources map[string]string, changed bool) error {
+	type entry struct {
+		Value  any    `json:"value"`
+		Unit   string `json:"unit,omitempty"`
+		Source string `json:"source"`
+	}
+	b.WriteString("{")
+	for i, k := range shown(c, sources, changed) {
+		j, err := json.Marshal(entry{k.natural(&c), k.Unit, sourceOf(k, sources)})
+		if err != nil {
+			return fmt.Errorf("%s: %w", k.Name, err)
+		}
+		if i > 0 {
+			b.WriteString(",")
+		}
+		fmt.Fprintf(b, "\n  %q: %s", k.Name, j)
+	}
+	b.WriteString("\n}\n")
+	return nil
+}
+
+// summary writes what is not at its default, on one line.
+func (c Config) summary() string {
+	var parts []string
+	for _, k := range shown(c, nil, true) {
+		parts = append(parts, k.Name+" = "+k.inspected(&c))
+	}
+	return "config.Config{" + strings.Join(parts, ", ") + "}"
+}
+
+// String shows what is not at its default, secrets hidden.
+func (c Config) String() string { return c.summary() }
+
+// Format makes each verb of package fmt hide the secrets, %+v and %#v too.
+func (c Config) Format(f fmt.State, verb rune) {
+	if verb == 'q' {
+		_, _ = fmt.Fprintf(f, "%q", c.summary())
+		return
+	}
+	_, _ = io.WriteString(f, c.summary()) // a Formatter has nowhere to report to
+}
+
+// LogValue makes log/slog hide the secrets.
+func (c Config) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for _, k := range shown(c, nil, true) {
+		attrs = append(attrs, slog.Any(k.Name, k.natural(&c)))
+	}
+	return slog.GroupValue(attrs...)
+}

@@ -1,0 +1,100 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/racecar-go/racecar/internal/nearest"
+)
+
+// Variables that begin with EnvPrefix and are not keys.
+const (
+	envSection  = "RACECAR_ENV"
+	envFile     = "RACECAR_CONFIG"
+	envInternal = "RACECAR_INTERNAL_" // what our own processes tell each other
+)
+
+// environment is the name of the file's section that counts, and what says so.
+type environment struct {
+	name   string
+	origin string
+}
+
+// sectionFrom picks the environment: RACECAR_ENV, else what Rails and Rack use,
+// else development.
+func sectionFrom(env map[string]string) environment {
+	for _, name := range []string{envSection, "RAILS_ENV", "RACK_ENV"} {
+		if v := env[name]; v != "" {
+			return environment{v, name}
+		}
+	}
+	return environment{"development", "neither RACECAR_ENV, RAILS_ENV nor RACK_ENV is set"}
+}
+
+// environMap takes the form of os.Environ apart; of a name given twice the last
+// counts, as for os.Getenv's users in a child started by os/exec.
+func environMap(environ []string) map[string]string {
+	m := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		if name, value, ok := strings.Cut(kv, "="); ok && name != "" {
+			m[name] = value
+		}
+	}
+	return m
+}
+
+// environStruct has one text per key, tagged for package env. All of them are read
+// as they are: what they mean is for Key.parse to say, as for file and flags.
+var environStruct = reflect.StructOf(environFields())
+
+func environFields() []reflect.StructField {
+	fields := make([]reflect.StructField, len(allKeys))
+	for i, k := range allKeys {
+		fields[i] = reflect.StructField{
+			Name: fieldName(k),
+			Type: reflect.TypeFor[string](),
+			Tag:  reflect.StructTag(fmt.Sprintf(`env:"%s"`, strings.TrimPrefix(k.Env, EnvPrefix))),
+		}
+	}
+	return fields
+}
+
+// readEnviron reads the keys' variables. A variable that is set but empty counts:
+// for a text or list it says "none", for a number it is a mistake.
+func readEnviron(vars map[string]string) ([]setting, []error) {
+	given := reflect.New(environStruct)
+	if err := env.ParseWithOptions(given.Interface(), env.Options{Prefix: EnvPrefix, Environment: vars}); err != nil {
+		return nil, []error{fmt.Errorf("environment: %w", err)}
+	}
+	var settings []setting
+	known := map[string]bool{envSection: true, envFile: true}
+	for i, k := range allKeys {
+		known[k.Env] = true
+		if _, ok := vars[k.Env]; ok {
+			text := given.Elem().Field(i).String()
+			settings = append(settings, setting{key: k, in: input{text: text}, source: k.Env, place: k.Env})
+		}
+	}
+	names := slices.Sorted(maps.Keys(known))
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if !strings.HasPrefix(name, EnvPrefix) || known[name] || strings.HasPrefix(name, envInternal) {
+			continue
+		}
+		hint := nearest.Hint(name, names)
+		if serviceLink.MatchString(name) {
+			hint = ": it looks like one that Kubernetes makes for a service named racecar; set enableServiceLinks: false for the pod"
+		}
+		problems = append(problems, fmt.Errorf("%s: unknown environment variable%s", name, hint))
+	}
+	return settings, problems
+}
+
+// serviceLink matches the variables that Kubernetes adds to each pod for a service.
+var serviceLink = regexp.MustCompile(`^RACECAR_(.+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)

@@ -1,0 +1,383 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+
+	"github.com/racecar-go/racecar/internal/nearest"
+)
+
+// DefaultFile is read when no file is named; that it is missing is no error.
+const DefaultFile = "config/racecar.yml"
+
+// commonSection holds what all environments share.
+const commonSection = "common"
+
+// maxFile is the most bytes of a configuration file: more is somebody's mistake.
+const maxFile = 1 << 18
+
+// setting is one key as a source gives it.
+type setting struct {
+	key    Key
+	in     input
+	source string // for Sources: "config/racecar.yml:12"
+	place  string // for errors: "config/racecar.yml:12:3: client_id"
+}
+
+// fileResult is what a file says for one environment. The settings of its section
+// come after those of common, so that they win.
+type fileResult struct {
+	settings []setting
+	warnings []string
+	problems []error
+}
+
+// fileReader reads one file.
+type fileReader struct {
+	name string // as shown in messages
+	tpl  *template
+	env  map[string]string
+	// aliases says what each alias stands for.
+	aliases map[*ast.AliasNode]ast.Node
+	result  fileResult
+}
+
+// readFile reads the sections of a file that count for an environment, which
+// variable names (for messages). It never returns settings beside problems.
+func readFile(path, shown string, section environment, env map[string]string) fileResult {
+	text, err := slurp(path)
+	if err != nil {
+		return fileResult{problems: []error{fmt.Errorf("%s: %w", shown, err)}}
+	}
+	return parseFile(text, shown, section, env)
+}
+
+func slurp(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("open: %w", underlying(err))
+	}
+	defer func() { _ = f.Close() }() // opened for reading: nothing to lose
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return "", fmt.Errorf("read: %w", underlying(err))
+	}
+	if len(b) > maxFile {
+		return "", fmt.Errorf("larger than %d KiB: not a configuration file", maxFile>>10)
+	}
+	return string(b), nil
+}
+
+// underlying drops the path from an error whose message names it already.
+func underlying(err error) error {
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
+		return pe.Err
+	}
+	return err
+}
+
+func parseFile(text, shown string, section environment, env map[string]string) fileResult {
+	r := &fileReader{name: shown, env: env, aliases: map[*ast.AliasNode]ast.Node{}}
+	tpl, err := cut(shown, text)
+	if err != nil {
+		return fileResult{problems: []error{err}}
+	}
+	r.tpl = tpl
+	doc, err := parseYAML(tpl.text)
+	if err != nil {
+		r.syntax(err)
+	} else {
+		r.document(doc, section)
+	}
+	if len(r.result.problems) > 0 {
+		r.result.settings = nil
+	}
+	return r.result
+}
+
+// maxNesting is far more than a configuration needs and far less than what would
+// exhaust the stack of a recursive parser.
+const maxNesting = 50
+
+// parseYAML parses one file. The parser has had panics on odd input before: one is
+// reported as an error, since a configuration file must not end the process.
+func parseYAML(text string) (file *ast.File, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("not understood as YAML (%v)", p)
+		}
+	}()
+	if strings.Count(text, "[")+strings.Count(text, "{") > maxNesting && nesting(text) > maxNesting {
+		return nil, fmt.Errorf("brackets nested more than %d deep", maxNesting)
+	}
+	return parser.ParseBytes([]byte(text), 0, parser.AllowDuplicateMapKey())
+}
+
+// nesting is the most brackets open at one point, those in quotes included.
+func nesting(text string) int {
+	deepest, open := 0, 0
+	for _, c := range text {
+		switch c {
+		case '[', '{':
+			open++
+			deepest = max(deepest, open)
+		case ']', '}':
+			open = max(0, open-1)
+		}
+	}
+	return deepest
+}
+
+// syntax reports what the YAML parser says, without the excerpt it would add: the
+// lines around a mistake may hold a password.
+func (r *fileReader) syntax(err error) {
+	if se, ok := errors.AsType[*yaml.SyntaxError](err); ok && se.Token != nil && se.Token.Position != nil {
+		r.problem(se.Token, "not valid YAML: %s", firstLine(se.Message))
+		return
+	}
+	r.result.problems = append(r.result.problems, fmt.Errorf("%s: %s", r.name, firstLine(err.Error())))
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}
+
+func (r *fileReader) at(t *token.Token) string {
+	if t == nil || t.Position == nil {
+		return r.name
+	}
+	return fmt.Sprintf("%s:%d:%d", r.name, t.Position.Line, t.Position.Column)
+}
+
+func (r *fileReader) problem(t *token.Token, format string, args ...any) {
+	r.result.problems = append(r.result.problems, fmt.Errorf("%s: %s", r.at(t), fmt.Sprintf(format, args...)))
+}
+
+// document picks the sections and reads their keys.
+func (r *fileReader) document(file *ast.File, section environment) {
+	var docs []*ast.DocumentNode
+	for _, d := range file.Docs {
+		if d != nil && d.Body != nil && d.Body.Type() != ast.DirectiveType && d.Body.Type() != ast.CommentType {
+			docs = append(docs, d)
+		}
+	}
+	switch len(docs) {
+	case 0:
+		r.result.warnings = append(r.result.warnings, r.name+": the file is empty: defaults are used")
+		return
+	case 1:
+	default:
+		r.problem(docs[1].Body.GetToken(), "a second YAML document: put everything into one")
+		return
+	}
+	r.resolveAliases(docs[0].Body, map[string]ast.Node{})
+	top := r.mapping(docs[0].Body)
+	if top == nil {
+		r.problem(docs[0].Body.GetToken(), "sections such as %s: and production: belong here, each with its keys below it", commonSection)
+		return
+	}
+	entries := r.entries(top, 0)
+	sections := map[string]entry{}
+	var names []string
+	for _, e := range entries {
+		if _, isKey := Lookup(e.name); isKey && r.mapping(e.value) == nil {
+			r.problem(e.token, "%s stands outside of any section: put it under %s: or %s:", e.name, commonSection, section.name)
+			continue
+		}
+		sections[e.name] = e
+		if e.name != commonSection {
+			names = append(names, e.name)
+		}
+	}
+	if len(r.result.problems) > 0 {
+		return
+	}
+	common, hasCommon := sections[commonSection]
+	own, hasOwn := sections[section.name]
+	if hasCommon {
+		r.section(common)
+	}
+	switch {
+	case hasOwn && section.name != commonSection:
+		r.section(own)
+	case hasOwn:
+	case hasCommon:
+		r.result.warnings = append(r.result.warnings, fmt.Sprintf("%s: no section %q (%s)%s: only %s is used",
+			r.name, section.name, section.origin, nearest.Hint(section.name, names), commonSection))
+	default:
+		r.result.problems = append(r.result.problems, fmt.Errorf("%s: neither %s nor a section %q (%s): it has %s",
+			r.name, commonSection, section.name, section.origin, listed(names)))
+	}
+}
+
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "no sections"
+	}
+	return strings.Join(names, ", ")
+}
+
+// section turns a section's entries into settings.
+func (r *fileReader) section(e entry) {
+	if isNull(r.resolve(e.value)) {
+		return // a section without keys
+	}
+	m := r.mapping(e.value)
+	if m == nil {
+		r.problem(e.token, "the section %s must hold keys, each on a line of its own below it", e.name)
+		return
+	}
+	names := keyNames()
+	for _, e := range r.entries(m, 0) {
+		key, ok := Lookup(e.name)
+		if !ok {
+			r.problem(e.token, "unknown key %q%s", r.tpl.restore(e.name), nearest.Hint(e.name, names))
+			continue
+		}
+		in, ok := r.input(key, e)
+		if !ok {
+			continue
+		}
+		r.result.settings = append(r.result.settings, setting{
+			key:    key,
+			in:     in,
+			source: fmt.Sprintf("%s:%d", r.name, e.token.Position.Line),
+			place:  r.at(e.token) + ": " + key.Name,
+		})
+	}
+}
+
+func keyNames() []string {
+	names := make([]string, len(allKeys))
+	for i, k := range allKeys {
+		names[i] = k.Name
+	}
+	return names
+}
+
+// input reads a key's value: a scalar, a list of scalars or null.
+func (r *fileReader) input(key Key, e entry) (input, bool) {
+	node := r.resolve(e.value)
+	switch n := node.(type) {
+	case *ast.SequenceNode:
+		in := input{list: true}
+		for _, item := range n.Values {
+			text, null, ok := r.scalar(key, r.resolve(item))
+			if !ok {
+				return input{}, false
+			}
+			if !null {
+				in.items = append(in.items, text)
+			}
+		}
+		return in, true
+	case *ast.MappingNode, *ast.MappingValueNode:
+		if key.props == "" {
+			r.problem(node.GetToken(), "%s: keys, where %s belongs", key.Name, key.wanted())
+			return input{}, false
+		}
+		in := input{list: true} // name: value is as good as name=value
+		for _, p := range r.entries(r.mapping(node), 0) {
+			text, _, ok := r.scalar(key, r.resolve(p.value))
+			if !ok {
+				return input{}, false
+			}
+			in.items = append(in.items, p.name+"="+text)
+		}
+		return in, true
+	}
+	text, null, ok := r.scalar(key, node)
+	return input{text: text, null: null}, ok
+}
+
+// scalar reads one value as it is written, so that what YAML would take for a
+// number (a group id of 0123) stays as typed.
+func (r *fileReader) scalar(key Key, node ast.Node) (text string, null, ok bool) {
+	var raw string
+	quoted := false
+	switch n := node.(type) {
+	case nil, *ast.NullNode:
+		return "", true, true
+	case *ast.StringNode:
+		raw = n.Value
+		quoted = n.Token != nil && (n.Token.Type == token.SingleQuoteType || n.Token.Type == token.DoubleQuoteType)
+	case *ast.LiteralNode:
+		raw, quoted = n.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		raw = n.GetToken().Value
+	default:
+		r.problem(tokenOf(node), "%s: %s, where %s belongs", key.Name, nodeKind(node), key.wanted())
+		return "", false, false
+	}
+	e, err := r.tpl.expand(raw, r.env)
+	if err != nil {
+		r.problem(tokenOf(node), "%s: %v", key.Name, err)
+		return "", false, false
+	}
+	if len(e.missing) > 0 && (!e.null || key.Default != "") {
+		used := "it counts as empty"
+		if e.null && !quoted {
+			used = fmt.Sprintf("the default %q is used", key.Default)
+		}
+		r.result.warnings = append(r.result.warnings, fmt.Sprintf("%s: %s: the variable %s is not set: %s",
+			r.at(tokenOf(node)), key.Name, strings.Join(e.missing, ", "), used))
+	}
+	return e.text, e.null && !quoted, true
+}
+
+func tokenOf(n ast.Node) *token.Token {
+	if n == nil {
+		return nil
+	}
+	return n.GetToken()
+}
+
+func nodeKind(n ast.Node) string {
+	switch n.(type) {
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "keys"
+	case *ast.TagNode:
+		return "a YAML tag"
+	case *ast.AliasNode:
+		return "an unknown alias"
+	}
+	return strings.ToLower(n.Type().String())
+}
+
+// configRB warns of a config/racecar.rb beside the file: upstream would run it. The
+// settings found in it are named with what they become.
+func configRB(dir string) string {
+	const name = "config/racecar.rb"
+	text, err := slurp(filepath.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	var fields []string
+	for _, m := range rubyAssignment.FindAllStringSubmatch(text, -1) {
+		if k, ok := Lookup(m[1]); ok {
+			f := "c." + fieldName(k)
+			if !slices.Contains(fields, f) {
+				fields = append(fields, f)
+			}
+		}
+	}
+	what := ""
+	if len(fields) > 0 {
+		what = " (it sets " + strings.Join(fields, ", ") + ")"
+	}
+	return name + " is Ruby and is not read" + what +
+		": move its settings to " + DefaultFile + ", or to racecar.Configure(func(c *racecar.Config) error { … }) in an init function"
+}

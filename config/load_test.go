@@ -1,0 +1,225 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// project makes a directory with a config/racecar.yml.
+func project(t *testing.T, yml string) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, DefaultFile, yml)
+	return dir
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPrecedence adds one source after the other; each must win over all before it.
+func TestPrecedence(t *testing.T) {
+	dir := project(t, "")
+	steps := []struct {
+		source string
+		add    func(*Options, *string)
+		wants  [3]string // fetch_messages, max_wait_time, dead_letter_topic
+	}{
+		{"default", func(*Options, *string) {}, [3]string{"1000", "1.0", "nil"}},
+		{"common", func(_ *Options, yml *string) {
+			*yml = "common:\n  fetch_messages: 11\n  max_wait_time: 1.1\n  dead_letter_topic: common\n"
+		}, [3]string{"11", "1.1", `"common"`}},
+		{"section", func(_ *Options, yml *string) {
+			*yml += "production:\n  fetch_messages: 12\n  max_wait_time: 1.2\n  dead_letter_topic: section\n"
+		}, [3]string{"12", "1.2", `"section"`}},
+		{"Configure", func(o *Options, _ *string) {
+			o.Configure = []func(*Config) error{func(c *Config) error {
+				c.FetchMessages, c.MaxWaitTime, c.DeadLetterTopic = 13, 1300*time.Millisecond, "configure"
+				return nil
+			}}
+		}, [3]string{"13", "1.3", `"configure"`}},
+		{"Spec", func(o *Options, _ *string) {
+			o.Spec = &SpecValues{Name: "X", FetchMessages: 14, MaxWaitTime: 1400 * time.Millisecond, DeadLetterTopic: "spec"}
+		}, [3]string{"14", "1.4", `"spec"`}},
+		{"variable", func(o *Options, _ *string) {
+			o.Environ = append(o.Environ, "RACECAR_FETCH_MESSAGES=15", "RACECAR_MAX_WAIT_TIME=1.5", "RACECAR_DEAD_LETTER_TOPIC=env")
+		}, [3]string{"15", "1.5", `"env"`}},
+		{"flag", func(o *Options, _ *string) {
+			o.Flags = map[string]Flag{
+				"fetch_messages":    {"16", "--fetch-messages"},
+				"max_wait_time":     {"1.6", "--max-wait-time"},
+				"dead_letter_topic": {"flag", "--dead-letter-topic"},
+			}
+		}, [3]string{"16", "1.6", `"flag"`}},
+	}
+	o := Options{Dir: dir, Environ: []string{"RAILS_ENV=production"}}
+	yml := "common: {}\nproduction: {}\n"
+	for _, s := range steps {
+		s.add(&o, &yml)
+		write(t, dir, DefaultFile, yml)
+		l, err := Load(o)
+		if err != nil {
+			t.Fatalf("%s: %v", s.source, err)
+		}
+		for i, name := range []string{"fetch_messages", "max_wait_time", "dead_letter_topic"} {
+			k, _ := Lookup(name)
+			if got := k.inspected(&l.Config); got != s.wants[i] {
+				t.Errorf("with %s: %s = %s, want %s (from %s)", s.source, name, got, s.wants[i], l.Sources[name])
+			}
+		}
+		if s.source != "default" && l.Sources["fetch_messages"] == SourceDefault {
+			t.Errorf("with %s: fetch_messages is said to come from nowhere", s.source)
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	dir := project(t, "common:\n  client_id: a\n  fetch_messages: 5\nproduction:\n  brokers: [k1, 'k2:9']\n")
+	l, err := Load(Options{
+		Dir:     dir,
+		Environ: []string{"RACECAR_ENV=production", "RACECAR_LOG_LEVEL=debug"},
+		Flags:   map[string]Flag{"logfile": {"x.log", "--log"}},
+		Configure: []func(*Config) error{func(c *Config) error {
+			c.DatadogHost = "dd"
+			return nil
+		}},
+		Spec: &SpecValues{Name: "UserBanConsumer", ParallelWorkers: 3, MaxRetries: 2},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"client_id":         "config/racecar.yml:2",
+		"brokers":           "config/racecar.yml:5",
+		"log_level":         "RACECAR_LOG_LEVEL",
+		"logfile":           "--log",
+		"parallel_workers":  "Spec",
+		"group_id":          "derived from the consumer's name",
+		"dead_letter_topic": "derived from group_id",
+		"session_timeout":   "default",
+	} {
+		if got := l.Sources[key]; got != want {
+			t.Errorf("%s comes from %q, want %q", key, got, want)
+		}
+	}
+	if got := l.Sources["datadog_host"]; !strings.HasPrefix(got, "Configure (config/load_test.go:") {
+		t.Errorf("datadog_host comes from %q", got)
+	}
+	c := l.Config
+	if c.GroupID != "user-ban-consumer" || c.DeadLetterTopic != "user-ban-consumer.dlq" || c.Pidfile != "" {
+		t.Errorf("derived: group %q, dead letters %q, pidfile %q", c.GroupID, c.DeadLetterTopic, c.Pidfile)
+	}
+	if got := strings.Join(c.Brokers, " "); got != "k1:9092 k2:9" {
+		t.Errorf("brokers %s", got)
+	}
+}
+
+func TestLoadAllChecksConsumersTogether(t *testing.T) {
+	dir := t.TempDir()
+	specs := []SpecValues{{Name: "FirstConsumer"}, {Name: "SecondConsumer"}}
+	all, err := LoadAll(Options{Dir: dir, Flags: map[string]Flag{"daemonize": {"true", "--daemonize"}}}, specs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, group := range []string{"first-consumer", "second-consumer"} {
+		if c := all[i].Config; c.GroupID != group || c.Pidfile != "racecar.pid" {
+			t.Errorf("group %q, pidfile %q", c.GroupID, c.Pidfile)
+		}
+	}
+	_, err = LoadAll(Options{Dir: dir, Flags: map[string]Flag{"group_id": {"one", "--group-id"}, "fetch_messages": {"no", "--fetch-messages"}}}, specs)
+	if err == nil || strings.Count(err.Error(), "\n") != 0 {
+		t.Errorf("a problem that both share is to be told once: %v", err)
+	}
+	_, err = LoadAll(Options{Dir: dir, Flags: map[string]Flag{"group_id": {"one", "--group-id"}}}, specs)
+	const want = `--group-id: FirstConsumer and SecondConsumer would both consume as group "one", and each would get only part of its topics' messages: give each its own GroupID in its Spec`
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func TestGroupOfTheSpecCannotBeMoved(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Spec: &SpecValues{Name: "X", GroupID: "mine"}, Environ: []string{"RACECAR_GROUP_ID=other"}}
+	_, err := Load(o)
+	const want = `RACECAR_GROUP_ID: group "other", but the Spec of X says "mine"; in another group the consumer would read its topics from their start: change the Spec, or leave this out`
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	o.Environ = []string{"RACECAR_GROUP_ID=mine"}
+	if _, err := Load(o); err != nil {
+		t.Errorf("the same group from both: %v", err)
+	}
+	// A file's is a default for all consumers: the Spec goes before it, as upstream.
+	o = Options{Dir: project(t, "common: {group_id: other}"), Spec: o.Spec}
+	if l, err := Load(o); err != nil || l.Config.GroupID != "mine" {
+		t.Errorf("from a file: %v, %v", l, err)
+	}
+}
+
+func TestConfigureFailures(t *testing.T) {
+	boom := errors.New("no service discovery")
+	_, err := Load(Options{Dir: t.TempDir(), Configure: []func(*Config) error{
+		func(*Config) error { return boom },
+		func(*Config) error { panic("oops") },
+		func(c *Config) error { c.PauseTimeout = -5 * time.Second; return nil },
+	}})
+	if !errors.Is(err, boom) || !strings.Contains(err.Error(), "panic: oops") || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("got %v", err)
+	}
+	_, err = Load(Options{Dir: t.TempDir(), Configure: []func(*Config) error{
+		func(c *Config) error { c.PauseTimeout = -5 * time.Second; return nil },
+	}})
+	if err == nil || !strings.HasPrefix(err.Error(), "Configure (config/load_test.go:") || !strings.HasSuffix(err.Error(), "): pause_timeout: -5 s must be at least 0 (or -1)") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestApplyFunctionsChangesFunctionsOnly(t *testing.T) {
+	c := Default()
+	c.ClientID = "from the supervisor"
+	err := ApplyFunctions(&c, []func(*Config) error{func(c *Config) error {
+		c.ClientID, c.Brokers[0] = "mine", "mine:1"
+		c.OnError = func(context.Context, error, ErrorInfo) {}
+		return nil
+	}})
+	if err != nil || c.ClientID != "from the supervisor" || c.Brokers[0] != "localhost:9092" || c.OnError == nil {
+		t.Errorf("%v %v %v", err, c, c.OnError == nil)
+	}
+	before := c.OnError
+	err = ApplyFunctions(&c, []func(*Config) error{
+		func(c *Config) error { c.OnError = nil; return nil },
+		func(*Config) error { return errors.New("no") },
+	})
+	if err == nil || before == nil || c.OnError == nil {
+		t.Errorf("a failure must leave all as it was: %v", err)
+	}
+}
+
+func TestFileGivenMustExist(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Load(Options{Dir: dir}); err != nil {
+		t.Errorf("the default file may be missing: %v", err)
+	}
+	for _, o := range []Options{
+		{Dir: dir, File: "nope.yml", FileGiven: true},
+		{Dir: dir, Environ: []string{"RACECAR_CONFIG=nope.yml"}},
+	} {
+		if _, err := Load(o); err == nil || err.Error() != "nope.yml: open: no such file or directory" {
+			t.Errorf("got %v", err)
+		}
+	}
+	if _, err := Load(Options{Dir: dir, File: "nope.yml", FileGiven: true, NoFile: true}); err != nil {
+		t.Errorf("NoFile: %v", err)
+	}
+}

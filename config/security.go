@@ -1,0 +1,112 @@
+package config
+
+import "strings"
+
+// tlsKeys need a protocol with TLS.
+var tlsKeys = []string{
+	"ssl_ca_location", "ssl_crl_location", "ssl_keystore_location", "ssl_keystore_password",
+	"ssl_certificate_location", "ssl_key_location", "ssl_key_password",
+}
+
+// saslKeys need a protocol with SASL.
+var saslKeys = []string{
+	"sasl_mechanism", "sasl_username", "sasl_password", "sasl_kerberos_principal",
+	"sasl_kerberos_keytab", "sasl_oauthbearer_token_file",
+}
+
+// UsesTLS reports whether brokers are spoken to through TLS.
+func (c Config) UsesTLS() bool { return strings.HasSuffix(c.SecurityProtocol, "ssl") }
+
+// UsesSASL reports whether we have to prove who we are.
+func (c Config) UsesSASL() bool { return strings.HasPrefix(c.SecurityProtocol, "sasl_") }
+
+// Mechanism is the SASL mechanism in use: GSSAPI where none is named, as librdkafka.
+// Empty without SASL.
+func (c Config) Mechanism() string {
+	switch {
+	case !c.UsesSASL():
+		return ""
+	case c.SASLMechanism == "":
+		return "GSSAPI"
+	}
+	return c.SASLMechanism
+}
+
+// security checks the keys of TLS and SASL against the protocol: settings that
+// would not act must not look as if they did.
+func (v *validator) security() {
+	c := v.c
+	protocol := c.SecurityProtocol
+	if protocol == "" {
+		protocol = "plaintext"
+	}
+	given := func(key string) bool {
+		k, _ := Lookup(key)
+		return !k.value(c).IsZero()
+	}
+	with := "ssl"
+	if c.UsesSASL() {
+		with = "sasl_ssl"
+	}
+	for _, key := range tlsKeys {
+		if given(key) && !c.UsesTLS() {
+			v.bad(key, "has no effect with security_protocol %s: set security_protocol to %s", protocol, with)
+		}
+	}
+	with = "sasl_ssl"
+	if c.SecurityProtocol == "" {
+		with = "sasl_ssl or sasl_plaintext"
+	}
+	for _, key := range saslKeys {
+		if given(key) && !c.UsesSASL() {
+			v.bad(key, "has no effect with security_protocol %s: set security_protocol to %s", protocol, with)
+		}
+	}
+	if c.UsesTLS() {
+		v.clientCertificate(given)
+	}
+	v.mechanism()
+}
+
+func (v *validator) clientCertificate(given func(string) bool) {
+	keystore := given("ssl_keystore_location")
+	for _, key := range []string{"ssl_certificate_location", "ssl_key_location"} {
+		if keystore && given(key) {
+			v.bad(key, "cannot be combined with %s: both hold the client's certificate and key; leave one out", v.where("ssl_keystore_location"))
+		}
+	}
+	pair := func(one, other string) {
+		if given(one) && !given(other) && !keystore {
+			v.bad(one, "needs %s as well (one PEM file may hold both)", other)
+		}
+	}
+	pair("ssl_certificate_location", "ssl_key_location")
+	pair("ssl_key_location", "ssl_certificate_location")
+	if given("ssl_keystore_password") && !keystore {
+		v.bad("ssl_keystore_password", "needs ssl_keystore_location")
+	}
+	if given("ssl_key_password") && !given("ssl_key_location") {
+		v.bad("ssl_key_password", "needs ssl_key_location")
+	}
+}
+
+func (v *validator) mechanism() {
+	c := v.c
+	switch c.Mechanism() {
+	case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
+		if c.SASLUsername == "" {
+			v.bad("sasl_mechanism", "%s needs sasl_username", c.SASLMechanism)
+		}
+		if c.SASLPassword == "" {
+			v.bad("sasl_mechanism", "%s needs sasl_password", c.SASLMechanism)
+		}
+	case "OAUTHBEARER":
+		if c.SASLOAuthBearerTokenFile == "" && c.OAuthToken == nil {
+			v.bad("sasl_mechanism", "OAUTHBEARER needs sasl_oauthbearer_token_file, or OAuthToken in racecar.Configure")
+		}
+	case "GSSAPI":
+		if c.SASLMechanism == "" && (c.SASLUsername != "" || c.SASLPassword != "") {
+			v.bad("security_protocol", "%s without sasl_mechanism means GSSAPI, which takes no user name and password: set sasl_mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.SecurityProtocol)
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/racecar-go/racecar/internal/nearest"
+)
+
+// Validate checks a configuration that was put together by hand: each value by
+// itself and the keys against each other. The error joins all problems, one line
+// each. Load does this itself. It opens no file and no connection.
+func (c Config) Validate() error {
+	return errors.Join(validate(&c, nil)...)
+}
+
+// validator collects what is wrong. Where nothing is known of a key's source its
+// name stands for it.
+type validator struct {
+	c        *Config
+	sources  map[string]string
+	problems []error
+}
+
+func validate(c *Config, sources map[string]string) []error {
+	v := &validator{c: c, sources: sources}
+	for _, k := range allKeys {
+		v.key(k)
+	}
+	v.brokers()
+	v.timing()
+	v.pauses()
+	v.memory()
+	v.names()
+	v.security()
+	return v.problems
+}
+
+// bad reports a problem at a key's place.
+func (v *validator) bad(key, format string, args ...any) {
+	v.problems = append(v.problems, fmt.Errorf("%s: %s", place(key, v.sources), fmt.Sprintf(format, args...)))
+}
+
+// where names another key within a message, with its value's source unless that is
+// the default.
+func (v *validator) where(key string) string {
+	source := v.sources[key]
+	if source == "" || source == SourceDefault {
+		return key
+	}
+	return fmt.Sprintf("%s (%s)", key, source)
+}
+
+// maxMilliseconds is the longest time Kafka's protocol can carry: 32 bits of ms.
+const maxMilliseconds = math.MaxInt32
+
+// key checks one value by itself.
+func (v *validator) key(k Key) {
+	if n, ok := k.number(v.c); ok {
+		switch wrong := k.limits.check(n); {
+		case math.IsNaN(n) || math.IsInf(n, 0):
+			v.bad(k.Name, "%v is not a number", n)
+		case wrong != "":
+			v.bad(k.Name, "%s %s", k.show(n), wrong)
+		case k.Type == TypeDuration && k.value(v.c).Int()/int64(time.Millisecond) > maxMilliseconds:
+			v.bad(k.Name, "%s is longer than Kafka can be told (about 24 days)", k.show(n))
+		case k.Unit == unitBytes && k.Name != "worker_memory_limit" && n > math.MaxInt32:
+			v.bad(k.Name, "%s is more than Kafka can be told (%d)", k.show(n), math.MaxInt32)
+		}
+	}
+	seen := map[string]bool{}
+	for _, w := range k.words(v.c) {
+		switch {
+		case !utf8.ValidString(w):
+			v.bad(k.Name, "not valid UTF-8")
+		case strings.ContainsRune(w, 0):
+			v.bad(k.Name, "contains a NUL character")
+		case k.Enum == nil || k.Type == TypeString && w == "" && k.Default == "":
+		case !contains(k.Enum, w):
+			v.bad(k.Name, "%q is not one of %s%s", w, strings.Join(k.Enum, ", "), nearest.Hint(strings.TrimPrefix(w, ":"), k.Enum))
+		case seen[w]:
+			v.bad(k.Name, "%q is given twice", w)
+		}
+		seen[w] = true
+	}
+	if k.Type == TypeList && k.Enum != nil && len(seen) == 0 {
+		v.bad(k.Name, "empty: name at least one of %s", strings.Join(k.Enum, ", "))
+	}
+}
+
+func contains(words []string, w string) bool {
+	for _, x := range words {
+		if x == w {
+			return true
+		}
+	}
+	return false
+}
+
+// show writes a number of the key with its unit.
+func (k Key) show(n float64) string {
+	switch k.Unit {
+	case unitSeconds, unitMilliseconds:
+		return plain(n) + " " + k.Unit
+	case unitBytes:
+		return plain(n) + " bytes"
+	}
+	return plain(n)
+}
+
+// defaultPort is Kafka's.
+const defaultPort = "9092"
+
+// withPort adds the port that a broker's address lacks.
+func withPort(addr string) string {
+	addr = strings.TrimSpace(addr)
+	if addr == "" || strings.Contains(addr, "://") {
+		return addr
+	}
+	if ip := strings.Trim(addr, "[]"); strings.Count(ip, ":") > 1 && net.ParseIP(ip) != nil {
+		return net.JoinHostPort(ip, defaultPort)
+	}
+	if strings.Contains(addr, ":") {
+		return addr
+	}
+	return addr + ":" + defaultPort
+}
+
+func (v *validator) brokers() {
+	if len(v.c.Brokers) == 0 {
+		v.bad("brokers", "must not be empty: name at least one, as host:port")
+	}
+	for _, b := range v.c.Brokers {
+		if wrong := badAddress(withPort(b), false); wrong != "" {
+			v.bad("brokers", "%q %s: write host:port", b, wrong)
+		}
+	}
+}
+
+// badAddress says what is wrong with host:port, or nothing.
+func badAddress(addr string, listen bool) string {
+	if i := strings.Index(addr, "://"); i >= 0 {
+		return "has a scheme (" + addr[:i+3] + ")"
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "is not an address"
+	}
+	if strings.ContainsAny(host, " \t\r\n/,;@") || host == "" && !listen {
+		return "has no proper host"
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 || n == 0 && !listen {
+		return "has no proper port"
+	}
+	return ""
+}
+
+func (v *validator) timing() {
+	c := v.c
+	if c.SocketTimeout <= c.MaxWaitTime {
+		v.bad("socket_timeout", "%s must be longer than %s, %s: brokers would be given up while they wait for messages",
+			seconds(c.SocketTimeout), v.where("max_wait_time"), seconds(c.MaxWaitTime))
+	}
+	if c.HeartbeatInterval >= c.SessionTimeout {
+		v.bad("heartbeat_interval", "%s must be shorter than %s, %s, by a third or more: the group would drop the worker between two heartbeats",
+			seconds(c.HeartbeatInterval), v.where("session_timeout"), seconds(c.SessionTimeout))
+	}
+	if c.HeartbeatInterval >= c.MaxPollInterval {
+		v.bad("heartbeat_interval", "%s must be shorter than %s, %s: a rebalance would be over before the worker learns of it",
+			seconds(c.HeartbeatInterval), v.where("max_poll_interval"), seconds(c.MaxPollInterval))
+	}
+}
+
+func seconds(d time.Duration) string { return plain(d.Seconds()) + " s" }
+
+func (v *validator) pauses() {
+	c := v.c
+	if c.MaxPauseTimeout != 0 && !c.PauseWithExponentialBackoff {
+		v.bad("max_pause_timeout", "only makes sense with pause_with_exponential_backoff: set that to true, or leave this out")
+	}
+}
+
+func (v *validator) memory() {
+	if v.c.FetchMinBytes > v.c.MaxBytes {
+		v.bad("fetch_min_bytes", "%d bytes is more than %s, %d: brokers would always wait for max_wait_time",
+			v.c.FetchMinBytes, v.where("max_bytes"), v.c.MaxBytes)
+	}
+}
+
+func (v *validator) names() {
+	c := v.c
+	if t := c.DeadLetterTopic; t != "" && !validTopic(t) {
+		v.bad("dead_letter_topic", "%q cannot be a topic: use up to %d of the characters a-z, A-Z, 0-9, '.', '_' and '-'", t, maxTopicName)
+	}
+	if c.StatusAddr != "" {
+		if wrong := badAddress(c.StatusAddr, true); wrong != "" {
+			v.bad("status_addr", "%q %s: write host:port, for example 127.0.0.1:9394", c.StatusAddr, wrong)
+		} else if c.StatusToken == "" && !loopback(c.StatusAddr) {
+			v.bad("status_addr", "%q can be reached from other hosts: set status_token, or use 127.0.0.1", c.StatusAddr)
+		}
+	}
+	if c.LivenessProbeEnabled && c.LivenessProbeFilePath == "" {
+		v.bad("liveness_probe_file_path", "must be set to a writable file path when the liveness probe is enabled")
+	}
+}
+
+// loopback reports whether only this host can reach addr.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// warnings tells of keys that were given and do nothing.
+func warnings(c *Config, sources map[string]string) []string {
+	var w []string
+	say := func(key, text string) { w = append(w, place(key, sources)+": "+text) }
+	if sources["sasl_over_ssl"] != SourceDefault {
+		say("sasl_over_ssl", "has no effect: security_protocol decides, sasl_ssl or sasl_plaintext")
+	}
+	if c.WithoutRails {
+		say("without_rails", "there is no Rails here: accepted, and it skips building ./consumers")
+	}
+	if c.PauseWithExponentialBackoff && c.PauseTimeout <= 0 {
+		say("pause_with_exponential_backoff", "has no effect with pause_timeout "+plain(c.PauseTimeout.Seconds())+": there is no pause to double")
+	}
+	if c.StaticID != "" && c.Membership != MembershipHost {
+		say("static_id", `has no effect without membership: host`)
+	}
+	return w
+}
