@@ -54,6 +54,28 @@ const (
 // Keys lists all keys: upstream's in upstream's order, then ours as in Config.
 func Keys() []Key { return slices.Clone(allKeys) }
 
+// Theme is a group of keys that belong together.
+type Theme struct {
+	Name string
+	Keys []Key
+}
+
+// Themes lists all keys as Config does, which is the order of --help and of the
+// reference.
+func Themes() []Theme {
+	keys := Keys()
+	slices.SortFunc(keys, func(a, b Key) int { return a.field - b.field })
+	var themes []Theme
+	for _, k := range keys {
+		if len(themes) == 0 || themes[len(themes)-1].Name != k.Group {
+			themes = append(themes, Theme{Name: k.Group})
+		}
+		last := &themes[len(themes)-1]
+		last.Keys = append(last.Keys, k)
+	}
+	return themes
+}
+
 // Lookup finds a key by its name.
 func Lookup(name string) (Key, bool) {
 	i, ok := keyIndex[name]

@@ -126,10 +126,13 @@ func withPort(addr string) string {
 	if ip := strings.Trim(addr, "[]"); strings.Count(ip, ":") > 1 && net.ParseIP(ip) != nil {
 		return net.JoinHostPort(ip, defaultPort)
 	}
-	if strings.Contains(addr, ":") {
-		return addr
+	switch host, _, found := strings.Cut(addr, ":"); {
+	case !found:
+		return addr + ":" + defaultPort
+	case host == "":
+		return "localhost" + addr // ":9092", as librdkafka takes it
 	}
-	return addr + ":" + defaultPort
+	return addr
 }
 
 func (v *validator) brokers() {
