@@ -1,0 +1,140 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+const (
+	// outQueue is how many messages wait for a worker that does not read.
+	outQueue = 64
+	// drainWithin is how long the socket of a process that is gone may stay open:
+	// somebody it started may have inherited it.
+	drainWithin = time.Second
+)
+
+// child is a process with the goroutines that serve it: one reads its socket,
+// one writes to it, one waits for its end. They end with the process.
+type child struct {
+	process Process
+	conn    *wire.Conn
+	out     chan outgoing
+	// heard is when its socket last had something, in ns since start; the reader
+	// sets it before it hands the message to the loop.
+	heard atomic.Int64
+	start time.Time
+	eof   chan struct{} // closed when the reader is done
+	gone  chan struct{} // closed when the process is reaped
+}
+
+type outgoing struct {
+	kind wire.Kind
+	body any
+}
+
+// events of a child, in this order: messages, then its end.
+type (
+	received struct {
+		child *child
+		env   wire.Envelope
+	}
+	// broken says that what came is not our protocol.
+	broken struct {
+		child *child
+		err   error
+	}
+	gone struct {
+		child *child
+		exit  Exit
+	}
+)
+
+// adopt serves a process. deliver hands an event to the loop and returns false
+// when that has ended.
+func adopt(p Process, deliver func(any) bool, wg *sync.WaitGroup) *child {
+	c := &child{
+		process: p,
+		conn:    wire.NewConn(p.Socket()),
+		out:     make(chan outgoing, outQueue),
+		start:   time.Now(),
+		eof:     make(chan struct{}),
+		gone:    make(chan struct{}),
+	}
+	wg.Add(3)
+	go func() { defer wg.Done(); c.read(deliver) }()
+	go func() { defer wg.Done(); c.write() }()
+	go func() { defer wg.Done(); c.wait(deliver) }()
+	return c
+}
+
+func (c *child) read(deliver func(any) bool) {
+	defer close(c.eof)
+	for {
+		env, err := c.conn.Read()
+		switch {
+		case err == nil:
+		case overSocket(err):
+			return // it is gone, or we have let it go
+		default:
+			deliver(broken{c, err})
+			return
+		}
+		c.heard.Store(int64(time.Since(c.start)))
+		if !deliver(received{c, env}) {
+			return
+		}
+	}
+}
+
+// overSocket says that an error means the end of the stream, not of sense: EOF,
+// a process that was killed before it had read all (ECONNRESET), our own Close.
+func overSocket(err error) bool {
+	var path *os.PathError
+	return err == io.EOF || errors.Is(err, io.ErrClosedPipe) || errors.As(err, &path)
+}
+
+// lastHeard is when the socket last had something.
+func (c *child) lastHeard() time.Time { return c.start.Add(time.Duration(c.heard.Load())) }
+
+func (c *child) write() {
+	for {
+		select {
+		case m := <-c.out:
+			if err := c.conn.Write(m.kind, m.body); err != nil {
+				return // its end is at hand, and says more than this error
+			}
+		case <-c.gone:
+			return
+		}
+	}
+}
+
+// send queues a message; it never blocks.
+func (c *child) send(kind wire.Kind, body any) error {
+	select {
+	case c.out <- outgoing{kind, body}:
+		return nil
+	default:
+		return fmt.Errorf("pid %d does not read its commands", c.process.PID())
+	}
+}
+
+func (c *child) wait(deliver func(any) bool) {
+	exit := c.process.Wait()
+	t := time.NewTimer(drainWithin)
+	defer t.Stop()
+	select {
+	case <-c.eof: // all that it said is with the loop
+	case <-t.C:
+	}
+	close(c.gone)
+	_ = c.process.Socket().Close() // wakes reader and writer
+	deliver(gone{c, exit})
+}

@@ -1,0 +1,220 @@
+package supervisor
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// remains is all that is known of a process at its end.
+type remains struct {
+	exit   Exit
+	oom    bool // the kernel killed it for want of memory
+	inHand []scoreboard.Call
+	tail   string // of its stderr
+}
+
+// crash is an end that nobody asked for.
+type crash struct {
+	reason string // one word, for counting
+	text   string // one line
+	// blameless: it does not count against the slot.
+	blameless bool
+	permanent bool // trying again is of no use
+	// poison: a message did it, so it is that message's count that rises.
+	poison bool
+}
+
+// ended takes the end of a process.
+func (r *registry) ended(p *proc, e remains) {
+	s := p.slot
+	for k, v := range p.counters() {
+		s.base[k] += v
+	}
+	clean := e.exit.Signal == 0 && e.exit.Code == wire.ExitOK && p.killed == ""
+	if p.leaves && clean {
+		p.places = nil // it has left
+	}
+	if p.told {
+		s.left = nil
+	}
+	s.left = append(s.left, p.places...)
+
+	if s.next == p {
+		s.next = nil
+		if p.stopping == "" {
+			r.note(s, p, e, describe(p, e))
+			r.rollFailed(s, "the new one ended before it took over: "+describe(p, e))
+		}
+		r.checkEnd()
+		return
+	}
+	s.cur = nil
+	switch {
+	case p.stopping != "":
+		r.stopped(s, p, e, clean)
+	default:
+		c := r.classify(p, e)
+		r.note(s, p, e, c.text)
+		if !r.rollCrash(s, p, c.text) {
+			r.crashed(s, p, c)
+		}
+	}
+	r.checkEnd()
+}
+
+// note keeps why the last process ended.
+func (r *registry) note(s *slot, p *proc, e remains, text string) {
+	s.lastExit = text
+	s.lastStderr = e.tail
+	fields := logrus.Fields{"pid": p.pid, "reason": text}
+	if e.tail != "" {
+		fields["stderr"] = e.tail
+	}
+	r.log(logrus.ErrorLevel, "worker died", s, fields)
+}
+
+// classify tells apart the ends that nobody asked for, and makes suspects of
+// what was in hand.
+func (r *registry) classify(p *proc, e remains) crash {
+	c := crash{reason: "crash", text: describe(p, e)}
+	outside := false // ended by somebody, not by what it had in hand
+	switch {
+	case p.killed != "":
+		c.reason = p.ladder.kind
+		outside = p.ladder.kind == frozenStopped || p.ladder.kind == joinStuck || p.ladder.kind == bootTimeout
+	case e.exit.Code == wire.ExitPermanent:
+		c.reason, c.permanent = "permanent", true
+		outside = true
+	case p.last != nil:
+		c.permanent = p.last.Permanent
+		if c.permanent {
+			c.reason = "permanent"
+		}
+		outside = true // it ended itself, in order
+	case e.exit.Signal == syscall.SIGKILL && e.oom:
+		c.reason = "oom"
+	case e.exit.Signal == syscall.SIGKILL, e.exit.Signal == syscall.SIGTERM,
+		e.exit.Signal == syscall.SIGINT, e.exit.Signal == syscall.SIGHUP:
+		c.reason = "killed"
+		outside = true
+	}
+	if !outside && len(e.inHand) > 0 {
+		con := p.slot.consumer
+		c.poison = con.suspects.died(e.inHand, c.text)
+		c.blameless = c.poison
+		for _, call := range e.inHand {
+			r.log(logrus.WarnLevel, "messages were in hand when their worker died", p.slot, logrus.Fields{
+				"pid": p.pid, "topic": call.Topic, "partition": call.Partition,
+				"offset": call.FirstOffset, "last_offset": call.LastOffset, "alone": call.Alone,
+			})
+		}
+		r.tellSuspects(con)
+	}
+	return c
+}
+
+// describe says in one line how a process ended.
+func describe(p *proc, e remains) string {
+	if p.killed != "" {
+		return p.killed
+	}
+	var how string
+	switch {
+	case e.exit.Signal == syscall.SIGKILL && e.oom:
+		how = "killed by the kernel: out of memory"
+	case e.exit.Signal != 0:
+		how = fmt.Sprintf("killed by signal %d (%v)", int(e.exit.Signal), e.exit.Signal)
+	case e.exit.Code == wire.ExitOK && p.stopping == "":
+		how = "exited with status 0 without being asked to"
+	default:
+		how = fmt.Sprintf("exited with status %d", e.exit.Code)
+	}
+	if p.last != nil && p.last.Reason != "" {
+		how += ": " + p.last.Reason
+	}
+	return how
+}
+
+// crashed decides what becomes of a slot whose process is gone unasked.
+func (r *registry) crashed(s *slot, p *proc, c crash) {
+	r.restartsBy[c.reason]++
+	if !s.wanted || r.ending != nil {
+		r.retire(s)
+		return
+	}
+	cfg := s.rel.config()
+	if c.permanent {
+		r.giveUpSlot(s, c.text)
+		return
+	}
+	limit := cfg.WorkerRestartLimit
+	healthy := r.now.Sub(p.booted)
+	if p.booted.IsZero() {
+		healthy = 0
+	}
+	wait, giveUp := s.record.add(r.now, healthy, !c.blameless, limit, r.draw())
+	if c.poison && s.record.consecutive <= wire.PoisonedAfter {
+		wait = 0 // the message's deaths are counted and bounded; its neighbours need not wait
+	}
+	switch {
+	case giveUp && limit == 0:
+		r.log(logrus.ErrorLevel, "a worker died and worker_restart_limit is 0: stopping everything", s, nil)
+		r.end(stopOrder{code: 1, err: fmt.Errorf("%s died: %s", s.name(), c.text)})
+		r.retire(s)
+	case giveUp:
+		r.retire(s)
+		r.giveUp(s.consumer, fmt.Sprintf("%s died more than %d times within a minute, at last: %s", s.name(), limit, c.text))
+	default:
+		s.restarts++
+		if wait == 0 {
+			r.start(s, s.rel)
+			return
+		}
+		s.idle, s.since, s.restartAt = status.Backoff, r.now, r.now.Add(wait)
+		r.log(logrus.WarnLevel, "worker is started again after a pause", s, logrus.Fields{"pause": wait.Round(10 * 1e6).String()})
+		r.progress(s, string(status.Backoff), c.text)
+	}
+}
+
+// giveUpSlot ends one slot for good; its consumer goes on with the others.
+func (r *registry) giveUpSlot(s *slot, why string) {
+	s.wanted = false
+	s.idle, s.since = status.Fatal, r.now
+	r.log(logrus.ErrorLevel, "worker is not started again: the failure is permanent", s, logrus.Fields{"reason": why})
+	r.progress(s, string(status.Fatal), why)
+	r.leaveFor(s)
+	for _, other := range s.consumer.slots {
+		if other.wanted {
+			return
+		}
+	}
+	r.giveUp(s.consumer, why)
+}
+
+// giveUp ends a consumer for good; the others go on.
+func (r *registry) giveUp(c *consumer, why string) {
+	if c.fatal != "" {
+		return
+	}
+	c.fatal = why
+	r.do(doLog{logrus.ErrorLevel, "consumer is given up", logrus.Fields{"consumer": c.name, "reason": why}})
+	for _, s := range c.slots {
+		s.wanted = false
+		if s.cur == nil {
+			s.idle, s.since = status.Fatal, r.now
+			r.leaveFor(s)
+		} else {
+			r.stopProc(s.cur, stopFatal, true)
+		}
+		r.dropNext(s)
+	}
+	r.progress(nil, string(status.Fatal), c.name+": "+why)
+	r.checkReady()
+	r.checkEnd()
+}

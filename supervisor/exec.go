@@ -1,0 +1,280 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/wire"
+	"golang.org/x/sys/unix"
+)
+
+// ExecOptions say how children are started for real.
+type ExecOptions struct {
+	// Program as typed on the command line; a restart looks it up anew. Empty:
+	// os.Args[0].
+	Program string
+	// Dir is where relative names are looked up and where RolePlan children run:
+	// the working directory of the start. Empty: the current one.
+	Dir string
+	// Env of the children. Nil: this process's.
+	Env []string
+	// Stdout of the children. Nil: this process's.
+	Stdout *os.File
+	// Stderr takes what children write to theirs, as it is. Nil: os.Stderr.
+	Stderr io.Writer
+}
+
+// Exec starts this program again and again. Make it with NewExec.
+//
+// A child is the leader of a session of its own: what is typed at a terminal
+// (Ctrl-C, Ctrl-\, Ctrl-Z) and the hang-up at its end reach the supervisor
+// alone, and a child that writes to the terminal is never stopped for it. Its
+// stdin is empty, its stdout ours, its stderr an anonymous file (see capture).
+type Exec struct {
+	opts   ExecOptions
+	stderr *pump
+	// forks carries functions to one thread that lives as long as we do: Linux
+	// ties a child's parent-death signal to the thread that started it.
+	forks chan func()
+	null  *os.File
+	once  sync.Once
+}
+
+// NewExec prepares to start processes. Close ends it.
+func NewExec(o ExecOptions) (*Exec, error) {
+	if o.Program == "" {
+		o.Program = os.Args[0]
+	}
+	if o.Dir == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, fmt.Errorf("working directory: %w", err)
+		}
+		o.Dir = dir
+	}
+	if o.Env == nil {
+		o.Env = os.Environ()
+	}
+	o.Env = slices.DeleteFunc(slices.Clone(o.Env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(notifyEnv[:], name) || name == wire.EnvRole
+	})
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	e := &Exec{opts: o, forks: make(chan func()), null: null, stderr: newPump(o.Stderr)}
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with us
+		for f := range e.forks {
+			f()
+		}
+	}()
+	return e, nil
+}
+
+// Close ends the thread and flushes stderr. All children have ended.
+func (e *Exec) Close() error {
+	e.once.Do(func() {
+		close(e.forks)
+		e.stderr.close(time.Second)
+	})
+	return e.null.Close()
+}
+
+// Running opens the image of this process.
+func (e *Exec) Running() (Image, error) { return runningImage() }
+
+// Look finds the program as it was typed: a name with a slash is a path from
+// Dir, another one is looked up in PATH again.
+func (e *Exec) Look() (Image, error) {
+	path := e.opts.Program
+	switch {
+	case filepath.IsAbs(path):
+	case strings.ContainsRune(path, filepath.Separator):
+		path = filepath.Join(e.opts.Dir, path)
+	default:
+		found, err := exec.LookPath(path)
+		if err != nil && !errors.Is(err, exec.ErrDot) {
+			return nil, fmt.Errorf("look for the program: %w", err)
+		}
+		path = found
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(e.opts.Dir, path)
+		}
+	}
+	return openImage(path)
+}
+
+// Spawn starts a child.
+func (e *Exec) Spawn(spec Spec) (Process, error) {
+	p := &execProcess{}
+	ok := false
+	defer func() {
+		if !ok {
+			_ = p.Close()
+		}
+	}()
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return nil, fmt.Errorf("socket pair: %w", err)
+	}
+	defer theirs.Close()
+	p.socket = ours
+	files := []*os.File{e.null, e.opts.Stdout, nil, theirs}
+	if spec.Slots > 0 {
+		f, board, err := scoreboard.Create(spec.Slots)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		p.board = board
+		files = append(files, f)
+	}
+	if p.stderr, err = newCapture(); err != nil {
+		return nil, fmt.Errorf("stderr: %w", err)
+	}
+	files[2] = p.stderr.file
+	attr := &os.ProcAttr{
+		Env:   append(slices.Concat(e.opts.Env, spec.Env), wire.EnvRole+"="+string(spec.Role)),
+		Files: files,
+		Sys:   p.sysProcAttr(),
+	}
+	if spec.Role == wire.RolePlan {
+		attr.Dir = e.opts.Dir
+	}
+	path := spec.Image.(interface{ path() string }).path()
+	started := make(chan error)
+	e.forks <- func() {
+		proc, err := os.StartProcess(path, spec.Argv, attr)
+		p.process = proc
+		started <- err
+	}
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	if err := p.started(); err != nil {
+		return nil, err
+	}
+	e.stderr.add(p.stderr)
+	p.pump = e.stderr
+	ok = true
+	return p, nil
+}
+
+// socketpair returns our end, ready for deadlines and Close from elsewhere, and
+// the child's.
+func socketpair() (ours, theirs *os.File, err error) {
+	syscall.ForkLock.RLock()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fds[0])
+		unix.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		_ = unix.Close(fds[0])
+		_ = unix.Close(fds[1])
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "worker socket"), os.NewFile(uintptr(fds[1]), "socket"), nil
+}
+
+// execProcess is a real process.
+type execProcess struct {
+	process *os.Process
+	pid     int
+	socket  *os.File
+	board   *scoreboard.Board // nil: none
+	stderr  *capture
+	pump    *pump
+	handle  handle
+
+	mu     sync.Mutex // guards reaped against signals, and board against Close
+	reaped bool
+}
+
+func (p *execProcess) PID() int                   { return p.pid }
+func (p *execProcess) Socket() io.ReadWriteCloser { return p.socket }
+func (p *execProcess) Tail() string               { return p.stderr.tail() }
+
+func (p *execProcess) Unread() bool {
+	raw, err := p.socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	if err := raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); err != nil {
+		return false
+	}
+	return n > 0
+}
+
+func (p *execProcess) InHand() []scoreboard.Call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.board == nil {
+		return nil
+	}
+	return p.board.InHand()
+}
+
+func (p *execProcess) Signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return nil
+	}
+	if sig == syscall.SIGKILL {
+		// Its process group, which has its number as long as it is not reaped.
+		if err := syscall.Kill(-p.pid, sig); err == nil {
+			return nil
+		}
+	}
+	return syscall.Kill(p.pid, sig)
+}
+
+func (p *execProcess) Usage() (Usage, error) { return usage(p.pid) }
+
+func (p *execProcess) Close() error {
+	p.mu.Lock()
+	board := p.board
+	p.board = nil
+	p.mu.Unlock()
+	var errs []error
+	if p.socket != nil {
+		if err := p.socket.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if board != nil {
+		errs = append(errs, board.Close())
+	}
+	if p.stderr != nil {
+		if p.pump != nil {
+			p.pump.remove(p.stderr)
+		}
+		errs = append(errs, p.stderr.close())
+	}
+	return errors.Join(errs...)
+}

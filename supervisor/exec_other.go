@@ -1,0 +1,62 @@
+//go:build !linux
+
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// handle is empty: the end of a process is awaited by a thread.
+type handle struct{}
+
+func (p *execProcess) sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+func (p *execProcess) started() error { p.pid = p.process.Pid; return nil }
+
+func (p *execProcess) Wait() Exit { return p.waitInThread() }
+
+func usage(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }
+
+func (p *execProcess) Image() (Image, error) { return nil, errors.ErrUnsupported }
+
+func ownRSS() int64 { return 0 }
+
+// OutOfMemoryKills is not known here.
+func (e *Exec) OutOfMemoryKills() (uint64, bool) { return 0, false }
+
+func runningImage() (Image, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return openImage(path)
+}
+
+// namedImage is a file known by its name.
+type namedImage struct {
+	name string
+	info os.FileInfo
+}
+
+func openImage(path string) (Image, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a program", path)
+	}
+	return &namedImage{path, info}, nil
+}
+
+func (i *namedImage) path() string   { return i.name }
+func (i *namedImage) String() string { return i.name }
+func (i *namedImage) Close() error   { return nil }
+
+func (i *namedImage) Same(other Image) bool {
+	o, ok := other.(*namedImage)
+	return ok && os.SameFile(i.info, o.info) && i.info.Size() == o.info.Size() && i.info.ModTime().Equal(o.info.ModTime())
+}

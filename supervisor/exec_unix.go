@@ -1,0 +1,31 @@
+package supervisor
+
+import (
+	"syscall"
+)
+
+// waitInThread waits where there is no pidfd.
+func (p *execProcess) waitInThread() Exit {
+	st, err := p.process.Wait()
+	p.mu.Lock()
+	p.reaped = true
+	p.mu.Unlock()
+	if err != nil {
+		return exitOf(0, err)
+	}
+	ws, _ := st.Sys().(syscall.WaitStatus)
+	return exitOf(ws, nil)
+}
+
+// exitOf reads a wait status. An error means that somebody else has reaped the
+// process: nothing is known but that it is gone.
+func exitOf(ws syscall.WaitStatus, err error) Exit {
+	switch {
+	case err != nil:
+		return Exit{Code: -1}
+	case ws.Signaled():
+		return Exit{Code: -1, Signal: ws.Signal()}
+	default:
+		return Exit{Code: ws.ExitStatus()}
+	}
+}

@@ -1,0 +1,187 @@
+package supervisor
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// tick is how often each worker is looked at.
+const tick = time.Second
+
+const (
+	// joinGrace is what joining may take beyond max_poll_interval: the broker
+	// waits that long for the other members, and then answers.
+	joinGrace = 30 * time.Second
+	// afterCancel and afterQuit are the rungs of the ladder: how long a call may
+	// go on when its ctx was cancelled, and a process after SIGQUIT.
+	afterCancel = 2 * time.Second
+	afterQuit   = 3 * time.Second
+	// memoryEvery is how often memory is asked for where there is a limit.
+	memoryEvery = 5 * time.Second
+	// memoryPause is the least time between two replacements of one slot for its
+	// memory: a limit that lies below what an idle worker takes must not become a
+	// restart loop.
+	memoryPause = time.Minute
+)
+
+// The kinds of ladders; each is a restart's reason in the counts.
+const (
+	stuck         = "stuck"
+	joinStuck     = "join-stuck"
+	frozen        = "frozen"
+	frozenStopped = "frozen-stopped"
+	bootTimeout   = "boot-timeout"
+	overdue       = "overdue" // an ordered stop that took too long
+)
+
+// ladder is the way from a reason to SIGKILL.
+type ladder struct {
+	kind string
+	text string // one line
+	// next rung, due at at.
+	rungs []rung
+	at    time.Time
+}
+
+// rung is one step, and how long to wait after it for the next one.
+type rung struct {
+	cancel bool           // cancel the calls in hand
+	sig    syscall.Signal // or send this
+	then   time.Duration
+}
+
+var (
+	cancelRung = rung{cancel: true, then: afterCancel}
+	quitRung   = rung{sig: syscall.SIGQUIT, then: afterQuit}
+	killRung   = rung{sig: syscall.SIGKILL, then: time.Hour}
+)
+
+// put sets p on a ladder, unless it is on one.
+func (r *registry) put(p *proc, kind, text string, rungs ...rung) {
+	if p.ladder != nil {
+		return
+	}
+	p.ladder = &ladder{kind: kind, text: text, rungs: rungs, at: r.now}
+	r.log(logrus.WarnLevel, "worker is to end", p.slot, logrus.Fields{"pid": p.pid, "reason": text})
+	r.progress(p.slot, kind, text)
+	r.climb(p)
+}
+
+// climb takes the rungs that are due.
+func (r *registry) climb(p *proc) {
+	for p.ladder != nil && len(p.ladder.rungs) > 0 && !r.now.Before(p.ladder.at) {
+		l := p.ladder
+		step := l.rungs[0]
+		l.rungs = l.rungs[1:]
+		l.at = r.now.Add(step.then)
+		if step.cancel {
+			r.command(p, wire.Command{Kind: wire.CommandCancel, Reason: l.text})
+			continue
+		}
+		p.killed = l.text
+		r.do(doSignal{p, step.sig})
+	}
+}
+
+// sight is what was seen of a process from outside.
+type sight struct {
+	inHand  []scoreboard.Call
+	heard   time.Time // when its socket last had something for us
+	unread  bool      // and still has
+	stopped func() bool
+	rss     int64 // 0: not asked
+}
+
+// seen judges a process by what can be seen of it.
+func (r *registry) seen(now time.Time, p *proc, s sight) {
+	r.now = now
+	p.inHand = s.inHand
+	if s.rss > 0 {
+		p.rss = s.rss
+	}
+	if p.greeted.IsZero() {
+		return // stands by
+	}
+	if s.heard.After(p.heard) {
+		p.heard = s.heard
+	}
+	cfg := p.rel.config()
+	if !s.unread {
+		silent := now.Sub(p.heard)
+		switch {
+		case p.booted.IsZero():
+			if waited := now.Sub(p.greeted); waited >= cfg.WorkerBootTimeout {
+				r.put(p, bootTimeout, fmt.Sprintf("no sign of life within worker_boot_timeout (%v) after its start", cfg.WorkerBootTimeout), quitRung, killRung)
+			}
+		case silent < cfg.WorkerTimeout:
+		case s.stopped():
+			r.put(p, frozenStopped, fmt.Sprintf("frozen: stopped by a signal, no sign of life for %v", silent.Round(time.Second)), killRung)
+		default:
+			r.put(p, frozen, fmt.Sprintf("frozen: no sign of life for %v (worker_timeout %v)", silent.Round(time.Second), cfg.WorkerTimeout), quitRung, killRung)
+		}
+	}
+	if limit := cfg.MaxPollInterval + joinGrace; p.frame.State == status.Joining && now.Sub(p.since) > limit && p.stopping == "" {
+		r.put(p, joinStuck, fmt.Sprintf("joining the group for more than max_poll_interval + %v (%v)", joinGrace, limit), quitRung, killRung)
+	}
+	r.judgeCalls(p, cfg.MaxPollInterval)
+	r.judgeMemory(p, cfg.WorkerMemoryLimit)
+}
+
+// judgeCalls finds handlers that do not come back.
+func (r *registry) judgeCalls(p *proc, limit time.Duration) {
+	var longest scoreboard.Call
+	for _, c := range p.inHand {
+		if c.Since > longest.Since {
+			longest = c
+		}
+	}
+	if longest.Since > limit {
+		r.put(p, stuck, fmt.Sprintf("handler stuck: %s/%d offset %d in hand for more than max_poll_interval (%v)",
+			longest.Topic, longest.Partition, longest.FirstOffset, limit), cancelRung, quitRung, killRung)
+		return
+	}
+	if p.ladder != nil && p.ladder.kind == stuck && p.killed == "" {
+		p.ladder = nil // cancelling was enough
+		r.log(logrus.InfoLevel, "handler came back after its ctx was cancelled", p.slot, nil)
+	}
+}
+
+// judgeMemory replaces a worker above its limit, one at a time.
+func (r *registry) judgeMemory(p *proc, limit int64) {
+	s := p.slot
+	if limit <= 0 || p.rss <= limit || p.stopping != "" || r.roll != nil || r.ending != nil {
+		return
+	}
+	if !s.drainedAt.IsZero() && r.now.Sub(s.drainedAt) < memoryPause {
+		return
+	}
+	if r.draining != nil && r.draining != s && r.draining.comingBack() {
+		return // its turn comes
+	}
+	r.draining = s
+	s.drainedAt = r.now
+	text := fmt.Sprintf("memory: %d MiB, more than worker_memory_limit (%d MiB)", p.rss>>20, limit>>20)
+	s.lastExit = text
+	r.log(logrus.WarnLevel, "worker is replaced", s, logrus.Fields{"reason": text})
+	r.progress(s, string(stopMemory), text)
+	r.stopProc(p, stopMemory, false)
+}
+
+// comingBack says that the slot's process is going or its successor is not up.
+func (s *slot) comingBack() bool {
+	if s.cur == nil {
+		return s.wanted
+	}
+	switch s.cur.frame.State {
+	case status.Starting, status.Joining:
+		return true
+	}
+	return s.cur.stopping != ""
+}

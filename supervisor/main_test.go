@@ -1,0 +1,192 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// TestMain makes the test binary a child where its role says so, so that tests
+// with real processes need no other program.
+func TestMain(m *testing.M) {
+	role := wire.Role(os.Getenv(wire.EnvRole))
+	_ = os.Unsetenv(wire.EnvRole)
+	switch role {
+	case "":
+		os.Exit(m.Run())
+	case wire.RoleWorker:
+		os.Exit(workerMain())
+	case wire.RolePlan:
+		os.Exit(planMain())
+	case wire.RoleLeave:
+		os.Exit(leaveMain())
+	}
+	os.Exit(2)
+}
+
+func testSocket() (*wire.Conn, net.Conn) {
+	f := os.NewFile(wire.SocketFD, "socket")
+	c, err := net.FileConn(f)
+	if err != nil {
+		panic(err)
+	}
+	_ = f.Close()
+	return wire.NewConn(c), c
+}
+
+// workerMain is a worker that does what its configuration's ClientID says, a
+// list of words: see the cases.
+func workerMain() int {
+	conn, _ := testSocket()
+	env, err := conn.Read()
+	if err != nil {
+		return wire.ExitCrash
+	}
+	var h wire.Handshake
+	if err := env.Decode(&h); err != nil {
+		return wire.ExitCrash
+	}
+	board, err := scoreboard.Open(os.NewFile(wire.ScoreboardFD, "scoreboard"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return wire.ExitCrash
+	}
+	does := map[string]bool{}
+	for _, word := range strings.Fields(h.Consumer.Config.ClientID) {
+		does[word] = true
+	}
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
+	send := func(kind wire.Kind, body any) {
+		if err := conn.Write(kind, body); err != nil {
+			os.Exit(wire.ExitOK) // the supervisor is gone
+		}
+	}
+	place := status.Place{Group: "g", InstanceID: fmt.Sprintf("%s-%s-%d", h.Nonce, h.Consumer.Name, h.Index), MemberID: fmt.Sprint(os.Getpid())}
+	switch {
+	case does["silent"]:
+		select {}
+	case does["permanent"]:
+		send(wire.KindLastWords, wire.LastWords{Reason: "bad credentials", Permanent: true})
+		return wire.ExitPermanent
+	case does["crash"]:
+		fmt.Fprintln(os.Stderr, "a line before the crash")
+		return wire.ExitCrash
+	case does["garbage"]:
+		os.NewFile(wire.SocketFD, "").WriteString("garbage garbage garbage")
+	}
+	send(wire.KindPlaces, []status.Place{place})
+	if does["poison"] && !poisoned(h.Suspects) {
+		board.Begin(0, "topic", 0, 7, 7, true)
+		panic("poison")
+	}
+	frame := wire.Frame{State: status.Running, Live: true}
+	if h.Quiet {
+		frame.State = status.Quiet
+	}
+	send(wire.KindFrame, frame)
+	if does["stuck"] {
+		board.Begin(0, "topic", 0, 7, 7, true)
+	}
+	commands := make(chan wire.Command)
+	go func() {
+		for {
+			env, err := conn.Read()
+			if err != nil {
+				os.Exit(wire.ExitOK)
+			}
+			var cmd wire.Command
+			if err := env.Decode(&cmd); err != nil {
+				panic(err)
+			}
+			commands <- cmd
+		}
+	}()
+	t := time.NewTicker(100 * time.Millisecond)
+	for {
+		select {
+		case <-t.C:
+			frame.Processed++
+		case cmd := <-commands:
+			reply := wire.Reply{ID: cmd.ID}
+			switch cmd.Kind {
+			case wire.CommandStop:
+				if does["stubborn"] {
+					continue
+				}
+				return wire.ExitOK
+			case wire.CommandStatus:
+				reply.Data, _ = json.Marshal(status.Report{Counters: map[string]uint64{status.CountMessages: frame.Processed, status.CountBatches: 3}})
+			case wire.CommandQuiet:
+				frame.State = status.Quiet
+			case wire.CommandContinue:
+				frame.State = status.Running
+			case wire.CommandLogLevel:
+				if cmd.Value == "error" {
+					reply.Error = "no such level here"
+				}
+			}
+			send(wire.KindReply, reply)
+		}
+		send(wire.KindFrame, frame)
+	}
+}
+
+func poisoned(list []wire.Suspect) bool {
+	for _, s := range list {
+		if s.FirstOffset == 7 && s.Deaths >= wire.PoisonedAfter {
+			return true
+		}
+	}
+	return false
+}
+
+// planMain answers with the plan in the file that the arguments name.
+func planMain() int {
+	conn, c := testSocket()
+	b, err := os.ReadFile(os.Args[len(os.Args)-1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := conn.Write(wire.KindPlan, json.RawMessage(b)); err != nil {
+		return 1
+	}
+	_, _ = c.Read(make([]byte, 1)) // until the supervisor has seen who we are
+	return 0
+}
+
+// leaveMain appends the places to the file that the group's id names.
+func leaveMain() int {
+	conn, _ := testSocket()
+	env, err := conn.Read()
+	if err != nil {
+		return 0
+	}
+	var l wire.Leave
+	if err := env.Decode(&l); err != nil {
+		return 1
+	}
+	f, err := os.OpenFile(l.Config.GroupID, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		_ = conn.Write(wire.KindReply, wire.Reply{Error: err.Error()})
+		return 1
+	}
+	for _, p := range l.Places {
+		fmt.Fprintln(f, p.InstanceID)
+	}
+	if err := errors.Join(f.Close(), conn.Write(wire.KindReply, wire.Reply{})); err != nil {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,63 @@
+package supervisor
+
+import (
+	"net"
+	"os"
+	"strconv"
+	"time"
+)
+
+// notifier tells systemd how we are (sd_notify(3)), when NOTIFY_SOCKET is set.
+// The loop itself sends the watchdog's signs of life, so that a loop that does
+// not turn is noticed.
+type notifier struct {
+	conn  *net.UnixConn // nil: nobody listens
+	every time.Duration // of WATCHDOG=1; 0: not wanted
+	last  time.Time
+}
+
+// notifyEnv are the variables that concern this process alone.
+var notifyEnv = [...]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
+
+func newNotifier() *notifier {
+	n := &notifier{}
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return n
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return n // systemd will say that nothing came; there is nobody else to tell
+	}
+	n.conn = conn
+	if pid := os.Getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
+		if us, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil && us > 0 {
+			n.every = time.Duration(us) * time.Microsecond / 2
+		}
+	}
+	return n
+}
+
+// send sends one message, dropping it when the receiver is full.
+func (n *notifier) send(message string) {
+	if n.conn == nil {
+		return
+	}
+	_ = n.conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+	_, _ = n.conn.Write([]byte(message))
+}
+
+// alive sends the watchdog's sign of life when it is due.
+func (n *notifier) alive(now time.Time) {
+	if n.every == 0 || now.Sub(n.last) < n.every {
+		return
+	}
+	n.last = now
+	n.send("WATCHDOG=1")
+}
+
+func (n *notifier) close() {
+	if n.conn != nil {
+		_ = n.conn.Close()
+	}
+}

@@ -1,0 +1,89 @@
+package supervisor
+
+import (
+	"io"
+	"syscall"
+
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// Image is an executable, held open so that it can be started again although
+// its file was replaced, half-copied or deleted.
+type Image interface {
+	// Same says whether the other one is the same file with the same content,
+	// as far as inode, size and time of change tell.
+	Same(Image) bool
+	// String names it for the log.
+	String() string
+	Close() error
+}
+
+// Spec says how to start a child.
+type Spec struct {
+	Role wire.Role
+	// Argv of the child. A worker's has its title as its only element.
+	Argv []string
+	// Image to start; never nil.
+	Image Image
+	// Env is added to the environment of the start.
+	Env []string
+	// Slots of the scoreboard; 0: none.
+	Slots int
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   int            // -1 when a signal ended it
+	Signal syscall.Signal // 0 when it exited
+}
+
+// Usage is what the system says of a process.
+type Usage struct {
+	RSS     int64 // bytes
+	Stopped bool  // by SIGSTOP or its like
+}
+
+// Spawner starts processes. The real one is NewExec; tests have fakes.
+type Spawner interface {
+	// Spawn starts a child. The error of a resource shortage that may pass is
+	// recognized by Temporary.
+	Spawn(Spec) (Process, error)
+	// Look finds the program anew, as it was typed on the command line.
+	Look() (Image, error)
+	// Running is the image of this very process.
+	Running() (Image, error)
+	// OutOfMemoryKills counts the processes that the kernel killed for want of
+	// memory where we run (the cgroup's oom_kill); ok is false where that is not
+	// known.
+	OutOfMemoryKills() (n uint64, ok bool)
+	// Close gives back what Spawn needs; all processes have ended.
+	Close() error
+}
+
+// Process is a child that was started. Its methods may be called at any time,
+// also after its end, from several goroutines; Wait and Close once each.
+type Process interface {
+	PID() int
+	// Socket is our end of its socketpair.
+	Socket() io.ReadWriteCloser
+	// Unread says that messages lie in the socket that nobody has read yet.
+	Unread() bool
+	// Signal sends sig, unless the process was already reaped. SIGKILL goes to
+	// all that the process has started as well, unless they made sessions of
+	// their own.
+	Signal(sig syscall.Signal) error
+	// Wait waits for the end and reaps. What the process left behind in its
+	// session is killed first.
+	Wait() Exit
+	// InHand is what its scoreboard says, also after its end.
+	InHand() []scoreboard.Call
+	// Usage asks the system.
+	Usage() (Usage, error)
+	// Image is the executable that it really runs.
+	Image() (Image, error)
+	// Tail is the end of what it wrote to stderr.
+	Tail() string
+	// Close frees socket, scoreboard and stderr, after Wait.
+	Close() error
+}

@@ -1,0 +1,81 @@
+package supervisor
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+	"os"
+	"strconv"
+)
+
+// As PID 1 of a container we are the parent of every process whose own parent
+// is gone, and have to reap it. wait(-1) is no way to do that: it would take the
+// exits of our workers from those who wait for them. So, when a child has ended
+// and we do not know it, it is left alone for orphanAge (somebody in this
+// process may have started it, and is about to ask), and then reaped by its pid.
+
+// orphanAge is how long an unknown zombie may be somebody's.
+const orphanAge = 5 * time.Second
+
+// zombie names a process.
+type zombie struct {
+	pid     int
+	started uint64
+}
+
+// reaper remembers the zombies that it has seen.
+type reaper struct {
+	since map[zombie]time.Time
+}
+
+// look reaps unknown zombies that have been there long enough. It returns when
+// to look again; zero: at the next SIGCHLD.
+func (r *reaper) look(now time.Time, known map[int]bool) (reaped []int, again time.Time) {
+	seen := map[zombie]time.Time{}
+	for _, z := range zombies() {
+		if known[z.pid] {
+			continue
+		}
+		since, old := r.since[z]
+		if !old {
+			since = now
+		}
+		if now.Sub(since) < orphanAge {
+			seen[z] = since
+			if at := since.Add(orphanAge); again.IsZero() || at.Before(again) {
+				again = at
+			}
+			continue
+		}
+		if _, err := unix.Wait4(z.pid, nil, unix.WNOHANG, nil); err == nil {
+			reaped = append(reaped, z.pid)
+		}
+	}
+	r.since = seen
+	return reaped, again
+}
+
+// zombies lists our children that have ended.
+func zombies() []zombie {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	var list []zombie
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		b, err := os.ReadFile("/proc/" + name + "/stat")
+		if err != nil {
+			continue // gone
+		}
+		if st, err := parseStat(b); err == nil && st.state == 'Z' && st.ppid == os.Getpid() {
+			list = append(list, zombie{pid, st.started})
+		}
+	}
+	return list
+}

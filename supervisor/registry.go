@@ -1,0 +1,533 @@
+package supervisor
+
+import (
+	"fmt"
+	"maps"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// registry is all that the supervisor knows and decides. Its methods take one
+// event and the time at which it happened, and append what is to be done to
+// effects. It makes no system call and keeps no clock.
+type registry struct {
+	now       time.Time // of the event in hand
+	consumers []*consumer
+	effects   []effect
+
+	nonce string         // of this supervisor run, for membership run
+	host  string         // for membership host without static_id
+	draw  func() float64 // uniform in [0,1), for jitter
+
+	started     time.Time
+	ready       bool   // all slots have been heard of once, or enough time went by
+	quiet       bool   // as newly started workers are told
+	logLevel    string // when changed while running
+	ending      *ending
+	roll        *roll
+	draining    *slot // last replaced for its memory
+	restartsBy  map[string]uint64
+	lastCommand uint64
+}
+
+// release is what a slot runs: an image, and the consumer as that image's Specs
+// and the configuration describe it.
+type release struct {
+	image    Image
+	consumer wire.Consumer
+}
+
+func (r *release) config() *config.Config { return &r.consumer.Config }
+
+// consumer is one consumer with its slots.
+type consumer struct {
+	name     string
+	rel      *release // what new slots run
+	slots    []*slot  // by index
+	fatal    string   // why it was given up; empty: it was not
+	paused   []wire.Partition
+	suspects suspects
+	// base and restarts are those of slots that were scaled away.
+	base     map[string]uint64
+	restarts int
+}
+
+// retired keeps what counts of a slot that goes.
+func (c *consumer) retired(s *slot) {
+	for k, v := range s.totals() {
+		c.base[k] += v
+	}
+	c.restarts += s.restarts
+}
+
+// slot is a worker's place: `UserBanConsumer[2]`. Processes come and go in it.
+type slot struct {
+	consumer *consumer
+	index    int
+	rel      *release // what it runs or ran last and well
+	wanted   bool     // false: it is to have no process any more
+	cur      *proc    // nil: no process
+	next     *proc    // in a roll: started, waiting for cur's end
+
+	idle      status.State // with cur == nil: Backoff, Fatal or Exited
+	since     time.Time    // of idle
+	restartAt time.Time    // with Backoff
+	record    crashes
+	restarts  int
+
+	lastExit   string
+	lastStderr string
+	// left are the places of processes that are gone, which nobody has taken over
+	// or removed yet.
+	left []status.Place
+	// base are the counters of processes that are gone.
+	base map[string]uint64
+	// drainedAt is when it was last replaced for its memory.
+	drainedAt time.Time
+}
+
+func (s *slot) name() string { return status.Name(s.consumer.name, s.index) }
+
+// stopReason is why a process is to end.
+type stopReason string
+
+const (
+	stopWhole  stopReason = "stop"     // of everything
+	stopScale  stopReason = "scale"    // the slot goes
+	stopFatal  stopReason = "given up" // the consumer goes
+	stopRoll   stopReason = "restart"  // a new release
+	stopMemory stopReason = "memory"   // above worker_memory_limit
+)
+
+// proc is one process in a slot.
+type proc struct {
+	slot    *slot
+	rel     *release
+	pid     int
+	spawned time.Time
+	// greeted is when the handshake was sent; zero for one that stands by.
+	greeted time.Time
+	booted  time.Time // its first frame
+	heard   time.Time // its last sign of life, or when we began to wait for one
+	frame   wire.Frame
+	since   time.Time // of frame.State
+	places  []status.Place
+	told    bool // its places are known, so what its predecessors left is dealt with
+	last    *wire.LastWords
+	report  *status.Report
+	inHand  []scoreboard.Call // when last looked at
+	rss     int64             // when last looked at
+
+	stopping stopReason    // empty: it is to run
+	leaves   bool          // it was told to leave its group
+	grace    time.Duration // for that, from the order on
+	killAt   time.Time     // when it is over
+	ladder   *ladder
+	killed   string // why we made it end, when we did not wait for it
+}
+
+func (p *proc) name() string { return p.slot.name() }
+
+// effect is something for the loop to do.
+type effect any
+
+// The effects.
+type (
+	doSpawn struct {
+		proc  *proc
+		greet bool // send the handshake at once
+	}
+	doGreet   struct{ proc *proc }
+	doCommand struct {
+		proc *proc
+		cmd  wire.Command
+	}
+	doSignal struct {
+		proc *proc
+		sig  syscall.Signal
+	}
+	// doLeave removes places of dead workers with a one-shot process.
+	doLeave struct {
+		consumer wire.Consumer
+		image    Image
+		places   []status.Place
+		within   time.Duration
+		final    bool // at the end of a whole stop: leaveDone is awaited
+	}
+	// doPrepareLeave says that a final doLeave of that consumer is to come.
+	doPrepareLeave struct {
+		consumer wire.Consumer
+		image    Image
+	}
+	doLog struct {
+		level  logrus.Level
+		msg    string
+		fields logrus.Fields
+	}
+	doProgress Progress
+	doReady    struct{}
+	doEnd      struct {
+		code int
+		err  error
+	}
+	// doRollEnd ends a roll; err is nil when all went well.
+	doRollEnd struct{ err error }
+)
+
+func newRegistry(now time.Time, plan wire.Plan, image Image, nonce, host string, draw func() float64) *registry {
+	r := &registry{nonce: nonce, host: host, draw: draw, started: now, restartsBy: map[string]uint64{}}
+	for _, wc := range plan.Consumers {
+		c := &consumer{name: wc.Name, rel: &release{image: image, consumer: wc}, base: map[string]uint64{}}
+		r.consumers = append(r.consumers, c)
+		for range max(1, wc.Config.ParallelWorkers) {
+			c.grow(now)
+		}
+	}
+	return r
+}
+
+// grow adds a slot.
+func (c *consumer) grow(now time.Time) *slot {
+	s := &slot{
+		consumer: c, index: len(c.slots), rel: c.rel, wanted: true,
+		idle: status.Starting, since: now, base: map[string]uint64{},
+	}
+	c.slots = append(c.slots, s)
+	return s
+}
+
+// begin starts all.
+func (r *registry) begin(now time.Time) {
+	r.now = now
+	for s := range r.slots() {
+		r.start(s, s.rel)
+	}
+}
+
+// slots yields all slots of all consumers.
+func (r *registry) slots() func(func(*slot) bool) {
+	return func(yield func(*slot) bool) {
+		for _, c := range r.consumers {
+			for _, s := range c.slots {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// procs yields all processes, also those that stand by.
+func (r *registry) procs() func(func(*proc) bool) {
+	return func(yield func(*proc) bool) {
+		for s := range r.slots() {
+			if s.cur != nil && !yield(s.cur) {
+				return
+			}
+			if s.next != nil && !yield(s.next) {
+				return
+			}
+		}
+	}
+}
+
+func (r *registry) consumer(name string) *consumer {
+	for _, c := range r.consumers {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func (r *registry) do(e effect) { r.effects = append(r.effects, e) }
+
+// take returns the effects since the last call.
+func (r *registry) take() []effect {
+	e := r.effects
+	r.effects = nil
+	return e
+}
+
+func (r *registry) log(level logrus.Level, msg string, s *slot, fields logrus.Fields) {
+	if fields == nil {
+		fields = logrus.Fields{}
+	}
+	if s != nil {
+		fields["worker"] = s.name()
+		if s.cur != nil && s.cur.pid != 0 && fields["pid"] == nil {
+			fields["pid"] = s.cur.pid
+		}
+	}
+	r.do(doLog{level, msg, fields})
+}
+
+func (r *registry) progress(s *slot, step, detail string) {
+	p := doProgress{At: r.now, Step: step, Detail: detail}
+	if s != nil {
+		p.Worker = s.name()
+	}
+	r.do(p)
+}
+
+// start gives an empty slot a process of rel.
+func (r *registry) start(s *slot, rel *release) *proc {
+	p := &proc{slot: s, rel: rel, spawned: r.now, greeted: r.now, heard: r.now, since: r.now}
+	p.frame.State = status.Starting
+	s.cur = p
+	s.restartAt = time.Time{}
+	r.do(doSpawn{proc: p, greet: true})
+	return p
+}
+
+// spawnFailed says that no process could be started for p.
+func (r *registry) spawnFailed(now time.Time, p *proc, err error, temporary bool) {
+	r.now = now
+	s := p.slot
+	if s.next == p {
+		s.next = nil
+		r.rollFailed(s, fmt.Sprintf("start: %v", err))
+		return
+	}
+	if s.cur != p {
+		return
+	}
+	s.cur = nil
+	s.lastExit = fmt.Sprintf("not started: %v", err)
+	r.crashed(s, p, crash{reason: "spawn", text: s.lastExit, blameless: temporary})
+}
+
+// dynamic says that the members of the group have no instance ids.
+func (r *release) dynamic() bool { return r.config().Membership == config.MembershipDynamic }
+
+// spawnedAs notes the pid of a process that was started.
+func (r *registry) spawnedAs(now time.Time, p *proc, pid int) {
+	r.now = now
+	p.pid = pid
+	r.log(logrus.InfoLevel, "worker started", p.slot, logrus.Fields{"pid": pid})
+	r.standsBy(p)
+}
+
+// handshake is what p is told first.
+func (r *registry) handshake(p *proc) wire.Handshake {
+	c := p.slot.consumer
+	h := wire.Handshake{
+		Version:      wire.Version,
+		Consumer:     p.rel.consumer,
+		Index:        p.slot.index,
+		Predecessors: p.slot.left,
+		Suspects:     c.suspects.list(),
+		Paused:       c.paused,
+		Quiet:        r.quiet,
+		LogLevel:     r.logLevel,
+		StartedAt:    r.started,
+	}
+	switch cfg := p.rel.config(); cfg.Membership {
+	case config.MembershipDynamic:
+	case config.MembershipHost:
+		h.Nonce = cfg.StaticID
+		if h.Nonce == "" {
+			h.Nonce = r.host
+		}
+	default:
+		h.Nonce = r.nonce
+	}
+	return h
+}
+
+// frame takes a sign of life.
+func (r *registry) frame(now time.Time, p *proc, f wire.Frame) {
+	r.now = now
+	p.heard = now
+	if p.booted.IsZero() {
+		p.booted = now
+	}
+	// Counters of a process never go back; a frame that overtook a report would.
+	f.Processed = max(f.Processed, p.frame.Processed)
+	f.Errors = max(f.Errors, p.frame.Errors)
+	before := p.frame
+	p.frame = f
+	if f.State != before.State {
+		p.since = now
+	}
+	if f.State != before.State || f.Detail != before.Detail {
+		fields := logrus.Fields{"state": f.State}
+		if f.Detail != "" {
+			fields["detail"] = f.Detail
+		}
+		level := logrus.DebugLevel
+		if f.State == status.Running || f.State == status.Waiting {
+			level = logrus.InfoLevel
+		}
+		if p.slot.cur == p {
+			r.log(level, "worker changed state", p.slot, fields)
+		}
+		r.progress(p.slot, string(f.State), f.Detail)
+	}
+	r.checkReady()
+	r.rollFrame(p)
+}
+
+// checkReady notes once that all slots have been heard of: they run, wait for
+// brokers, or were given up. With crashing workers it comes after their boot
+// timeout at the latest, see deadline.
+func (r *registry) checkReady() {
+	if r.ready || r.ending != nil {
+		return
+	}
+	for s := range r.slots() {
+		booted := s.cur != nil && !s.cur.booted.IsZero()
+		if s.wanted && !booted && s.idle != status.Fatal && r.now.Before(r.readyBy()) {
+			return
+		}
+	}
+	r.ready = true
+	r.do(doReady{})
+}
+
+// readyBy is when the whole counts as started although workers still crash.
+func (r *registry) readyBy() time.Time {
+	var longest time.Duration
+	for _, c := range r.consumers {
+		longest = max(longest, c.rel.config().WorkerBootTimeout)
+	}
+	return r.started.Add(longest)
+}
+
+// placesAre takes the memberships of p, after each change.
+func (r *registry) placesAre(now time.Time, p *proc, places []status.Place) {
+	r.now = now
+	p.heard = now
+	p.places = places
+	if !p.told && len(places) > 0 {
+		p.told = true
+		p.slot.left = nil // p took them over or removed them
+	}
+}
+
+// lastWords notes why p is about to exit.
+func (r *registry) lastWords(now time.Time, p *proc, last wire.LastWords) {
+	r.now = now
+	p.last = &last
+}
+
+// reported takes p's answer to a status command.
+func (r *registry) reported(now time.Time, p *proc, rep status.Report) {
+	r.now = now
+	p.heard = now
+	if p.report != nil {
+		for k, v := range p.report.Counters {
+			if rep.Counters == nil {
+				rep.Counters = map[string]uint64{}
+			}
+			rep.Counters[k] = max(v, rep.Counters[k])
+		}
+	}
+	p.report = &rep
+	c := p.slot.consumer
+	if c.suspects.passed(rep.Partitions) {
+		r.tellSuspects(c)
+	}
+}
+
+// counters of p, as far as they are known.
+func (p *proc) counters() map[string]uint64 {
+	m := map[string]uint64{}
+	if p.report != nil {
+		maps.Copy(m, p.report.Counters)
+	}
+	m[status.CountMessages] = max(m[status.CountMessages], p.frame.Processed)
+	m[status.CountErrors] = max(m[status.CountErrors], p.frame.Errors)
+	return m
+}
+
+// totals are the counters of the slot over all its processes.
+func (s *slot) totals() map[string]uint64 {
+	m := maps.Clone(s.base)
+	for _, p := range []*proc{s.cur, s.next} {
+		if p != nil {
+			for k, v := range p.counters() {
+				m[k] += v
+			}
+		}
+	}
+	return m
+}
+
+// command makes an order to p.
+func (r *registry) command(p *proc, cmd wire.Command) wire.Command {
+	r.lastCommand++
+	cmd.ID = r.lastCommand
+	r.do(doCommand{p, cmd})
+	return cmd
+}
+
+// due does what has become due. It is called after each event.
+func (r *registry) due(now time.Time) {
+	r.now = now
+	for s := range r.slots() {
+		if s.cur == nil && s.wanted && !s.restartAt.IsZero() && !now.Before(s.restartAt) {
+			r.start(s, s.rel)
+		}
+	}
+	r.overdueStops()
+	for p := range r.procs() {
+		r.climb(p)
+	}
+	r.rollOverdue()
+	r.checkReady()
+	if r.ending != nil {
+		r.checkEnd()
+	}
+}
+
+// next is when due has something to do again; zero: not before another event.
+func (r *registry) next() time.Time {
+	var next time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for s := range r.slots() {
+		if s.cur == nil && s.wanted {
+			at(s.restartAt)
+		}
+	}
+	for p := range r.procs() {
+		if p.ladder == nil {
+			at(p.killAt)
+		} else if len(p.ladder.rungs) > 0 {
+			at(p.ladder.at)
+		}
+	}
+	if r.roll != nil && r.roll.failed == "" {
+		at(r.roll.by)
+	}
+	if !r.ready && r.ending == nil {
+		at(r.readyBy())
+	}
+	if r.ending != nil && r.ending.leaving && !r.ending.done {
+		at(r.ending.leaveBy)
+	}
+	return next
+}
+
+// slept says that the supervisor itself did not run for d: nobody is to blame
+// for silence in that time.
+func (r *registry) slept(d time.Duration) {
+	for p := range r.procs() {
+		p.heard = p.heard.Add(d)
+		p.greeted = p.greeted.Add(d)
+		if p.frame.State == status.Joining {
+			p.since = p.since.Add(d)
+		}
+	}
+}

@@ -1,0 +1,298 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// A roll replaces the processes of slots one by one. Each new process is
+// started beforehand and waits for its handshake (it "stands by"), so that a
+// slot's partitions stand still only from the old one's last commit to the new
+// one's join. One that does not come to run takes its slot back to what ran
+// before, and the roll ends there; slots that were rolled stay.
+type roll struct {
+	targets map[*consumer]*release
+	queue   []*slot
+	cur     *slot
+	// was is what the slot ran; wasRunning says that its process did.
+	was        *release
+	wasRunning bool
+	by         time.Time // when cur's new process must run; zero: it has not taken over
+	failed     string    // cur goes back, then the roll ends with this
+	done       int
+	total      int
+}
+
+// errNothingChanged refuses a roll that was to happen only on a change.
+var errNothingChanged = errors.New("neither image nor configuration changed")
+
+// rollTo begins a roll to what a plan says. only names a consumer; empty: all.
+// With ifChanged it is refused when it would change nothing.
+func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only string, ifChanged bool) error {
+	r.now = now
+	switch {
+	case r.ending != nil:
+		return errStopping
+	case r.roll != nil:
+		return errors.New("a rolling restart is under way")
+	}
+	ro := &roll{targets: map[*consumer]*release{}}
+	for _, wc := range plan.Consumers {
+		if only != "" && wc.Name != only {
+			continue
+		}
+		c := r.consumer(wc.Name)
+		if c == nil {
+			continue // was not asked for when we were started
+		}
+		if ifChanged && c.fatal == "" && c.rel.image.Same(image) && c.rel.consumer.Digest == wc.Digest {
+			continue
+		}
+		ro.targets[c] = &release{image: image, consumer: wc}
+	}
+	for _, c := range r.consumers {
+		if ro.targets[c] == nil && (only == "" || only == c.name) && !ifChanged {
+			return fmt.Errorf("the new program has no consumer %s", c.name)
+		}
+	}
+	if len(ro.targets) == 0 {
+		return errNothingChanged
+	}
+	r.roll = ro
+	for _, c := range r.consumers {
+		rel := ro.targets[c]
+		if rel == nil {
+			continue
+		}
+		c.fatal = ""
+		n := len(c.slots)
+		// A count changed by an operator stays, unless the configuration's changed.
+		if was, is := c.rel.config().ParallelWorkers, rel.config().ParallelWorkers; was != is {
+			n = max(1, is)
+		}
+		for i, s := range c.slots {
+			if i >= n {
+				s.wanted = false
+				if s.cur != nil {
+					r.stopProc(s.cur, stopScale, true)
+				} else {
+					r.retire(s)
+					r.leaveFor(s)
+				}
+				continue
+			}
+			ro.queue = append(ro.queue, s)
+		}
+		for len(c.slots) < n {
+			s := c.grow(now)
+			s.rel = c.rel
+			ro.queue = append(ro.queue, s)
+		}
+	}
+	r.prune()
+	ro.total = len(ro.queue)
+	r.do(doLog{logrus.InfoLevel, "rolling restart begins", logrus.Fields{"workers": ro.total, "image": image.String()}})
+	r.rollNext()
+	return nil
+}
+
+// rollNext takes the next slot, or ends the roll.
+func (r *registry) rollNext() {
+	ro := r.roll
+	ro.cur, ro.was, ro.by = nil, nil, time.Time{}
+	if len(ro.queue) == 0 {
+		for c, rel := range ro.targets {
+			c.rel = rel
+		}
+		r.roll = nil
+		r.log(logrus.InfoLevel, "rolling restart is done", nil, logrus.Fields{"workers": ro.total})
+		r.do(doRollEnd{})
+		return
+	}
+	s := ro.queue[0]
+	ro.queue = ro.queue[1:]
+	ro.cur, ro.was = s, s.rel
+	s.wanted = true
+	r.progress(s, "restarting", fmt.Sprintf("%d of %d", ro.total-len(ro.queue), ro.total))
+	rel := ro.targets[s.consumer]
+	if s.cur == nil {
+		r.rollStart(s)
+		return
+	}
+	ro.wasRunning = s.cur.frame.State == status.Running || s.cur.frame.State == status.Quiet
+	s.next = &proc{slot: s, rel: rel, spawned: r.now}
+	s.next.frame.State = status.Starting
+	r.do(doSpawn{proc: s.next})
+	// Doing so may have failed, which ends the roll; see spawnFailed. Then the
+	// old process is stopped for nothing but is replaced all the same.
+}
+
+// standsBy says that the new process of the slot in turn was started: now the
+// old one may go.
+func (r *registry) standsBy(p *proc) {
+	s := p.slot
+	if r.roll == nil || r.roll.cur != s || s.next != p {
+		return
+	}
+	if s.cur == nil { // died by itself meanwhile
+		r.takeOver(s)
+		return
+	}
+	// A dynamic member leaves, so that the group does not wait for it; the others'
+	// places are taken over.
+	r.stopProc(s.cur, stopRoll, s.cur.rel.dynamic())
+}
+
+// rollStart starts the new process of an empty slot.
+func (r *registry) rollStart(s *slot) {
+	ro := r.roll
+	ro.wasRunning = true
+	s.record = crashes{}
+	r.start(s, ro.targets[s.consumer])
+	r.rollDeadline()
+}
+
+// rollStopped says that the old process of the slot in turn is gone.
+func (r *registry) rollStopped(s *slot) {
+	s.restarts++
+	r.restartsBy[string(stopRoll)]++
+	if ro := r.roll; ro != nil && ro.cur == s && ro.failed != "" {
+		r.rollBack(s, ro.failed)
+		return
+	}
+	if r.roll == nil || r.roll.cur != s || s.next == nil {
+		r.start(s, s.rel) // the roll came to an end meanwhile
+		return
+	}
+	r.takeOver(s)
+}
+
+// takeOver gives the slot to the process that stands by.
+func (r *registry) takeOver(s *slot) {
+	p := s.next
+	s.cur, s.next = p, nil
+	p.greeted, p.heard, p.since = r.now, r.now, r.now
+	r.do(doGreet{p})
+	r.rollDeadline()
+}
+
+func (r *registry) rollDeadline() {
+	ro := r.roll
+	ro.by = r.now.Add(ro.targets[ro.cur.consumer].config().WorkerBootTimeout)
+}
+
+// rollFrame sees whether the new process has come to run.
+func (r *registry) rollFrame(p *proc) {
+	ro := r.roll
+	if ro == nil || ro.cur != p.slot || p.slot.cur != p || ro.by.IsZero() || ro.failed != "" {
+		return
+	}
+	switch p.frame.State {
+	case status.Running, status.Quiet:
+	case status.Waiting:
+		if ro.wasRunning {
+			return
+		}
+	case status.Joining:
+		// The broker lets a join last until the others have come.
+		ro.by = laterOf(ro.by, p.since.Add(p.rel.config().MaxPollInterval+joinGrace))
+		return
+	default:
+		return
+	}
+	p.slot.rel = p.rel
+	ro.done++
+	r.progress(p.slot, "restarted", fmt.Sprintf("%d of %d", ro.done, ro.total))
+	r.rollNext()
+}
+
+// rollOverdue takes back a slot whose new process does not come to run.
+func (r *registry) rollOverdue() {
+	ro := r.roll
+	if ro == nil || ro.by.IsZero() || r.now.Before(ro.by) || ro.failed != "" {
+		return
+	}
+	p := ro.cur.cur
+	if p == nil {
+		return
+	}
+	ro.failed = fmt.Sprintf("%s did not come to run: it is %s", ro.cur.name(), p.frame.State)
+	if p.frame.Detail != "" {
+		ro.failed += " (" + p.frame.Detail + ")"
+	}
+	r.stopProc(p, stopRoll, p.rel.dynamic())
+	p.killAt = r.now.Add(afterQuit)
+}
+
+// rollCrash says that a process died unasked. In the slot whose turn it is that
+// ends the roll, unless it was the old one; then true is returned and the slot
+// is taken care of.
+func (r *registry) rollCrash(s *slot, p *proc, text string) bool {
+	ro := r.roll
+	if ro == nil || ro.cur != s {
+		return false
+	}
+	if p.rel != ro.targets[s.consumer] {
+		if s.next != nil { // the old one died while the new one stands by
+			r.takeOver(s)
+			return true
+		}
+		return false
+	}
+	r.rollBack(s, fmt.Sprintf("%s died: %s", s.name(), text))
+	return true
+}
+
+// rollFailed says that the process that was to take over is not there.
+func (r *registry) rollFailed(s *slot, why string) {
+	if r.roll == nil || r.roll.cur != s {
+		return
+	}
+	if s.cur == nil {
+		r.rollBack(s, why)
+		return
+	}
+	r.endRoll(fmt.Errorf("%s: %s; %w", s.name(), why, errRolledBack))
+}
+
+var errRolledBack = errors.New("the rolling restart was stopped, and this worker goes on with what ran before")
+
+// rollBack starts in a slot what it ran before, and ends the roll.
+func (r *registry) rollBack(s *slot, why string) {
+	was := r.roll.was
+	s.rel = was
+	r.start(s, was)
+	r.endRoll(fmt.Errorf("%s; %w", why, errRolledBack))
+}
+
+// abortRoll ends a roll for an outer reason.
+func (r *registry) abortRoll(err error) {
+	if r.roll != nil {
+		r.endRoll(err)
+	}
+}
+
+func (r *registry) endRoll(err error) {
+	r.roll = nil
+	r.do(doLog{logrus.ErrorLevel, "rolling restart was stopped", logrus.Fields{"reason": err.Error()}})
+	r.do(doRollEnd{err})
+	for _, c := range r.consumers { // one that was given up before and not revived still is
+		if c.fatal == "" && r.ending == nil && !slices.ContainsFunc(c.slots, func(s *slot) bool { return s.wanted }) {
+			c.fatal = err.Error()
+		}
+	}
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

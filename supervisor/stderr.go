@@ -1,0 +1,200 @@
+package supervisor
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a worker writes to stderr must never hold it up, nor kill it: not while
+// the supervisor is stopped, not while the supervisor's own stderr is full, and
+// not when the supervisor is dead. A pipe does all of these. So a worker's
+// stderr is an anonymous file in memory, opened for appending; the supervisor
+// looks at it a few times a second, passes on what is new, and punches holes
+// where it has read. What is passed on waits in a bounded queue for a goroutine
+// that writes it to the supervisor's stderr; what does not fit is dropped, and
+// said so. The end of it is kept as the worker's last words.
+
+const (
+	// pumpEvery is how often stderr is looked at.
+	pumpEvery = 200 * time.Millisecond
+	// tailSize is how much of a worker's stderr is kept.
+	tailSize = 8 << 10
+	// pumpQueue is how many chunks of at most pumpChunk bytes wait for our stderr.
+	pumpQueue = 32
+	pumpChunk = 32 << 10
+)
+
+// capture is the stderr of one process.
+type capture struct {
+	file *os.File
+
+	mu   sync.Mutex
+	read int64 // bytes read so far
+	last []byte
+}
+
+func newCapture() (*capture, error) {
+	f, err := stderrFile()
+	if err != nil {
+		return nil, err
+	}
+	return &capture{file: f}, nil
+}
+
+// drain takes what is new, at most pumpChunk bytes; nil: nothing.
+func (c *capture) drain() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info, err := c.file.Stat()
+	if err != nil || info.Size() <= c.read {
+		return nil
+	}
+	buf := make([]byte, min(pumpChunk, info.Size()-c.read))
+	n, err := c.file.ReadAt(buf, c.read)
+	if n == 0 || err != nil && err != io.EOF {
+		return nil
+	}
+	c.read += int64(n)
+	punch(c.file, c.read)
+	c.last = append(c.last, buf[:n]...)
+	if len(c.last) > 2*tailSize {
+		c.last = append(c.last[:0], c.last[len(c.last)-tailSize:]...)
+	}
+	return buf[:n]
+}
+
+// tail is the end of what was written, whole lines if it was cut.
+func (c *capture) tail() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := c.last
+	if len(last) > tailSize {
+		last = last[len(last)-tailSize:]
+		if i := bytes.IndexByte(last, '\n'); i >= 0 {
+			last = last[i+1:]
+		}
+	}
+	return string(bytes.TrimSpace(last))
+}
+
+func (c *capture) close() error { return c.file.Close() }
+
+// pump passes on what captures get.
+type pump struct {
+	to    io.Writer
+	queue chan []byte
+	stop  chan struct{}
+	wrote chan struct{} // closed when the writer is done
+	moved chan struct{} // closed when the mover is done
+
+	mu      sync.Mutex
+	all     map[*capture]bool
+	dropped int
+}
+
+func newPump(to io.Writer) *pump {
+	p := &pump{
+		to: to, queue: make(chan []byte, pumpQueue), stop: make(chan struct{}),
+		wrote: make(chan struct{}), moved: make(chan struct{}), all: map[*capture]bool{},
+	}
+	go p.move()
+	go p.write()
+	return p
+}
+
+func (p *pump) add(c *capture) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all[c] = true
+}
+
+// remove takes the last of c.
+func (p *pump) remove(c *capture) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flush(c)
+	delete(p.all, c)
+}
+
+// flush moves all of c. The caller holds mu.
+func (p *pump) flush(c *capture) {
+	for b := c.drain(); b != nil; b = c.drain() {
+		if n := p.dropped; n > 0 {
+			b = append(fmt.Appendf(nil, "racecar: %d bytes that workers wrote to stderr were dropped: it was full\n", n), b...)
+		}
+		select {
+		case p.queue <- b:
+			p.dropped = 0
+		default:
+			p.dropped += len(b)
+		}
+	}
+}
+
+func (p *pump) move() {
+	defer close(p.moved)
+	t := time.NewTicker(pumpEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-p.stop:
+			return
+		}
+		p.mu.Lock()
+		for c := range p.all {
+			p.flush(c)
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (p *pump) write() {
+	defer close(p.wrote)
+	for b := range p.queue {
+		if _, err := p.to.Write(b); err != nil {
+			continue // our stderr is closed: there is nowhere to say so
+		}
+	}
+}
+
+// close writes what is queued, for at most that long.
+func (p *pump) close(within time.Duration) {
+	close(p.stop)
+	<-p.moved
+	close(p.queue)
+	t := time.NewTimer(within)
+	defer t.Stop()
+	select {
+	case <-p.wrote:
+	case <-t.C:
+	}
+}
+
+// appendOnly makes a file one that several processes may write to.
+func appendOnly(f *os.File) error {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_APPEND|unix.O_RDWR)
+	return err
+}
+
+func temporaryStderr() (*os.File, error) {
+	f, err := os.CreateTemp("", "racecar-stderr-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	if err := appendOnly(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}

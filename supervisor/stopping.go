@@ -1,0 +1,338 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+const (
+	// leaveWithin bounds the removal of members from their groups.
+	leaveWithin = 4 * time.Second
+	// leaveForced bounds it after a forced end.
+	leaveForced = 2 * time.Second
+	// debounce is how soon after the first a second order to stop is the same one:
+	// timeout(1) and some shells signal the process and then its group.
+	debounce = 500 * time.Millisecond
+)
+
+// errForced is why a whole stop ends with status 1.
+var errForced = errors.New("workers did not stop in time and were killed")
+
+// stopOrder asks for the end of everything.
+type stopOrder struct {
+	force bool          // kill at once
+	grace time.Duration // 0: shutdown_timeout
+	leave bool          // remove the members although membership is host
+	code  int           // exit code if all goes well
+	err   error         // what it is about when code is not 0
+}
+
+// ending is a whole stop under way.
+type ending struct {
+	stopOrder
+	at      time.Time // the first order
+	by      time.Time // then what is left is killed
+	failed  bool      // something was killed or failed
+	leaving bool      // all workers are gone, members are being removed
+	leaves  int       // removals under way
+	leaveBy time.Time
+	done    bool
+}
+
+// end stops everything. A second order forces.
+func (r *registry) end(o stopOrder) {
+	if r.ending != nil {
+		r.endAgain(o)
+		return
+	}
+	e := &ending{stopOrder: o, at: r.now}
+	r.ending = e
+	grace := o.grace
+	if grace == 0 {
+		for _, c := range r.consumers {
+			grace = max(grace, c.rel.config().ShutdownTimeout)
+		}
+	}
+	e.grace = grace
+	e.by = r.now.Add(grace)
+	r.do(doLog{logrus.InfoLevel, "stopping", logrus.Fields{"grace": grace.String()}})
+	r.progress(nil, string(status.Stopping), "")
+	r.abortRoll(errors.New("everything is being stopped"))
+	for _, c := range r.consumers {
+		if r.leavesAtEnd(c) {
+			r.do(doPrepareLeave{c.rel.consumer, c.rel.image})
+		}
+	}
+	for s := range r.slots() {
+		s.wanted = false
+		r.dropNext(s)
+		if s.cur != nil {
+			// Places of membership run are removed together at the end, so that the
+			// group is told once. Dynamic members leave by themselves.
+			r.stopProc(s.cur, stopWhole, s.rel.config().Membership == config.MembershipDynamic)
+		} else if s.idle != status.Fatal {
+			s.idle, s.since = status.Exited, r.now
+		}
+	}
+	if o.force {
+		r.force()
+	}
+	r.checkEnd()
+}
+
+// endAgain is a further order to stop while stopping.
+func (r *registry) endAgain(o stopOrder) {
+	e := r.ending
+	if !o.force && r.now.Sub(e.at) < debounce {
+		return
+	}
+	e.leave = e.leave || o.leave
+	if e.leaving {
+		e.failed = true
+		e.leaveBy = r.now // enough waited
+		return
+	}
+	r.do(doLog{logrus.WarnLevel, "asked again to stop: killing what is left", nil})
+	r.force()
+}
+
+// force kills what is left.
+func (r *registry) force() {
+	for p := range r.procs() {
+		r.put(p, overdue, "killed: a stop was forced", killRung)
+		if p.ladder.kind != overdue { // it was on another one: no more waiting there
+			p.ladder.rungs = []rung{killRung}
+			p.ladder.at = r.now
+			r.climb(p)
+		}
+	}
+	r.ending.by = r.now
+}
+
+// leavesAtEnd says whether a consumer's members are removed at a whole stop.
+func (r *registry) leavesAtEnd(c *consumer) bool {
+	return c.rel.config().Membership != config.MembershipHost || r.ending.leave
+}
+
+// stopProc asks a process to end in order.
+func (r *registry) stopProc(p *proc, why stopReason, leave bool) {
+	if p.stopping != "" {
+		p.stopping = why
+		return
+	}
+	p.stopping = why
+	p.leaves = leave
+	grace := p.rel.config().ShutdownTimeout
+	if why == stopWhole {
+		grace = r.ending.grace
+	}
+	p.grace, p.killAt = grace, r.now.Add(grace)
+	if p.greeted.IsZero() {
+		r.put(p, overdue, "not needed any more", killRung)
+		return
+	}
+	// Its counters as they are now; what it does until its end is in its frames.
+	r.command(p, wire.Command{Kind: wire.CommandStatus})
+	r.command(p, wire.Command{Kind: wire.CommandStop, Grace: grace, Leave: leave})
+	r.progress(p.slot, string(status.Stopping), string(why))
+}
+
+// dropNext ends a process that stands by.
+func (r *registry) dropNext(s *slot) {
+	if s.next != nil {
+		s.next.stopping = stopWhole
+		r.put(s.next, overdue, "not needed any more", killRung)
+	}
+}
+
+// stopped takes the end of a process that was asked to end.
+func (r *registry) stopped(s *slot, p *proc, e remains, clean bool) {
+	if !clean {
+		text := describe(p, e)
+		r.note(s, p, e, text)
+		if r.ending != nil {
+			r.ending.failed = true
+		}
+	} else {
+		r.log(logrus.InfoLevel, "worker stopped", s, logrus.Fields{"pid": p.pid, "reason": string(p.stopping)})
+	}
+	switch {
+	case r.ending != nil:
+		r.retire(s)
+	case s.consumer.fatal != "":
+		s.idle, s.since = status.Fatal, r.now
+		r.leaveFor(s)
+	case !s.wanted:
+		r.retire(s)
+		r.leaveFor(s)
+	case p.stopping == stopRoll:
+		r.rollStopped(s)
+	default:
+		s.restarts++
+		r.restartsBy[string(p.stopping)]++
+		r.start(s, s.rel)
+	}
+}
+
+// retire leaves a slot without a process. One that was scaled away vanishes
+// with those above it.
+func (r *registry) retire(s *slot) {
+	s.idle, s.since = status.Exited, r.now
+	r.progress(s, string(status.Exited), "")
+}
+
+// prune removes slots that were scaled away, from the top.
+func (r *registry) prune() {
+	for _, c := range r.consumers {
+		if c.fatal != "" || r.ending != nil {
+			continue
+		}
+		for n := len(c.slots); n > 0; n-- {
+			s := c.slots[n-1]
+			if s.wanted || s.cur != nil || s.next != nil || s.idle == status.Fatal {
+				break
+			}
+			c.retired(s)
+			c.slots = c.slots[:n-1]
+		}
+	}
+}
+
+// leaveFor removes what is left in the group of a slot that nobody follows.
+func (r *registry) leaveFor(s *slot) {
+	if len(s.left) == 0 {
+		return
+	}
+	r.do(doLeave{consumer: s.rel.consumer, image: s.rel.image, places: s.left, within: leaveWithin})
+	s.left = nil
+}
+
+// checkEnd goes on with a whole stop, or begins it when no consumer is left.
+func (r *registry) checkEnd() {
+	r.prune()
+	if r.ending == nil {
+		for _, c := range r.consumers {
+			if c.fatal == "" {
+				return
+			}
+		}
+		for range r.procs() {
+			return
+		}
+		texts := make([]error, 0, len(r.consumers))
+		for _, c := range r.consumers {
+			texts = append(texts, fmt.Errorf("%s was given up: %s", c.name, c.fatal))
+		}
+		r.end(stopOrder{code: 1, err: errors.Join(texts...)})
+		return
+	}
+	e := r.ending
+	if e.done {
+		return
+	}
+	for range r.procs() {
+		return
+	}
+	if !e.leaving {
+		e.leaving = true
+		within := leaveWithin
+		if e.failed {
+			within = leaveForced
+		}
+		e.leaveBy = r.now.Add(within)
+		for _, c := range r.consumers {
+			var places []status.Place
+			for _, s := range c.slots {
+				places = append(places, s.left...)
+				s.left = nil
+			}
+			if len(places) > 0 && r.leavesAtEnd(c) {
+				e.leaves++
+				r.do(doLeave{consumer: c.rel.consumer, image: c.rel.image, places: places, within: within, final: true})
+			}
+		}
+	}
+	if e.leaves > 0 && r.now.Before(e.leaveBy) {
+		return
+	}
+	e.done = true
+	out := doEnd{code: e.code, err: e.err}
+	if out.code == 0 && e.failed {
+		out = doEnd{code: 1, err: errForced}
+	}
+	r.do(out)
+}
+
+// leaveDone is the end of a final removal.
+func (r *registry) leaveDone(now time.Time) {
+	r.now = now
+	if r.ending != nil {
+		r.ending.leaves--
+	}
+	r.checkEnd()
+}
+
+// overdueStops kills what was asked to end and did not in time.
+func (r *registry) overdueStops() {
+	for p := range r.procs() {
+		if p.stopping == "" || r.now.Before(p.killAt) || p.greeted.IsZero() {
+			continue
+		}
+		text := fmt.Sprintf("killed: did not stop within %v", p.grace)
+		for _, c := range p.inHand {
+			text += fmt.Sprintf("; %s/%d offset %d in hand", c.Topic, c.Partition, c.FirstOffset)
+		}
+		r.put(p, overdue, text, killRung)
+	}
+}
+
+// scale sets the number of workers of a consumer.
+func (r *registry) scale(now time.Time, c *consumer, n int) error {
+	r.now = now
+	switch {
+	case n < 1 || n > maxWorkers:
+		return fmt.Errorf("%s cannot have %d workers: give a number from 1 to %d", c.name, n, maxWorkers)
+	case r.ending != nil:
+		return errStopping
+	case c.fatal != "":
+		return fmt.Errorf("%s was given up (%s): restart it first", c.name, c.fatal)
+	}
+	r.do(doLog{logrus.InfoLevel, "scaling", logrus.Fields{"consumer": c.name, "workers": n}})
+	for i, s := range slices.Clone(c.slots) {
+		switch {
+		case i >= n && s.wanted:
+			s.wanted = false
+			r.dropNext(s)
+			if s.cur != nil {
+				r.stopProc(s.cur, stopScale, true)
+			} else {
+				r.retire(s)
+				r.leaveFor(s)
+			}
+		case i < n && !s.wanted && s.idle != status.Fatal:
+			s.wanted = true
+			if s.cur == nil { // else its end starts the next one
+				r.start(s, c.rel)
+			}
+		}
+	}
+	for len(c.slots) < n {
+		s := c.grow(now)
+		r.start(s, c.rel)
+	}
+	r.prune()
+	return nil
+}
+
+// maxWorkers is the most workers of one consumer: more is a typing mistake.
+const maxWorkers = 1000
+
+var errStopping = errors.New("racecar is stopping")
