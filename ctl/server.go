@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/net/netutil"
 )
@@ -117,7 +118,7 @@ func (s *Server) Handler() http.Handler {
 		return s.sup.Continue(ctx, r.Consumer)
 	}))
 	mux.HandleFunc("POST /v1/log-level", short(func(ctx context.Context, r levelRequest) error {
-		if _, err := logrus.ParseLevel(r.Level); err != nil {
+		if _, err := logs.ParseLevel(r.Level); err != nil || r.Level == "" {
 			return badRequest(fmt.Sprintf("log level %q: must be debug, info, warn or error", r.Level))
 		}
 		return s.sup.SetLogLevel(ctx, r.Level)

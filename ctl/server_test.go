@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,7 +190,12 @@ func TestRefusedRequests(t *testing.T) {
 
 func TestAPanicIsContainedAndLogged(t *testing.T) {
 	log, hook := logtest.NewNullLogger()
-	sup := &fakeSupervisor{during: func(context.Context) { panic("oops") }}
+	var calm atomic.Bool
+	sup := &fakeSupervisor{during: func(context.Context) {
+		if !calm.Load() {
+			panic("oops")
+		}
+	}}
 	ln, err := Listen(filepath.Join(t.TempDir(), "s.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +208,7 @@ func TestAPanicIsContainedAndLogged(t *testing.T) {
 	if err := c.Restart(deadline(t), "", func(Progress) {}); err == nil {
 		t.Error("no error for the asker")
 	}
-	sup.during = nil
+	calm.Store(true)
 	if err := c.Restart(deadline(t), "", func(Progress) {}); err != nil {
 		t.Errorf("after the panic: %v", err)
 	}

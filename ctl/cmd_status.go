@@ -1,0 +1,133 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/racecar-go/racecar/ctl/view"
+	"github.com/racecar-go/racecar/internal/status"
+)
+
+type statusCmd struct {
+	of
+	JSON       bool `help:"Print everything as JSON"`
+	Check      bool `help:"Exit 3 when it is not running"`
+	Partitions bool `short:"p" help:"Show all partitions, not only those in trouble"`
+}
+
+// Help is shown below the flags.
+func (statusCmd) Help() string {
+	return "Prints running, exited (no pidfile), dead (nobody holds the pidfile) or not_owned (it is another user's)."
+}
+
+// Run prints upstream's line, then what the supervisor says.
+func (c *statusCmd) Run(ctx context.Context, a *app) error {
+	f, err := a.find(ctx, c.where, c.Consumer)
+	var several *severalError
+	switch {
+	case errors.As(err, &several) && !c.JSON:
+		a.lines(several.lines)
+		return nil
+	case errors.Is(err, errNoPidfile) && c.Check:
+		_ = a.failed(err)
+		return exit(exitNotRunning)
+	case err != nil:
+		return err
+	}
+	var st status.Status
+	if f.client != nil {
+		defer f.client.Close()
+		if st, err = f.client.Status(ctx); err != nil {
+			f.silent = err
+		} else if f.pid == 0 {
+			f.pid = st.PID // in another pid namespace: as it sees itself
+		}
+	}
+	if c.JSON {
+		return a.statusJSON(c, f, st)
+	}
+	a.statusText(c, f, st)
+	if c.Check && f.state != stateRunning {
+		return exit(exitNotRunning)
+	}
+	return nil
+}
+
+func (a *app) statusText(c *statusCmd, f found, st status.Status) {
+	if f.state != stateRunning {
+		a.printf("%s\n", f.state)
+		return
+	}
+	a.printf("running (PID = %d)\n", f.pid)
+	if f.silent != nil {
+		a.note("it cannot be asked for more: %v\n", f.silent)
+		return
+	}
+	width, _ := terminal(a.out)
+	now := a.now()
+	a.lines([]string{view.Cut(view.Headline(st, now), width), ""})
+	a.lines(view.Workers(only(st, c.Consumer), now, width))
+	if troubles := view.Troubles(only(st, c.Consumer), now); len(troubles) > 0 {
+		a.lines(append([]string{""}, view.Wrap(troubles, width)...))
+	}
+	if c.Partitions {
+		a.lines(append([]string{""}, view.Partitions(only(st, c.Consumer), width)...))
+	}
+}
+
+func (a *app) lines(lines []string) {
+	for _, l := range lines {
+		a.printf("%s\n", l)
+	}
+}
+
+// only leaves one consumer's workers; empty: all.
+func only(st status.Status, consumer string) status.Status {
+	if consumer == "" {
+		return st
+	}
+	all := st
+	st.Workers, st.Consumers = nil, nil
+	for _, w := range all.Workers {
+		if w.Consumer == consumer {
+			st.Workers = append(st.Workers, w)
+		}
+	}
+	for _, c := range all.Consumers {
+		if c.Name == consumer {
+			st.Consumers = append(st.Consumers, c)
+		}
+	}
+	return st
+}
+
+// statusJSON prints the supervisor's status; where there is none, its state
+// alone in the same shape.
+func (a *app) statusJSON(c *statusCmd, f found, st status.Status) error {
+	var v any = only(st, c.Consumer)
+	if f.state != stateRunning || f.silent != nil {
+		v = struct {
+			Version int    `json:"version"`
+			PID     int    `json:"pid,omitempty"`
+			State   string `json:"state"`
+			Pidfile string `json:"pidfile,omitempty"`
+		}{APIVersion, f.pid, f.state, f.pidfile}
+		if f.silent != nil {
+			a.note("it cannot be asked for more: %v\n", f.silent)
+		}
+	}
+	if err := a.json(v); err != nil {
+		return err
+	}
+	if c.Check && f.state != stateRunning {
+		return exit(exitNotRunning)
+	}
+	return nil
+}
+
+func (a *app) json(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,170 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+type stopCmd struct {
+	where
+	Timeout span `placeholder:"SECONDS" help:"How long the workers have to finish (default: shutdown_timeout)"`
+	Force   bool `help:"Kill what runs, at once"`
+	Leave   bool `help:"Remove the members from their groups although membership is host"`
+}
+
+const (
+	// stopReminder is how often a stop says that it still waits, as upstream.
+	stopReminder = 5 * time.Second
+	// stopMargin is what a supervisor has beyond --timeout to kill, reap and go.
+	stopMargin = 10 * time.Second
+	// forcePatience is what it has for that with --force, before it is killed itself.
+	forcePatience = 5 * time.Second
+)
+
+// Run stops the supervisor through its socket or, where it cannot be asked, by
+// a signal, and waits until the process is gone.
+func (c *stopCmd) Run(ctx context.Context, a *app) error {
+	f, err := a.find(ctx, c.where, "")
+	if err != nil {
+		return err
+	}
+	if f.state == stateNotOwned {
+		return fmt.Errorf("process %d belongs to another user", f.pid)
+	}
+	if f.state != stateRunning {
+		a.printf("Racecar is not currently running\n")
+		return nil
+	}
+	if f.client != nil {
+		defer f.client.Close()
+	} else if c.Leave {
+		return fmt.Errorf("--leave needs the control socket: %w", f.silent)
+	}
+	held, err := a.hold(ctx, f)
+	if err != nil {
+		return err
+	}
+	if held == nil && f.client == nil {
+		a.printf("Racecar is not currently running\n") // it went meanwhile
+		return nil
+	}
+	return c.stop(ctx, a, f, held)
+}
+
+// hold takes hold of the process found, and makes sure that it is still it. Nil
+// without an error: it is gone, or not to be seen from here.
+func (a *app) hold(ctx context.Context, f found) (*process, error) {
+	if f.pid == 0 {
+		return nil, nil
+	}
+	p, err := openProcess(f.pid)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	pid := 0
+	if f.pidfile != "" {
+		_, pid, err = probe(f.pidfile)
+	} else {
+		pid, err = f.client.PID(ctx)
+	}
+	if err != nil || pid != f.pid {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (c *stopCmd) stop(ctx context.Context, a *app, f found, held *process) error {
+	var kill error // why what it was told did not reach it, or what it says of the stop
+	told := make(chan error, 1)
+	switch {
+	case f.client != nil:
+		o := StopOptions{Timeout: time.Duration(c.Timeout), Force: c.Force, Leave: c.Leave}
+		go func() { told <- f.client.Stop(ctx, o, a.progress()) }()
+	case c.Force:
+		told <- held.signal(unix.SIGKILL)
+	default:
+		told <- held.signal(unix.SIGTERM)
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- waitGone(ctx, f, held) }()
+
+	limit := time.Duration(0)
+	switch {
+	case c.Force:
+		limit = forcePatience
+	case c.Timeout > 0:
+		limit = time.Duration(c.Timeout) + stopMargin
+	}
+	var late <-chan time.Time
+	if limit > 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		late = timer.C
+	}
+	remind := time.NewTicker(stopReminder)
+	defer remind.Stop()
+	a.printf("Waiting for Racecar process to stop...\n")
+	for {
+		select {
+		case kill = <-told:
+			told = nil
+			if kill != nil && held != nil && (errors.Is(kill, errHungUp) || errors.Is(kill, ErrNotRunning)) {
+				kill = held.signal(unix.SIGTERM) // the socket is of no use any more
+			}
+		case err := <-gone:
+			if err != nil {
+				return err
+			}
+			if told != nil { // what it said last may be on its way
+				select {
+				case kill = <-told:
+				case <-time.After(time.Second):
+				}
+			}
+			a.printf("Racecar stopped\n")
+			if errors.Is(kill, errHungUp) || errors.Is(kill, ErrNotRunning) {
+				kill = nil // that is what stopping looks like
+			}
+			return kill
+		case <-late:
+			if !c.Force || held == nil {
+				return fmt.Errorf("it still runs after %s; stop --force kills it", limit)
+			}
+			if err := held.signal(unix.SIGKILL); err != nil {
+				return err
+			}
+			late = nil
+		case <-remind.C:
+			a.printf("Waiting for Racecar process to stop...\n")
+		}
+	}
+}
+
+// waitGone returns nil when the process is gone; where it cannot be seen, when
+// nobody answers at its socket any more.
+func waitGone(ctx context.Context, f found, held *process) error {
+	if held != nil {
+		defer held.close()
+		return held.wait(ctx)
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := f.client.PID(ctx); errors.Is(err, ErrNotRunning) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

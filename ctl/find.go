@@ -1,0 +1,208 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/racecar-go/racecar/ctl/view"
+	"github.com/racecar-go/racecar/internal/status"
+)
+
+// where are the flags that say which supervisor is meant.
+type where struct {
+	Pidfile string `placeholder:"PATH" help:"Use the PID stored in the specified file (default: RACECAR_PIDFILE)"`
+	Socket  string `placeholder:"PATH" help:"Ask at this control socket (default: RACECAR_CONTROL_SOCKET)"`
+}
+
+// of is where with a consumer.
+type of struct {
+	Consumer string `arg:"" optional:"" help:"The consumer (default: all)"`
+	where
+}
+
+// The states of a pidfile, in upstream's words.
+const (
+	stateRunning  = "running"
+	stateExited   = "exited"    // no pidfile
+	stateDead     = "dead"      // a pidfile that nobody holds
+	stateNotOwned = "not_owned" // it runs, but is not ours to signal
+)
+
+// found is what where comes to.
+type found struct {
+	state   string
+	pid     int    // 0: not known
+	pidfile string // as given; empty: found by its socket
+	client  *Client
+	// silent says why there is no client though it runs.
+	silent error
+}
+
+// errNoPidfile keeps upstream's words for the case that nothing else is left.
+var errNoPidfile = errors.New("No pidfile specified") //nolint:staticcheck // upstream's words
+
+// severalError lists what runs when it is not clear which is meant.
+type severalError struct{ lines []string }
+
+func (e *severalError) Error() string {
+	return fmt.Sprintf("%d are running; choose one with --pidfile or --socket:\n%s", len(e.lines), strings.Join(e.lines, "\n"))
+}
+
+// find looks for the supervisor that is meant. consumer, when given, chooses
+// among several. The caller closes found.client.
+func (a *app) find(ctx context.Context, w where, consumer string) (found, error) {
+	pidfile, socket := w.Pidfile, w.Socket
+	if pidfile == "" && socket == "" {
+		pidfile, socket = a.getenv("RACECAR_PIDFILE"), a.getenv("RACECAR_CONTROL_SOCKET")
+	}
+	if pidfile != "" {
+		return a.byPidfile(ctx, pidfile, socket)
+	}
+	if socket != "" {
+		return bySocket(ctx, socket)
+	}
+	return a.search(ctx, consumer)
+}
+
+// running is find for commands that need a supervisor that answers.
+func (a *app) running(ctx context.Context, w where, consumer string) (*Client, error) {
+	f, err := a.find(ctx, w, consumer)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.client != nil:
+		return f.client, nil
+	case f.state != stateRunning:
+		return nil, fmt.Errorf("Racecar is not currently running") //nolint:staticcheck // upstream's words
+	default:
+		return nil, fmt.Errorf("it runs (PID = %d), but cannot be asked: %w", f.pid, f.silent)
+	}
+}
+
+func bySocket(ctx context.Context, socket string) (found, error) {
+	c := NewClient(socket)
+	pid, err := c.PID(ctx)
+	switch {
+	case errors.Is(err, ErrNotRunning):
+		return found{state: stateExited}, nil
+	case err != nil:
+		return found{}, err
+	}
+	return found{state: stateRunning, pid: pid, client: c}, nil
+}
+
+func (a *app) byPidfile(ctx context.Context, pidfile, socket string) (found, error) {
+	path, err := filepath.Abs(pidfile)
+	if err != nil {
+		return found{}, fmt.Errorf("pidfile: %w", err)
+	}
+	f := found{pidfile: path}
+	if f.state, f.pid, err = probe(path); err != nil {
+		return found{}, err
+	}
+	if f.state != stateRunning {
+		return f, nil
+	}
+	candidates := []string{SocketBeside(path)}
+	if socket != "" {
+		candidates = []string{socket}
+	}
+	f.client, f.silent = a.clientOf(ctx, f.pid, candidates)
+	return f, nil
+}
+
+// clientOf returns a client of the supervisor with that pid. The socket must be
+// its own: beside a pidfile there may be one of an earlier configuration.
+func (a *app) clientOf(ctx context.Context, pid int, candidates []string) (*Client, error) {
+	err := errors.New("no control socket")
+	for i := 0; i < len(candidates); i++ {
+		c := NewClient(candidates[i])
+		var answered int
+		answered, err = c.PID(ctx)
+		if err == nil && (answered == pid || answered == 0) {
+			return c, nil
+		}
+		if i == 0 { // with control_socket set it may be anywhere; its link is where all are
+			if more, ferr := a.runtime.Find(ctx); ferr == nil {
+				candidates = append(candidates, more...)
+			}
+		}
+	}
+	return nil, err
+}
+
+func (a *app) search(ctx context.Context, consumer string) (found, error) {
+	sockets, err := a.runtime.Find(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	type candidate struct {
+		found
+		st  status.Status
+		err error
+	}
+	var all []candidate
+	for _, socket := range sockets {
+		f, err := bySocket(ctx, socket)
+		if err != nil || f.client == nil {
+			continue // it went away, or is another user's
+		}
+		c := candidate{found: f}
+		if c.st, c.err = f.client.Status(ctx); c.err == nil && c.pid == 0 {
+			c.pid = c.st.PID
+		}
+		if consumer == "" || runs(c.st, consumer) {
+			all = append(all, c)
+		} else {
+			c.client.Close()
+		}
+	}
+	switch {
+	case len(all) == 1:
+		return all[0].found, nil
+	case len(all) == 0 && consumer != "" && len(sockets) > 0:
+		return found{}, fmt.Errorf("no consumer is called %q in what runs for this user", consumer)
+	case len(all) == 0:
+		return found{}, fmt.Errorf("%w, and nothing runs for this user", errNoPidfile)
+	}
+	several := &severalError{}
+	for _, c := range all {
+		several.lines = append(several.lines, oneLine(c.st, c.pid, c.client.Socket(), a.now()))
+		c.client.Close()
+	}
+	return found{}, several
+}
+
+func runs(st status.Status, consumer string) bool {
+	for _, c := range st.Consumers {
+		if c.Name == consumer {
+			return true
+		}
+	}
+	return false
+}
+
+func oneLine(st status.Status, pid int, socket string, now time.Time) string {
+	var names []string
+	for _, c := range st.Consumers {
+		names = append(names, c.Name)
+	}
+	how := "--socket " + socket
+	if st.Pidfile != "" {
+		how = "--pidfile " + st.Pidfile
+	}
+	up := "does not answer"
+	if !st.StartedAt.IsZero() {
+		up = "up " + view.Duration(now.Sub(st.StartedAt))
+	}
+	parts := []string{fmt.Sprintf("running (PID = %d)", pid), up, how}
+	if len(names) > 0 {
+		parts = slices.Insert(parts, 1, strings.Join(names, " "))
+	}
+	return strings.Join(parts, "  ")
+}

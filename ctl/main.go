@@ -1,0 +1,197 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/racecar-go/racecar/internal/nearest"
+	"golang.org/x/term"
+)
+
+// Exit codes of racecarctl.
+const (
+	exitOK         = 0
+	exitFailed     = 1
+	exitNotRunning = 3 // status --check
+)
+
+// grammar is racecarctl's command line. The first three commands are upstream's
+// and keep its words and exit codes.
+type grammar struct {
+	Status   statusCmd   `cmd:"" help:"Show whether it runs, and how"`
+	Stop     stopCmd     `cmd:"" help:"Stop it gracefully and wait until it is gone"`
+	Restart  restartCmd  `cmd:"" help:"Replace the workers one by one"`
+	Scale    scaleCmd    `cmd:"" help:"Set the number of workers"`
+	Pause    pauseCmd    `cmd:"" help:"Take nothing from a topic or partition"`
+	Resume   resumeCmd   `cmd:"" help:"Go on with a topic or partition that is paused, failing or poisoned"`
+	Quiet    quietCmd    `cmd:"" help:"Finish what is in hand and take nothing new"`
+	Continue continueCmd `cmd:"" help:"Go on after quiet"`
+	Top      topCmd      `cmd:"" help:"Watch workers and partitions"`
+	Config   configCmd   `cmd:"" help:"Show the configuration in effect, and where each value comes from"`
+	LogLevel logLevelCmd `cmd:"" help:"Change the log level while it runs"`
+	Dump     dumpCmd     `cmd:"" help:"Write goroutine stacks of all processes to the log"`
+}
+
+// app is one run of racecarctl.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	environ  []string
+	runtime  Runtime
+	now      func() time.Time
+}
+
+// Main runs racecarctl with args (without the program's name) and returns its
+// exit code. Results go to stdout; errors, as one line, and everything else to
+// stderr.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{in: stdin, out: stdout, err: stderr, environ: os.Environ(), now: time.Now}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return a.run(ctx, args)
+}
+
+// exit as an error ends racecarctl with that code and without another word.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+func (a *app) run(ctx context.Context, args []string) (code int) {
+	var g grammar
+	parser, err := kong.New(&g,
+		kong.Name("racecarctl"),
+		kong.Description("Rule running Racecar consumers.\n\nWithout --pidfile and --socket it finds what runs for this user.\n\n"+
+			"Example: racecarctl scale UserBanConsumer 5"),
+		kong.Writers(a.out, a.err),
+		kong.Exit(func(code int) { panic(exit(code)) }), // after --help; kong has no other way
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 80}),
+	)
+	if err != nil {
+		panic("racecarctl: " + err.Error()) // the grammar is wrong: any test of Main sees it
+	}
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case exit:
+			code = int(p)
+		default:
+			panic(p)
+		}
+	}()
+	commands := names(parser.Model)
+	if len(args) == 0 {
+		a.printf("No command specified. Commands:\n")
+		for _, name := range commands {
+			a.printf(" - %s\n", name)
+		}
+		return exitOK
+	}
+	if name := args[0]; !strings.HasPrefix(name, "-") && !known(parser.Model, name) {
+		return a.failed(fmt.Errorf("invalid command: %s%s", name, nearest.Hint(name, commands)))
+	}
+	k, err := parser.Parse(args)
+	if err != nil {
+		var wrong *kong.ParseError
+		if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
+			err = fmt.Errorf("%w; see racecarctl %s --help", err, wrong.Context.Selected().Name)
+		}
+		return a.failed(err)
+	}
+	k.BindTo(ctx, (*context.Context)(nil))
+	return a.failed(k.Run(a))
+}
+
+// failed prints err and returns the exit code it calls for.
+func (a *app) failed(err error) int {
+	var code exit
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return int(code)
+	}
+	text := strings.TrimRight(err.Error(), "\n")
+	_, _ = fmt.Fprintf(a.err, "Error: %s\n", text)
+	return exitFailed
+}
+
+func names(m *kong.Application) []string {
+	var all []string
+	for _, c := range m.Children {
+		all = append(all, c.Name)
+	}
+	return all
+}
+
+func known(m *kong.Application, name string) bool {
+	for _, c := range m.Children {
+		if c.Name == name {
+			return true
+		}
+		for _, alias := range c.Aliases {
+			if alias == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// printf writes to stdout. A closed pipe there is not our error to report.
+func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }
+
+// note writes to stderr what is not a result.
+func (a *app) note(format string, args ...any) { _, _ = fmt.Fprintf(a.err, format, args...) }
+
+// getenv looks into the environment this run was given; the last value counts.
+func (a *app) getenv(name string) string {
+	for i := len(a.environ) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(a.environ[i], name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// terminal says whether w is one, and how wide.
+func terminal(w io.Writer) (width int, ok bool) {
+	f, isFile := w.(*os.File)
+	if !isFile || !term.IsTerminal(int(f.Fd())) {
+		return defaultWidth, false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 20 {
+		return defaultWidth, true
+	}
+	return width, true
+}
+
+const defaultWidth = 80
+
+// span is a duration as the configuration writes it: seconds ("10", "0.5") or
+// "1m30s".
+type span time.Duration
+
+// UnmarshalText reads it.
+func (s *span) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if seconds, ferr := strconv.ParseFloat(string(text), 64); ferr == nil {
+		d, err = time.Duration(seconds*float64(time.Second)), nil
+	}
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no duration: write seconds (30, 0.5) or 1m30s", text)
+	}
+	*s = span(d)
+	return nil
+}
+
+func (s span) duration() time.Duration { return time.Duration(s) }

@@ -1,0 +1,225 @@
+package view
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+)
+
+// Sums are figures of a worker, a consumer or the whole, added up.
+type Sums struct {
+	Rate       float64
+	Lag        int64 // -1: unknown of all partitions
+	Partitions int
+	Known      bool // somebody reported
+}
+
+// Sum adds up what a worker reported.
+func Sum(w status.Worker) Sums {
+	s := Sums{Lag: -1}
+	if w.Report == nil {
+		return s
+	}
+	s.Known = true
+	for _, p := range w.Report.Partitions {
+		s.Partitions++
+		s.Rate += p.Rate
+		if p.Lag >= 0 {
+			s.Lag = max(0, s.Lag) + p.Lag
+		}
+	}
+	return s
+}
+
+// SumAll adds up all workers.
+func SumAll(workers []status.Worker) Sums {
+	all := Sums{Lag: -1}
+	for _, w := range workers {
+		s := Sum(w)
+		all.Rate += s.Rate
+		all.Partitions += s.Partitions
+		all.Known = all.Known || s.Known
+		if s.Lag >= 0 {
+			all.Lag = max(0, all.Lag) + s.Lag
+		}
+	}
+	return all
+}
+
+// Headline is the whole in one line.
+func Headline(st status.Status, now time.Time) string {
+	sums := SumAll(st.Workers)
+	rss := st.RSS
+	live := 0
+	for _, w := range st.Workers {
+		if w.Report != nil {
+			rss += w.Report.RSS
+		}
+		if w.PID != 0 {
+			live++
+		}
+	}
+	rate := Unknown
+	if sums.Known {
+		rate = Rate(sums.Rate)
+	}
+	return fmt.Sprintf("%s  up %s  %s  %s  %s msg/s  lag %s  %s",
+		st.State, Duration(now.Sub(st.StartedAt)), plural(live, "worker"), plural(sums.Partitions, "partition"),
+		rate, Count(sums.Lag), Bytes(rss))
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%s %ss", Count(int64(n)), noun)
+}
+
+// Workers is the table of workers.
+func Workers(st status.Status, now time.Time, width int) []string {
+	rows := make([][]string, 0, len(st.Workers))
+	for _, w := range st.Workers {
+		rows = append(rows, workerRow(w, now))
+	}
+	return Table([]Column{
+		{Title: "WORKER", Middle: true}, {Title: "PID", Right: true}, {Title: "STATE"}, {Title: "UP", Right: true},
+		{Title: "RESTARTS", Right: true}, {Title: "PARTS", Right: true}, {Title: "MSG/S", Right: true},
+		{Title: "LAG", Right: true}, {Title: "RSS", Right: true}, {Title: "CPU", Right: true, Optional: true},
+	}, rows, width)
+}
+
+func workerRow(w status.Worker, now time.Time) []string {
+	pid, up, parts, rate, lag, rss, cpu := Unknown, Unknown, Unknown, Unknown, Unknown, Unknown, Unknown
+	if w.PID != 0 {
+		pid = fmt.Sprint(w.PID)
+		if w.StartedAt != nil {
+			up = Duration(now.Sub(*w.StartedAt))
+		}
+	}
+	if s := Sum(w); s.Known {
+		parts, rate, lag, rss = Count(int64(s.Partitions)), Rate(s.Rate), Count(s.Lag), Bytes(w.Report.RSS)
+		cpu = Duration(time.Duration(w.Report.CPU * float64(time.Second)))
+	}
+	return []string{w.Name(), pid, string(w.State), up, fmt.Sprint(w.Restarts), parts, rate, lag, rss, cpu}
+}
+
+// Partitions is the table of all partitions, in order of their names.
+func Partitions(st status.Status, width int) []string {
+	var rows [][]string
+	for _, p := range AllPartitions(st) {
+		state := string(p.State)
+		if p.Stalled && p.State == status.PartitionRunning {
+			state = "stalled"
+		}
+		rows = append(rows, []string{
+			p.Name(), p.Worker, state, Count(p.Position), Count(p.Committed), Count(p.End), Count(p.Lag),
+			lagAge(p.Partition), Rate(p.Rate), Count(int64(p.Errors)),
+		})
+	}
+	return Table([]Column{
+		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true}, {Title: "STATE"},
+		{Title: "POSITION", Right: true}, {Title: "COMMITTED", Right: true, Optional: true}, {Title: "END", Right: true, Optional: true},
+		{Title: "LAG", Right: true}, {Title: "BEHIND", Right: true}, {Title: "MSG/S", Right: true}, {Title: "ERRORS", Right: true, Optional: true},
+	}, rows, width)
+}
+
+func lagAge(p status.Partition) string {
+	if p.Lag < 0 {
+		return Unknown
+	}
+	return Duration(time.Duration(p.LagSeconds * float64(time.Second)))
+}
+
+// OwnedPartition is a partition with the worker that has it.
+type OwnedPartition struct {
+	status.Partition
+	Worker string
+}
+
+// Name is TOPIC/PARTITION, as the commands take it.
+func (p OwnedPartition) Name() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition.Partition) }
+
+// AllPartitions are the partitions of all workers, in order of their names.
+func AllPartitions(st status.Status) []OwnedPartition {
+	var all []OwnedPartition
+	for _, w := range st.Workers {
+		if w.Report == nil {
+			continue
+		}
+		for _, p := range w.Report.Partitions {
+			all = append(all, OwnedPartition{p, w.Name()})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b OwnedPartition) int {
+		if c := strings.Compare(a.Topic, b.Topic); c != 0 {
+			return c
+		}
+		return int(a.Partition.Partition) - int(b.Partition.Partition)
+	})
+	return all
+}
+
+// Troubles are the lines about what does not run as it should: consumers given
+// up, workers that wait, crash or have crashed, and partitions that stand still.
+// They are of any width; Cut or Wrap them.
+func Troubles(st status.Status, now time.Time) []string {
+	var lines []string
+	add := func(who, what, why string) {
+		if why != "" {
+			what += ": " + why
+		}
+		lines = append(lines, Line(who+" "+what))
+	}
+	for _, c := range st.Consumers {
+		if c.Reason != "" {
+			add(c.Name, string(c.State), c.Reason)
+		}
+	}
+	for _, w := range st.Workers {
+		switch {
+		case w.Detail != "":
+			add(w.Name(), string(w.State), w.Detail)
+		case w.LastExit != "" && w.State != status.Running:
+			add(w.Name(), string(w.State), w.LastExit)
+		case w.LastExit != "":
+			add(w.Name(), "was restarted", w.LastExit)
+		}
+	}
+	for _, p := range AllPartitions(st) {
+		if why := PartitionTrouble(p.Partition, now); why != "" {
+			add(p.Name()+" of "+p.Worker, why, "")
+		}
+	}
+	return lines
+}
+
+// PartitionTrouble says why a partition stands still; empty: it does not.
+func PartitionTrouble(p status.Partition, now time.Time) string {
+	var b strings.Builder
+	switch p.State {
+	case status.PartitionRunning, "":
+		if !p.Stalled {
+			return ""
+		}
+		fmt.Fprintf(&b, "is stalled at offset %d, lag %s", p.Position, Count(p.Lag))
+		return b.String()
+	case status.PartitionBackoff:
+		b.WriteString("is paused")
+		if p.Until != nil {
+			fmt.Fprintf(&b, " for %s", Duration(p.Until.Sub(now)))
+		}
+		fmt.Fprintf(&b, " after %s at offset %d", plural(p.Retries, "failure"), p.Position)
+	default:
+		fmt.Fprintf(&b, "is %s", p.State)
+	}
+	switch {
+	case p.Reason != "":
+		b.WriteString(": " + p.Reason)
+	case p.LastError != "":
+		b.WriteString(": " + p.LastError)
+	}
+	return b.String()
+}
