@@ -40,8 +40,8 @@ const (
 // `secret` that it is never shown, `group` on a theme's first key: the theme of
 // this and the following keys in --help.
 //
-// Printed with package fmt or logged with log/slog it hides its secrets. Encoded as
-// JSON it does not: that is how it travels to the workers.
+// Printed, logged or encoded as JSON it hides its secrets; Carried is what holds
+// them on the way to the workers.
 type Config struct {
 	// Kafka: where the cluster is and who we are there.
 

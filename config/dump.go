@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
-	"strings"
 )
 
 // DumpOptions chooses what Dump writes.
@@ -86,34 +84,4 @@ func dumpJSON(b *bytes.Buffer, c Config, sources map[string]string, changed bool
 	}
 	b.WriteString("\n}\n")
 	return nil
-}
-
-// summary writes what is not at its default, on one line.
-func (c Config) summary() string {
-	var parts []string
-	for _, k := range shown(c, nil, true) {
-		parts = append(parts, k.Name+" = "+k.inspected(&c))
-	}
-	return "config.Config{" + strings.Join(parts, ", ") + "}"
-}
-
-// String shows what is not at its default, secrets hidden.
-func (c Config) String() string { return c.summary() }
-
-// Format makes each verb of package fmt hide the secrets, %+v and %#v too.
-func (c Config) Format(f fmt.State, verb rune) {
-	if verb == 'q' {
-		_, _ = fmt.Fprintf(f, "%q", c.summary())
-		return
-	}
-	_, _ = io.WriteString(f, c.summary()) // a Formatter has nowhere to report to
-}
-
-// LogValue makes log/slog hide the secrets.
-func (c Config) LogValue() slog.Value {
-	var attrs []slog.Attr
-	for _, k := range shown(c, nil, true) {
-		attrs = append(attrs, slog.Any(k.Name, k.natural(&c)))
-	}
-	return slog.GroupValue(attrs...)
 }

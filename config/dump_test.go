@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -80,11 +81,32 @@ func TestSecretsAreHidden(t *testing.T) {
 	l := logrus.New()
 	l.SetOutput(&shown)
 	l.WithField("c", c).Info("x")
+	l.SetFormatter(&logrus.JSONFormatter{})
+	l.WithField("c", c).WithField("p", &c).Info("x")
 	if i := strings.Index(shown.String(), "s3cr3t"); i >= 0 {
 		t.Errorf("a secret shows: …%s", shown.String()[max(0, i-200):i+10])
 	}
 	if !strings.Contains(shown.String(), "client.rack=r1") || strings.Count(shown.String(), hidden) < 20 {
 		t.Errorf("what is no secret should show, and that there is one:\n%s", shown.String())
+	}
+}
+
+func TestJSON(t *testing.T) {
+	c := secretive()
+	b, err := json.Marshal(&c)
+	if err != nil || !json.Valid(b) || strings.Contains(string(b), "s3cr3t") || !strings.Contains(string(b), `"max_poll_interval":300`) {
+		t.Errorf("%s, %v", b, err)
+	}
+	var back Config
+	if err := json.Unmarshal(b, &back); err == nil {
+		t.Error("a Config without its secrets was taken for one")
+	}
+	c.DatadogTags, c.MaxWaitTime, c.PauseJitter = []string{"é\u2028"}, 1234567, 0.1+0.2
+	if b, err = json.Marshal(Carried(c)); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, (*Carried)(&back)); err != nil || !reflect.DeepEqual(back, c) {
+		t.Errorf("what is carried must arrive exactly: %v, %v", back, err)
 	}
 }
 

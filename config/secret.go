@@ -1,0 +1,59 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// Carried is a Config as it travels to a worker: its JSON is exact, secrets
+// included, while that of Config hides them. Nothing else may be made of it.
+type Carried Config
+
+// String shows what is not at its default, secrets hidden.
+func (c Config) String() string {
+	var parts []string
+	for _, k := range shown(c, nil, true) {
+		parts = append(parts, k.Name+" = "+k.inspected(&c))
+	}
+	return "config.Config{" + strings.Join(parts, ", ") + "}"
+}
+
+// Format makes each verb of package fmt hide the secrets, %+v and %#v too.
+//
+// It is out of reach where a struct of which the Config is an unexported field is
+// printed: package fmt calls no methods there. Such a field should be a pointer.
+func (c Config) Format(f fmt.State, verb rune) {
+	s := c.String()
+	if verb == 'q' {
+		s = fmt.Sprintf("%q", s)
+	}
+	_, _ = io.WriteString(f, s) // a Formatter has nowhere to report to
+}
+
+// LogValue makes log/slog hide the secrets.
+func (c Config) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for _, k := range shown(c, nil, true) {
+		attrs = append(attrs, slog.Any(k.Name, k.natural(&c)))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// MarshalJSON writes each key with its value in its unit, secrets hidden: a Config
+// may end up in a JSON log. See Carried.
+func (c Config) MarshalJSON() ([]byte, error) {
+	m := make(map[string]any, len(allKeys))
+	for _, k := range allKeys {
+		m[k.Name] = k.natural(&c)
+	}
+	return json.Marshal(m)
+}
+
+// UnmarshalJSON refuses: what MarshalJSON writes is not the whole Config.
+func (c *Config) UnmarshalJSON([]byte) error {
+	return errors.New("a Config cannot be read from JSON: use config.Carried")
+}
