@@ -310,6 +310,9 @@ func (p *Producer) Close(ctx context.Context) error {
 	err := p.Flush(ctx)
 	p.cancel() // cuts the connections, so that requests in flight end now
 	p.wg.Wait()
+	for _, l := range p.links { // nobody else is left
+		_ = l.broker.Close() // "not connected" is fine
+	}
 	p.report(p.takeAll())
 	if err == nil {
 		return nil

@@ -77,6 +77,10 @@ func (p *Producer) wantsID() bool { return p.conf.Producer.Idempotent && !p.id.v
 func (p *Producer) wantAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.wantAllLocked()
+}
+
+func (p *Producer) wantAllLocked() {
 	for _, t := range p.topics {
 		t.wanted = true
 	}
@@ -183,6 +187,11 @@ func initProducerIDVersion(v sarama.KafkaVersion) int16 {
 	return 1
 }
 
+// drop closes a connection that is no longer used.
+func (p *Producer) drop(l *brokerLink) {
+	p.wg.Go(func() { _ = l.broker.Close() }) // waits for a request under way; "not connected" is fine
+}
+
 // open returns the broker in use, or the next one after a failure: those the
 // cluster named and those of the configuration, in turn.
 func (c *control) open() *sarama.Broker {
@@ -213,11 +222,6 @@ func (c *control) close() {
 	if c.broker != nil {
 		_ = c.broker.Close() // "not connected" is fine
 		c.broker = nil
-	}
-	c.p.mu.Lock()
-	defer c.p.mu.Unlock()
-	for _, l := range c.p.links {
-		go l.broker.Close()
 	}
 }
 

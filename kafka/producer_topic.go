@@ -94,9 +94,15 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, now time.Time) (ended []
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range meta.Brokers {
-		if l := p.links[b.ID()]; l == nil || l.addr != b.Addr() {
-			p.links[b.ID()] = newBrokerLink(b.ID(), b.Addr())
+		l := p.links[b.ID()]
+		if l != nil && l.addr == b.Addr() {
+			continue
 		}
+		if l != nil { // it moved; the partitions follow when their topics are asked for
+			p.drop(l)
+			p.wantAllLocked()
+		}
+		p.links[b.ID()] = newBrokerLink(b.ID(), b.Addr())
 	}
 	for _, m := range meta.Topics {
 		if t := p.topics[m.Name]; t != nil {
