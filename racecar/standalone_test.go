@@ -1,0 +1,323 @@
+package racecar_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecartest"
+)
+
+// nobody is an address that refuses connections.
+const nobody = "127.0.0.1:1"
+
+func patience(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// logTo makes the producer log to w.
+func logTo(w *lines) func(*racecar.Config) error {
+	return func(c *racecar.Config) error {
+		c.Logger = slog.New(slog.NewTextHandler(w, nil))
+		return nil
+	}
+}
+
+// lines is a log that several goroutines write.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func open(t *testing.T, broker string, change ...func(*racecar.Config) error) *racecar.StandaloneProducer {
+	t.Helper()
+	t.Chdir(t.TempDir()) // no configuration file
+	first := []func(*racecar.Config) error{logTo(&lines{}), func(c *racecar.Config) error {
+		c.Brokers = []string{broker}
+		return nil
+	}}
+	p, err := racecar.OpenProducer(t.Context(), append(first, change...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		defer cancel()
+		_ = p.Close(ctx) // tests that look at its error call it themselves
+	})
+	return p
+}
+
+func TestStandaloneProducerLeavesNothingBehind(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	before := goleak.IgnoreCurrent()
+	p := open(t, b.Addr(), func(c *racecar.Config) error {
+		c.MessageTimeout = 50 * time.Millisecond
+		c.OnError = func(context.Context, error, racecar.ErrorInfo) {}
+		return nil
+	})
+	if err := p.ProduceSync(patience(t), racecar.ProducerMessage{Topic: "out"}); err != nil {
+		t.Fatal(err)
+	}
+	seven := int32(7_000)
+	if err := p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out", Partition: &seven}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read"))
+}
+
+func TestProduceSync(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	p := open(t, b.Addr())
+	err := p.ProduceSync(patience(t), racecar.ProducerMessage{Topic: "out", Key: []byte("k"), Value: []byte("v"),
+		Headers: []racecar.Header{{Key: "h", Value: []byte("1")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := b.Messages("out")
+	if len(m) != 1 || string(m[0].Key) != "k" || string(m[0].Value) != "v" || fmt.Sprintf("%q", m[0].Headers) != `[{"h" "1"}]` {
+		t.Errorf("in the topic: %+v", m)
+	}
+}
+
+func TestProduceSyncWithoutBroker(t *testing.T) {
+	p := open(t, nobody)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err := p.ProduceSync(ctx, racecar.ProducerMessage{Topic: "out"})
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not acknowledged yet") {
+		t.Errorf("ProduceSync returned %v", err)
+	}
+}
+
+func TestProduceAsyncReturnsDuringAnOutage(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	var log lines
+	// The first address never answers: the messages wait until the other one was tried.
+	p := open(t, nobody, logTo(&log), func(c *racecar.Config) error {
+		c.Brokers = append(c.Brokers, b.Addr())
+		return nil
+	})
+	for i := range 1000 {
+		if err := p.ProduceAsync(t.Context(), racecar.ProducerMessage{Topic: "out", Value: fmt.Append(nil, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.Messages("out")); n != 1000 {
+		t.Errorf("%d of 1000 messages arrived", n)
+	}
+}
+
+func TestProduceAsyncReportsWhatFails(t *testing.T) {
+	var log lines
+	type report struct {
+		err  error
+		info racecar.ErrorInfo
+	}
+	reports := make(chan report, 10)
+	p := open(t, nobody, logTo(&log), func(c *racecar.Config) error {
+		c.MessageTimeout = 100 * time.Millisecond
+		c.OnError = func(_ context.Context, err error, info racecar.ErrorInfo) {
+			reports <- report{err, info}
+			panic("in OnError")
+		}
+		return nil
+	})
+	for range 2 {
+		if err := p.ProduceAsync(t.Context(), racecar.ProducerMessage{Topic: "out"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		r := <-reports
+		if de, ok := errors.AsType[*kafka.DeliveryError](r.err); !ok || de.Kind != kafka.DeliveryTimedOut {
+			t.Errorf("OnError was given %v", r.err)
+		}
+		if !r.info.UnrecoverableDelivery || r.info.Topic != "out" || r.info.Partition != -1 {
+			t.Errorf("OnError was given %+v", r.info)
+		}
+	}
+	if err := p.Close(patience(t)); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"messages were not delivered", "in OnError", nobody} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, log.String())
+		}
+	}
+}
+
+func TestWaitForDelivery(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	p := open(t, b.Addr())
+	err := p.WaitForDelivery(patience(t), func(ctx context.Context) error {
+		for i := range 100 {
+			if err := p.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out", Value: fmt.Append(nil, i)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.Messages("out")); n != 100 {
+		t.Errorf("%d of 100 messages are there when it returns", n)
+	}
+}
+
+func TestWaitForDeliveryJoinsAllErrors(t *testing.T) {
+	var log lines
+	p := open(t, nobody, logTo(&log), func(c *racecar.Config) error {
+		c.MessageTimeout = 200 * time.Millisecond
+		c.OnError = func(_ context.Context, err error, _ racecar.ErrorInfo) { t.Errorf("OnError was told too: %v", err) }
+		return nil
+	})
+	own := errors.New("of the function")
+	var kept context.Context
+	err := p.WaitForDelivery(patience(t), func(ctx context.Context) error {
+		kept = ctx
+		for range 3 {
+			if err := p.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out"}); err != nil {
+				t.Error(err)
+			}
+		}
+		_ = p.ProduceAsync(ctx, racecar.ProducerMessage{Value: []byte("no topic")})
+		return own
+	})
+	all, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(all.Unwrap()) != 5 || !errors.Is(err, own) || !strings.Contains(err.Error(), "no topic is set") {
+		t.Fatalf("got %v", err)
+	}
+	returned := p.WaitForDelivery(patience(t), func(ctx context.Context) error {
+		return p.ProduceAsync(ctx, racecar.ProducerMessage{})
+	})
+	if all, ok := returned.(interface{ Unwrap() []error }); !ok || len(all.Unwrap()) != 1 {
+		t.Errorf("an error that the function returns is told twice: %v", returned)
+	}
+	if strings.Contains(log.String(), "not delivered") {
+		t.Errorf("what is returned is logged too:\n%s", log.String())
+	}
+	if err := p.ProduceAsync(kept, racecar.ProducerMessage{}); err == nil {
+		t.Error("no error after the waiting is over")
+	}
+}
+
+func TestWaitForDeliveryEndsWithItsContext(t *testing.T) {
+	reported := make(chan error, 1)
+	p := open(t, nobody, func(c *racecar.Config) error {
+		c.MessageTimeout = 400 * time.Millisecond
+		c.OnError = func(_ context.Context, err error, _ racecar.ErrorInfo) { reported <- err }
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := p.WaitForDelivery(ctx, func(ctx context.Context) error {
+		return p.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out"})
+	})
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 messages") {
+		t.Errorf("got %v", err)
+	}
+	if err := <-reported; err == nil {
+		t.Error("what failed later was reported without an error")
+	}
+}
+
+func TestStandaloneProducerClosed(t *testing.T) {
+	p := open(t, nobody)
+	if err := p.Close(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(patience(t)); err != nil {
+		t.Errorf("the second Close: %v", err)
+	}
+	for name, err := range map[string]error{
+		"ProduceSync":  p.ProduceSync(patience(t), racecar.ProducerMessage{Topic: "out"}),
+		"ProduceAsync": p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out"}),
+	} {
+		if de, ok := errors.AsType[*kafka.DeliveryError](err); !ok || de.Kind != kafka.DeliveryClosed {
+			t.Errorf("%s after Close: %v", name, err)
+		}
+	}
+}
+
+func TestDefaultProducer(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.MkdirAll("config", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := fmt.Sprintf("development:\n  brokers: [%q]\n  logfile: %q\n", b.Addr(), filepath.Join(dir, "racecar.log"))
+	if err := os.WriteFile("config/racecar.yml", []byte(file), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx := patience(t)
+	if err := racecar.Close(ctx); err != nil {
+		t.Errorf("Close without a producer: %v", err)
+	}
+	if err := racecar.ProduceSync(ctx, racecar.ProducerMessage{Topic: "out", Value: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := racecar.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out", Value: []byte("2")}); err != nil {
+		t.Fatal(err)
+	}
+	err := racecar.WaitForDelivery(ctx, func(ctx context.Context) error {
+		return racecar.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out", Value: []byte("3")})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := racecar.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.Messages("out")); n != 3 {
+		t.Errorf("%d of 3 messages arrived", n)
+	}
+}
+
+func TestOpenProducerSaysWhatIsWrong(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("RACECAR_PARTITIONER", "murmur3")
+	if _, err := racecar.OpenProducer(t.Context()); err == nil || !strings.Contains(err.Error(), "RACECAR_PARTITIONER") {
+		t.Errorf("got %v", err)
+	}
+	t.Setenv("RACECAR_PARTITIONER", "murmur2")
+	wrong := errors.New("wrong")
+	if _, err := racecar.OpenProducer(t.Context(), func(*racecar.Config) error { return wrong }); !errors.Is(err, wrong) {
+		t.Errorf("got %v", err)
+	}
+}
