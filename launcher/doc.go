@@ -1,0 +1,25 @@
+// Package launcher is the racecar command: it makes a program of the consumers
+// in the module you stand in and becomes that program.
+//
+// Go cannot load code while it runs, so `racecar SomeConsumer` generates the
+// three-line main that imports the packages of --require, lets the go command
+// build it into a cache, and executes it with the same arguments. As long as no
+// input of the build has changed, that costs a few hundred stat calls.
+//
+//	main.go     which command it is
+//	args.go     what of the command line is the launcher's
+//	module.go   where the module is
+//	program.go  the generated main
+//	gobuild.go  running the go command, and its errors
+//	modfile.go  building where go.mod does not know racecar
+//	cache.go    built programs, and when they are out of date
+//	stamp.go    the inputs of a build and their state
+//	run.go      the way from arguments to exec
+//	dev.go      --dev: the embedded broker beside the program
+//
+// and the commands that need no program: broker, build, demo, generate, install.
+//
+// The launcher passes the supervisor's roles on: started by a supervisor that
+// looks for its program anew (`racecarctl restart`), it builds what has changed
+// and executes it with role, environment and descriptors untouched.
+package launcher

@@ -1,0 +1,86 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+)
+
+// racecarPath is the module that programs are built with.
+const racecarPath = "github.com/racecar-go/racecar"
+
+// errNoModule says that there is no go.mod to be found.
+var errNoModule = errors.New("no go.mod here or in a folder above: stand in your application's module, or begin one with `racecar install`")
+
+// module is the Go module that a program is built in.
+type module struct {
+	root string // absolute
+	path string // "example.com/app"
+	file *modfile.File
+	raw  []byte // of go.mod
+}
+
+// findModule looks for go.mod in dir and above it.
+func findModule(dir string) (*module, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		name := filepath.Join(dir, "go.mod")
+		raw, err := os.ReadFile(name)
+		switch {
+		case err == nil:
+			return readModule(name, raw)
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return nil, errNoModule
+		}
+		dir = parent
+	}
+}
+
+func readModule(name string, raw []byte) (*module, error) {
+	// Lax: a newer go command may know more of the file than we do.
+	f, err := modfile.ParseLax(name, raw, nil)
+	if err != nil {
+		return nil, err
+	}
+	if f.Module == nil {
+		return nil, fmt.Errorf("%s: it names no module", name)
+	}
+	return &module{root: filepath.Dir(name), path: f.Module.Mod.Path, file: f, raw: raw}, nil
+}
+
+// knowsRacecar says whether the module is racecar or requires it.
+func (m *module) knowsRacecar() bool {
+	if m.path == racecarPath {
+		return true
+	}
+	for _, r := range m.file.Require {
+		if r.Mod.Path == racecarPath {
+			return true
+		}
+	}
+	return false
+}
+
+// importPath is that of a directory in the module.
+func (m *module) importPath(dir string) (string, error) {
+	rel, err := filepath.Rel(m.root, dir)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", fmt.Errorf("%s is not in module %s (%s)", dir, m.path, m.root)
+	}
+	if rel == "." {
+		return m.path, nil
+	}
+	return m.path + "/" + filepath.ToSlash(rel), nil
+}

@@ -1,0 +1,141 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// errInterrupted ends a build that somebody stopped.
+var errInterrupted = errors.New("interrupted while building")
+
+// errStopped ends the command with success.
+var errStopped = errors.New("stopped")
+
+// run builds the program if need be and becomes it. It returns only when that
+// does not come about.
+func run(a arguments, role wire.Role) error {
+	name, err := upToDate(a)
+	switch {
+	case errors.Is(err, errInterrupted) && role == "":
+		return errStopped // before anything ran: a graceful stop
+	case err != nil && role == wire.RolePlan:
+		tellSupervisor(err)
+		return err
+	case err != nil:
+		return err
+	}
+	environ := os.Environ()
+	if a.dev && role == "" {
+		if environ, err = startDev(a, environ); err != nil {
+			return err
+		}
+	}
+	argv := append([]string{os.Args[0]}, a.program...)
+	// Descriptors that a supervisor passed down stay open: they were inherited,
+	// and what this process opened itself closes on exec.
+	return fmt.Errorf("start %s: %w", name, syscall.Exec(name, argv, environ))
+}
+
+// upToDate returns the path of the program for the arguments, built anew if
+// anything has changed.
+func upToDate(a arguments) (string, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	m, err := findModule(cwd)
+	if err != nil {
+		return "", err
+	}
+	all, err := requiredDirs(m, a, cwd)
+	if err != nil {
+		return "", err
+	}
+	c, err := openCache(m, all)
+	if err != nil {
+		return "", err
+	}
+	environment := buildEnvironment(os.Environ())
+	if name := c.current(environment); name != "" {
+		return name, nil
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	unlock, err := c.lock()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if name := c.current(environment); name != "" {
+		return name, nil // another launcher was faster
+	}
+	g, err := findGo(cwd)
+	if err != nil {
+		return "", err
+	}
+	done := showProgress(os.Stderr, "=> Building "+what(all))
+	name, err := c.build(ctx, g, m, all, environment)
+	done()
+	return name, building(ctx, m, all, err)
+}
+
+// building puts one line above the go command's words: what was being built.
+func building(ctx context.Context, m *module, all []required, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return errInterrupted
+	}
+	if g, ok := errors.AsType[*goError](err); ok {
+		what := what(all)
+		if what == "" {
+			what = "a program without consumers"
+		}
+		return fmt.Errorf("building %s of module %s:\n%w", what, m.path, g)
+	}
+	return err
+}
+
+// tellSupervisor answers a supervisor's question for a plan with an error. That
+// it no longer listens is no concern of ours.
+func tellSupervisor(err error) {
+	f := os.NewFile(wire.SocketFD, "supervisor")
+	_ = wire.NewConn(f).Write(wire.KindPlan, wire.Plan{Error: err.Error()})
+	_ = f.Close()
+}
+
+// showProgress shows a line with the time that has passed, if w is a terminal,
+// and returns the function that removes it.
+func showProgress(w *os.File, line string) (done func()) {
+	if !term.IsTerminal(int(w.Fd())) {
+		return func() {}
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		began := time.Now()
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			fmt.Fprintf(w, "\r\x1b[K%s … %.0f s", line, time.Since(began).Seconds())
+			select {
+			case <-stop:
+				io.WriteString(w, "\r\x1b[K")
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() { close(stop); <-stopped }
+}

@@ -1,0 +1,74 @@
+package launcher_test
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/racecar-go/racecar/launcher"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"racecar": func() { os.Exit(launcher.Main()) },
+	})
+}
+
+// TestScripts runs testdata/script: the racecar command in modules whose racecar
+// is a few lines, so that building takes no time.
+func TestScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the go command")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setup,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"static": static},
+	})
+}
+
+// setup lets the go command of a script use this machine's caches and nothing
+// of the network, and puts racecar.txtar beside the script's module.
+func setup(env *testscript.Env) error {
+	out, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output()
+	if err != nil {
+		return err
+	}
+	caches := strings.Fields(string(out))
+	env.Setenv("GOCACHE", caches[0])
+	env.Setenv("GOMODCACHE", caches[1])
+	env.Setenv("COMMANDS", filepath.SplitList(env.Getenv("PATH"))[0]) // only racecar is there
+	env.Setenv("GOPROXY", "off")
+	env.Setenv("GOFLAGS", "")
+	env.Setenv("GOTOOLCHAIN", "local")
+	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
+	fake, err := txtar.ParseFile(filepath.Join("testdata", "racecar.txtar"))
+	if err != nil {
+		return err
+	}
+	return txtar.Write(fake, filepath.Join(env.WorkDir, "racecar"))
+}
+
+// static checks that a program asks for no dynamic linker: `static FILE`.
+func static(ts *testscript.TestScript, _ bool, args []string) {
+	if runtime.GOOS != "linux" {
+		return // elsewhere the system's library is always linked
+	}
+	f, err := elf.Open(args[0])
+	ts.Check(err)
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			ts.Fatalf("%s is dynamically linked", args[0])
+		}
+	}
+}
