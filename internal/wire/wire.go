@@ -264,6 +264,18 @@ func (c *Conn) Write(kind Kind, body any) error {
 	return err
 }
 
+// WriteFrame sends a frame, cut to MaxFrame bytes.
+func (c *Conn) WriteFrame(f Frame) error {
+	buf, err := EncodeFrame(f)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err = c.w.Write(buf)
+	return err
+}
+
 func encode(kind Kind, body any) ([]byte, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
