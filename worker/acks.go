@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// acks tells how far a partition's offset may move. Calls that produced nothing
+// leave no trace in it; of the others it holds one entry each, in the order of
+// their offsets, until the output is acknowledged: the offset moves up to the
+// oldest entry and no further.
+//
+// A delivery that finally fails does not go away by itself: failure reports it,
+// and the executor processes the partition again from the oldest entry on, once
+// nothing is in flight any more (so that the new output comes after the old).
+type acks struct {
+	// processed is the offset after the last message whose call succeeded. The
+	// executor stores it without the lock after each call.
+	processed atomic.Int64
+	// outstanding is len(entries), to be looked at without the lock.
+	outstanding atomic.Int32
+	// notify is called, without locks, when a delivery ended that somebody may
+	// wait for. It must not block.
+	notify func()
+
+	mu      sync.Mutex
+	calling bool // a turn is on: what is produced belongs to its call
+	entries []*output
+	flying  int     // deliveries begun and not ended, of dropped entries too
+	failure error   // the first delivery that finally failed
+	failed  *output // whose
+}
+
+// output is what one call has produced.
+type output struct {
+	acks    *acks
+	offset  int64 // of the call's first message
+	flying  int
+	open    bool // the call is still running
+	dropped bool // the call failed or is to be repeated: the outcome does not matter
+}
+
+// enter says that what is produced from now on belongs to this partition.
+func (a *acks) enter() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calling = true
+}
+
+// exit ends that; it closes the entry of a call that produced after its end,
+// from a goroutine it left behind.
+func (a *acks) exit() {
+	a.mu.Lock()
+	a.calling = false
+	a.mu.Unlock()
+	a.close(true)
+}
+
+// begin notes a delivery of the call whose first message has that offset; nil
+// when no turn is on. done or undo must be called once, with its end.
+func (a *acks) begin(offset int64) *output {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.calling {
+		return nil
+	}
+	a.flying++
+	if n := len(a.entries); n > 0 && a.entries[n-1].open {
+		o := a.entries[n-1]
+		o.flying++
+		return o
+	}
+	o := &output{acks: a, offset: offset, flying: 1, open: true}
+	a.entries = append(a.entries, o)
+	a.outstanding.Store(int32(len(a.entries)))
+	return o
+}
+
+// done ends a delivery.
+func (o *output) done(err error) {
+	a := o.acks
+	a.mu.Lock()
+	a.flying--
+	o.flying--
+	if err != nil && !o.dropped && a.failure == nil {
+		a.failure, a.failed = err, o
+	}
+	a.sweep()
+	// Somebody waits for the failure, for the oldest entry to go, or for all.
+	tell := a.failure != nil || a.flying == 0 || len(a.entries) == 0 || a.entries[0].offset > o.offset
+	a.mu.Unlock()
+	if tell {
+		a.notify()
+	}
+}
+
+// close ends the call that ran last: processed says that it need not be
+// repeated. Without output it does nothing; callers look at outstanding first.
+func (a *acks) close(processed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := len(a.entries) - 1
+	if n < 0 || !a.entries[n].open {
+		return
+	}
+	o := a.entries[n]
+	o.open = false
+	if !processed {
+		o.dropped = true
+		a.entries = a.entries[:n]
+		if a.failed == o { // the call that failed is called again anyway
+			a.failure, a.failed = nil, nil
+		}
+	}
+	a.sweep()
+}
+
+// sweep forgets what is acknowledged. Nothing moves after a failure.
+func (a *acks) sweep() {
+	for a.failure == nil && len(a.entries) > 0 && a.entries[0].flying == 0 && !a.entries[0].open {
+		a.entries[0] = nil
+		a.entries = a.entries[1:]
+	}
+	if len(a.entries) == 0 {
+		a.entries = nil
+	}
+	a.outstanding.Store(int32(len(a.entries)))
+}
+
+// position returns the offset up to which everything is processed and
+// acknowledged: what may be committed.
+func (a *acks) position() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.entries) > 0 {
+		return a.entries[0].offset
+	}
+	return a.processed.Load()
+}
+
+// state returns the failure, if any, and the number of deliveries in flight.
+func (a *acks) state() (failure error, flying int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.failure, a.flying
+}
+
+// restart forgets everything and goes back to the position, which it returns:
+// processing goes on from there.
+func (a *acks) restart() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.entries) > 0 {
+		a.processed.Store(a.entries[0].offset)
+	}
+	for _, o := range a.entries {
+		o.dropped = true
+	}
+	a.entries, a.failure, a.failed = nil, nil, nil
+	a.outstanding.Store(0)
+	return a.processed.Load()
+}
+
+// alone notes a delivery that belongs to no call: its offset is its number.
+func (a *acks) alone() *output {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := &output{acks: a, offset: a.processed.Load(), flying: 1, dropped: true}
+	a.processed.Store(o.offset + 1)
+	a.flying++
+	a.entries = append(a.entries, o)
+	a.outstanding.Store(int32(len(a.entries)))
+	return o
+}

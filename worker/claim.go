@@ -1,0 +1,367 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// Setup implements sarama.ConsumerGroupHandler: a session has begun.
+func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
+	m.session.Store(&session{s})
+	m.generation.Store(s.GenerationID())
+	m.w.stats.add(statJoins, 1)
+	m.trouble.over()
+	m.log.WithField("member", s.MemberID()).WithField("generation", s.GenerationID()).
+		WithField("partitions", s.Claims()).Info("joined the group")
+	m.setState(status.Running, "")
+	m.w.placesChanged()
+	return nil
+}
+
+// Cleanup implements sarama.ConsumerGroupHandler: all claims of the session have
+// ended. The hook is told of those that were not revoked one by one.
+func (m *membership) Cleanup(s sarama.ConsumerGroupSession) error {
+	cause := context.Cause(s.Context())
+	m.mu.Lock()
+	ended := m.ended
+	m.ended = map[bool][]tp{}
+	m.mu.Unlock()
+	m.log.WithField("cause", causeText(cause)).Info("left the session")
+	if m.w.serial != nil {
+		m.w.serial.revoked(racecar.Assignment{Partitions: byTopic(ended[false])})
+		m.w.serial.revoked(racecar.Assignment{Partitions: byTopic(ended[true]), Lost: true})
+	}
+	return nil
+}
+
+// onAssignment is called at each assignment, before sarama acts upon it and with
+// sarama's locks held: what is to go is told so, nothing more.
+func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, generation int32) {
+	now := map[tp]bool{}
+	for topic, partitions := range a.Topics {
+		for _, n := range partitions {
+			now[tp{topic, n}] = true
+		}
+	}
+	m.w.stats.add(statRebalances, 1)
+	m.generation.Store(generation)
+	var going []*partition
+	added := &assignment{partitions: map[string][]int32{}}
+	m.mu.Lock()
+	for k, p := range m.parts {
+		if !now[k] {
+			going = append(going, p)
+		}
+	}
+	for k := range now {
+		if m.parts[k] == nil {
+			added.partitions[k.topic] = append(added.partitions[k.topic], k.partition)
+			m.assigned[k] = added
+		}
+	}
+	if m.seen != nil {
+		m.counts = m.seen // the leader has seen at least these
+	}
+	if len(going) > 0 {
+		r := &revocation{left: len(going)}
+		for _, p := range going {
+			p.revocation = r
+		}
+	}
+	m.mu.Unlock()
+	for _, p := range going {
+		p.leave()
+	}
+	go m.w.placesChanged()
+}
+
+// revocation is a set of partitions that are revoked together while the session
+// goes on; guarded by membership.mu.
+type revocation struct {
+	left  int
+	ended map[bool][]tp // by lost
+}
+
+// ConsumeClaim implements sarama.ConsumerGroupHandler. It returns when the claim
+// has ended and is finished with: sarama ends the whole session when it returns
+// earlier, and hands the partition on when it returns.
+func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.ConsumerGroupClaim) error {
+	defer func() {
+		// sarama recovers from nothing: a bug of ours must not take the process
+		// down without a word.
+		if r := recover(); r != nil {
+			m.w.crash(fmt.Errorf("internal error: %v\n%s", r, debug.Stack()))
+		}
+	}()
+	k := tp{c.Topic(), c.Partition()}
+	m.fetch(k, true) // sarama keeps a pause over a reassignment
+	p := newPartition(m, k)
+	m.mu.Lock()
+	m.parts[k] = p
+	m.mu.Unlock()
+	// The end of the session, however it comes, is the end of the claim.
+	stop := context.AfterFunc(s.Context(), func() { m.sessionOver(p, s.Context()) })
+	defer stop()
+
+	pumping := make(chan struct{})
+	go func() {
+		defer close(pumping)
+		newPump(m.w.turns, p, c, func(on bool) { m.fetch(k, on) }).run()
+	}()
+	if m.open(p, c) {
+		select {
+		case <-pumping: // the claim was closed: revoked, or out of range
+		case <-p.leaving:
+		}
+	}
+	m.finish(p)
+	<-pumping
+	if !p.lost() && s.Context().Err() == nil {
+		// A cooperative revocation was learned of before sarama closed the claim:
+		// returning earlier would look like a handler that gave up.
+		for range c.Messages() {
+		}
+	}
+	m.fetch(k, true)
+	return nil
+}
+
+// sessionOver tells p that its session ended.
+func (m *membership) sessionOver(p *partition, ctx context.Context) {
+	cause := context.Cause(ctx)
+	if lostBy(cause) {
+		p.lose(cause)
+	} else {
+		p.leave()
+	}
+}
+
+// lostBy reports whether a session that ended by cause means that the partitions
+// may belong to others already.
+func lostBy(cause error) bool {
+	for _, e := range []error{sarama.ErrUnknownMemberId, sarama.ErrIllegalGeneration, sarama.ErrFencedInstancedId, sarama.ErrRebalanceTimedOut} {
+		if errors.Is(cause, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func causeText(err error) string {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled):
+		return "stopping"
+	default:
+		return err.Error()
+	}
+}
+
+// open makes p ready to be served: where it begins, how often its first message
+// has failed, its instance, the hooks. False when the claim ended meanwhile.
+func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
+	committed, ok := m.fetchCommitted(p)
+	if !ok {
+		return false
+	}
+	start := c.InitialOffset()
+	if start < 0 {
+		start = m.starts.of(p.tp)
+	}
+	p.begin(start, parseAttempts(committed.Metadata, start))
+	if committed.Offset >= 0 {
+		p.confirm(committed.Offset, committed.Metadata)
+		if committed.Offset != start {
+			m.gap(p, committed.Offset, start)
+		}
+	}
+	if p.inst = m.w.serial; p.inst == nil {
+		inst, err := m.w.newInstance()
+		if err != nil {
+			m.w.failedConstructor(err)
+			return false
+		}
+		p.inst = inst
+	}
+	p.opened.Store(true)
+	m.tellAssigned(p)
+	if committed.Offset != start {
+		// The first position is committed before the first message is handed out:
+		// a crash then does not begin elsewhere (at another end of the log, or
+		// behind what was processed).
+		if err := m.commits.flush(p.untilLeaving(), p); err != nil {
+			return false
+		}
+	}
+	if p.isLeaving() {
+		return false
+	}
+	p.operator = m.w.isPaused(p.tp)
+	m.w.turns.add(p)
+	return true
+}
+
+// fetchCommitted reads the group's offset of p, trying until the claim ends.
+func (m *membership) fetchCommitted(p *partition) (kafka.Commit, bool) {
+	ctx := p.untilLeaving()
+	key := kafka.TopicPartition{Topic: p.topic, Partition: p.partition}
+	for n := 1; ; n++ {
+		got, err := m.offsets.Fetch(ctx, []kafka.TopicPartition{key})
+		if err == nil {
+			return got[key], true
+		}
+		if ctx.Err() != nil {
+			return kafka.Commit{}, false
+		}
+		m.trouble.say(err, "reading the committed offset")
+		if !sleep(ctx, backoff(n)) {
+			return kafka.Commit{}, false
+		}
+	}
+}
+
+// gap reports that messages between two offsets are not there (any more).
+func (m *membership) gap(p *partition, committed, start int64) {
+	m.w.stats.add(statOffsetGaps, 1)
+	m.w.partLog(p).WithField("committed", committed).WithField("start", start).WithField("missing", start-committed).
+		Error("the committed offset is out of range: messages were deleted before they were processed, or the topic is another one")
+	m.w.problem(p.tp, committed, fmt.Errorf("committed offset %d is out of range, going on at %d", committed, start))
+}
+
+// tellAssigned calls the hook: of the worker's one instance once for all that
+// came together, of a partition's own with that partition.
+func (m *membership) tellAssigned(p *partition) {
+	m.mu.Lock()
+	a := m.assigned[p.tp]
+	delete(m.assigned, p.tp)
+	m.mu.Unlock()
+	if m.w.serial == nil {
+		p.inst.assigned(racecar.Assignment{Partitions: byTopic([]tp{p.tp})})
+	} else if a != nil {
+		a.once.Do(func() { p.inst.assigned(racecar.Assignment{Partitions: a.partitions}) })
+	}
+}
+
+// finish ends p: the call in hand, its output, the commit, the hooks, in this
+// order, each bounded by the time we have.
+func (m *membership) finish(p *partition) {
+	p.leave()
+	t := m.w.turns
+	deadline := m.w.deadline(p)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	t.retire(p)
+	m.awaitCall(p, deadline)
+	if p.inst != nil {
+		m.awaitOutput(ctx, p)
+		if err := m.commits.flush(ctx, p); err != nil && !errors.Is(err, errLost) {
+			offset, _ := p.commitPoint()
+			m.w.partLog(p).WithError(err).WithField("offset", offset).Error("the last position could not be committed: messages will be processed again")
+		}
+	}
+	p.ctx.Load().cancel(errEnded)
+	t.remove(p)
+	m.forget(p)
+	if p.inst != nil && m.w.serial == nil {
+		p.inst.revoked(racecar.Assignment{Partitions: byTopic([]tp{p.tp}), Lost: p.lost()})
+		p.inst.tearDown(ctx)
+	}
+}
+
+// errEnded is the cause of a ctx that is used after its partition was given up.
+var errEnded = errors.New("the partition was given up")
+
+// awaitCall waits for the call in hand. Near the deadline it is cancelled; one
+// that goes on nevertheless is the supervisor's to end.
+func (m *membership) awaitCall(p *partition, deadline time.Time) {
+	cancelAt := time.NewTimer(time.Until(deadline) - cancelMargin)
+	defer cancelAt.Stop()
+	for {
+		select {
+		case <-p.idle:
+			return
+		case <-cancelAt.C:
+			p.ctx.Load().cancel(errTimeUp)
+		}
+	}
+}
+
+// cancelMargin is how long before a deadline calls are cancelled.
+const cancelMargin = 5 * time.Second
+
+// errTimeUp is the cause of a ctx cancelled shortly before the partition or the
+// worker must be gone.
+var errTimeUp = errors.New("time is up: the partition or the worker has to go")
+
+// awaitOutput waits until what p produced is delivered, or has failed; a
+// partition that is lost waits for nothing.
+func (m *membership) awaitOutput(ctx context.Context, p *partition) {
+	for {
+		p.awaiting.Store(true)
+		_, flying := p.acks.state()
+		letters := m.w.turns.lettersOf(p)
+		if letters != nil && !letters.under(m.w.turns) {
+			m.w.lettersEnded(p)
+			continue
+		}
+		if p.lost() || flying == 0 && letters == nil {
+			return
+		}
+		if t, err := m.w.transport(); err == nil {
+			t.Hurry()
+		}
+		select {
+		case <-p.settled:
+		case <-p.gone:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// forget takes p off the list and calls the hook with the last of those that were
+// revoked together.
+func (m *membership) forget(p *partition) {
+	m.mu.Lock()
+	if m.parts[p.tp] == p {
+		delete(m.parts, p.tp)
+	}
+	delete(m.assigned, p.tp)
+	r := p.revocation
+	if r == nil {
+		if p.inst != nil {
+			m.ended[p.lost()] = append(m.ended[p.lost()], p.tp)
+		}
+		m.mu.Unlock()
+		return
+	}
+	if r.ended == nil {
+		r.ended = map[bool][]tp{}
+	}
+	if p.inst != nil {
+		r.ended[p.lost()] = append(r.ended[p.lost()], p.tp)
+	}
+	r.left--
+	last := r.left == 0
+	m.mu.Unlock()
+	if last && m.w.serial != nil {
+		m.w.serial.revoked(racecar.Assignment{Partitions: byTopic(r.ended[false])})
+		m.w.serial.revoked(racecar.Assignment{Partitions: byTopic(r.ended[true]), Lost: true})
+	}
+}
+
+func byTopic(ks []tp) map[string][]int32 {
+	m := map[string][]int32{}
+	for _, k := range ks {
+		m[k.topic] = append(m[k.topic], k.partition)
+	}
+	return m
+}

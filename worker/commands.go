@@ -1,0 +1,171 @@
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// readCommands does what the supervisor says until it is gone, and then ends the
+// worker: what nobody watches must not go on.
+func (w *worker) readCommands() {
+	for {
+		e, err := w.opts.Conn.Read()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				w.log.WithError(err).Error("reading commands")
+			}
+			w.log.Warn("the supervisor is gone: stopping")
+			w.end(end{grace: orphanGrace, leave: true})
+			return
+		}
+		if e.Kind != wire.KindCommand {
+			w.log.WithField("kind", e.Kind).Warn("unexpected message from the supervisor")
+			continue
+		}
+		var c wire.Command
+		if err := e.Decode(&c); err != nil {
+			w.log.WithError(err).Error("reading commands")
+			continue
+		}
+		data, err := w.command(c)
+		if c.Kind == wire.CommandStop {
+			continue // the exit is the answer
+		}
+		r := wire.Reply{ID: c.ID, Data: data}
+		if err != nil {
+			r.Error = err.Error()
+		}
+		w.sender.sendReply(r)
+	}
+}
+
+// command does one.
+func (w *worker) command(c wire.Command) (json.RawMessage, error) {
+	switch c.Kind {
+	case wire.CommandStop:
+		w.end(end{grace: c.Grace, leave: c.Leave})
+	case wire.CommandStatus:
+		return json.Marshal(w.report_())
+	case wire.CommandQuiet:
+		w.setQuiet(true)
+	case wire.CommandContinue:
+		w.setQuiet(false)
+	case wire.CommandPause:
+		w.setPaused(c.Partitions, true)
+	case wire.CommandResume:
+		w.setPaused(c.Partitions, false)
+	case wire.CommandCancel:
+		w.cancelCalls(c.Reason)
+	case wire.CommandSuspects:
+		w.suspects.set(c.Suspects)
+		w.turns.each(func(p *partition) { p.signal(attentionSuspects) })
+	case wire.CommandConfig:
+		if w.opts.PrintConfig == nil {
+			return nil, errors.New("no configuration to print")
+		}
+		w.opts.PrintConfig(w.stderr())
+	case wire.CommandLogLevel:
+		if w.opts.SetLogLevel == nil {
+			return nil, errors.New("the log level cannot be changed")
+		}
+		return nil, w.opts.SetLogLevel(c.Value)
+	case wire.CommandDump:
+		w.dumpStacks()
+	case wire.CommandReopen:
+		if w.opts.Reopen != nil {
+			return nil, w.opts.Reopen()
+		}
+	default:
+		return nil, fmt.Errorf("unknown command %q", c.Kind)
+	}
+	return nil, nil
+}
+
+func (w *worker) setQuiet(quiet bool) {
+	w.quiet.Store(quiet)
+	w.turns.setQuiet(quiet)
+	w.changed()
+}
+
+// setPaused pauses or resumes partitions by an operator's order. Resuming also
+// ends a backoff and a poisoned state.
+func (w *worker) setPaused(which []wire.Partition, paused bool) {
+	w.mu.Lock()
+	w.paused = slices.DeleteFunc(w.paused, func(have wire.Partition) bool {
+		return slices.ContainsFunc(which, func(one wire.Partition) bool {
+			return one.Topic == have.Topic && (one.Partition < 0 || one.Partition == have.Partition)
+		})
+	})
+	if paused {
+		w.paused = append(w.paused, which...)
+	}
+	w.mu.Unlock()
+	w.turns.each(func(p *partition) {
+		for _, one := range which {
+			if one.Topic == p.topic && (one.Partition < 0 || one.Partition == p.partition) {
+				p.setOperator(paused)
+			}
+		}
+	})
+	w.turns.look()
+	w.changed()
+}
+
+// isPaused reports whether an operator has paused a partition.
+func (w *worker) isPaused(k tp) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.paused, func(one wire.Partition) bool {
+		return one.Topic == k.topic && (one.Partition < 0 || one.Partition == k.partition)
+	})
+}
+
+// setOperator pauses or resumes p. Called with turns.mu held.
+func (p *partition) setOperator(paused bool) {
+	p.operator = paused
+	if paused {
+		p.signal(attentionPaused)
+		return
+	}
+	p.unsignal(attentionPaused)
+	p.forever = false
+	p.resetBackoff()
+}
+
+// cancelCalls cancels the ctx of the calls in hand.
+func (w *worker) cancelCalls(reason string) {
+	cause := fmt.Errorf("cancelled by the supervisor: %s", reason)
+	w.turns.each(func(p *partition) {
+		if p.busy {
+			p.ctx.Load().cancel(cause)
+		}
+	})
+}
+
+// dumpStacks writes the stacks of all goroutines to the log's companion, stderr.
+func (w *worker) dumpStacks() {
+	buf := make([]byte, 1<<20)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) || len(buf) >= 64<<20 {
+			fmt.Fprintf(w.stderr(), "%s: goroutines:\n%s\n", status.Name(w.reg.Name(), w.index), buf[:n])
+			return
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+}
+
+func (w *worker) stderr() io.Writer {
+	if w.opts.Stderr != nil {
+		return w.opts.Stderr
+	}
+	return os.Stderr
+}

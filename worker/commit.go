@@ -1,0 +1,234 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/kafka"
+)
+
+// offsets is how a group's offsets are read and written: a *kafka.Offsets.
+type offsets interface {
+	Fetch(ctx context.Context, partitions []kafka.TopicPartition) (map[kafka.TopicPartition]kafka.Commit, error)
+	Commit(ctx context.Context, m kafka.Member, commits map[kafka.TopicPartition]kafka.Commit) (failed map[kafka.TopicPartition]error, err error)
+	Close()
+}
+
+// commitTimeout bounds one attempt at committing.
+const commitTimeout = 10 * time.Second
+
+// commits is the commit loop of one membership: the only one that commits for it.
+// Whoever wants something committed says so (soon) or waits for it (now, flush).
+type commits struct {
+	m       *membership
+	offsets offsets
+	every   time.Duration
+	trouble trouble
+
+	kick chan struct{} // capacity 1: somebody waits, or wants it soon
+	quit chan struct{}
+	done chan struct{}
+
+	mu      sync.Mutex
+	waiting []*commitWait
+
+	held map[*partition]heldBack // the loop's own
+}
+
+// heldBack is a position that waits for output made between calls.
+type heldBack struct {
+	commit kafka.Commit
+	loose  int64
+}
+
+// commitWait is somebody who waits for one partition.
+type commitWait struct {
+	p    *partition
+	done chan error // capacity 1
+}
+
+func newCommits(m *membership, o offsets, every time.Duration) *commits {
+	return &commits{
+		m: m, offsets: o, every: every,
+		trouble: trouble{log: m.log}, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		held: make(map[*partition]heldBack),
+	}
+}
+
+// run commits until stop.
+func (c *commits) run() {
+	defer close(c.done)
+	tick := time.NewTicker(max(c.every, 100*time.Millisecond))
+	defer tick.Stop()
+	var again <-chan time.Time
+	failures := 0
+	for {
+		select {
+		case <-tick.C:
+		case <-c.kick:
+		case <-again:
+		case <-c.quit:
+			return
+		}
+		again = nil
+		if c.round() {
+			failures = 0
+			continue
+		}
+		again = time.After(min(100*time.Millisecond<<min(failures, 6), c.every))
+		failures++
+	}
+}
+
+// stop ends the loop; nothing is committed any more.
+func (c *commits) stop() {
+	close(c.quit)
+	<-c.done
+}
+
+// soon has a commit made without waiting for the interval.
+func (c *commits) soon(*partition) { poke(c.kick) }
+
+// flush commits the position of p and returns once the broker has confirmed it;
+// an error when ctx ends first, or when p is not ours any more.
+func (c *commits) flush(ctx context.Context, p *partition) error {
+	for {
+		offset, metadata := p.commitPoint()
+		if p.confirmed(offset, metadata) {
+			return nil
+		}
+		if p.lost() {
+			return errLost
+		}
+		w := &commitWait{p: p, done: make(chan error, 1)}
+		c.mu.Lock()
+		c.waiting = append(c.waiting, w)
+		c.mu.Unlock()
+		poke(c.kick)
+		select {
+		case err := <-w.done:
+			if errors.Is(err, errLost) {
+				return err
+			}
+		case <-c.done:
+			return errors.New("not committed: the worker has stopped")
+		case <-ctx.Done():
+			return fmt.Errorf("not committed: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// now is flush for the executor (synchronous_commits): it gives up when p is to go,
+// since the commit at its end follows.
+func (c *commits) now(p *partition) {
+	_ = c.flush(p.untilLeaving(), p) // logged by the loop; the commit at the end of p is to follow
+}
+
+// errLost is the end of a commit for a partition that another member may own.
+var errLost = errors.New("not committed: the partition may belong to another member")
+
+// round commits what has moved; false when something is to be tried again.
+func (c *commits) round() bool {
+	c.mu.Lock()
+	waiting := c.waiting
+	c.waiting = nil
+	c.mu.Unlock()
+	todo := make(map[kafka.TopicPartition]kafka.Commit)
+	parts := make(map[kafka.TopicPartition]*partition)
+	for _, p := range c.m.claims() {
+		if commit, ok := c.due(p); ok {
+			k := kafka.TopicPartition{Topic: p.topic, Partition: p.partition}
+			todo[k], parts[k] = commit, p
+		}
+	}
+	ok := true
+	if len(todo) > 0 {
+		ok = c.commit(todo, parts)
+	}
+	for _, w := range waiting {
+		w.done <- nil // it looks for itself
+	}
+	return ok
+}
+
+// due returns what is to be committed for p, false when nothing has moved.
+func (c *commits) due(p *partition) (kafka.Commit, bool) {
+	if p.lost() || !p.opened.Load() {
+		delete(c.held, p)
+		return kafka.Commit{}, false
+	}
+	h, isHeld := c.held[p]
+	if !isHeld {
+		offset, metadata := p.commitPoint()
+		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata}, p.inst.producer.loose.processed.Load()}
+	}
+	if p.confirmed(h.commit.Offset, h.commit.Metadata) {
+		delete(c.held, p)
+		return kafka.Commit{}, false
+	}
+	if p.inst.producer.loose.position() < h.loose {
+		c.held[p] = h // output made between calls comes first
+		return kafka.Commit{}, false
+	}
+	delete(c.held, p)
+	return h.commit, true
+}
+
+// commit makes one request and sorts the answers.
+func (c *commits) commit(todo map[kafka.TopicPartition]kafka.Commit, parts map[kafka.TopicPartition]*partition) bool {
+	member, ok := c.m.member()
+	if !ok {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	failed, err := c.offsets.Commit(ctx, member, todo)
+	if err != nil {
+		c.failedAll(err, todo)
+		return false
+	}
+	c.trouble.over()
+	all := true
+	for k, commit := range todo {
+		p := parts[k]
+		if ferr := failed[k]; ferr != nil {
+			c.failed(p, ferr)
+			all = false
+			continue
+		}
+		p.confirm(commit.Offset, commit.Metadata)
+		c.m.w.stats.add(statCommits, 1)
+	}
+	return all
+}
+
+func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commit) {
+	c.m.w.stats.add(statCommitErrors, uint64(len(todo)))
+	c.trouble.say(err, "commit failed, to be tried again")
+}
+
+// failed deals with the refusal of one partition. The broker refuses old
+// generations: while the session lives sarama is about to have the new one (or to
+// find out that the member is out), and the next round uses it; after its end a
+// refusal says that somebody else was given the partition.
+func (c *commits) failed(p *partition, err error) {
+	c.m.w.stats.add(statCommitErrors, 1)
+	switch {
+	case errors.Is(err, sarama.ErrRebalanceInProgress):
+	case errors.Is(err, sarama.ErrUnknownMemberId), errors.Is(err, sarama.ErrIllegalGeneration), errors.Is(err, sarama.ErrFencedInstancedId):
+		if c.m.sessionEnded() {
+			c.m.w.partLog(p).WithError(err).Warn("commit refused: the partition may belong to another member")
+			p.lose(err)
+			return
+		}
+	default:
+		c.trouble.say(fmt.Errorf("%s: %w", p.tp, err), "commit failed, to be tried again")
+		return
+	}
+	c.m.w.partLog(p).WithError(err).Debug("commit refused during a rebalance, to be tried again")
+}

@@ -1,0 +1,128 @@
+package worker
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/kafka"
+)
+
+// deadLetter sends messages to the dead-letter topic; the partition goes on
+// behind them once all are acknowledged, and stays where it is until then. The
+// executor owns p.
+func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, err error, attempts int) {
+	topic := w.deadLetterTopic()
+	if topic == "" {
+		w.partLog(p).WithField("offset", messages[0].Offset).
+			Error("no dead_letter_topic is configured: the message stays where it is")
+		w.pause(p, pauseFor(&w.cfg, attempts, func() float64 { return 0.5 }), err)
+		return
+	}
+	d := &deadLetters{w: w, p: p, left: len(messages), messages: messages}
+	p.letters = d
+	w.turns.change(func() {
+		p.state, p.reason, p.blocked = status.PartitionBlocked, "waiting for the dead-letter topic "+topic, true
+	})
+	t, terr := w.transport()
+	if terr != nil {
+		d.left = 1
+		d.ended(terr)
+		return
+	}
+	go func() { // Send may wait for room; the executor may not
+		for _, m := range messages {
+			out := kafka.ProducerMessage{Topic: topic, Key: m.Key, Value: m.Value, Headers: w.letterHeaders(m, err, attempts)}
+			if serr := t.Send(context.Background(), out, func(_ int32, _ int64, err error) { d.ended(err) }); serr != nil {
+				d.ended(serr)
+			}
+		}
+	}()
+}
+
+// deadLetters are messages on their way to the dead-letter topic.
+type deadLetters struct {
+	w        *worker
+	p        *partition
+	messages []*sarama.ConsumerMessage
+	left     int   // guarded by turns.mu
+	err      error // the first failure; guarded by turns.mu
+}
+
+// ended counts one down; with the last the partition goes on, or tries again.
+func (d *deadLetters) ended(err error) {
+	p := d.p
+	d.w.turns.change(func() {
+		if err != nil && d.err == nil {
+			d.err = err
+		}
+		d.left--
+		if d.left > 0 {
+			return
+		}
+		p.blocked = false
+		p.signal(attentionLetters)
+		poke(p.settled)
+	})
+}
+
+// lettersEnded is called by the executor, which owns p again.
+func (w *worker) lettersEnded(p *partition) {
+	d := p.letters
+	p.letters = nil
+	p.unsignal(attentionLetters)
+	if d.err != nil {
+		w.partLog(p).WithError(d.err).WithField("offset", d.messages[0].Offset).Error("dead letter not delivered, to be tried again")
+		w.problem(p.tp, d.messages[0].Offset, d.err)
+		w.pause(p, max(time.Second, pauseFor(&w.cfg, 1, func() float64 { return 0.5 })), d.err)
+		return
+	}
+	w.stats.add(statDeadLetters, uint64(len(d.messages)))
+	w.partLog(p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.messages)).Warn("dead-lettered")
+	p.advance(d.messages)
+	p.m.commits.soon(p)
+}
+
+func (w *worker) deadLetterTopic() string {
+	if w.cfg.DeadLetterTopic != "" {
+		return w.cfg.DeadLetterTopic
+	}
+	return w.group + ".dlq"
+}
+
+// letterHeaders are the message's own, and ours.
+func (w *worker) letterHeaders(m *sarama.ConsumerMessage, err error, attempts int) []kafka.Header {
+	hs := make([]kafka.Header, 0, len(m.Headers)+8)
+	for _, h := range m.Headers {
+		hs = append(hs, kafka.Header{Key: string(h.Key), Value: h.Value})
+	}
+	add := func(name, value string) {
+		hs = append(hs, kafka.Header{Key: "racecar-dlq-" + name, Value: []byte(value)})
+	}
+	add("topic", m.Topic)
+	add("partition", strconv.Itoa(int(m.Partition)))
+	add("offset", strconv.FormatInt(m.Offset, 10))
+	add("timestamp", m.Timestamp.UTC().Format(time.RFC3339Nano))
+	add("group", w.group)
+	add("error", err.Error())
+	add("attempts", strconv.Itoa(attempts))
+	add("at", time.Now().UTC().Format(time.RFC3339Nano))
+	return hs
+}
+
+// lettersOf returns what is on its way for a partition that no executor owns.
+func (t *turns) lettersOf(p *partition) *deadLetters {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return p.letters
+}
+
+// under reports whether some are still on their way.
+func (d *deadLetters) under(t *turns) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return d.left > 0
+}

@@ -1,0 +1,425 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// executor runs consumer code, one turn after the other. Its number is its slot
+// of the scoreboard.
+type executor struct {
+	w     *worker
+	t     *turns
+	slot  int
+	board *scoreboard.Board
+	tally tally
+	end   ended // how the last series of calls ended
+}
+
+// run takes turns until they are stopped, then calls done.
+func (e *executor) run(done func()) {
+	stopped := false
+	defer func() {
+		if stopped {
+			done()
+		} else {
+			go e.run(done) // consumer code called runtime.Goexit
+		}
+	}()
+	for {
+		p, alone := e.t.take()
+		if p == nil {
+			stopped = true
+			return
+		}
+		e.turn(p, alone)
+	}
+}
+
+// turn serves p.
+func (e *executor) turn(p *partition, alone bool) {
+	p.inst.mu.Lock()
+	p.inst.producer.enter(p)
+	e.end = ended{}
+	defer func() { // even when consumer code ends this goroutine
+		p.inst.producer.exit()
+		p.inst.mu.Unlock()
+		e.tally.flush(p, &e.w.stats)
+		e.settle(p, e.end)
+		e.t.release(p)
+	}()
+	if p.attention.Load() != 0 && !e.lookUp(p) {
+		return
+	}
+	e.survey(p)
+	began := time.Now()
+	for {
+		if p.at == len(p.cur) && !e.refill(p) {
+			return
+		}
+		if p.inst.batch != nil {
+			e.callBatch(p, alone)
+		} else {
+			e.callEach(p, alone, began)
+		}
+		if e.end.err != nil || e.end.why != wantMore || time.Since(began) >= turnTime {
+			return
+		}
+	}
+}
+
+// ended says how a series of calls came to its end.
+type ended struct {
+	why why
+	// err is that of the last call; nil: it went well. A *panicError when it panicked.
+	err      error
+	messages []*sarama.ConsumerMessage // of the call that failed
+}
+
+type why int
+
+const (
+	wantMore why = iota // the chunk is used up
+	timeUp              // the next partition, please
+	lookUp              // something needs attention first
+	suspect             // the next message is one
+)
+
+// callEach hands the rest of the chunk to Process, one message at a time.
+func (e *executor) callEach(p *partition, alone bool, began time.Time) {
+	if p.msgs == nil {
+		p.msgs = convertAll(p.cur)
+	}
+	if retries := p.retries(p.cur[p.at].Offset); retries > 0 {
+		p.msgs[p.at] = convert(p.cur[p.at]) // the last call may have changed it
+		p.msgs[p.at].Retries = retries
+	}
+	ctx := p.liveContext()
+	process := p.inst.single.Process
+	last := time.Since(e.w.base)
+	until := began.Sub(e.w.base) + turnTime
+	inCall := false
+	defer func() {
+		if !inCall {
+			return
+		}
+		err := broken(recover())
+		e.end = ended{err: err, messages: p.cur[p.at : p.at+1]}
+		e.board.End(e.slot)
+		e.observe(p, p.cur[p.at:p.at+1], last, err)
+		p.acks.close(false)
+	}()
+	e.end = ended{why: wantMore}
+	for p.at < len(p.cur) {
+		m := p.cur[p.at]
+		if p.attention.Load() != 0 {
+			e.end.why = lookUp
+			return
+		}
+		if m.Offset >= p.suspectFrom && !p.suspect {
+			e.end.why = suspect
+			return
+		}
+		p.inst.producer.call.Store(m.Offset)
+		e.board.Begin(e.slot, p.topic, p.partition, m.Offset, m.Offset, alone)
+		inCall = true
+		err := process(ctx, &p.msgs[p.at])
+		inCall = false
+		e.board.End(e.slot)
+		last = e.observe(p, p.cur[p.at:p.at+1], last, err)
+		if p.acks.outstanding.Load() != 0 {
+			p.acks.close(err == nil)
+		}
+		if err != nil {
+			e.end = ended{err: err, messages: p.cur[p.at : p.at+1]}
+			return
+		}
+		if full := e.processed(p, p.cur[p.at:p.at+1]); full || last >= until || p.suspect {
+			e.end.why = timeUp
+			return
+		}
+	}
+}
+
+// callBatch hands up to fetch_messages messages to ProcessBatch.
+func (e *executor) callBatch(p *partition, alone bool) {
+	batch, why := e.collect(p)
+	e.end = ended{why: why}
+	if len(batch) == 0 {
+		return
+	}
+	first, final := batch[0].Offset, batch[len(batch)-1].Offset
+	converted := convertAll(batch)
+	messages := make([]*racecar.Message, len(batch))
+	retries := p.retries(first)
+	for i := range converted {
+		converted[i].Retries = retries
+		messages[i] = &converted[i]
+	}
+	last := time.Since(e.w.base)
+	err, returned := error(nil), false
+	defer func() {
+		if !returned {
+			err = broken(recover())
+		}
+		e.board.End(e.slot)
+		e.observe(p, batch, last, err)
+		p.acks.close(err == nil)
+		if err != nil {
+			e.end = ended{err: err, messages: batch}
+			return
+		}
+		e.processed(p, batch)
+	}()
+	p.inst.producer.call.Store(first)
+	e.board.Begin(e.slot, p.topic, p.partition, first, final, alone)
+	err = p.inst.batch.ProcessBatch(p.liveContext(), messages)
+	returned = true
+}
+
+// observe notes the end of a call that began at last, and returns the time.
+func (e *executor) observe(p *partition, messages []*sarama.ConsumerMessage, last time.Duration, err error) time.Duration {
+	now := time.Since(e.w.base)
+	e.tally.observe(len(messages), now-last, err != nil, p.inst.batch != nil)
+	return now
+}
+
+// collect returns the messages of the next batch, which start the current chunk.
+func (e *executor) collect(p *partition) ([]*sarama.ConsumerMessage, why) {
+	want := e.t.batch
+	switch {
+	case p.suspect, p.acks.processed.Load() < p.splitTo:
+		want = 1
+	case p.again > 0:
+		want = p.again
+	}
+	for len(p.cur)-p.at < want {
+		chunk := e.pop(p)
+		if chunk == nil {
+			break
+		}
+		p.cur = append(p.cur[p.at:len(p.cur):len(p.cur)], chunk...)
+		p.at = 0
+	}
+	batch := p.cur[p.at:min(len(p.cur), p.at+want)]
+	for i, m := range batch {
+		if m.Offset < p.suspectFrom || p.suspect {
+			continue
+		}
+		if i == 0 {
+			return nil, suspect
+		}
+		return batch[:i], timeUp
+	}
+	return batch, timeUp
+}
+
+// broken makes an error of what ended a call that did not return.
+func broken(reason any) error {
+	if reason == nil {
+		reason = errGoexit
+	}
+	return &panicError{value: reason, stack: string(debug.Stack())}
+}
+
+// errGoexit stands in for a call that ended its goroutine.
+var errGoexit = errors.New("consumer code called runtime.Goexit")
+
+// panicError is a panic of consumer code.
+type panicError struct {
+	value any
+	stack string
+}
+
+func (e *panicError) Error() string {
+	if e.value == errGoexit {
+		return errGoexit.Error()
+	}
+	return fmt.Sprintf("panic: %v", e.value)
+}
+
+// Unwrap lets errors.As find an error that was panicked with.
+func (e *panicError) Unwrap() error {
+	err, _ := e.value.(error)
+	return err
+}
+
+// processed moves the cursor behind messages, which start at it; true when
+// nothing more is to be begun until something is acknowledged.
+func (e *executor) processed(p *partition, messages []*sarama.ConsumerMessage) (full bool) {
+	n := len(messages)
+	p.at += n
+	p.again = 0
+	p.acks.processed.Store(messages[n-1].Offset + 1)
+	if p.acks.outstanding.Load() != 0 || len(p.kept) > 0 {
+		full = e.keep(p, messages)
+	}
+	if e.w.cfg.SynchronousCommits {
+		full = true // settle commits
+	}
+	return full
+}
+
+// keep holds on to messages while output of them or of earlier ones is not
+// acknowledged; true when there are as many of them as may be.
+func (e *executor) keep(p *partition, messages []*sarama.ConsumerMessage) bool {
+	p.kept = append(p.kept, messages...)
+	position := p.acks.position()
+	drop := 0
+	for drop < len(p.kept) && p.kept[drop].Offset < position {
+		drop++
+	}
+	p.kept = p.kept[drop:]
+	if len(p.kept) == 0 {
+		p.kept = nil
+	}
+	return len(p.kept) >= e.w.cfg.ProduceInFlight
+}
+
+// refill takes the next chunk; false when there is none.
+func (e *executor) refill(p *partition) bool {
+	p.cur, p.at, p.msgs = e.pop(p), 0, nil
+	return len(p.cur) > 0
+}
+
+// pop takes a chunk from the queue and sees to it that it is filled again.
+func (e *executor) pop(p *partition) []*sarama.ConsumerMessage {
+	t := e.t
+	t.mu.Lock()
+	before := p.queue.bytes
+	chunk := p.queue.pop()
+	t.bytes -= before - p.queue.bytes
+	t.paced(p, len(chunk))
+	resume := !p.fetching && !p.retiring && t.low(p)
+	if resume {
+		p.fetching = true
+	}
+	t.mu.Unlock()
+	if resume {
+		p.m.fetch(p.tp, true)
+	}
+	poke(p.room)
+	return chunk
+}
+
+// paced keeps the moving average of how fast p is processed. Called with
+// turns.mu held.
+func (t *turns) paced(p *partition, n int) {
+	p.paceN += n
+	now := time.Now()
+	if p.paceAt.IsZero() {
+		p.paceAt = now
+		return
+	}
+	if d := now.Sub(p.paceAt); d >= 250*time.Millisecond {
+		p.pace = (p.pace + float64(p.paceN)/d.Seconds()) / 2
+		p.paceAt, p.paceN = now, 0
+	}
+}
+
+// lookUp deals with what asked for attention; false when nothing may be begun.
+func (e *executor) lookUp(p *partition) bool {
+	a := p.attention.Load()
+	if a&(attentionLeaving|attentionQuiet|attentionPaused) != 0 {
+		return false
+	}
+	if a&attentionLetters != 0 {
+		e.w.lettersEnded(p)
+		return false // the next turn looks anew
+	}
+	if a&attentionDelivery != 0 && !e.goBack(p) {
+		return false
+	}
+	p.unsignal(attentionSuspects)
+	return true
+}
+
+// goBack sets p back to its oldest unacknowledged message after a delivery
+// finally failed; false while others are still in flight.
+func (e *executor) goBack(p *partition) bool {
+	failure, flying := p.acks.state()
+	if failure == nil {
+		p.unsignal(attentionDelivery)
+		return true
+	}
+	if flying > 0 {
+		return false
+	}
+	position := p.acks.restart()
+	p.unsignal(attentionDelivery)
+	drop := 0
+	for drop < len(p.kept) && p.kept[drop].Offset < position {
+		drop++
+	}
+	p.cur = append(append([]*sarama.ConsumerMessage(nil), p.kept[drop:]...), p.cur[p.at:]...)
+	p.at, p.msgs, p.kept, p.again = 0, nil, nil, 0
+	e.w.deliveryFailed(p, failure)
+	return false // its pause comes first
+}
+
+// settle arranges what follows from a turn, still owning p.
+func (e *executor) settle(p *partition, end ended) {
+	if end.err != nil {
+		e.w.failed(p, end)
+	} else if e.w.cfg.SynchronousCommits {
+		p.m.commits.now(p)
+	}
+	e.survey(p)
+	// Whoever waits for deliveries must not miss the last one: first say that
+	// it waits, then look whether there is anything to wait for.
+	if len(p.kept) > 0 {
+		p.awaiting.Store(true)
+		failure, flying := p.acks.state()
+		busy := e.keep(p, nil) || failure != nil
+		if !busy || flying == 0 {
+			p.awaiting.Store(false)
+		}
+	}
+}
+
+// survey finds the next suspect ahead.
+func (e *executor) survey(p *partition) {
+	p.suspectFrom = noSuspect
+	next := p.acks.processed.Load()
+	if p.at < len(p.cur) {
+		next = p.cur[p.at].Offset
+	}
+	p.suspectFrom = e.w.suspects.next(p.tp, next)
+	is := p.suspectFrom <= next && p.at < len(p.cur)
+	if is != p.suspect {
+		e.t.mu.Lock()
+		p.suspect = is
+		e.t.mu.Unlock()
+	}
+}
+
+// convertAll makes what consumer code sees, in one piece of memory. The bytes
+// are those of the fetch: nobody reuses them.
+func convertAll(cms []*sarama.ConsumerMessage) []racecar.Message {
+	ms := make([]racecar.Message, len(cms))
+	for i, cm := range cms {
+		ms[i] = convert(cm)
+	}
+	return ms
+}
+
+func convert(cm *sarama.ConsumerMessage) racecar.Message {
+	m := racecar.Message{
+		Topic: cm.Topic, Partition: cm.Partition, Offset: cm.Offset,
+		Key: cm.Key, Value: cm.Value, Timestamp: cm.Timestamp,
+	}
+	if len(cm.Headers) > 0 {
+		m.Headers = make([]racecar.Header, len(cm.Headers))
+		for i, h := range cm.Headers {
+			m.Headers[i] = racecar.Header{Key: string(h.Key), Value: h.Value}
+		}
+	}
+	return m
+}

@@ -1,0 +1,127 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// instance is one value made by the consumer's constructor: one for the whole
+// worker, or with concurrency above 1 one for each partition.
+type instance struct {
+	w        *worker
+	value    any
+	single   racecar.Processor
+	batch    racecar.BatchProcessor
+	producer *producer
+	teardown sync.Once
+
+	// mu is held while consumer code runs: for a turn, or for a hook.
+	mu sync.Mutex
+}
+
+// newInstance calls the constructor.
+func (w *worker) newInstance() (*instance, error) {
+	inst := &instance{w: w, producer: newProducer(w)}
+	var value any
+	err := contained(func() (err error) {
+		value, err = w.reg.New(racecar.Runtime{
+			Producer: inst.producer,
+			Logger:   logs.Slog(w.log),
+			Worker:   racecar.Worker{Consumer: w.reg.Name(), Index: w.index, Group: w.group},
+			Config:   &w.cfg,
+		})
+		return err
+	})
+	if err != nil {
+		if p, ok := errors.AsType[*panicError](err); ok {
+			w.log.WithField("stack", p.stack).Error("constructor panicked")
+		}
+		return nil, fmt.Errorf("constructor of %s: %w", w.reg.Name(), err)
+	}
+	inst.value = value
+	inst.single, _ = value.(racecar.Processor)
+	inst.batch, _ = value.(racecar.BatchProcessor)
+	if inst.single == nil && inst.batch == nil {
+		return nil, fmt.Errorf("constructor of %s: it returned no consumer but %T", w.reg.Name(), value)
+	}
+	return inst, nil
+}
+
+// hook runs a piece of consumer code that is no message, with no call beside it.
+// A panic is contained: a hook stops nothing.
+func (i *instance) hook(name string, f func() error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	err := contained(f)
+	if err == nil {
+		return
+	}
+	log := i.w.log.WithError(err).WithField("hook", name)
+	if p, ok := errors.AsType[*panicError](err); ok {
+		log = log.WithField("stack", p.stack)
+	}
+	log.Error("hook failed")
+	i.w.stats.add(statErrors, 1)
+	i.w.onError(err, racecar.ErrorInfo{})
+}
+
+// assigned and revoked call the hooks of that name, if there are any.
+func (i *instance) assigned(a racecar.Assignment) {
+	h, ok := i.value.(racecar.AssignmentHook)
+	if !ok || a.Empty() {
+		return
+	}
+	i.hook("OnPartitionsAssigned", func() error {
+		h.OnPartitionsAssigned(context.Background(), a)
+		return nil
+	})
+}
+
+func (i *instance) revoked(a racecar.Assignment) {
+	h, ok := i.value.(racecar.RevocationHook)
+	if !ok || a.Empty() {
+		return
+	}
+	i.hook("OnPartitionsRevoked", func() error {
+		h.OnPartitionsRevoked(context.Background(), a)
+		return nil
+	})
+}
+
+// tearDown delivers what was produced and calls Teardown, once however often it
+// is called.
+func (i *instance) tearDown(ctx context.Context) {
+	i.teardown.Do(func() {
+		if err := i.producer.Deliver(ctx); err != nil {
+			i.w.log.WithError(err).Error("output not delivered before teardown")
+		}
+		h, ok := i.value.(racecar.Tearer)
+		if !ok {
+			return
+		}
+		i.hook("Teardown", func() error { return h.Teardown(ctx) })
+	})
+}
+
+// contained turns a panic of f, or the end of its goroutine, into an error.
+func contained(f func() error) (err error) {
+	done := make(chan struct{})
+	go func() { // of its own, so that runtime.Goexit ends nothing of ours
+		defer close(done)
+		returned := false
+		defer func() {
+			if !returned {
+				err = broken(recover())
+			}
+		}()
+		err = f()
+		returned = true
+	}()
+	<-done
+	return err
+}

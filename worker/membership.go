@@ -1,0 +1,462 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// membership is one place in the consumer group: a client, a sarama consumer
+// group and a commit loop. A worker has one, or several where the client
+// settings of its subscriptions differ (sarama has them per client).
+type membership struct {
+	w    *worker
+	n    int // 0 for the first
+	subs []racecar.Subscription
+	log  *logrus.Entry
+
+	client  *kafka.Client
+	group   sarama.ConsumerGroup
+	offsets offsets
+	commits *commits
+	slot    string // empty: dynamic
+	id      string // instance id; empty: dynamic
+	rejoins atomic.Uint32
+	trouble trouble
+	starts  starts
+
+	session    atomic.Pointer[session]
+	generation atomic.Int32
+	interrupt  atomic.Pointer[context.CancelCauseFunc] // ends the Consume that is running
+
+	mu       sync.Mutex
+	parts    map[tp]*partition
+	assigned map[tp]*assignment // to be told to the hook
+	ended    map[bool][]tp      // claims that ended with the session, by lost
+	counts   map[string]int     // partitions of each topic that the last assignment knew of
+	seen     map[string]int     // as looked up last
+	state    status.State
+	detail   string
+}
+
+// session is what Consume handed to Setup.
+type session struct{ sarama.ConsumerGroupSession }
+
+// assignment is a set of partitions that came together.
+type assignment struct {
+	once       sync.Once
+	partitions map[string][]int32
+}
+
+// splitSubscriptions groups subscriptions by what sarama sets per client.
+func splitSubscriptions(subs []racecar.Subscription) [][]racecar.Subscription {
+	var groups [][]racecar.Subscription
+	index := map[string]int{}
+	for _, s := range subs {
+		key := fmt.Sprint(s.MaxBytesPerPartition, s.AdditionalConfig) // fmt sorts maps
+		i, ok := index[key]
+		if !ok {
+			i = len(groups)
+			index[key] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], s)
+	}
+	return groups
+}
+
+func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
+	m := &membership{
+		w: w, n: n, subs: subs, log: w.log,
+		parts:    map[tp]*partition{},
+		assigned: map[tp]*assignment{},
+		ended:    map[bool][]tp{},
+		state:    status.Waiting,
+	}
+	m.trouble.log = m.log
+	m.starts.m = m
+	if w.cfg.Membership != config.MembershipDynamic && w.opts.Handshake.Nonce != "" {
+		m.slot = slotID(w.cfg.ClientID, w.opts.Handshake.Nonce, w.reg.Name(), w.index, n)
+	}
+	return m
+}
+
+// run connects, joins and consumes until ctx ends; what ends ctx is an order to
+// stop, for which Consume is left only when every claim is finished with.
+func (m *membership) run(ctx context.Context) error {
+	conf, err := m.config()
+	if err != nil {
+		return err
+	}
+	topics, err := m.connect(ctx, conf)
+	if err != nil || topics == nil {
+		return err
+	}
+	defer m.close()
+	go m.drainErrors()
+	go m.commits.run()
+	watching := make(chan struct{})
+	watch, stopWatching := context.WithCancel(ctx)
+	go func() { defer close(watching); m.watchTopics(watch) }()
+	defer func() { stopWatching(); <-watching }()
+
+	tries, quick := 0, 0
+	for ctx.Err() == nil {
+		m.setState(status.Joining, "")
+		began := time.Now()
+		err := m.consume(ctx, topics)
+		if ctx.Err() != nil {
+			break
+		}
+		switch {
+		case errors.Is(err, sarama.ErrClosedConsumerGroup), errors.Is(err, sarama.ErrClosedClient):
+			return fmt.Errorf("consumer group closed: %w", err)
+		case err == nil && time.Since(began) > time.Second:
+			tries, quick = 0, 0
+			m.trouble.over()
+		case err == nil:
+			quick++ // a rebalance; many in a row are something else
+			if quick > 3 {
+				tries = quick - 3
+			}
+		default:
+			if reason, _, permanent := kafka.Permanent(err); permanent {
+				return permanentError{errors.New(reason)}
+			}
+			tries = m.trouble.say(err, "consuming interrupted, to be tried again")
+			m.wait(err)
+		}
+		if tries > 0 && !sleep(ctx, backoff(tries)) {
+			break
+		}
+		if topics, err = m.resolve(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// consume is one call of sarama's Consume.
+func (m *membership) consume(ctx context.Context, topics []string) error {
+	if len(topics) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	m.interrupt.Store(&cancel)
+	m.noteCounts(topics)
+	err := m.group.Consume(ctx, topics, m)
+	if err != nil && ctx.Err() != nil && context.Cause(ctx) == errRejoin {
+		return nil
+	}
+	return err
+}
+
+// errRejoin is why a Consume ends that is to be begun anew.
+var errRejoin = errors.New("joining again: topics or partitions changed")
+
+// rejoin has the group rebalance.
+func (m *membership) rejoin() {
+	m.rejoins.Add(1)
+	if cancel := m.interrupt.Load(); cancel != nil {
+		(*cancel)(errRejoin)
+	}
+}
+
+func (m *membership) config() (*sarama.Config, error) {
+	o := kafka.ConsumerOptions{MaxBytesPerPartition: m.subs[0].MaxBytesPerPartition, Properties: m.subs[0].AdditionalConfig}
+	conf, err := kafka.ConsumerConfig(&m.w.cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range conf.Consumer.Group.Rebalance.GroupStrategies {
+		conf.Consumer.Group.Rebalance.GroupStrategies[i] = wrapStrategy(s, m.onAssignment, &m.rejoins)
+	}
+	// A position out of range goes to the start the subscription asks for, which
+	// is told by starts; m.open reports the gap. Otherwise sarama would end the
+	// session again and again.
+	conf.Consumer.Group.ResetInvalidOffsets = true
+	// The pump never lets sarama wait longer than patience; below that sarama
+	// would stop the whole broker for 100 ms to resubscribe.
+	conf.Consumer.MaxProcessingTime = 10 * patience
+	conf.ChannelBufferSize = chunkSize
+	return conf, nil
+}
+
+// connect waits for brokers and topics and makes the consumer group. It returns
+// no topics when ctx ended first.
+func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string, error) {
+	var topics []string
+	for tries := 1; ; tries++ {
+		err := m.dial(ctx, conf)
+		if err == nil {
+			topics, err = m.resolve(ctx)
+			if err == nil {
+				break
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		if reason, _, permanent := kafka.Permanent(err); permanent {
+			return nil, permanentError{errors.New(reason)}
+		}
+		m.trouble.say(err, "connecting")
+		m.wait(err)
+		if !sleep(ctx, backoff(tries)) {
+			return nil, nil
+		}
+	}
+	if ctx.Err() != nil {
+		m.client.Close()
+		return nil, nil
+	}
+	m.trouble.over()
+	if m.slot != "" {
+		m.id = instanceID(m.slot, topics, m.w.cfg.PartitionAssignmentStrategy)
+		m.client.Config().Consumer.Group.InstanceId = m.id // the client's own copy; no group uses it yet
+	}
+	m.client.HandleGetOffset(m.starts.answer)
+	m.offsets = kafka.NewOffsets(m.client, m.w.group)
+	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
+	m.clearPlaces(ctx)
+	group, err := sarama.NewConsumerGroupFromClient(m.w.group, m.client)
+	if err != nil {
+		m.offsets.Close()
+		m.client.Close()
+		return nil, err
+	}
+	m.group = group
+	return topics, nil
+}
+
+func (m *membership) dial(ctx context.Context, conf *sarama.Config) error {
+	if m.client != nil {
+		return nil
+	}
+	client, err := kafka.NewClient(ctx, &m.w.cfg, conf)
+	if err != nil {
+		return err
+	}
+	m.client = client
+	return nil
+}
+
+// close leaves sarama's side in order; the member is removed afterwards, by leave.
+func (m *membership) close() {
+	m.commits.stop()
+	if err := m.group.Close(); err != nil {
+		m.log.WithError(err).Debug("closing the consumer group")
+	}
+	m.offsets.Close()
+}
+
+// leave removes a static member from its group and closes the client.
+func (m *membership) leave(ctx context.Context, leave bool) {
+	if m.client == nil {
+		return
+	}
+	if p, ok := m.place(); ok && leave && p.InstanceID != "" {
+		if err := kafka.LeaveGroup(ctx, m.client, []status.Place{p}); err != nil {
+			m.log.WithError(err).Warn("leaving the group")
+		}
+	}
+	if err := m.client.Close(); err != nil {
+		m.log.WithError(err).Debug("closing the client")
+	}
+}
+
+// clearPlaces removes members that would hold partitions nobody serves: this
+// slot's under another subscription, and the predecessor's that are not ours.
+func (m *membership) clearPlaces(ctx context.Context) {
+	var stale []status.Place
+	if m.n == 0 {
+		for _, p := range m.w.opts.Handshake.Predecessors {
+			if !m.w.takesOver(p) {
+				stale = append(stale, p)
+			}
+		}
+	}
+	if m.slot != "" {
+		members, err := m.members(ctx)
+		if err != nil {
+			m.log.WithError(err).Warn("looking for places of an older subscription")
+		}
+		for _, member := range members {
+			if id := member.GroupInstanceId; id != nil && *id != m.id && ofSlot(*id, m.slot) {
+				stale = append(stale, status.Place{Group: m.w.group, InstanceID: *id, MemberID: member.MemberId})
+			}
+		}
+	}
+	if len(stale) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	if err := kafka.LeaveGroup(ctx, m.client, stale); err != nil {
+		m.log.WithError(err).Warn("removing places that are not taken over")
+		return
+	}
+	m.log.WithField("places", len(stale)).Info("removed places that are not taken over")
+}
+
+// members asks who is in the group.
+func (m *membership) members(context.Context) (map[string]*sarama.GroupMemberDescription, error) {
+	b, err := m.client.Coordinator(m.w.group)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := b.DescribeGroups(&sarama.DescribeGroupsRequest{Version: 4, Groups: []string{m.w.group}})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range resp.Groups {
+		if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
+			return nil, g.Err
+		}
+		return g.Members, nil
+	}
+	return nil, nil
+}
+
+// place is where the member stands; false when it never joined.
+func (m *membership) place() (status.Place, bool) {
+	s := m.session.Load()
+	if s == nil && m.id == "" {
+		return status.Place{}, false
+	}
+	p := status.Place{Group: m.w.group, InstanceID: m.id}
+	if s != nil {
+		p.MemberID, p.Generation = s.MemberID(), m.generation.Load()
+	}
+	return p, true
+}
+
+// member is who commits; false before the first session.
+func (m *membership) member() (kafka.Member, bool) {
+	s := m.session.Load()
+	if s == nil {
+		return kafka.Member{}, false
+	}
+	return kafka.Member{Generation: s.GenerationID(), MemberID: s.MemberID(), InstanceID: m.id}, true
+}
+
+// sessionEnded reports whether sarama's last session is over.
+func (m *membership) sessionEnded() bool {
+	s := m.session.Load()
+	return s == nil || s.Context().Err() != nil
+}
+
+// claims returns the partitions that are ours.
+func (m *membership) claims() []*partition {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]*partition, 0, len(m.parts))
+	for _, p := range m.parts {
+		all = append(all, p)
+	}
+	return all
+}
+
+// fetch tells sarama whether to fetch a partition.
+func (m *membership) fetch(k tp, on bool) {
+	which := map[string][]int32{k.topic: {k.partition}}
+	if on {
+		m.group.Resume(which)
+	} else {
+		m.group.Pause(which)
+	}
+}
+
+// drainErrors logs what sarama reports beside Consume: fetch errors mostly, which
+// it goes on retrying.
+func (m *membership) drainErrors() {
+	t := trouble{log: m.log}
+	for err := range m.group.Errors() {
+		if reason, _, permanent := kafka.Permanent(err); permanent {
+			m.w.fatal(errors.New(reason))
+			continue
+		}
+		t.say(err, "sarama")
+	}
+}
+
+func (m *membership) setState(s status.State, detail string) {
+	m.mu.Lock()
+	changed := m.state != s || m.detail != detail
+	m.state, m.detail = s, detail
+	m.mu.Unlock()
+	if changed {
+		m.w.changed()
+	}
+}
+
+// wait says what is waited for.
+func (m *membership) wait(err error) {
+	detail := oneLine(err)
+	if u, ok := errors.AsType[*kafka.UnreachableError](err); ok {
+		detail = "brokers " + strings.Join(u.Addrs, ", ")
+	}
+	m.setState(status.Waiting, detail)
+}
+
+func (m *membership) stateNow() (status.State, string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state, m.detail
+}
+
+// sleep waits; false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// oneLine is an error as it fits a status line.
+func oneLine(err error) string {
+	s, _, _ := strings.Cut(err.Error(), "\n")
+	if r := []rune(s); len(r) > 300 {
+		s = string(r[:300]) + "…"
+	}
+	return s
+}
+
+// permanentError ends the worker for good.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+func sortedTopics(set map[string]bool) []string {
+	topics := make([]string, 0, len(set))
+	for t := range set {
+		topics = append(topics, t)
+	}
+	slices.Sort(topics)
+	return topics
+}
+
+// cutOff ends whatever waits for a broker, a join included.
+func (m *membership) cutOff() {
+	if m.client != nil {
+		m.client.Interrupt()
+	}
+}

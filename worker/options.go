@@ -1,0 +1,35 @@
+package worker
+
+import (
+	"io"
+
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/sirupsen/logrus"
+)
+
+// Options are what a worker is made of.
+type Options struct {
+	// Conn leads to the supervisor; nil runs the worker by itself (--inline).
+	Conn *wire.Conn
+	// Board is shared with the supervisor; nil makes a private one.
+	Board *scoreboard.Board
+	// Handshake says which worker this is.
+	Handshake wire.Handshake
+	// Lookup finds a registered consumer; nil when there is none of that name.
+	Lookup func(name string) *racecar.Registration
+	// Log is the worker's logger; its identity (consumer, worker, pid) is attached here.
+	Log *logrus.Logger
+	// Emit is told of events; nil when nobody listens. It must bear concurrent
+	// calls and contain panics of its subscribers.
+	Emit func(racecar.Event)
+	// PrintConfig writes the effective configuration (USR1); nil: not offered.
+	PrintConfig func(w io.Writer)
+	// SetLogLevel changes the level of the process's log; nil: not offered.
+	SetLogLevel func(level string) error
+	// Reopen opens the log file again (HUP); nil: nothing to reopen.
+	Reopen func() error
+	// Stderr is where configuration and stacks go; nil: os.Stderr.
+	Stderr io.Writer
+}

@@ -1,0 +1,276 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/internal/callctx"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// tp names a partition of a topic.
+type tp struct {
+	topic     string
+	partition int32
+}
+
+func (k tp) String() string { return k.topic + "/" + strconv.Itoa(int(k.partition)) }
+
+// partition is one claim: a partition of a topic from its assignment to its
+// revocation. When the same partition comes again, it is another value, so that
+// nothing late of the old one (a position, a pause, a delivery) reaches the new.
+type partition struct {
+	tp
+	m     *membership
+	start time.Time
+
+	// The state of its calls; see context.
+	ctx     atomic.Pointer[callContext]
+	leaving chan struct{} // closed as soon as we know that it is to go
+	gone    chan struct{} // closed when it may already belong to another member
+	ends    sync.Once     // closes leaving
+	loses   sync.Once     // closes gone
+
+	acks      acks
+	committed atomic.Int64 // what the broker has confirmed; -1: nothing yet
+	endOffset atomic.Int64 // the log's end as the last fetch saw it; -1: unknown
+	attention atomic.Int32 // not 0: the executor is to look up before the next message
+
+	inst   *instance   // nil until it is opened
+	opened atomic.Bool // inst and position are set
+	leftAt atomic.Pointer[time.Time]
+
+	revocation *revocation // guarded by membership.mu; nil: it goes with its session
+
+	room    chan struct{} // capacity 1: the queue may have room again
+	settled chan struct{} // capacity 1: a delivery ended while awaiting
+	idle    chan struct{} // closed once retiring and no longer busy
+
+	// awaiting says that somebody waits for deliveries: the executor until there
+	// is room for more, or whoever retires the partition until there are none.
+	awaiting atomic.Bool
+
+	// Guarded by turns.mu.
+	queue     queue
+	last      int64     // offset of the last message pushed
+	busy      bool      // an executor has it
+	retiring  bool      // nothing more is to be begun
+	operator  bool      // paused by an operator
+	until     time.Time // not before then; zero: at once
+	forever   bool      // paused until resumed by hand
+	blocked   bool      // its dead letters are on their way
+	suspect   bool      // the next message is one: to be called alone
+	gathering time.Time // since when a batch is being gathered; zero: not
+	fetching  bool      // sarama fetches it, as far as we asked
+	paceAt    time.Time // since when paceN counts
+	paceN     int       // messages processed since then
+	pace      float64   // messages per second, lately; 0: unknown
+	state     status.PartitionState
+	reason    string // why it does not run, one line
+
+	// Owned by the executor while busy.
+	cur         []*sarama.ConsumerMessage // the chunk in work
+	at          int                       // next in cur
+	msgs        []racecar.Message         // cur, converted; nil: not yet
+	kept        []*sarama.ConsumerMessage // processed, from the oldest unacknowledged on
+	again       int                       // size of the batch that failed last, called again whole; 0: none
+	splitTo     int64                     // below this offset batches are called message by message
+	letters     *deadLetters              // on their way; nil: none
+	suspectFrom int64                     // the next suspect's offset; noSuspect: none
+
+	// What the executor, the commit loop and status share.
+	mu        sync.Mutex
+	failedAt  int64 // offset the attempts belong to
+	attempts  int   // failed calls in a row at failedAt
+	lastError string
+	// committedMetadata goes with committed.
+	committedMetadata string
+
+	messages atomic.Uint64
+	errors   atomic.Uint64
+}
+
+// noSuspect as partition.suspectFrom: no suspect ahead.
+const noSuspect = math.MaxInt64
+
+// Reasons for an executor to look up (partition.attention).
+const (
+	attentionLeaving  = 1 << iota // to go: begin nothing more
+	attentionPaused               // paused by an operator
+	attentionDelivery             // a delivery finally failed
+	attentionQuiet                // the worker is quiet
+	attentionLetters              // dead letters are through, or have failed
+	attentionSuspects             // the list of suspects changed
+)
+
+// callContext is the ctx of a partition's calls. It is shared by many calls,
+// since making one for each would cost more than handing over the message; a
+// cancelled one is replaced before the next call.
+type callContext struct {
+	context.Context
+	cancel context.CancelCauseFunc
+}
+
+func newPartition(m *membership, k tp) *partition {
+	p := &partition{
+		tp:      k,
+		m:       m,
+		start:   time.Now(),
+		leaving: make(chan struct{}),
+		gone:    make(chan struct{}),
+		room:    make(chan struct{}, 1),
+		settled: make(chan struct{}, 1),
+		idle:    make(chan struct{}),
+		state:   status.PartitionRunning,
+
+		fetching:    true,
+		suspectFrom: noSuspect,
+	}
+	p.acks.notify = p.delivered
+	p.acks.processed.Store(-1)
+	p.committed.Store(-1)
+	p.endOffset.Store(-1)
+	p.newContext()
+	return p
+}
+
+// begin sets where p begins, and how often the message there has failed.
+func (p *partition) begin(position int64, attempts int) {
+	p.acks.processed.Store(position)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failedAt, p.attempts = position, attempts
+}
+
+// delivered is told by acks that something ended that may be waited for.
+func (p *partition) delivered() {
+	failure, _ := p.acks.state()
+	if failure != nil {
+		p.signal(attentionDelivery)
+	}
+	if p.awaiting.Swap(false) || failure != nil {
+		poke(p.settled)
+		p.m.w.turns.look()
+	}
+}
+
+// untilLeaving is a ctx that ends when p is to go.
+func (p *partition) untilLeaving() context.Context { return leavingContext{p} }
+
+// leavingContext is a context.Context made of a partition's leaving channel.
+type leavingContext struct{ p *partition }
+
+func (c leavingContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (c leavingContext) Done() <-chan struct{}       { return c.p.leaving }
+func (c leavingContext) Value(any) any               { return nil }
+func (c leavingContext) Err() error {
+	if c.p.isLeaving() {
+		return context.Canceled
+	}
+	return nil
+}
+
+// newContext makes the ctx of the calls to come.
+func (p *partition) newContext() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p.ctx.Store(&callContext{callctx.WithLeaving(ctx, p.leaving), cancel})
+}
+
+// signal asks the executor to look up.
+func (p *partition) signal(reason int32) { p.attention.Or(reason) }
+
+func (p *partition) unsignal(reason int32) { p.attention.And(^reason) }
+
+// isLeaving reports whether it is known to go.
+func (p *partition) isLeaving() bool { return closed(p.leaving) }
+
+// lost reports whether it may belong to another member already.
+func (p *partition) lost() bool { return closed(p.gone) }
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// commitPoint is what is to be committed: the position, and in metadata how
+// often the message there has failed.
+func (p *partition) commitPoint() (offset int64, metadata string) {
+	offset = p.acks.position()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.attempts > 0 && p.failedAt == offset {
+		metadata = attemptsMetadata(offset, p.attempts)
+	}
+	return offset, metadata
+}
+
+// retries returns how often the message at offset has failed.
+func (p *partition) retries(offset int64) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failedAt != offset {
+		return 0
+	}
+	return p.attempts
+}
+
+// liveContext returns the ctx for the next call, a new one when the last was
+// cancelled but the partition is still ours.
+func (p *partition) liveContext() context.Context {
+	if c := p.ctx.Load(); c.Err() == nil || p.isLeaving() {
+		return c
+	}
+	p.newContext()
+	return p.ctx.Load()
+}
+
+// confirm notes what the broker has committed; only the commit loop calls it.
+func (p *partition) confirm(offset int64, metadata string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.committed.Store(offset)
+	p.committedMetadata = metadata
+}
+
+// confirmed reports whether that is committed already.
+func (p *partition) confirmed(offset int64, metadata string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.committed.Load() == offset && p.committedMetadata == metadata
+}
+
+// leave says that p is to go. What is in hand may finish.
+func (p *partition) leave() {
+	p.ends.Do(func() {
+		now := time.Now()
+		p.leftAt.Store(&now)
+		close(p.leaving)
+	})
+	p.signal(attentionLeaving)
+}
+
+// lose says that p may belong to another member already: the call in hand is
+// cancelled and nothing is committed any more.
+func (p *partition) lose(cause error) {
+	p.leave()
+	p.loses.Do(func() { close(p.gone) })
+	p.ctx.Load().cancel(fmt.Errorf("the partition was lost: %w", cause))
+}
+
+// resetBackoff ends a pause. Called with turns.mu held.
+func (p *partition) resetBackoff() {
+	p.until = time.Time{}
+	p.state, p.reason = status.PartitionRunning, ""
+}

@@ -1,0 +1,147 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// transport is what a producer sends with: a *kafka.Producer.
+type transport interface {
+	Send(ctx context.Context, m kafka.ProducerMessage, done kafka.Done) error
+	Hurry()
+	Close(ctx context.Context) error
+}
+
+// producer is the racecar.Producer of one instance. It ties what is produced to
+// the call that is running, by its partition's acks.
+type producer struct {
+	w    *worker
+	part atomic.Pointer[partition] // whose turn it is; nil: nobody's
+	call atomic.Int64              // offset of the first message of the call
+
+	// loose is what was produced between calls. Its offsets are a count of them.
+	loose acks
+
+	mu      sync.Mutex
+	flying  int
+	errs    []error       // of finally failed deliveries since the last Deliver
+	settled chan struct{} // closed when flying falls to 0; nil when nobody waits
+}
+
+var _ racecar.Producer = (*producer)(nil)
+
+func newProducer(w *worker) *producer {
+	p := &producer{w: w}
+	p.loose.notify = func() {}
+	return p
+}
+
+// enter gives the producer to the calls of a partition, exit takes it back.
+func (p *producer) enter(part *partition) {
+	part.acks.enter()
+	p.part.Store(part)
+}
+
+func (p *producer) exit() {
+	if part := p.part.Swap(nil); part != nil {
+		part.acks.exit()
+	}
+}
+
+// Produce implements racecar.Producer.
+func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error {
+	t, err := p.w.transport()
+	if err != nil {
+		return err
+	}
+	out := p.begin()
+	p.mu.Lock()
+	p.flying++
+	p.mu.Unlock()
+	p.w.stats.add(statProduced, 1)
+	err = t.Send(ctx, outgoing(m), func(_ int32, _ int64, err error) {
+		if err != nil {
+			p.w.stats.add(statProduceErrors, 1)
+		} else {
+			p.w.stats.add(statAcknowledged, 1)
+		}
+		out.done(err)
+		p.ended(err)
+	})
+	if err != nil {
+		out.done(nil) // nothing is on its way; the caller is told
+		p.ended(nil)
+	}
+	return err
+}
+
+// begin ties a delivery to the call that is running, or to none.
+func (p *producer) begin() *output {
+	if part := p.part.Load(); part != nil {
+		if out := part.acks.begin(p.call.Load()); out != nil {
+			return out
+		}
+	}
+	return p.loose.alone()
+}
+
+func (p *producer) ended(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil && len(p.errs) < maxDeliverErrors {
+		p.errs = append(p.errs, err)
+	}
+	if p.flying--; p.flying == 0 && p.settled != nil {
+		close(p.settled)
+		p.settled = nil
+	}
+}
+
+// maxDeliverErrors bounds what Deliver returns: the thousandth says nothing new.
+const maxDeliverErrors = 20
+
+// Deliver implements racecar.Producer.
+func (p *producer) Deliver(ctx context.Context) error {
+	p.mu.Lock()
+	if p.flying > 0 {
+		if p.settled == nil {
+			p.settled = make(chan struct{})
+		}
+		settled := p.settled
+		p.mu.Unlock()
+		t, err := p.w.transport()
+		if err != nil {
+			return err
+		}
+		t.Hurry()
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		p.mu.Lock()
+	}
+	defer p.mu.Unlock()
+	err := errors.Join(p.errs...)
+	p.errs = nil
+	return err
+}
+
+func outgoing(m racecar.ProducerMessage) kafka.ProducerMessage {
+	out := kafka.ProducerMessage{
+		Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
+		PartitionKey: m.PartitionKey, Timestamp: m.Timestamp,
+	}
+	if len(m.Headers) > 0 {
+		out.Headers = make([]kafka.Header, len(m.Headers))
+		for i, h := range m.Headers {
+			out.Headers[i] = kafka.Header(h)
+		}
+	}
+	return out
+}

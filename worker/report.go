@@ -1,0 +1,167 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// maxProblems is how many recent errors a report holds.
+const maxProblems = 20
+
+// state is where the worker stands: the least of its memberships, unless
+// something said to the whole worker comes before.
+func (w *worker) state() (status.State, string) {
+	if w.stopAt.Load() != nil {
+		return status.Stopping, ""
+	}
+	state, detail := status.Running, ""
+	order := map[status.State]int{status.Waiting: 0, status.Joining: 1, status.Running: 2}
+	for _, m := range w.memberships {
+		if s, d := m.stateNow(); order[s] < order[state] {
+			state, detail = s, d
+		}
+	}
+	if state == status.Running && w.quiet.Load() {
+		state = status.Quiet
+	}
+	return state, detail
+}
+
+// changed sends a frame at once.
+func (w *worker) changed() {
+	if w.sender != nil {
+		w.sender.sendFrame(w.frame())
+	}
+}
+
+// sendFrames sends one a second.
+func (w *worker) sendFrames(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		w.changed()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *worker) frame() wire.Frame {
+	state, detail := w.state()
+	return wire.Frame{
+		State: state, Detail: detail,
+		Processed: w.stats.n[statMessages].Load(),
+		Errors:    w.stats.n[statErrors].Load(),
+		Live:      w.live_(),
+	}
+}
+
+// live_ reports whether no call takes longer than max_poll_interval.
+func (w *worker) live_() bool {
+	for _, c := range w.board.InHand() {
+		if c.Since > w.cfg.MaxPollInterval {
+			return false
+		}
+	}
+	return true
+}
+
+// inHand says in words what is in hand.
+func (w *worker) inHand() string {
+	var calls []string
+	for _, c := range w.board.InHand() {
+		calls = append(calls, fmt.Sprintf("%s/%d offset %d for %v", c.Topic, c.Partition, c.FirstOffset, c.Since.Round(time.Millisecond)))
+	}
+	if len(calls) == 0 {
+		return "no call was in hand"
+	}
+	return "in hand: " + strings.Join(calls, ", ")
+}
+
+// placesChanged tells the supervisor which places in groups are ours.
+func (w *worker) placesChanged() { w.sender.sendPlaces(w.places()) }
+
+func (w *worker) places() []status.Place {
+	var places []status.Place
+	for _, m := range w.memberships {
+		if p, ok := m.place(); ok {
+			places = append(places, p)
+		}
+	}
+	return places
+}
+
+// problem notes an error for the report.
+func (w *worker) problem(k tp, offset int64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.problems = append(w.problems, status.Problem{At: time.Now(), Topic: k.topic, Partition: k.partition, Offset: offset, Error: oneLine(err)})
+	if over := len(w.problems) - maxProblems; over > 0 {
+		w.problems = append([]status.Problem(nil), w.problems[over:]...)
+	}
+}
+
+// report_ is what the worker knows of itself.
+func (w *worker) report_() status.Report {
+	r := status.Report{At: time.Now(), Places: w.places(), Live: w.live_()}
+	r.Counters, r.Histogram = w.stats.report()
+	for _, p := range w.turns.all() {
+		r.Partitions = append(r.Partitions, w.partitionReport(p))
+	}
+	w.mu.Lock()
+	r.Problems = append(r.Problems, w.problems...)
+	w.mu.Unlock()
+	var use unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &use) == nil {
+		r.CPU = time.Duration(use.Utime.Nano() + use.Stime.Nano()).Seconds()
+	}
+	r.RSS = residentBytes()
+	return r
+}
+
+func (w *worker) partitionReport(p *partition) status.Partition {
+	s := status.Partition{
+		Topic: p.topic, Partition: p.partition,
+		Position:  p.acks.processed.Load(),
+		Committed: p.committed.Load(),
+		End:       p.endOffset.Load(), Lag: -1,
+		Processed: p.messages.Load(),
+		Errors:    p.errors.Load(),
+		Retries:   p.retries(p.acks.processed.Load()),
+	}
+	if s.End >= 0 {
+		s.Lag = max(0, s.End-s.Position)
+	}
+	t := w.turns
+	t.mu.Lock()
+	s.State, s.Reason, s.Rate = p.state, p.reason, p.pace
+	switch {
+	case p.operator:
+		s.State, s.Reason = status.PartitionPaused, "paused by an operator"
+	case s.State == status.PartitionBackoff && !p.until.After(time.Now()):
+		s.State, s.Reason = status.PartitionRunning, ""
+	case s.State == status.PartitionBackoff:
+		until := p.until
+		s.Until = &until
+	}
+	t.mu.Unlock()
+	p.mu.Lock()
+	s.LastError = p.lastError
+	p.mu.Unlock()
+	return s
+}
+
+// residentBytes is the resident memory of this process, 0 where it is not told.
+func residentBytes() int64 {
+	pages, _ := procStatm()
+	return pages * int64(unix.Getpagesize())
+}

@@ -1,0 +1,304 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/verdict"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// How long a worker takes when nobody is there to say so.
+const (
+	orphanGrace = 10 * time.Second // the supervisor is gone: the call in hand has half of it
+	lastWait    = time.Second      // for last words to be read
+)
+
+// worker is one process's worth of consuming.
+type worker struct {
+	opts  Options
+	cfg   config.Config
+	reg   *racecar.Registration
+	index int
+	group string
+	log   *logrus.Entry
+	base  time.Time // what durations in hot paths are counted from
+
+	stats       counters
+	turns       *turns
+	suspects    suspects
+	board       *scoreboard.Board
+	sender      *sender
+	serial      *instance // nil with concurrency above 1
+	memberships []*membership
+
+	transportOnce sync.Once
+	sendWith      transport
+	transportErr  error
+
+	quiet  atomic.Bool
+	stopAt atomic.Pointer[time.Time] // when all must be over; nil: not stopping
+	ending chan end                  // capacity 1: how it ends, decided once
+
+	mu       sync.Mutex
+	problems []status.Problem
+	paused   []wire.Partition // by an operator
+}
+
+// end is how a worker comes to its end.
+type end struct {
+	code  int
+	err   error // nil: ordered
+	grace time.Duration
+	leave bool
+}
+
+// Run is the life of a worker: it returns the exit code of the process once
+// everything is finished with, or when its time is up. ctx ending is an order to
+// stop (with --inline: the signal). Its last words have been sent by then.
+func Run(ctx context.Context, o Options) int {
+	w, err := newWorker(o)
+	s := newSender(o.Conn)
+	if o.Conn != nil {
+		go s.run()
+	}
+	if err != nil {
+		o.Log.WithError(err).Error("worker cannot start")
+		s.close(&wire.LastWords{Reason: oneLine(err), Permanent: true}, lastWait)
+		return wire.ExitPermanent
+	}
+	w.sender = s
+	e := w.live(ctx)
+	var last *wire.LastWords
+	if e.err != nil {
+		w.log.WithError(e.err).Error("worker ends")
+		last = &wire.LastWords{Reason: oneLine(e.err), Permanent: e.code == wire.ExitPermanent}
+	}
+	s.close(last, lastWait)
+	return e.code
+}
+
+func newWorker(o Options) (*worker, error) {
+	h := o.Handshake
+	if h.Version != wire.Version {
+		return nil, fmt.Errorf("the supervisor speaks protocol version %d, this binary %d: they do not fit together, restart the supervisor", h.Version, wire.Version)
+	}
+	reg := o.Lookup(h.Consumer.Name)
+	if reg == nil {
+		return nil, fmt.Errorf("consumer %q is not registered in this binary", h.Consumer.Name)
+	}
+	w := &worker{
+		opts: o, cfg: h.Consumer.Config, reg: reg, index: h.Index,
+		group:  h.Consumer.Config.GroupID,
+		base:   time.Now(),
+		ending: make(chan end, 1),
+	}
+	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
+	w.cfg.ProduceInFlight = max(1, w.cfg.ProduceInFlight)
+	w.log = o.Log.WithFields(logrus.Fields{"consumer": reg.Name(), "worker": h.Index, "pid": os.Getpid(), "group": w.group})
+	w.turns = newTurns(w.cfg.Concurrency, w.cfg.MultiSubscriptionStrategy == "round-robin", newLimits(&w.cfg))
+	if reg.Batch() {
+		w.turns.batch, w.turns.batchWait = max(1, w.cfg.FetchMessages), w.cfg.MaxWaitTime
+	}
+	w.suspects.set(h.Suspects)
+	w.paused = h.Paused
+	w.quiet.Store(h.Quiet)
+	w.turns.quiet = h.Quiet
+	if w.board = o.Board; w.board == nil {
+		f, board, err := scoreboard.Create(w.cfg.Concurrency)
+		if err != nil {
+			return nil, err
+		}
+		_ = f.Close() // mapped; nobody else is to have it
+		w.board = board
+	} else if w.board.Slots() < w.cfg.Concurrency {
+		return nil, fmt.Errorf("the scoreboard has %d slots for concurrency %d", w.board.Slots(), w.cfg.Concurrency)
+	}
+	for i, subs := range splitSubscriptions(reg.Spec().Subscriptions) {
+		w.memberships = append(w.memberships, newMembership(w, i, subs))
+	}
+	return w, nil
+}
+
+// live runs everything and ends it again.
+func (w *worker) live(ctx context.Context) end {
+	frames, stopFrames := context.WithCancel(context.Background())
+	defer stopFrames()
+	go w.sendFrames(frames)
+	if w.opts.Conn != nil {
+		go w.readCommands()
+	}
+	var executors sync.WaitGroup
+	if w.cfg.Concurrency == 1 {
+		inst, err := w.newInstance()
+		if err != nil {
+			w.failedConstructor(err)
+			return <-w.ending
+		}
+		w.serial = inst
+	}
+	for i := range w.cfg.Concurrency {
+		e := &executor{w: w, t: w.turns, slot: i, board: w.board}
+		executors.Add(1)
+		go e.run(executors.Done)
+	}
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	var members sync.WaitGroup
+	for _, m := range w.memberships {
+		members.Go(func() {
+			if err := m.run(running); err != nil {
+				w.endBy(err)
+			}
+		})
+	}
+	go w.watch(running)
+
+	var e end
+	select {
+	case e = <-w.ending:
+	case <-ctx.Done():
+		e = end{grace: w.cfg.ShutdownTimeout, leave: w.cfg.Membership != config.MembershipHost}
+	}
+	return w.wind(e, stop, &members, &executors)
+}
+
+// wind ends what live began: first those that take, then those that work.
+func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) end {
+	stopAt := time.Now().Add(e.grace)
+	w.stopAt.Store(&stopAt)
+	w.changed()
+	ctx, cancel := context.WithDeadline(context.Background(), stopAt)
+	defer cancel()
+	stop()
+	if !within(ctx, members.Wait) {
+		// A call that does not end, a join that waits, brokers that are gone.
+		for _, m := range w.memberships {
+			m.cutOff()
+		}
+		if e.err == nil {
+			e.code, e.err = wire.ExitCrash, fmt.Errorf("not finished within %v: %s", e.grace, w.inHand())
+		}
+		return e
+	}
+	w.turns.stop()
+	executors.Wait()
+	if w.serial != nil {
+		w.serial.tearDown(ctx)
+	}
+	if w.sendWith != nil {
+		if err := w.sendWith.Close(ctx); err != nil {
+			w.log.WithError(err).Error("output not delivered")
+		}
+	}
+	for _, m := range w.memberships {
+		m.leave(ctx, e.leave)
+	}
+	w.emit(racecar.ShutDownEvent{})
+	return e
+}
+
+// within reports whether f returned before ctx ended; it may go on afterwards.
+func within(ctx context.Context, f func()) bool {
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// end decides how the worker ends; the first to say so counts.
+func (w *worker) end(e end) {
+	select {
+	case w.ending <- e:
+	default:
+	}
+}
+
+// endBy ends the worker because of an error: for good if that is what it says,
+// else as a crash. What is done is committed all the same.
+func (w *worker) endBy(err error) {
+	e := end{code: wire.ExitCrash, err: err, grace: w.cfg.ShutdownTimeout}
+	if p, ok := errors.AsType[permanentError](err); ok {
+		e.code, e.err, e.leave = wire.ExitPermanent, p.error, true
+	} else if reason, _, permanent := kafka.Permanent(err); permanent {
+		e.code, e.err, e.leave = wire.ExitPermanent, errors.New(reason), true
+	}
+	w.end(e)
+}
+
+// fatal ends the worker for good, crash has it replaced.
+func (w *worker) fatal(err error) { w.endBy(permanentError{err}) }
+func (w *worker) crash(err error) { w.endBy(err) }
+
+// failedConstructor ends the worker: racecar.Fatal for good, else as a crash.
+func (w *worker) failedConstructor(err error) {
+	if v, ok := errors.AsType[*verdict.Error](err); ok && v.Kind == verdict.Fatal {
+		w.fatal(err)
+		return
+	}
+	w.crash(err)
+}
+
+// deadline is when p must be finished with: when we learned that it goes plus
+// what the group waits for us, or when the worker must be gone.
+func (w *worker) deadline(p *partition) time.Time {
+	left := time.Now()
+	if at := p.leftAt.Load(); at != nil {
+		left = *at
+	}
+	d := left.Add(w.cfg.MaxPollInterval - w.cfg.HeartbeatInterval)
+	if at := w.stopAt.Load(); at != nil && at.Before(d) {
+		d = *at
+	}
+	return d
+}
+
+// transport returns what producers send with, made at the first use: a consumer
+// that produces nothing has no connections for it.
+func (w *worker) transport() (transport, error) {
+	w.transportOnce.Do(func() {
+		p, err := kafka.NewProducer(context.Background(), &w.cfg, kafka.ProducerOptions{Logger: w.log})
+		if err != nil {
+			w.transportErr = err
+			return
+		}
+		w.sendWith = p
+	})
+	return w.sendWith, w.transportErr
+}
+
+// takesOver reports whether a predecessor's place is one that we join with.
+func (w *worker) takesOver(p status.Place) bool {
+	return p.InstanceID != "" && slices.ContainsFunc(w.memberships, func(m *membership) bool {
+		return m.slot != "" && ofSlot(p.InstanceID, m.slot)
+	})
+}
+
+// emit tells subscribers of an event.
+func (w *worker) emit(e racecar.Event) {
+	if w.opts.Emit != nil {
+		w.opts.Emit(e)
+	}
+}
+
+// partLog is the log with a partition's fields.
+func (w *worker) partLog(p *partition) *logrus.Entry {
+	return w.log.WithField("topic", p.topic).WithField("partition", p.partition)
+}

@@ -1,0 +1,90 @@
+package worker
+
+import (
+	"sync"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// sender writes to the supervisor from a goroutine of its own, so that one that
+// is stopped (and lets the socket fill up) never blocks the worker. Of frames and
+// places only the newest matters; replies and last words are all sent.
+type sender struct {
+	conn *wire.Conn // nil: there is no supervisor
+
+	wake chan struct{} // capacity 1
+	done chan struct{} // closed when the goroutine is gone
+
+	mu      sync.Mutex
+	frame   *wire.Frame
+	places  []status.Place
+	placed  bool
+	replies []wire.Reply
+	last    *wire.LastWords
+	closing bool
+}
+
+func newSender(conn *wire.Conn) *sender {
+	return &sender{conn: conn, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+func (s *sender) sendFrame(f wire.Frame) { s.put(func() { s.frame = &f }) }
+
+func (s *sender) sendPlaces(p []status.Place) { s.put(func() { s.places, s.placed = p, true }) }
+
+func (s *sender) sendReply(r wire.Reply) { s.put(func() { s.replies = append(s.replies, r) }) }
+
+func (s *sender) put(f func()) {
+	if s.conn == nil {
+		return
+	}
+	s.mu.Lock()
+	f()
+	s.mu.Unlock()
+	poke(s.wake)
+}
+
+// close sends what is queued and then the last words, if any. It gives up after
+// wait: the supervisor learns of the exit anyway.
+func (s *sender) close(last *wire.LastWords, wait time.Duration) {
+	if s.conn == nil {
+		return
+	}
+	s.put(func() { s.last, s.closing = last, true })
+	select {
+	case <-s.done:
+	case <-time.After(wait):
+	}
+}
+
+// run writes until close, or until the supervisor is gone.
+func (s *sender) run() {
+	defer close(s.done)
+	for range s.wake {
+		s.mu.Lock()
+		frame, places, placed, replies, last, closing := s.frame, s.places, s.placed, s.replies, s.last, s.closing
+		s.frame, s.placed, s.replies = nil, false, nil
+		s.mu.Unlock()
+		if !s.write(frame, places, placed, replies, last) || closing {
+			return
+		}
+	}
+}
+
+// write reports whether the other side is still there.
+func (s *sender) write(frame *wire.Frame, places []status.Place, placed bool, replies []wire.Reply, last *wire.LastWords) bool {
+	if placed && s.conn.Write(wire.KindPlaces, places) != nil {
+		return false
+	}
+	if frame != nil && s.conn.WriteFrame(*frame) != nil {
+		return false
+	}
+	for _, r := range replies {
+		if s.conn.Write(wire.KindReply, r) != nil {
+			return false
+		}
+	}
+	return last == nil || s.conn.Write(wire.KindLastWords, *last) == nil
+}

@@ -1,0 +1,83 @@
+package worker
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"github.com/IBM/sarama"
+)
+
+// wrapStrategy wraps a sarama strategy for two things that have no other place:
+//
+//   - to learn of an assignment at once: sarama tells a working handler of a
+//     cooperative revocation only when its fetches have come round;
+//   - to change the subscription's user data when the group is to be rebalanced:
+//     a rejoin with unchanged metadata changes nothing.
+//
+// The optional interfaces of what is wrapped are forwarded: without
+// SupportedProtocols sarama would silently take it for an eager one, and with a
+// SubscriptionUserData of ours the eager sticky one would lose its memory.
+func wrapStrategy(s sarama.BalanceStrategy, on func(*sarama.ConsumerGroupMemberAssignment, int32), rejoins *atomic.Uint32) sarama.BalanceStrategy {
+	observed := &observedStrategy{s, on}
+	switch s.Name() {
+	case sarama.StickyBalanceStrategyName:
+		return observed // its user data holds the generation, so it differs each time anyway
+	case sarama.CooperativeStickyBalanceStrategyName:
+		return &forwardingStrategy{observed} // likewise
+	}
+	return &countingStrategy{observed, rejoins}
+}
+
+// observedStrategy tells on of each assignment.
+type observedStrategy struct {
+	sarama.BalanceStrategy
+	on func(*sarama.ConsumerGroupMemberAssignment, int32)
+}
+
+// OnAssignment implements sarama.OnAssignmentBalanceStrategy. sarama holds locks
+// that a commit would need: on must only take note.
+func (s *observedStrategy) OnAssignment(a *sarama.ConsumerGroupMemberAssignment, generation int32) {
+	if inner, ok := s.BalanceStrategy.(sarama.OnAssignmentBalanceStrategy); ok {
+		inner.OnAssignment(a, generation)
+	}
+	s.on(a, generation)
+}
+
+// SupportedProtocols implements sarama.RebalanceProtocolBalanceStrategy.
+func (s *observedStrategy) SupportedProtocols() []sarama.RebalanceProtocol {
+	if inner, ok := s.BalanceStrategy.(sarama.RebalanceProtocolBalanceStrategy); ok {
+		return inner.SupportedProtocols()
+	}
+	return []sarama.RebalanceProtocol{sarama.RebalanceProtocolEager}
+}
+
+// forwardingStrategy forwards a user data of its own.
+type forwardingStrategy struct{ *observedStrategy }
+
+// SubscriptionUserData implements sarama.SubscriptionUserDataBalanceStrategy.
+func (s *forwardingStrategy) SubscriptionUserData(topics []string) ([]byte, error) {
+	return s.BalanceStrategy.(sarama.SubscriptionUserDataBalanceStrategy).SubscriptionUserData(topics)
+}
+
+// countingStrategy is for those that do not look at user data: it holds the
+// number of times we asked for a rebalance.
+type countingStrategy struct {
+	*observedStrategy
+	rejoins *atomic.Uint32
+}
+
+// SubscriptionUserData implements sarama.SubscriptionUserDataBalanceStrategy.
+func (s *countingStrategy) SubscriptionUserData([]string) ([]byte, error) {
+	n := s.rejoins.Load()
+	if n == 0 {
+		return nil, nil
+	}
+	return binary.BigEndian.AppendUint32(nil, n), nil
+}
+
+var (
+	_ sarama.OnAssignmentBalanceStrategy         = (*observedStrategy)(nil)
+	_ sarama.RebalanceProtocolBalanceStrategy    = (*observedStrategy)(nil)
+	_ sarama.SubscriptionUserDataBalanceStrategy = (*forwardingStrategy)(nil)
+	_ sarama.SubscriptionUserDataBalanceStrategy = (*countingStrategy)(nil)
+)

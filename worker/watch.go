@@ -1,0 +1,44 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// The ladder for a call longer than max_poll_interval, without a supervisor: its
+// ctx is cancelled, then the stacks are written, then the worker ends.
+const (
+	stuckDump = 2 * time.Second
+	stuckEnd  = 5 * time.Second
+)
+
+// watch judges calls that take too long. With a supervisor that is its business,
+// by the scoreboard: it can also kill.
+func (w *worker) watch(ctx context.Context) {
+	if w.opts.Conn != nil {
+		return
+	}
+	cancelled, dumped := false, false
+	for sleep(ctx, min(time.Second, max(w.cfg.MaxPollInterval/10, 10*time.Millisecond))) {
+		longest := time.Duration(0)
+		for _, c := range w.board.InHand() {
+			longest = max(longest, c.Since)
+		}
+		over := longest - w.cfg.MaxPollInterval
+		switch {
+		case over < 0:
+			cancelled, dumped = false, false
+		case !cancelled:
+			cancelled = true
+			w.log.WithField("calls", w.inHand()).Error("a call takes longer than max_poll_interval: cancelling it")
+			w.cancelCalls("longer than max_poll_interval")
+		case over >= stuckDump && !dumped:
+			dumped = true
+			w.dumpStacks()
+		case over >= stuckEnd:
+			w.crash(fmt.Errorf("a call takes longer than max_poll_interval (%v) and does not end: %s", w.cfg.MaxPollInterval, w.inHand()))
+			return
+		}
+	}
+}
