@@ -235,12 +235,12 @@ func (p Progress) text() string {
 	if p.Total > 0 {
 		fmt.Fprintf(&b, "[%d/%d] ", p.Done, p.Total)
 	}
-	b.WriteString(strings.TrimSpace(p.Worker + " " + string(p.State)))
+	b.WriteString(p.Worker + " " + string(p.State))
 	if p.Message != "" {
-		if p.Worker != "" || p.State != "" {
-			b.WriteString(": ")
+		if p.State != "" {
+			b.WriteString(":")
 		}
-		b.WriteString(p.Message)
+		b.WriteString(" " + p.Message)
 	}
 	return view.Line(b.String())
 }

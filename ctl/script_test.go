@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("CTL_TEST_RUNTIME", filepath.Join(e.WorkDir, "run"))
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each process under -race takes a second to exit
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -71,7 +72,7 @@ func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 			if time.Now().After(deadline) {
 				ts.Fatalf("%s: %v after 10 s", arg, err)
 			}
-			time.Sleep(5 * time.Millisecond)
+			<-time.After(5 * time.Millisecond)
 		}
 	}
 }
@@ -104,7 +105,7 @@ func fakesup() {
 	if *fail != "" {
 		sup.err = errors.New(*fail)
 	}
-	sup.steps = []Progress{{Worker: "A[0]", State: status.Stopping, Total: 2}, {Worker: "A[0]", State: status.Running, Done: 1, Total: 2, Message: "pid 124"}}
+	sup.steps = []Progress{{Worker: "A[0]", State: status.Stopping, Total: 2}, {Worker: "A[0]", Message: "restarting: 1 of 2"}, {Worker: "A[0]", State: status.Running, Done: 1, Total: 2, Message: "pid 124"}}
 	sup.config = []ConsumerConfig{
 		{Consumer: "A", Keys: []KeyInfo{{"brokers", "k1:9092,k2:9092", "RACECAR_BROKERS"}, {"sasl_password", "***", "config/racecar.yml:12"}}},
 	}

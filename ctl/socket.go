@@ -188,7 +188,7 @@ func lockDir(dir string) (unlock func(), err error) {
 			_ = d.Close()
 			return nil, fmt.Errorf("lock %q: %w", dir, err)
 		}
-		time.Sleep(5 * time.Millisecond) // flock has no deadline of its own
+		<-time.After(5 * time.Millisecond) // flock has no deadline of its own
 	}
 }
 
