@@ -1,0 +1,21 @@
+//go:build !linux
+
+package pidfile
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a number: between the question for the lock's holder and a signal
+// it could in principle be used again.
+type process struct{ pid int }
+
+func openProcess(pid int) (process, error) { return process{pid}, unix.Kill(pid, 0) }
+
+func (p process) signal(sig unix.Signal) error { return unix.Kill(p.pid, sig) }
+
+func (p process) ended() bool { return errors.Is(unix.Kill(p.pid, 0), unix.ESRCH) }
+
+func (p process) close() {}

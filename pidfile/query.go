@@ -1,0 +1,45 @@
+package pidfile
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// State is what `racecarctl status` prints, in upstream's words.
+type State string
+
+// The states of what a pidfile is about.
+const (
+	Running  State = "running"   // its process lives, and we may signal it
+	Exited   State = "exited"    // there is no such file
+	Dead     State = "dead"      // the file was left behind: nobody holds it
+	NotOwned State = "not_owned" // it is held by a process that is not ours to signal
+)
+
+// Query asks the kernel for the process that holds the pidfile. What is written
+// in the file plays no part. pid is 0 unless Running, or NotOwned and known.
+func Query(path string) (state State, pid int, err error) {
+	f, err := open(path, unix.O_RDONLY)
+	if errors.Is(err, os.ErrNotExist) {
+		return Exited, 0, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	pid, held, err := holder(f)
+	switch {
+	case err != nil:
+		return "", 0, err
+	case !held:
+		return Dead, 0, nil
+	case pid == 0:
+		return NotOwned, 0, nil
+	}
+	if err := unix.Kill(pid, 0); errors.Is(err, unix.EPERM) {
+		return NotOwned, pid, nil
+	}
+	return Running, pid, nil
+}
