@@ -224,7 +224,7 @@ func (p *execProcess) Unread() bool {
 		return false
 	}
 	n := 0
-	if err := raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); err != nil {
+	if err := raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), bytesWaiting) }); err != nil {
 		return false
 	}
 	return n > 0

@@ -76,6 +76,9 @@ func ignoringEINTR(f func() error) error {
 	}
 }
 
+// bytesWaiting asks how much lies in a socket.
+const bytesWaiting = unix.TIOCINQ
+
 // usage reads /proc.
 func usage(pid int) (Usage, error) {
 	dir := "/proc/" + strconv.Itoa(pid)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // handle is empty: the end of a process is awaited by a thread.
@@ -17,6 +19,9 @@ func (p *execProcess) sysProcAttr() *syscall.SysProcAttr { return &syscall.SysPr
 func (p *execProcess) started() error { p.pid = p.process.Pid; return nil }
 
 func (p *execProcess) Wait() Exit { return p.waitInThread() }
+
+// bytesWaiting asks how much lies in a socket.
+const bytesWaiting = unix.FIONREAD
 
 func usage(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }
 
