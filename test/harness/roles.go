@@ -10,9 +10,9 @@ import (
 
 // Variables of the processes that a test starts.
 const (
-	roleVar    = "RACECAR_TEST_ROLE"    // which function of Main's to run
-	tokenVar   = "RACECAR_TEST_TOKEN"   // names the test's processes in /proc
-	journalVar = "RACECAR_TEST_JOURNAL" // the directory of their journals
+	roleVar    = "TESTBED_ROLE"    // which function of Main's to run
+	tokenVar   = "TESTBED_TOKEN"   // names the test's processes in /proc
+	journalVar = "TESTBED_JOURNAL" // the directory of their journals
 )
 
 // Main is what TestMain calls: it runs the tests, or, in a process that Start

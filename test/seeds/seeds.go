@@ -8,8 +8,8 @@
 //	}
 //
 // Plain `go test` runs seed 1 alone: it is for finding out whether something broke,
-// and should say the same twice. RACECAR_TEST_BUDGET=3m runs as many seeds as fit
-// into three minutes, others each time, and prints them. RACECAR_TEST_SEED=7 runs
+// and should say the same twice. TESTBED_BUDGET=3m runs as many seeds as fit
+// into three minutes, others each time, and prints them. TESTBED_SEED=7 runs
 // seed 7.
 package seeds
 
@@ -25,8 +25,8 @@ import (
 
 // Variables that say which seeds to run.
 const (
-	BudgetVar = "RACECAR_TEST_BUDGET" // a duration, as time.ParseDuration takes it
-	SeedVar   = "RACECAR_TEST_SEED"   // one seed, or several with commas
+	BudgetVar = "TESTBED_BUDGET" // a duration, as time.ParseDuration takes it
+	SeedVar   = "TESTBED_SEED"   // one seed, or several with commas
 )
 
 // Run runs test as a subtest for each seed. It stops at the first that fails, when

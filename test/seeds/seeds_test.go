@@ -18,8 +18,8 @@ func TestFromEnv(t *testing.T) {
 		{"7", "", []uint64{7}, 0, ""},
 		{"7, 18446744073709551615", "3m", []uint64{7, 18446744073709551615}, 0, ""},
 		{"", "3m", nil, 3 * time.Minute, ""},
-		{"x", "", nil, 0, `RACECAR_TEST_SEED="x": "x" is no seed`},
-		{"", "3", nil, 0, `RACECAR_TEST_BUDGET="3": a duration such as 90s is needed`},
+		{"x", "", nil, 0, `TESTBED_SEED="x": "x" is no seed`},
+		{"", "3", nil, 0, `TESTBED_BUDGET="3": a duration such as 90s is needed`},
 		{"", "-1s", nil, 0, "a duration such as 90s is needed"},
 	}
 	for _, test := range tests {

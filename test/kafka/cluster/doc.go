@@ -2,7 +2,7 @@
 // them, in KRaft mode, as ordinary Java processes on loopback.
 //
 // Kafka's own jars come through Maven (pom.xml) into a cache outside the
-// checkout: $RACECAR_TEST_CACHE, else racecar-go in the user's cache directory.
+// checkout: $TESTBED_CACHE, else racecar-go in the user's cache directory.
 // Nothing is needed but `java` (17 or later) and `mvn` in PATH.
 //
 // A test says

@@ -39,11 +39,11 @@ type distribution struct {
 
 // cacheDir is where everything that should be made only once is kept.
 func cacheDir() (string, error) {
-	dir := os.Getenv("RACECAR_TEST_CACHE")
+	dir := os.Getenv("TESTBED_CACHE")
 	if dir == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {
-			return "", fmt.Errorf("no cache directory (%w): set RACECAR_TEST_CACHE to one", err)
+			return "", fmt.Errorf("no cache directory (%w): set TESTBED_CACHE to one", err)
 		}
 		dir = filepath.Join(user, "racecar-go")
 	}

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/nearest"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// showConfig is `racecar config [CONSUMER]`.
+func showConfig(in *parsed, stdout, stderr io.Writer) error {
+	o := in.options()
+	if name := in.line.ShowConfig.Consumer; name != "" {
+		r := racecar.Lookup(name)
+		if r == nil {
+			return fmt.Errorf("no consumer is called %q%s", name, nearest.Hint(name, registeredNames()))
+		}
+		spec := specValues(r.Spec())
+		o.Spec = &spec
+	}
+	l, err := config.Load(o)
+	if err != nil {
+		return err
+	}
+	warn(stderr, l.Warnings)
+	return config.Dump(stdout, l.Config, l.Sources, config.DumpOptions{
+		JSON: in.line.ShowConfig.JSON, Changed: in.line.ShowConfig.Changed,
+	})
+}
+
+func registeredNames() []string {
+	var names []string
+	for _, r := range racecar.Registered() {
+		names = append(names, r.Name())
+	}
+	return names
+}

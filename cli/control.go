@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/ctl"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor"
+)
+
+// control lets the control socket rule the supervisor: longer operations return
+// when they are done and tell their steps meanwhile.
+type control struct{ sup *supervisor.Supervisor }
+
+var _ ctl.Supervisor = control{}
+
+func (c control) Status(ctx context.Context) (status.Status, error) { return c.sup.Status(ctx) }
+
+func (c control) Config(ctx context.Context) ([]ctl.ConsumerConfig, error) {
+	running, err := c.sup.Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []ctl.ConsumerConfig
+	for _, consumer := range running {
+		keys, err := keyInfos(consumer)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ctl.ConsumerConfig{Consumer: consumer.Name, Keys: keys})
+	}
+	return all, nil
+}
+
+// keyInfos is what `racecar config` shows, secrets hidden, in the same order.
+func keyInfos(c wire.Consumer) ([]ctl.KeyInfo, error) {
+	var dump bytes.Buffer
+	if err := config.Dump(&dump, c.Config, c.Sources, config.DumpOptions{JSON: true}); err != nil {
+		return nil, err
+	}
+	var values map[string]struct {
+		Value  json.RawMessage `json:"value"`
+		Source string          `json:"source"`
+	}
+	if err := json.Unmarshal(dump.Bytes(), &values); err != nil {
+		return nil, fmt.Errorf("configuration of %s: %w", c.Name, err)
+	}
+	var keys []ctl.KeyInfo
+	for _, k := range config.Keys() {
+		v := values[k.Name]
+		text := string(v.Value)
+		var unquoted string
+		if json.Unmarshal(v.Value, &unquoted) == nil { // a string; anything else is shown as JSON
+			text = unquoted
+		}
+		keys = append(keys, ctl.KeyInfo{Key: k.Name, Value: text, Source: v.Source})
+	}
+	return keys, nil
+}
+
+func (c control) Stop(ctx context.Context, o ctl.StopOptions, progress func(ctl.Progress)) error {
+	steps, cancel := c.sup.Subscribe()
+	defer cancel()
+	if err := c.sup.Stop(ctx, supervisor.StopOptions{Timeout: o.Timeout, Force: o.Force, Leave: o.Leave}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case step, open := <-steps:
+			if !open { // Run is over
+				return nil
+			}
+			progress(told(step))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c control) Restart(ctx context.Context, consumer string, progress func(ctl.Progress)) error {
+	steps, cancel := c.sup.Subscribe()
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- c.sup.Restart(ctx, consumer) }()
+	for {
+		select {
+		case step, open := <-steps:
+			if !open {
+				return <-done
+			}
+			progress(told(step))
+		case err := <-done:
+			return err
+		}
+	}
+}
+
+func (c control) Scale(ctx context.Context, consumer string, workers int, progress func(ctl.Progress)) error {
+	steps, cancel := c.sup.Subscribe()
+	defer cancel()
+	if err := c.sup.Scale(ctx, consumer, workers); err != nil {
+		return err
+	}
+	for {
+		st, err := c.sup.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if scaled(st, consumer, workers) {
+			return nil
+		}
+		select {
+		case step, open := <-steps:
+			if !open {
+				return supervisor.ErrEnded
+			}
+			progress(told(step))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// scaled reports whether the consumer has just that many workers, all settled.
+func scaled(st status.Status, consumer string, workers int) bool {
+	n := 0
+	for _, w := range st.Workers {
+		if consumer != "" && w.Consumer != consumer {
+			continue
+		}
+		n++
+		switch w.State {
+		case status.Starting, status.Stopping, status.Joining:
+			return false
+		}
+	}
+	return n == workers
+}
+
+func (c control) Pause(ctx context.Context, consumer, topic string, partition int32) error {
+	return c.sup.Pause(ctx, consumer, []wire.Partition{{Topic: topic, Partition: partition}})
+}
+
+func (c control) Resume(ctx context.Context, consumer, topic string, partition int32) error {
+	return c.sup.Resume(ctx, consumer, []wire.Partition{{Topic: topic, Partition: partition}})
+}
+
+func (c control) Quiet(ctx context.Context, consumer string) error {
+	if err := c.onlyOne(ctx, consumer); err != nil {
+		return err
+	}
+	return c.sup.Quiet(ctx)
+}
+
+func (c control) Continue(ctx context.Context, consumer string) error {
+	if err := c.onlyOne(ctx, consumer); err != nil {
+		return err
+	}
+	return c.sup.Continue(ctx)
+}
+
+// onlyOne refuses what cannot be done to one consumer of several: quiet is a
+// state of the whole supervisor, as TSTP is a signal to it.
+func (c control) onlyOne(ctx context.Context, consumer string) error {
+	if consumer == "" {
+		return nil
+	}
+	running, err := c.sup.Config(ctx)
+	if err != nil {
+		return err
+	}
+	if len(running) == 1 && running[0].Name == consumer {
+		return nil
+	}
+	return fmt.Errorf("quiet and continue are for all consumers of a supervisor; leave out %s, or pause its topics", consumer)
+}
+
+func (c control) SetLogLevel(ctx context.Context, level string) error {
+	return c.sup.LogLevel(ctx, level)
+}
+
+func (c control) Dump(ctx context.Context) error { return c.sup.Dump(ctx) }
+
+func told(p supervisor.Progress) ctl.Progress {
+	message := p.Step
+	if p.Detail != "" {
+		message += ": " + p.Detail
+	}
+	return ctl.Progress{Worker: p.Worker, Message: message}
+}

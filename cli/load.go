@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/nearest"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// invocation is what the command line and the environment ask for.
+type invocation struct {
+	names   []string // of the consumers
+	all     bool
+	file    string // --config; empty: the default file
+	flags   map[string]config.Flag
+	environ []string
+}
+
+// run is what an invocation comes to.
+type run struct {
+	consumers []*config.Loaded // in the order of plan.Consumers
+	plan      wire.Plan
+}
+
+// process is the configuration of the supervisor itself. What concerns the
+// process (pidfile, logs, status page) is no matter of a Spec, so that any
+// consumer's will do.
+func (r *run) process() *config.Config { return &r.consumers[0].Config }
+
+// load chooses the consumers and loads and validates the configuration of each.
+// The error holds every problem found, a line each.
+func load(in invocation) (*run, error) {
+	chosen, err := choose(in)
+	if err != nil {
+		return nil, err
+	}
+	specs := make([]config.SpecValues, len(chosen))
+	for i, c := range chosen {
+		specs[i] = specValues(c.Spec())
+	}
+	all, err := config.LoadAll(in.options(), specs)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{consumers: all}
+	for i, l := range all {
+		digest, err := digestOf(l, chosen[i])
+		if err != nil {
+			return nil, err
+		}
+		r.plan.Consumers = append(r.plan.Consumers, wire.Consumer{
+			Name: chosen[i].Name(), Config: l.Config, Sources: l.Sources, Digest: digest,
+		})
+		r.plan.Warnings = append(r.plan.Warnings, l.Warnings...)
+	}
+	return r, nil
+}
+
+// options is the configuration asked for, without a Spec.
+func (in invocation) options() config.Options {
+	return config.Options{
+		File: in.file, FileGiven: in.file != "", Environ: in.environ, Flags: in.flags, Configure: racecar.Configures(),
+	}
+}
+
+func specValues(s racecar.Spec) config.SpecValues {
+	v := config.SpecValues{
+		Name: s.Name, GroupID: s.GroupID, ParallelWorkers: s.ParallelWorkers, Concurrency: s.Concurrency,
+		FetchMessages: s.FetchMessages, MaxWaitTime: s.MaxWaitTime, MaxPollInterval: s.MaxPollInterval,
+		MaxRetries: s.MaxRetries, DeadLetterTopic: s.DeadLetterTopic,
+	}
+	switch s.PauseTimeout {
+	case 0:
+	case racecar.NoPause:
+		v.PauseTimeout = new(time.Duration)
+	default:
+		v.PauseTimeout = &s.PauseTimeout
+	}
+	return v
+}
+
+// choose finds the consumers that are named, or all.
+func choose(in invocation) ([]*racecar.Registration, error) {
+	registered := racecar.Registered()
+	if len(registered) == 0 {
+		return nil, errors.New("no consumer is registered in this program: call racecar.Register from an init function of a package that main imports")
+	}
+	known := make([]string, len(registered))
+	for i, r := range registered {
+		known[i] = r.Name()
+	}
+	switch {
+	case in.all && len(in.names) > 0:
+		return nil, fmt.Errorf("--all runs every consumer; leave out %s", strings.Join(in.names, " "))
+	case in.all:
+		return registered, nil
+	case len(in.names) == 0:
+		return nil, fmt.Errorf("no consumer specified: name one or more of %s, or use --all", strings.Join(known, ", "))
+	}
+	var chosen []*racecar.Registration
+	for i, name := range in.names {
+		r := racecar.Lookup(name)
+		if r == nil {
+			return nil, fmt.Errorf("no consumer is called %q%s; registered: %s", name, nearest.Hint(name, known), strings.Join(known, ", "))
+		}
+		if slices.Contains(in.names[:i], name) {
+			return nil, fmt.Errorf("consumer %s is named twice; use --parallel-workers for more workers", name)
+		}
+		chosen = append(chosen, r)
+	}
+	return chosen, nil
+}
+
+// digestOf changes whenever something does that calls for new workers.
+func digestOf(l *config.Loaded, c *racecar.Registration) (string, error) {
+	data, err := json.Marshal(struct {
+		Config config.Config
+		Spec   racecar.Spec
+		Batch  bool
+	}{l.Config, c.Spec(), c.Batch()})
+	if err != nil {
+		return "", fmt.Errorf("%s: digest: %w", c.Name(), err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+// runPlan answers a supervisor that wants to know what this binary would run.
+func runPlan(conn *wire.Conn, args []string) int {
+	plan := wire.Plan{}
+	if in, err := parseArgs(args); err != nil {
+		plan.Error = err.Error()
+	} else if r, err := load(in.invocation); err != nil {
+		plan.Error = err.Error()
+	} else {
+		plan = r.plan
+	}
+	if err := conn.Write(wire.KindPlan, plan); err != nil {
+		return wire.ExitCrash // nobody is there to read it
+	}
+	if plan.Error != "" {
+		return wire.ExitPermanent
+	}
+	return wire.ExitOK
+}

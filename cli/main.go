@@ -1,0 +1,85 @@
+// Package cli is the command line of an app binary: a program whose main calls
+// Main and imports the packages that register consumers.
+//
+// One binary plays several parts. As it is typed, it is the supervisor (or runs
+// a subcommand). Under the name racecarctl it is racecarctl. Re-executed by a
+// supervisor it is a worker, or a one-shot child: see package wire.
+//
+// Logs go to stdout unless logfile says otherwise, as upstream; banner lines
+// (`=> …`) and errors go to stderr; subcommands that print results print them to
+// stdout and log to stderr.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/racecar-go/racecar/ctl"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// The exit codes of an app binary; racecarctl has its own.
+const (
+	exitOK     = 0 // stopped in order, or done
+	exitFailed = 1 // anything else
+)
+
+// closeTimeout bounds what is left to deliver by the default producer when the
+// process ends.
+const closeTimeout = 10 * time.Second
+
+// Main runs the program and exits. It never returns.
+func Main() { os.Exit(Run(os.Args)) }
+
+// Run runs the program with args (args[0] is its name) and returns the exit
+// code: what Main does, for a main that has something to do afterwards.
+func Run(args []string) (code int) {
+	if role := takeRole(); role != "" {
+		return runRole(role, args)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err := racecar.Close(ctx); err != nil {
+			code = fail(os.Stderr, fmt.Errorf("close the producer: %w", err))
+		}
+	}()
+	if len(args) > 0 && filepath.Base(args[0]) == "racecarctl" {
+		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
+	}
+	in, err := parseArgs(args)
+	var done printed
+	switch {
+	case errors.As(err, &done):
+		return done.write(os.Stdout)
+	case err != nil:
+		return fail(os.Stderr, err)
+	}
+	if err := in.run(in, os.Stdout, os.Stderr); err != nil {
+		var code exitCode
+		if errors.As(err, &code) {
+			return int(code)
+		}
+		return fail(os.Stderr, err)
+	}
+	return exitOK
+}
+
+// exitCode ends the program with that code; what there was to say was said.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// fail prints each problem of err on a line of its own, as upstream begins them.
+func fail(stderr io.Writer, err error) int {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(stderr, "=> Crashed: %s\n", line)
+	}
+	return exitFailed
+}

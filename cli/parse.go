@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// commandLine is the grammar of an app binary, but for the configuration keys,
+// which KeyFlags adds to the root so that they go with every subcommand.
+type commandLine struct {
+	Require []string         `short:"r" placeholder:"DIR" help:"Load the consumers of this package directory (the racecar command builds it; an app binary has its consumers compiled in)."`
+	Config  string           `placeholder:"FILE" help:"Configuration file (config/racecar.yml)."`
+	Inline  bool             `help:"Run one worker in this process, without a supervisor: for a debugger."`
+	All     bool             `help:"Run all registered consumers."`
+	Check   bool             `help:"Load and validate everything, say what would run, and exit."`
+	Dev     bool             `help:"Start an embedded broker for development and use it (racecar command only)."`
+	Version kong.VersionFlag `help:"Show the version."`
+
+	Run struct {
+		Consumers []string `arg:"" optional:"" name:"Consumer" help:"Consumers to run."`
+	} `cmd:"" default:"withargs" help:"Run consumers (the default)."`
+	List struct {
+		JSON bool `help:"As JSON."`
+	} `cmd:"" help:"List the registered consumers."`
+	ShowConfig struct {
+		Consumer string `arg:"" optional:"" help:"Show what is in effect for this consumer."`
+		JSON     bool   `help:"As JSON."`
+		Changed  bool   `help:"Only what differs from the defaults."`
+	} `cmd:"" name:"config" help:"Show each key's value and where it comes from."`
+}
+
+// parsed is a command line that was understood.
+type parsed struct {
+	invocation
+	args []string // as typed, the program's name first
+	line commandLine
+	run  func(in *parsed, stdout, stderr io.Writer) error
+}
+
+// printed as an error means that --help or --version was asked for and answered.
+type printed struct{ stdout string }
+
+func (printed) Error() string { return "printed" }
+
+// parseArgs reads a command line, the program's name first.
+func parseArgs(args []string) (*parsed, error) {
+	in := &parsed{args: args}
+	flags := NewKeyFlags()
+	var out bytes.Buffer
+	options := append(flags.Options(),
+		kong.Name("racecar"),
+		kong.Description("Run Kafka consumers as supervised processes."),
+		kong.Vars{"version": "Racecar " + buildVersion()},
+		kong.Writers(&out, &out),
+		kong.Exit(func(int) { panic(printed{}) }), // after --help; kong has no other way
+	)
+	k, err := kong.New(&in.line, options...)
+	if err != nil {
+		panic("racecar: " + err.Error()) // the grammar is wrong: any test of Run sees it
+	}
+	selected, err := func() (ctx *kong.Context, err error) {
+		defer func() {
+			switch p := recover().(type) {
+			case nil:
+			case printed:
+				err = printed{stdout: out.String()}
+			default:
+				panic(p)
+			}
+		}()
+		ctx, err = k.Parse(args[min(1, len(args)):])
+		return ctx, flags.Explain(k, err)
+	}()
+	if err != nil {
+		return nil, err
+	}
+	switch selected.Selected().Name {
+	case "list":
+		in.run = list
+	case "config":
+		in.run = showConfig
+	default:
+		in.run = runConsumers
+	}
+	in.invocation = invocation{
+		names: in.line.Run.Consumers, all: in.line.All, file: in.line.Config,
+		flags: flags.Given(), environ: os.Environ(),
+	}
+	return in, nil
+}
+
+func (p printed) write(stdout io.Writer) int {
+	if _, err := fmt.Fprint(stdout, p.stdout); err != nil {
+		return exitFailed
+	}
+	return exitOK
+}

@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/worker"
+)
+
+// takeRole returns what a re-executed binary is to do, and removes the variable
+// that says so, so that users' own children do not inherit it.
+func takeRole() wire.Role {
+	role := os.Getenv(wire.EnvRole)
+	if role != "" {
+		// Unsetenv fails only for a malformed name.
+		_ = os.Unsetenv(wire.EnvRole)
+	}
+	return wire.Role(role)
+}
+
+// runRole runs a child of the supervisor and returns its exit code.
+func runRole(role wire.Role, args []string) int {
+	conn, err := inheritedConn()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "racecar: %s is set, but this process was not started by a supervisor: %v\n", wire.EnvRole, err)
+		return wire.ExitCrash
+	}
+	switch role {
+	case wire.RoleWorker:
+		return runWorker(conn)
+	case wire.RolePlan:
+		return runPlan(conn, args)
+	case wire.RoleLeave:
+		return runLeave(conn)
+	}
+	fmt.Fprintf(os.Stderr, "racecar: unknown role %q: supervisor and worker are of different versions\n", role)
+	return wire.ExitPermanent
+}
+
+// inheritedConn takes the socket that the supervisor passed down.
+func inheritedConn() (*wire.Conn, error) {
+	f := os.NewFile(wire.SocketFD, "supervisor")
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil { // c has its own descriptor
+		return nil, err
+	}
+	return wire.NewConn(c), nil
+}
+
+// readFirst reads the message that a child begins with.
+func readFirst(conn *wire.Conn, kind wire.Kind, v any) error {
+	e, err := conn.Read()
+	if err != nil {
+		return err
+	}
+	if e.Kind != kind {
+		return fmt.Errorf("%s message where %s was expected", e.Kind, kind)
+	}
+	return e.Decode(v)
+}
+
+func runWorker(conn *wire.Conn) int {
+	// A terminal's signals are meant for the supervisor, which tells us; a broken
+	// stdout or stderr must not kill us.
+	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGTSTP)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+
+	var h wire.Handshake
+	if err := readFirst(conn, wire.KindHandshake, &h); err != nil {
+		return lastWords(conn, fmt.Errorf("handshake: %w", err), false)
+	}
+	if h.Version != wire.Version {
+		return lastWords(conn, fmt.Errorf("the supervisor speaks protocol version %d, this binary %d: stop and start instead of restarting in place", h.Version, wire.Version), true)
+	}
+	if err := config.ApplyFunctions(&h.Consumer.Config, racecar.Configures()); err != nil {
+		return lastWords(conn, fmt.Errorf("configure: %w", err), true)
+	}
+	log, err := openLog(&h.Consumer.Config, h.LogLevel)
+	if err != nil {
+		return lastWords(conn, err, false)
+	}
+	defer closeLog(log)
+	board, err := inheritedBoard()
+	if err != nil {
+		return lastWords(conn, err, false)
+	}
+	return worker.Run(ctx, workerOptions(conn, board, h, log))
+}
+
+// workerOptions is what a worker is made of, supervised (conn and board set) or not.
+func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, log *logs.Log) worker.Options {
+	return worker.Options{
+		Conn: conn, Board: board, Handshake: h, Lookup: racecar.Lookup, Log: log.Logger,
+		PrintConfig: func(w io.Writer) { printConfig(w, h.Consumer) },
+		SetLogLevel: func(level string) error { return setLevel(log, level) },
+		Reopen:      log.Reopen,
+	}
+}
+
+// lastWords tells supervisor and stderr why this worker does not come up.
+func lastWords(conn *wire.Conn, err error, permanent bool) int {
+	// Without a supervisor to read them, stderr has the words all the same.
+	_ = conn.Write(wire.KindLastWords, wire.LastWords{Reason: err.Error(), Permanent: permanent})
+	fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
+	if permanent {
+		return wire.ExitPermanent
+	}
+	return wire.ExitCrash
+}
+
+func openLog(c *config.Config, level string) (*logs.Log, error) {
+	if level != "" {
+		changed := *c
+		changed.LogLevel = level
+		c = &changed
+	}
+	log, err := logs.Open(c, os.Stdout)
+	if err != nil {
+		return nil, err
+	}
+	kafka.SetLogger(log.WithField("component", "sarama"))
+	return log, nil
+}
+
+func closeLog(log *logs.Log) {
+	if err := log.Close(); err != nil {
+		fmt.Fprintf(os.Stderr, "racecar: close logfile: %v\n", err)
+	}
+}
+
+func inheritedBoard() (*scoreboard.Board, error) {
+	f := os.NewFile(wire.ScoreboardFD, "scoreboard")
+	board, err := scoreboard.Open(f)
+	return board, errors.Join(err, f.Close())
+}
+
+func runLeave(conn *wire.Conn) int {
+	var l wire.Leave
+	if err := readFirst(conn, wire.KindLeave, &l); err != nil {
+		fmt.Fprintf(os.Stderr, "racecar: leave: %v\n", err)
+		return wire.ExitCrash
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), l.Within)
+	defer cancel()
+	reply := wire.Reply{}
+	err := config.ApplyFunctions(&l.Config, racecar.Configures())
+	if err == nil {
+		err = leave(ctx, l)
+	}
+	if err != nil {
+		reply.Error = err.Error()
+	}
+	if err := conn.Write(wire.KindReply, reply); err != nil {
+		fmt.Fprintf(os.Stderr, "racecar: leave: %v\n", err)
+		return wire.ExitCrash
+	}
+	if reply.Error != "" {
+		return wire.ExitCrash
+	}
+	return wire.ExitOK
+}
+
+func leave(ctx context.Context, l wire.Leave) error {
+	conf, err := kafka.NewConfig(&l.Config)
+	if err != nil {
+		return err
+	}
+	client, err := kafka.NewClient(ctx, &l.Config, conf)
+	if err != nil {
+		return err
+	}
+	return errors.Join(kafka.LeaveGroup(ctx, client, l.Places), client.Close())
+}
+
+// buildVersion is the version of the main module, "(devel)" when it is not known.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Path == "github.com/racecar-go/racecar" && info.Main.Version != "" {
+			return info.Main.Version
+		}
+		for _, dep := range info.Deps {
+			if dep.Path == "github.com/racecar-go/racecar" {
+				return dep.Version
+			}
+		}
+	}
+	return "(devel)"
+}

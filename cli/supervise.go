@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/ctl"
+	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/signals"
+	"github.com/racecar-go/racecar/supervisor"
+	"github.com/racecar-go/racecar/worker"
+)
+
+// runConsumers is the default command: load everything, then supervise.
+func runConsumers(in *parsed, stdout, stderr io.Writer) error {
+	if in.line.Dev {
+		return fmt.Errorf("--dev belongs to the racecar command, which has an embedded broker; this program needs a real one (--brokers)")
+	}
+	r, err := load(in.invocation)
+	if err != nil {
+		return err
+	}
+	if in.line.Check {
+		return check(r, stdout, stderr)
+	}
+	warn(stderr, r.plan.Warnings)
+	for _, c := range r.plan.Consumers {
+		fmt.Fprintf(stderr, "=> Starting Racecar consumer %s...\n", c.Name)
+	}
+	if in.line.Inline {
+		return runInline(r, stderr)
+	}
+	return supervise(in, r, stderr)
+}
+
+// check says what would run.
+func check(r *run, stdout, stderr io.Writer) error {
+	warn(stderr, r.plan.Warnings)
+	for _, c := range r.plan.Consumers {
+		if _, err := fmt.Fprintf(stdout, "%s: %d workers, group %s, brokers %s\n",
+			c.Name, c.Config.ParallelWorkers, c.Config.GroupID, strings.Join(c.Config.Brokers, ",")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func warn(stderr io.Writer, warnings []string) {
+	for _, w := range warnings {
+		fmt.Fprintf(stderr, "=> Warning: %s\n", w)
+	}
+}
+
+// supervise runs the supervisor in this process until it has stopped.
+func supervise(in *parsed, r *run, stderr io.Writer) (err error) {
+	c := r.process()
+	log, err := logs.Open(c, os.Stdout)
+	if err != nil {
+		return err
+	}
+	defer closeLog(log)
+
+	terminal := signals.OnTerminal()
+	pid1 := os.Getpid() == 1
+	queue := signals.Listen(terminal, pid1)
+	defer queue.Close()
+
+	spawner, err := supervisor.NewExec(supervisor.ExecOptions{Program: in.args[0], Stderr: stderr})
+	if err != nil {
+		return err
+	}
+	socket, closeSocket, err := listen(c)
+	if err != nil {
+		return errors.Join(err, spawner.Close())
+	}
+	defer func() { err = errors.Join(err, closeSocket()) }()
+	sup, err := supervisor.New(supervisor.Options{
+		Plan: r.plan, Spawner: spawner, PlanArgv: in.args,
+		Log: log, Stderr: stderr, LogReopen: log.Reopen,
+		SetLogLevel: func(level string) error { return setLevel(log, level) },
+		PrintConfig: printConfig,
+		Signals:     queue.C(), Terminal: terminal, PID1: pid1,
+		Pidfile: c.Pidfile, Socket: socket.Path(),
+	})
+	if err != nil {
+		return errors.Join(err, spawner.Close())
+	}
+	server := ctl.NewServer(control{sup}, log.WithField("component", "control"))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(socket) }()
+
+	fmt.Fprintln(stderr, "=> Wrooooom!")
+	fmt.Fprintln(stderr, "=> Ctrl-C to shutdown consumer")
+	code, runErr := sup.Run(context.Background())
+
+	// Whoever waits for the end over the socket is answered before we go.
+	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+	defer cancel()
+	err = errors.Join(runErr, server.Shutdown(ctx), <-served)
+	if err == nil && code != exitOK {
+		return exitCode(code)
+	}
+	return err
+}
+
+// answerWithin bounds the last answers of the control socket.
+const answerWithin = 2 * time.Second
+
+// listen opens the control socket where configuration says: beside the pidfile,
+// else in the user's runtime folder. The function closes it.
+func listen(c *config.Config) (*ctl.Listener, func() error, error) {
+	path := c.ControlSocket
+	if path == "" && c.Pidfile != "" {
+		path = ctl.SocketBeside(c.Pidfile)
+	}
+	if path == "" {
+		l, err := ctl.Runtime{}.Listen()
+		if err != nil {
+			return nil, nil, err
+		}
+		return l, l.Close, nil
+	}
+	l, err := ctl.Listen(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	withdraw, err := ctl.Runtime{}.Announce(path)
+	if err != nil {
+		return nil, nil, errors.Join(err, l.Close())
+	}
+	return l, func() error { withdraw(); return l.Close() }, nil
+}
+
+func setLevel(log *logs.Log, level string) error {
+	l, err := logs.ParseLevel(level)
+	if err == nil {
+		log.SetLevel(l)
+	}
+	return err
+}
+
+// printConfig answers USR1.
+func printConfig(w io.Writer, c wire.Consumer) {
+	// A stderr that cannot be written to has nobody to tell.
+	_ = config.Dump(w, c.Config, c.Sources, config.DumpOptions{})
+}
+
+// runInline runs worker 0 of the only consumer in this process.
+func runInline(r *run, stderr io.Writer) error {
+	if len(r.plan.Consumers) > 1 {
+		return fmt.Errorf("--inline runs one worker of one consumer; name one")
+	}
+	c := r.plan.Consumers[0]
+	log, err := openLog(&c.Config, "")
+	if err != nil {
+		return err
+	}
+	defer closeLog(log)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	fmt.Fprintln(stderr, "=> Wrooooom!")
+	fmt.Fprintln(stderr, "=> Ctrl-C to shutdown consumer")
+	var nonce [6]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	h := wire.Handshake{Version: wire.Version, Consumer: c, Nonce: hex.EncodeToString(nonce[:]), StartedAt: time.Now()}
+	if code := worker.Run(ctx, workerOptions(nil, nil, h, log)); code != exitOK {
+		return exitCode(code)
+	}
+	return nil
+}

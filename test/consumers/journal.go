@@ -1,0 +1,187 @@
+// Package consumers registers what the process tests run: consumers that write
+// each processed message to their process's journal (see test/judge), and can be
+// told through variables to be slow, to fail, to hang or to die.
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/test/judge"
+)
+
+// Variables the consumers obey.
+const (
+	EnvDir         = "JOURNAL_DIR"         // where journals go; required
+	EnvTopics      = "JOURNAL_TOPICS"      // comma list; default journal
+	EnvOut         = "JOURNAL_OUT"         // topic each message is copied to; default none
+	EnvDelay       = "JOURNAL_DELAY"       // what each message takes
+	EnvConcurrency = "JOURNAL_CONCURRENCY" // partitions at once
+	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail": it returns an error
+	// EnvTrap names messages that misbehave, "KEY=what,KEY=what": what is exit,
+	// panic, fail, hang, spin, alloc, fatal or slow.
+	EnvTrap = "JOURNAL_TRAP"
+)
+
+func init() {
+	var subscriptions []racecar.Subscription
+	for topic := range strings.SplitSeq(env(EnvTopics, "journal"), ",") {
+		subscriptions = append(subscriptions, racecar.Subscription{Topic: topic})
+	}
+	concurrency, err := strconv.Atoi(env(EnvConcurrency, "0"))
+	if err != nil {
+		panic(EnvConcurrency + ": " + err.Error())
+	}
+	spec := racecar.Spec{Subscriptions: subscriptions, Concurrency: concurrency}
+	racecar.Register(newJournal, spec)
+	racecar.Register(func(rt racecar.Runtime) (*JournalBatch, error) {
+		j, err := newJournal(rt)
+		return &JournalBatch{j: j}, err
+	}, spec)
+	spec.Name, spec.Transactional = "JournalTx", true
+	racecar.Register(newJournal, spec)
+}
+
+// Journal writes each message to its journal, after copying it to EnvOut.
+type Journal struct {
+	rt      racecar.Runtime
+	journal *judge.Journal
+	delay   time.Duration
+	out     string
+	traps   map[string]string
+}
+
+func newJournal(rt racecar.Runtime) (*Journal, error) {
+	switch os.Getenv(EnvBoot) {
+	case "exit":
+		os.Exit(9)
+	case "fail":
+		return nil, errors.New("told to fail at boot")
+	}
+	delay, err := time.ParseDuration(env(EnvDelay, "0s"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", EnvDelay, err)
+	}
+	name := fmt.Sprintf("%s[%d]", rt.Worker.Consumer, rt.Worker.Index)
+	journal, err := judge.Create(os.Getenv(EnvDir), name)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{rt: rt, journal: journal, delay: delay, out: os.Getenv(EnvOut), traps: map[string]string{}}
+	if s := os.Getenv(EnvTrap); s != "" {
+		for pair := range strings.SplitSeq(s, ",") {
+			key, what, _ := strings.Cut(pair, "=")
+			j.traps[key] = what
+		}
+	}
+	return j, nil
+}
+
+// Process journals m.
+func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
+	start := time.Now()
+	if what := j.traps[string(m.Key)]; what != "" {
+		if err := misbehave(ctx, what); err != nil {
+			return err
+		}
+	}
+	if j.delay > 0 {
+		select {
+		case <-time.After(j.delay):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if j.out != "" {
+		if err := j.rt.Producer.Produce(ctx, racecar.ProducerMessage{
+			Topic: j.out, Key: m.Key, Value: m.Value,
+			Headers: []racecar.Header{{Key: "origin", Value: fmt.Appendf(nil, "%s/%d/%d", m.Topic, m.Partition, m.Offset)}},
+		}); err != nil {
+			return err
+		}
+	}
+	return j.journal.Write(judge.Record{
+		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Key: string(m.Key),
+		Worker: fmt.Sprintf("%s[%d]", j.rt.Worker.Consumer, j.rt.Worker.Index), Attempt: m.Retries,
+		Start: start, End: time.Now(),
+	})
+}
+
+// Teardown closes the journal.
+func (j *Journal) Teardown(context.Context) error { return j.journal.Close() }
+
+// JournalBatch is Journal over batches.
+type JournalBatch struct{ j *Journal }
+
+// ProcessBatch journals the messages one by one.
+func (b *JournalBatch) ProcessBatch(ctx context.Context, messages []*racecar.Message) error {
+	for i, m := range messages {
+		if err := b.j.Process(ctx, m); err != nil {
+			return racecar.FailedAt(i, err)
+		}
+	}
+	return nil
+}
+
+// Teardown closes the journal.
+func (b *JournalBatch) Teardown(ctx context.Context) error { return b.j.Teardown(ctx) }
+
+// misbehave does what a trap says; an error fails the message.
+func misbehave(ctx context.Context, what string) error {
+	switch what {
+	case "exit":
+		os.Exit(9)
+	case "panic":
+		panic("told to panic")
+	case "fail":
+		return errors.New("told to fail")
+	case "hang": // heeds its ctx
+		<-ctx.Done()
+		return ctx.Err()
+	case "spin": // heeds nothing
+		for {
+		}
+	case "alloc":
+		var keep [][]byte
+		for {
+			b := make([]byte, 64<<20)
+			for i := range b {
+				b[i] = 1
+			}
+			keep = append(keep, b)
+			if len(keep) == 32 {
+				return fmt.Errorf("%d MiB and still alive", len(keep)*64)
+			}
+		}
+	case "fatal":
+		m := map[int]int{}
+		go func() {
+			for {
+				m[0]++
+			}
+		}()
+		for {
+			m[1]++
+		}
+	case "slow":
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func env(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}

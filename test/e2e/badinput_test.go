@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/test/harness"
+)
+
+// Each mistake gives a line that says what, where and what to do, and exit code 1.
+func TestMistakesGiveOneClearLine(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no consumer":      {nil, `=> Crashed: no consumer specified: name one or more of Journal, JournalBatch, JournalTx, or use --all`},
+		"unknown consumer": {[]string{"Jurnal"}, `=> Crashed: no consumer is called "Jurnal" (did you mean "Journal"?); registered: Journal, JournalBatch, JournalTx`},
+		"named twice":      {[]string{"Journal", "Journal"}, `=> Crashed: consumer Journal is named twice; use --parallel-workers for more workers`},
+		"unknown flag":     {[]string{"Journal", "--brokrs", "x"}, `=> Crashed: unknown flag --brokrs (did you mean "--brokers"?)`},
+		"wrong type":       {[]string{"Journal", "--fetch-messages", "abc"}, `=> Crashed: --fetch-messages: `},
+		"missing file":     {[]string{"Journal", "--config", "nowhere.yml"}, `nowhere.yml`},
+		"--dev":            {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := harness.Start(t, harness.Command{Role: "app", Args: test.args})
+			if code := p.Wait(); code != 1 {
+				t.Errorf("exit code %d", code)
+			}
+			lines := strings.Split(strings.TrimSpace(p.Stderr()), "\n")
+			if len(lines) != 1 || !strings.Contains(lines[0], test.want) {
+				t.Errorf("stderr:\n%s\nwant one line with %s", p.Stderr(), test.want)
+			}
+			if p.Stdout() != "" {
+				t.Errorf("stdout: %s", p.Stdout())
+			}
+		})
+	}
+}
+
+// Nobody listens: the address is named, the worker keeps trying, and TERM ends
+// it in order within two seconds.
+func TestNoBrokerReachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := harness.Start(t, harness.Command{
+		Role: "app", Args: []string{"--brokers", addr, "--log-format", "text", "Journal"}, Env: []string{"JOURNAL_DIR=" + t.TempDir()},
+	})
+	p.WaitLine(`127\.0\.0\.1:` + strings.Split(addr, ":")[1])
+	p.WaitLine(`try 2/10`)
+	within(t, "TERM without a broker", 2*time.Second, func() { stop(t, p) })
+}
+
+// A topic that is missing is named and waited for.
+func TestAMissingTopicIsWaitedFor(t *testing.T) {
+	b := newBed(t, 0)
+	missing := b.topic + "-later"
+	p := b.start([]string{"JOURNAL_TOPICS=" + missing}, "Journal")
+	p.WaitLine(missing)
+	b.broker.CreateTopic(missing, 1)
+	b.broker.Produce(missing, 0, "one", "two")
+	harness.Eventually(t, "the late topic consumed", func() error {
+		if n := len(b.records()); n != 2 {
+			return errCount(n)
+		}
+		return nil
+	})
+	stop(t, p)
+}
+
+type errCount int
+
+func (n errCount) Error() string { return "processed " + strings.Repeat("|", int(n)) }

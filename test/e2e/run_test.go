@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/test/harness"
+	"github.com/racecar-go/racecar/test/judge"
+)
+
+// messages is how many a run processes: many on Apache Kafka, few on the
+// embedded broker, which keeps them in memory beside everything else.
+func messages(b interface{ Real() bool }) int {
+	if b.Real() {
+		return 200_000
+	}
+	return 40_000
+}
+
+// TERM in the middle and a second start: nothing lost, nothing twice, in order.
+func TestAStopInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
+	for _, consumer := range []string{"Journal", "JournalBatch"} {
+		t.Run(consumer, func(t *testing.T) {
+			b := newBed(t, 0)
+			b.produce(messages(b.broker))
+			first := b.start(nil, "--parallel-workers", "3", consumer)
+			b.awaitProcessed(b.total() / 4)
+			stop(t, first)
+			half := b.evidence()
+			half.Unfinished = true
+			b.judge(half)
+			if n := len(half.Processed); n == b.total() {
+				t.Errorf("all %d were processed before TERM: nothing was tested", n)
+			}
+
+			second := b.start(nil, "--parallel-workers", "3", consumer)
+			b.awaitProcessed(b.total())
+			stop(t, second)
+			b.judge(b.evidence())
+			if got := processes(b.records()); got < 4 {
+				t.Errorf("only %d processes took part", got)
+			}
+		})
+	}
+}
+
+func processes(records []judge.Record) int {
+	pids := map[int]bool{}
+	for _, r := range records {
+		pids[r.PID] = true
+	}
+	return len(pids)
+}
+
+// kill -9 of one worker: replaced within a second, its partitions go on within
+// two, and the others never pause.
+func TestAKilledWorkerIsReplacedWithoutARebalance(t *testing.T) {
+	b := newBed(t, 8000)
+	p := b.start([]string{"JOURNAL_DELAY=5ms"}, "--parallel-workers", "3", "Journal")
+	harness.Eventually(t, "all three workers at work", func() error {
+		by := map[string]bool{}
+		for _, r := range b.records() {
+			by[r.Worker] = true
+		}
+		if len(by) < 3 {
+			return fmt.Errorf("only %v", by)
+		}
+		return nil
+	})
+	before := workers(p)
+	victim := before["Journal[1]"]
+	killed := time.Now()
+	if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	var replaced time.Time
+	harness.Eventually(t, "the worker replaced", func() error {
+		if pid := workers(p)["Journal[1]"]; pid == 0 || pid == victim {
+			return fmt.Errorf("pid %d", pid)
+		}
+		replaced = time.Now()
+		return nil
+	})
+	b.awaitProcessed(b.total())
+	after := workers(p)
+	stop(t, p)
+
+	if d := replaced.Sub(killed); d > time.Second {
+		t.Errorf("replaced after %v", d)
+	}
+	for _, name := range []string{"Journal[0]", "Journal[2]"} {
+		if before[name] != after[name] {
+			t.Errorf("%s was pid %d and is %d", name, before[name], after[name])
+		}
+	}
+	var resumed time.Time
+	pauses := map[int]time.Duration{}
+	last := map[int]time.Time{}
+	records := b.records()
+	slices.SortFunc(records, func(a, b judge.Record) int { return a.Start.Compare(b.Start) })
+	for _, r := range records {
+		if r.PID == after["Journal[1]"] && resumed.IsZero() {
+			resumed = r.Start
+		}
+		if t0, ok := last[r.PID]; ok {
+			pauses[r.PID] = max(pauses[r.PID], r.Start.Sub(t0))
+		}
+		last[r.PID] = r.End
+	}
+	t.Logf("replaced after %v, its partitions go on after %v", replaced.Sub(killed).Round(time.Millisecond), resumed.Sub(killed).Round(time.Millisecond))
+	if d := resumed.Sub(killed); resumed.IsZero() || d > 2*time.Second {
+		t.Errorf("its partitions went on after %v", d)
+	}
+	for _, name := range []string{"Journal[0]", "Journal[2]"} {
+		t.Logf("%s paused at most %v", name, pauses[before[name]].Round(time.Millisecond))
+		if d := pauses[before[name]]; d > time.Second {
+			t.Errorf("%s paused for %v", name, d)
+		}
+	}
+	e := b.evidence()
+	// At most what was processed since the last commit is repeated.
+	e.AllowedRepeats = b.total()
+	b.judge(e)
+	if out := p.Output(); strings.Contains(out, "level=error") {
+		t.Errorf("errors in the log:\n%s", out)
+	}
+}
+
+// kill -9 of the supervisor: no process left after ten seconds, and what was
+// processed is committed.
+func TestNoProcessOutlivesTheSupervisor(t *testing.T) {
+	b := newBed(t, 8000)
+	p := b.start([]string{"JOURNAL_DELAY=5ms"}, "--parallel-workers", "3", "Journal")
+	b.awaitProcessed(500)
+	all := workers(p)
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	within(t, "the workers' end", 10*time.Second, func() {
+		harness.Eventually(t, "the workers gone", func() error {
+			for name, pid := range all {
+				if syscall.Kill(pid, 0) == nil {
+					return fmt.Errorf("%s (pid %d) is there", name, pid)
+				}
+			}
+			return nil
+		})
+	})
+	half := b.evidence()
+	half.Unfinished = true
+	b.judge(half)
+
+	second := b.start(nil, "--parallel-workers", "3", "Journal")
+	b.awaitProcessed(b.total())
+	stop(t, second)
+	b.judge(b.evidence())
+}
