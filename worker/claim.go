@@ -22,6 +22,9 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.trouble.over()
 	m.log.WithField("member", s.MemberID()).WithField("generation", s.GenerationID()).
 		WithField("partitions", s.Claims()).Info("joined the group")
+	m.w.emit(racecar.JoinGroupEvent{
+		Consumer: m.w.reg.Name(), Group: m.w.group, MemberID: s.MemberID(), Generation: s.GenerationID(), Duration: time.Since(m.joining),
+	})
 	m.setState(status.Running, "")
 	m.w.placesChanged()
 	return nil
@@ -36,11 +39,23 @@ func (m *membership) Cleanup(s sarama.ConsumerGroupSession) error {
 	m.ended = map[bool][]tp{}
 	m.mu.Unlock()
 	m.log.WithField("cause", causeText(cause)).Info("left the session")
-	if m.w.serial != nil {
-		m.w.serial.revoked(racecar.Assignment{Partitions: byTopic(ended[false])})
-		m.w.serial.revoked(racecar.Assignment{Partitions: byTopic(ended[true]), Lost: true})
-	}
+	m.tellRevoked(ended)
 	return nil
+}
+
+// tellRevoked says what was given up, by whether it was lost: to subscribers, and
+// to the hook of the worker's one instance.
+func (m *membership) tellRevoked(ended map[bool][]tp) {
+	for _, lost := range []bool{false, true} {
+		if len(ended[lost]) == 0 {
+			continue
+		}
+		a := racecar.Assignment{Partitions: byTopic(ended[lost]), Lost: lost}
+		m.w.emit(racecar.PartitionsRevokedEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: a.Partitions, Lost: lost})
+		if m.w.serial != nil {
+			m.w.serial.revoked(a)
+		}
+	}
 }
 
 // onAssignment is called at each assignment, before sarama acts upon it and with
@@ -81,7 +96,10 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 	for _, p := range going {
 		p.leave()
 	}
-	go m.w.placesChanged()
+	go func() { // not under sarama's locks
+		m.w.emit(racecar.RebalanceEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Generation: generation})
+		m.w.placesChanged()
+	}()
 }
 
 // revocation is a set of partitions that are revoked together while the session
@@ -233,6 +251,7 @@ func (m *membership) gap(p *partition, committed, start int64) {
 	m.w.stats.add(statOffsetGaps, 1)
 	m.w.partLog(p).WithField("committed", committed).WithField("start", start).WithField("missing", start-committed).
 		Error("the committed offset is out of range: messages were deleted before they were processed, or the topic is another one")
+	m.w.emit(racecar.OffsetGapEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Topic: p.topic, Partition: p.partition, Committed: committed, Start: start})
 	m.w.problem(p.tp, committed, fmt.Errorf("committed offset %d is out of range, going on at %d", committed, start))
 }
 
@@ -243,10 +262,16 @@ func (m *membership) tellAssigned(p *partition) {
 	a := m.assigned[p.tp]
 	delete(m.assigned, p.tp)
 	m.mu.Unlock()
+	if a != nil {
+		a.once.Do(func() {
+			m.w.emit(racecar.PartitionsAssignedEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: a.partitions})
+			if m.w.serial != nil {
+				m.w.serial.assigned(racecar.Assignment{Partitions: a.partitions})
+			}
+		})
+	}
 	if m.w.serial == nil {
 		p.inst.assigned(racecar.Assignment{Partitions: byTopic([]tp{p.tp})})
-	} else if a != nil {
-		a.once.Do(func() { p.inst.assigned(racecar.Assignment{Partitions: a.partitions}) })
 	}
 }
 
@@ -352,9 +377,8 @@ func (m *membership) forget(p *partition) {
 	r.left--
 	last := r.left == 0
 	m.mu.Unlock()
-	if last && m.w.serial != nil {
-		m.w.serial.revoked(racecar.Assignment{Partitions: byTopic(r.ended[false])})
-		m.w.serial.revoked(racecar.Assignment{Partitions: byTopic(r.ended[true]), Lost: true})
+	if last {
+		m.tellRevoked(r.ended)
 	}
 }
 

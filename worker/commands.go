@@ -53,7 +53,7 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 	case wire.CommandStop:
 		w.end(end{grace: c.Grace, leave: c.Leave})
 	case wire.CommandStatus:
-		return json.Marshal(w.report_())
+		return json.Marshal(w.statusReport())
 	case wire.CommandQuiet:
 		w.setQuiet(true)
 	case wire.CommandContinue:

@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 // offsets is how a group's offsets are read and written: a *kafka.Offsets.
@@ -197,7 +198,7 @@ func (c *commits) commit(todo map[kafka.TopicPartition]kafka.Commit, parts map[k
 	for k, commit := range todo {
 		p := parts[k]
 		if ferr := failed[k]; ferr != nil {
-			c.failed(p, ferr)
+			c.failed(p, commit.Offset, ferr)
 			all = false
 			continue
 		}
@@ -209,6 +210,9 @@ func (c *commits) commit(todo map[kafka.TopicPartition]kafka.Commit, parts map[k
 
 func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commit) {
 	c.m.w.stats.add(statCommitErrors, uint64(len(todo)))
+	for k, commit := range todo {
+		c.m.w.emit(racecar.CommitFailedEvent{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: k.Topic, Partition: k.Partition, Offset: commit.Offset, Err: err})
+	}
 	c.trouble.say(err, "commit failed, to be tried again")
 }
 
@@ -216,8 +220,9 @@ func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commi
 // generations: while the session lives sarama is about to have the new one (or to
 // find out that the member is out), and the next round uses it; after its end a
 // refusal says that somebody else was given the partition.
-func (c *commits) failed(p *partition, err error) {
+func (c *commits) failed(p *partition, offset int64, err error) {
 	c.m.w.stats.add(statCommitErrors, 1)
+	c.m.w.emit(racecar.CommitFailedEvent{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: p.topic, Partition: p.partition, Offset: offset, Err: err})
 	switch {
 	case errors.Is(err, sarama.ErrRebalanceInProgress):
 	case errors.Is(err, sarama.ErrUnknownMemberId), errors.Is(err, sarama.ErrIllegalGeneration), errors.Is(err, sarama.ErrFencedInstancedId):

@@ -9,6 +9,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 // deadLetter sends messages to the dead-letter topic; the partition goes on
@@ -22,7 +23,7 @@ func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, er
 		w.pause(p, pauseFor(&w.cfg, attempts, func() float64 { return 0.5 }), err)
 		return
 	}
-	d := &deadLetters{w: w, p: p, left: len(messages), messages: messages}
+	d := &deadLetters{w: w, p: p, left: len(messages), messages: messages, topic: topic, cause: err, attempts: attempts}
 	p.letters = d
 	w.turns.change(func() {
 		p.state, p.reason, p.blocked = status.PartitionBlocked, "waiting for the dead-letter topic "+topic, true
@@ -48,6 +49,9 @@ type deadLetters struct {
 	w        *worker
 	p        *partition
 	messages []*sarama.ConsumerMessage
+	topic    string
+	cause    error // why they go there
+	attempts int
 	left     int   // guarded by turns.mu
 	err      error // the first failure; guarded by turns.mu
 }
@@ -82,6 +86,9 @@ func (w *worker) lettersEnded(p *partition) {
 	}
 	w.stats.add(statDeadLetters, uint64(len(d.messages)))
 	w.partLog(p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.messages)).Warn("dead-lettered")
+	for _, m := range convertAll(d.messages) {
+		w.emit(racecar.DeadLetterEvent{Consumer: w.reg.Name(), Group: w.group, Message: &m, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
+	}
 	p.advance(d.messages)
 	p.m.commits.soon(p)
 }

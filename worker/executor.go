@@ -48,18 +48,24 @@ func (e *executor) turn(p *partition, alone bool) {
 	p.inst.mu.Lock()
 	p.inst.producer.enter(p)
 	e.end = ended{}
+	began := time.Now()
+	if e.w.opts.Emit != nil {
+		e.w.emit(racecar.StartMainLoopEvent{Consumer: e.w.reg.Name(), Group: e.w.group})
+	}
 	defer func() { // even when consumer code ends this goroutine
 		p.inst.producer.exit()
 		p.inst.mu.Unlock()
 		e.tally.flush(p, &e.w.stats)
 		e.settle(p, e.end)
+		if e.w.opts.Emit != nil {
+			e.w.emit(racecar.MainLoopEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Topic: p.topic, Partition: p.partition, Duration: time.Since(began)})
+		}
 		e.t.release(p)
 	}()
 	if p.attention.Load() != 0 && !e.lookUp(p) {
 		return
 	}
 	e.survey(p)
-	began := time.Now()
 	for {
 		if p.at == len(p.cur) && !e.refill(p) {
 			return
@@ -105,6 +111,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	process := p.inst.single.Process
 	last := time.Since(e.w.base)
 	until := began.Sub(e.w.base) + turnTime
+	observed := e.w.opts.Emit != nil
 	inCall := false
 	defer func() {
 		if !inCall {
@@ -113,7 +120,10 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		err := broken(recover())
 		e.end = ended{err: err, messages: p.cur[p.at : p.at+1]}
 		e.board.End(e.slot)
-		e.observe(p, p.cur[p.at:p.at+1], last, err)
+		now := e.observe(p, 1, last, err)
+		if observed {
+			e.tellProcessed(p, now-last, err)
+		}
 		p.acks.close(false)
 	}()
 	e.end = ended{why: wantMore}
@@ -127,13 +137,20 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 			e.end.why = suspect
 			return
 		}
+		if observed {
+			e.w.emit(racecar.StartProcessMessageEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at]})
+		}
 		p.inst.producer.call.Store(m.Offset)
 		e.board.Begin(e.slot, p.topic, p.partition, m.Offset, m.Offset, alone)
 		inCall = true
 		err := process(ctx, &p.msgs[p.at])
 		inCall = false
 		e.board.End(e.slot)
-		last = e.observe(p, p.cur[p.at:p.at+1], last, err)
+		now := e.observe(p, 1, last, err)
+		if observed {
+			e.tellProcessed(p, now-last, err)
+		}
+		last = now
 		if p.acks.outstanding.Load() != 0 {
 			p.acks.close(err == nil)
 		}
@@ -164,13 +181,20 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		messages[i] = &converted[i]
 	}
 	last := time.Since(e.w.base)
+	observed := e.w.opts.Emit != nil
+	if observed {
+		e.w.emit(racecar.StartProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages})
+	}
 	err, returned := error(nil), false
 	defer func() {
 		if !returned {
 			err = broken(recover())
 		}
 		e.board.End(e.slot)
-		e.observe(p, batch, last, err)
+		now := e.observe(p, len(batch), last, err)
+		if observed {
+			e.w.emit(racecar.ProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: now - last, Err: err})
+		}
 		p.acks.close(err == nil)
 		if err != nil {
 			e.end = ended{err: err, messages: batch}
@@ -184,10 +208,16 @@ func (e *executor) callBatch(p *partition, alone bool) {
 	returned = true
 }
 
-// observe notes the end of a call that began at last, and returns the time.
-func (e *executor) observe(p *partition, messages []*sarama.ConsumerMessage, last time.Duration, err error) time.Duration {
+// tellProcessed emits the end of a call of Process.
+func (e *executor) tellProcessed(p *partition, d time.Duration, err error) {
+	e.w.emit(racecar.ProcessMessageEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at], Duration: d, Err: err})
+}
+
+// observe counts a call with so many messages that began at last, and returns
+// the time.
+func (e *executor) observe(p *partition, messages int, last time.Duration, err error) time.Duration {
 	now := time.Since(e.w.base)
-	e.tally.observe(len(messages), now-last, err != nil, p.inst.batch != nil)
+	e.tally.observe(messages, now-last, err != nil, p.inst.batch != nil)
 	return now
 }
 

@@ -50,7 +50,7 @@ func (w *worker) failed(p *partition, end ended) {
 		attempt--
 		p.setAttempts(messages[0].Offset, attempt, err)
 	}
-	log := w.report(p, messages, err, attempt)
+	log := w.noteFailure(p, messages, err, attempt)
 	switch {
 	case v.Kind == verdict.Skip:
 		w.stats.add(statSkipped, uint64(len(messages)))
@@ -102,7 +102,7 @@ func (w *worker) deliveryFailed(p *partition, err error) {
 		attempt++
 	}
 	p.setAttempts(offset, attempt, err)
-	log := w.report(p, p.cur[p.at:min(p.at+1, len(p.cur))], err, attempt)
+	log := w.noteFailure(p, p.cur[p.at:min(p.at+1, len(p.cur))], err, attempt)
 	pause := pauseFor(&w.cfg, attempt, rand.Float64)
 	w.pause(p, pause, err)
 	log.WithField("pause", pause).Error("output not delivered, its message is processed again")
@@ -132,6 +132,7 @@ func pauseFor(c *config.Config, attempts int, random func() float64) time.Durati
 // pause keeps p from being served for d (negative: until resumed).
 func (w *worker) pause(p *partition, d time.Duration, err error) {
 	w.stats.add(statPauses, 1)
+	w.emit(racecar.PauseStatusEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Duration: d})
 	w.turns.change(func() {
 		p.state, p.reason = status.PartitionBackoff, oneLine(err)
 		if d < 0 {
@@ -159,9 +160,9 @@ func (p *partition) setAttempts(offset int64, attempts int, err error) {
 	p.failedAt, p.attempts, p.lastError = offset, attempts, oneLine(err)
 }
 
-// report tells OnError and the list of problems of a failure, and returns the
+// noteFailure tells OnError and the list of problems of a failure, and returns the
 // entry to log it with.
-func (w *worker) report(p *partition, messages []*sarama.ConsumerMessage, err error, attempt int) *logrus.Entry {
+func (w *worker) noteFailure(p *partition, messages []*sarama.ConsumerMessage, err error, attempt int) *logrus.Entry {
 	info := racecar.ErrorInfo{
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition,
 		Messages: len(messages), Retries: max(0, attempt-1),

@@ -41,6 +41,7 @@ type membership struct {
 	session    atomic.Pointer[session]
 	generation atomic.Int32
 	interrupt  atomic.Pointer[context.CancelCauseFunc] // ends the Consume that is running
+	joining    time.Time                               // when that began; for Setup, which it calls
 
 	mu       sync.Mutex
 	parts    map[tp]*partition
@@ -117,6 +118,7 @@ func (m *membership) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		m.setState(status.Joining, "")
 		began := time.Now()
+		m.joining = began
 		err := m.consume(ctx, topics)
 		if ctx.Err() != nil {
 			break
@@ -137,6 +139,7 @@ func (m *membership) run(ctx context.Context) error {
 				return permanentError{errors.New(reason)}
 			}
 			tries = m.trouble.say(err, "consuming interrupted, to be tried again")
+			m.w.emit(racecar.PollRetryEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Try: tries, Err: err})
 			m.wait(err)
 		}
 		if tries > 0 && !sleep(ctx, backoff(tries)) {
@@ -270,7 +273,10 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 		return
 	}
 	if p, ok := m.place(); ok && leave && p.InstanceID != "" {
-		if err := kafka.LeaveGroup(ctx, m.client, []status.Place{p}); err != nil {
+		began := time.Now()
+		err := kafka.LeaveGroup(ctx, m.client, []status.Place{p})
+		m.w.emit(racecar.LeaveGroupEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
+		if err != nil {
 			m.log.WithError(err).Warn("leaving the group")
 		}
 	}

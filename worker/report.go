@@ -61,12 +61,12 @@ func (w *worker) frame() wire.Frame {
 		State: state, Detail: detail,
 		Processed: w.stats.n[statMessages].Load(),
 		Errors:    w.stats.n[statErrors].Load(),
-		Live:      w.live_(),
+		Live:      w.isLive(),
 	}
 }
 
-// live_ reports whether no call takes longer than max_poll_interval.
-func (w *worker) live_() bool {
+// isLive reports whether no call takes longer than max_poll_interval.
+func (w *worker) isLive() bool {
 	for _, c := range w.board.InHand() {
 		if c.Since > w.cfg.MaxPollInterval {
 			return false
@@ -110,9 +110,9 @@ func (w *worker) problem(k tp, offset int64, err error) {
 	}
 }
 
-// report_ is what the worker knows of itself.
-func (w *worker) report_() status.Report {
-	r := status.Report{At: time.Now(), Places: w.places(), Live: w.live_()}
+// statusReport is what the worker knows of itself.
+func (w *worker) statusReport() status.Report {
+	r := status.Report{At: time.Now(), Places: w.places(), Live: w.isLive()}
 	r.Counters, r.Histogram = w.stats.report()
 	for _, p := range w.turns.all() {
 		r.Partitions = append(r.Partitions, w.partitionReport(p))

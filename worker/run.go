@@ -207,7 +207,7 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	for _, m := range w.memberships {
 		m.leave(ctx, e.leave)
 	}
-	w.emit(racecar.ShutDownEvent{})
+	w.emit(racecar.ShutDownEvent{Consumer: w.reg.Name(), Group: w.group})
 	return e
 }
 

@@ -1,0 +1,122 @@
+package worker
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/test/kafka/testbroker"
+)
+
+// BenchmarkConsume compares a bare sarama loop with a worker, side by side.
+func BenchmarkConsume(b *testing.B) {
+	n := 400_000
+	if s := os.Getenv("BENCH_MESSAGES"); s != "" {
+		n, _ = strconv.Atoi(s)
+	}
+	const partitions = 8
+	broker := testbroker.New(b)
+	topic := broker.Topic(partitions)
+	fill(b, broker, topic, partitions, n)
+	b.Run("sarama", func(b *testing.B) {
+		for range b.N {
+			began := time.Now()
+			bareLoop(b, broker, topic, n)
+			b.ReportMetric(float64(n)/time.Since(began).Seconds(), "msgs/s")
+		}
+	})
+	b.Run("worker", func(b *testing.B) {
+		for range b.N {
+			began := time.Now()
+			workerLoop(b, broker, topic, n)
+			b.ReportMetric(float64(n)/time.Since(began).Seconds(), "msgs/s")
+		}
+	})
+}
+
+func fill(b testing.TB, broker *testbroker.Broker, topic string, partitions, n int) {
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V2_8_0_0
+	conf.Producer.Partitioner = sarama.NewManualPartitioner
+	conf.Producer.Flush.MaxMessages = 5000
+	conf.Producer.Flush.Frequency = 20 * time.Millisecond
+	p, err := sarama.NewAsyncProducer(broker.Addrs(), conf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	value := sarama.ByteEncoder(make([]byte, 200))
+	for i := range n {
+		p.Input() <- &sarama.ProducerMessage{Topic: topic, Partition: int32(i % partitions), Value: value}
+	}
+	if err := p.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+type bare struct {
+	n    atomic.Int64
+	want int64
+	done chan struct{}
+}
+
+func (*bare) Setup(sarama.ConsumerGroupSession) error   { return nil }
+func (*bare) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+func (h *bare) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.ConsumerGroupClaim) error {
+	for m := range c.Messages() {
+		s.MarkMessage(m, "")
+		if h.n.Add(1) == h.want {
+			close(h.done)
+		}
+	}
+	return nil
+}
+
+func bareLoop(b *testing.B, broker *testbroker.Broker, topic string, n int) {
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V2_8_0_0
+	conf.Consumer.Offsets.Initial = sarama.OffsetOldest
+	g, err := sarama.NewConsumerGroup(broker.Addrs(), broker.Group(), conf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := &bare{want: int64(n), done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = g.Consume(ctx, []string{topic}, h) }()
+	<-h.done
+	b.StopTimer()
+	cancel()
+	<-ended
+	_ = g.Close()
+	b.StartTimer()
+}
+
+func workerLoop(b *testing.B, broker *testbroker.Broker, topic string, n int) {
+	var count int
+	done := make(chan struct{})
+	reg := registration(b, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+		return &processor{process: func(context.Context, *racecar.Message) error {
+			count++
+			if count == n {
+				close(done)
+			}
+			return nil
+		}}, nil
+	})
+	cfg := testConfig(broker, broker.Group())
+	cfg.HeartbeatInterval, cfg.MaxWaitTime, cfg.OffsetCommitInterval = time.Second, time.Second, 10*time.Second
+	s := start(b, reg, cfg, func(o *Options) { o.Log.SetLevel(2) })
+	<-done
+	b.StopTimer()
+	if code := s.stop(); code != wire.ExitOK {
+		b.Errorf("exit code %d", code)
+	}
+	b.StartTimer()
+}
