@@ -13,8 +13,8 @@ import (
 // ErrNotRunning is returned by Find when nobody holds the pidfile.
 var ErrNotRunning = errors.New("no process holds the pidfile")
 
-// Holder is the process that holds a pidfile: that one and no other, however
-// long one keeps it.
+// Holder is a process, in most cases the one that holds a pidfile: that one and
+// no other, however long one keeps it.
 type Holder struct {
 	PID  int
 	path string
@@ -57,6 +57,26 @@ func Find(path string) (*Holder, error) {
 		proc.close()
 	}
 	return nil, fmt.Errorf("pidfile %q: its holder changes all the time", path)
+}
+
+// Hold gets hold of a process that is known by its number from elsewhere, say
+// from a socket it listens at. still is asked afterwards whether the number
+// means the same process as before; when it does not, or the process is gone,
+// it is ErrNotRunning.
+func Hold(pid int, still func() bool) (*Holder, error) {
+	proc, err := openProcess(pid)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, ErrNotRunning
+	}
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	h := &Holder{PID: pid, proc: proc}
+	if proc.ended() || !still() {
+		h.Close()
+		return nil, ErrNotRunning
+	}
+	return h, nil
 }
 
 // Signal sends sig to the process. One that has ended is no error.

@@ -274,3 +274,22 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestHoldAsksAgain(t *testing.T) {
+	h, err := Hold(os.Getpid(), func() bool { return true })
+	if err != nil || h.PID != os.Getpid() {
+		t.Fatalf("our own process: %v, %v", h, err)
+	}
+	h.Close()
+	if _, err := Hold(os.Getpid(), func() bool { return false }); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no longer the same: %v", err)
+	}
+	asked := false
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Hold(gone.Process.Pid, func() bool { asked = true; return false }); !errors.Is(err, ErrNotRunning) || asked {
+		t.Errorf("a process that has ended: %v, asked %t", err, asked)
+	}
+}
