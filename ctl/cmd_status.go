@@ -7,6 +7,7 @@ import (
 
 	"github.com/racecar-go/racecar/ctl/view"
 	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/pidfile"
 )
 
 type statusCmd struct {
@@ -48,14 +49,14 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 		return a.statusJSON(c, f, st)
 	}
 	a.statusText(c, f, st)
-	if c.Check && f.state != stateRunning {
+	if c.Check && f.state != pidfile.Running {
 		return exit(exitNotRunning)
 	}
 	return nil
 }
 
 func (a *app) statusText(c *statusCmd, f found, st status.Status) {
-	if f.state != stateRunning {
+	if f.state != pidfile.Running {
 		a.printf("%s\n", f.state)
 		return
 	}
@@ -106,12 +107,12 @@ func only(st status.Status, consumer string) status.Status {
 // alone in the same shape.
 func (a *app) statusJSON(c *statusCmd, f found, st status.Status) error {
 	var v any = only(st, c.Consumer)
-	if f.state != stateRunning || f.silent != nil {
+	if f.state != pidfile.Running || f.silent != nil {
 		v = struct {
-			Version int    `json:"version"`
-			PID     int    `json:"pid,omitempty"`
-			State   string `json:"state"`
-			Pidfile string `json:"pidfile,omitempty"`
+			Version int           `json:"version"`
+			PID     int           `json:"pid,omitempty"`
+			State   pidfile.State `json:"state"`
+			Pidfile string        `json:"pidfile,omitempty"`
 		}{APIVersion, f.pid, f.state, f.pidfile}
 		if f.silent != nil {
 			a.note("it cannot be asked for more: %v\n", f.silent)
@@ -120,7 +121,7 @@ func (a *app) statusJSON(c *statusCmd, f found, st status.Status) error {
 	if err := a.json(v); err != nil {
 		return err
 	}
-	if c.Check && f.state != stateRunning {
+	if c.Check && f.state != pidfile.Running {
 		return exit(exitNotRunning)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/racecar-go/racecar/pidfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,10 +33,10 @@ func (c *stopCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if f.state == stateNotOwned {
+	if f.state == pidfile.NotOwned {
 		return fmt.Errorf("process %d belongs to another user", f.pid)
 	}
-	if f.state != stateRunning {
+	if f.state != pidfile.Running {
 		a.printf("Racecar is not currently running\n")
 		return nil
 	}
@@ -55,33 +56,27 @@ func (c *stopCmd) Run(ctx context.Context, a *app) error {
 	return c.stop(ctx, a, f, held)
 }
 
-// hold takes hold of the process found, and makes sure that it is still it. Nil
-// without an error: it is gone, or not to be seen from here.
-func (a *app) hold(ctx context.Context, f found) (*process, error) {
-	if f.pid == 0 {
-		return nil, nil
-	}
-	p, err := openProcess(f.pid)
+// hold takes hold of the process found. Nil without an error: it is gone, or not
+// to be seen from here.
+func (a *app) hold(ctx context.Context, f found) (h *pidfile.Holder, err error) {
 	switch {
-	case errors.Is(err, unix.ESRCH):
+	case f.pidfile != "":
+		h, err = pidfile.Find(f.pidfile)
+	case f.pid == 0:
 		return nil, nil
-	case err != nil:
-		return nil, err
+	default:
+		h, err = pidfile.Hold(f.pid, func() bool {
+			pid, err := f.client.PID(ctx)
+			return err == nil && pid == f.pid
+		})
 	}
-	pid := 0
-	if f.pidfile != "" {
-		_, pid, err = probe(f.pidfile)
-	} else {
-		pid, err = f.client.PID(ctx)
+	if errors.Is(err, pidfile.ErrNotRunning) {
+		return nil, nil
 	}
-	if err != nil || pid != f.pid {
-		p.close()
-		return nil, err
-	}
-	return p, nil
+	return h, err
 }
 
-func (c *stopCmd) stop(ctx context.Context, a *app, f found, held *process) error {
+func (c *stopCmd) stop(ctx context.Context, a *app, f found, held *pidfile.Holder) error {
 	var kill error // why what it was told did not reach it, or what it says of the stop
 	told := make(chan error, 1)
 	switch {
@@ -89,9 +84,9 @@ func (c *stopCmd) stop(ctx context.Context, a *app, f found, held *process) erro
 		o := StopOptions{Timeout: time.Duration(c.Timeout), Force: c.Force, Leave: c.Leave}
 		go func() { told <- f.client.Stop(ctx, o, a.progress()) }()
 	case c.Force:
-		told <- held.signal(unix.SIGKILL)
+		told <- held.Signal(unix.SIGKILL)
 	default:
-		told <- held.signal(unix.SIGTERM)
+		told <- held.Signal(unix.SIGTERM)
 	}
 	gone := make(chan error, 1)
 	go func() { gone <- waitGone(ctx, f, held) }()
@@ -117,7 +112,7 @@ func (c *stopCmd) stop(ctx context.Context, a *app, f found, held *process) erro
 		case kill = <-told:
 			told = nil
 			if kill != nil && held != nil && (errors.Is(kill, errHungUp) || errors.Is(kill, ErrNotRunning)) {
-				kill = held.signal(unix.SIGTERM) // the socket is of no use any more
+				kill = held.Signal(unix.SIGTERM) // the socket is of no use any more
 			}
 		case err := <-gone:
 			if err != nil {
@@ -138,7 +133,7 @@ func (c *stopCmd) stop(ctx context.Context, a *app, f found, held *process) erro
 			if !c.Force || held == nil {
 				return fmt.Errorf("it still runs after %s; stop --force kills it", limit)
 			}
-			if err := held.signal(unix.SIGKILL); err != nil {
+			if err := held.Signal(unix.SIGKILL); err != nil {
 				return err
 			}
 			late = nil
@@ -150,10 +145,10 @@ func (c *stopCmd) stop(ctx context.Context, a *app, f found, held *process) erro
 
 // waitGone returns nil when the process is gone; where it cannot be seen, when
 // nobody answers at its socket any more.
-func waitGone(ctx context.Context, f found, held *process) error {
+func waitGone(ctx context.Context, f found, held *pidfile.Holder) error {
 	if held != nil {
-		defer held.close()
-		return held.wait(ctx)
+		defer held.Close()
+		return held.Wait(ctx)
 	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/racecar-go/racecar/ctl/view"
 	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/pidfile"
 )
 
 // where are the flags that say which supervisor is meant.
@@ -25,17 +26,9 @@ type of struct {
 	where
 }
 
-// The states of a pidfile, in upstream's words.
-const (
-	stateRunning  = "running"
-	stateExited   = "exited"    // no pidfile
-	stateDead     = "dead"      // a pidfile that nobody holds
-	stateNotOwned = "not_owned" // it runs, but is not ours to signal
-)
-
 // found is what where comes to.
 type found struct {
-	state   string
+	state   pidfile.State
 	pid     int    // 0: not known
 	pidfile string // as given; empty: found by its socket
 	client  *Client
@@ -56,12 +49,12 @@ func (e *severalError) Error() string {
 // find looks for the supervisor that is meant. consumer, when given, chooses
 // among several. The caller closes found.client.
 func (a *app) find(ctx context.Context, w where, consumer string) (found, error) {
-	pidfile, socket := w.Pidfile, w.Socket
-	if pidfile == "" && socket == "" {
-		pidfile, socket = a.getenv("RACECAR_PIDFILE"), a.getenv("RACECAR_CONTROL_SOCKET")
+	file, socket := w.Pidfile, w.Socket
+	if file == "" && socket == "" {
+		file, socket = a.getenv("RACECAR_PIDFILE"), a.getenv("RACECAR_CONTROL_SOCKET")
 	}
-	if pidfile != "" {
-		return a.byPidfile(ctx, pidfile, socket)
+	if file != "" {
+		return a.byPidfile(ctx, file, socket)
 	}
 	if socket != "" {
 		return bySocket(ctx, socket)
@@ -77,7 +70,7 @@ func (a *app) running(ctx context.Context, w where, consumer string) (*Client, e
 		return nil, err
 	case f.client != nil:
 		return f.client, nil
-	case f.state != stateRunning:
+	case f.state != pidfile.Running:
 		return nil, fmt.Errorf("Racecar is not currently running") //nolint:staticcheck // upstream's words
 	default:
 		return nil, fmt.Errorf("it runs (PID = %d), but cannot be asked: %w", f.pid, f.silent)
@@ -89,23 +82,23 @@ func bySocket(ctx context.Context, socket string) (found, error) {
 	pid, err := c.PID(ctx)
 	switch {
 	case errors.Is(err, ErrNotRunning):
-		return found{state: stateExited}, nil
+		return found{state: pidfile.Exited}, nil
 	case err != nil:
 		return found{}, err
 	}
-	return found{state: stateRunning, pid: pid, client: c}, nil
+	return found{state: pidfile.Running, pid: pid, client: c}, nil
 }
 
-func (a *app) byPidfile(ctx context.Context, pidfile, socket string) (found, error) {
-	path, err := filepath.Abs(pidfile)
+func (a *app) byPidfile(ctx context.Context, file, socket string) (found, error) {
+	path, err := filepath.Abs(file)
 	if err != nil {
 		return found{}, fmt.Errorf("pidfile: %w", err)
 	}
 	f := found{pidfile: path}
-	if f.state, f.pid, err = probe(path); err != nil {
+	if f.state, f.pid, err = pidfile.Query(path); err != nil {
 		return found{}, err
 	}
-	if f.state != stateRunning {
+	if f.state != pidfile.Running {
 		return f, nil
 	}
 	candidates := []string{SocketBeside(path)}
