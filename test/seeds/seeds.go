@@ -91,3 +91,14 @@ func fromEnv(getenv func(string) string) (given []uint64, budget time.Duration, 
 	}
 	return []uint64{1}, 0, nil
 }
+
+// SoakVar is set by `make soak`.
+const SoakVar = "RACECAR_TEST_SOAK"
+
+// Soak skips a test that takes hours unless somebody has asked for those.
+func Soak(t testing.TB) {
+	t.Helper()
+	if os.Getenv(SoakVar) == "" {
+		t.Skipf("takes long: `make soak` runs it, or set %s=1", SoakVar)
+	}
+}
