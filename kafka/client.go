@@ -3,19 +3,12 @@ package kafka
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
-	"net"
 	"sync"
-	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/config"
 )
-
-// probeHeadStart is how long a bootstrap broker is given before the next one is
-// asked as well.
-const probeHeadStart = time.Second
 
 // GetOffsetFunc answers a client's question for an offset instead of the
 // broker, see Client.HandleGetOffset. handled false: the broker is asked.
@@ -153,129 +146,5 @@ func dialerOf(conf *sarama.Config) *dialer {
 	if d, ok := conf.Net.Proxy.Dialer.(*dialer); ok {
 		return d
 	}
-	return newDialer(conf.Net.DialTimeout)
-}
-
-// probe asks the brokers one after the other, each with a head start, until one
-// answers. The first that refuses us for good ends it as well: the others have
-// the same users and certificates.
-func probe(ctx context.Context, addrs []string, conf *sarama.Config) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	cfg := *conf
-	d := dialerOf(conf).bind(ctx, nil)
-	defer d.interrupt()
-	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, d
-
-	type answer struct {
-		i   int
-		err error
-	}
-	answers := make(chan answer, len(addrs)) // room for all: nobody waits when we leave early
-	order := rand.Perm(len(addrs))
-	errs := make([]error, len(addrs))
-	headStart := time.NewTimer(0)
-	defer headStart.Stop()
-	asked, pending := 0, 0
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-headStart.C:
-			if asked < len(order) {
-				i := order[asked]
-				asked++
-				pending++
-				go func() { answers <- answer{i, probeBroker(addrs[i], &cfg)} }()
-				headStart.Reset(probeHeadStart)
-			}
-		case a := <-answers:
-			pending--
-			if a.err == nil {
-				return nil
-			}
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if _, _, ok := Permanent(a.err); ok {
-				return a.err
-			}
-			errs[a.i] = a.err
-			if asked < len(order) {
-				headStart.Reset(0)
-			} else if pending == 0 {
-				return &UnreachableError{Addrs: addrs, Errs: errs}
-			}
-		}
-	}
-}
-
-// oldestLeaveGroup is the version of LeaveGroup that Kafka 2.4 brought
-// (KIP-345); Kafka 2.4 is what we need.
-const (
-	leaveGroupKey    = 13
-	oldestLeaveGroup = 3
-)
-
-// probeBroker connects to one broker, authenticates and looks at its version.
-func probeBroker(addr string, conf *sarama.Config) error {
-	b := sarama.NewBroker(addr)
-	if err := b.Open(conf); err != nil {
-		return err
-	}
-	defer b.Close() //nolint:errcheck // nothing was asked that could be lost
-	if ok, err := b.Connected(); err != nil {
-		return err
-	} else if !ok {
-		return errors.New("connection closed")
-	}
-	resp, err := b.ApiVersions(&sarama.ApiVersionsRequest{Version: 0})
-	if err != nil {
-		return err
-	}
-	for _, k := range resp.ApiKeys {
-		if k.ApiKey == leaveGroupKey && k.MaxVersion >= oldestLeaveGroup {
-			return nil
-		}
-	}
-	return &TooOldError{Addr: addr}
-}
-
-// patientConn lets JoinGroup and SyncGroup wait for the other members of the
-// group, which takes up to the rebalance timeout, while everything else on the
-// same connection is answered within the usual time or given up: a heartbeat
-// must not hang for minutes when the coordinator's machine is gone.
-//
-// sarama has one request at a time on such a connection, writes it in one call,
-// and sets the read deadline when it begins to wait for the answer.
-type patientConn struct {
-	net.Conn
-	usual   time.Duration
-	mu      sync.Mutex
-	joining bool // guarded by mu
-}
-
-const (
-	joinGroupKey = 11
-	syncGroupKey = 14
-)
-
-func (p *patientConn) Write(b []byte) (int, error) {
-	if len(b) >= 6 { // 4 bytes of length, then the key of the request
-		key := int(b[4])<<8 | int(b[5])
-		p.mu.Lock()
-		p.joining = key == joinGroupKey || key == syncGroupKey
-		p.mu.Unlock()
-	}
-	return p.Conn.Write(b)
-}
-
-func (p *patientConn) SetReadDeadline(t time.Time) error {
-	p.mu.Lock()
-	joining := p.joining
-	p.mu.Unlock()
-	if usual := time.Now().Add(p.usual); !joining && t.After(usual) {
-		t = usual
-	}
-	return p.Conn.SetReadDeadline(t)
+	return newDialer(nil, conf.Net.DialTimeout)
 }

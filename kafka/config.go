@@ -35,14 +35,24 @@ func Brokers(c *config.Config) []string {
 	return addrs
 }
 
-// NewConfig returns what every client starts from. The error is permanent: a
-// setting that cannot work, or a certificate, key or keytab that cannot be read.
+// NewConfig returns what every client starts from, with an Access of its own; see
+// Access.Config.
+func NewConfig(c *config.Config) (*sarama.Config, error) {
+	a, err := NewAccess(c)
+	if err != nil {
+		return nil, err
+	}
+	return a.Config()
+}
+
+// Config returns what every client starts from.
 //
 // The returned value may be shared by several clients and must then not be
 // changed any more. Its Version is the newest sarama knows: sarama lowers each
 // request to what the broker at hand supports (KIP-35), and NewClient refuses
 // brokers that are too old.
-func NewConfig(c *config.Config) (*sarama.Config, error) {
+func (a *Access) Config() (*sarama.Config, error) {
+	c := a.c
 	conf := sarama.NewConfig()
 	conf.ClientID = c.ClientID
 	conf.Version = sarama.MaxVersion
@@ -50,23 +60,31 @@ func NewConfig(c *config.Config) (*sarama.Config, error) {
 	conf.MetricRegistry = noMetrics{}
 
 	conf.Metadata.Full = false                   // only the topics we use, not the whole cluster's
-	conf.Metadata.AllowAutoTopicCreation = false // as librdkafka's consumer; ProducerConfig allows it
+	conf.Metadata.AllowAutoTopicCreation = false // as librdkafka's consumer; its producer allows it
 	conf.Metadata.RefreshFrequency = c.TopicMetadataRefreshInterval
 	conf.Metadata.Retry.Max = 3
 	conf.Metadata.Retry.Backoff = 250 * time.Millisecond
 
-	timeout := c.SocketTimeout
-	if timeout <= 0 {
-		timeout = 30 * time.Second // upstream's default
-	}
+	timeout := socketTimeout(c)
 	conf.Net.DialTimeout = timeout
 	conf.Net.ReadTimeout = timeout
 	conf.Net.WriteTimeout = timeout
 	conf.Admin.Timeout = timeout
 
-	// Our own dialer instead of sarama's: it does TLS as well, so that rotated
-	// certificates are picked up, and its connections can be interrupted.
+	// Our own dialer instead of sarama's: it does TLS and Kerberos as well, so
+	// that rotated certificates are picked up and one login is enough, and its
+	// connections can be interrupted. Net.TLS stays off.
 	conf.Net.Proxy.Enable = true
-	conf.Net.Proxy.Dialer = newDialer(timeout)
+	conf.Net.Proxy.Dialer = newDialer(a, timeout)
+	if a.sasl != nil {
+		a.sasl.apply(conf)
+	}
 	return conf, nil
+}
+
+func socketTimeout(c *config.Config) time.Duration {
+	if c.SocketTimeout <= 0 {
+		return 30 * time.Second // upstream's default
+	}
+	return c.SocketTimeout
 }

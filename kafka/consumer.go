@@ -34,9 +34,19 @@ const (
 	channelBufferSize = 64
 )
 
-// ConsumerConfig returns the configuration of one consumer group membership.
+// ConsumerConfig is Access.Consumer with an access of its own.
 func ConsumerConfig(c *config.Config, opts ConsumerOptions) (*sarama.Config, error) {
-	conf, err := NewConfig(c)
+	a, err := NewAccess(c)
+	if err != nil {
+		return nil, err
+	}
+	return a.Consumer(opts)
+}
+
+// Consumer returns the configuration of one consumer group membership.
+func (a *Access) Consumer(opts ConsumerOptions) (*sarama.Config, error) {
+	c := a.c
+	conf, err := a.Config()
 	if err != nil {
 		return nil, err
 	}

@@ -174,3 +174,42 @@ func coordinatorMoved(err error) bool {
 	_, _, permanent := Permanent(err)
 	return !permanent
 }
+
+// patientConn lets JoinGroup and SyncGroup wait for the other members of the
+// group, which takes up to the rebalance timeout, while everything else on the
+// same connection is answered within the usual time or given up: a heartbeat
+// must not hang for minutes when the coordinator's machine is gone.
+//
+// sarama has one request at a time on such a connection, writes it in one call,
+// and sets the read deadline when it begins to wait for the answer.
+type patientConn struct {
+	net.Conn
+	usual   time.Duration
+	mu      sync.Mutex
+	joining bool // guarded by mu
+}
+
+const (
+	joinGroupKey = 11
+	syncGroupKey = 14
+)
+
+func (p *patientConn) Write(b []byte) (int, error) {
+	if len(b) >= 6 { // 4 bytes of length, then the key of the request
+		key := int(b[4])<<8 | int(b[5])
+		p.mu.Lock()
+		p.joining = key == joinGroupKey || key == syncGroupKey
+		p.mu.Unlock()
+	}
+	return p.Conn.Write(b)
+}
+
+func (p *patientConn) SetReadDeadline(t time.Time) error {
+	p.mu.Lock()
+	joining := p.joining
+	p.mu.Unlock()
+	if usual := time.Now().Add(p.usual); !joining && t.After(usual) {
+		t = usual
+	}
+	return p.Conn.SetReadDeadline(t)
+}

@@ -10,11 +10,12 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// dialer makes the connections of a client. It hands out ordinary *net.TCPConn
-// (sarama looks into them to see whether they are dead) and remembers them, so
-// that drop and interrupt can cut off whatever waits for an answer: sarama holds
+// dialer makes the connections of a client. TLS and Kerberos are its
+// business. Where it can it hands out *net.TCPConn or *tls.Conn, since sarama
+// looks into those to see whether they are dead. It remembers them, so that drop and interrupt can cut off whatever waits for an answer: sarama holds
 // its locks while it waits, and cannot be asked to stop.
 type dialer struct {
+	access  *Access // makes the connection one that requests may be sent on; nil: plaintext
 	timeout time.Duration
 	wrap    func(net.Conn) net.Conn // nil: as it is
 
@@ -31,12 +32,12 @@ var _ proxy.Dialer = (*dialer)(nil)
 
 // newDialer returns what NewConfig hands out: a template that may be shared and
 // whose connections nobody can interrupt.
-func newDialer(timeout time.Duration) *dialer { return &dialer{timeout: timeout} }
+func newDialer(a *Access, timeout time.Duration) *dialer { return &dialer{access: a, timeout: timeout} }
 
 // bind returns a dialer of the same settings whose connections end with ctx, by
 // drop or by interrupt. wrap, if not nil, is applied to each connection made.
 func (d *dialer) bind(ctx context.Context, wrap func(net.Conn) net.Conn) *dialer {
-	b := &dialer{timeout: d.timeout, wrap: wrap, base: ctx}
+	b := &dialer{access: d.access, timeout: d.timeout, wrap: wrap, base: ctx}
 	b.ctx, b.cancel = context.WithCancel(ctx)
 	context.AfterFunc(ctx, b.drop)
 	return b
@@ -62,6 +63,11 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 		return nil, context.Cause(life)
 	}
 	conn := raw
+	if d.access != nil {
+		if conn, err = d.access.secure(ctx, raw, addr); err != nil {
+			return nil, err
+		}
+	}
 	if d.wrap != nil {
 		conn = d.wrap(conn)
 	}

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -45,6 +46,10 @@ func (e *UnreachableError) Unwrap() []error { return e.Errs }
 func brief(err error, addr string) string {
 	if err == nil {
 		return "no answer"
+	}
+	var access *AccessError
+	if errors.As(err, &access) {
+		return access.Problem
 	}
 	s := err.Error()
 	s = strings.TrimPrefix(s, "dial tcp "+addr+": ")

@@ -17,6 +17,13 @@ func Permanent(err error) (reason, key string, ok bool) {
 	if errors.As(err, &ce) {
 		return ce.Error(), ce.Key, true
 	}
+	var access *AccessError
+	if errors.As(err, &access) {
+		if access.Passes {
+			return "", "", false
+		}
+		return access.Error(), access.Key, true
+	}
 	var old *TooOldError
 	if errors.As(err, &old) {
 		return old.Error(), "brokers", true

@@ -16,12 +16,22 @@ const (
 	produceBackoffMax = time.Second
 )
 
-// ProducerConfig returns the configuration of an idempotent producer. It needs
+// ProducerConfig is Access.Producer with an access of its own.
+func ProducerConfig(c *config.Config) (*sarama.Config, error) {
+	a, err := NewAccess(c)
+	if err != nil {
+		return nil, err
+	}
+	return a.Producer()
+}
+
+// Producer returns the configuration of an idempotent producer. It needs
 // a client of its own, since idempotence allows one open request only. Its
 // partitioner is sarama's default; whoever makes the producer installs the
 // configured one.
-func ProducerConfig(c *config.Config) (*sarama.Config, error) {
-	conf, err := NewConfig(c)
+func (a *Access) Producer() (*sarama.Config, error) {
+	c := a.c
+	conf, err := a.Config()
 	if err != nil {
 		return nil, err
 	}

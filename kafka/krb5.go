@@ -1,0 +1,458 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	krb5client "github.com/jcmturner/gokrb5/v8/client"
+	krb5config "github.com/jcmturner/gokrb5/v8/config"
+	"github.com/jcmturner/gokrb5/v8/credentials"
+	"github.com/jcmturner/gokrb5/v8/iana/nametype"
+	"github.com/jcmturner/gokrb5/v8/keytab"
+	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
+
+	"github.com/racecar-go/racecar/config"
+)
+
+// kerberos logs in once for all connections and gets a ticket for each broker
+// once. Where the ticket-granting ticket comes from:
+//
+//   - sasl_kerberos_keytab: we ask the KDC for it.
+//   - otherwise the credential cache that kinit fills (KRB5CCNAME, or
+//     /tmp/krb5cc_UID), which may be somebody else's business;
+//   - sasl_kerberos_kinit_cmd, when set, is run to fill that cache, and the
+//     keytab is then that command's business.
+//
+// It may be used concurrently; logins happen one at a time.
+type kerberos struct {
+	conf       *krb5config.Config
+	confPath   string
+	service    string
+	principal  types.PrincipalName
+	realm      string
+	keytab     string
+	kinit      *kinit        // nil: no command
+	ccache     string        // path; empty with a keytab
+	minRelogin time.Duration // between logins that renew; 0: renew when the ticket has expired
+
+	mu       sync.Mutex
+	client   *krb5client.Client // guarded by mu; nil before the first login
+	tgt      ticket             // guarded by mu
+	stamp    string             // guarded by mu; of the ccache that tgt was read from
+	loggedIn time.Time          // guarded by mu
+	services map[string]ticket  // guarded by mu; by service principal
+}
+
+// ticket is a ticket with its key.
+type ticket struct {
+	messages.Ticket
+	key         types.EncryptionKey
+	start, end  time.Time
+	client      types.PrincipalName // whose it is
+	clientRealm string
+}
+
+// newTicket takes a ticket out of the KDC's answer, the parts of which have the
+// same form for both kinds.
+func newTicket(client *krb5client.Client, t messages.Ticket, enc messages.EncKDCRepPart) ticket {
+	return ticket{
+		Ticket: t, key: enc.Key, start: enc.AuthTime, end: enc.EndTime,
+		client: client.Credentials.CName(), clientRealm: client.Credentials.Realm(),
+	}
+}
+
+// ticketMargin is how long a ticket must still be valid to be used.
+const ticketMargin = time.Minute
+
+func (t ticket) valid() bool { return time.Until(t.end) > ticketMargin }
+
+// old reports whether four fifths of its life are over: time to renew, as Java
+// does it.
+func (t ticket) old() bool { return time.Since(t.start) > t.end.Sub(t.start)*4/5 }
+
+// newKerberos checks the settings; its error is permanent. The KDC is not asked yet.
+func newKerberos(c *config.Config) (*kerberos, error) {
+	k := &kerberos{
+		service:    c.SASLKerberosServiceName,
+		keytab:     c.SASLKerberosKeytab,
+		minRelogin: c.SASLKerberosMinTimeBeforeRelogin,
+		services:   make(map[string]ticket),
+	}
+	if k.service == "" {
+		k.service = "kafka" // librdkafka's default, so upstream's
+	}
+	var err error
+	if k.conf, k.confPath, err = loadKrb5Conf(); err != nil {
+		return nil, err
+	}
+	if c.SASLKerberosKinitCmd != "" {
+		if k.kinit, err = newKinit(c); err != nil {
+			return nil, err
+		}
+		k.keytab = ""
+	}
+	k.setPrincipal(c.SASLKerberosPrincipal)
+	if k.keytab == "" {
+		k.ccache, err = ccachePath()
+		return k, err
+	}
+	if c.SASLKerberosPrincipal == "" {
+		return nil, &ConfigError{Key: "sasl_kerberos_principal", Problem: "missing: a keytab holds keys of several principals"}
+	}
+	if k.realm == "" {
+		return nil, &ConfigError{Key: "sasl_kerberos_principal",
+			Problem: fmt.Sprintf("%q names no realm and %s has no default_realm: write name@REALM", c.SASLKerberosPrincipal, k.confPath)}
+	}
+	_, err = k.loadKeytab()
+	return k, err
+}
+
+func (k *kerberos) setPrincipal(s string) {
+	name, realm, ok := strings.Cut(s, "@")
+	if !ok || realm == "" {
+		realm = k.conf.LibDefaults.DefaultRealm
+	}
+	k.principal = types.NewPrincipalName(nametype.KRB_NT_PRINCIPAL, name)
+	k.realm = realm
+}
+
+func (k *kerberos) name() string { return k.principal.PrincipalNameString() + "@" + k.realm }
+
+// loadKeytab reads the keytab and sees that it has a key of ours.
+func (k *kerberos) loadKeytab() (*keytab.Keytab, error) {
+	data, err := os.ReadFile(k.keytab)
+	if err != nil {
+		return nil, fileError("sasl_kerberos_keytab", err)
+	}
+	kt := keytab.New()
+	if err := safely(func() error { return kt.Unmarshal(data) }); err != nil {
+		return nil, &ConfigError{Key: "sasl_kerberos_keytab", Problem: quoted(k.keytab) + " is not a keytab", Err: err}
+	}
+	var others []string
+	for _, e := range kt.Entries {
+		name := strings.Join(e.Principal.Components, "/") + "@" + e.Principal.Realm
+		if name == k.name() {
+			return kt, nil
+		}
+		if !slices.Contains(others, name) {
+			others = append(others, name)
+		}
+	}
+	return nil, &ConfigError{Key: "sasl_kerberos_keytab",
+		Problem: fmt.Sprintf("%q has no key of %s (sasl_kerberos_principal), only of %s", k.keytab, k.name(), strings.Join(others, ", "))}
+}
+
+// authenticate authenticates a new connection to the broker at addr. It closes
+// conn when it fails.
+func (k *kerberos) authenticate(ctx context.Context, conn net.Conn, addr, clientID string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	attempt := func(ctx context.Context) (time.Duration, error) {
+		t, cached, err := k.ticketFor(ctx, host)
+		if err != nil {
+			return 0, k.explain(addr, err)
+		}
+		lifetime, err := saslExchange(ctx, conn, clientID, sarama.SASLTypeGSSAPI, (&gssapiClient{ticket: t}).step)
+		if errors.Is(err, sarama.ErrSASLAuthenticationFailed) && cached {
+			k.forget(host) // the broker's key may have changed: the next connection brings a new ticket
+			return 0, &AccessError{Addr: addr, Key: "sasl_kerberos_principal", Passes: true, Err: err,
+				Problem: "it refuses our Kerberos ticket; the next attempt uses a new one"}
+		}
+		return lifetime, explainSASL(addr, sarama.SASLTypeGSSAPI, err)
+	}
+	lifetime, err := attempt(ctx)
+	if err != nil {
+		_ = conn.Close() // the error of the exchange is the one to tell
+		return nil, err
+	}
+	return newSessionConn(conn, lifetime, func() (time.Duration, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), reauthTimeout)
+		defer cancel()
+		return attempt(ctx)
+	}), nil
+}
+
+// reauthTimeout bounds an authentication in the middle of a connection's life.
+const reauthTimeout = 30 * time.Second
+
+// ticketFor returns a ticket for the broker on host, logging in first if that is
+// due. cached: it is not new.
+func (k *kerberos) ticketFor(ctx context.Context, host string) (t ticket, cached bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.login(ctx, host); err != nil {
+		return ticket{}, false, err
+	}
+	spn := k.service + "/" + host
+	if t, ok := k.services[spn]; ok && t.valid() {
+		return t, true, nil
+	}
+	if t, err = await(ctx, func() (ticket, error) { return k.serviceTicket(k.client, k.tgt, spn) }); err != nil {
+		return ticket{}, false, err
+	}
+	k.services[spn] = t
+	return t, false, nil
+}
+
+func (k *kerberos) forget(host string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.services, k.service+"/"+host)
+}
+
+func (k *kerberos) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.client, k.tgt, k.services = nil, ticket{}, map[string]ticket{}
+}
+
+// login sees to a valid ticket-granting ticket. A renewal that fails is no error
+// for as long as the old ticket is valid.
+func (k *kerberos) login(ctx context.Context, host string) error {
+	had := k.client != nil && k.tgt.valid()
+	due := k.minRelogin > 0 && time.Since(k.loggedIn) >= k.minRelogin
+	var err error
+	switch {
+	case k.kinit != nil:
+		if !had || due {
+			err = k.runKinit(ctx, host)
+		}
+	case k.keytab != "":
+		if !had || due && k.tgt.old() {
+			err = k.loginWithKeytab(ctx)
+		}
+	default:
+		err = k.readCCache()
+	}
+	if err != nil && had {
+		warn("the Kerberos ticket is not renewed", err)
+		k.loggedIn = time.Now() // not at each connection
+		return nil
+	}
+	return err
+}
+
+// loginWithKeytab gets a ticket-granting ticket from the KDC (RFC 4120, 3.1).
+func (k *kerberos) loginWithKeytab(ctx context.Context) error {
+	kt, err := k.loadKeytab()
+	if err != nil {
+		return err
+	}
+	client := krb5client.NewWithKeytab(k.principal.PrincipalNameString(), k.realm, kt, k.conf, noFAST)
+	rep, err := await(ctx, func() (messages.ASRep, error) {
+		req, err := messages.NewASReqForTGT(k.realm, k.conf, client.Credentials.CName())
+		if err != nil {
+			return messages.ASRep{}, err
+		}
+		return client.ASExchange(k.realm, req, 0)
+	})
+	if err != nil {
+		return err
+	}
+	k.replace(client, newTicket(client, rep.Ticket, rep.DecryptedEncPart))
+	return nil
+}
+
+// noFAST leaves out a hint that Active Directory answers with an error.
+var noFAST = krb5client.DisablePAFXFAST(true)
+
+// replace begins a new session.
+func (k *kerberos) replace(client *krb5client.Client, tgt ticket) {
+	k.client, k.tgt, k.loggedIn = client, tgt, time.Now()
+	clear(k.services)
+}
+
+func (k *kerberos) runKinit(ctx context.Context, host string) error {
+	if err := k.kinit.run(ctx, host); err != nil {
+		return err
+	}
+	k.stamp = "" // read the cache whatever its time says
+	return k.readCCache()
+}
+
+// readCCache takes the ticket that kinit left, if it changed.
+func (k *kerberos) readCCache() error {
+	info, err := os.Stat(k.ccache)
+	if err != nil {
+		return &ConfigError{Key: "sasl_kerberos_keytab",
+			Problem: "not set, and there is no ticket from kinit either: set it, or run kinit", Err: err}
+	}
+	stamp := strconv.FormatInt(info.ModTime().UnixNano(), 10) + " " + strconv.FormatInt(info.Size(), 10)
+	if stamp == k.stamp && k.client != nil {
+		return k.checkExpiry()
+	}
+	data, err := os.ReadFile(k.ccache)
+	if err != nil {
+		return fmt.Errorf("credential cache: %w", err)
+	}
+	cc := new(credentials.CCache)
+	if err := safely(func() error { return cc.Unmarshal(data) }); err != nil {
+		return &ConfigError{Key: "sasl_kerberos_kinit_cmd", Problem: quoted(k.ccache) + " is not a credential cache", Err: err}
+	}
+	realm := cc.GetClientRealm()
+	cred, ok := cc.GetEntry(types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{"krbtgt", realm}})
+	if !ok {
+		return fmt.Errorf("credential cache %q holds no ticket-granting ticket of realm %s: run kinit", k.ccache, realm)
+	}
+	var tgt messages.Ticket
+	if err := tgt.Unmarshal(cred.Ticket); err != nil {
+		return fmt.Errorf("credential cache %q: %w", k.ccache, err)
+	}
+	client, err := krb5client.NewFromCCache(cc, k.conf, noFAST)
+	if err != nil {
+		return fmt.Errorf("credential cache %q: %w", k.ccache, err)
+	}
+	k.stamp = stamp
+	k.replace(client, ticket{Ticket: tgt, key: cred.Key, start: cred.AuthTime, end: cred.EndTime})
+	return k.checkExpiry()
+}
+
+// expiredTicketError is a cache whose ticket nobody renewed. It passes.
+type expiredTicketError struct {
+	path string
+	end  time.Time
+}
+
+func (e *expiredTicketError) Error() string {
+	return fmt.Sprintf("the ticket in credential cache %q expired on %s: run kinit, or set sasl_kerberos_keytab",
+		e.path, e.end.UTC().Format(time.RFC3339))
+}
+
+func (k *kerberos) checkExpiry() error {
+	if !k.tgt.valid() {
+		return &expiredTicketError{k.ccache, k.tgt.end}
+	}
+	return nil
+}
+
+// serviceTicket gets a ticket for a service from the KDC (RFC 4120, 3.3), by way
+// of that service's realm where krb5.conf says that it is another.
+func (k *kerberos) serviceTicket(client *krb5client.Client, tgt ticket, spn string) (ticket, error) {
+	realm := client.Credentials.Realm()
+	_, host, _ := strings.Cut(spn, "/")
+	if other := k.conf.ResolveRealm(host); other != "" && other != realm {
+		_, rep, err := client.TGSREQGenerateAndExchange(
+			types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{"krbtgt", other}}, realm, tgt.Ticket, tgt.key, false)
+		if err != nil {
+			return ticket{}, err
+		}
+		tgt, realm = newTicket(client, rep.Ticket, rep.DecryptedEncPart), other
+	}
+	_, rep, err := client.TGSREQGenerateAndExchange(types.NewPrincipalName(nametype.KRB_NT_PRINCIPAL, spn), realm, tgt.Ticket, tgt.key, false)
+	if err != nil {
+		return ticket{}, err
+	}
+	return newTicket(client, rep.Ticket, rep.DecryptedEncPart), nil
+}
+
+// loadKrb5Conf reads KRB5_CONFIG, or /etc/krb5.conf.
+func loadKrb5Conf() (*krb5config.Config, string, error) {
+	path := "/etc/krb5.conf"
+	if env := os.Getenv("KRB5_CONFIG"); env != "" {
+		path = filepath.SplitList(env)[0]
+	}
+	text, err := readKrb5Conf(path, 0)
+	if err != nil {
+		return nil, path, &ConfigError{Key: "sasl_mechanism", Problem: "GSSAPI needs Kerberos' configuration (KRB5_CONFIG names another file)", Err: err}
+	}
+	conf, err := krb5config.NewFromString(text)
+	if err != nil {
+		return nil, path, &ConfigError{Key: "sasl_mechanism", Problem: "Kerberos' configuration " + quoted(path), Err: err}
+	}
+	return conf, path, nil
+}
+
+// maxIncludes bounds files that include each other.
+const maxIncludes = 10
+
+// readKrb5Conf reads the file with those it includes, which the library does not.
+func readKrb5Conf(path string, depth int) (string, error) {
+	if depth > maxIncludes {
+		return "", fmt.Errorf("%s: more than %d files include each other", path, maxIncludes)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	for line := range strings.Lines(string(data)) {
+		directive, arg, _ := strings.Cut(strings.TrimSpace(line), " ")
+		arg = strings.TrimSpace(arg)
+		switch directive {
+		case "include":
+			text, err := readKrb5Conf(arg, depth+1)
+			if err != nil {
+				return "", err
+			}
+			out.WriteString(text)
+		case "includedir":
+			entries, err := os.ReadDir(arg)
+			if err != nil {
+				continue // as MIT Kerberos: an absent directory is an empty one
+			}
+			for _, e := range entries {
+				if !includable(e.Name()) {
+					continue
+				}
+				text, err := readKrb5Conf(filepath.Join(arg, e.Name()), depth+1)
+				if err != nil {
+					return "", err
+				}
+				out.WriteString(text + "\n")
+			}
+		case "module":
+		default:
+			out.WriteString(line)
+		}
+	}
+	return out.String() + "\n", nil
+}
+
+// includable follows krb5.conf(5): letters, digits, - and _, or ending in .conf.
+func includable(name string) bool {
+	if strings.HasPrefix(name, ".") {
+		return false
+	}
+	return strings.HasSuffix(name, ".conf") || !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' && r != '_'
+	})
+}
+
+// ccachePath is where kinit leaves its ticket.
+func ccachePath() (string, error) {
+	name := os.Getenv("KRB5CCNAME")
+	if name == "" {
+		return fmt.Sprintf("/tmp/krb5cc_%d", os.Getuid()), nil
+	}
+	if kind, path, ok := strings.Cut(name, ":"); ok && !filepath.IsAbs(name) {
+		if kind != "FILE" {
+			return "", &ConfigError{Key: "sasl_kerberos_keytab",
+				Problem: fmt.Sprintf("not set, and KRB5CCNAME names a credential cache that is no file (%s): set it, or use FILE:", kind)}
+		}
+		return path, nil
+	}
+	return name, nil
+}
+
+// safely turns the panics of a parser on damaged bytes into an error.
+func safely(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("damaged")
+		}
+	}()
+	return f()
+}
