@@ -33,6 +33,8 @@ type bed struct {
 	group  string
 	dir    string
 	counts []int // messages of each partition
+	// keeps names files that a supervisor killed on purpose may leave.
+	keeps []string
 }
 
 func newBed(t *testing.T, messages int) *bed {
@@ -85,7 +87,10 @@ func (b *bed) start(env []string, args ...string) *harness.Process {
 		"--heartbeat-interval", "0.2", "--session-timeout", "10", "--max-wait-time", "0.1",
 		"--log-format", "text",
 	}
-	return harness.Start(b.t, harness.Command{Role: "app", Args: append(flags, args...), Env: env})
+	return harness.Start(b.t, harness.Command{
+		Role: "app", Args: append(flags, args...), Env: env,
+		KeepsFiles: b.keeps,
+	})
 }
 
 // records reads the journals as they are now.
@@ -167,7 +172,7 @@ func stop(t *testing.T, p *harness.Process) {
 	}
 }
 
-// clean asserts an exit within limit.
+// within asserts that f takes no longer than limit.
 func within(t *testing.T, what string, limit time.Duration, f func()) {
 	t.Helper()
 	start := time.Now()
