@@ -93,7 +93,7 @@ func fromEnv(getenv func(string) string) (given []uint64, budget time.Duration, 
 }
 
 // SoakVar is set by `make soak`.
-const SoakVar = "RACECAR_TEST_SOAK"
+const SoakVar = "TESTBED_SOAK"
 
 // Soak skips a test that takes hours unless somebody has asked for those.
 func Soak(t testing.TB) {
