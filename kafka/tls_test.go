@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/youmark/pkcs8"
 	"software.sslmate.com/src/go-pkcs12"
@@ -376,7 +375,7 @@ func TestTLSRotation(t *testing.T) {
 	client := renewed.Issue("worker")
 	overwrite(t, c.SSLCALocation, renewed.CertPEM())
 	overwrite(t, c.SSLCertificateLocation, client.CertPEM())
-	log := captureLog(t, logrus.InfoLevel)
+	log := captureLog(t)
 	if err := connect(); err == nil { // certificate and key do not fit: all stays as it was
 		t.Fatal("half a rotation was used")
 	}
