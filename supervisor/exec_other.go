@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // handle is empty: the end of a process is awaited by a thread.
@@ -21,7 +19,7 @@ func (p *execProcess) started() error { p.pid = p.process.Pid; return nil }
 func (p *execProcess) Wait() Exit { return p.waitInThread() }
 
 // bytesWaiting asks how much lies in a socket.
-const bytesWaiting = unix.FIONREAD
+const bytesWaiting = 0x4004667f // FIONREAD of macOS and the BSDs
 
 func usage(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -23,9 +24,6 @@ const (
 	debounce = 500 * time.Millisecond
 )
 
-// errForced is why a whole stop ends with status 1.
-var errForced = errors.New("workers did not stop in time and were killed")
-
 // stopOrder asks for the end of everything.
 type stopOrder struct {
 	force bool          // kill at once
@@ -39,8 +37,7 @@ type stopOrder struct {
 type ending struct {
 	stopOrder
 	at      time.Time // the first order
-	by      time.Time // then what is left is killed
-	failed  bool      // something was killed or failed
+	failed  []string  // what was killed or failed
 	leaving bool      // all workers are gone, members are being removed
 	leaves  int       // removals under way
 	leaveBy time.Time
@@ -62,7 +59,6 @@ func (r *registry) end(o stopOrder) {
 		}
 	}
 	e.grace = grace
-	e.by = r.now.Add(grace)
 	r.do(doLog{logrus.InfoLevel, "stopping", logrus.Fields{"grace": grace.String()}})
 	r.progress(nil, string(status.Stopping), "")
 	r.abortRoll(errors.New("everything is being stopped"))
@@ -96,7 +92,7 @@ func (r *registry) endAgain(o stopOrder) {
 	}
 	e.leave = e.leave || o.leave
 	if e.leaving {
-		e.failed = true
+		e.failed = append(e.failed, "members were not removed from their groups")
 		e.leaveBy = r.now // enough waited
 		return
 	}
@@ -114,7 +110,6 @@ func (r *registry) force() {
 			r.climb(p)
 		}
 	}
-	r.ending.by = r.now
 }
 
 // leavesAtEnd says whether a consumer's members are removed at a whole stop.
@@ -159,7 +154,7 @@ func (r *registry) stopped(s *slot, p *proc, e remains, clean bool) {
 		text := describe(p, e)
 		r.note(s, p, e, text)
 		if r.ending != nil {
-			r.ending.failed = true
+			r.ending.failed = append(r.ending.failed, s.name()+": "+text)
 		}
 	} else {
 		r.log(logrus.InfoLevel, "worker stopped", s, logrus.Fields{"pid": p.pid, "reason": string(p.stopping)})
@@ -244,7 +239,7 @@ func (r *registry) checkEnd() {
 	if !e.leaving {
 		e.leaving = true
 		within := leaveWithin
-		if e.failed {
+		if e.failed != nil {
 			within = leaveForced
 		}
 		e.leaveBy = r.now.Add(within)
@@ -265,8 +260,8 @@ func (r *registry) checkEnd() {
 	}
 	e.done = true
 	out := doEnd{code: e.code, err: e.err}
-	if out.code == 0 && e.failed {
-		out = doEnd{code: 1, err: errForced}
+	if out.code == 0 && e.failed != nil {
+		out = doEnd{code: 1, err: fmt.Errorf("not all stopped in order: %s", strings.Join(e.failed, "; "))}
 	}
 	r.do(out)
 }

@@ -1,0 +1,263 @@
+package supervisor
+
+import (
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+func (w *world) checkSignals(want ...string) {
+	w.t.Helper()
+	if !slices.Equal(w.signals, want) {
+		w.t.Errorf("signals %q, want %q", w.signals, want)
+	}
+}
+
+func (w *world) checkReason(name, reason, text string) {
+	w.t.Helper()
+	if got := w.state(name).LastExit; !strings.Contains(got, text) {
+		w.t.Errorf("%s: last exit %q, want %q", name, got, text)
+	}
+	if w.r.restartsBy[reason] != 1 {
+		w.t.Errorf("counted %v, want one %q", w.r.restartsBy, reason)
+	}
+}
+
+func TestWorkerThatSaysNothingAfterItsStart(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 1))
+	w.boot = func(f *fake) { f.deaf = true }
+	w.begin()
+	w.pass(59 * time.Second)
+	w.checkSignals()
+	w.boot = nil
+	w.pass(time.Second)
+	w.checkSignals("A[0] quit")
+	w.pass(3 * time.Second)
+	w.checkSignals("A[0] quit", "A[0] killed")
+	w.checkState("A[0]", status.Running)
+	w.checkReason("A[0]", bootTimeout, "no sign of life within worker_boot_timeout (1m0s)")
+}
+
+// Unreachable brokers are no crash, however long it takes.
+func TestWaitingWorkerIsLeftAlone(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 1))
+	w.boot = func(f *fake) { f.says(status.Waiting) }
+	w.begin()
+	w.pass(24 * time.Hour)
+	w.checkSignals()
+}
+
+func TestFrozenWorker(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	f := w.worker("A[0]")
+	f.state, f.deaf = "", true
+	w.pass(14 * time.Second)
+	w.checkSignals()
+	w.pass(time.Second)
+	w.checkSignals("A[0] quit")
+	w.pass(3 * time.Second)
+	w.checkSignals("A[0] quit", "A[0] killed")
+	w.checkState("A[0]", status.Running)
+	w.checkReason("A[0]", frozen, "frozen: no sign of life for 15s (worker_timeout 15s)")
+}
+
+func TestStoppedWorkerIsKilledAtOnce(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	f := w.worker("A[0]")
+	f.state, f.stopped = "", true
+	f.inHand = []scoreboard.Call{call(0, 1, 1, true)}
+	w.pass(15 * time.Second)
+	w.checkSignals("A[0] killed")
+	w.checkState("A[0]", status.Running)
+	w.checkReason("A[0]", frozenStopped, "stopped by a signal")
+	checkSuspects(t, &w.r.consumers[0].suspects) // whoever stopped it did it
+}
+
+func TestNobodyIsBlamedForWhatWeDidNotRead(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	f := w.worker("A[0]")
+	f.state, f.unread = "", true
+	w.pass(time.Minute)
+	w.checkSignals()
+	f.unread = false
+	w.pass(tick)
+	w.checkSignals("A[0] quit")
+}
+
+func TestNobodyIsBlamedForTheTimeInWhichWeWereStopped(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 2))
+	w.boot = func(f *fake) {
+		if f.p.name() == "A[0]" {
+			f.runs()
+		}
+	}
+	w.begin()
+	w.worker("A[0]").state = ""
+	w.pass(10 * time.Second)
+	w.now = w.now.Add(time.Hour)
+	w.r.slept(time.Hour)
+	w.look()
+	w.pass(4 * time.Second)
+	w.checkSignals()
+	w.pass(time.Second)
+	w.checkSignals("A[0] quit")
+	w.pass(45 * time.Second)
+	if !slices.Contains(w.signals, "A[1] quit") {
+		t.Errorf("signals %q", w.signals)
+	}
+}
+
+func TestStuckHandlerClimbsTheLadder(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	f := w.worker("A[1]")
+	f.deaf = true
+	f.inHand = []scoreboard.Call{call(3, 41, 41, true)}
+	w.pass(5 * time.Minute)
+	if f.count(wire.CommandCancel) != 0 {
+		t.Error("cancelled too early")
+	}
+	begun := w.now
+	w.pass(tick)
+	if f.count(wire.CommandCancel) != 1 {
+		t.Fatal("not cancelled")
+	}
+	w.pass(1999 * time.Millisecond)
+	w.checkSignals()
+	w.pass(time.Millisecond)
+	w.checkSignals("A[1] quit")
+	w.pass(3 * time.Second)
+	w.checkSignals("A[1] quit", "A[1] killed")
+	w.checkState("A[1]", status.Running)
+	w.checkReason("A[1]", stuck, "handler stuck: t/3 offset 41 in hand for more than max_poll_interval (5m0s)")
+	if took := w.now.Sub(begun); took > 6*time.Second {
+		t.Errorf("took %v", took)
+	}
+	checkSuspects(t, &w.r.consumers[0].suspects, wire.Suspect{Topic: "t", Partition: 3, FirstOffset: 41, LastOffset: 41, Deaths: 1, Reason: w.state("A[1]").LastExit})
+}
+
+func TestHandlerThatComesBackWhenCancelled(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	f := w.worker("A[0]")
+	f.inHand = []scoreboard.Call{call(3, 41, 41, true)}
+	w.pass(5*time.Minute + tick)
+	f.inHand = nil
+	w.pass(time.Minute)
+	w.checkSignals()
+	f.inHand = []scoreboard.Call{call(3, 42, 42, true)}
+	w.pass(5*time.Minute + tick)
+	if f.count(wire.CommandCancel) != 2 {
+		t.Error("the next one is not cancelled")
+	}
+}
+
+func TestJoinThatDoesNotEnd(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	w.worker("A[0]").says(status.Joining)
+	w.pass(5*time.Minute + 30*time.Second)
+	w.checkSignals()
+	w.pass(tick)
+	w.checkSignals("A[0] quit")
+	w.checkReason("A[0]", joinStuck, "joining the group for more than max_poll_interval + 30s (5m30s)")
+}
+
+func TestWorkersAboveTheirMemoryAreReplacedOneAtATime(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 3, func(c *config.Config) { c.WorkerMemoryLimit = 100 << 20 }))
+	for _, f := range w.alive {
+		f.rss, f.stubborn = 101<<20, true
+	}
+	w.worker("A[1]").rss = 100 << 20
+	w.boot = func(f *fake) { f.says(status.Joining) }
+	w.pass(tick)
+	going := func() (names []string) {
+		for _, s := range w.r.status(func(*proc) bool { return false }).Workers {
+			if s.State == status.Stopping {
+				names = append(names, s.Name())
+			}
+		}
+		return names
+	}
+	first := going()
+	if len(first) != 1 || first[0] == "A[1]" {
+		t.Fatalf("stopping: %v", first)
+	}
+	w.worker(first[0]).ends(Exit{})
+	w.settle()
+	w.pass(2 * tick)
+	if got := going(); len(got) != 0 {
+		t.Errorf("while its successor joins: %v", got)
+	}
+	w.worker(first[0]).runs()
+	w.pass(tick)
+	if got := going(); len(got) != 1 || got[0] == "A[1]" || got[0] == first[0] {
+		t.Errorf("then: %v", got)
+	}
+	w.checkReason(first[0], string(stopMemory), "memory: 101 MiB, more than worker_memory_limit (100 MiB)")
+}
+
+// A limit below what an idle worker takes must not become a restart loop.
+func TestMemoryLimitThatIsTooLow(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 1, func(c *config.Config) { c.WorkerMemoryLimit = 1 << 20 }))
+	w.boot = func(f *fake) { f.rss = 50 << 20; f.runs() }
+	w.begin()
+	w.pass(10 * time.Minute)
+	if n := len(w.spawned); n < 5 || n > 11 {
+		t.Errorf("%d starts in ten minutes", n)
+	}
+	w.checkState("A[0]", status.Running)
+}
+
+func TestMessageThatKillsItsProcess(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = 1 }))
+	for n := range wire.PoisonedAfter {
+		f := w.worker("A[0]")
+		if n > 0 && (len(f.handshake.Suspects) != 1 || f.handshake.Suspects[0].Deaths != n) {
+			t.Errorf("told %v", f.handshake.Suspects)
+		}
+		w.kill("A[0]", remains{exit: Exit{Code: 2}, inHand: []scoreboard.Call{call(0, 7, 7, true)}})
+		w.checkState("A[0]", status.Running) // at once, and not the slot's fault
+		if got := w.worker("A[1]").last(wire.CommandSuspects).Suspects; len(got) != 1 || got[0].Deaths != n+1 {
+			t.Errorf("its neighbour was told %v", got)
+		}
+	}
+	// It is dead-lettered, and the workers say that they are past it.
+	w.r.reported(w.now, w.worker("A[0]").p, status.Report{Partitions: []status.Partition{{Topic: "t", Partition: 0, Position: 8}}})
+	w.settle()
+	if f := w.worker("A[1]"); f.count(wire.CommandSuspects) != 4 || len(f.last(wire.CommandSuspects).Suspects) != 0 {
+		t.Errorf("its neighbour was told %v", f.commands)
+	}
+}
+
+func TestDeathsThatSayNothingAboutTheMessageInHand(t *testing.T) {
+	inHand := []scoreboard.Call{call(0, 7, 7, true)}
+	for name, e := range map[string]remains{
+		"killed by somebody": {exit: Exit{Code: -1, Signal: syscall.SIGKILL}, inHand: inHand},
+		"terminated":         {exit: Exit{Code: -1, Signal: syscall.SIGTERM}, inHand: inHand},
+		"permanent":          {exit: Exit{Code: wire.ExitPermanent}, inHand: inHand},
+		"nothing in hand":    {exit: Exit{Code: 2}},
+	} {
+		w := startWorld(t, consumerOf("A", 2))
+		w.kill("A[0]", e)
+		if got := w.r.consumers[0].suspects.list(); len(got) != 0 {
+			t.Errorf("%s: suspects %v", name, got)
+		}
+	}
+	for name, e := range map[string]remains{
+		"out of memory": {exit: Exit{Code: -1, Signal: syscall.SIGKILL}, oom: true, inHand: inHand},
+		"os.Exit(0)":    {exit: Exit{}, inHand: inHand},
+		"panic":         {exit: Exit{Code: 2}, inHand: inHand},
+		"segfault in C": {exit: Exit{Code: -1, Signal: syscall.SIGSEGV}, inHand: inHand},
+	} {
+		w := startWorld(t, consumerOf("A", 2))
+		w.kill("A[0]", e)
+		if got := w.r.consumers[0].suspects.list(); len(got) != 1 || got[0].Deaths != 1 {
+			t.Errorf("%s: suspects %v", name, got)
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package supervisor
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+func TestAllWorkersAreStartedAndReadyOnce(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 2), consumerOf("B", 1))
+	w.boot = func(f *fake) {}
+	w.begin()
+	if d := cmp.Diff([]string{"A[0]", "A[1]", "B[0]"}, w.spawned); d != "" {
+		t.Error(d)
+	}
+	w.worker("A[0]").says(status.Joining)
+	w.worker("A[1]").says(status.Waiting)
+	w.settle()
+	if w.ready != 0 {
+		t.Error("ready before all have been heard of")
+	}
+	w.worker("B[0]").says(status.Joining)
+	w.settle()
+	w.pass(time.Second)
+	if w.ready != 1 {
+		t.Errorf("ready %d times", w.ready)
+	}
+	w.checkState("A[1]", status.Waiting)
+}
+
+func TestReadinessDoesNotWaitForCrashingWorkersForEver(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 1, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
+	w.boot = func(f *fake) { f.ends(Exit{Code: 1}) }
+	w.begin()
+	w.pass(59 * time.Second)
+	if w.ready != 0 {
+		t.Error("ready")
+	}
+	w.pass(2 * time.Second)
+	if w.ready != 1 {
+		t.Error("not ready")
+	}
+}
+
+func TestCrashedWorkerComesBackByTheBackoff(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	w.pass(time.Hour)
+	w.crash("A[0]")
+	w.checkState("A[0]", status.Running) // at once
+	w.crash("A[0]")
+	w.checkState("A[0]", status.Backoff)
+	w.pass(999 * time.Millisecond)
+	w.checkState("A[0]", status.Backoff)
+	w.pass(time.Millisecond)
+	w.checkState("A[0]", status.Running)
+	w.crash("A[0]")
+	w.pass(1999 * time.Millisecond)
+	w.checkState("A[0]", status.Backoff)
+	w.pass(time.Millisecond)
+	if got := w.state("A[0]"); got.State != status.Running || got.Restarts != 3 || got.LastExit != "exited with status 1" {
+		t.Errorf("%+v", got)
+	}
+	if got := w.state("A[1]"); got.Restarts != 0 {
+		t.Errorf("its neighbour: %+v", got)
+	}
+	w.pass(61 * time.Second)
+	w.crash("A[0]")
+	w.checkState("A[0]", status.Running) // a healthy minute went by
+}
+
+func TestConsumerThatCrashesTooOftenIsGivenUp(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2), consumerOf("B", 1))
+	for range 5 {
+		w.crash("A[1]")
+		w.pass(9 * time.Second)
+	}
+	w.checkState("A[1]", status.Running)
+	w.crash("A[1]")
+	w.checkState("A[0]", status.Fatal)
+	w.checkState("A[1]", status.Fatal)
+	w.checkState("B[0]", status.Running)
+	w.checkLeft("A[1]") // A[0] left by itself
+	if w.end != nil {
+		t.Fatal("B still runs")
+	}
+	st := w.r.status(func(*proc) bool { return false })
+	if c := st.Consumers[0]; c.State != status.Fatal || !strings.Contains(c.Reason, "A[1] died more than 5 times within a minute, at last: exited with status 1") {
+		t.Errorf("%+v", c)
+	}
+	if st.RestartsBy["crash"] != 6 {
+		t.Errorf("counted %v", st.RestartsBy)
+	}
+	w.kill("B[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.checkEnd(1, "A was given up")
+	w.checkEnd(1, "B was given up")
+}
+
+func TestRestartLimitZeroStopsEverything(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = 0 }), consumerOf("B", 1))
+	w.crash("A[0]")
+	w.checkEnd(1, "A[0] died: exited with status 1")
+}
+
+func TestNeverGiveUp(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
+	for range 100 {
+		w.crash("A[0]")
+		w.pass(31 * time.Second)
+	}
+	w.checkState("A[0]", status.Running)
+}
+
+func TestPermanentFailureEndsTheWorkerForGood(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	f := w.worker("A[0]")
+	w.r.lastWords(w.now, f.p, wire.LastWords{Reason: "not authorized for topic x", Permanent: true})
+	w.crash("A[0]")
+	w.pass(time.Hour)
+	w.checkState("A[0]", status.Fatal)
+	w.checkState("A[1]", status.Running)
+	if got := w.state("A[0]").LastExit; got != "exited with status 1: not authorized for topic x" {
+		t.Error(got)
+	}
+	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.checkEnd(1, "A was given up")
+}
+
+func TestProcessThatCannotBeStarted(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	w.spawn = func(*proc) error { return syscall.EAGAIN }
+	w.crash("A[0]")
+	w.checkState("A[0]", status.Backoff)
+	before := len(w.spawned)
+	w.pass(10 * time.Minute)
+	if n := len(w.spawned) - before; n > 30 {
+		t.Errorf("%d attempts in ten minutes", n)
+	}
+	if got := w.state("A[0]"); got.State != status.Backoff || !strings.Contains(got.LastExit, "not started: resource temporarily unavailable") {
+		t.Errorf("%+v", got)
+	}
+	w.spawn = nil
+	w.pass(31 * time.Second)
+	w.checkState("A[0]", status.Running)
+
+	w = startWorld(t, consumerOf("A", 1))
+	w.spawn = func(*proc) error { return syscall.ENOEXEC }
+	w.crash("A[0]")
+	w.pass(time.Minute)
+	w.checkEnd(1, "not started: exec format error")
+}
+
+func TestSuccessorLearnsWhatIsLeftInTheGroup(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
+	w.boot = func(f *fake) { f.says(status.Joining) } // knows no places yet
+	w.crash("A[0]")
+	first := w.worker("A[0]").handshake.Predecessors
+	if len(first) != 1 || first[0].InstanceID != "A[0]" {
+		t.Fatalf("predecessors %v", first)
+	}
+	w.crash("A[0]") // before it has joined
+	w.boot = nil
+	w.pass(time.Second)
+	if d := cmp.Diff(first, w.worker("A[0]").handshake.Predecessors); d != "" {
+		t.Error(d)
+	}
+	w.crash("A[0]")
+	w.pass(time.Minute)
+	if got := w.worker("A[0]").handshake.Predecessors; len(got) != 1 || got[0] == first[0] {
+		t.Errorf("predecessors %v", got)
+	}
+}
+
+func TestNonceFollowsTheMembership(t *testing.T) {
+	for _, c := range []struct {
+		membership config.Membership
+		static     string
+		want       string
+	}{
+		{config.MembershipRun, "", "nonce"},
+		{config.MembershipHost, "", "host"},
+		{config.MembershipHost, "pod-3", "pod-3"},
+		{config.MembershipDynamic, "", ""},
+	} {
+		w := startWorld(t, consumerOf("A", 1, func(cfg *config.Config) { cfg.Membership, cfg.StaticID = c.membership, c.static }))
+		if got := w.worker("A[0]").handshake.Nonce; got != c.want {
+			t.Errorf("%s %q: nonce %q, want %q", c.membership, c.static, got, c.want)
+		}
+	}
+}
+
+func TestCountersNeverGoBack(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	total := func(name string) uint64 { return w.r.status(func(*proc) bool { return false }).Totals[name] }
+	f := w.worker("A[1]")
+	f.processed = 100
+	f.says(status.Running)
+	w.r.reported(w.now, f.p, status.Report{Counters: map[string]uint64{status.CountMessages: 90, status.CountCommits: 7}})
+	if total(status.CountMessages) != 100 || total(status.CountCommits) != 7 {
+		t.Error("not counted")
+	}
+	w.r.reported(w.now, f.p, status.Report{Counters: map[string]uint64{status.CountMessages: 120}})
+	if total(status.CountMessages) != 120 || total(status.CountCommits) != 7 {
+		t.Error("went back with a report")
+	}
+	w.crash("A[1]")
+	if total(status.CountMessages) != 120 || total(status.CountCommits) != 7 {
+		t.Error("went back with a restart")
+	}
+	w.worker("A[1]").processed = 5
+	w.pass(time.Second)
+	if got := w.state("A[1]").Processed; got != 125 {
+		t.Errorf("slot counts %d", got)
+	}
+	if err := w.r.scale(w.now, w.r.consumers[0], 1); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if len(w.r.consumers[0].slots) != 1 || total(status.CountMessages) != 125 {
+		t.Errorf("after scaling down: %d", total(status.CountMessages))
+	}
+}

@@ -1,0 +1,315 @@
+package supervisor
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// rollTo begins a roll to another image.
+func (w *world) rollTo(image string, consumers ...wire.Consumer) {
+	w.t.Helper()
+	if err := w.r.rollTo(w.now, wire.Plan{Consumers: consumers}, fakeImage(image), "", false); err != nil {
+		w.t.Fatal(err)
+	}
+	w.settle()
+}
+
+// images are what the processes run, by slot.
+func (w *world) images() string {
+	var list []string
+	for s := range w.r.slots() {
+		switch {
+		case s.cur == nil:
+			list = append(list, string(s.idle))
+		case s.cur.stopping != "":
+			list = append(list, "stopping")
+		default:
+			list = append(list, s.cur.rel.image.String())
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+func (w *world) checkImages(want string) {
+	w.t.Helper()
+	if got := w.images(); got != want {
+		w.t.Errorf("processes: %s, want %s", got, want)
+	}
+}
+
+func (w *world) checkRolled(texts ...string) {
+	w.t.Helper()
+	if len(w.rolls) != len(texts) {
+		w.t.Fatalf("rolls ended: %v, want %d", w.rolls, len(texts))
+	}
+	for i, text := range texts {
+		if err := w.rolls[i]; (err == nil) != (text == "") || err != nil && !strings.Contains(err.Error(), text) {
+			w.t.Errorf("roll ended with %v, want %q", err, text)
+		}
+	}
+}
+
+func TestRollReplacesOneAfterTheOther(t *testing.T) {
+	a, b := consumerOf("A", 2), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	old := w.worker("A[0]")
+	old.stubborn = true
+	w.boot = func(f *fake) { f.says(status.Joining) }
+	w.rollTo("new", a, b)
+	w.checkImages("stopping old old")
+	if len(w.alive) != 4 {
+		t.Errorf("%d processes: none stands by", len(w.alive))
+	}
+	if cmd := old.last(wire.CommandStop); cmd.Leave {
+		t.Error("the old one leaves the group")
+	}
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("new old old")
+	if h := w.worker("A[0]").handshake; h == nil || len(h.Predecessors) != 1 {
+		t.Errorf("handshake %+v", h)
+	}
+	w.pass(10 * time.Second)
+	w.checkImages("new old old") // it joins
+	w.boot = nil
+	w.worker("A[0]").runs()
+	w.settle()
+	w.checkImages("new new new")
+	w.checkRolled("")
+	w.checkSignals()
+	if !slices.Equal(w.spawned[3:], []string{"A[0]", "A[1]", "B[0]"}) {
+		t.Errorf("order %v", w.spawned)
+	}
+	w.crash("B[0]")
+	w.checkImages("new new new")
+	if st := w.r.status(func(*proc) bool { return false }); st.RestartsBy["restart"] != 3 || st.RestartsBy["crash"] != 1 {
+		t.Errorf("counted %v", st.RestartsBy)
+	}
+}
+
+func TestNewProcessThatCrashesIsRolledBack(t *testing.T) {
+	a := consumerOf("A", 3)
+	w := startWorld(t, a)
+	w.boot = func(f *fake) {
+		if f.p.name() == "A[1]" && f.p.rel.image == fakeImage("new") {
+			f.ends(Exit{Code: 1})
+			return
+		}
+		f.runs()
+	}
+	w.rollTo("new", a)
+	w.checkImages("new old old")
+	w.checkRolled("A[1] died: exited with status 1; the rolling restart was stopped")
+	w.crash("A[1]")
+	w.crash("A[0]")
+	w.pass(time.Minute)
+	w.checkImages("new old old") // each from what it ran last and well
+}
+
+func TestNewProcessThatDoesNotComeToRunIsRolledBack(t *testing.T) {
+	for _, state := range []status.State{status.Waiting, status.Starting, ""} {
+		a := consumerOf("A", 2)
+		w := startWorld(t, a)
+		w.boot = func(f *fake) {
+			switch {
+			case f.p.rel.image != fakeImage("new"):
+				f.runs()
+			case state != "":
+				f.says(state)
+			}
+		}
+		w.rollTo("new", a)
+		w.checkImages("new old")
+		w.pass(59 * time.Second)
+		w.checkImages("new old")
+		w.pass(5 * time.Second)
+		w.checkImages("old old")
+		if len(w.rolls) != 1 || !errors.Is(w.rolls[0], errRolledBack) {
+			t.Errorf("state %q: %v", state, w.rolls)
+		}
+	}
+}
+
+// Brokers that were away before the roll are no fault of the new release.
+func TestRollWhileBrokersAreAway(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := newWorld(t, a)
+	w.boot = func(f *fake) { f.says(status.Waiting) }
+	w.begin()
+	w.rollTo("new", a)
+	w.checkImages("new new")
+	w.checkRolled("")
+}
+
+func TestProcessThatStandsByDies(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	old := w.worker("A[0]")
+	old.stubborn = true
+	w.rollTo("new", a)
+	for p, f := range w.alive {
+		if p.slot.next == p {
+			f.ends(Exit{Code: 2})
+		}
+	}
+	w.settle()
+	w.checkRolled("the new one ended before it took over: exited with status 2")
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("old old")
+}
+
+func TestOldProcessDiesWhileTheNewOneStandsBy(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	w.worker("A[0]").stubborn = true
+	w.rollTo("new", a)
+	w.crash("A[0]")
+	w.checkImages("new new")
+	w.checkRolled("")
+}
+
+func TestNewProcessThatCannotBeStarted(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	w.spawn = func(*proc) error { return syscall.ENOEXEC }
+	w.rollTo("new", a)
+	w.checkRolled("start: exec format error")
+	w.checkImages("old old")
+	if w.worker("A[0]").count(wire.CommandStop) != 0 {
+		t.Error("the old one was stopped")
+	}
+}
+
+func TestOldProcessThatDoesNotStopIsKilledInARoll(t *testing.T) {
+	a := consumerOf("A", 1)
+	w := startWorld(t, a)
+	w.worker("A[0]").stubborn = true
+	w.rollTo("new", a)
+	w.pass(25 * time.Second)
+	w.checkSignals("A[0] killed")
+	w.checkImages("new")
+	w.checkRolled("")
+}
+
+func TestRollOnlyIfSomethingChanged(t *testing.T) {
+	a, b := consumerOf("A", 1), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	plan := wire.Plan{Consumers: []wire.Consumer{a, b}}
+	if err := w.r.rollTo(w.now, plan, fakeImage("old"), "", true); !errors.Is(err, errNothingChanged) {
+		t.Errorf("nothing changed: %v", err)
+	}
+	plan.Consumers[1].Digest = "2"
+	if err := w.r.rollTo(w.now, plan, fakeImage("old"), "", true); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if !slices.Equal(w.spawned[2:], []string{"B[0]"}) {
+		t.Errorf("replaced %v", w.spawned[2:])
+	}
+	if err := w.r.rollTo(w.now, plan, fakeImage("new"), "", true); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.checkImages("new new")
+}
+
+func TestRollOfOneConsumer(t *testing.T) {
+	a, b := consumerOf("A", 1), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	if err := w.r.rollTo(w.now, wire.Plan{Consumers: []wire.Consumer{a, b}}, fakeImage("new"), "B", false); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.checkImages("old new")
+}
+
+func TestRollFollowsTheConfiguredNumber(t *testing.T) {
+	two, four := consumerOf("A", 2), consumerOf("A", 4)
+	w := startWorld(t, two)
+	if err := w.r.scale(w.now, w.r.consumers[0], 3); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.rollTo("new", two)
+	w.checkImages("new new new") // what an operator has set stays
+	w.rollTo("newer", four)
+	w.checkImages("newer newer newer newer")
+	w.rollTo("newest", two)
+	w.checkImages("newest newest")
+	w.checkRolled("", "", "")
+}
+
+func TestRollWithoutAConsumerIsRefused(t *testing.T) {
+	a, b := consumerOf("A", 1), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	if err := w.r.rollTo(w.now, wire.Plan{Consumers: []wire.Consumer{a}}, fakeImage("new"), "", false); err == nil || !strings.Contains(err.Error(), "B") {
+		t.Error(err)
+	}
+	w.checkImages("old old")
+}
+
+func TestRollRevivesWhatWasGivenUp(t *testing.T) {
+	a, b := consumerOf("A", 2), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	w.kill("A[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.checkState("A[0]", status.Fatal)
+	w.rollTo("new", a, b)
+	w.checkImages("new new new")
+	w.checkRolled("")
+}
+
+// One that was given up, and is not revived because the roll fails before, stays so.
+func TestFailedRollLeavesGivenUpConsumersGivenUp(t *testing.T) {
+	a, b := consumerOf("A", 1), consumerOf("B", 1)
+	w := startWorld(t, b, a)
+	w.kill("A[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.boot = func(f *fake) {
+		if f.p.rel.image == fakeImage("new") {
+			f.ends(Exit{Code: 1})
+			return
+		}
+		f.runs()
+	}
+	w.rollTo("new", b, a)
+	w.checkRolled("B[0] died")
+	w.checkImages("old fatal")
+	w.kill("B[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.checkEnd(1, "A was given up")
+}
+
+func TestStopEndsARoll(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	old := w.worker("A[0]")
+	old.stubborn = true
+	w.rollTo("new", a)
+	w.stop(stopOrder{})
+	w.checkRolled("everything is being stopped")
+	if len(w.alive) != 1 {
+		t.Errorf("%d processes", len(w.alive))
+	}
+	old.ends(Exit{})
+	w.settle()
+	w.checkEnd(0, "")
+	w.checkLeft("A[0] A[1]")
+}
+
+func TestDynamicMembersLeaveInARoll(t *testing.T) {
+	a := consumerOf("A", 1, func(c *config.Config) { c.Membership = config.MembershipDynamic })
+	w := startWorld(t, a)
+	old := w.worker("A[0]")
+	w.rollTo("new", a)
+	if !old.last(wire.CommandStop).Leave || len(w.worker("A[0]").handshake.Predecessors) != 0 {
+		t.Error("the old member stays")
+	}
+}

@@ -1,0 +1,180 @@
+package supervisor
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// stop orders the end of everything, and settles.
+func (w *world) stop(o stopOrder) {
+	w.r.now = w.now
+	w.r.end(o)
+	w.settle()
+}
+
+func TestStopEndsWorkersAndLeavesTheGroupsOnce(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2), consumerOf("B", 1))
+	stopped := w.worker("A[0]")
+	w.stop(stopOrder{})
+	w.checkEnd(0, "")
+	w.checkSignals()
+	w.checkLeft("A[0] A[1]; B[0]")
+	if cmd := stopped.last(wire.CommandStop); cmd.Grace != 25*time.Second || cmd.Leave {
+		t.Errorf("%+v", cmd)
+	}
+}
+
+func TestStopWhileASlotWaitsToStartAgain(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	w.crash("A[0]")
+	w.crash("A[0]")
+	w.checkState("A[0]", status.Backoff)
+	w.stop(stopOrder{})
+	w.checkEnd(0, "")
+	w.checkLeft("A[0]")
+}
+
+func TestPlacesStayOrGoByTheMembership(t *testing.T) {
+	for _, c := range []struct {
+		membership config.Membership
+		order      stopOrder
+		byItself   bool
+		left       string
+	}{
+		{config.MembershipRun, stopOrder{}, false, "A[0]"},
+		{config.MembershipHost, stopOrder{}, false, ""},
+		{config.MembershipHost, stopOrder{leave: true}, false, "A[0]"},
+		{config.MembershipDynamic, stopOrder{}, true, ""},
+	} {
+		w := startWorld(t, consumerOf("A", 1, func(cfg *config.Config) { cfg.Membership = c.membership }))
+		f := w.worker("A[0]")
+		w.stop(c.order)
+		w.checkEnd(0, "")
+		w.checkLeft(c.left)
+		if got := f.last(wire.CommandStop).Leave; got != c.byItself {
+			t.Errorf("%s: leaves by itself: %v", c.membership, got)
+		}
+	}
+}
+
+func TestWhatDoesNotStopInTimeIsKilled(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	f := w.worker("A[1]")
+	f.stubborn = true
+	f.inHand = []scoreboard.Call{call(2, 9, 9, true)}
+	w.stop(stopOrder{})
+	w.pass(25*time.Second - time.Millisecond)
+	w.checkSignals()
+	w.pass(time.Millisecond)
+	w.checkSignals("A[1] killed")
+	w.checkEnd(1, "killed")
+	if got := w.state("A[1]").LastExit; got != "killed: did not stop within 25s; t/2 offset 9 in hand" {
+		t.Error(got)
+	}
+}
+
+func TestSecondOrderToStopForces(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	w.worker("A[0]").stubborn = true
+	w.stop(stopOrder{})
+	w.pass(100 * time.Millisecond)
+	w.stop(stopOrder{}) // of the same Ctrl-C
+	w.checkSignals()
+	w.pass(time.Second)
+	w.stop(stopOrder{})
+	w.checkSignals("A[0] killed")
+	w.checkEnd(1, "killed")
+}
+
+func TestForcedStopKillsAtOnce(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	for _, f := range w.alive {
+		f.stubborn = true
+	}
+	w.stop(stopOrder{force: true})
+	w.checkEnd(1, "killed")
+}
+
+// One that is already on the ladder for another reason does not delay the end.
+func TestForcedStopOfAStuckWorker(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	f := w.worker("A[0]")
+	f.deaf, f.stubborn = true, true
+	f.inHand = []scoreboard.Call{call(2, 9, 9, true)}
+	w.pass(5*time.Minute + tick)
+	w.stop(stopOrder{})
+	w.pass(time.Second)
+	w.stop(stopOrder{})
+	w.checkSignals("A[0] killed")
+	w.checkEnd(1, "handler stuck")
+}
+
+func TestCrashWhileStopping(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	w.worker("A[0]").stubborn = true
+	w.stop(stopOrder{})
+	w.crash("A[0]")
+	w.checkEnd(1, "A[0]: exited with status 1")
+	w.checkLeft("A[0] A[1]")
+}
+
+func TestScale(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 3))
+	c := w.r.consumers[0]
+	scale := func(n int) {
+		t.Helper()
+		if err := w.r.scale(w.now, c, n); err != nil {
+			t.Fatal(err)
+		}
+		w.settle()
+	}
+	top := w.worker("A[2]")
+	scale(1)
+	if len(c.slots) != 1 || !top.last(wire.CommandStop).Leave {
+		t.Errorf("%d slots, %+v", len(c.slots), top.commands)
+	}
+	w.checkLeft("") // they left by themselves
+	scale(4)
+	if !slices.Equal(w.spawned[3:], []string{"A[1]", "A[2]", "A[3]"}) {
+		t.Errorf("started %v", w.spawned)
+	}
+	// Down and up again before the process has ended: its successor waits for it.
+	w.worker("A[3]").stubborn = true
+	scale(3)
+	scale(4)
+	if n := len(w.spawned); n != 6 {
+		t.Errorf("%d started", n)
+	}
+	w.worker("A[3]").ends(Exit{})
+	w.settle()
+	w.checkState("A[3]", status.Running)
+	for _, n := range []int{0, -1, maxWorkers + 1} {
+		if err := w.r.scale(w.now, c, n); err == nil {
+			t.Errorf("scaled to %d", n)
+		}
+	}
+	if w.end != nil {
+		t.Error("ended")
+	}
+}
+
+// A worker that is killed while it is scaled away leaves its place behind.
+func TestScaledAwayWorkerThatDies(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	w.worker("A[1]").stubborn = true
+	if err := w.r.scale(w.now, w.r.consumers[0], 1); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.crash("A[1]")
+	w.checkLeft("A[1]")
+	if n := len(w.r.consumers[0].slots); n != 1 {
+		t.Errorf("%d slots", n)
+	}
+}
