@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,14 @@ type invocation struct {
 	file    string // --config; empty: the default file
 	flags   map[string]config.Flag
 	environ []string
+}
+
+// logfile is the log file as the user named it.
+func (in invocation) logfile(r *run) string {
+	if f, ok := in.flags["logfile"]; ok {
+		return f.Text
+	}
+	return r.process().Logfile
 }
 
 // run is what an invocation comes to.
@@ -51,8 +60,15 @@ func load(in invocation) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
 	r := &run{consumers: all}
 	for i, l := range all {
+		if l.Config.Daemonize { // a daemon leaves this directory
+			l.Config.ResolvePaths(dir)
+		}
 		digest, err := digestOf(l, chosen[i])
 		if err != nil {
 			return nil, err

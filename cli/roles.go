@@ -157,12 +157,10 @@ func runLeave(conn *wire.Conn) int {
 		fmt.Fprintf(os.Stderr, "racecar: leave: %v\n", err)
 		return wire.ExitCrash
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.Within)
-	defer cancel()
 	reply := wire.Reply{}
 	err := config.ApplyFunctions(&l.Config, racecar.Configures())
 	if err == nil {
-		err = leave(ctx, l)
+		err = worker.Leave(context.Background(), l)
 	}
 	if err != nil {
 		reply.Error = err.Error()
@@ -175,18 +173,6 @@ func runLeave(conn *wire.Conn) int {
 		return wire.ExitCrash
 	}
 	return wire.ExitOK
-}
-
-func leave(ctx context.Context, l wire.Leave) error {
-	conf, err := kafka.NewConfig(&l.Config)
-	if err != nil {
-		return err
-	}
-	client, err := kafka.NewClient(ctx, &l.Config, conf)
-	if err != nil {
-		return err
-	}
-	return errors.Join(kafka.LeaveGroup(ctx, client, l.Places), client.Close())
 }
 
 // buildVersion is the version of the main module, "(devel)" when it is not known.

@@ -17,8 +17,10 @@ import (
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/pidfile"
 	"github.com/racecar-go/racecar/signals"
 	"github.com/racecar-go/racecar/supervisor"
+	"github.com/racecar-go/racecar/supervisor/daemon"
 	"github.com/racecar-go/racecar/worker"
 )
 
@@ -28,20 +30,37 @@ func runConsumers(in *parsed, stdout, stderr io.Writer) error {
 		return fmt.Errorf("--dev belongs to the racecar command, which has an embedded broker; this program needs a real one (--brokers)")
 	}
 	r, err := load(in.invocation)
+	switch {
+	case err != nil:
+	case in.line.Check:
+		return check(r, stdout, stderr)
+	case in.line.Inline && len(r.plan.Consumers) > 1:
+		err = errors.New("--inline runs one worker of one consumer; name one")
+	case in.line.Inline && r.process().Daemonize:
+		err = errors.New("--inline runs in the foreground; leave out --daemonize")
+	}
 	if err != nil {
 		return err
 	}
-	if in.line.Check {
-		return check(r, stdout, stderr)
+	if daemon.Reborn() {
+		return runDaemon(in, r)
+	}
+	banner := supervisor.Banner{W: stderr}
+	for _, c := range r.plan.Consumers {
+		banner.Starting(c.Name)
 	}
 	warn(stderr, r.plan.Warnings)
-	for _, c := range r.plan.Consumers {
-		fmt.Fprintf(stderr, "=> Starting Racecar consumer %s...\n", c.Name)
+	if logfile := in.logfile(r); logfile != "" {
+		banner.Logging(logfile)
 	}
-	if in.line.Inline {
-		return runInline(r, stderr)
+	banner.Ready()
+	switch {
+	case in.line.Inline:
+		return runInline(r, banner)
+	case r.process().Daemonize:
+		return daemonize(r, banner)
 	}
-	return supervise(in, r, stderr)
+	return supervise(in, r, banner, nil)
 }
 
 // check says what would run.
@@ -62,52 +81,82 @@ func warn(stderr io.Writer, warnings []string) {
 	}
 }
 
-// supervise runs the supervisor in this process until it has stopped.
-func supervise(in *parsed, r *run, stderr io.Writer) (err error) {
+// supervise runs the supervisor in this process until it has stopped. d is nil
+// in the foreground.
+func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (err error) {
 	c := r.process()
+	if c.Pidfile != "" {
+		held, err := pidfile.Create(c.Pidfile)
+		if err != nil {
+			return refused(err, banner, d)
+		}
+		defer func() { err = errors.Join(err, held.Remove()) }()
+	}
 	log, err := logs.Open(c, os.Stdout)
 	if err != nil {
 		return err
 	}
 	defer closeLog(log)
-
-	terminal := signals.OnTerminal()
-	pid1 := os.Getpid() == 1
-	queue := signals.Listen(terminal, pid1)
-	defer queue.Close()
-
-	spawner, err := supervisor.NewExec(supervisor.ExecOptions{Program: in.args[0], Stderr: stderr})
+	socket, closeSocket, err := listen(c)
 	if err != nil {
 		return err
 	}
-	socket, closeSocket, err := listen(c)
-	if err != nil {
-		return errors.Join(err, spawner.Close())
-	}
 	defer func() { err = errors.Join(err, closeSocket()) }()
-	sup, err := supervisor.New(supervisor.Options{
-		Plan: r.plan, Spawner: spawner, PlanArgv: in.args,
-		Log: log, Stderr: stderr, LogReopen: log.Reopen,
-		SetLogLevel: func(level string) error { return setLevel(log, level) },
-		PrintConfig: printConfig,
-		Signals:     queue.C(), Terminal: terminal, PID1: pid1,
-		Pidfile: c.Pidfile, Socket: socket.Path(),
+
+	terminal := d == nil && signals.OnTerminal()
+	pid1 := os.Getpid() == 1
+	queue := signals.Listen(terminal, pid1)
+	defer queue.Close()
+	sup, err := newSupervisor(in, r, log, supervisor.Options{
+		Stderr: banner.W, Signals: queue.C(), Terminal: terminal, PID1: pid1,
+		Pidfile: c.Pidfile, Socket: socket.Path(), OnReady: onReady(d), LogReopen: reopen(log, c, d),
 	})
 	if err != nil {
-		return errors.Join(err, spawner.Close())
+		return err
 	}
+	if d != nil {
+		err = d.Detach()
+	} else {
+		banner.HowToStop()
+	}
+	if err != nil {
+		return err
+	}
+	if c.LivenessProbeEnabled {
+		banner.Probe()
+	}
+	return serve(sup, socket, log)
+}
+
+func newSupervisor(in *parsed, r *run, log *logs.Log, o supervisor.Options) (*supervisor.Supervisor, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	spawner, err := supervisor.NewExec(supervisor.ExecOptions{Program: in.args[0], Dir: dir, Stderr: o.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	o.Plan, o.PlanArgv, o.Spawner, o.Log, o.PrintConfig = r.plan, in.args, spawner, log, printConfig
+	o.SetLogLevel = func(level string) error { return setLevel(log, level) }
+	sup, err := supervisor.New(o)
+	if err != nil {
+		return nil, errors.Join(err, spawner.Close())
+	}
+	return sup, nil
+}
+
+// serve runs the supervisor and its control socket until it has stopped.
+func serve(sup *supervisor.Supervisor, socket *ctl.Listener, log *logs.Log) error {
 	server := ctl.NewServer(control{sup}, log.WithField("component", "control"))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(socket) }()
-
-	fmt.Fprintln(stderr, "=> Wrooooom!")
-	fmt.Fprintln(stderr, "=> Ctrl-C to shutdown consumer")
-	code, runErr := sup.Run(context.Background())
+	code, err := sup.Run(context.Background())
 
 	// Whoever waits for the end over the socket is answered before we go.
 	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
 	defer cancel()
-	err = errors.Join(runErr, server.Shutdown(ctx), <-served)
+	err = errors.Join(err, server.Shutdown(ctx), <-served)
 	if err == nil && code != exitOK {
 		return exitCode(code)
 	}
@@ -157,10 +206,7 @@ func printConfig(w io.Writer, c wire.Consumer) {
 }
 
 // runInline runs worker 0 of the only consumer in this process.
-func runInline(r *run, stderr io.Writer) error {
-	if len(r.plan.Consumers) > 1 {
-		return fmt.Errorf("--inline runs one worker of one consumer; name one")
-	}
+func runInline(r *run, banner supervisor.Banner) error {
 	c := r.plan.Consumers[0]
 	log, err := openLog(&c.Config, "")
 	if err != nil {
@@ -169,8 +215,7 @@ func runInline(r *run, stderr io.Writer) error {
 	defer closeLog(log)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	fmt.Fprintln(stderr, "=> Wrooooom!")
-	fmt.Fprintln(stderr, "=> Ctrl-C to shutdown consumer")
+	banner.HowToStop()
 	var nonce [6]byte
 	_, _ = rand.Read(nonce[:]) // never fails
 	h := wire.Handshake{Version: wire.Version, Consumer: c, Nonce: hex.EncodeToString(nonce[:]), StartedAt: time.Now()}

@@ -34,7 +34,9 @@ type bed struct {
 	dir    string
 	counts []int // messages of each partition
 	// keeps names files that a supervisor killed on purpose may leave.
-	keeps []string
+	keeps    []string
+	outlives bool   // the command is a daemon
+	workdir  string // empty: a fresh one
 }
 
 func newBed(t *testing.T, messages int) *bed {
@@ -89,7 +91,7 @@ func (b *bed) start(env []string, args ...string) *harness.Process {
 	}
 	return harness.Start(b.t, harness.Command{
 		Role: "app", Args: append(flags, args...), Env: env,
-		KeepsFiles: b.keeps,
+		KeepsFiles: b.keeps, Outlives: b.outlives, Dir: b.workdir,
 	})
 }
 

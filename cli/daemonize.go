@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"errors"
+	"os"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/pidfile"
+	"github.com/racecar-go/racecar/supervisor"
+	"github.com/racecar-go/racecar/supervisor/daemon"
+)
+
+// daemonize puts the program into the background and returns once it runs there,
+// or why it does not.
+func daemonize(r *run, banner supervisor.Banner) error {
+	c := r.process()
+	// Asked here too, to say it in upstream's words; what counts is the lock that
+	// the daemon takes.
+	if state, pid, err := pidfile.Query(c.Pidfile); err != nil {
+		return err
+	} else if state == pidfile.Running {
+		return refused(&pidfile.RunningError{Path: c.Pidfile, PID: pid}, banner, nil)
+	}
+	banner.Background()
+	banner.Pidfile(c.Pidfile)
+	_, err := daemon.Start(c.Logfile)
+	return err
+}
+
+// runDaemon is the rest of it, in the background.
+func runDaemon(in *parsed, r *run) error {
+	d, err := daemon.Start(r.process().Logfile)
+	if err != nil {
+		return err
+	}
+	err = supervise(in, r, supervisor.Banner{W: os.Stderr}, d) // the log file, or nothing
+	if err != nil {
+		d.Fail(err)
+	}
+	return err
+}
+
+// refused says that another one is running, in upstream's words where upstream
+// has them.
+func refused(err error, banner supervisor.Banner, d *daemon.Daemon) error {
+	var running *pidfile.RunningError
+	if d != nil || !errors.As(err, &running) {
+		return err
+	}
+	banner.AlreadyRunning(running.Path)
+	return exitCode(exitFailed)
+}
+
+// onReady lets the launching process end once all workers were heard of.
+func onReady(d *daemon.Daemon) func() {
+	if d == nil {
+		return nil
+	}
+	return d.Ready
+}
+
+// reopen opens the log anew after a rename; a daemon's stdout and stderr are the
+// same file.
+func reopen(log *logs.Log, c *config.Config, d *daemon.Daemon) func() error {
+	return func() error {
+		err := log.Reopen()
+		if d != nil && c.Logfile != "" {
+			err = errors.Join(err, daemon.ReopenOutput(c.Logfile))
+		}
+		return err
+	}
+}
