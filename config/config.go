@@ -249,7 +249,7 @@ type Config struct {
 	// elsewhere. Defaults to auto. Not an upstream key.
 	LogFormat string `key:"log_format" default:"auto" enum:"auto,text,json" help:"text, json, or auto: text on a terminal, else JSON"`
 
-	// Security: tLS and SASL.
+	// Security: TLS and SASL.
 
 	// SecurityProtocol is how brokers are spoken to: plaintext, ssl, sasl_plaintext or
 	// sasl_ssl. Empty: plaintext. Defaults to empty.
@@ -273,6 +273,14 @@ type Config struct {
 	SSLKeyLocation string `key:"ssl_key_location" help:"PEM file with our private key"`
 	// SSLKeyPassword opens the private key. Secret. Defaults to empty.
 	SSLKeyPassword string `key:"ssl_key_password" secret:"true" help:"password of the private key"`
+	// SSLCAPEM, SSLCertificatePEM and SSLKeyPEM hold in themselves, in PEM, what the
+	// files of SSLCALocation, SSLCertificateLocation and SSLKeyLocation would: for
+	// platforms that hand certificates over in the environment and have no disk to
+	// keep them on. SSLKeyPEM is secret. Default to empty. Not upstream keys
+	// (librdkafka: ssl.ca.pem, ssl.certificate.pem, ssl.key.pem).
+	SSLCAPEM          string `key:"ssl_ca_pem" help:"CA certificates in PEM, in place of ssl_ca_location"`
+	SSLCertificatePEM string `key:"ssl_certificate_pem" help:"our certificate in PEM, in place of ssl_certificate_location"`
+	SSLKeyPEM         string `key:"ssl_key_pem" secret:"true" help:"our private key in PEM, in place of ssl_key_location"`
 	// SSLVerifyHostname checks that a broker's certificate names its host. With false
 	// the certificate's chain is still verified (upstream verifies nothing then).
 	// Defaults to true.

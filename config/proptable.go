@@ -160,7 +160,6 @@ const (
 	noCallback  = "callbacks cannot be given as text"
 	ownCommits  = "positions are committed by the worker, after the message and its output are done"
 	negotiated  = "versions are negotiated with each broker"
-	pemFiles    = "write it to a file and name that in "
 	classic     = "the Kafka library speaks the classic group protocol"
 	oidc        = "give the token in sasl_oauthbearer_token_file, or OAuthToken in racecar.Configure"
 )
@@ -192,9 +191,9 @@ var propertyTable = map[string]property{
 	"ssl.key.password":                      {of: bothSides, key: "ssl_key_password"},
 	"ssl.endpoint.identification.algorithm": {of: bothSides, key: "ssl_verify_hostname", values: []string{"https:true", "none:false"}},
 	"enable.ssl.certificate.verification":   {of: bothSides, only: "true", why: "certificates are always verified; ssl_verify_hostname false leaves out the host name"},
-	"ssl.ca.pem":                            {of: bothSides, refused: pemFiles + "ssl_ca_location"},
-	"ssl.certificate.pem":                   {of: bothSides, refused: pemFiles + "ssl_certificate_location"},
-	"ssl.key.pem":                           {of: bothSides, refused: pemFiles + "ssl_key_location"},
+	"ssl.ca.pem":                            {of: bothSides, key: "ssl_ca_pem"},
+	"ssl.certificate.pem":                   {of: bothSides, key: "ssl_certificate_pem"},
+	"ssl.key.pem":                           {of: bothSides, key: "ssl_key_pem"},
 	"ssl.cipher.suites":                     {of: bothSides, refused: goTLS},
 	"ssl.curves.list":                       {of: bothSides, refused: goTLS},
 	"ssl.sigalgs.list":                      {of: bothSides, refused: goTLS},

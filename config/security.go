@@ -6,6 +6,7 @@ import "strings"
 var tlsKeys = []string{
 	"ssl_ca_location", "ssl_crl_location", "ssl_keystore_location", "ssl_keystore_password",
 	"ssl_certificate_location", "ssl_key_location", "ssl_key_password",
+	"ssl_ca_pem", "ssl_certificate_pem", "ssl_key_pem",
 }
 
 // saslKeys need a protocol with SASL.
@@ -70,9 +71,14 @@ func (v *validator) security() {
 
 func (v *validator) clientCertificate(given func(string) bool) {
 	keystore := given("ssl_keystore_location")
-	for _, key := range []string{"ssl_certificate_location", "ssl_key_location"} {
+	for _, key := range []string{"ssl_certificate_location", "ssl_key_location", "ssl_certificate_pem", "ssl_key_pem"} {
 		if keystore && given(key) {
 			v.bad(key, "cannot be combined with %s: both hold the client's certificate and key; leave one out", v.where("ssl_keystore_location"))
+		}
+	}
+	for _, what := range []string{"ssl_ca", "ssl_certificate", "ssl_key"} {
+		if given(what+"_pem") && given(what+"_location") {
+			v.bad(what+"_pem", "cannot be combined with %s: leave one out", v.where(what+"_location"))
 		}
 	}
 	pair := func(one, other string) {
@@ -82,10 +88,12 @@ func (v *validator) clientCertificate(given func(string) bool) {
 	}
 	pair("ssl_certificate_location", "ssl_key_location")
 	pair("ssl_key_location", "ssl_certificate_location")
+	pair("ssl_certificate_pem", "ssl_key_pem")
+	pair("ssl_key_pem", "ssl_certificate_pem")
 	if given("ssl_keystore_password") && !keystore {
 		v.bad("ssl_keystore_password", "needs ssl_keystore_location")
 	}
-	if given("ssl_key_password") && !given("ssl_key_location") {
+	if given("ssl_key_password") && !given("ssl_key_location") && !given("ssl_key_pem") {
 		v.bad("ssl_key_password", "needs ssl_key_location")
 	}
 }
