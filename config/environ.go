@@ -97,7 +97,7 @@ func readEnviron(vars map[string]string) ([]setting, []error) {
 		if serviceLink.MatchString(name) {
 			hint = ": it looks like one that Kubernetes makes for a service named racecar; set enableServiceLinks: false for the pod"
 		}
-		problems = append(problems, fmt.Errorf("%s: unknown environment variable%s", name, hint))
+		problems = append(problems, fmt.Errorf("%s: unknown environment variable%s", oneLine(name), hint))
 	}
 	return settings, problems
 }

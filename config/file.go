@@ -147,7 +147,7 @@ func (r *fileReader) syntax(err error) {
 		}
 	}
 	if se, ok := errors.AsType[*yaml.SyntaxError](err); ok && se.Token != nil && se.Token.Position != nil {
-		r.problem(se.Token, "not valid YAML: %s", strings.ReplaceAll(firstLine(se.Message), "\t", `\t`))
+		r.problem(se.Token, "not valid YAML: %s", firstLine(se.Message))
 		return
 	}
 	r.result.problems = append(r.result.problems, fmt.Errorf("%s: %s", r.name, firstLine(err.Error())))
@@ -166,8 +166,13 @@ func (r *fileReader) at(t *token.Token) string {
 }
 
 func (r *fileReader) problem(t *token.Token, format string, args ...any) {
-	r.result.problems = append(r.result.problems, fmt.Errorf("%s: %s", r.at(t), fmt.Sprintf(format, args...)))
+	r.result.problems = append(r.result.problems, fmt.Errorf("%s: %s", r.at(t), oneLine(fmt.Sprintf(format, args...))))
 }
+
+// oneLine shows the line breaks and tabs that names from outside may have.
+func oneLine(s string) string { return lineBreaks.Replace(s) }
+
+var lineBreaks = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`)
 
 // document picks the sections and reads their keys.
 func (r *fileReader) document(file *ast.File, section environment) {
@@ -230,7 +235,7 @@ func listed(names []string) string {
 	if len(names) == 0 {
 		return "no sections"
 	}
-	return strings.Join(names, ", ")
+	return oneLine(strings.Join(names, ", "))
 }
 
 // section turns a section's entries into settings.
