@@ -1,26 +1,55 @@
 package launcher
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"syscall"
 
+	"github.com/racecar-go/racecar/cli"
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/launcher/demo"
 )
 
 // Main is the racecar command. It returns the exit code, or never: it becomes
 // the program.
 func Main() int {
+	if owner := os.Getenv(demo.Variable); owner != "" {
+		return runDemoProgram(owner)
+	}
+	if filepath.Base(os.Args[0]) == "racecarctl" {
+		return cli.Run(os.Args)
+	}
 	if err := dispatch(os.Args[1:]); err != nil {
-		if errors.Is(err, errStopped) {
-			return 0
+		if code, ok := errors.AsType[exitCode](err); ok {
+			return int(code)
 		}
 		fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
 		return 1
 	}
 	return 0
+}
+
+// exitCode ends the command with that code; what there was to say was said.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// runDemoProgram is what this binary does as the program of the demo, whose pid
+// is given: the supervisor, which ends when the demo is gone, or a worker.
+func runDemoProgram(owner string) int {
+	if pid, err := strconv.Atoi(owner); err == nil && os.Getenv(wire.EnvRole) == "" {
+		go func() {
+			untilOrphaned(context.Background(), pid)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGTERM) // ourselves: it cannot fail
+		}()
+	}
+	return cli.Run(os.Args)
 }
 
 func dispatch(args []string) error {
@@ -41,6 +70,11 @@ func dispatch(args []string) error {
 		return command("broker", "Run a Kafka broker for development.", &brokerCommand{}, own)
 	case "build":
 		return command("build", "Build a program of this module's consumers.", &buildCommand{}, own)
+	case "demo":
+		return command("demo", "Watch supervised workers at work on real earthquakes.", &demo.Command{}, own)
+	}
+	if a.info && role == "" {
+		return exitCode(cli.Run(os.Args)) // needs no consumers
 	}
 	return run(a, role)
 }

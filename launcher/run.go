@@ -18,16 +18,13 @@ import (
 // errInterrupted ends a build that somebody stopped.
 var errInterrupted = errors.New("interrupted while building")
 
-// errStopped ends the command with success.
-var errStopped = errors.New("stopped")
-
 // run builds the program if need be and becomes it. It returns only when that
 // does not come about.
 func run(a arguments, role wire.Role) error {
 	name, err := upToDate(a)
 	switch {
 	case errors.Is(err, errInterrupted) && role == "":
-		return errStopped // before anything ran: a graceful stop
+		return exitCode(0) // before anything ran: a graceful stop
 	case err != nil && role == wire.RolePlan:
 		tellSupervisor(err)
 		return err
