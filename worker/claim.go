@@ -280,11 +280,10 @@ func (m *membership) tellAssigned(p *partition) {
 func (m *membership) finish(p *partition) {
 	p.leave()
 	t := m.w.turns
-	deadline := m.w.deadline(p)
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	ctx, cancel := context.WithDeadline(m.w.time, m.w.deadline(p))
 	defer cancel()
 	t.retire(p)
-	m.awaitCall(p, deadline)
+	m.awaitCall(p)
 	if p.inst != nil {
 		m.awaitOutput(ctx, p)
 		if err := m.commits.flush(ctx, p); err != nil && !errors.Is(err, errLost) {
@@ -306,13 +305,17 @@ var errEnded = errors.New("the partition was given up")
 
 // awaitCall waits for the call in hand. Near the deadline it is cancelled; one
 // that goes on nevertheless is the supervisor's to end.
-func (m *membership) awaitCall(p *partition, deadline time.Time) {
-	cancelAt := time.NewTimer(time.Until(deadline) - cancelMargin)
+func (m *membership) awaitCall(p *partition) {
+	cancelAt := time.NewTimer(time.Until(m.w.deadline(p)) - cancelMargin)
 	defer cancelAt.Stop()
+	stopping := m.w.stopping
 	for {
 		select {
 		case <-p.idle:
 			return
+		case <-stopping: // there may be less time than we thought
+			cancelAt.Reset(time.Until(m.w.deadline(p)) - cancelMargin)
+			stopping = nil
 		case <-cancelAt.C:
 			p.ctx.Load().cancel(errTimeUp)
 		}

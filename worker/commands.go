@@ -137,6 +137,9 @@ func (p *partition) setOperator(paused bool) {
 	}
 	p.unsignal(attentionPaused)
 	p.forever = false
+	if p.state == status.PartitionPoisoned {
+		p.pardoned = true // the operator wants it tried
+	}
 	p.resetBackoff()
 }
 

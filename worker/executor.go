@@ -65,7 +65,11 @@ func (e *executor) turn(p *partition, alone bool) {
 	if p.attention.Load() != 0 && !e.lookUp(p) {
 		return
 	}
+	e.w.resumed(p)
 	e.survey(p)
+	if p.suspect && e.w.condemned(p) {
+		return
+	}
 	for {
 		if p.at == len(p.cur) && !e.refill(p) {
 			return
@@ -103,10 +107,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	if p.msgs == nil {
 		p.msgs = convertAll(p.cur)
 	}
-	if retries := p.retries(p.cur[p.at].Offset); retries > 0 {
-		p.msgs[p.at] = convert(p.cur[p.at]) // the last call may have changed it
-		p.msgs[p.at].Retries = retries
-	}
+	p.msgs[p.at].Retries = p.retries(p.cur[p.at].Offset)
 	ctx := p.liveContext()
 	process := p.inst.single.Process
 	last := time.Since(e.w.base)

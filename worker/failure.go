@@ -16,13 +16,14 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// retryFloor is the pause with pause_timeout 0: at once, but at most ten times a
-// second.
+// retryFloor is the pause where none is asked for: at once, but at most ten times
+// a second.
 const retryFloor = 100 * time.Millisecond
 
 // failed decides what becomes of the messages of a call that failed. The
 // executor still owns p, whose cursor is at the first of them.
 func (w *worker) failed(p *partition, end ended) {
+	p.msgs = nil // the call may have changed them
 	if cause := context.Cause(p.ctx.Load()); cause != nil {
 		// We told it to give up: no failure of the message.
 		w.partLog(p).WithError(end.err).WithField("cause", cause).WithField("offset", end.messages[0].Offset).Info("call cancelled")
@@ -125,13 +126,19 @@ func pauseFor(c *config.Config, attempts int, random func() float64) time.Durati
 			pause = min(pause, c.MaxPauseTimeout)
 		}
 		pause += time.Duration(float64(pause) * c.PauseJitter * (2*random() - 1))
+		if c.MaxPauseTimeout > 0 {
+			pause = min(pause, c.MaxPauseTimeout)
+		}
 	}
-	return max(pause, retryFloor)
+	return pause
 }
 
 // pause keeps p from being served for d (negative: until resumed).
 func (w *worker) pause(p *partition, d time.Duration, err error) {
 	w.stats.add(statPauses, 1)
+	if d == 0 {
+		d = retryFloor
+	}
 	w.emit(racecar.PauseStatusEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Duration: d})
 	w.turns.change(func() {
 		p.state, p.reason = status.PartitionBackoff, oneLine(err)
@@ -142,6 +149,19 @@ func (w *worker) pause(p *partition, d time.Duration, err error) {
 		}
 		p.until = time.Now().Add(d)
 	})
+}
+
+// resumed notes that p is served again after a pause.
+func (w *worker) resumed(p *partition) {
+	w.turns.mu.Lock()
+	was := p.state == status.PartitionBackoff || p.state == status.PartitionBlocked
+	if was {
+		p.resetBackoff()
+	}
+	w.turns.mu.Unlock()
+	if was {
+		w.emit(racecar.PauseStatusEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition})
+	}
 }
 
 // advance moves p's cursor behind messages that are done with.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -28,7 +29,7 @@ type membership struct {
 	subs []racecar.Subscription
 	log  *logrus.Entry
 
-	client  *kafka.Client
+	client  *kafka.Client // guarded by mu until run has connected
 	group   sarama.ConsumerGroup
 	offsets offsets
 	commits *commits
@@ -51,6 +52,9 @@ type membership struct {
 	seen     map[string]int     // as looked up last
 	state    status.State
 	detail   string
+	cut      bool // the client was interrupted
+
+	over chan struct{} // closed when run has returned
 }
 
 // session is what Consume handed to Setup.
@@ -86,6 +90,7 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 		assigned: map[tp]*assignment{},
 		ended:    map[bool][]tp{},
 		state:    status.Waiting,
+		over:     make(chan struct{}),
 	}
 	m.trouble.log = m.log
 	m.starts.m = m
@@ -98,6 +103,7 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 // run connects, joins and consumes until ctx ends; what ends ctx is an order to
 // stop, for which Consume is left only when every claim is finished with.
 func (m *membership) run(ctx context.Context) error {
+	defer close(m.over)
 	conf, err := m.config()
 	if err != nil {
 		return err
@@ -254,6 +260,8 @@ func (m *membership) dial(ctx context.Context, conf *sarama.Config) error {
 	if err != nil {
 		return err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.client = client
 	return nil
 }
@@ -274,7 +282,12 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 	}
 	if p, ok := m.place(); ok && leave && p.InstanceID != "" {
 		began := time.Now()
-		err := kafka.LeaveGroup(ctx, m.client, []status.Place{p})
+		var err error
+		if m.cut {
+			err = Leave(ctx, wire.Leave{Config: m.w.cfg, Places: []status.Place{p}})
+		} else {
+			err = kafka.LeaveGroup(ctx, m.client, []status.Place{p})
+		}
 		m.w.emit(racecar.LeaveGroupEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
 		if err != nil {
 			m.log.WithError(err).Warn("leaving the group")
@@ -462,7 +475,37 @@ func sortedTopics(set map[string]bool) []string {
 
 // cutOff ends whatever waits for a broker, a join included.
 func (m *membership) cutOff() {
-	if m.client != nil {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client != nil && !m.cut {
+		m.cut = true
 		m.client.Interrupt()
+	}
+}
+
+// hasten sees to it that a stop does not wait for brokers: once all claims are
+// finished with, Consume has nothing left to do but to wait for a join that the
+// other members hold up, or for a coordinator that is gone.
+func (m *membership) hasten(ctx context.Context) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	idle := 0
+	for {
+		select {
+		case <-tick.C:
+		case <-m.over:
+			return
+		case <-ctx.Done():
+			return
+		}
+		m.mu.Lock()
+		none := len(m.parts) == 0
+		m.mu.Unlock()
+		if !none {
+			idle = 0
+		} else if idle++; idle >= 20 {
+			m.cutOff()
+			return
+		}
 	}
 }

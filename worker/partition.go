@@ -66,6 +66,7 @@ type partition struct {
 	operator  bool      // paused by an operator
 	until     time.Time // not before then; zero: at once
 	forever   bool      // paused until resumed by hand
+	pardoned  bool      // its suspect is to be called although condemned
 	blocked   bool      // its dead letters are on their way
 	suspect   bool      // the next message is one: to be called alone
 	gathering time.Time // since when a batch is being gathered; zero: not

@@ -49,9 +49,12 @@ type worker struct {
 	sendWith      transport
 	transportErr  error
 
-	quiet  atomic.Bool
-	stopAt atomic.Pointer[time.Time] // when all must be over; nil: not stopping
-	ending chan end                  // capacity 1: how it ends, decided once
+	quiet    atomic.Bool
+	ending   chan end                  // capacity 1: how it ends, decided once
+	stopping chan struct{}             // closed when it ends; stopAt is set by then
+	stopAt   atomic.Pointer[time.Time] // when all must be over; nil: not stopping
+	time     context.Context           // ends at stopAt
+	timeUp   context.CancelCauseFunc
 
 	mu       sync.Mutex
 	problems []status.Problem
@@ -102,10 +105,12 @@ func newWorker(o Options) (*worker, error) {
 	}
 	w := &worker{
 		opts: o, cfg: h.Consumer.Config, reg: reg, index: h.Index,
-		group:  h.Consumer.Config.GroupID,
-		base:   time.Now(),
-		ending: make(chan end, 1),
+		group:    h.Consumer.Config.GroupID,
+		base:     time.Now(),
+		ending:   make(chan end, 1),
+		stopping: make(chan struct{}),
 	}
+	w.time, w.timeUp = context.WithCancelCause(context.Background())
 	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
 	w.cfg.ProduceInFlight = max(1, w.cfg.ProduceInFlight)
 	w.log = o.Log.WithFields(logrus.Fields{"consumer": reg.Name(), "worker": h.Index, "pid": os.Getpid(), "group": w.group})
@@ -166,6 +171,7 @@ func (w *worker) live(ctx context.Context) end {
 		})
 	}
 	go w.watch(running)
+	go w.statistics(running)
 
 	var e end
 	select {
@@ -180,10 +186,17 @@ func (w *worker) live(ctx context.Context) end {
 func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) end {
 	stopAt := time.Now().Add(e.grace)
 	w.stopAt.Store(&stopAt)
+	close(w.stopping)
+	w.turns.halt()
+	timer := time.AfterFunc(e.grace, func() { w.timeUp(errTimeUp) })
+	defer timer.Stop()
 	w.changed()
 	ctx, cancel := context.WithDeadline(context.Background(), stopAt)
 	defer cancel()
 	stop()
+	for _, m := range w.memberships {
+		go m.hasten(ctx)
+	}
 	if !within(ctx, members.Wait) {
 		// A call that does not end, a join that waits, brokers that are gone.
 		for _, m := range w.memberships {
@@ -227,6 +240,7 @@ func within(ctx context.Context, f func()) bool {
 func (w *worker) end(e end) {
 	select {
 	case w.ending <- e:
+		w.turns.halt()
 	default:
 	}
 }

@@ -1,9 +1,12 @@
 package worker
 
 import (
+	"fmt"
 	"sync"
 
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 // suspects are messages that were in hand when a process of this slot's consumer
@@ -50,4 +53,33 @@ func (s *suspects) condemned(k tp, offset int64) *wire.Suspect {
 		}
 	}
 	return nil
+}
+
+// condemned deals with a message that has killed its process too often; false
+// when the next one of p is none. The executor owns p.
+func (w *worker) condemned(p *partition) bool {
+	s := w.suspects.condemned(p.tp, p.suspectFrom)
+	w.turns.mu.Lock()
+	pardoned := p.pardoned
+	p.pardoned = false
+	w.turns.mu.Unlock()
+	if s == nil || pardoned {
+		return false
+	}
+	err := fmt.Errorf("the message killed its process %d times, last: %s", s.Deaths, s.Reason)
+	messages := p.cur[p.at : p.at+1]
+	w.emit(racecar.PoisonedEvent{
+		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: s.FirstOffset, Deaths: s.Deaths, Reason: s.Reason,
+	})
+	log := w.noteFailure(p, messages, err, s.Deaths)
+	if w.cfg.DeadLetterTopic != "" || w.cfg.MaxRetries > 0 {
+		log.Error("message is poison, to be dead-lettered")
+		w.deadLetter(p, messages, err, s.Deaths)
+		return true
+	}
+	log.Error("message is poison, its partition is paused: resume it to try again, or set dead_letter_topic")
+	w.turns.change(func() {
+		p.forever, p.state, p.reason = true, status.PartitionPoisoned, oneLine(err)
+	})
+	return true
 }

@@ -28,6 +28,7 @@ type turns struct {
 	busy    int  // executors serving a partition
 	alone   bool // one of them must have nothing beside it
 	quiet   bool // nothing is begun
+	halted  bool // nothing is begun any more
 	stopped bool
 	timer   *time.Timer // wakes at the earliest deadline of a partition
 	timerAt time.Time
@@ -61,7 +62,7 @@ func (t *turns) add(p *partition) {
 	tt.parts = append(tt.parts, p)
 	slices.SortFunc(tt.parts, func(a, b *partition) int { return int(a.partition) - int(b.partition) })
 	t.parts++
-	if t.quiet {
+	if t.quiet || t.halted {
 		p.signal(attentionQuiet)
 	}
 	t.wake.Broadcast()
@@ -128,7 +129,7 @@ func (t *turns) take() (p *partition, alone bool) {
 // it has any (exhaust-topic), or of the next topic (round-robin); within a topic
 // one partition after the other.
 func (t *turns) pick() *partition {
-	if t.quiet || t.alone {
+	if t.quiet || t.halted || t.alone {
 		return nil
 	}
 	now := time.Now()
@@ -267,8 +268,18 @@ func (t *turns) all() []*partition {
 // setQuiet stops (or goes on) beginning calls; partitions and membership stay.
 func (t *turns) setQuiet(quiet bool) {
 	t.change(func() { t.quiet = quiet })
+	t.tellQuiet()
+}
+
+// halt begins nothing any more.
+func (t *turns) halt() {
+	t.change(func() { t.halted = true })
+	t.tellQuiet()
+}
+
+func (t *turns) tellQuiet() {
 	t.each(func(p *partition) {
-		if quiet {
+		if t.quiet || t.halted {
 			p.signal(attentionQuiet)
 		} else {
 			p.unsignal(attentionQuiet)

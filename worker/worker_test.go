@@ -129,8 +129,8 @@ func start(t testing.TB, reg *racecar.Registration, cfg config.Config, opts ...s
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer theirs.Close()
 		code := Run(context.Background(), o)
-		_ = theirs.Close()
 		s.change(func() { s.exited, s.exit = true, code })
 	}()
 	t.Cleanup(func() {
@@ -233,6 +233,12 @@ func (s *supervisor) awaitExit() int {
 	s.t.Helper()
 	s.await("the exit", func() bool { return s.exited })
 	return s.exit
+}
+
+func (s *supervisor) lastWords() wire.LastWords {
+	s.t.Helper()
+	s.await("last words", func() bool { return s.last != nil })
+	return *s.last
 }
 
 // testWriter hands lines to the test's log, until it is over.

@@ -1,0 +1,278 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/test/kafka/testbroker"
+)
+
+// copier produces each message to another topic.
+func copier(to string, rec *recorder) func(racecar.Runtime) (*processor, error) {
+	return func(rt racecar.Runtime) (*processor, error) {
+		p := &processor{out: rt.Producer}
+		p.process = func(ctx context.Context, m *racecar.Message) error {
+			rec.add(m)
+			return p.out.Produce(ctx, racecar.ProducerMessage{Topic: to, Value: fmt.Appendf(nil, "%d/%d", m.Partition, m.Offset), Partition: new(int32)})
+		}
+		return p, nil
+	}
+}
+
+// held holds back the answers to produce requests until it is let go.
+type held struct {
+	mu   sync.Mutex
+	hold bool
+	gate chan struct{}
+	seen chan struct{}
+}
+
+func holdProduce(b *testbroker.Broker) *held {
+	h := &held{hold: true, gate: make(chan struct{}), seen: make(chan struct{}, 1000)}
+	c := b.Embedded()
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		h.mu.Lock()
+		gate, hold := h.gate, h.hold
+		h.mu.Unlock()
+		if hold {
+			h.seen <- struct{}{}
+			c.SleepControl(func() { <-gate })
+		}
+		return nil, nil, false
+	})
+	return h
+}
+
+func (h *held) letGo() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.hold {
+		h.hold = false
+		close(h.gate)
+	}
+}
+
+// The offset moves only over what is acknowledged, and no more than
+// produce_in_flight messages are begun meanwhile.
+func TestOffsetsWaitForAcknowledgements(t *testing.T) {
+	b := testbroker.New(t)
+	from, to, group := b.Topic(1), b.Topic(1), b.Group()
+	b.Produce(from, 0, values(100)...)
+	h := holdProduce(b)
+	t.Cleanup(h.letGo)
+	rec := newRecorder()
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, copier(to, rec))
+	cfg := testConfig(b, group)
+	cfg.ProduceInFlight = 10
+	s := start(t, reg, cfg)
+	rec.await(t, 10)
+	<-h.seen
+	// Two commit intervals on nothing has moved, and nothing more was begun.
+	for range 3 {
+		s.status()
+		s.await("a frame", func() bool { return s.frames > 0 })
+		time.Sleep(cfg.OffsetCommitInterval)
+	}
+	if n := len(rec.offsets(tp{from, 0})); n != 10 {
+		t.Errorf("%d messages begun, want produce_in_flight", n)
+	}
+	if c := b.Committed(group, from, 0); c != 0 {
+		t.Errorf("committed %d without an acknowledgement", c)
+	}
+	h.letGo()
+	rec.await(t, 100)
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	wantUpTo(t, rec.offsets(tp{from, 0}), 100)
+	if c := b.Committed(group, from, 0); c != 100 {
+		t.Errorf("committed %d", c)
+	}
+	for i, m := range readAll(t, b, to, 100) {
+		if want := fmt.Sprintf("0/%d", i); string(m.Value) != want {
+			t.Fatalf("output %d is %s", i, m.Value)
+		}
+	}
+}
+
+// A delivery that finally fails goes back to its message: it and what came behind
+// it are processed again, in order, and the offset has not moved over it.
+func TestFailedDeliveryIsProcessedAgain(t *testing.T) {
+	b := testbroker.New(t)
+	from, to, group := b.Topic(1), b.Topic(1), b.Group()
+	b.Produce(from, 0, values(50)...)
+	rec := newRecorder()
+	var fail sync.Once
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(rt racecar.Runtime) (*processor, error) {
+		p := &processor{out: rt.Producer}
+		p.process = func(ctx context.Context, m *racecar.Message) error {
+			rec.add(m)
+			out := racecar.ProducerMessage{Topic: to, Value: fmt.Appendf(nil, "%d", m.Offset), Partition: new(int32)}
+			if m.Offset == 20 {
+				fail.Do(func() { out.Topic = "no such topic!" })
+			}
+			return p.out.Produce(ctx, out)
+		}
+		return p, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.MessageTimeout = 300 * time.Millisecond
+	s := start(t, reg, cfg)
+	s.await("the end", func() bool { return b.Committed(group, from, 0) == 50 })
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	got := rec.offsets(tp{from, 0})
+	again := 0
+	for i := 1; i < len(got); i++ {
+		switch {
+		case got[i] == got[i-1]+1:
+		case got[i] == 20:
+			again++
+		default:
+			t.Fatalf("out of order: %v", got)
+		}
+	}
+	if again != 1 || got[0] != 0 || got[len(got)-1] != 49 {
+		t.Errorf("processed %v", got)
+	}
+	seen := map[string]bool{}
+	for _, m := range readAll(t, b, to, len(got)-1) {
+		seen[string(m.Value)] = true
+	}
+	if len(seen) != 50 {
+		t.Errorf("%d different outputs, want 50", len(seen))
+	}
+}
+
+// Deliver waits, and says what was not delivered.
+func TestDeliver(t *testing.T) {
+	b := testbroker.New(t)
+	from, to, group := b.Topic(1), b.Topic(1), b.Group()
+	b.Produce(from, 0, values(3)...)
+	var mu sync.Mutex
+	var errs []error
+	var fail sync.Once
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(rt racecar.Runtime) (*processor, error) {
+		return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+			out := racecar.ProducerMessage{Topic: to, Value: m.Value}
+			if m.Offset == 1 {
+				fail.Do(func() { out.Topic = "no such topic!" })
+			}
+			if err := rt.Producer.Produce(ctx, out); err != nil {
+				return err
+			}
+			err := rt.Producer.Deliver(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+			return err
+		}}, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.MessageTimeout = 300 * time.Millisecond
+	s := start(t, reg, cfg)
+	s.await("the end", func() bool { return b.Committed(group, from, 0) == 3 })
+	s.stop()
+	if len(errs) != 4 || errs[0] != nil || errs[1] == nil || errs[2] != nil || errs[3] != nil {
+		t.Errorf("Deliver returned %v", errs)
+	}
+	if got := readAll(t, b, to, 3); len(got) != 3 {
+		t.Errorf("%d outputs", len(got))
+	}
+}
+
+// What is produced between calls, from a goroutine of the consumer's own, holds
+// the next commit up, and Teardown comes after its delivery.
+func TestOutputBetweenCallsIsAwaited(t *testing.T) {
+	b := testbroker.New(t)
+	from, to, group := b.Topic(1), b.Topic(1), b.Group()
+	b.Produce(from, 0, "a")
+	var out racecar.Producer
+	rec := newRecorder()
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(rt racecar.Runtime) (*processor, error) {
+		out = rt.Producer
+		return &processor{
+			process: func(_ context.Context, m *racecar.Message) error { rec.add(m); return nil },
+			teardown: func() {
+				if n := len(readAll(t, b, to, 1)); n != 1 {
+					t.Error("Teardown before the delivery")
+				}
+			},
+		}, nil
+	})
+	s := start(t, reg, testConfig(b, group))
+	rec.await(t, 1)
+	s.await("the first commit", func() bool { return b.Committed(group, from, 0) == 1 })
+	h := holdProduce(b)
+	t.Cleanup(h.letGo)
+	if err := out.Produce(context.Background(), racecar.ProducerMessage{Topic: to, Value: []byte("between")}); err != nil {
+		t.Fatal(err)
+	}
+	<-h.seen
+	// b.Produce would be held up as well.
+	h.letGo()
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestAcksMoveOverThePrefixOnly(t *testing.T) {
+	told := 0
+	a := &acks{notify: func() { told++ }}
+	call := func(offset int64, outputs int) []*output {
+		a.enter()
+		var os []*output
+		for range outputs {
+			os = append(os, a.begin(offset))
+		}
+		a.close(true)
+		a.processed.Store(offset + 1)
+		a.exit()
+		return os
+	}
+	want := func(position int64) {
+		t.Helper()
+		if got := a.position(); got != position {
+			t.Fatalf("position %d, want %d", got, position)
+		}
+	}
+	call(0, 0)
+	want(1)
+	one := call(1, 2)
+	two := call(2, 1)
+	call(3, 0)
+	want(1)
+	two[0].done(nil)
+	want(1)
+	one[0].done(nil)
+	want(1)
+	one[1].done(nil)
+	want(4)
+	four := call(4, 1)
+	five := call(5, 1)
+	four[0].done(errors.New("refused"))
+	five[0].done(nil)
+	want(4)
+	if failure, flying := a.state(); failure == nil || flying != 0 {
+		t.Fatalf("failure %v, %d flying", failure, flying)
+	}
+	if at := a.restart(); at != 4 {
+		t.Fatalf("to be repeated from %d", at)
+	}
+	want(4)
+	call(4, 0)
+	want(5)
+	if told == 0 {
+		t.Error("nobody was told")
+	}
+}
