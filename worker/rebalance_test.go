@@ -1,0 +1,359 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/test/kafka/testbroker"
+)
+
+// visit is one call of consumer code.
+type visit struct {
+	worker     int
+	k          tp
+	offset     int64
+	begin, end time.Time
+}
+
+// diary records calls of several workers.
+type diary struct {
+	mu     sync.Mutex
+	visits []visit
+}
+
+func (d *diary) add(v visit) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.visits = append(d.visits, v)
+}
+
+func (d *diary) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.visits)
+}
+
+// check fails unless every message was processed once, in order, one at a time.
+func (d *diary) check(t testing.TB, topic string, partitions, each int) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	byPartition := map[int32][]visit{}
+	for _, v := range d.visits {
+		byPartition[v.k.partition] = append(byPartition[v.k.partition], v)
+	}
+	for p := range int32(partitions) {
+		vs := byPartition[p]
+		slices.SortFunc(vs, func(a, b visit) int { return a.begin.Compare(b.begin) })
+		if len(vs) != each {
+			t.Errorf("partition %d: %d calls, want %d", p, len(vs), each)
+		}
+		for i, v := range vs {
+			if v.offset != int64(i) {
+				t.Errorf("partition %d: call %d (worker %d) is offset %d", p, i, v.worker, v.offset)
+				break
+			}
+			if i > 0 && v.begin.Before(vs[i-1].end) {
+				t.Errorf("partition %d: offsets %d and %d at once", p, v.offset-1, v.offset)
+			}
+		}
+	}
+}
+
+// diarist registers a consumer that takes that long for a message.
+func diarist(t testing.TB, topic string, d *diary, takes time.Duration) func(worker int) *racecar.Registration {
+	return func(worker int) *racecar.Registration {
+		return registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+			return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+				v := visit{worker: worker, k: tp{m.Topic, m.Partition}, offset: m.Offset, begin: time.Now()}
+				select {
+				case <-time.After(takes):
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+				v.end = time.Now()
+				d.add(v)
+				return nil
+			}}, nil
+		})
+	}
+}
+
+// A second worker joins, and later leaves, while messages are processed: none is
+// processed twice, none by both, all in order.
+func TestJoiningAndLeaving(t *testing.T) {
+	for _, strategy := range []string{"range", "roundrobin", "sticky", "cooperative-sticky"} {
+		for _, takes := range []time.Duration{20 * time.Millisecond, 2 * time.Second} {
+			t.Run(fmt.Sprintf("%s/%v", strategy, takes), func(t *testing.T) {
+				t.Parallel()
+				const partitions = 4
+				each := 100
+				if takes > time.Second {
+					each = 3
+				}
+				b := testbroker.New(t)
+				topic, group := b.Topic(partitions), b.Group()
+				for p := range int32(partitions) {
+					b.Produce(topic, p, values(each)...)
+				}
+				d := &diary{}
+				make := diarist(t, topic, d, takes)
+				cfg := testConfig(b, group)
+				cfg.PartitionAssignmentStrategy = []string{strategy}
+				cfg.Concurrency = 2
+				cfg.OffsetCommitInterval = time.Hour // so that only the hand-over commits
+				first := start(t, make(0), cfg)
+				first.running()
+				waitFor(t, "the first messages", func() bool { return d.count() >= 2 })
+				second := start(t, make(1), cfg, withIndex(1))
+				second.await("partitions", func() bool { return len(second.places) > 0 && second.frame.Processed > 0 })
+				if code := second.stop(); code != wire.ExitOK {
+					t.Errorf("exit code %d", code)
+				}
+				waitFor(t, "all messages", func() bool { return d.count() >= partitions*each })
+				if code := first.stop(); code != wire.ExitOK {
+					t.Errorf("exit code %d", code)
+				}
+				d.check(t, topic, partitions, each)
+				for p := range int32(partitions) {
+					if c := b.Committed(group, topic, p); c != int64(each) {
+						t.Errorf("partition %d: committed %d", p, c)
+					}
+				}
+			})
+		}
+	}
+}
+
+// In cooperative mode partitions that stay do not pause, and a call learns within
+// 250 ms that its partition is to go.
+func TestCooperativeRebalance(t *testing.T) {
+	const partitions, takes = 4, 20 * time.Millisecond
+	b := testbroker.New(t)
+	topic, group := b.Topic(partitions), b.Group()
+	for p := range int32(partitions) {
+		b.Produce(topic, p, values(2000)...)
+	}
+	d := &diary{}
+	var mu sync.Mutex
+	left := map[int32]time.Time{}
+	revoked := map[string][]int32{}
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+		return &processor{
+			process: func(ctx context.Context, m *racecar.Message) error {
+				v := visit{k: tp{m.Topic, m.Partition}, offset: m.Offset, begin: time.Now()}
+				until := time.After(takes)
+				leaving := racecar.Leaving(ctx)
+				for {
+					select {
+					case <-leaving:
+						mu.Lock()
+						if left[m.Partition].IsZero() {
+							left[m.Partition] = time.Now()
+						}
+						mu.Unlock()
+						leaving = nil
+					case <-until:
+						v.end = time.Now()
+						d.add(v)
+						return nil
+					}
+				}
+			},
+			revoked: func(a racecar.Assignment) {
+				mu.Lock()
+				defer mu.Unlock()
+				for topic, ps := range a.Partitions {
+					revoked[topic] = append(revoked[topic], ps...)
+				}
+			},
+		}, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.PartitionAssignmentStrategy = []string{"cooperative-sticky"}
+	cfg.Concurrency = partitions
+	first := start(t, reg, cfg)
+	waitFor(t, "the first messages", func() bool { return d.count() >= 2*partitions })
+	second := start(t, diarist(t, topic, &diary{}, takes)(1), cfg, withIndex(1))
+	second.await("partitions", func() bool { return second.frame.Processed > 0 })
+	n := d.count()
+	waitFor(t, "more of the first", func() bool { return d.count() >= n+20 })
+	mu.Lock()
+	gone := slices.Clone(revoked[topic])
+	mu.Unlock()
+	if len(gone) != 2 {
+		t.Fatalf("revoked %v, want two of four", gone)
+	}
+	second.stop()
+	first.stop()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last := map[int32]time.Time{}
+	for _, v := range d.visits {
+		if at, ok := last[v.k.partition]; ok && !slices.Contains(gone, v.k.partition) {
+			if pause := v.begin.Sub(at); pause > time.Second {
+				t.Errorf("partition %d stood still for %v", v.k.partition, pause)
+			}
+		}
+		last[v.k.partition] = v.end
+	}
+}
+
+// Hooks: each partition assigned once and revoked once, in pairs, and never a
+// call of another partition than those assigned.
+func TestHooks(t *testing.T) {
+	for _, concurrency := range []int{1, 3} {
+		t.Run(fmt.Sprint("concurrency ", concurrency), func(t *testing.T) {
+			b := testbroker.New(t)
+			topic, group := b.Topic(6), b.Group()
+			for p := range int32(6) {
+				b.Produce(topic, p, values(100)...)
+			}
+			var mu sync.Mutex
+			var log []string
+			have := map[int32]bool{}
+			made, torn := 0, 0
+			d := &diary{}
+			reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				made++
+				return &processor{
+					process: func(_ context.Context, m *racecar.Message) error {
+						mu.Lock()
+						if !have[m.Partition] {
+							log = append(log, fmt.Sprintf("partition %d called without being assigned", m.Partition))
+						}
+						mu.Unlock()
+						d.add(visit{k: tp{m.Topic, m.Partition}, offset: m.Offset})
+						return nil
+					},
+					assigned: func(a racecar.Assignment) {
+						mu.Lock()
+						defer mu.Unlock()
+						for _, p := range a.Partitions[topic] {
+							if have[p] || a.Lost {
+								log = append(log, fmt.Sprintf("partition %d assigned again", p))
+							}
+							have[p] = true
+						}
+					},
+					revoked: func(a racecar.Assignment) {
+						mu.Lock()
+						defer mu.Unlock()
+						for _, p := range a.Partitions[topic] {
+							if !have[p] || a.Lost {
+								log = append(log, fmt.Sprintf("partition %d revoked, lost %v", p, a.Lost))
+							}
+							delete(have, p)
+						}
+					},
+					teardown: func() { mu.Lock(); torn++; mu.Unlock() },
+				}, nil
+			})
+			cfg := testConfig(b, group)
+			cfg.Concurrency = concurrency
+			first := start(t, reg, cfg)
+			waitFor(t, "all of it", func() bool { return d.count() >= 600 })
+			second := start(t, diarist(t, topic, &diary{}, 0)(1), cfg, withIndex(1))
+			second.running()
+			first.await("half of it", func() bool { mu.Lock(); defer mu.Unlock(); return len(have) == 3 })
+			second.stop()
+			first.await("all again", func() bool { mu.Lock(); defer mu.Unlock(); return len(have) == 6 })
+			first.stop()
+			mu.Lock()
+			defer mu.Unlock()
+			for _, l := range log {
+				t.Error(l)
+			}
+			if len(have) != 0 {
+				t.Errorf("never revoked: %v", have)
+			}
+			if made != torn || concurrency == 1 && made != 1 {
+				t.Errorf("%d instances made, %d torn down", made, torn)
+			}
+		})
+	}
+}
+
+// A partition that is lost has its call cancelled, tells the hook so, and commits
+// nothing.
+func TestLostPartition(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(3)...)
+	cancelled, lost := make(chan error, 1), make(chan bool, 1)
+	begun := make(chan struct{}, 10)
+	calls := 0
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+		return &processor{
+			process: func(ctx context.Context, m *racecar.Message) error {
+				calls++
+				if calls > 1 {
+					return nil
+				}
+				begun <- struct{}{}
+				<-ctx.Done()
+				cancelled <- context.Cause(ctx)
+				return ctx.Err()
+			},
+			revoked: func(a racecar.Assignment) {
+				select {
+				case lost <- a.Lost:
+				default:
+				}
+			},
+		}, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.Membership = config.MembershipDynamic
+	cfg.OffsetCommitInterval = time.Hour
+	failures := make(chan error, 10)
+	cfg.OnError = func(_ context.Context, err error, _ racecar.ErrorInfo) { failures <- err }
+	s := start(t, reg, cfg)
+	<-begun
+	s.await("a place", func() bool { return len(s.places) == 1 && s.places[0].MemberID != "" })
+	// Somebody removes the member behind its back.
+	leave := wire.Leave{Config: cfg, Places: s.places, Within: patient}
+	if err := Leave(context.Background(), leave); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case cause := <-cancelled:
+		t.Log(cause)
+	case <-time.After(patient):
+		t.Fatal("the call was not cancelled")
+	}
+	if !<-lost {
+		t.Error("the hook was not told that the partition is lost")
+	}
+	s.await("the rest", func() bool { return s.frame.Processed == 3 })
+	s.stop()
+	select {
+	case err := <-failures:
+		t.Errorf("OnError was told %v of a call that we cancelled", err)
+	default:
+	}
+}
+
+// waitFor waits for a condition that nothing signals.
+func waitFor(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(patient)
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
