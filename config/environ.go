@@ -81,17 +81,23 @@ func readEnviron(vars map[string]string) ([]setting, []error) {
 			settings = append(settings, setting{key: k, in: input{text: text}, source: k.Env, place: k.Env})
 		}
 	}
-	names := slices.Sorted(maps.Keys(known))
+	var names []string // without the prefix, in which all resemble each other
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		names = append(names, strings.TrimPrefix(name, EnvPrefix))
+	}
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if !strings.HasPrefix(name, EnvPrefix) || known[name] || strings.HasPrefix(name, envInternal) {
 			continue
 		}
-		hint := nearest.Hint(name, names)
+		hint := ""
+		if near := nearest.Names(strings.TrimPrefix(name, EnvPrefix), names); len(near) > 0 {
+			hint = fmt.Sprintf(" (did you mean %s%s?)", EnvPrefix, strings.Join(near, " or "+EnvPrefix))
+		}
 		if serviceLink.MatchString(name) {
 			hint = ": it looks like one that Kubernetes makes for a service named racecar; set enableServiceLinks: false for the pod"
 		}
-		problems = append(problems, fmt.Errorf("%s: unknown environment variable%s", name, hint))
+		problems = append(problems, fmt.Errorf("%s: unknown environment variable%s", oneLine(name), hint))
 	}
 	return settings, problems
 }

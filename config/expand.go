@@ -29,6 +29,8 @@ const (
 // tag is a variable named in a file.
 type tag struct {
 	source      string
+	line        int
+	column      int
 	variable    string // empty: literal
 	literal     string
 	fallback    *string
@@ -46,7 +48,7 @@ type template struct {
 var (
 	envIndex  = regexp.MustCompile(`^ENV\[\s*(?:"(\w+)"|'(\w+)')\s*\](?:\s*\|\|\s*(.+))?$`)
 	envFetch  = regexp.MustCompile(`^ENV\.fetch\(\s*(?:"(\w+)"|'(\w+)')\s*(?:,\s*(.+?)\s*)?\)(?:\s*\{\s*(.+?)\s*\})?$`)
-	rubyValue = regexp.MustCompile(`^(?:"([^"\\#]*)"|'([^'\\]*)'|(nil)|(:?[\w.+-]+))$`)
+	rubyValue = regexp.MustCompile(`^(?:"([^"\\#]*)"|'([^'\\]*)'|(nil)|(:\w+|-?\d[\w.]*|true|false))$`)
 	shellTag  = regexp.MustCompile(`^\$\{(\w+)(?:(:?-)([^{}]*))?\}$`)
 )
 
@@ -82,12 +84,16 @@ func cut(name, text string) (*template, error) {
 		switch {
 		case strings.HasPrefix(source, "<%#"):
 			out.WriteString(strings.Repeat(" ", width))
+		case strings.HasPrefix(source, "<%") && !strings.HasPrefix(source, "<%=") && !inComment(out.String()):
+			return nil, fmt.Errorf("%s:%d:%d: %w", name, line, column, rubyError(source))
 		case len(t.tags) > lastMark-firstMark:
 			return nil, fmt.Errorf("%s:%d:%d: too many variables in one file", name, line, column)
 		default:
 			out.WriteRune(firstMark + rune(len(t.tags)))
 			out.WriteString(strings.Repeat(string(padding), width-1))
-			t.tags = append(t.tags, readTag(source))
+			tag := readTag(source)
+			tag.line, tag.column = line, column
+			t.tags = append(t.tags, tag)
 		}
 		column += width
 		text = text[len(source):]
@@ -145,7 +151,7 @@ func readTag(source string) tag {
 		t.variable, fallback = m[1]+m[2], m[3]+m[4]
 		t.required = fallback == ""
 	} else {
-		t.err = fmt.Errorf(`%s is Ruby, which is not run here: use <%%= ENV["NAME"] %%>, <%%= ENV.fetch("NAME", "default") %%> or ${NAME:-default}, or set the key in racecar.Configure`, source)
+		t.err = rubyError(source)
 		return t
 	}
 	if fallback == "" {
@@ -161,6 +167,17 @@ func readTag(source string) tag {
 		t.fallback = &value
 	}
 	return t
+}
+
+func rubyError(source string) error {
+	return fmt.Errorf(`%s is Ruby, which is not run here: use <%%= ENV["NAME"] %%>, <%%= ENV.fetch("NAME", "default") %%> or ${NAME:-default}, or set the key in racecar.Configure`, source)
+}
+
+// inComment reports whether what follows text is part of a YAML comment. A # within
+// quotes is taken for one; the YAML parser will then say what is wrong.
+func inComment(text string) bool {
+	line := text[strings.LastIndexByte(text, '\n')+1:]
+	return strings.HasPrefix(line, "#") || strings.Contains(line, " #") || strings.Contains(line, "\t#")
 }
 
 // value looks the variable up. set is false when there is neither it nor a default.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -40,6 +38,8 @@ type fileResult struct {
 	settings []setting
 	warnings []string
 	problems []error
+	// unread is true when the problems are such that no section was read.
+	unread bool
 }
 
 // fileReader reads one file.
@@ -52,12 +52,11 @@ type fileReader struct {
 	result  fileResult
 }
 
-// readFile reads the sections of a file that count for an environment, which
-// variable names (for messages). It never returns settings beside problems.
+// readFile reads the sections of a file that count for an environment.
 func readFile(path, shown string, section environment, env map[string]string) fileResult {
 	text, err := slurp(path)
 	if err != nil {
-		return fileResult{problems: []error{fmt.Errorf("%s: %w", shown, err)}}
+		return fileResult{problems: []error{fmt.Errorf("%s: %w", shown, err)}, unread: true}
 	}
 	return parseFile(text, shown, section, env)
 }
@@ -88,9 +87,12 @@ func underlying(err error) error {
 
 func parseFile(text, shown string, section environment, env map[string]string) fileResult {
 	r := &fileReader{name: shown, env: env, aliases: map[*ast.AliasNode]ast.Node{}}
+	// A byte order mark is no part of the text, and with CRLF the parser's line
+	// numbers are wrong.
+	text = strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n")
 	tpl, err := cut(shown, text)
 	if err != nil {
-		return fileResult{problems: []error{err}}
+		return fileResult{problems: []error{err}, unread: true}
 	}
 	r.tpl = tpl
 	doc, err := parseYAML(tpl.text)
@@ -99,9 +101,7 @@ func parseFile(text, shown string, section environment, env map[string]string) f
 	} else {
 		r.document(doc, section)
 	}
-	if len(r.result.problems) > 0 {
-		r.result.settings = nil
-	}
+	r.result.unread = len(r.result.problems) > 0 && len(r.result.settings) == 0
 	return r.result
 }
 
@@ -141,6 +141,11 @@ func nesting(text string) int {
 // syntax reports what the YAML parser says, without the excerpt it would add: the
 // lines around a mistake may hold a password.
 func (r *fileReader) syntax(err error) {
+	for _, t := range r.tpl.tags { // Ruby that made YAML is probably what is wrong
+		if t.err != nil {
+			r.result.problems = append(r.result.problems, fmt.Errorf("%s:%d:%d: %w", r.name, t.line, t.column, t.err))
+		}
+	}
 	if se, ok := errors.AsType[*yaml.SyntaxError](err); ok && se.Token != nil && se.Token.Position != nil {
 		r.problem(se.Token, "not valid YAML: %s", firstLine(se.Message))
 		return
@@ -161,8 +166,13 @@ func (r *fileReader) at(t *token.Token) string {
 }
 
 func (r *fileReader) problem(t *token.Token, format string, args ...any) {
-	r.result.problems = append(r.result.problems, fmt.Errorf("%s: %s", r.at(t), fmt.Sprintf(format, args...)))
+	r.result.problems = append(r.result.problems, fmt.Errorf("%s: %s", r.at(t), oneLine(fmt.Sprintf(format, args...))))
 }
+
+// oneLine shows the line breaks and tabs that names from outside may have.
+func oneLine(s string) string { return lineBreaks.Replace(s) }
+
+var lineBreaks = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`)
 
 // document picks the sections and reads their keys.
 func (r *fileReader) document(file *ast.File, section environment) {
@@ -225,7 +235,7 @@ func listed(names []string) string {
 	if len(names) == 0 {
 		return "no sections"
 	}
-	return strings.Join(names, ", ")
+	return oneLine(strings.Join(names, ", "))
 }
 
 // section turns a section's entries into settings.
@@ -241,8 +251,12 @@ func (r *fileReader) section(e entry) {
 	names := keyNames()
 	for _, e := range r.entries(m, 0) {
 		key, ok := Lookup(e.name)
+		if source := r.tpl.restore(e.name); source != e.name {
+			r.problem(e.token, "%s: a variable cannot name a key", source)
+			continue
+		}
 		if !ok {
-			r.problem(e.token, "unknown key %q%s", r.tpl.restore(e.name), nearest.Hint(e.name, names))
+			r.problem(e.token, "unknown key %q%s", e.name, nearest.Hint(e.name, names))
 			continue
 		}
 		in, ok := r.input(key, e)
@@ -355,29 +369,4 @@ func nodeKind(n ast.Node) string {
 		return "an unknown alias"
 	}
 	return strings.ToLower(n.Type().String())
-}
-
-// configRB warns of a config/racecar.rb beside the file: upstream would run it. The
-// settings found in it are named with what they become.
-func configRB(dir string) string {
-	const name = "config/racecar.rb"
-	text, err := slurp(filepath.Join(dir, name))
-	if err != nil {
-		return ""
-	}
-	var fields []string
-	for _, m := range rubyAssignment.FindAllStringSubmatch(text, -1) {
-		if k, ok := Lookup(m[1]); ok {
-			f := "c." + fieldName(k)
-			if !slices.Contains(fields, f) {
-				fields = append(fields, f)
-			}
-		}
-	}
-	what := ""
-	if len(fields) > 0 {
-		what = " (it sets " + strings.Join(fields, ", ") + ")"
-	}
-	return name + " is Ruby and is not read" + what +
-		": move its settings to " + DefaultFile + ", or to racecar.Configure(func(c *racecar.Config) error { … }) in an init function"
 }

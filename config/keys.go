@@ -231,3 +231,6 @@ func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // value is the key's field in c.
 func (k Key) value(c *Config) reflect.Value { return reflect.ValueOf(c).Elem().Field(k.field) }
+
+// fieldName is the key's field of Config.
+func fieldName(k Key) string { return reflect.TypeFor[Config]().Field(k.field).Name }

@@ -87,7 +87,7 @@ func Default() Config {
 func defaults(tempDir string) (Config, error) {
 	var c Config
 	for _, k := range allKeys {
-		if err := k.set(&c, input{null: true}); err != nil {
+		if err := k.set(&c, input{text: k.Default, null: k.Default == ""}); err != nil {
 			return c, fmt.Errorf("default of %s: %w", k.Name, err)
 		}
 	}
@@ -175,10 +175,16 @@ type loader struct {
 	Options
 
 	env      map[string]string
+	defaults Config
 	config   Config
 	sources  map[string]string
 	warnings []string
 	problems []error
+	// unsound are the keys whose value could not be read: what is between them and
+	// others is not judged.
+	unsound map[string]bool
+	// unread is true when not even the file's keys are known.
+	unread bool
 }
 
 func newLoader(o Options) *loader {
@@ -191,7 +197,7 @@ func newLoader(o Options) *loader {
 	if err != nil {
 		panic("config: " + err.Error()) // a mistake in Config's tags
 	}
-	l.config = c
+	l.defaults, l.config, l.unsound = c, c.Clone(), map[string]bool{}
 	for _, k := range allKeys {
 		l.sources[k.Name] = SourceDefault
 	}
@@ -212,27 +218,31 @@ func (l *loader) run() {
 		l.problem(fmt.Errorf("%s: group %q, but the Spec of %s says %q; in another group the consumer would read its topics from their start: change the Spec, or leave this out",
 			l.sources["group_id"], l.config.GroupID, l.Spec.Name, specGroup))
 	}
-	if len(l.problems) > 0 {
+	if l.unread {
 		return // what follows would judge values that nobody meant
 	}
 	l.normalize()
 	l.properties()
 	l.derive()
-	l.problems = append(l.problems, validate(&l.config, l.sources)...)
+	v := validator{c: &l.config, sources: l.sources, unsound: l.unsound}
+	l.problems = append(l.problems, v.all()...)
 	l.warnings = append(l.warnings, warnings(&l.config, l.sources)...)
 }
 
 // apply sets what a source gives.
 func (l *loader) apply(settings []setting) {
 	for _, s := range settings {
+		if s.in.null { // null is the default
+			s.key.value(&l.config).Set(s.key.value(&l.defaults))
+			l.sources[s.key.Name] = SourceDefault
+			continue
+		}
 		if err := s.key.set(&l.config, s.in); err != nil {
 			l.problem(fmt.Errorf("%s: %w", s.place, err))
+			l.unsound[s.key.Name] = true
 			continue
 		}
 		l.sources[s.key.Name] = s.source
-		if s.in.null {
-			l.sources[s.key.Name] = SourceDefault
-		}
 	}
 }
 
@@ -258,6 +268,7 @@ func (l *loader) file() {
 		return
 	}
 	r := readFile(path, name, sectionFrom(l.env), l.env)
+	l.unread = r.unread
 	l.problems = append(l.problems, r.problems...)
 	l.warnings = append(l.warnings, r.warnings...)
 	l.apply(r.settings)
@@ -271,6 +282,7 @@ func (l *loader) configure() {
 		source := "Configure (" + origin(f) + ")"
 		if err := call(f, &l.config); err != nil {
 			l.problem(fmt.Errorf("%s: %w", source, err))
+			l.unread = true
 		}
 		for _, k := range allKeys {
 			if !k.equal(&before, &l.config) {

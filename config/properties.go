@@ -86,8 +86,8 @@ type override struct {
 	property string
 	key      string
 	in       input
-	// own is true when the key concerns this side (consumer or producer) alone, so
-	// that the property can become the key's value for the whole process.
+	// own is true when the property becomes the key's value for the whole process:
+	// the key concerns this side (consumer or producer) alone.
 	own bool
 }
 
@@ -222,7 +222,7 @@ func (p *Properties) read(name, value string, of side) error {
 	}
 	switch {
 	case prop.key != "":
-		return p.override(name, value, prop)
+		return p.override(name, value, prop, of)
 	case prop.set != nil:
 		if wrong := prop.set(p, value, of); wrong != "" {
 			return fmt.Errorf("%s %s", shown, wrong)
@@ -231,7 +231,7 @@ func (p *Properties) read(name, value string, of side) error {
 	return nil
 }
 
-func (p *Properties) override(name, value string, prop property) error {
+func (p *Properties) override(name, value string, prop property, of side) error {
 	k, _ := Lookup(prop.key)
 	in := input{text: value}
 	if prop.milliseconds {
@@ -250,10 +250,10 @@ func (p *Properties) override(name, value string, prop property) error {
 	for _, e := range (&validator{c: &scratch}).only(k) {
 		return errors.New(strings.TrimPrefix(e.Error(), k.Name+": "))
 	}
-	p.overrides = append(p.overrides, override{property: name, key: prop.key, in: in, own: prop.own})
+	p.overrides = append(p.overrides, override{property: name, key: prop.key, in: in, own: prop.own&of != 0})
 	if prop.also != "" {
 		key, text, _ := strings.Cut(prop.also, "=")
-		p.overrides = append(p.overrides, override{property: name, key: key, in: input{text: text}, own: prop.own})
+		p.overrides = append(p.overrides, override{property: name, key: key, in: input{text: text}, own: prop.own&of != 0})
 	}
 	return nil
 }

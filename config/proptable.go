@@ -13,7 +13,7 @@ type property struct {
 	of side
 
 	key          string // the key it stands for
-	own          bool   // that key concerns this side alone
+	own          side   // the sides for which the property becomes the key's value
 	milliseconds bool   // the property counts ms
 	also         string // key=value that comes with it
 
@@ -173,7 +173,7 @@ var propertyTable = map[string]property{
 	"client.rack": {of: consumerSide, as: "fetches from the nearest replica",
 		set: setText(func(p *Properties, s string) { p.ClientRack = s })},
 	"group.id":          {of: consumerSide, refused: "set group_id, or GroupID in the Spec"},
-	"group.instance.id": {of: consumerSide, key: "static_id", own: true, also: "membership=host"},
+	"group.instance.id": {of: consumerSide, key: "static_id", own: consumerSide, also: "membership=host"},
 	"security.protocol": {of: bothSides, key: "security_protocol"},
 	"client.dns.lookup": {of: bothSides, as: "looks up canonical names of the bootstrap brokers",
 		values: []string{"use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"},
@@ -245,7 +245,7 @@ var propertyTable = map[string]property{
 	"message.copy.max.bytes":    {of: bothSides, refused: notSarama},
 
 	// Metadata.
-	"topic.metadata.refresh.interval.ms":      {of: bothSides, key: "topic_metadata_refresh_interval", milliseconds: true},
+	"topic.metadata.refresh.interval.ms":      {of: bothSides, key: "topic_metadata_refresh_interval", own: consumerSide, milliseconds: true},
 	"topic.metadata.refresh.fast.interval.ms": {of: bothSides, refused: notSarama},
 	"topic.metadata.refresh.fast.cnt":         {of: bothSides, refused: notSarama},
 	"topic.metadata.refresh.sparse":           {of: bothSides, only: "true", why: "only the topics in use are looked up"},
@@ -262,7 +262,7 @@ var propertyTable = map[string]property{
 		set: setBool(func(p *Properties, b bool) { p.AllowAutoCreateTopics = &b })},
 
 	// Telling.
-	"statistics.interval.ms":                 {of: bothSides, key: "statistics_interval", milliseconds: true},
+	"statistics.interval.ms":                 {of: consumerSide, key: "statistics_interval", own: consumerSide, milliseconds: true},
 	"enable.metrics.push":                    {of: bothSides, only: "false", why: notSarama},
 	"debug":                                  {of: bothSides, refused: useLog + ": debug"},
 	"log_level":                              {of: bothSides, refused: useLog},
@@ -290,15 +290,15 @@ var propertyTable = map[string]property{
 	"queue.buffering.backpressure.threshold": {of: producerSide, refused: noSendQueue},
 
 	// Consuming.
-	"session.timeout.ms":            {of: consumerSide, key: "session_timeout", own: true, milliseconds: true},
-	"heartbeat.interval.ms":         {of: consumerSide, key: "heartbeat_interval", own: true, milliseconds: true},
-	"max.poll.interval.ms":          {of: consumerSide, key: "max_poll_interval", own: true, milliseconds: true},
-	"auto.commit.interval.ms":       {of: consumerSide, key: "offset_commit_interval", own: true, milliseconds: true},
-	"partition.assignment.strategy": {of: consumerSide, key: "partition_assignment_strategy", own: true},
-	"fetch.wait.max.ms":             {of: consumerSide, key: "max_wait_time", own: true, milliseconds: true},
-	"fetch.max.bytes":               {of: consumerSide, key: "max_bytes", own: true},
-	"fetch.min.bytes":               {of: consumerSide, key: "fetch_min_bytes", own: true},
-	"queued.min.messages":           {of: consumerSide, key: "min_message_queue_size", own: true},
+	"session.timeout.ms":            {of: consumerSide, key: "session_timeout", own: consumerSide, milliseconds: true},
+	"heartbeat.interval.ms":         {of: consumerSide, key: "heartbeat_interval", own: consumerSide, milliseconds: true},
+	"max.poll.interval.ms":          {of: consumerSide, key: "max_poll_interval", own: consumerSide, milliseconds: true},
+	"auto.commit.interval.ms":       {of: consumerSide, key: "offset_commit_interval", own: consumerSide, milliseconds: true},
+	"partition.assignment.strategy": {of: consumerSide, key: "partition_assignment_strategy", own: consumerSide},
+	"fetch.wait.max.ms":             {of: consumerSide, key: "max_wait_time", own: consumerSide, milliseconds: true},
+	"fetch.max.bytes":               {of: consumerSide, key: "max_bytes", own: consumerSide},
+	"fetch.min.bytes":               {of: consumerSide, key: "fetch_min_bytes", own: consumerSide},
+	"queued.min.messages":           {of: consumerSide, key: "min_message_queue_size", own: consumerSide},
 	"auto.offset.reset": {of: consumerSide, as: "where a partition without a valid position starts, before StartFrom",
 		values: []string{"earliest", "smallest:earliest", "beginning:earliest", "latest", "largest:latest", "end:latest", "error"},
 		set:    setText(func(p *Properties, s string) { p.AutoOffsetReset = s })},
@@ -321,9 +321,9 @@ var propertyTable = map[string]property{
 	"check.crcs":           {of: consumerSide, only: "true", why: "checksums are always checked"},
 
 	// Producing.
-	"message.timeout.ms": {of: producerSide, key: "message_timeout", own: true, milliseconds: true},
-	"partitioner":        {of: producerSide, key: "partitioner", own: true},
-	"compression.codec":  {of: producerSide, key: "producer_compression_codec", own: true},
+	"message.timeout.ms": {of: producerSide, key: "message_timeout", own: producerSide, milliseconds: true},
+	"partitioner":        {of: producerSide, key: "partitioner", own: producerSide},
+	"compression.codec":  {of: producerSide, key: "producer_compression_codec", own: producerSide},
 	"compression.level": {of: producerSide, as: "the codec's level",
 		set: setInt(-1, 22, func(p *Properties, n int) { p.CompressionLevel = &n })},
 	"message.max.bytes": {of: bothSides, as: "producer: the largest message; consumer: as fetch.message.max.bytes",

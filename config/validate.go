@@ -17,7 +17,8 @@ import (
 // itself and the keys against each other. The error joins all problems, one line
 // each. Load does this itself. It opens no file and no connection.
 func (c Config) Validate() error {
-	return errors.Join(validate(&c, nil)...)
+	v := validator{c: &c, unsound: map[string]bool{}}
+	return errors.Join(v.all()...)
 }
 
 // validator collects what is wrong. Where nothing is known of a key's source its
@@ -25,13 +26,17 @@ func (c Config) Validate() error {
 type validator struct {
 	c        *Config
 	sources  map[string]string
+	unsound  map[string]bool // keys without a proper value, reported already
 	problems []error
 }
 
-func validate(c *Config, sources map[string]string) []error {
-	v := &validator{c: c, sources: sources}
+func (v *validator) all() []error {
 	for _, k := range allKeys {
+		before := len(v.problems)
 		v.key(k)
+		if len(v.problems) > before {
+			v.unsound[k.Name] = true
+		}
 	}
 	v.brokers()
 	v.timing()
@@ -42,8 +47,21 @@ func validate(c *Config, sources map[string]string) []error {
 	return v.problems
 }
 
+// sound reports whether all of keys have proper values, so that they can be compared.
+func (v *validator) sound(keys ...string) bool {
+	for _, k := range keys {
+		if v.unsound[k] {
+			return false
+		}
+	}
+	return true
+}
+
 // bad reports a problem at a key's place.
 func (v *validator) bad(key, format string, args ...any) {
+	if !v.sound(key) {
+		return
+	}
 	v.problems = append(v.problems, fmt.Errorf("%s: %s", place(key, v.sources), fmt.Sprintf(format, args...)))
 }
 
@@ -64,6 +82,7 @@ const maxMilliseconds = math.MaxInt32
 func (v *validator) key(k Key) {
 	if n, ok := k.number(v.c); ok {
 		switch wrong := k.limits.check(n); {
+		case v.unsound[k.Name]:
 		case math.IsNaN(n) || math.IsInf(n, 0):
 			v.bad(k.Name, "%v is not a number", n)
 		case wrong != "":
@@ -141,6 +160,9 @@ func (v *validator) brokers() {
 	}
 	for _, b := range v.c.Brokers {
 		if wrong := badAddress(withPort(b), false); wrong != "" {
+			if i := strings.LastIndexByte(b, '@'); i >= 0 {
+				b = "…" + b[i:] // there may be a password before it
+			}
 			v.bad("brokers", "%q %s: write host:port", b, wrong)
 		}
 	}
@@ -166,15 +188,15 @@ func badAddress(addr string, listen bool) string {
 
 func (v *validator) timing() {
 	c := v.c
-	if c.SocketTimeout <= c.MaxWaitTime {
+	if c.SocketTimeout <= c.MaxWaitTime && v.sound("max_wait_time") {
 		v.bad("socket_timeout", "%s must be longer than %s, %s: brokers would be given up while they wait for messages",
 			seconds(c.SocketTimeout), v.where("max_wait_time"), seconds(c.MaxWaitTime))
 	}
-	if c.HeartbeatInterval >= c.SessionTimeout {
+	if c.HeartbeatInterval >= c.SessionTimeout && v.sound("session_timeout") {
 		v.bad("heartbeat_interval", "%s must be shorter than %s, %s, by a third or more: the group would drop the worker between two heartbeats",
 			seconds(c.HeartbeatInterval), v.where("session_timeout"), seconds(c.SessionTimeout))
 	}
-	if c.HeartbeatInterval >= c.MaxPollInterval {
+	if c.HeartbeatInterval >= c.MaxPollInterval && v.sound("max_poll_interval") {
 		v.bad("heartbeat_interval", "%s must be shorter than %s, %s: a rebalance would be over before the worker learns of it",
 			seconds(c.HeartbeatInterval), v.where("max_poll_interval"), seconds(c.MaxPollInterval))
 	}
@@ -184,13 +206,13 @@ func seconds(d time.Duration) string { return plain(d.Seconds()) + " s" }
 
 func (v *validator) pauses() {
 	c := v.c
-	if c.MaxPauseTimeout != 0 && !c.PauseWithExponentialBackoff {
+	if c.MaxPauseTimeout != 0 && !c.PauseWithExponentialBackoff && v.sound("pause_with_exponential_backoff") {
 		v.bad("max_pause_timeout", "only makes sense with pause_with_exponential_backoff: set that to true, or leave this out")
 	}
 }
 
 func (v *validator) memory() {
-	if v.c.FetchMinBytes > v.c.MaxBytes {
+	if v.c.FetchMinBytes > v.c.MaxBytes && v.sound("max_bytes") {
 		v.bad("fetch_min_bytes", "%d bytes is more than %s, %d: brokers would always wait for max_wait_time",
 			v.c.FetchMinBytes, v.where("max_bytes"), v.c.MaxBytes)
 	}
@@ -208,7 +230,7 @@ func (v *validator) names() {
 			v.bad("status_addr", "%q can be reached from other hosts: set status_token, or use 127.0.0.1", c.StatusAddr)
 		}
 	}
-	if c.LivenessProbeEnabled && c.LivenessProbeFilePath == "" {
+	if c.LivenessProbeEnabled && v.sound("liveness_probe_enabled") && c.LivenessProbeFilePath == "" {
 		v.bad("liveness_probe_file_path", "must be set to a writable file path when the liveness probe is enabled")
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // input is what a source gives for a key: a text, a list that needs no splitting,
-// or null, which means the default.
+// or null: nothing.
 type input struct {
 	text  string
 	items []string
@@ -24,11 +24,8 @@ type input struct {
 // not where it stands, and never quotes a secret.
 func (k Key) set(c *Config, in input) error {
 	if in.null {
-		in = input{text: k.Default}
-		if k.Default == "" {
-			k.value(c).SetZero()
-			return nil
-		}
+		k.value(c).SetZero()
+		return nil
 	}
 	v, err := k.parse(in)
 	if err != nil {

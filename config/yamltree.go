@@ -1,7 +1,6 @@
 package config
 
 import (
-	"reflect"
 	"regexp"
 
 	"github.com/goccy/go-yaml/ast"
@@ -170,9 +169,3 @@ func (r *fileReader) keyName(key ast.MapKeyNode) string {
 		return tokenValue(n)
 	}
 }
-
-// rubyAssignment matches `config.brokers = …` in a config/racecar.rb.
-var rubyAssignment = regexp.MustCompile(`(?m)^\s*\w+\.(\w+)\s*=[^=~>]`)
-
-// fieldName is the key's field of Config.
-func fieldName(k Key) string { return reflect.TypeFor[Config]().Field(k.field).Name }

@@ -4,6 +4,7 @@ package nearest
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Names returns up to three of candidates that resemble name, the most alike
@@ -18,11 +19,16 @@ func Names(name string, candidates []string) []string {
 	typed := strings.ToLower(name)
 	for _, c := range candidates {
 		lower := strings.ToLower(c)
+		limit := max(2, len(typed)/3)
+		contained := len(typed) >= 3 && strings.Contains(lower, typed)
+		if !contained && abs(utf8.RuneCountInString(typed)-utf8.RuneCountInString(lower)) > limit {
+			continue // that many edits at least: no need to count, whatever was typed
+		}
 		cost := distance(typed, lower)
-		if contained := len(typed) >= 3 && strings.Contains(lower, typed); contained {
+		if contained {
 			cost = min(cost, 1)
 		}
-		if cost <= max(2, len(typed)/3) {
+		if cost <= limit {
 			matches = append(matches, match{c, cost})
 		}
 	}
@@ -38,6 +44,8 @@ func Names(name string, candidates []string) []string {
 	}
 	return names
 }
+
+func abs(n int) int { return max(n, -n) }
 
 // Hint returns ` (did you mean "x"?)`, or "" when nothing comes near.
 func Hint(name string, candidates []string) string {

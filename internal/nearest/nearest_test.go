@@ -1,6 +1,7 @@
 package nearest
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,5 +32,14 @@ func TestHint(t *testing.T) {
 	}
 	if got := Hint("xyzzy", []string{"brokers"}); got != "" {
 		t.Error(got)
+	}
+}
+
+// A name from a file may have any length; finding that nothing resembles it must
+// not take longer than reading it.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat("client_id", 100_000)
+	if got := Names(long, []string{"client_id", "brokers"}); got != nil {
+		t.Errorf("got %v", got)
 	}
 }
