@@ -185,7 +185,6 @@ var badFiles = map[string][]string{
 	},
 	"property-secret": {
 		`$:2: consumer: sasl.passwd: librdkafka has no such property, or it cannot be set here (did you mean "sasl.password"?)`,
-		`$:2: consumer: ssl.key.pem: cannot be honoured: write it to a file and name that in ssl_key_location`,
 		`$:2: consumer: "[hidden]": write name=value`,
 	},
 	"property-side": {

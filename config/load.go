@@ -56,6 +56,9 @@ type SpecValues struct {
 	PauseTimeout    *time.Duration // nil: as configured, for 0 is a value
 	MaxRetries      int
 	DeadLetterTopic string
+	// Properties are the subscriptions' AdditionalConfig, by topic or pattern. They
+	// are checked here and applied by the worker (SubscriptionProperties).
+	Properties map[string]map[string]string
 }
 
 // Loaded is an effective configuration.
@@ -226,6 +229,9 @@ func (l *loader) run() {
 	l.derive()
 	v := validator{c: &l.config, sources: l.sources, unsound: l.unsound}
 	l.problems = append(l.problems, v.all()...)
+	if len(l.problems) == 0 {
+		l.subscriptions()
+	}
 	l.warnings = append(l.warnings, warnings(&l.config, l.sources)...)
 }
 
@@ -468,6 +474,24 @@ func (l *loader) overlay(side string, props Properties) {
 		case o.own:
 			l.config = changed
 			l.sources[o.key] = fmt.Sprintf("%s (%s)", o.property, place(side, l.sources))
+		}
+	}
+}
+
+// subscriptions checks the properties of each subscription, by themselves and with
+// the keys they stand for.
+func (l *loader) subscriptions() {
+	if l.Spec == nil {
+		return
+	}
+	for _, topic := range slices.Sorted(maps.Keys(l.Spec.Properties)) {
+		props, err := SubscriptionProperties(l.config.Consumer, l.Spec.Properties[topic])
+		problems := unjoin(err)
+		if err == nil {
+			problems = unjoin(props.Apply(l.config).Validate())
+		}
+		for _, p := range problems {
+			l.problem(fmt.Errorf("Spec of %s: AdditionalConfig of %s: %w", l.Spec.Name, topic, p))
 		}
 	}
 }

@@ -164,3 +164,19 @@ func TestRefusedProperties(t *testing.T) {
 		}
 	}
 }
+
+func TestSpecsPropertiesAreChecked(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Spec: &SpecValues{Name: "X", Properties: map[string]map[string]string{
+		"a": {"auto.offset.reset": "latest"},
+		"b": {"nope": "1"},
+		"c": {"session.timeout.ms": "900"},
+	}}}
+	_, err := Load(o)
+	want := []string{
+		`Spec of X: AdditionalConfig of b: nope: librdkafka has no such property, or it cannot be set here`,
+		`Spec of X: AdditionalConfig of c: heartbeat_interval: 1 s must be shorter than session_timeout, 0.9 s, by a third or more: the group would drop the worker between two heartbeats`,
+	}
+	if text(err) != strings.Join(want, "\n") {
+		t.Errorf("got\n%v\nwant\n%s", err, strings.Join(want, "\n"))
+	}
+}
