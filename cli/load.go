@@ -94,6 +94,14 @@ func specValues(s racecar.Spec) config.SpecValues {
 		FetchMessages: s.FetchMessages, MaxWaitTime: s.MaxWaitTime, MaxPollInterval: s.MaxPollInterval,
 		MaxRetries: s.MaxRetries, DeadLetterTopic: s.DeadLetterTopic,
 	}
+	for _, sub := range s.Subscriptions {
+		if len(sub.AdditionalConfig) > 0 {
+			if v.Properties == nil {
+				v.Properties = map[string]map[string]string{}
+			}
+			v.Properties[sub.Topic+sub.TopicPattern] = sub.AdditionalConfig
+		}
+	}
 	switch s.PauseTimeout {
 	case 0:
 	case racecar.NoPause:
@@ -139,10 +147,10 @@ func choose(in invocation) ([]*racecar.Registration, error) {
 // digestOf changes whenever something does that calls for new workers.
 func digestOf(l *config.Loaded, c *racecar.Registration) (string, error) {
 	data, err := json.Marshal(struct {
-		Config config.Config
+		Config config.Carried // with its secrets: new credentials call for new workers
 		Spec   racecar.Spec
 		Batch  bool
-	}{l.Config, c.Spec(), c.Batch()})
+	}{config.Carried(l.Config), c.Spec(), c.Batch()})
 	if err != nil {
 		return "", fmt.Errorf("%s: digest: %w", c.Name(), err)
 	}
