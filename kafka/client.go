@@ -36,6 +36,9 @@ var _ sarama.Client = (*Client)(nil)
 // conf comes from NewConfig, ConsumerConfig or ProducerConfig, is copied, and
 // may be used for several clients.
 func NewClient(ctx context.Context, c *config.Config, conf *sarama.Config) (*Client, error) {
+	if a := dialerOf(conf).access; a != nil {
+		c = a.c // which may have other brokers, from the properties of `consumer`
+	}
 	addrs := Brokers(c)
 	if len(addrs) == 0 {
 		return nil, &ConfigError{Key: "brokers", Problem: "no broker given: write host:port, several with commas between"}

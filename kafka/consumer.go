@@ -45,6 +45,10 @@ func ConsumerConfig(c *config.Config, opts ConsumerOptions) (*sarama.Config, err
 
 // Consumer returns the configuration of one consumer group membership.
 func (a *Access) Consumer(opts ConsumerOptions) (*sarama.Config, error) {
+	a, props, err := a.forConsumer(opts.Properties)
+	if err != nil {
+		return nil, err
+	}
 	c := a.c
 	conf, err := a.Config()
 	if err != nil {
@@ -90,6 +94,10 @@ func (a *Access) Consumer(opts ConsumerOptions) (*sarama.Config, error) {
 	conf.Consumer.MaxProcessingTime = maxProcessingTime
 	conf.ChannelBufferSize = channelBufferSize
 
+	applyConsumer(conf, props)
+	if opts.ReadCommitted && conf.Consumer.IsolationLevel != sarama.ReadCommitted {
+		return nil, &ConfigError{Key: "consumer", Problem: "isolation.level=read_uncommitted does not go with transactions: leave it out"}
+	}
 	return conf, nil
 }
 

@@ -30,6 +30,10 @@ func ProducerConfig(c *config.Config) (*sarama.Config, error) {
 // partitioner is sarama's default; whoever makes the producer installs the
 // configured one.
 func (a *Access) Producer() (*sarama.Config, error) {
+	a, props, err := a.forProducer()
+	if err != nil {
+		return nil, err
+	}
 	c := a.c
 	conf, err := a.Config()
 	if err != nil {
@@ -67,18 +71,18 @@ func (a *Access) Producer() (*sarama.Config, error) {
 		return nil, &ConfigError{Key: "producer_compression_codec",
 			Problem: fmt.Sprintf("unknown codec %q: use none, gzip, snappy, lz4 or zstd", c.ProducerCompressionCodec)}
 	}
+	if err := applyProducer(conf, props); err != nil {
+		return nil, err
+	}
+	if err := conf.Validate(); err != nil {
+		return nil, err
+	}
 	return conf, nil
 }
 
 // produceBackoff is the pause before retry number retries (from 1).
 func produceBackoff(retries, _ int) time.Duration {
-	d := produceBackoffMin
-	for range retries - 1 {
-		if d *= 2; d >= produceBackoffMax {
-			return produceBackoffMax
-		}
-	}
-	return d
+	return doubled(produceBackoffMin, produceBackoffMax, retries)
 }
 
 // produceRetries is how many retries fit into message_timeout when each fails at once.

@@ -46,6 +46,9 @@ func newTLSFiles(c *config.Config) tlsFiles {
 		key:              c.SSLKeyLocation,
 		keyPassword:      c.SSLKeyPassword,
 		verifyHostname:   c.SSLVerifyHostname,
+		caPEM:            c.SSLCAPEM,
+		certificatePEM:   c.SSLCertificatePEM,
+		keyPEM:           c.SSLKeyPEM,
 	}
 }
 
