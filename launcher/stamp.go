@@ -164,7 +164,9 @@ func inputs(g *goTool, m *module, all []required, listed []goPackage) (files, di
 		if p.Standard || p.Dir == "" || !changeable(p.Module) || filepath.Base(p.Dir) == mainDir {
 			continue
 		}
-		files = append(files, p.Module.GoMod)
+		if !p.Module.Main { // its go.mod may be our copy, which each build writes
+			files = append(files, p.Module.GoMod)
+		}
 		dirs = append(dirs, p.Dir)
 		for _, names := range [][]string{p.GoFiles, p.CgoFiles, p.IgnoredGoFiles, p.IgnoredOtherFiles, p.CFiles, p.CXXFiles, p.HFiles, p.SFiles, p.SysoFiles, p.EmbedFiles} {
 			for _, n := range names {
