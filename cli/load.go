@@ -171,6 +171,7 @@ func runPlan(conn *wire.Conn, args []string) int {
 	if err := conn.Write(wire.KindPlan, plan); err != nil {
 		return wire.ExitCrash // nobody is there to read it
 	}
+	_, _ = conn.Read() // EOF: the supervisor has seen which program we are
 	if plan.Error != "" {
 		return wire.ExitPermanent
 	}

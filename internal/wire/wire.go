@@ -38,10 +38,14 @@ const EnvRole = "RACECAR_INTERNAL_ROLE"
 type Role string
 
 const (
-	// RoleWorker runs one worker; socket on SocketFD, scoreboard on ScoreboardFD.
+	// RoleWorker runs one worker; socket on SocketFD, scoreboard on ScoreboardFD. It
+	// waits for its Handshake as long as it takes: in a rolling restart it stands by
+	// while the one before it ends.
 	RoleWorker Role = "worker"
 	// RolePlan loads and validates configuration and Specs (like --check) and
-	// writes a Plan message to SocketFD.
+	// writes a Plan message to SocketFD. Then it waits for EOF: the supervisor
+	// looks which program it runs (a launcher may have built one), to start the
+	// workers from that.
 	RolePlan Role = "plan"
 	// RoleLeave reads a Leave message from SocketFD, removes those places from
 	// their groups, and answers with a Reply.
