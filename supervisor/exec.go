@@ -216,7 +216,12 @@ type execProcess struct {
 
 func (p *execProcess) PID() int                   { return p.pid }
 func (p *execProcess) Socket() io.ReadWriteCloser { return p.socket }
-func (p *execProcess) Tail() string               { return p.stderr.tail() }
+
+// Tail first takes what the process has written since the pump's last look.
+func (p *execProcess) Tail() string {
+	p.pump.look(p.stderr)
+	return p.stderr.tail()
+}
 
 func (p *execProcess) Unread() bool {
 	raw, err := p.socket.SyscallConn()

@@ -1,20 +1,25 @@
 package supervisor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/signals"
 )
 
 // TestMain makes the test binary a child where its role says so, so that tests
@@ -24,6 +29,9 @@ func TestMain(m *testing.M) {
 	_ = os.Unsetenv(wire.EnvRole)
 	switch role {
 	case "":
+		if plan, ok := os.LookupEnv(envSupervise); ok {
+			os.Exit(superviseMain(plan))
+		}
 		os.Exit(m.Run())
 	case wire.RoleWorker:
 		os.Exit(workerMain())
@@ -33,6 +41,34 @@ func TestMain(m *testing.M) {
 		os.Exit(leaveMain())
 	}
 	os.Exit(2)
+}
+
+// envSupervise makes the test binary a supervisor of the plan in it, for tests
+// that end or stop the supervisor itself.
+const envSupervise = "SUPERVISOR_TEST_PLAN"
+
+func superviseMain(plan string) int {
+	var p wire.Plan
+	if err := json.Unmarshal([]byte(plan), &p); err != nil {
+		panic(err)
+	}
+	_ = os.Unsetenv(envSupervise)
+	spawner, err := NewExec(ExecOptions{})
+	if err != nil {
+		panic(err)
+	}
+	queue := signals.Listen(false, false)
+	defer queue.Close()
+	log := logrus.New()
+	sup, err := New(Options{Plan: p, Spawner: spawner, Log: log, Signals: queue.C(), OnReady: func() { fmt.Println("ready") }})
+	if err != nil {
+		panic(err)
+	}
+	code, err := sup.Run(context.Background())
+	if err != nil {
+		fmt.Println(err)
+	}
+	return code
 }
 
 func testSocket() (*wire.Conn, net.Conn) {
@@ -48,7 +84,7 @@ func testSocket() (*wire.Conn, net.Conn) {
 // workerMain is a worker that does what its configuration's ClientID says, a
 // list of words: see the cases.
 func workerMain() int {
-	conn, _ := testSocket()
+	conn, raw := testSocket()
 	env, err := conn.Read()
 	if err != nil {
 		return wire.ExitCrash
@@ -83,7 +119,20 @@ func workerMain() int {
 		fmt.Fprintln(os.Stderr, "a line before the crash")
 		return wire.ExitCrash
 	case does["garbage"]:
-		os.NewFile(wire.SocketFD, "").WriteString("garbage garbage garbage")
+		_, _ = raw.Write([]byte("garbage garbage garbage"))
+	}
+	if does["child"] {
+		cmd := exec.Command("sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(os.Stderr, "child %d.\n", cmd.Process.Pid)
+	}
+	if does["chatty"] {
+		line := strings.Repeat("chatter ", 1000) + "\n"
+		for range 1000 {
+			fmt.Fprint(os.Stderr, line)
+		}
 	}
 	send(wire.KindPlaces, []status.Place{place})
 	if does["poison"] && !poisoned(h.Suspects) {

@@ -114,6 +114,13 @@ func (p *pump) add(c *capture) {
 	p.all[c] = true
 }
 
+// look moves all of c at once.
+func (p *pump) look(c *capture) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flush(c)
+}
+
 // remove takes the last of c.
 func (p *pump) remove(c *capture) {
 	p.mu.Lock()

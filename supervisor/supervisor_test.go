@@ -5,9 +5,13 @@ package supervisor
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,7 +75,10 @@ func runSupervisor(t *testing.T, consumers ...wire.Consumer) *rig {
 		consumers[i].Config.GroupID = filepath.Join(r.dir, "left-"+consumers[i].Name)
 	}
 	fds := openFDs(t)
-	spawner, err := NewExec(ExecOptions{Program: os.Args[0], Stderr: r.stderr})
+	spawner, err := NewExec(ExecOptions{
+		Program: os.Args[0], Stderr: r.stderr,
+		Env: append(os.Environ(), "GORACE=atexit_sleep_ms=0"), // a second for each process otherwise
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,12 +184,17 @@ func TestWorkersRunAndStop(t *testing.T) {
 	if got := st.Workers[1].Name(); got != "A[1]" {
 		t.Errorf("second worker is %s", got)
 	}
-	cmdline, err := os.ReadFile("/proc/" + itoa(st.Workers[1].PID) + "/cmdline")
+	cmdline, err := os.ReadFile("/proc/" + strconv.Itoa(st.Workers[1].PID) + "/cmdline")
 	if err != nil || string(bytes.TrimRight(cmdline, "\x00")) != "racecar: A[1]" {
 		t.Errorf("command line %q, %v", cmdline, err)
 	}
-	if st.Workers[0].Report == nil || st.Totals[status.CountBatches] != 9 {
+	st = r.until("reported by all", func(st status.Status) bool { return st.Totals[status.CountBatches] == 9 })
+	if st.Workers[0].Report == nil || st.PID != os.Getpid() || st.RSS == 0 || st.State != status.Running {
 		t.Errorf("status %+v", st)
+	}
+	environ, err := os.ReadFile("/proc/" + strconv.Itoa(st.Workers[0].PID) + "/environ")
+	if err != nil || !strings.Contains(string(environ), "GOMAXPROCS="+strconv.Itoa(min(2, runtime.GOMAXPROCS(0)))) {
+		t.Errorf("environment %q, %v", environ, err)
 	}
 	r.sigs <- syscall.SIGTERM
 	if code, err := r.wait(); code != 0 || err != nil {
@@ -205,6 +217,16 @@ func (r *rig) left(consumer string) string {
 		r.t.Fatal(err)
 	}
 	return string(b)
+}
+
+// replaced waits until the first worker has another pid and runs.
+func (r *rig) replaced(st status.Status) status.Worker {
+	r.t.Helper()
+	was := st.Workers[0].PID
+	return r.until("replaced", func(now status.Status) bool {
+		w := now.Workers[0]
+		return w.PID != was && w.PID != 0 && w.State == status.Running
+	}).Workers[0]
 }
 
 func TestKilledWorkerIsReplacedAtOnce(t *testing.T) {
@@ -231,4 +253,261 @@ func TestPermanentFailureEndsEverything(t *testing.T) {
 	if code != 1 || err == nil || !strings.Contains(err.Error(), "bad credentials") {
 		t.Errorf("ended with %d, %v", code, err)
 	}
+}
+
+func TestPanicIsKeptAsTheReason(t *testing.T) {
+	r := runSupervisor(t, testConsumer("A", "poison", 1))
+	st := r.until("running in spite of the message", running(1))
+	w := st.Workers[0]
+	if w.Restarts != wire.PoisonedAfter || w.LastExit != "exited with status 2" || !strings.Contains(w.LastStderr, "panic: poison") {
+		t.Errorf("%+v", w)
+	}
+	if n := strings.Count(r.stderr.String(), "panic: poison"); n != wire.PoisonedAfter {
+		t.Errorf("stderr has %d panics", n)
+	}
+}
+
+func TestStoppedWorkerIsReplaced(t *testing.T) {
+	c := testConsumer("A", "", 1)
+	c.Config.WorkerTimeout = 2 * time.Second
+	r := runSupervisor(t, c)
+	st := r.until("running", running(1))
+	if err := syscall.Kill(st.Workers[0].PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if w := r.replaced(st); !strings.Contains(w.LastExit, "stopped by a signal") {
+		t.Errorf("%+v", w)
+	}
+}
+
+func TestStuckWorkerLeavesItsStacks(t *testing.T) {
+	c := testConsumer("A", "stuck", 1)
+	c.Config.MaxPollInterval = time.Second
+	r := runSupervisor(t, c)
+	st := r.until("running", running(1))
+	w := r.replaced(st)
+	if !strings.Contains(w.LastExit, "handler stuck: topic/0 offset 7") || !strings.Contains(r.stderr.String(), "main_test.go") {
+		t.Errorf("%+v", w)
+	}
+}
+
+func TestWorkerThatTalksNonsenseIsReplaced(t *testing.T) {
+	c := testConsumer("A", "garbage", 1)
+	c.Config.WorkerRestartLimit = 1
+	r := runSupervisor(t, c)
+	if code, err := r.wait(); code != 1 || err == nil || !strings.Contains(err.Error(), "does not speak our protocol") {
+		t.Errorf("%d, %v", code, err)
+	}
+}
+
+func TestStubbornWorkerIsKilledInTheEnd(t *testing.T) {
+	c := testConsumer("A", "stubborn", 1)
+	c.Config.ShutdownTimeout = time.Second
+	r := runSupervisor(t, c)
+	r.until("running", running(1))
+	r.sigs <- syscall.SIGINT
+	if code, err := r.wait(); code != 1 || err == nil || !strings.Contains(err.Error(), "A[0]: killed: did not stop within 1s") {
+		t.Errorf("%d, %v", code, err)
+	}
+	if got := r.left("A"); got != "nonce-A-0\n" {
+		t.Errorf("left in the group: %q", got)
+	}
+}
+
+// What a worker has started ends with it.
+func TestNoGrandchildOutlivesAWorker(t *testing.T) {
+	r := runSupervisor(t, testConsumer("A", "child", 1))
+	st := r.until("running", running(1))
+	child := 0
+	r.until("its child known", func(status.Status) bool {
+		_, text, found := strings.Cut(r.stderr.String(), "child ")
+		if text, _, ended := strings.Cut(text, "."); found && ended {
+			child, _ = strconv.Atoi(text)
+		}
+		return child != 0
+	})
+	if err := syscall.Kill(st.Workers[0].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.replaced(st)
+	r.until("its child gone", func(status.Status) bool {
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(child) + "/stat")
+		return err != nil || strings.Contains(string(b), ") Z ")
+	})
+}
+
+func TestSignals(t *testing.T) {
+	r := runSupervisor(t, testConsumer("A", "", 1))
+	r.until("running", running(1))
+	r.sigs <- syscall.SIGTTIN
+	r.until("scaled up", running(2))
+	r.sigs <- syscall.SIGTSTP
+	r.until("quiet", func(st status.Status) bool {
+		return st.Workers[0].State == status.Quiet && st.Workers[1].State == status.Quiet && st.State == status.Quiet
+	})
+	r.sigs <- syscall.SIGTTOU
+	r.until("scaled down", func(st status.Status) bool { return len(st.Workers) == 1 })
+	r.sigs <- syscall.SIGTTOU // one is the least
+	r.sigs <- syscall.SIGUSR2
+	r.sigs <- syscall.SIGUSR1
+	r.sigs <- syscall.SIGCONT
+	r.until("running", running(1))
+	r.sigs <- syscall.SIGQUIT
+	if code, err := r.wait(); code != 0 || err != nil {
+		t.Errorf("%d, %v", code, err)
+	}
+	for _, want := range []string{"stacks of the supervisor", "cannot have 0 workers", "signal is reserved"} {
+		if !strings.Contains(r.log.String(), want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+}
+
+func TestControl(t *testing.T) {
+	r := runSupervisor(t, testConsumer("A", "", 1), testConsumer("B", "", 1))
+	r.until("running", running(2))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	one := []wire.Partition{{Topic: "t", Partition: 3}}
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"pause":         {r.sup.Pause(ctx, "A", one), ""},
+		"resume":        {r.sup.Resume(ctx, "", one), ""},
+		"pause nobody":  {r.sup.Pause(ctx, "C", one), `no consumer "C"`},
+		"scale":         {r.sup.Scale(ctx, "B", 2), ""},
+		"scale which":   {r.sup.Scale(ctx, "", 2), "say which one"},
+		"scale to none": {r.sup.Scale(ctx, "B", 0), "cannot have 0 workers"},
+		"log level":     {r.sup.LogLevel(ctx, "debug"), ""},
+		"bad level":     {r.sup.LogLevel(ctx, "loud"), "is not a log level"},
+		"worker error":  {r.sup.LogLevel(ctx, "error"), "A[0]: no such level here"},
+		"dump":          {r.sup.Dump(ctx), ""},
+		"quiet":         {r.sup.Quiet(ctx), ""},
+		"continue":      {r.sup.Continue(ctx), ""},
+	} {
+		if (c.err == nil) != (c.want == "") || c.err != nil && !strings.Contains(c.err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, c.err, c.want)
+		}
+	}
+	if list, err := r.sup.Config(ctx); err != nil || len(list) != 2 || list[1].Name != "B" {
+		t.Errorf("config: %v, %v", list, err)
+	}
+	steps, _ := r.sup.Subscribe()
+	if err := r.sup.Stop(ctx, StopOptions{}); err != nil {
+		t.Error(err)
+	}
+	r.wait()
+	seen := map[string]bool{}
+	for p := range steps { // closed at the end
+		seen[p.Worker+" "+p.Step] = true
+	}
+	if !seen["A[0] stopping"] || !seen["B[1] exited"] {
+		t.Errorf("steps %v", seen)
+	}
+	if _, err := r.sup.Status(ctx); !errors.Is(err, ErrEnded) {
+		t.Errorf("status after the end: %v", err)
+	}
+}
+
+// setPlan writes what a new look at the program finds.
+func (r *rig) setPlan(p wire.Plan) {
+	r.t.Helper()
+	for i := range p.Consumers {
+		p.Consumers[i].Config.GroupID = filepath.Join(r.dir, "left-"+p.Consumers[i].Name)
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "plan"), b, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestRollingRestart(t *testing.T) {
+	r := runSupervisor(t, testConsumer("A", "", 2))
+	first := r.until("running", running(2))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.sup.Restart(ctx, ""); err == nil || !strings.Contains(err.Error(), "could not load the configuration: exited with status 1: open") {
+		t.Errorf("without a plan: %v", err)
+	}
+	r.setPlan(wire.Plan{Error: "config/racecar.yml:3: unknown key"})
+	if err := r.sup.Restart(ctx, ""); err == nil || err.Error() != "config/racecar.yml:3: unknown key" {
+		t.Errorf("with a broken one: %v", err)
+	}
+	if st := r.status(); st.Workers[0].PID != first.Workers[0].PID || st.Workers[1].PID != first.Workers[1].PID {
+		t.Error("workers were touched")
+	}
+	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 2)}})
+	fds := openFDs(t)
+	for range 3 {
+		if err := r.sup.Restart(ctx, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now := openFDs(t); now > fds+1 { // one image differs from that of the start
+		t.Errorf("%d file descriptors after three rolls, %d before", now, fds)
+	}
+	st := r.until("running", running(2))
+	if st.Workers[0].PID == first.Workers[0].PID || st.Workers[1].PID == first.Workers[1].PID || st.Workers[1].Restarts != 3 {
+		t.Errorf("not replaced: %+v", st.Workers)
+	}
+	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "crash", 2)}})
+	if err := r.sup.Restart(ctx, ""); !errors.Is(err, errRolledBack) {
+		t.Errorf("to one that crashes: %v", err)
+	}
+	now := r.until("running", running(2))
+	if now.Workers[1].PID != st.Workers[1].PID {
+		t.Error("the second one was touched")
+	}
+}
+
+func TestHangUpRollsOnlyWhatChanged(t *testing.T) {
+	r := runSupervisor(t, testConsumer("A", "", 1), testConsumer("B", "", 1))
+	first := r.until("running", running(2))
+	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 1), testConsumer("B", "", 1)}})
+	r.sigs <- syscall.SIGHUP
+	r.until("looked at", func(status.Status) bool { return strings.Contains(r.log.String(), "nothing changed") })
+	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 1), testConsumer("B", "other", 1)}})
+	r.sigs <- syscall.SIGHUP
+	st := r.until("replaced", func(st status.Status) bool { return running(2)(st) && st.Workers[1].PID != first.Workers[1].PID })
+	if st.Workers[0].PID != first.Workers[0].PID {
+		t.Error("A did not change, and was replaced")
+	}
+}
+
+// blocked is a writer that takes nothing.
+type blocked struct{ until chan struct{} }
+
+func (b blocked) Write(p []byte) (int, error) { <-b.until; return len(p), nil }
+
+func TestFullStderrAndFullLogHoldUpNobody(t *testing.T) {
+	full := blocked{make(chan struct{})}
+	spawner, err := NewExec(ExecOptions{Stderr: full})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(full)
+	c := testConsumer("A", "chatty", 2)
+	c.Config.Membership = config.MembershipHost
+	sup, err := New(Options{Plan: wire.Plan{Consumers: []wire.Consumer{c}}, Spawner: spawner, Log: log, Stderr: full})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, sup: sup, stderr: &buffer{}, log: &buffer{}, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.code, r.err = sup.Run(context.Background())
+	}()
+	r.until("running", running(2))
+	if err := sup.Stop(context.Background(), StopOptions{}); err != nil {
+		t.Error(err)
+	}
+	if code, err := r.wait(); code != 0 || err != nil {
+		t.Errorf("%d, %v", code, err)
+	}
+	close(full.until)
 }
