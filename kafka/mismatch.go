@@ -44,7 +44,7 @@ func (security) with(tls, sasl bool) string {
 }
 
 // questionTimeout bounds each question.
-const questionTimeout = 5 * time.Second
+const questionTimeout = 2 * time.Second
 
 // ask opens a connection and closes it after f.
 func ask(ctx context.Context, addr string, f func(context.Context, net.Conn) bool) bool {

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/IBM/sarama"
 )
@@ -34,17 +35,32 @@ func Permanent(err error) (reason, key string, ok bool) {
 	}
 	switch {
 	case errors.Is(err, sarama.ErrFencedInstancedId):
-		return "group instance id is fenced: another process has the same one; give each host its own static_id", "static_id", true
+		return "another process has taken this member's place: two of them have the same group instance id; give each host a static_id of its own", "static_id", true
 	case errors.Is(err, sarama.ErrTopicAuthorizationFailed):
-		return "not authorized to access the topic: " + err.Error(), "", true
+		return "not authorized for the topic" + detail(err, sarama.ErrTopicAuthorizationFailed) + ": have the ACL operation Read (and Describe; Write to produce) allowed", "", true
 	case errors.Is(err, sarama.ErrGroupAuthorizationFailed):
-		return "not authorized to access the consumer group: " + err.Error(), "group_id", true
+		return "not authorized for the consumer group" + detail(err, sarama.ErrGroupAuthorizationFailed) + ": have the ACL operation Read allowed on it, or change group_id", "group_id", true
+	case errors.Is(err, sarama.ErrTransactionalIDAuthorizationFailed):
+		return "not authorized for the transactional id" + detail(err, sarama.ErrTransactionalIDAuthorizationFailed) + ": have the ACL operations Write and Describe allowed on ids that begin with the group id", "", true
 	case errors.Is(err, sarama.ErrClusterAuthorizationFailed):
-		return "not authorized to access the cluster: " + err.Error(), "", true
+		return "not authorized for the cluster" + detail(err, sarama.ErrClusterAuthorizationFailed) + ": have the ACL operation IdempotentWrite allowed, or upgrade the brokers to Kafka 2.8, which need none", "", true
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
-		return "authentication failed: " + err.Error(), "sasl_password", true
+		return "wrong credentials" + said(err), "sasl_password", true
 	case errors.Is(err, sarama.ErrUnsupportedSASLMechanism):
 		return "the broker does not offer this sasl_mechanism", "sasl_mechanism", true
 	}
+	if e := (&AccessError{}); explainAlert(e, err, true) && e.Key != "" {
+		return "the broker " + e.Problem, e.Key, true
+	}
 	return "", "", false
+}
+
+// detail is what err says beyond the broker's bare answer, which names neither
+// topic nor group.
+func detail(err error, answer sarama.KError) string {
+	s := strings.TrimSpace(strings.ReplaceAll(err.Error(), answer.Error(), ""))
+	if s = strings.Trim(s, ": "); s == "" {
+		return ""
+	}
+	return " (" + s + ")"
 }

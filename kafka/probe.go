@@ -131,6 +131,10 @@ func explain(ctx context.Context, addr string, err error, a *Access) error {
 	if a.sasl == nil {
 		return err
 	}
+	if closedByPeer(err) {
+		return &AccessError{Addr: addr, Key: "sasl_password", Passes: true, Err: err,
+			Problem: "it closed the connection while we authenticated (if this goes on: check the sasl_ keys)"}
+	}
 	if errors.Is(err, sarama.ErrUnsupportedSASLMechanism) {
 		if offered := a.mechanisms(ctx, addr); len(offered) > 0 {
 			err = &mechanismError{offered}

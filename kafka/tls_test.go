@@ -26,11 +26,15 @@ import (
 // tlsCluster is an embedded broker that speaks TLS.
 func tlsCluster(t *testing.T, server *pki.Pair, change ...func(*tls.Config)) *kfake.Cluster {
 	t.Helper()
-	conf := &tls.Config{Certificates: []tls.Certificate{server.TLS()}}
+	conf := tlsConfig(server)
 	for _, f := range change {
 		f(conf)
 	}
 	return fakeCluster(t, kfake.TLS(conf), kfake.SeedTopics(1, "greetings"))
+}
+
+func tlsConfig(server *pki.Pair) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{server.TLS()}}
 }
 
 // clientsOf makes a broker insist on a certificate signed by ca.
