@@ -17,7 +17,7 @@ func showConfig(in *parsed, stdout, stderr io.Writer) error {
 		if r == nil {
 			return fmt.Errorf("no consumer is called %q%s", name, nearest.Hint(name, registeredNames()))
 		}
-		spec := specValues(r.Spec())
+		spec := r.SpecValues()
 		o.Spec = &spec
 	}
 	l, err := config.Load(o)

@@ -24,7 +24,7 @@ func list(in *parsed, stdout, _ io.Writer) error {
 	var all []listed
 	for _, r := range racecar.Registered() {
 		o := in.options()
-		spec := specValues(r.Spec())
+		spec := r.SpecValues()
 		o.Spec = &spec
 		l, err := config.Load(o)
 		if err != nil {

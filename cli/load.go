@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/nearest"
@@ -54,7 +53,7 @@ func load(in invocation) (*run, error) {
 	}
 	specs := make([]config.SpecValues, len(chosen))
 	for i, c := range chosen {
-		specs[i] = specValues(c.Spec())
+		specs[i] = c.SpecValues()
 	}
 	all, err := config.LoadAll(in.options(), specs)
 	if err != nil {
@@ -86,30 +85,6 @@ func (in invocation) options() config.Options {
 	return config.Options{
 		File: in.file, FileGiven: in.file != "", Environ: in.environ, Flags: in.flags, Configure: racecar.Configures(),
 	}
-}
-
-func specValues(s racecar.Spec) config.SpecValues {
-	v := config.SpecValues{
-		Name: s.Name, GroupID: s.GroupID, ParallelWorkers: s.ParallelWorkers, Concurrency: s.Concurrency,
-		FetchMessages: s.FetchMessages, MaxWaitTime: s.MaxWaitTime, MaxPollInterval: s.MaxPollInterval,
-		MaxRetries: s.MaxRetries, DeadLetterTopic: s.DeadLetterTopic,
-	}
-	for _, sub := range s.Subscriptions {
-		if len(sub.AdditionalConfig) > 0 {
-			if v.Properties == nil {
-				v.Properties = map[string]map[string]string{}
-			}
-			v.Properties[sub.Topic+sub.TopicPattern] = sub.AdditionalConfig
-		}
-	}
-	switch s.PauseTimeout {
-	case 0:
-	case racecar.NoPause:
-		v.PauseTimeout = new(time.Duration)
-	default:
-		v.PauseTimeout = &s.PauseTimeout
-	}
-	return v
 }
 
 // choose finds the consumers that are named, or all.

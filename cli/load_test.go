@@ -37,7 +37,7 @@ func TestDigestCoversSecrets(t *testing.T) {
 }
 
 func TestSpecValuesCarryProperties(t *testing.T) {
-	v := specValues(racecar.Lookup("DigestedConsumer").Spec())
+	v := racecar.Lookup("DigestedConsumer").SpecValues()
 	if v.Properties["t"]["client.rack"] != "a" {
 		t.Errorf("%+v", v)
 	}

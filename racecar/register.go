@@ -46,32 +46,40 @@ func (r *Registration) New(rt Runtime) (any, error) { return r.new(rt) }
 // and ProcessBatch, a hook with another signature, hooks on *C when C is
 // registered by value.
 func Register[C any](new func(Runtime) (C, error), spec Spec) {
-	t := reflect.TypeFor[C]()
-	if new == nil {
-		panic(fmt.Sprintf("racecar: Register of %s: the constructor is nil", t))
-	}
-	name, batch, err := inspect(t, spec)
+	r, err := NewRegistration(new, spec)
 	if err != nil {
-		panic("racecar: Register of " + t.String() + ": " + err.Error())
+		panic("racecar: Register of " + reflect.TypeFor[C]().String() + ": " + err.Error())
+	}
+	registry.Lock()
+	defer registry.Unlock()
+	if registry.consumers[r.name] != nil {
+		panic(fmt.Sprintf("racecar: Register of %s: the name %q is taken; set Spec.Name", reflect.TypeFor[C](), r.name))
+	}
+	if registry.consumers == nil {
+		registry.consumers = map[string]*Registration{}
+	}
+	registry.consumers[r.name] = r
+}
+
+// NewRegistration checks a consumer as Register does without making it known by
+// its name: package racecartest runs consumers that are registered nowhere.
+func NewRegistration[C any](new func(Runtime) (C, error), spec Spec) (*Registration, error) {
+	if new == nil {
+		return nil, fmt.Errorf("the constructor is nil")
+	}
+	name, batch, err := inspect(reflect.TypeFor[C](), spec)
+	if err != nil {
+		return nil, err
 	}
 	spec.Name = name
 	spec.Subscriptions = slices.Clone(spec.Subscriptions)
-	r := &Registration{name: name, spec: spec, batch: batch, new: func(rt Runtime) (any, error) {
+	return &Registration{name: name, spec: spec, batch: batch, new: func(rt Runtime) (any, error) {
 		c, err := new(rt)
 		if err != nil {
 			return nil, err
 		}
 		return c, nil
-	}}
-	registry.Lock()
-	defer registry.Unlock()
-	if registry.consumers[name] != nil {
-		panic(fmt.Sprintf("racecar: Register of %s: the name %q is taken; set Spec.Name", t, name))
-	}
-	if registry.consumers == nil {
-		registry.consumers = map[string]*Registration{}
-	}
-	registry.consumers[name] = r
+	}}, nil
 }
 
 // Registered returns all registered consumers in order of their names.

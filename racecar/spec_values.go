@@ -1,0 +1,33 @@
+package racecar
+
+import (
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+)
+
+// SpecValues is what the Spec says of configuration, for config.Load.
+func (r *Registration) SpecValues() config.SpecValues {
+	s := r.spec
+	v := config.SpecValues{
+		Name: s.Name, GroupID: s.GroupID, ParallelWorkers: s.ParallelWorkers, Concurrency: s.Concurrency,
+		FetchMessages: s.FetchMessages, MaxWaitTime: s.MaxWaitTime, MaxPollInterval: s.MaxPollInterval,
+		MaxRetries: s.MaxRetries, DeadLetterTopic: s.DeadLetterTopic,
+	}
+	for _, sub := range s.Subscriptions {
+		if len(sub.AdditionalConfig) > 0 {
+			if v.Properties == nil {
+				v.Properties = map[string]map[string]string{}
+			}
+			v.Properties[sub.Topic+sub.TopicPattern] = sub.AdditionalConfig
+		}
+	}
+	switch s.PauseTimeout {
+	case 0:
+	case NoPause:
+		v.PauseTimeout = new(time.Duration)
+	default:
+		v.PauseTimeout = &s.PauseTimeout
+	}
+	return v
+}
