@@ -109,8 +109,10 @@ type Producer struct {
 	idle        chan struct{} // closed when outstanding falls to 0; nil when nobody waits
 	flushing    int           // Flush calls waiting: no lingering
 	lastErr     error         // why no broker could be asked; nil: one answered
+	silent      bool          // nobody answers, and the log says so
 	answered    chan struct{} // closed and replaced at each answer of the control loop
 	warned      map[string]time.Time
+	txn         *transaction // nil: not transactional
 }
 
 // NewProducer makes a Producer for c. It starts nothing.
@@ -175,6 +177,10 @@ func (p *Producer) Send(ctx context.Context, m ProducerMessage, done Done) error
 		p.room.Release(need)
 		return &DeliveryError{Kind: DeliveryClosed, Topic: m.Topic, Partition: -1}
 	}
+	if err := p.txn.refuses(); err != nil {
+		p.room.Release(need)
+		return err
+	}
 	now := time.Now()
 	o.deadline = now.Add(p.timeout)
 	if o.Timestamp.IsZero() {
@@ -205,6 +211,7 @@ func (p *Producer) check(o *outMessage) error {
 
 // waitForRoom blocks until need bytes are free, ctx ends or the producer closes.
 func (p *Producer) waitForRoom(ctx context.Context, need int64) error {
+	p.release() // what a transaction holds back takes the room
 	wait, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(p.ctx, func() { cancel(errProducerClosed) })
@@ -313,7 +320,10 @@ func (p *Producer) Close(ctx context.Context) error {
 	for _, l := range p.links { // nobody else is left
 		_ = l.broker.Close() // "not connected" is fine
 	}
-	p.report(p.takeAll())
+	p.mu.Lock()
+	left := p.takeAll(DeliveryClosed)
+	p.mu.Unlock()
+	p.report(left)
 	if err == nil {
 		return nil
 	}
@@ -341,6 +351,9 @@ func (p *Producer) finish(o *outMessage, partition int32, offset int64, err erro
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.heldBytes -= held
+	if err != nil {
+		p.doom(err)
+	}
 	if p.outstanding--; p.outstanding == 0 && p.idle != nil {
 		close(p.idle)
 		p.idle = nil

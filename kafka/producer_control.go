@@ -15,6 +15,7 @@ type control struct {
 	p      *Producer
 	broker *sarama.Broker
 	next   int // index of the address to try next
+	failed int // addresses in a row that did not answer
 }
 
 // controlLoop asks a broker for what the dispatch loop lacks: partitions and
@@ -33,6 +34,8 @@ func (p *Producer) controlLoop() {
 		switch {
 		case p.ctx.Err() != nil:
 			return
+		case errors.Is(err, sarama.ErrConcurrentTransactions):
+			pause = concurrentBackoff
 		case err != nil:
 			failures++
 			pause = backoff(failures)
@@ -67,11 +70,12 @@ func (p *Producer) wants() bool {
 			return true
 		}
 	}
-	return p.wantsID()
+	return p.wantsID() || p.txn.wantsPartitions()
 }
 
-// wantsID reports whether a producer id is needed. p.mu is held.
-func (p *Producer) wantsID() bool { return p.conf.Producer.Idempotent && !p.id.valid }
+// wantsID reports whether a producer id is needed; that of a transactional
+// producer comes with Begin. p.mu is held.
+func (p *Producer) wantsID() bool { return p.conf.Producer.Idempotent && p.txn == nil && !p.id.valid }
 
 // wantAll marks every topic to be asked for again.
 func (p *Producer) wantAll() {
@@ -115,7 +119,7 @@ func (c *control) round() error {
 	}
 	c.answered()
 	poke(p.wake)
-	return nil
+	return p.registerPartitions()
 }
 
 func (c *control) askTopics(broker *sarama.Broker, topics []string) error {
@@ -196,7 +200,7 @@ func (p *Producer) drop(l *brokerLink) {
 // cluster named and those of the configuration, in turn.
 func (c *control) open() *sarama.Broker {
 	if c.broker == nil {
-		addrs := c.addresses()
+		addrs := c.p.addresses()
 		c.broker = sarama.NewBroker(addrs[c.next%len(addrs)])
 		c.next++
 	}
@@ -204,8 +208,8 @@ func (c *control) open() *sarama.Broker {
 	return c.broker
 }
 
-func (c *control) addresses() []string {
-	p := c.p
+// addresses are those of the configuration and of all brokers heard of.
+func (p *Producer) addresses() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	addrs := slices.Clone(p.seeds)
@@ -225,17 +229,21 @@ func (c *control) close() {
 	}
 }
 
-// lost notes that the broker in use does not answer, and says so once.
+// lost notes that the broker in use does not answer; when none does, the log
+// says so once.
 func (c *control) lost(err error) error {
 	p := c.p
 	err = fmt.Errorf("broker %s: %w", c.broker.Addr(), err)
-	_ = c.broker.Close()
+	_ = c.broker.Close() // "not connected" is fine
 	c.broker = nil
+	c.failed++
+	all := len(p.addresses())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lastErr = err
-	if p.ctx.Err() == nil {
-		p.warn("no answer from broker: producing waits", "", err, time.Now())
+	if c.failed >= all && !p.silent && p.ctx.Err() == nil {
+		p.silent = true
+		p.log.WithField("error", err).Warn("no broker answers: messages wait")
 	}
 	return err
 }
@@ -243,10 +251,12 @@ func (c *control) lost(err error) error {
 // answered notes that a broker answers.
 func (c *control) answered() {
 	p := c.p
+	c.failed = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lastErr != nil {
-		p.log.WithField("address", c.broker.Addr()).Info("broker answers again: producing goes on")
+	if p.silent {
+		p.silent = false
+		p.log.WithField("address", c.broker.Addr()).Info("broker answers again: messages go on")
 	}
 	p.lastErr = nil
 	close(p.answered)

@@ -41,6 +41,7 @@ func (p *Producer) dispatchLoop() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		p.dropDoomed()
 		p.expire(time.Now())
 		timer.Reset(time.Until(p.dispatch(time.Now())))
 		select {
@@ -93,6 +94,7 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 		case q.leader == nil:
 			p.wantTopic(q.topic)
 		case q.leader.busy:
+		case !p.admits(q):
 		case !p.identify(q):
 			poke(p.ask)
 		default:
@@ -157,9 +159,10 @@ func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartiti
 func (p *Producer) send(r *produceRequest) {
 	defer p.wg.Done()
 	req := &sarama.ProduceRequest{
-		RequiredAcks: p.conf.Producer.RequiredAcks,
-		Timeout:      int32(p.conf.Producer.Timeout / time.Millisecond),
-		Version:      produceVersion(p.conf.Version),
+		TransactionalID: p.transactionalID(),
+		RequiredAcks:    p.conf.Producer.RequiredAcks,
+		Timeout:         int32(p.conf.Producer.Timeout / time.Millisecond),
+		Version:         produceVersion(p.conf.Version),
 	}
 	for _, q := range r.parts {
 		b := q.batch
@@ -169,6 +172,7 @@ func (p *Producer) send(r *produceRequest) {
 		if p.conf.Producer.Idempotent {
 			q.number(b.records)
 		}
+		b.records.IsTransactional = req.TransactionalID != nil
 		req.AddBatch(q.topic, q.id, b.records)
 	}
 	_ = r.link.broker.Open(p.conf) // an open one says so; a failing one fails the request
@@ -259,13 +263,17 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 	case outcomeDone:
 		return ending{msgs: q.done(), part: q.id, offset: offset}, true
 	case outcomeRefused:
-		if perRecord(code) && len(q.batch.msgs) > 1 {
+		if p.txn == nil && perRecord(code) && len(q.batch.msgs) > 1 {
 			q.split()
 			return ending{}, false
 		}
 		return ending{msgs: q.refused(), part: q.id, offset: -1,
 			err: &DeliveryError{Kind: DeliveryRefused, Topic: q.topic, Partition: q.id, Err: err}}, true
 	case outcomeNewID:
+		if p.txn != nil {
+			p.doom(err) // its other partitions count on the id
+			break
+		}
 		p.renumber(q, code)
 	default:
 		p.wantTopic(q.topic) // its leader may have moved
@@ -374,24 +382,24 @@ func (p *Producer) report(ended []ending) {
 	}
 }
 
-// takeAll empties all queues at Close, when nothing is in flight any more.
-func (p *Producer) takeAll() []ending {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// takeAll empties all queues of what is not in flight. p.mu is held.
+func (p *Producer) takeAll(kind DeliveryKind) []ending {
 	var left []ending
-	closed := func(msgs []*outMessage, topic string, partition int32, maybe bool, err error) {
+	add := func(msgs []*outMessage, topic string, partition int32, maybe bool, err error) {
 		if len(msgs) > 0 {
 			left = append(left, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
-				Kind: DeliveryClosed, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
+				Kind: kind, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
 		}
 	}
 	for _, q := range p.active {
-		msgs, maybe := q.takeAll()
-		closed(msgs[:maybe], q.topic, q.id, true, q.lastErr)
-		closed(msgs[maybe:], q.topic, q.id, false, q.lastErr)
+		if !q.inFlight {
+			msgs, maybe := q.takeAll()
+			add(msgs[:maybe], q.topic, q.id, true, q.lastErr)
+			add(msgs[maybe:], q.topic, q.id, false, q.lastErr)
+		}
 	}
 	for _, t := range p.topics {
-		closed(t.waiting, t.name, -1, false, t.err)
+		add(t.waiting, t.name, -1, false, t.err)
 		t.waiting = nil
 	}
 	return left

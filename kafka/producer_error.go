@@ -20,6 +20,9 @@ const (
 	DeliveryRefused
 	// DeliveryClosed: the producer was closed first.
 	DeliveryClosed
+	// DeliveryAborted: the transaction that the message belongs to failed or was
+	// given up, so it was not sent, or nobody will see it.
+	DeliveryAborted
 )
 
 // errProducerClosed is the cause under which a wait for room ends at Close.
@@ -55,6 +58,8 @@ func (e *DeliveryError) Error() string {
 		what += " refused"
 	case DeliveryClosed:
 		what += " not delivered: the producer is closed"
+	case DeliveryAborted:
+		what += " not delivered: its transaction is aborted"
 	}
 	if e.Err != nil {
 		what += ": " + e.Err.Error()

@@ -62,18 +62,28 @@ func fakeCluster(t testing.TB, o ...kfake.Opt) *kfake.Cluster {
 	return c
 }
 
-// contents returns the values in a topic by partition.
+// contents returns the values in a topic by partition. Each partition is read up
+// to a marker that is written first: an aborted record at the end is never handed
+// out, so that counting offsets would wait for ever.
 func contents(t testing.TB, addrs []string, topic string, isolation sarama.IsolationLevel) map[int32][]string {
 	t.Helper()
 	conf := sarama.NewConfig()
 	conf.Version = sarama.V2_8_0_0
 	conf.Consumer.IsolationLevel = isolation
 	conf.Consumer.MaxWaitTime = 50 * time.Millisecond
+	conf.Producer.Partitioner = sarama.NewManualPartitioner
+	conf.Producer.RequiredAcks = sarama.WaitForAll
+	conf.Producer.Return.Successes = true
 	client, err := sarama.NewClient(addrs, conf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // it was only read
+	defer client.Close() //nolint:errcheck // nothing is lost
+	marks, err := sarama.NewSyncProducerFromClient(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer marks.Close() //nolint:errcheck // it is synchronous
 	consumer, err := sarama.NewConsumerFromClient(client)
 	if err != nil {
 		t.Fatal(err)
@@ -83,36 +93,21 @@ func contents(t testing.TB, addrs []string, topic string, isolation sarama.Isola
 	if err != nil {
 		t.Fatal(err)
 	}
+	marker := fmt.Sprintf("marker %x", rand.Uint64())
 	all := map[int32][]string{}
 	for _, p := range partitions {
-		all[p] = partitionContents(t, client, consumer, topic, p)
+		m := &sarama.ProducerMessage{Topic: topic, Partition: p, Key: sarama.StringEncoder("marker"), Value: sarama.StringEncoder(marker)}
+		if _, _, err := marks.SendMessage(m); err != nil {
+			t.Fatal(err)
+		}
+		all[p] = readUpTo(t, consumer, topic, p, marker)
 	}
 	return all
 }
 
-// partitionContents reads up to a marker that is not there yet when it is
-// called: an aborted record at the end is never handed out, so that counting
-// offsets would wait for ever.
-func partitionContents(t testing.TB, client sarama.Client, consumer sarama.Consumer, topic string, p int32) []string {
+// readUpTo returns the values of a partition, without markers, up to one.
+func readUpTo(t testing.TB, consumer sarama.Consumer, topic string, p int32, marker string) []string {
 	t.Helper()
-	marker := fmt.Sprintf("marker %x", rand.Uint64())
-	conf := sarama.NewConfig()
-	conf.Version = sarama.V2_8_0_0
-	conf.Producer.Partitioner = sarama.NewManualPartitioner
-	conf.Producer.RequiredAcks = sarama.WaitForAll
-	conf.Producer.Return.Successes = true
-	var addrs []string
-	for _, b := range client.Brokers() {
-		addrs = append(addrs, b.Addr())
-	}
-	mark, err := sarama.NewSyncProducer(addrs, conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mark.Close() //nolint:errcheck // it is synchronous
-	if _, _, err := mark.SendMessage(&sarama.ProducerMessage{Topic: topic, Partition: p, Key: sarama.StringEncoder("marker"), Value: sarama.StringEncoder(marker)}); err != nil {
-		t.Fatal(err)
-	}
 	pc, err := consumer.ConsumePartition(topic, p, sarama.OffsetOldest)
 	if err != nil {
 		t.Fatal(err)

@@ -43,10 +43,13 @@ type outPartition struct {
 	sequence int32      // of the next batch
 	limit    int        // records in the next batch; 0: any number (see split)
 
-	leader   *brokerLink // nil: not known
-	attempts int         // failed in a row
-	retryAt  time.Time   // not before; zero: at once
-	lastErr  error       // of the last attempt
+	leader *brokerLink // nil: not known
+	// In a transaction: the coordinator has the partition in it; it is asked to.
+	registered, wanted bool
+
+	attempts int       // failed in a row
+	retryAt  time.Time // not before; zero: at once
+	lastErr  error     // of the last attempt
 }
 
 // outBatch is a run of messages under one sequence number. It is sent again as

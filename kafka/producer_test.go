@@ -35,6 +35,13 @@ func silent() logrus.FieldLogger {
 	return l
 }
 
+// testLog shows the log of a test that fails, or of all with -v.
+func testLog(t testing.TB) logrus.FieldLogger {
+	l := logrus.New()
+	l.SetOutput(t.Output())
+	return l
+}
+
 func patience(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)

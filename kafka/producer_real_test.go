@@ -1,0 +1,110 @@
+package kafka_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/test/kafka/cluster"
+)
+
+// longRun is how long the tests of this file keep producing: RACECAR_SOAK says
+// how long when it is set ("2m").
+func longRun(t testing.TB, otherwise time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv("RACECAR_SOAK")
+	if text == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("RACECAR_SOAK: %v", err)
+	}
+	return d
+}
+
+// Each broker in turn is stopped in order, killed, or frozen, and comes back,
+// while messages are produced all the time. With acks=all, replication 3 and
+// min.insync.replicas 2 nothing may be lost or change places; with idempotence
+// nothing may be there twice.
+func TestProducerWhileBrokersRestart(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{Brokers: 3})
+	const partitions = 6
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	if err := c.CreateTopic(ctx, "out", partitions, 3); err != nil {
+		t.Fatal(err)
+	}
+	p := newProducer(t, settings(c.Addrs()...), kafka.ProducerOptions{Logger: testLog(t)})
+	run, stop := context.WithTimeout(ctx, longRun(t, 30*time.Second))
+	defer stop()
+	var restarts atomic.Int64
+	broken := make(chan error, 1)
+	go func() { broken <- restartBrokers(run, ctx, c, &restarts) }()
+
+	var d deliveries
+	n := 0
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
+	for run.Err() == nil {
+		sendNumberedOne(t, p, n, partitions, &d)
+		n++
+		<-pace.C
+	}
+	if err := <-broken; err != nil {
+		t.Fatal(err)
+	}
+	for i := range partitions { // as many for each partition
+		sendNumberedOne(t, p, n+i, partitions, &d)
+	}
+	n += partitions
+	if err := p.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	checkNumbered(t, c.Addrs(), "out", partitions, n, &d)
+	t.Logf("%d messages, %d restarts", n, restarts.Load())
+}
+
+// restartBrokers takes the brokers down one after the other until run ends; the
+// last one comes back within ctx.
+func restartBrokers(run, ctx context.Context, c *cluster.Cluster, count *atomic.Int64) error {
+	for i := 0; run.Err() == nil; i++ {
+		b := c.Broker(i%3 + 1)
+		var err error
+		switch i / 3 % 3 {
+		case 0:
+			err = b.Stop()
+		case 1:
+			err = b.Kill()
+		case 2:
+			if err = b.Pause(); err == nil {
+				wait(run, 8*time.Second) // longer than the cluster takes to replace it
+				err = b.Continue()
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("broker %d: %w", b.ID, err)
+		}
+		if b.State() == cluster.Stopped {
+			if err := b.Restart(ctx); err != nil {
+				return fmt.Errorf("broker %d: %w", b.ID, err)
+			}
+		}
+		if err := c.AwaitInSync(ctx, "out"); err != nil {
+			return err
+		}
+		count.Add(1)
+	}
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,278 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// concurrentBackoff is the pause when the coordinator is still ending the
+// transaction before: that takes milliseconds (KAFKA-5482).
+const concurrentBackoff = 20 * time.Millisecond
+
+// txnCoordinator asks the coordinators of a transaction: that of its
+// transactional id, and those of the groups whose offsets are in it. It does one
+// thing at a time, on connections of its own that can be cut when time is up.
+type txnCoordinator struct {
+	p      *Producer
+	id     string // the transactional id
+	conf   *sarama.Config
+	dialer *dialer
+
+	mu      sync.Mutex // held during a request; guards brokers
+	brokers map[coordinatorKey]*sarama.Broker
+}
+
+type coordinatorKey struct {
+	kind sarama.CoordinatorType
+	key  string
+}
+
+func newTxnCoordinator(p *Producer, id string) *txnCoordinator {
+	conf := *p.conf
+	d := dialerOf(&conf).bind(p.ctx, nil)
+	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, d
+	return &txnCoordinator{p: p, id: id, conf: &conf, dialer: d, brokers: map[coordinatorKey]*sarama.Broker{}}
+}
+
+func (c *txnCoordinator) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key := range c.brokers {
+		c.forget(key)
+	}
+	c.dialer.interrupt()
+}
+
+// do makes a request again and again until it is answered with something final
+// or ctx ends.
+func (c *txnCoordinator) do(ctx context.Context, key coordinatorKey, request func(*sarama.Broker) error) error {
+	for failures := 1; ; failures++ {
+		err := c.once(ctx, key, request)
+		if err == nil || !passes(err) {
+			return err
+		}
+		pause := backoff(failures)
+		if errors.Is(err, sarama.ErrConcurrentTransactions) {
+			pause = concurrentBackoff
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%w (last answer: %w)", context.Cause(ctx), err)
+		case <-c.p.ctx.Done():
+			return errProducerClosed
+		}
+	}
+}
+
+// once makes a request. The end of ctx cuts the connection.
+func (c *txnCoordinator) once(ctx context.Context, key coordinatorKey, request func(*sarama.Broker) error) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	stop := context.AfterFunc(ctx, c.dialer.drop)
+	defer stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := c.find(key)
+	if err == nil {
+		if err = request(b); moved(err) {
+			c.forget(key)
+		}
+	}
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w (last answer: %w)", context.Cause(ctx), err)
+	}
+	return err
+}
+
+func (c *txnCoordinator) forget(key coordinatorKey) {
+	if b := c.brokers[key]; b != nil {
+		_ = b.Close() // "not connected" is fine
+		delete(c.brokers, key)
+	}
+}
+
+// find returns a connection to a coordinator, asking the brokers in turn for it.
+func (c *txnCoordinator) find(key coordinatorKey) (*sarama.Broker, error) {
+	if b := c.brokers[key]; b != nil {
+		_ = b.Open(c.conf) // an open one says so; a failing one fails the request
+		return b, nil
+	}
+	last := error(sarama.ErrOutOfBrokers)
+	for _, addr := range c.p.addresses() {
+		found, err := c.ask(addr, key)
+		if err == nil {
+			b := sarama.NewBroker(found)
+			c.brokers[key] = b
+			_ = b.Open(c.conf)
+			return b, nil
+		}
+		last = fmt.Errorf("find the coordinator of %q at %s: %w", key.key, addr, err)
+		if !passes(err) {
+			break
+		}
+	}
+	return nil, last
+}
+
+func (c *txnCoordinator) ask(addr string, key coordinatorKey) (found string, err error) {
+	b := sarama.NewBroker(addr)
+	_ = b.Open(c.conf)
+	defer b.Close() //nolint:errcheck // it was only asked
+	resp, err := b.FindCoordinator(&sarama.FindCoordinatorRequest{Version: 3, CoordinatorKey: key.key, CoordinatorType: key.kind})
+	if err != nil {
+		return "", err
+	}
+	if resp.Err != sarama.ErrNoError {
+		return "", resp.Err
+	}
+	return resp.Coordinator.Addr(), nil
+}
+
+func (c *txnCoordinator) own() coordinatorKey {
+	return coordinatorKey{kind: sarama.CoordinatorTransaction, key: c.id}
+}
+
+// init asks for a producer id. With a valid current one it asks for the next
+// epoch, which is refused when somebody else has the id by now (KIP-360);
+// without, it takes the id over: whoever had it is fenced, and its transaction
+// aborted.
+func (c *txnCoordinator) init(ctx context.Context, current producerID, timeout time.Duration) (producerID, error) {
+	req := &sarama.InitProducerIDRequest{Version: 4, TransactionalID: &c.id, TransactionTimeout: timeout, ProducerID: -1, ProducerEpoch: -1}
+	if current.valid {
+		req.ProducerID, req.ProducerEpoch = current.id, current.epoch
+	}
+	var next producerID
+	err := c.do(ctx, c.own(), func(b *sarama.Broker) error {
+		resp, err := b.InitProducerID(req)
+		if err != nil {
+			return err
+		}
+		if resp.Err != sarama.ErrNoError {
+			return resp.Err
+		}
+		next = producerID{id: resp.ProducerID, epoch: resp.ProducerEpoch, valid: true}
+		return nil
+	})
+	return next, wrapTxn(err, "take transactional id %q", c.id)
+}
+
+// addPartitions makes one attempt to add partitions to the transaction.
+func (c *txnCoordinator) addPartitions(ctx context.Context, id producerID, parts []*outPartition) error {
+	topics := map[string][]int32{}
+	for _, q := range parts {
+		topics[q.topic] = append(topics[q.topic], q.id)
+	}
+	err := c.once(ctx, c.own(), func(b *sarama.Broker) error {
+		resp, err := b.AddPartitionsToTxn(&sarama.AddPartitionsToTxnRequest{Version: 3, TransactionalID: c.id,
+			ProducerID: id.id, ProducerEpoch: id.epoch, TopicPartitions: topics})
+		if err != nil {
+			return err
+		}
+		return worst(resp.Errors, topics)
+	})
+	return wrapTxn(err, "add partitions to the transaction")
+}
+
+// addOffsets adds the offsets of a group. They are committed with the transaction.
+func (c *txnCoordinator) addOffsets(ctx context.Context, id producerID, group string, m Member, offsets map[TopicPartition]Commit) error {
+	err := c.do(ctx, c.own(), func(b *sarama.Broker) error {
+		resp, err := b.AddOffsetsToTxn(&sarama.AddOffsetsToTxnRequest{Version: 3, TransactionalID: c.id,
+			ProducerID: id.id, ProducerEpoch: id.epoch, GroupID: group})
+		if err != nil {
+			return err
+		}
+		return asError(resp.Err)
+	})
+	if err != nil {
+		return wrapTxn(err, "add group %q to the transaction", group)
+	}
+	req := &sarama.TxnOffsetCommitRequest{Version: 3, TransactionalID: c.id, GroupID: group,
+		ProducerID: id.id, ProducerEpoch: id.epoch, GenerationID: m.Generation, MemberID: m.MemberID,
+		Topics: map[string][]*sarama.PartitionOffsetMetadata{}}
+	if m.InstanceID != "" {
+		req.GroupInstanceID = &m.InstanceID
+	}
+	asked := map[string][]int32{}
+	for tp, o := range offsets {
+		asked[tp.Topic] = append(asked[tp.Topic], tp.Partition)
+		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], &sarama.PartitionOffsetMetadata{
+			Partition: tp.Partition, Offset: o.Offset, LeaderEpoch: -1, Metadata: &o.Metadata})
+	}
+	err = c.do(ctx, coordinatorKey{kind: sarama.CoordinatorGroup, key: group}, func(b *sarama.Broker) error {
+		resp, err := b.TxnOffsetCommit(req)
+		if err != nil {
+			return err
+		}
+		return worst(resp.Topics, asked)
+	})
+	return wrapTxn(err, "add offsets of group %q to the transaction", group)
+}
+
+// end commits or aborts the transaction.
+func (c *txnCoordinator) end(ctx context.Context, id producerID, commit bool) error {
+	err := c.do(ctx, c.own(), func(b *sarama.Broker) error {
+		resp, err := b.EndTxn(&sarama.EndTxnRequest{Version: 3, TransactionalID: c.id,
+			ProducerID: id.id, ProducerEpoch: id.epoch, TransactionResult: commit})
+		if err != nil {
+			return err
+		}
+		return asError(resp.Err)
+	})
+	if commit {
+		return wrapTxn(err, "commit the transaction")
+	}
+	return wrapTxn(err, "abort the transaction")
+}
+
+func asError(code sarama.KError) error {
+	if code == sarama.ErrNoError {
+		return nil
+	}
+	return code
+}
+
+// worst is the error that decides about a request with an answer for each
+// partition: one that is final, else one that passes. Adding a partition or an
+// offset again does no harm. No answer for a partition is no success.
+func worst(answers map[string][]*sarama.PartitionError, asked map[string][]int32) error {
+	var passing error
+	answered := 0
+	for topic, partitions := range answers {
+		for _, a := range partitions {
+			if slices.Contains(asked[topic], a.Partition) {
+				answered++
+			}
+			switch {
+			case a.Err == sarama.ErrNoError:
+			case !passes(a.Err) && a.Err != sarama.ErrOperationNotAttempted:
+				return fmt.Errorf("%s/%d: %w", topic, a.Partition, a.Err)
+			case a.Err != sarama.ErrOperationNotAttempted || passing == nil:
+				passing = a.Err
+			}
+		}
+	}
+	want := 0
+	for _, partitions := range asked {
+		want += len(partitions)
+	}
+	if passing == nil && answered < want {
+		return sarama.ErrIncompleteResponse
+	}
+	return passing
+}
+
+// wrapTxn says what was tried.
+func wrapTxn(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+}

@@ -1,0 +1,133 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+)
+
+// TxnKind says what is to be done about a transaction that failed.
+type TxnKind int
+
+const (
+	// TxnAbortable: call Abort, then do the work of the transaction again, if it
+	// is still yours to do.
+	TxnAbortable TxnKind = iota + 1
+	// TxnFenced: another producer has taken the transactional id, or the
+	// transaction took longer than transaction.timeout.ms. Nothing of it will be
+	// visible. As TxnAbortable, but Begin takes the id back from whoever has it:
+	// make sure that the work is still yours.
+	TxnFenced
+	// TxnFatal: trying again does not help (not authorized, invalid settings).
+	TxnFatal
+	// TxnUnknown: ctx ended while the commit was under way. It may have happened:
+	// the group's committed offsets tell, once they can be read (Offsets.Fetch).
+	TxnUnknown
+)
+
+func (k TxnKind) String() string {
+	switch k {
+	case TxnAbortable:
+		return "transaction is to be aborted"
+	case TxnFenced:
+		return "transaction was taken over by another producer, or took longer than transaction.timeout.ms"
+	case TxnFatal:
+		return "transaction cannot work"
+	case TxnUnknown:
+		return "transaction may or may not be committed"
+	}
+	return "no kind of transaction error"
+}
+
+// TxnError is what the methods of TxnProducer fail with.
+type TxnError struct {
+	Kind TxnKind
+	Err  error // never nil
+}
+
+func (e *TxnError) Error() string { return fmt.Sprintf("%s: %v", e.Kind, e.Err) }
+func (e *TxnError) Unwrap() error { return e.Err }
+
+// Refused reports whether a message of the transaction was refused, which counts
+// against what made it: see DeliveryError.
+func (e *TxnError) Refused() bool {
+	if d, ok := errors.AsType[*DeliveryError](e.Err); ok {
+		return d.Refused()
+	}
+	return errors.Is(e.Err, sarama.ErrTopicAuthorizationFailed) || errors.Is(e.Err, sarama.ErrInvalidTopic)
+}
+
+// errNoTransaction is returned for what needs a transaction when there is none.
+var errNoTransaction = errors.New("no transaction is open: Begin comes first")
+
+// txnError gives err its kind.
+func txnError(err error) error {
+	if _, ok := errors.AsType[*TxnError](err); ok {
+		return err
+	}
+	return &TxnError{Kind: txnKind(err), Err: err}
+}
+
+// txnKind classifies after Java's TransactionManager (its request handlers).
+func txnKind(err error) TxnKind {
+	code, ok := errors.AsType[sarama.KError](err)
+	if !ok {
+		if _, _, permanent := Permanent(err); permanent {
+			return TxnFatal
+		}
+		return TxnAbortable
+	}
+	switch code {
+	case sarama.ErrProducerFenced, sarama.ErrInvalidProducerEpoch, sarama.ErrInvalidProducerIDMapping:
+		return TxnFenced
+	case sarama.ErrTransactionalIDAuthorizationFailed, sarama.ErrClusterAuthorizationFailed,
+		sarama.ErrGroupAuthorizationFailed, sarama.ErrUnsupportedVersion, sarama.ErrInvalidTransactionTimeout,
+		sarama.ErrUnsupportedForMessageFormat, sarama.ErrSASLAuthenticationFailed:
+		return TxnFatal
+	}
+	return TxnAbortable
+}
+
+// passes reports whether a request to a coordinator is to be made again.
+func passes(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	return moved(err) || busy(err)
+}
+
+// moved reports whether the coordinator is to be looked for anew: it says that it
+// is none any more, or the connection failed.
+func moved(err error) bool {
+	if err == nil || errors.Is(err, errProducerClosed) || isEncodingError(err) {
+		return false
+	}
+	if code, ok := errors.AsType[sarama.KError](err); ok {
+		switch code {
+		case sarama.ErrNotCoordinatorForConsumer, sarama.ErrConsumerCoordinatorNotAvailable,
+			sarama.ErrTransactionCoordinatorFenced, sarama.ErrNetworkException, sarama.ErrRequestTimedOut:
+			return true
+		}
+		return false
+	}
+	_, _, permanent := Permanent(err)
+	return !permanent
+}
+
+// busy reports whether the coordinator cannot answer yet.
+func busy(err error) bool {
+	code, ok := errors.AsType[sarama.KError](err)
+	if !ok {
+		return false
+	}
+	switch code {
+	case sarama.ErrOffsetsLoadInProgress, sarama.ErrConcurrentTransactions, sarama.ErrUnknownTopicOrPartition,
+		sarama.ErrLeaderNotAvailable, sarama.ErrNotLeaderForPartition, sarama.ErrUnstableOffsetCommit,
+		sarama.ErrThrottlingQuotaExceeded, sarama.ErrNotEnoughReplicas, sarama.ErrNotEnoughReplicasAfterAppend,
+		sarama.ErrKafkaStorageError:
+		return true
+	}
+	return false
+}
