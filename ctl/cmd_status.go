@@ -132,3 +132,5 @@ func (a *app) json(v any) error {
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
+
+func (a *app) jsonLine(v any) error { return json.NewEncoder(a.out).Encode(v) }

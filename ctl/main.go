@@ -27,18 +27,23 @@ const (
 // grammar is racecarctl's command line. The first three commands are upstream's
 // and keep its words and exit codes.
 type grammar struct {
-	Status   statusCmd   `cmd:"" help:"Show whether it runs, and how"`
-	Stop     stopCmd     `cmd:"" help:"Stop it gracefully and wait until it is gone"`
-	Restart  restartCmd  `cmd:"" help:"Replace the workers one by one"`
-	Scale    scaleCmd    `cmd:"" help:"Set the number of workers"`
-	Pause    pauseCmd    `cmd:"" help:"Take nothing from a topic or partition"`
-	Resume   resumeCmd   `cmd:"" help:"Go on with a topic or partition that is paused, failing or poisoned"`
-	Quiet    quietCmd    `cmd:"" help:"Finish what is in hand and take nothing new"`
-	Continue continueCmd `cmd:"" help:"Go on after quiet"`
-	Top      topCmd      `cmd:"" help:"Watch workers and partitions"`
-	Config   configCmd   `cmd:"" help:"Show the configuration in effect, and where each value comes from"`
-	LogLevel logLevelCmd `cmd:"" help:"Change the log level while it runs"`
-	Dump     dumpCmd     `cmd:"" help:"Write goroutine stacks of all processes to the log"`
+	Status        statusCmd       `cmd:"" help:"Show whether it runs, and how"`
+	Stop          stopCmd         `cmd:"" help:"Stop it gracefully and wait until it is gone"`
+	Produce       produceCmd      `cmd:"" help:"Send messages to a topic"`
+	LivenessProbe livenessCmd     `cmd:"" name:"liveness_probe" aliases:"liveness-probe" help:"Exit 0 if the liveness file is fresh (for Kubernetes)"`
+	Restart       restartCmd      `cmd:"" help:"Replace the workers one by one"`
+	Scale         scaleCmd        `cmd:"" help:"Set the number of workers"`
+	Pause         pauseCmd        `cmd:"" help:"Take nothing from a topic or partition"`
+	Resume        resumeCmd       `cmd:"" help:"Go on with a topic or partition that is paused, failing or poisoned"`
+	Quiet         quietCmd        `cmd:"" help:"Finish what is in hand and take nothing new"`
+	Continue      continueCmd     `cmd:"" help:"Go on after quiet"`
+	Top           topCmd          `cmd:"" help:"Watch workers and partitions"`
+	Config        configCmd       `cmd:"" help:"Show the configuration in effect, and where each value comes from"`
+	LogLevel      logLevelCmd     `cmd:"" help:"Change the log level while it runs"`
+	Dump          dumpCmd         `cmd:"" help:"Write goroutine stacks of all processes to the log"`
+	Lag           lagCmd          `cmd:"" help:"Show how far a group is behind"`
+	ResetOffsets  resetOffsetsCmd `cmd:"" help:"Move a stopped group to other offsets"`
+	DLQ           dlqCmd          `cmd:"" name:"dlq" help:"Look at dead letters and bring them back"`
 }
 
 // app is one run of racecarctl.
@@ -118,6 +123,8 @@ func (a *app) failed(err error) int {
 		return exitOK
 	case errors.As(err, &code):
 		return int(code)
+	case errors.Is(err, context.Canceled):
+		err = errors.New("interrupted")
 	}
 	text := strings.TrimRight(err.Error(), "\n")
 	_, _ = fmt.Fprintf(a.err, "Error: %s\n", text)

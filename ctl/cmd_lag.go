@@ -1,0 +1,131 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/IBM/sarama"
+	"github.com/racecar-go/racecar/ctl/view"
+	"github.com/racecar-go/racecar/kafka"
+)
+
+type lagCmd struct {
+	of
+	Group string `placeholder:"ID" help:"Ask Kafka for this group"`
+	JSON  bool   `help:"Print it as JSON"`
+	connection
+}
+
+// Help is shown below the flags.
+func (lagCmd) Help() string {
+	return "Asks the running consumers for their positions, or Kafka for what is committed when --group is given or none runs."
+}
+
+// lagRow is how far a group is in a partition.
+type lagRow struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Worker    string `json:"worker,omitempty"`
+	Position  int64  `json:"position"` // of a worker, or what is committed; -1: nothing
+	End       int64  `json:"end"`
+	Lag       int64  `json:"lag"` // -1: unknown
+}
+
+// Run prints a line for each partition, and the sum.
+func (c *lagCmd) Run(ctx context.Context, a *app) error {
+	rows, err := c.rows(ctx, a)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(rows, func(x, y lagRow) int {
+		if n := strings.Compare(x.Topic, y.Topic); n != 0 {
+			return n
+		}
+		return int(x.Partition) - int(y.Partition)
+	})
+	if c.JSON {
+		return a.json(rows)
+	}
+	var sum int64
+	var table [][]string
+	for _, r := range rows {
+		sum += max(0, r.Lag)
+		name := kafka.TopicPartition{Topic: r.Topic, Partition: r.Partition}.String()
+		worker := r.Worker
+		if worker == "" {
+			worker = view.Unknown
+		}
+		table = append(table, []string{name, worker, view.Count(r.Position), view.Count(r.End), view.Count(r.Lag)})
+	}
+	width, _ := terminal(a.out)
+	a.lines(view.Table([]view.Column{
+		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true}, {Title: "POSITION", Right: true},
+		{Title: "END", Right: true}, {Title: "LAG", Right: true},
+	}, table, width))
+	a.printf("total %s\n", view.Count(sum))
+	return nil
+}
+
+func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {
+	if c.Group == "" {
+		f, err := a.find(ctx, c.where, c.Consumer)
+		var several *severalError
+		switch {
+		case errors.As(err, &several):
+			return nil, err
+		case err == nil && f.client != nil:
+			defer f.client.Close()
+			return c.fromSupervisor(ctx, f.client)
+		case c.Consumer == "":
+			return nil, errors.New("nothing runs here to be asked: name a consumer or give --group")
+		}
+	}
+	loaded, err := a.load(c.connection, c.Consumer)
+	if err != nil {
+		return nil, err
+	}
+	group := c.Group
+	if group == "" {
+		group = loaded.Config.GroupID
+	}
+	k, err := connect(ctx, &loaded.Config)
+	if err != nil {
+		return nil, err
+	}
+	defer k.close()
+	committed, err := k.committed(group)
+	if err != nil {
+		return nil, err
+	}
+	if len(committed) == 0 {
+		return nil, errorNothingCommitted(group)
+	}
+	var rows []lagRow
+	for p, at := range committed {
+		end, err := k.GetOffset(p.Topic, p.Partition, sarama.OffsetNewest)
+		if errors.Is(plainTopic(err), errNoTopic) {
+			continue // the topic was deleted, the offset is left over
+		}
+		if err != nil {
+			return nil, errorAbout(p, err)
+		}
+		rows = append(rows, lagRow{Topic: p.Topic, Partition: p.Partition, Position: at.Offset, End: end, Lag: max(0, end-at.Offset)})
+	}
+	return rows, nil
+}
+
+func (c *lagCmd) fromSupervisor(ctx context.Context, client *Client) ([]lagRow, error) {
+	st, err := client.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := []lagRow{}
+	for _, p := range view.AllPartitions(only(st, c.Consumer)) {
+		rows = append(rows, lagRow{
+			Topic: p.Topic, Partition: p.Partition.Partition, Worker: p.Worker, Position: p.Position, End: p.End, Lag: p.Lag,
+		})
+	}
+	return rows, nil
+}

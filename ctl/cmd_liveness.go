@@ -1,0 +1,52 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/racecar-go/racecar/config"
+)
+
+type livenessCmd struct {
+	Config string `placeholder:"FILE" help:"Configuration file (default: config/racecar.yml)"`
+}
+
+// Help is shown below the flags.
+func (livenessCmd) Help() string {
+	return "Reads liveness_probe_file_path and liveness_probe_max_interval; with RACECAR_LIVENESS_PROBE_SKIP_CONFIG_FILES=true from the environment alone."
+}
+
+// Run exits 0 when the file was touched within the interval. The words are
+// upstream's. It asks nobody but the file system, so that it is quick however
+// busy or stuck the consumers are.
+func (c *livenessCmd) Run(_ context.Context, a *app) error {
+	skip, _ := strconv.ParseBool(a.getenv("RACECAR_LIVENESS_PROBE_SKIP_CONFIG_FILES")) // nonsense is refused by Load
+	o := config.Options{Environ: a.environ, NoFile: skip}
+	if !skip {
+		o.File, o.FileGiven = c.Config, c.Config != ""
+	}
+	loaded, err := config.Load(o)
+	if err != nil {
+		return err
+	}
+	path, limit := loaded.Config.LivenessProbeFilePath, loaded.Config.LivenessProbeMaxInterval
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		a.note("Racecar healthcheck failed: Liveness file not found `%s`\n", path)
+		return exit(exitFailed)
+	}
+	if err != nil {
+		return err
+	}
+	last := info.ModTime()
+	if elapsed := a.now().Sub(last); elapsed >= limit {
+		a.note("Racecar healthcheck failed: No liveness within interval %ss. Last liveness at %s, %s seconds ago.\n",
+			strconv.FormatFloat(limit.Seconds(), 'f', -1, 64), last.Format("2006-01-02 15:04:05 -0700"),
+			strconv.FormatFloat(elapsed.Seconds(), 'f', -1, 64))
+		return exit(exitFailed)
+	}
+	return nil
+}

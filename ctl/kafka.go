@@ -1,0 +1,152 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/IBM/sarama"
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/sirupsen/logrus"
+)
+
+// connection are the flags of the commands that talk to Kafka themselves. They
+// take everything else from where racecar takes it.
+type connection struct {
+	Config  string `placeholder:"FILE" help:"Configuration file (default: config/racecar.yml)"`
+	Brokers string `placeholder:"LIST" help:"Kafka brokers, host:port with commas between"`
+}
+
+// load reads the configuration for a consumer. One that is registered in this
+// program brings its Spec; of another only the name is known.
+func (a *app) load(c connection, consumer string) (*config.Loaded, error) {
+	o := config.Options{
+		File: c.Config, FileGiven: c.Config != "", Environ: a.environ,
+		Flags: map[string]config.Flag{}, Configure: racecar.Configures(),
+	}
+	if c.Brokers != "" {
+		o.Flags["brokers"] = config.Flag{Text: c.Brokers, As: "--brokers"}
+	}
+	if consumer != "" {
+		o.Spec = &config.SpecValues{Name: consumer}
+		if r := racecar.Lookup(consumer); r != nil {
+			s := r.Spec()
+			o.Spec.GroupID, o.Spec.DeadLetterTopic, o.Spec.MaxRetries = s.GroupID, s.DeadLetterTopic, s.MaxRetries
+		}
+	}
+	return config.Load(o)
+}
+
+// log is for what has to be said beside the results: to stderr.
+func (a *app) log(c *config.Config) logrus.FieldLogger {
+	log := logrus.New()
+	log.SetOutput(a.err)
+	if level, err := logs.ParseLevel(c.LogLevel); err == nil {
+		log.SetLevel(level)
+	}
+	return log
+}
+
+// cluster is a connection with what the commands ask of it.
+type cluster struct {
+	*kafka.Client
+	admin sarama.ClusterAdmin
+}
+
+// connect returns when a broker has answered.
+func connect(ctx context.Context, c *config.Config) (*cluster, error) {
+	conf, err := kafka.NewConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kafka.NewClient(ctx, c, conf)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &cluster{client, admin}, nil
+}
+
+func (k *cluster) close() { _ = k.Client.Close() } // everything asked was answered
+
+// committed are all offsets of a group; none for one that is not there.
+func (k *cluster) committed(group string) (map[kafka.TopicPartition]kafka.Commit, error) {
+	resp, err := k.admin.ListConsumerGroupOffsets(group, nil)
+	if err == nil && resp.GroupError() != sarama.ErrNoError {
+		err = resp.GroupError()
+	}
+	if errors.Is(err, sarama.ErrGroupIDNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("offsets of group %q: %w", group, err)
+	}
+	found := map[kafka.TopicPartition]kafka.Commit{}
+	for topic, partitions := range resp.Blocks {
+		for p, b := range partitions {
+			if b.Err != sarama.ErrNoError {
+				return nil, fmt.Errorf("offset of group %q in %s/%d: %w", group, topic, p, b.Err)
+			}
+			if b.Offset >= 0 {
+				found[kafka.TopicPartition{Topic: topic, Partition: p}] = kafka.Commit{Offset: b.Offset, Metadata: b.Metadata}
+			}
+		}
+	}
+	return found, nil
+}
+
+// partitions of a topic; it must be there.
+func (k *cluster) partitions(topic string) ([]int32, error) { return partitionsOf(k.Client, topic) }
+
+func partitionsOf(client *kafka.Client, topic string) ([]int32, error) {
+	if err := client.RefreshMetadata(topic); err != nil {
+		return nil, fmt.Errorf("topic %q: %w", topic, plainTopic(err))
+	}
+	all, err := client.Partitions(topic)
+	if err != nil {
+		return nil, fmt.Errorf("topic %q: %w", topic, plainTopic(err))
+	}
+	return all, nil
+}
+
+var errNoTopic = errors.New("there is no such topic")
+
+func plainTopic(err error) error {
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		return errNoTopic
+	}
+	return err
+}
+
+// noMembers is an error that names those who are in a group.
+func (k *cluster) noMembers(group string) error {
+	groups, err := k.admin.DescribeConsumerGroups([]string{group})
+	if err != nil {
+		return fmt.Errorf("group %q: %w", group, err)
+	}
+	for _, g := range groups {
+		if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
+			return fmt.Errorf("group %q: %w", group, g.Err)
+		}
+		if len(g.Members) == 0 {
+			continue
+		}
+		var who []string
+		for _, m := range g.Members {
+			if m.GroupInstanceId != nil && *m.GroupInstanceId != "" {
+				who = append(who, *m.GroupInstanceId)
+			} else {
+				who = append(who, m.ClientId+m.ClientHost)
+			}
+		}
+		return fmt.Errorf("group %q has members (%s): stop its consumers first", group, strings.Join(who, ", "))
+	}
+	return nil
+}
