@@ -51,9 +51,10 @@ type Config struct {
 	// ClientID names this client in the broker's logs, metrics and quotas, and begins
 	// the instance ids of the workers. Defaults to racecar.
 	ClientID string `key:"client_id" default:"racecar" help:"names this client in logs, metrics and quotas"`
-	// GroupID is the consumer group. Empty: derived from the consumer's name, see
-	// GroupIDFor. Moving a consumer to another group replays its topics, so a Spec's
-	// GroupID cannot be changed by a variable or flag. Defaults to empty.
+	// GroupID is the consumer group. Empty: derived from the consumer's name as upstream
+	// does (UserBanConsumer: user-ban-consumer; see GroupIDFor). Moving a consumer to
+	// another group replays its topics, so a Spec's GroupID cannot be changed by a
+	// variable or flag. Defaults to empty.
 	GroupID string `key:"group_id" help:"consumer group; derived from the consumer's name when empty"`
 	// GroupIDPrefix is put before a derived group id and not before a given one.
 	// Defaults to empty.
@@ -125,8 +126,10 @@ type Config struct {
 	// with a consumer instance of its own. A Spec overrides it. Defaults to 1. Not an
 	// upstream key.
 	Concurrency int `key:"concurrency" default:"1" range:"1.." help:"partitions a worker processes at the same time"`
-	// Membership says how long a place in the consumer group lives: see the constants.
-	// Defaults to run. Not an upstream key.
+	// Membership says how long a place in the consumer group lives. run: as long as the
+	// supervisor, so that a killed worker is replaced without a rebalance; host: longer,
+	// under StaticID, so that a deploy within SessionTimeout rebalances nothing; dynamic:
+	// as long as the worker, for brokers before 2.4 (KIP-345). Defaults to run. Not an upstream key.
 	Membership Membership `key:"membership" default:"run" enum:"run,host,dynamic" help:"whose the places in the group are: run, host or dynamic"`
 	// StaticID makes the instance ids that membership host keeps over a stop. It must
 	// differ between the hosts of a group. Empty: the host's name. Not an upstream key.
@@ -161,8 +164,8 @@ type Config struct {
 	// DeadLetterTopic. 0: for ever, as upstream. Defaults to 0. Not an upstream key.
 	MaxRetries int `key:"max_retries" default:"0" range:"0.." help:"retries before a message is dead-lettered; 0: for ever"`
 	// DeadLetterTopic is where messages go that failed MaxRetries+1 times or whose
-	// error asks for it. Empty: DeadLetterTopicFor the group when MaxRetries > 0, else
-	// none. Not an upstream key.
+	// error asks for it. Empty: <group_id>.dlq when MaxRetries is above 0 (see
+	// DeadLetterTopicFor), else none. Not an upstream key.
 	DeadLetterTopic string `key:"dead_letter_topic" help:"where messages end that finally failed; <group_id>.dlq when max_retries > 0"`
 
 	// Producing: how what consumers produce is sent.

@@ -13,3 +13,5 @@
 // Configure functions, the consumer's Spec, RACECAR_* variables and flags, each over
 // the one before, and tells all problems at once.
 package config
+
+//go:generate go test . -run TestReference$ -update

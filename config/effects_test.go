@@ -1,0 +1,154 @@
+package config
+
+// effect says where a key acts, and which tests see it do so.
+type effect struct {
+	does  string
+	tests []string // directory.TestName
+}
+
+// keyEffects has an entry for each key. Tests are named only where one fails when
+// the key does nothing.
+var keyEffects = map[string]effect{
+	"brokers":                               {"the addresses clients connect to first", []string{"kafka.TestBrokers", "kafka.TestNewClientSkipsSilentBroker"}},
+	"client_id":                             {"the client id in each request; the beginning of instance ids", nil},
+	"group_id":                              {"the group that is joined and committed to", []string{"config.TestGroupOfTheSpecCannotBeMoved"}},
+	"group_id_prefix":                       {"the derived group id", []string{"config.TestGroupIDFor"}},
+	"socket_timeout":                        {"dial, read and write timeouts of connections; the coordinator's is 10 s above max_poll_interval", []string{"kafka.TestNewClientSkipsSilentBroker"}},
+	"topic_metadata_refresh_interval":       {"how often workers compare partition counts and look for topics", nil},
+	"offset_commit_interval":                {"the worker's commit loop", nil},
+	"synchronous_commits":                   {"a commit, awaited, after each call", nil},
+	"heartbeat_interval":                    {"heartbeats to the group's coordinator", nil},
+	"session_timeout":                       {"session timeout in JoinGroup", nil},
+	"max_poll_interval":                     {"rebalance timeout in JoinGroup; the limit of a call, watched by worker and supervisor", []string{"supervisor.TestStuckHandlerClimbsTheLadder"}},
+	"partition_assignment_strategy":         {"assignors in JoinGroup", []string{"worker.TestCooperativeRebalance"}},
+	"fetch_messages":                        {"the size of batches", nil},
+	"fetch_min_bytes":                       {"min_bytes in Fetch", nil},
+	"max_bytes":                             {"max_bytes in Fetch; what a worker buffers", nil},
+	"max_wait_time":                         {"max_wait_ms in Fetch; how long a batch waits", nil},
+	"min_message_queue_size":                {"messages buffered per partition", nil},
+	"multi_subscription_strategy":           {"the order of turns among topics", nil},
+	"statistics_interval":                   {"calls of OnStatistics", nil},
+	"concurrency":                           {"partitions processed at once, and GOMAXPROCS of a worker", []string{"worker.TestSlowPartitionHoldsUpNoOther"}},
+	"membership":                            {"instance ids in JoinGroup, and whether a stop removes members", []string{"supervisor.TestNonceFollowsTheMembership", "supervisor.TestPlacesStayOrGoByTheMembership"}},
+	"static_id":                             {"instance ids with membership host", []string{"supervisor.TestNonceFollowsTheMembership"}},
+	"consumer":                              {"the consumer's client, see below", []string{"config.TestConsumerProperties"}},
+	"stall_timeout":                         {"when a partition is reported as standing still", nil},
+	"pause_timeout":                         {"the pause after a failed call", []string{"worker.TestPauses"}},
+	"pause_with_exponential_backoff":        {"the pause after a failed call", []string{"worker.TestPauses"}},
+	"max_pause_timeout":                     {"the longest pause", []string{"worker.TestPauses"}},
+	"pause_jitter":                          {"the pause after a failed call", []string{"worker.TestPauses"}},
+	"max_retries":                           {"when a message is dead-lettered", []string{"worker.TestWaysToFail"}},
+	"dead_letter_topic":                     {"where dead letters go", []string{"worker.TestWaysToFail"}},
+	"producer":                              {"producers' clients, see below", []string{"config.TestProducerProperties"}},
+	"partitioner":                           {"the partition of produced messages", []string{"kafka.TestPartitionersAgreeWithLibrdkafka"}},
+	"producer_compression_codec":            {"the compression of produced batches", []string{"kafka.TestProducerCompression"}},
+	"message_timeout":                       {"when a delivery is given up", []string{"kafka.TestProducerTimeout"}},
+	"produce_in_flight":                     {"messages processed ahead of the acknowledgements", []string{"worker.TestOffsetsWaitForAcknowledgements"}},
+	"transaction_interval":                  {"when a transaction is committed", nil},
+	"transaction_messages":                  {"when a transaction is committed", nil},
+	"parallel_workers":                      {"how many processes are started", []string{"supervisor.TestAllWorkersAreStartedAndReadyOnce"}},
+	"shutdown_timeout":                      {"the deadline of a stop", []string{"supervisor.TestWhatDoesNotStopInTimeIsKilled"}},
+	"worker_boot_timeout":                   {"when a silent start counts as a crash", []string{"supervisor.TestWorkerThatSaysNothingAfterItsStart"}},
+	"worker_timeout":                        {"when a silent worker is replaced", []string{"supervisor.TestFrozenWorker"}},
+	"worker_restart_limit":                  {"when a consumer is given up", []string{"supervisor.TestRestartLimit", "supervisor.TestRestartLimitZeroStopsEverything", "supervisor.TestNeverGiveUp"}},
+	"worker_memory_limit":                   {"when a worker is drained and replaced; its GOMEMLIMIT", []string{"supervisor.TestWorkersAboveTheirMemoryAreReplacedOneAtATime"}},
+	"daemonize":                             {"whether the command returns once the supervisor runs", []string{"supervisor/daemon.TestDaemon"}},
+	"pidfile":                               {"the file with pid and lock", nil},
+	"control_socket":                        {"the path of the control socket", nil},
+	"without_rails":                         {"the launcher builds no ./consumers", nil},
+	"logfile":                               {"where the log goes", []string{"internal/logs.TestReopenLosesNoLine"}},
+	"log_level":                             {"what is logged", nil},
+	"log_format":                            {"the form of log lines", nil},
+	"security_protocol":                     {"TLS and SASL on each connection", []string{"kafka.TestTLS"}},
+	"ssl_ca_location":                       {"whom a broker's certificate must come from", []string{"kafka.TestTLS"}},
+	"ssl_crl_location":                      {"which certificates are refused", []string{"kafka.TestTLS"}},
+	"ssl_keystore_location":                 {"the certificate we show", []string{"kafka.TestTLS"}},
+	"ssl_keystore_password":                 {"opening the keystore", []string{"kafka.TestTLS"}},
+	"ssl_certificate_location":              {"the certificate we show", []string{"kafka.TestTLS"}},
+	"ssl_key_location":                      {"the certificate we show", []string{"kafka.TestTLS"}},
+	"ssl_key_password":                      {"opening the key", []string{"kafka.TestTLS"}},
+	"ssl_ca_pem":                            {"whom a broker's certificate must come from", nil},
+	"ssl_certificate_pem":                   {"the certificate we show", nil},
+	"ssl_key_pem":                           {"the certificate we show", nil},
+	"ssl_verify_hostname":                   {"whether a broker's certificate must name its host", []string{"kafka.TestTLSNameNotVerified"}},
+	"sasl_mechanism":                        {"how we authenticate", nil},
+	"sasl_kerberos_service_name":            {"the principal a ticket is asked for", nil},
+	"sasl_kerberos_principal":               {"who logs in", nil},
+	"sasl_kerberos_kinit_cmd":               {"the command run before a login", nil},
+	"sasl_kerberos_keytab":                  {"the key to log in with", nil},
+	"sasl_kerberos_min_time_before_relogin": {"the pause between logins", nil},
+	"sasl_username":                         {"who authenticates", nil},
+	"sasl_password":                         {"who authenticates", nil},
+	"sasl_over_ssl":                         {"nothing: accepted with a warning", []string{"config.TestGoodFiles"}},
+	"sasl_oauthbearer_token_file":           {"the token sent", nil},
+	"datadog_enabled":                       {"whether metrics are sent", nil},
+	"datadog_host":                          {"where metrics are sent", nil},
+	"datadog_port":                          {"where metrics are sent", nil},
+	"datadog_socket_path":                   {"where metrics are sent", nil},
+	"datadog_namespace":                     {"the metrics' names", nil},
+	"datadog_tags":                          {"the metrics' tags", nil},
+	"status_addr":                           {"where the status page listens", nil},
+	"status_token":                          {"who may see and do what on the status page", nil},
+	"liveness_probe_enabled":                {"whether the file is touched", nil},
+	"liveness_probe_file_path":              {"which file is touched and probed", nil},
+	"liveness_probe_max_interval":           {"when the probe fails", nil},
+	"liveness_probe_skip_config_files":      {"whether the probe reads the file", nil},
+}
+
+const referenceHead = `# Configuration
+
+<!-- Made from config/config.go; to change it, change that and run: go test ./config -run TestReference -update -->
+
+Every key can be set in ` + "`config/racecar.yml`" + `, by a variable (` + "`client_id`: `RACECAR_CLIENT_ID`" + `) and by a
+flag (` + "`--client-id`" + `; booleans ` + "`--daemonize`, `--no-daemonize`" + `). The nearer to the user, the stronger; lowest first:
+
+1. the default;
+2. the section ` + "`common`" + ` of the file;
+3. its section for ` + "`RACECAR_ENV`, else `RAILS_ENV`, else `RACK_ENV`, else `development`" + `;
+4. functions given to ` + "`racecar.Configure`" + `, in the order of their registration;
+5. the consumer's ` + "`Spec`" + `;
+6. variables;
+7. flags.
+
+` + "`racecar config`" + ` shows what is in effect and where each value comes from (` + "`--changed`, `--json`" + `). All problems are
+told at once, each with its place. Keys marked "ours" are not in Ruby's Racecar; the others have its names, units and,
+but for ` + "`heartbeat_interval`" + `, its defaults.
+
+## How values are written
+
+| type | written as |
+|---|---|
+| duration | a number of seconds, ` + "`10` or `0.5`, or `1m30s`, `250ms`" + ` |
+| size | bytes, ` + "`1048576`, or `1MiB`, `1MB`" + ` |
+| integer, float | ` + "`1000`, `1_000`, `0.5`" + ` |
+| boolean | ` + "`true`, `yes`, `on`, `1`; `false`, `no`, `off`, `0`" + ` |
+| list | ` + "`a,b`" + ` anywhere, a list in the file, a flag several times |
+| string | as it is; of a fixed set of words also in other case and as ` + "`:symbol`" + ` |
+
+A variable that is set but empty says "none" to a string or list and is a mistake for the others. In the file ` + "`null`" + `
+(or nothing) is the default.
+
+## The file
+
+The file is ` + "`config/racecar.yml`" + `, or what ` + "`--config` or `RACECAR_CONFIG`" + ` names, which must then exist. YAML's anchors
+and merges work. These stand for variables:
+
+| in the file | is |
+|---|---|
+| ` + "`<%= ENV[\"X\"] %>`, `${X}`" + ` | the variable; the default of the key when it is not set |
+| ` + "`<%= ENV.fetch(\"X\", \"d\") %>`, `<%= ENV[\"X\"] || \"d\" %>`, `${X-d}`" + ` | the variable, else d |
+| ` + "`${X:-d}`" + ` | the variable unless it is empty, else d |
+| ` + "`<%= ENV.fetch(\"X\") %>`" + ` | the variable, which must be set |
+| ` + "`$${`" + ` | the two characters ` + "`${`" + ` |
+
+Other Ruby is refused, and a ` + "`config/racecar.rb`" + ` is not run; use ` + "`racecar.Configure`" + `. A variable's value is put in as a
+value: it may hold ` + "`#`, `: `" + ` or quotes.
+`
+
+const referenceProperties = `
+## librdkafka's properties
+
+` + "`consumer`, `producer`" + ` and a subscription's ` + "`AdditionalConfig`" + ` take properties under librdkafka's names, as ` + "`name=value`" + `.
+One that stands for a key may repeat it, not contradict it. Those of ` + "`producer`" + ` that concern connections act on
+producers alone. What cannot be honoured is refused at start.
+`
