@@ -37,6 +37,10 @@ func (m *membership) Cleanup(s sarama.ConsumerGroupSession) error {
 	m.mu.Lock()
 	ended := m.ended
 	m.ended = map[bool][]tp{}
+	for k := range m.told { // claims that sarama could not begin
+		ended[lostBy(cause)] = append(ended[lostBy(cause)], k)
+	}
+	clear(m.told)
 	m.mu.Unlock()
 	m.log.WithField("cause", causeText(cause)).Info("left the session")
 	m.tellRevoked(ended)
@@ -262,8 +266,15 @@ func (m *membership) tellAssigned(p *partition) {
 	a := m.assigned[p.tp]
 	delete(m.assigned, p.tp)
 	m.mu.Unlock()
-	if a != nil {
+	if a != nil && !p.isLeaving() {
 		a.once.Do(func() {
+			m.mu.Lock()
+			for topic, partitions := range a.partitions {
+				for _, n := range partitions {
+					m.told[tp{topic, n}] = true
+				}
+			}
+			m.mu.Unlock()
 			m.w.emit(racecar.PartitionsAssignedEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: a.partitions})
 			if m.w.serial != nil {
 				m.w.serial.assigned(racecar.Assignment{Partitions: a.partitions})
@@ -363,9 +374,10 @@ func (m *membership) forget(p *partition) {
 		delete(m.parts, p.tp)
 	}
 	delete(m.assigned, p.tp)
-	r := p.revocation
+	r, told := p.revocation, m.told[p.tp]
+	delete(m.told, p.tp)
 	if r == nil {
-		if p.inst != nil {
+		if told {
 			m.ended[p.lost()] = append(m.ended[p.lost()], p.tp)
 		}
 		m.mu.Unlock()
@@ -374,7 +386,7 @@ func (m *membership) forget(p *partition) {
 	if r.ended == nil {
 		r.ended = map[bool][]tp{}
 	}
-	if p.inst != nil {
+	if told {
 		r.ended[p.lost()] = append(r.ended[p.lost()], p.tp)
 	}
 	r.left--

@@ -47,6 +47,7 @@ type membership struct {
 	mu       sync.Mutex
 	parts    map[tp]*partition
 	assigned map[tp]*assignment // to be told to the hook
+	told     map[tp]bool        // what the hook has been told is assigned
 	ended    map[bool][]tp      // claims that ended with the session, by lost
 	counts   map[string]int     // partitions of each topic that the last assignment knew of
 	seen     map[string]int     // as looked up last
@@ -88,6 +89,7 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 		w: w, n: n, subs: subs, log: w.log,
 		parts:    map[tp]*partition{},
 		assigned: map[tp]*assignment{},
+		told:     map[tp]bool{},
 		ended:    map[bool][]tp{},
 		state:    status.Waiting,
 		over:     make(chan struct{}),

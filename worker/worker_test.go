@@ -110,18 +110,8 @@ func start(t testing.TB, reg *racecar.Registration, cfg config.Config, opts ...s
 	ours, theirs := net.Pipe()
 	s := &supervisor{t: t, conn: wire.NewConn(ours), raw: ours, replies: map[uint64]wire.Reply{}}
 	s.cond = sync.NewCond(&s.mu)
-	log := logrus.New()
-	log.SetOutput(testWriter(t))
-	log.SetLevel(logrus.DebugLevel)
-	o := Options{
-		Conn: wire.NewConn(theirs),
-		Handshake: wire.Handshake{
-			Version: wire.Version, Consumer: wire.Consumer{Name: reg.Name(), Config: cfg}, Nonce: "n0", StartedAt: time.Now(),
-		},
-		Lookup: racecar.Lookup,
-		Log:    log,
-		Stderr: io.Discard,
-	}
+	o := inlineOptions(t, reg, cfg)
+	o.Conn = wire.NewConn(theirs)
 	for _, f := range opts {
 		f(&o)
 	}
@@ -142,6 +132,21 @@ func start(t testing.TB, reg *racecar.Registration, cfg config.Config, opts ...s
 		}
 	})
 	return s
+}
+
+// inlineOptions are those of a worker without a supervisor.
+func inlineOptions(t testing.TB, reg *racecar.Registration, cfg config.Config) Options {
+	log := logrus.New()
+	log.SetOutput(testWriter(t))
+	log.SetLevel(logrus.DebugLevel)
+	return Options{
+		Handshake: wire.Handshake{
+			Version: wire.Version, Consumer: wire.Consumer{Name: reg.Name(), Config: cfg}, Nonce: "n0", StartedAt: time.Now(),
+		},
+		Lookup: racecar.Lookup,
+		Log:    log,
+		Stderr: io.Discard,
+	}
 }
 
 func (s *supervisor) change(f func()) {

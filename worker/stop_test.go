@@ -1,0 +1,403 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/test/kafka/testbroker"
+)
+
+// one registers a consumer of one topic.
+func one(t testing.TB, topic string, process func(context.Context, *racecar.Message) error) *racecar.Registration {
+	t.Helper()
+	return registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+		return &processor{process: process}, nil
+	})
+}
+
+func ignore(context.Context, *racecar.Message) error { return nil }
+
+func TestStopWhileIdle(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	s := start(t, one(t, topic, ignore), testConfig(b, group))
+	s.running()
+	began := time.Now()
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("took %v", d)
+	}
+	wantNoMembers(t, b, group)
+}
+
+// The message in hand is finished and committed, and nothing is begun.
+func TestStopInTheMiddleOfAMessage(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(5)...)
+	begun, goOn := make(chan struct{}, 10), make(chan struct{})
+	var ctxErr error
+	s := start(t, one(t, topic, func(ctx context.Context, m *racecar.Message) error {
+		begun <- struct{}{}
+		<-racecar.Leaving(ctx)
+		<-goOn
+		ctxErr = ctx.Err()
+		return nil
+	}), testConfig(b, group))
+	<-begun
+	if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second, Leave: true}); err != nil {
+		t.Fatal(err)
+	}
+	s.await("stopping", func() bool { return s.frame.State == status.Stopping })
+	close(goOn)
+	if code := s.awaitExit(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if len(begun) != 0 || ctxErr != nil {
+		t.Errorf("%d more calls, ctx %v", len(begun), ctxErr)
+	}
+	if c := b.Committed(group, topic, 0); c != 1 {
+		t.Errorf("committed %d", c)
+	}
+	wantNoMembers(t, b, group)
+}
+
+// A call that does not end by itself is cancelled 5 s before the grace is over.
+func TestStopCancelsALongCall(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(5)...)
+	begun := make(chan struct{}, 10)
+	s := start(t, one(t, topic, func(ctx context.Context, m *racecar.Message) error {
+		begun <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}), testConfig(b, group))
+	<-begun
+	began := time.Now()
+	if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 6 * time.Second, Leave: true}); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.awaitExit(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if d := time.Since(began); d < 900*time.Millisecond || d > 4*time.Second {
+		t.Errorf("took %v", d)
+	}
+	if c := b.Committed(group, topic, 0); c != 0 {
+		t.Errorf("committed %d", c)
+	}
+}
+
+// A call that ignores even that is left behind: the process ends with an error.
+func TestStopGivesUpOnACallThatNeverEnds(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(5)...)
+	begun, never := make(chan struct{}, 10), make(chan struct{})
+	t.Cleanup(func() { close(never) })
+	s := start(t, one(t, topic, func(context.Context, *racecar.Message) error {
+		begun <- struct{}{}
+		<-never
+		return nil
+	}), testConfig(b, group))
+	<-begun
+	if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: time.Second, Leave: true}); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.awaitExit(); code != wire.ExitCrash {
+		t.Errorf("exit code %d", code)
+	}
+	if last := s.lastWords(); !strings.Contains(last.Reason, topic+"/0 offset 0") {
+		t.Errorf("last words %+v", last)
+	}
+}
+
+func TestStopDuringAPause(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(5)...)
+	failed := make(chan struct{}, 10)
+	cfg := testConfig(b, group)
+	cfg.PauseTimeout = time.Hour
+	s := start(t, one(t, topic, func(_ context.Context, m *racecar.Message) error {
+		if m.Offset < 2 {
+			return nil
+		}
+		failed <- struct{}{}
+		return errors.New("bad")
+	}), cfg)
+	<-failed
+	waitFor(t, "backoff", func() bool {
+		r := s.status()
+		return len(r.Partitions) == 1 && r.Partitions[0].State == status.PartitionBackoff && r.Partitions[0].Retries == 1
+	})
+	began := time.Now()
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("took %v", d)
+	}
+	if c := b.Committed(group, topic, 0); c != 2 {
+		t.Errorf("committed %d", c)
+	}
+}
+
+// Nobody answers where the brokers should be: the worker waits, says for what,
+// and stops at once when told to.
+func TestStopWithoutBrokers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close() // nobody listens there now
+	b := testbroker.New(t)
+	cfg := testConfig(b, b.Group())
+	cfg.Brokers = []string{addr}
+	s := start(t, one(t, "t", ignore), cfg)
+	s.await("waiting", func() bool {
+		return s.frame.State == status.Waiting && strings.Contains(s.frame.Detail, addr) && s.frame.Live
+	})
+	began := time.Now()
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+// The broker goes away while messages are there to be committed.
+func TestStopAfterTheBrokerWentAway(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(5)...)
+	rec := newRecorder()
+	cfg := testConfig(b, group)
+	cfg.OffsetCommitInterval = time.Hour
+	s := start(t, one(t, topic, func(_ context.Context, m *racecar.Message) error { rec.add(m); return nil }), cfg)
+	rec.await(t, 5)
+	b.Embedded().Close()
+	began := time.Now()
+	if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 3 * time.Second, Leave: true}); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.awaitExit(); code != wire.ExitCrash {
+		t.Errorf("exit code %d, want that of a failure: the position was not committed", code)
+	}
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+// A join that the coordinator does not answer holds no stop up.
+func TestStopDuringAJoin(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	c := b.Embedded()
+	joining := make(chan struct{}, 100)
+	release := make(chan struct{})
+	var once sync.Once
+	let := func() { once.Do(func() { close(release) }) }
+	t.Cleanup(let)
+	c.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		joining <- struct{}{}
+		c.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	s := start(t, one(t, topic, ignore), testConfig(b, group))
+	<-joining
+	s.await("joining", func() bool { return s.frame.State == status.Joining })
+	began := time.Now()
+	if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second, Leave: true}); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.awaitExit(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+// The supervisor goes away: the message in hand is finished, the worker leaves.
+func TestSupervisorGone(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(3)...)
+	begun := make(chan struct{}, 10)
+	s := start(t, one(t, topic, func(ctx context.Context, m *racecar.Message) error {
+		begun <- struct{}{}
+		<-racecar.Leaving(ctx)
+		return nil
+	}), testConfig(b, group))
+	<-begun
+	_ = s.raw.Close()
+	if code := s.awaitExit(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if c := b.Committed(group, topic, 0); c != 1 {
+		t.Errorf("committed %d", c)
+	}
+	wantNoMembers(t, b, group)
+}
+
+// A constructor's error is a crash, its Fatal is final.
+func TestConstructorFails(t *testing.T) {
+	b := testbroker.New(t)
+	topic := b.Topic(1)
+	b.Produce(topic, 0, "a")
+	for name, c := range map[string]struct {
+		err  func() error
+		code int
+		want string
+	}{
+		"error": {func() error { return errors.New("no database") }, wire.ExitCrash, "no database"},
+		"fatal": {func() error { return racecar.Fatal(errors.New("no licence")) }, wire.ExitPermanent, "no licence"},
+		"panic": {func() error { panic("oops") }, wire.ExitCrash, "panic: oops"},
+	} {
+		for _, concurrency := range []int{1, 2} {
+			reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return nil, c.err()
+			})
+			cfg := testConfig(b, b.Group())
+			cfg.Concurrency = concurrency
+			s := start(t, reg, cfg)
+			if code := s.awaitExit(); code != c.code {
+				t.Errorf("%s: exit code %d", name, code)
+			}
+			if last := s.lastWords(); !strings.Contains(last.Reason, c.want) || last.Permanent != (c.code == wire.ExitPermanent) {
+				t.Errorf("%s: last words %+v", name, last)
+			}
+		}
+	}
+}
+
+// An instance whose sibling could not be made is torn down like any other.
+func TestTeardownRunsOnceForEachInstance(t *testing.T) {
+	b := testbroker.New(t)
+	topic := b.Topic(4)
+	for p := range int32(4) {
+		b.Produce(topic, p, "a")
+	}
+	var mu sync.Mutex
+	made, torn := 0, map[*processor]int{}
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if made == 3 {
+			return nil, errors.New("three are enough")
+		}
+		made++
+		p := &processor{process: ignore}
+		p.teardown = func() { mu.Lock(); defer mu.Unlock(); torn[p]++ }
+		return p, nil
+	})
+	cfg := testConfig(b, b.Group())
+	cfg.Concurrency = 4
+	s := start(t, reg, cfg)
+	if code := s.awaitExit(); code != wire.ExitCrash {
+		t.Errorf("exit code %d", code)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(torn) != made {
+		t.Errorf("%d made, %d torn down", made, len(torn))
+	}
+	for _, n := range torn {
+		if n != 1 {
+			t.Errorf("torn down %d times", n)
+		}
+	}
+}
+
+// --inline: without a supervisor the end of ctx is the order to stop, and calls
+// that take too long are the worker's own to judge.
+func TestWithoutASupervisor(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(3)...)
+	cfg := testConfig(b, group)
+	cfg.MaxPollInterval = 2 * time.Second
+	causes := make(chan error, 1)
+	done := make(chan struct{})
+	reg := one(t, topic, func(ctx context.Context, m *racecar.Message) error {
+		if m.Offset == 1 && m.Retries == 0 && len(causes) == 0 {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return ctx.Err()
+		}
+		if m.Offset == 2 {
+			close(done)
+		}
+		return nil
+	})
+	o := inlineOptions(t, reg, cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	exit := make(chan int, 1)
+	go func() { exit <- Run(ctx, o) }()
+	select {
+	case <-done:
+	case <-time.After(patient):
+		t.Fatal("not all was processed")
+	}
+	if cause := <-causes; !strings.Contains(cause.Error(), "max_poll_interval") {
+		t.Errorf("cancelled because of %v", cause)
+	}
+	cancel()
+	if code := <-exit; code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if c := b.Committed(group, topic, 0); c != 3 {
+		t.Errorf("committed %d", c)
+	}
+}
+
+// wantNoMembers fails unless the group is empty.
+func wantNoMembers(t testing.TB, b *testbroker.Broker, group string) {
+	t.Helper()
+	if members := membersOf(t, b, group); len(members) != 0 {
+		t.Errorf("still in the group: %v", members)
+	}
+}
+
+// membersOf returns the instance ids (or member ids) of a group.
+func membersOf(t testing.TB, b *testbroker.Broker, group string) []string {
+	t.Helper()
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V2_8_0_0
+	admin, err := sarama.NewClusterAdmin(b.Addrs(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	groups, err := admin.DescribeConsumerGroups([]string{group})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for id, m := range groups[0].Members {
+		if m.GroupInstanceId != nil {
+			id = *m.GroupInstanceId
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
