@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Only Go is needed, but for what says otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test race kafka lint fmt ci soak bench broker clean
+.PHONY: help demo build test race flakes kafka lint fmt ci soak bench broker clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: ## Run the tests on the embedded broker, in less than three minutes
 
 race: ## The same with the race detector
 	go test -race ./...
+
+flakes: ## Run them twenty times, half of it on a loaded machine
+	.ci/repeat
 
 kafka: ## Run the suites against Apache Kafka (Java and Maven)
 	go run ./test/kafka -- sh -c '.ci/kafka-packages | xargs go test -p 1 -count 1 -timeout 15m'

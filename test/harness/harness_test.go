@@ -185,10 +185,10 @@ func TestProcess(t *testing.T) {
 	if code := p.Wait(); code != 7 {
 		t.Errorf("exit code %d, want 7", code)
 	}
-	p.WaitLineAfter(mark, "no newline")
 	if out, err := p.Stdout(), p.Stderr(); out != "ready [a b c] more\nno newline at the end\n" || err != "and on the other stream\n" {
 		t.Errorf("stdout %q, stderr %q", out, err)
 	}
+	p.WaitLineAfter(mark, "no newline")
 }
 
 func TestSignaledExitCode(t *testing.T) {

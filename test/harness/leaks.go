@@ -33,10 +33,8 @@ func (p *Process) cleanup() {
 	p.endCommand()
 	p.endDescendants()
 
-	read := make(chan struct{})
-	go func() { p.output.readers.Wait(); close(read) }()
 	select {
-	case <-read:
+	case <-p.output.ended():
 	case <-time.After(p.grace.read):
 		t.Errorf("%s: its output is still open %s after its last process ended", p.command, p.grace.read)
 	}

@@ -64,6 +64,13 @@ func (o *output) add(l line) {
 	o.changed = make(chan struct{})
 }
 
+// ended returns a channel that closes when nobody has the output open any more.
+func (o *output) ended() <-chan struct{} {
+	c := make(chan struct{})
+	go func() { o.readers.Wait(); close(c) }()
+	return c
+}
+
 // length is how many lines there are so far.
 func (o *output) length() int {
 	o.mu.Lock()

@@ -21,6 +21,10 @@ import (
 // fails: long enough for a loaded machine, as a test that passes never waits it out.
 const Patience = 60 * time.Second
 
+// lastLines is how long the last output of a process that has ended may take to
+// arrive, where others still have that output open: else it ends at once.
+const lastLines = time.Second
+
 // Command says what to start.
 type Command struct {
 	// Role runs the test binary again, in that role of Main's. Path runs another
@@ -165,7 +169,7 @@ func (p *Process) SignalGroup(sig syscall.Signal) {
 }
 
 // Wait waits for the command itself to end and returns its exit code, 128 + n when
-// signal n ended it.
+// signal n ended it. All that it wrote is in Output then.
 func (p *Process) Wait() int { p.t.Helper(); return p.WaitFor(Patience) }
 
 // WaitFor is Wait with another limit.
@@ -175,6 +179,11 @@ func (p *Process) WaitFor(limit time.Duration) int {
 	case <-p.exited:
 	case <-time.After(limit):
 		p.t.Fatalf("%s still runs after %s", p.command, limit)
+	}
+	// Its last lines are on their way still. Descendants may keep the output open.
+	select {
+	case <-p.output.ended():
+	case <-time.After(lastLines):
 	}
 	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if status.Signaled() {
@@ -214,10 +223,8 @@ func (p *Process) WaitLineAfter(mark int, pattern string) string {
 		select {
 		case <-changed:
 		case <-gone:
-			// Its last lines may still be on their way: until nobody has its
-			// output open any more, or a second has passed.
-			gone = nil
-			deadline.Reset(time.Second)
+			gone = nil // and its last lines are on their way still
+			deadline.Reset(lastLines)
 		case <-deadline.C:
 			p.t.Fatalf("no line of %s matches %q", p.command, pattern)
 		}

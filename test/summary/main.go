@@ -61,7 +61,7 @@ func run(args []string, in io.Reader, out io.Writer) (ok bool, err error) {
 		if flags.NArg() == 0 {
 			return false, errors.New("--check: a command is needed after --")
 		}
-		r = runCheck(flags.Args(), out)
+		r = runCheck(*stage, flags.Args(), out)
 	} else {
 		tests := newTests(out)
 		lines := bufio.NewScanner(in)
@@ -80,11 +80,11 @@ func run(args []string, in io.Reader, out io.Writer) (ok bool, err error) {
 }
 
 // runCheck runs a command, whose output is shown as it comes.
-func runCheck(args []string, out io.Writer) result {
+func runCheck(stage string, args []string, out io.Writer) result {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	if err := cmd.Run(); err != nil {
-		fmt.Fprintf(out, "FAIL %s: %v\n", args[0], err)
+		fmt.Fprintf(out, "FAIL %s: %v\n", stage, err)
 		return result{Failed: 1}
 	}
 	return result{Passed: 1}
