@@ -1,0 +1,163 @@
+package racecartest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// Runtime returns what a constructor is given, for a test without a broker: its
+// Producer records (see Produced), its Logger writes to the test's log, its
+// Config has the defaults.
+func Runtime(t testing.TB) racecar.Runtime {
+	c := config.Default()
+	return racecar.Runtime{
+		Producer: &recorder{},
+		Logger:   slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Worker:   racecar.Worker{Consumer: "Test", Group: "test"},
+		Config:   &c,
+	}
+}
+
+// Produced returns what was produced so far with a Runtime of this package, in
+// order. It panics for any other Runtime.
+func Produced(rt racecar.Runtime) []racecar.ProducerMessage {
+	r := rt.Producer.(*recorder)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.messages)
+}
+
+// recorder is a producer whose messages are acknowledged at once.
+type recorder struct {
+	mu       sync.Mutex
+	messages []racecar.ProducerMessage
+}
+
+func (r *recorder) Produce(ctx context.Context, m racecar.ProducerMessage) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if m.Topic == "" {
+		return errors.New("message without a topic")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages = append(r.messages, m)
+	return nil
+}
+
+func (r *recorder) Deliver(ctx context.Context) error { return context.Cause(ctx) }
+
+// testLog writes lines to a test's log.
+type testLog struct{ t testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimRight(string(p), "\n"))
+	return len(p), nil
+}
+
+// Result is what came of the messages given to Run.
+type Result struct {
+	// Produced is all that was produced, in order.
+	Produced []racecar.ProducerMessage
+	// Errors has the error of each message, in the order they were given; nil:
+	// processed. VerdictOf says what a worker would make of it. A batch's error is
+	// that of each of its messages, with racecar.FailedAt of those from there on.
+	Errors []error
+	// TeardownErr is Teardown's error.
+	TeardownErr error
+}
+
+// Err returns all errors as one, nil when there is none.
+func (r Result) Err() error {
+	var all []error
+	for i, err := range r.Errors {
+		if err != nil {
+			all = append(all, fmt.Errorf("message %d: %w", i, err))
+		}
+	}
+	if r.TeardownErr != nil {
+		all = append(all, fmt.Errorf("teardown: %w", r.TeardownErr))
+	}
+	return errors.Join(all...)
+}
+
+// Run makes a consumer and hands it messages as a worker does, without a broker:
+// assignment, each message once, in order, revocation, teardown. A
+// BatchProcessor is given those that follow one another in one partition
+// together. The test fails when the constructor does; an error of a call is in
+// the Result; a panic is the test's.
+func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...*racecar.Message) Result {
+	t.Helper()
+	reg, err := racecar.NewRegistration(new, racecar.Spec{Name: "Test", Subscriptions: []racecar.Subscription{{TopicPattern: ".*"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := Runtime(t)
+	instance, err := reg.New(rt)
+	if err != nil {
+		t.Fatalf("constructor: %v", err)
+	}
+	ctx := t.Context()
+	assignment := racecar.Assignment{Partitions: partitionsOf(messages)}
+	if h, ok := instance.(racecar.AssignmentHook); ok {
+		h.OnPartitionsAssigned(ctx, assignment)
+	}
+	result := Result{Errors: make([]error, len(messages))}
+	if reg.Batch() {
+		runBatches(ctx, instance.(racecar.BatchProcessor), messages, result.Errors)
+	} else {
+		for i, m := range messages {
+			result.Errors[i] = instance.(racecar.Processor).Process(ctx, m)
+		}
+	}
+	if h, ok := instance.(racecar.RevocationHook); ok {
+		h.OnPartitionsRevoked(ctx, assignment)
+	}
+	if h, ok := instance.(racecar.Tearer); ok {
+		result.TeardownErr = h.Teardown(ctx)
+	}
+	result.Produced = Produced(rt)
+	return result
+}
+
+// runBatches calls c for each run of messages of one partition.
+func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racecar.Message, errs []error) {
+	for start := 0; start < len(messages); {
+		end := start + 1
+		for end < len(messages) && messages[end].Topic == messages[start].Topic && messages[end].Partition == messages[start].Partition {
+			end++
+		}
+		err := c.ProcessBatch(ctx, messages[start:end:end])
+		failed := start
+		if at, ok := failedAt(err); ok {
+			failed = min(start+max(0, at), end)
+		}
+		for i := failed; i < end; i++ {
+			errs[i] = err
+		}
+		start = end
+	}
+}
+
+func partitionsOf(messages []*racecar.Message) map[string][]int32 {
+	all := map[string][]int32{}
+	for _, m := range messages {
+		if !slices.Contains(all[m.Topic], m.Partition) {
+			all[m.Topic] = append(all[m.Topic], m.Partition)
+		}
+	}
+	for _, p := range all {
+		slices.Sort(p)
+	}
+	return all
+}

@@ -1,0 +1,59 @@
+package racecartest
+
+import (
+	"errors"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/verdict"
+)
+
+// Verdict is what a worker makes of an error that Process or ProcessBatch
+// returned.
+type Verdict string
+
+// The verdicts.
+const (
+	Processed    Verdict = "processed"     // no error: the offset is committed
+	Retried      Verdict = "retried"       // any other error: called again after a pause
+	Skipped      Verdict = "skipped"       // racecar.Skip: reported and done
+	DeadLettered Verdict = "dead-lettered" // racecar.DeadLetter: to the dead-letter topic
+	Fatal        Verdict = "fatal"         // racecar.Fatal: the worker ends for good
+)
+
+// VerdictOf says what a worker makes of err. Of a batch's racecar.FailedAt it is
+// the verdict on the messages from that one on.
+func VerdictOf(err error) Verdict {
+	if err == nil {
+		return Processed
+	}
+	if v, ok := errors.AsType[*verdict.Error](err); ok {
+		switch v.Kind {
+		case verdict.Skip:
+			return Skipped
+		case verdict.DeadLetter:
+			return DeadLettered
+		case verdict.Fatal:
+			return Fatal
+		}
+	}
+	return Retried
+}
+
+// RetryAfter returns the pause that racecar.RetryAfter asks for; ok is false
+// when err leaves it to pause_timeout.
+func RetryAfter(err error) (d time.Duration, ok bool) {
+	v, is := errors.AsType[*verdict.Error](err)
+	if !is || v.Kind != verdict.Retry || v.After < 0 {
+		return 0, false
+	}
+	return v.After, true
+}
+
+// failedAt returns the index that racecar.FailedAt named.
+func failedAt(err error) (i int, ok bool) {
+	at, ok := errors.AsType[*verdict.At](err)
+	if !ok {
+		return 0, false
+	}
+	return at.Index, true
+}
