@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -25,8 +26,12 @@ const (
 	EnvConcurrency = "JOURNAL_CONCURRENCY" // partitions at once
 	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail": it returns an error
 	// EnvTrap names messages that misbehave, "KEY=what,KEY=what": what is exit,
-	// panic, fail, hang, spin, alloc, fatal or slow.
+	// panic, fail, hang, spin, alloc, chatter, fatal or slow.
 	EnvTrap = "JOURNAL_TRAP"
+	// EnvMischief is a directory: a file in it, named as in EnvTrap, makes one call
+	// of one process do that, and is taken away by it. "boot" is not taken away:
+	// while it is there constructors exit with 9.
+	EnvMischief = "JOURNAL_MISCHIEF"
 )
 
 func init() {
@@ -55,9 +60,20 @@ type Journal struct {
 	delay   time.Duration
 	out     string
 	traps   map[string]string
+	// mischief is looked for at most every mischiefEvery.
+	mischief string
+	looked   time.Time
 }
 
+const mischiefEvery = 50 * time.Millisecond
+
 func newJournal(rt racecar.Runtime) (*Journal, error) {
+	mischief := os.Getenv(EnvMischief)
+	if mischief != "" {
+		if _, err := os.Stat(filepath.Join(mischief, "boot")); err == nil {
+			os.Exit(9)
+		}
+	}
 	switch os.Getenv(EnvBoot) {
 	case "exit":
 		os.Exit(9)
@@ -73,7 +89,7 @@ func newJournal(rt racecar.Runtime) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{rt: rt, journal: journal, delay: delay, out: os.Getenv(EnvOut), traps: map[string]string{}}
+	j := &Journal{rt: rt, journal: journal, delay: delay, out: os.Getenv(EnvOut), traps: map[string]string{}, mischief: mischief}
 	if s := os.Getenv(EnvTrap); s != "" {
 		for pair := range strings.SplitSeq(s, ",") {
 			key, what, _ := strings.Cut(pair, "=")
@@ -86,10 +102,12 @@ func newJournal(rt racecar.Runtime) (*Journal, error) {
 // Process journals m.
 func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 	start := time.Now()
-	if what := j.traps[string(m.Key)]; what != "" {
-		if err := misbehave(ctx, what); err != nil {
-			return err
-		}
+	what := j.traps[string(m.Key)]
+	if what == "" {
+		what = j.told()
+	}
+	if err := misbehave(ctx, what); err != nil {
+		return err
 	}
 	if j.delay > 0 {
 		select {
@@ -111,6 +129,25 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 		Worker: fmt.Sprintf("%s[%d]", j.rt.Worker.Consumer, j.rt.Worker.Index), Attempt: m.Retries,
 		Start: start, End: time.Now(),
 	})
+}
+
+// told returns what a file in the mischief directory asks of one call.
+func (j *Journal) told() string {
+	if j.mischief == "" || time.Since(j.looked) < mischiefEvery {
+		return ""
+	}
+	j.looked = time.Now()
+	entries, err := os.ReadDir(j.mischief)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		// Whoever removes it does it, so that one call does.
+		if e.Name() != "boot" && os.Remove(filepath.Join(j.mischief, e.Name())) == nil {
+			return e.Name()
+		}
+	}
+	return ""
 }
 
 // Teardown closes the journal.
@@ -158,6 +195,11 @@ func misbehave(ctx context.Context, what string) error {
 			if len(keep) == 32 {
 				return fmt.Errorf("%d MiB and still alive", len(keep)*64)
 			}
+		}
+	case "chatter":
+		line := strings.Repeat("chatter ", 16) + "\n"
+		for range 8192 { // 1 MiB
+			fmt.Fprint(os.Stderr, line)
 		}
 	case "fatal":
 		m := map[int]int{}

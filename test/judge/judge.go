@@ -31,6 +31,9 @@ type Evidence struct {
 	// AllowedRepeats is how many messages may have been processed again in all
 	// (0 for clean stops).
 	AllowedRepeats int
+	// Excused says that a repeat is no fault of the product's and does not count
+	// against AllowedRepeats: first is the message's first record. Nil: none is.
+	Excused func(first, again Record) bool
 	// Unfinished says that the run ended before everything was consumed: what is
 	// at or above the committed offset is then not lost.
 	Unfinished bool
@@ -41,6 +44,7 @@ type Verdict struct {
 	Messages   int // produced
 	Records    int // processed, repeats included
 	Repeats    int // records beyond the first of a message
+	Excused    int // of them
 	Lost       []string
 	Duplicated []string // filled only when Repeats exceeds what is allowed
 	OutOfOrder []string
@@ -56,8 +60,8 @@ func (v Verdict) OK() bool {
 
 func (v Verdict) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d messages, %d processed, %d repeats: lost %d, duplicated %d, out of order %d, by two at once %d, committed ahead %d, unknown %d",
-		v.Messages, v.Records, v.Repeats, len(v.Lost), len(v.Duplicated), len(v.OutOfOrder), len(v.AtOnce), len(v.Ahead), len(v.Unknown))
+	fmt.Fprintf(&b, "%d messages, %d processed, %d repeats (%d excused): lost %d, duplicated %d, out of order %d, by two at once %d, committed ahead %d, unknown %d",
+		v.Messages, v.Records, v.Repeats, v.Excused, len(v.Lost), len(v.Duplicated), len(v.OutOfOrder), len(v.AtOnce), len(v.Ahead), len(v.Unknown))
 	for _, findings := range [][]string{v.Lost, v.Duplicated, v.OutOfOrder, v.AtOnce, v.Ahead, v.Unknown} {
 		for i, f := range findings {
 			if i == 10 {
@@ -94,7 +98,7 @@ func Judge(e Evidence) Verdict {
 	for _, p := range partitions {
 		repeated = append(repeated, v.judge(p, e, byPartition[p])...)
 	}
-	if v.Repeats > e.AllowedRepeats {
+	if v.Repeats-v.Excused > e.AllowedRepeats {
 		v.Duplicated = repeated
 	}
 	return v
@@ -112,7 +116,8 @@ func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []s
 			seen[i] = true
 		}
 	}
-	next := 0 // the first place not yet seen
+	first := map[int]Record{} // by place, kept only where it is asked for
+	next := 0                 // the first place not yet seen
 	var latest Record
 	for i, r := range records {
 		place, ok := slices.BinarySearch(produced, r.Offset)
@@ -129,6 +134,10 @@ func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []s
 		}
 		if seen[place] {
 			v.Repeats++
+			if e.Excused != nil && e.Excused(first[place], r) {
+				v.Excused++
+				continue
+			}
 			repeated = append(repeated, fmt.Sprintf("%s offset %d processed again by %s, attempt %d", p, r.Offset, who(r), r.Attempt))
 			continue
 		}
@@ -139,6 +148,9 @@ func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []s
 			v.OutOfOrder = append(v.OutOfOrder, fmt.Sprintf("%s offset %d processed by %s before offset %d", p, r.Offset, who(r), produced[next]))
 		}
 		seen[place] = true
+		if e.Excused != nil {
+			first[place] = r
+		}
 	}
 
 	committed, has := e.Committed[p]

@@ -69,6 +69,11 @@ func TestJudge(t *testing.T) {
 			Evidence{Produced: produced, Processed: append([]Record{at(40, 2, 2)}, inOrder...), AllowedRepeats: 1},
 			Verdict{Messages: 4, Records: 5, Repeats: 1},
 		},
+		"repeated with an excuse": {
+			Evidence{Produced: produced, Processed: append([]Record{at(40, 2, 2), at(50, 3, 2)}, inOrder...),
+				Excused: func(first, again Record) bool { return first.Offset == 2 && again.PID == 2 }},
+			Verdict{Messages: 4, Records: 6, Repeats: 2, Excused: 1, Duplicated: []string{"t/0 offset 3 processed again by A[0] (pid 2), attempt 0"}},
+		},
 		"out of order": {
 			Evidence{Produced: produced, Processed: []Record{at(0, 0, 1), at(10, 2, 1), at(20, 1, 1), at(30, 3, 1)}},
 			Verdict{Messages: 4, Records: 4, OutOfOrder: []string{"t/0 offset 2 processed by A[0] (pid 1) before offset 1"}},

@@ -1,0 +1,214 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/racecar-go/racecar/ctl"
+)
+
+// product is one supervisor with its workers, as processes.
+type product struct {
+	cmd    *exec.Cmd
+	socket string
+	ended  chan struct{}
+	err    error // of Wait, once ended is closed
+	held   atomic.Bool
+	stderr *os.File // our end of its stderr
+}
+
+// settings are what the product runs with; they are in the result, since the
+// windows in which repeats are allowed follow from them.
+const (
+	commitInterval = time.Second
+	maxPoll        = 6 * time.Second
+	workerTimeout  = 6 * time.Second
+	memoryLimit    = "200MiB"
+	startWorkers   = 3
+	restartLimit   = "-1"
+)
+
+func (r *run) start() (*product, error) {
+	m := r.schedule.Mode
+	name := "Journal"
+	if m.Transactional {
+		name = "JournalTx"
+	}
+	logfile := filepath.Join(r.dir, "racecar.log")
+	if r.schedule.LogFull {
+		logfile = "/dev/full"
+	}
+	r.starts++
+	p := &product{socket: filepath.Join(r.dir, fmt.Sprintf("s%d.sock", r.starts)), ended: make(chan struct{})}
+	p.cmd = exec.Command(r.app,
+		"--brokers", strings.Join(r.cluster.Addrs(), ","), "--group-id", r.group, "--control-socket", p.socket,
+		"--parallel-workers", strconv.Itoa(startWorkers), "--partition-assignment-strategy", m.Strategy, "--membership", m.Membership,
+		"--static-id", "faults", "--heartbeat-interval", "0.5", "--session-timeout", "10", "--max-wait-time", "0.2",
+		"--offset-commit-interval", "1", "--max-poll-interval", "6", "--worker-timeout", "6", "--worker-boot-timeout", "20",
+		"--worker-memory-limit", memoryLimit, "--worker-restart-limit", restartLimit, "--topic-metadata-refresh-interval", "3",
+		"--pause-timeout", "0.5", "--log-format", "text", "--logfile", logfile, name)
+	p.cmd.Env = append(os.Environ(),
+		"JOURNAL_DIR="+r.journals, "JOURNAL_TOPICS="+r.topic, "JOURNAL_OUT="+r.out, "JOURNAL_MISCHIEF="+r.mischief,
+		"JOURNAL_CONCURRENCY="+strconv.Itoa(m.Concurrency), "JOURNAL_DELAY=200us")
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdout, err := os.OpenFile(filepath.Join(r.dir, "stdout"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer stdout.Close()
+	p.cmd.Stdout = stdout
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	p.cmd.Stderr, p.stderr = theirs, ours
+	if err := p.cmd.Start(); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	go p.read(filepath.Join(r.dir, "stderr"))
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// read copies stderr to a file, but for the time in which it is held.
+func (p *product) read(path string) {
+	defer p.stderr.Close()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	buf := make([]byte, 32<<10)
+	for {
+		for p.held.Load() {
+			select {
+			case <-p.ended:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		n, err := p.stderr.Read(buf)
+		if _, werr := f.Write(buf[:n]); err != nil || werr != nil {
+			return
+		}
+	}
+}
+
+func (p *product) pid() int { return p.cmd.Process.Pid }
+
+func (p *product) gone() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// workers are the pids of the supervisor's workers, in order of their names.
+func (p *product) workers() []int {
+	var pids []int
+	for _, child := range children(p.pid()) {
+		if strings.HasPrefix(child.title, "racecar: ") {
+			pids = append(pids, child.pid)
+		}
+	}
+	return pids
+}
+
+type child struct {
+	pid   int
+	title string
+	state byte
+}
+
+// children are the processes whose parent is pid.
+func children(pid int) []child {
+	var found []child
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		n, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		_, rest, ok := strings.Cut(string(stat), ") ")
+		fields := strings.Fields(rest)
+		if !ok || len(fields) < 2 || fields[1] != strconv.Itoa(pid) {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err != nil {
+			continue
+		}
+		found = append(found, child{n, strings.ReplaceAll(string(cmdline), "\x00", " "), fields[0][0]})
+	}
+	return found
+}
+
+func signal(pid int, sig syscall.Signal) error {
+	if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("signal %v to %d: %w", sig, pid, err)
+	}
+	return nil
+}
+
+// limitFDs lets the supervisor open nothing more, or as much as before.
+func (p *product) limitFDs(old *unix.Rlimit) (*unix.Rlimit, error) {
+	var was unix.Rlimit
+	limit := old
+	if limit == nil {
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.pid()))
+		if err != nil {
+			return nil, nil //nolint:nilerr // it is gone: another fault's doing
+		}
+		if err := unix.Prlimit(p.pid(), unix.RLIMIT_NOFILE, nil, &was); err != nil {
+			return nil, fmt.Errorf("fd limit: %w", err)
+		}
+		limit = &unix.Rlimit{Cur: uint64(len(entries)), Max: was.Max}
+	}
+	if err := unix.Prlimit(p.pid(), unix.RLIMIT_NOFILE, limit, nil); err != nil && !errors.Is(err, unix.ESRCH) {
+		return nil, fmt.Errorf("fd limit: %w", err)
+	}
+	return &was, nil
+}
+
+func (p *product) control() *ctl.Client { return ctl.NewClient(p.socket) }
+
+// awaitGone waits for the process's end.
+func (p *product) awaitGone(ctx context.Context) error {
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("supervisor %d is still there: %w", p.pid(), ctx.Err())
+	}
+}
+
+// rollingRestart asks for one over the control socket.
+func (p *product) rollingRestart(ctx context.Context) error {
+	c := p.control()
+	defer c.Close()
+	return c.Restart(ctx, "", func(ctl.Progress) {})
+}

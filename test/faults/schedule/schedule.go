@@ -1,0 +1,187 @@
+// Package schedule draws what goes wrong in a run, and when, from a seed: the
+// same seed gives the same schedule.
+package schedule
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Fault names something that goes wrong.
+type Fault string
+
+// The faults. Those with a duration end by themselves after For.
+const (
+	TermWorker      Fault = "term-worker"
+	KillWorker      Fault = "kill-worker"
+	KillAllWorkers  Fault = "kill-all-workers"
+	StopWorker      Fault = "stop-worker" // SIGSTOP, CONT after For
+	BootExit        Fault = "boot-exit"   // constructors exit for For, beginning with a kill
+	Panic           Fault = "panic"
+	Spin            Fault = "endless-loop"
+	Memory          Fault = "memory"      // grows beyond worker_memory_limit
+	StderrFull      Fault = "stderr-full" // nobody reads stderr for For while a worker writes 1 MiB
+	FDLimit         Fault = "fd-limit"    // the supervisor can open nothing for For, beginning with a kill
+	KillSupervisor  Fault = "kill-supervisor"
+	StopSupervisor  Fault = "stop-supervisor" // SIGSTOP, CONT after For
+	KillBroker      Fault = "kill-broker"     // back after For
+	RollBrokers     Fault = "roll-brokers"
+	MoveCoordinator Fault = "move-coordinator" // the group's coordinator restarts
+	CutConnections  Fault = "cut-connections"  // every 0.5–1.5 s for For
+	Latency         Fault = "latency"          // 100 ms for For
+	NarrowBandwidth Fault = "narrow-bandwidth" // for For
+	AddPartitions   Fault = "add-partitions"
+	RollingRestart  Fault = "rolling-restart"
+	ScaleUp         Fault = "scale-up"
+	ScaleDown       Fault = "scale-down"
+)
+
+// clean faults are orders and changes that a graceful product takes without
+// processing anything twice.
+var clean = []Fault{TermWorker, RollingRestart, ScaleUp, ScaleDown, StopSupervisor, AddPartitions, StderrFull}
+
+// Clean reports whether nothing may be processed twice for it.
+func (f Fault) Clean() bool { return slices.Contains(clean, f) }
+
+// Event is a fault at its time.
+type Event struct {
+	At     time.Duration `json:"at"`
+	Fault  Fault         `json:"fault"`
+	Target int           `json:"target"` // a worker's or broker's number, modulo how many there are
+	For    time.Duration `json:"for,omitempty"`
+}
+
+func (e Event) String() string {
+	s := fmt.Sprintf("%5.1fs %s #%d", e.At.Seconds(), e.Fault, e.Target)
+	if e.For > 0 {
+		s += fmt.Sprintf(" for %.1fs", e.For.Seconds())
+	}
+	return s
+}
+
+// Mode is how the product under test is set up.
+type Mode struct {
+	Name          string  `json:"name"`
+	Strategy      string  `json:"strategy"`
+	Membership    string  `json:"membership"`
+	Concurrency   int     `json:"concurrency"`
+	Transactional bool    `json:"transactional,omitempty"`
+	Faults        []Fault `json:"-"` // that may be drawn; nil: all
+}
+
+// Modes are all of them.
+var Modes = []Mode{
+	{Name: "eager", Strategy: "range,roundrobin", Membership: "run", Concurrency: 1},
+	{Name: "cooperative", Strategy: "cooperative-sticky", Membership: "run", Concurrency: 1},
+	{Name: "host", Strategy: "range,roundrobin", Membership: "host", Concurrency: 1},
+	{Name: "dynamic", Strategy: "range,roundrobin", Membership: "dynamic", Concurrency: 1},
+	{Name: "concurrent", Strategy: "range,roundrobin", Membership: "run", Concurrency: 4},
+	{Name: "cooperative-dynamic", Strategy: "cooperative-sticky", Membership: "dynamic", Concurrency: 4},
+	{Name: "clean", Strategy: "cooperative-sticky", Membership: "run", Concurrency: 1, Faults: clean},
+	{Name: "transactional", Strategy: "range,roundrobin", Membership: "run", Concurrency: 1, Transactional: true},
+	{Name: "transactional-concurrent", Strategy: "cooperative-sticky", Membership: "run", Concurrency: 4, Transactional: true},
+}
+
+// Find returns the mode of that name.
+func Find(name string) (Mode, error) {
+	var names []string
+	for _, m := range Modes {
+		if m.Name == name {
+			return m, nil
+		}
+		names = append(names, m.Name)
+	}
+	return Mode{}, fmt.Errorf("no mode %q; there are %s", name, strings.Join(names, ", "))
+}
+
+// Schedule is a run to be made.
+type Schedule struct {
+	Seed   uint64        `json:"seed"`
+	Mode   Mode          `json:"mode"`
+	Length time.Duration `json:"length"`
+	Events []Event       `json:"events"`
+	// Forced stops with a second TERM instead of in order.
+	Forced bool `json:"forced,omitempty"`
+	// LogFull has the log on a full disk.
+	LogFull bool `json:"log_full,omitempty"`
+}
+
+// settle is left quiet at the end, so that what was broken can be made good.
+const settle = 10 * time.Second
+
+// Draw makes the schedule of a seed: faults every few seconds, with quiet gaps,
+// for at most length.
+func Draw(seed uint64, mode Mode, length time.Duration) Schedule {
+	r := rand.New(rand.NewPCG(seed, uint64(len(mode.Name))))
+	s := Schedule{Seed: seed, Mode: mode, Length: length}
+	s.Forced = r.IntN(5) == 0 && mode.Faults == nil
+	s.LogFull = r.IntN(8) == 0
+	faults := mode.Faults
+	if faults == nil {
+		faults = []Fault{
+			TermWorker, KillWorker, KillWorker, KillAllWorkers, StopWorker, BootExit, Panic, Spin, Memory, StderrFull, FDLimit,
+			KillSupervisor, StopSupervisor, KillBroker, RollBrokers, MoveCoordinator, CutConnections, Latency, NarrowBandwidth,
+			AddPartitions, RollingRestart, ScaleUp, ScaleDown,
+		}
+	}
+	at := time.Duration(1000+r.IntN(2000)) * time.Millisecond
+	added := false
+	for at < length-settle {
+		e := Event{At: at, Fault: faults[r.IntN(len(faults))], Target: r.IntN(64)}
+		if e.Fault == AddPartitions {
+			if added { // once is enough: the topic only grows
+				continue
+			}
+			added = true
+		}
+		e.For = duration(r, e.Fault)
+		s.Events = append(s.Events, e)
+		// A burst now and then, else a gap of some seconds.
+		if r.IntN(4) == 0 {
+			at += time.Duration(r.IntN(500)) * time.Millisecond
+		} else {
+			at += e.For/2 + time.Duration(1500+r.IntN(5000))*time.Millisecond
+		}
+	}
+	return s
+}
+
+// duration draws how long a fault lasts; 0 for those that only happen.
+func duration(r *rand.Rand, f Fault) time.Duration {
+	seconds := func(from, to int) time.Duration {
+		return time.Duration(from*1000+r.IntN((to-from)*1000)) * time.Millisecond
+	}
+	switch f {
+	case StopWorker:
+		return seconds(1, 6)
+	case BootExit, FDLimit, StderrFull:
+		return seconds(1, 4)
+	case StopSupervisor:
+		return seconds(2, 8)
+	case KillBroker:
+		return seconds(2, 8)
+	case CutConnections, Latency, NarrowBandwidth:
+		return seconds(3, 8)
+	}
+	return 0
+}
+
+// Shrink looks for a smaller schedule that still fails: fails is called with
+// candidates, each with some events left out, until none of them can go.
+func Shrink(s Schedule, fails func(Schedule) bool) Schedule {
+	for size := max(1, len(s.Events)/2); size >= 1; size /= 2 {
+		for i := 0; i+size <= len(s.Events); {
+			smaller := s
+			smaller.Events = slices.Concat(s.Events[:i], s.Events[i+size:])
+			if fails(smaller) {
+				s = smaller
+				continue
+			}
+			i += size
+		}
+	}
+	return s
+}
