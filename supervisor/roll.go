@@ -20,6 +20,7 @@ import (
 type roll struct {
 	targets map[*consumer]*release
 	queue   []*slot
+	revives map[*slot]bool // given up before: they get another chance when it is their turn
 	cur     *slot
 	// was is what the slot ran; wasRunning says that its process did.
 	was        *release
@@ -43,7 +44,7 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 	case r.roll != nil:
 		return errors.New("a rolling restart is under way")
 	}
-	ro := &roll{targets: map[*consumer]*release{}}
+	ro := &roll{targets: map[*consumer]*release{}, revives: map[*slot]bool{}}
 	for _, wc := range plan.Consumers {
 		if only != "" && wc.Name != only {
 			continue
@@ -71,8 +72,8 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 		if rel == nil {
 			continue
 		}
+		n := c.places()
 		c.fatal = ""
-		n := len(c.slots)
 		// A count changed by an operator stays, unless the configuration's changed.
 		if was, is := c.rel.config().ParallelWorkers, rel.config().ParallelWorkers; was != is {
 			n = max(1, is)
@@ -88,6 +89,7 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 				}
 				continue
 			}
+			ro.revives[s] = !s.wanted
 			ro.queue = append(ro.queue, s)
 		}
 		for len(c.slots) < n {
@@ -103,10 +105,27 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 	return nil
 }
 
+// places is the number of slots that c is to have: all but those that are being
+// scaled away, whose processes may still be there. Those given up count.
+func (c *consumer) places() int {
+	if c.fatal != "" {
+		return len(c.slots)
+	}
+	n := len(c.slots)
+	for n > 0 && !c.slots[n-1].wanted && c.slots[n-1].idle != status.Fatal {
+		n--
+	}
+	return n
+}
+
 // rollNext takes the next slot, or ends the roll.
 func (r *registry) rollNext() {
 	ro := r.roll
 	ro.cur, ro.was, ro.by = nil, nil, time.Time{}
+	for len(ro.queue) > 0 && !ro.queue[0].wanted && !ro.revives[ro.queue[0]] { // scaled away since
+		ro.queue = ro.queue[1:]
+		ro.total--
+	}
 	if len(ro.queue) == 0 {
 		for c, rel := range ro.targets {
 			c.rel = rel

@@ -313,3 +313,52 @@ func TestDynamicMembersLeaveInARoll(t *testing.T) {
 		t.Error("the old member stays")
 	}
 }
+
+// A worker on its way out is not replaced: its successor would be nobody's.
+func TestWorkersBeingScaledAwayAreNotRolled(t *testing.T) {
+	a := consumerOf("A", 3)
+	w := startWorld(t, a)
+	old := w.worker("A[2]")
+	old.stubborn = true
+	if err := w.r.scale(w.now, w.r.consumers[0], 2); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.rollTo("new", a)
+	w.checkRolled("")
+	w.checkImages("new new stopping")
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("new new")
+	if len(w.alive) != 2 {
+		t.Errorf("%d processes", len(w.alive))
+	}
+}
+
+func TestScaleDownDuringARoll(t *testing.T) {
+	for name, at := range map[string]string{"of the slot in turn": "A[2]", "of a slot to come": "A[1]"} {
+		t.Run(name, func(t *testing.T) {
+			a := consumerOf("A", 3)
+			w := startWorld(t, a)
+			old := w.worker(at)
+			old.stubborn = true
+			w.rollTo("new", a)
+			if err := w.r.scale(w.now, w.r.consumers[0], 2); err != nil {
+				t.Fatal(err)
+			}
+			w.settle()
+			old.ends(Exit{})
+			w.settle()
+			w.checkRolled("")
+			w.checkImages("new new")
+			if len(w.alive) != 2 {
+				t.Errorf("%d processes", len(w.alive))
+			}
+			w.r.end(stopOrder{})
+			w.settle()
+			if w.end == nil || len(w.alive) != 0 {
+				t.Errorf("end %v with %d processes", w.end, len(w.alive))
+			}
+		})
+	}
+}

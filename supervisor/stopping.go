@@ -182,6 +182,10 @@ func (r *registry) stopped(s *slot, p *proc, e remains, clean bool) {
 func (r *registry) retire(s *slot) {
 	s.idle, s.since = status.Exited, r.now
 	r.progress(s, string(status.Exited), "")
+	if r.roll != nil && r.roll.cur == s { // scaled away while it was its turn
+		r.roll.total--
+		r.rollNext()
+	}
 }
 
 // prune removes slots that were scaled away, from the top.
