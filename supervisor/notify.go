@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // notifier tells systemd how we are (sd_notify(3)), when NOTIFY_SOCKET is set.
@@ -55,6 +57,24 @@ func (n *notifier) alive(now time.Time) {
 	n.last = now
 	n.send("WATCHDOG=1")
 }
+
+// next is when the watchdog is to hear of us again; zero: it does not listen.
+func (n *notifier) next() time.Time {
+	if n.every == 0 {
+		return time.Time{}
+	}
+	return n.last.Add(n.every)
+}
+
+// reloading tells of a reload (Type=notify-reload), which ends with ready.
+func (n *notifier) reloading() {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err == nil {
+		n.send("RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(ts.Nano()/1000, 10))
+	}
+}
+
+func (n *notifier) ready() { n.send("READY=1") }
 
 func (n *notifier) close() {
 	if n.conn != nil {

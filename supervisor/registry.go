@@ -173,6 +173,7 @@ type (
 	}
 	doProgress Progress
 	doReady    struct{}
+	doStopping struct{} // a whole stop begins
 	doEnd      struct {
 		code int
 		err  error

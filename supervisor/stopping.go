@@ -59,6 +59,7 @@ func (r *registry) end(o stopOrder) {
 		}
 	}
 	e.grace = grace
+	r.do(doStopping{})
 	r.do(doLog{logrus.InfoLevel, "stopping", logrus.Fields{"grace": grace.String()}})
 	r.progress(nil, string(status.Stopping), "")
 	r.abortRoll(errors.New("everything is being stopped"))

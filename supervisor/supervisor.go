@@ -148,8 +148,10 @@ func (s *Supervisor) loop(ctx context.Context) (int, error) {
 // wait is how long the loop may sleep.
 func (s *Supervisor) wait() time.Duration {
 	d := time.Until(s.looked.Add(tick))
-	if next := s.reg.next(); !next.IsZero() {
-		d = min(d, time.Until(next))
+	for _, next := range []time.Time{s.reg.next(), s.notify.next()} {
+		if !next.IsZero() {
+			d = min(d, time.Until(next))
+		}
 	}
 	return max(0, d)
 }
@@ -315,11 +317,13 @@ func (s *Supervisor) effect(e effect) {
 	case doProgress:
 		s.watchers.tell(Progress(e))
 	case doReady:
-		s.notify.send("READY=1")
+		s.notify.ready()
 		if s.opts.OnReady != nil {
 			s.opts.OnReady()
 		}
 		s.logf(logrus.InfoLevel, "ready", nil)
+	case doStopping:
+		s.notify.send("STOPPING=1")
 	case doRollEnd:
 		s.rollEnded(e.err)
 	case doEnd:
@@ -614,7 +618,9 @@ func (s *Supervisor) reload() {
 		})
 	}
 	s.broadcast(wire.Command{Kind: wire.CommandReopen})
+	s.notify.reloading()
 	s.restart("", true, func(err error) {
+		s.notify.ready()
 		switch {
 		case errors.Is(err, errNothingChanged):
 			s.logf(logrus.InfoLevel, "nothing changed: workers go on", nil)
@@ -659,7 +665,6 @@ func (s *Supervisor) closeImages() {
 
 // close waits for what the loop has begun.
 func (s *Supervisor) close() {
-	s.notify.send("STOPPING=1")
 	close(s.ended)
 	for _, c := range slices.Collect(maps.Keys(s.shots)) {
 		s.signalChild(c, syscall.SIGKILL)

@@ -155,7 +155,7 @@ func (w *world) carryOut(e effect) {
 		if e.level == logrus.PanicLevel {
 			w.t.Error(e.msg)
 		}
-	case doProgress, doPrepareLeave:
+	case doProgress, doPrepareLeave, doStopping:
 	default:
 		w.t.Fatalf("effect %T", e)
 	}

@@ -1,0 +1,70 @@
+//go:build linux
+
+package supervisor
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNotify(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", name)
+	t.Setenv("WATCHDOG_USEC", "100000")
+	got := make(chan string, 100)
+	go func() {
+		defer close(got)
+		buf := make([]byte, 1000)
+		for {
+			n, err := l.Read(buf)
+			if err != nil {
+				return
+			}
+			got <- string(buf[:n])
+		}
+	}()
+	r := runSupervisor(t, testConsumer("A", "", 1))
+	st := r.until("running", running(1))
+	environ, err := os.ReadFile("/proc/" + strconv.Itoa(st.Workers[0].PID) + "/environ")
+	if err != nil || strings.Contains(string(environ), "NOTIFY_SOCKET") {
+		t.Errorf("a worker has the socket: %v", err)
+	}
+	var all []string
+	await := func(want string) {
+		t.Helper()
+		for {
+			select {
+			case m := <-got:
+				all = append(all, m)
+				if m == want {
+					return
+				}
+			case <-time.After(patience):
+				t.Fatalf("no %q: %q", want, all)
+			}
+		}
+	}
+	await("READY=1")
+	await("WATCHDOG=1")
+	await("WATCHDOG=1")
+	if err := r.sup.Stop(context.Background(), StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await("STOPPING=1")
+	r.wait()
+	if slices.Contains(all, "READY=1") && slices.Index(all, "READY=1") > slices.Index(all, "STOPPING=1") {
+		t.Errorf("order %q", all)
+	}
+}

@@ -1,0 +1,191 @@
+//go:build linux
+
+package supervisor
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// standalone is a supervisor in a process of its own, so that it can be killed
+// and stopped.
+type standalone struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	log *buffer
+}
+
+// supervise starts one, from that binary, and waits until it is ready.
+func supervise(t *testing.T, binary string, consumers ...wire.Consumer) *standalone {
+	t.Helper()
+	for i := range consumers {
+		consumers[i].Config.GroupID = filepath.Join(t.TempDir(), "left")
+	}
+	plan, err := json.Marshal(wire.Plan{Consumers: consumers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &standalone{t: t, cmd: exec.Command(binary), log: &buffer{}}
+	s.cmd.Env = append(os.Environ(), envSupervise+"="+string(plan), "GORACE=atexit_sleep_ms=0")
+	s.cmd.Stderr = s.log
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		workers := s.workers()
+		_ = s.cmd.Process.Signal(syscall.SIGCONT)
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.awaitGone(workers, patience)
+		if t.Failed() {
+			t.Logf("log:\n%s", s.log)
+		}
+	})
+	ready := make(chan bool, 1)
+	go func() {
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		ready <- line == "ready\n"
+	}()
+	select {
+	case ok := <-ready:
+		if !ok {
+			t.Fatal("it did not become ready")
+		}
+	case <-time.After(patience):
+		t.Fatal("it does not become ready")
+	}
+	return s
+}
+
+// workers are the processes of workers, by name.
+func (s *standalone) workers() map[string]int {
+	list := map[string]int{}
+	children, _ := filepath.Glob("/proc/" + strconv.Itoa(s.cmd.Process.Pid) + "/task/*/children")
+	for _, file := range children {
+		b, _ := os.ReadFile(file)
+		for _, pid := range strings.Fields(string(b)) {
+			title, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+			if name, ok := strings.CutPrefix(strings.TrimRight(string(title), "\x00"), "racecar: "); ok {
+				list[name], _ = strconv.Atoi(pid)
+			}
+		}
+	}
+	return list
+}
+
+// awaitGone waits until none of the processes is there.
+func (s *standalone) awaitGone(pids map[string]int, within time.Duration) {
+	s.t.Helper()
+	by := time.Now().Add(within)
+	for name, pid := range pids {
+		for syscall.Kill(pid, 0) == nil {
+			if time.Now().After(by) {
+				s.t.Errorf("%s is there after %v", name, within)
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+				break
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+}
+
+// await waits for a worker with another pid.
+func (s *standalone) await(name string, not int) int {
+	s.t.Helper()
+	by := time.Now().Add(patience)
+	for {
+		if pid := s.workers()[name]; pid != 0 && pid != not {
+			return pid
+		}
+		if time.Now().After(by) {
+			s.t.Fatalf("%s does not come back", name)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// Workers go when the supervisor is gone, and so does one that was stopped: the
+// kernel wakes it.
+func TestNoWorkerOutlivesTheSupervisor(t *testing.T) {
+	s := supervise(t, os.Args[0], testConsumer("A", "", 3))
+	workers := s.workers()
+	if len(workers) != 3 {
+		t.Fatalf("workers %v", workers)
+	}
+	if err := syscall.Kill(workers["A[1]"], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.cmd.Wait()
+	s.awaitGone(workers, 10*time.Second)
+}
+
+func TestStoppedSupervisorBlamesNobody(t *testing.T) {
+	c := testConsumer("A", "", 2)
+	c.Config.WorkerTimeout = 2 * time.Second
+	s := supervise(t, os.Args[0], c)
+	before := s.workers()
+	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(5 * time.Second) // what is tested is that this time does not count
+	if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(3 * time.Second) // longer than worker_timeout, for a wrong judgement to show
+	for name, pid := range s.workers() {
+		if before[name] != pid {
+			t.Errorf("%s was replaced", name)
+		}
+	}
+	if !strings.Contains(s.log.String(), "did not run for a while") {
+		t.Error("it did not notice that it was stopped")
+	}
+}
+
+func TestWorkersComeBackThoughTheProgramIsGone(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "program")
+	if err := os.Link(os.Args[0], binary); err != nil {
+		b, err := os.ReadFile(os.Args[0]) // another file system
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(binary, b, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := supervise(t, binary, testConsumer("A", "", 1))
+	if err := os.Remove(binary); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(binary, []byte("half a copy"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	pid := s.workers()["A[0]"]
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.await("A[0]", pid)
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}

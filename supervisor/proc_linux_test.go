@@ -1,0 +1,123 @@
+package supervisor
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestParseStat(t *testing.T) {
+	line := "123 (racecar: A[2]) x) T 1 123 123 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 9 0 4242 1000 77 18446744073709551615 1"
+	got, err := parseStat([]byte(line))
+	if want := (procStat{state: 'T', ppid: 1, started: 4242, rssPages: 77}); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "1", "1 (x", "1 (x) S 1", "1 (x) S a b c d e f g h i j k l m n o p q r s t u v w"} {
+		if _, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("took %q", bad)
+		}
+	}
+	if rss := ownRSS(); rss < 1<<20 {
+		t.Errorf("this process takes %d bytes", rss)
+	}
+}
+
+func TestWhereOutOfMemoryKillsAreCounted(t *testing.T) {
+	for name, c := range map[string]struct{ cgroups, file string }{
+		"version 2":             {"0::/app\n", "app/memory.events"},
+		"version 2, a root":     {"0::/../x\n", "memory.events"},
+		"version 1":             {"5:cpu,cpuacct:/\n4:memory:/app\n0::/\n", "memory/app/memory.oom_control"},
+		"version 1, not seen":   {"4:memory:/elsewhere\n", "memory/memory.oom_control"},
+		"nothing of the kind":   {"5:cpu:/\n", ""},
+		"both, version 1 rules": {"4:memory:/app\n0::/\n", "memory/app/memory.oom_control"},
+	} {
+		dir := t.TempDir()
+		cgroups := filepath.Join(dir, "cgroup")
+		if err := os.WriteFile(cgroups, []byte(c.cgroups), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if c.file != "" {
+			want = filepath.Join(dir, c.file)
+			if err := os.MkdirAll(filepath.Dir(want), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(want, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := oomFile(cgroups, dir); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+type oomCounter struct {
+	Spawner
+	n uint64
+}
+
+func (c *oomCounter) OutOfMemoryKills() (uint64, bool) { return c.n, true }
+
+// Each kill explains one death, and none that came before the last look.
+func TestOutOfMemoryKillExplainsOneDeath(t *testing.T) {
+	c := &oomCounter{n: 3}
+	var w oomWatch
+	if w.grew(c) {
+		t.Error("before the first look")
+	}
+	w.look(c)
+	if w.grew(c) {
+		t.Error("nothing happened")
+	}
+	c.n = 4
+	if !w.grew(c) || w.grew(c) {
+		t.Error("one kill, one death")
+	}
+	c.n = 5
+	w.look(c)
+	if w.grew(c) {
+		t.Error("that one was of something else")
+	}
+}
+
+// A zombie that nobody knows may be somebody's who has not asked yet.
+func TestOrphansAreReapedAfterAWhile(t *testing.T) {
+	start := func() int {
+		cmd := exec.Command("true")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for by := time.Now().Add(patience); ; {
+			for _, z := range zombies() {
+				if z.pid == cmd.Process.Pid {
+					return z.pid
+				}
+			}
+			if time.Now().After(by) {
+				t.Fatal("it does not end")
+			}
+			<-time.After(time.Millisecond)
+		}
+	}
+	ours, orphan := start(), start()
+	known := map[int]bool{ours: true}
+	var r reaper
+	now := time.Now()
+	if reaped, again := r.look(now, known); len(reaped) != 0 || !again.Equal(now.Add(orphanAge)) {
+		t.Errorf("at once: %v, again at %v", reaped, again)
+	}
+	reaped, again := r.look(now.Add(orphanAge), known)
+	if len(reaped) != 1 || reaped[0] != orphan || !again.IsZero() {
+		t.Errorf("later: %v, again at %v", reaped, again)
+	}
+	left := zombies()
+	if len(left) != 1 || left[0].pid != ours {
+		t.Errorf("left: %v", left)
+	}
+	var second reaper
+	second.look(now, nil)
+	second.look(now.Add(orphanAge), nil)
+}

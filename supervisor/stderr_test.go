@@ -1,0 +1,99 @@
+//go:build linux
+
+package supervisor
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestCapturePassesEverythingOnAndKeepsTheEnd(t *testing.T) {
+	var to buffer
+	p := newPump(&to)
+	c, err := newCapture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.add(c)
+	var want bytes.Buffer
+	for i := range 5000 {
+		line := fmt.Sprintf("line %d of what a worker says\n", i)
+		want.WriteString(line)
+		if _, err := c.file.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+		if i%1000 == 0 {
+			p.look(c)
+		}
+	}
+	p.remove(c)
+	tail := c.tail()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(c.file.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.close(); err != nil {
+		t.Fatal(err)
+	}
+	p.close(patience)
+	if to.String() != want.String() {
+		t.Errorf("%d bytes passed on, %d written", len(to.String()), want.Len())
+	}
+	if len(tail) > tailSize || !strings.HasPrefix(tail, "line ") || !strings.HasSuffix(tail, "line 4999 of what a worker says") {
+		t.Errorf("tail of %d bytes: %.40q", len(tail), tail)
+	}
+	if kept := st.Blocks * 512; kept > 64<<10 {
+		t.Errorf("%d bytes of memory are kept of what was read", kept)
+	}
+}
+
+func TestPumpSaysWhatItDropped(t *testing.T) {
+	var mu sync.Mutex
+	mu.Lock()
+	var to bytes.Buffer
+	p := newPump(writerFunc(func(b []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return to.Write(b)
+	}))
+	c, err := newCapture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.add(c)
+	for range pumpQueue + 10 {
+		if _, err := c.file.Write(make([]byte, pumpChunk)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.look(c)
+	mu.Unlock()
+	for by := time.Now().Add(patience); ; {
+		if _, err := c.file.WriteString("the end\n"); err != nil {
+			t.Fatal(err)
+		}
+		p.look(c)
+		mu.Lock()
+		said := to.String()
+		mu.Unlock()
+		if strings.Contains(said, "bytes that workers wrote to stderr were dropped") {
+			break
+		}
+		if time.Now().After(by) {
+			t.Fatal("it does not say so")
+		}
+	}
+	p.remove(c)
+	p.close(patience)
+	_ = c.close()
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
