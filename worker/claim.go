@@ -25,9 +25,28 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.w.emit(racecar.JoinGroupEvent{
 		Consumer: m.w.reg.Name(), Group: m.w.group, MemberID: s.MemberID(), Generation: s.GenerationID(), Duration: time.Since(m.joining),
 	})
-	m.setState(status.Running, "")
+	n := 0
+	for _, partitions := range s.Claims() {
+		n += len(partitions)
+	}
+	m.mu.Lock()
+	m.opening = n
+	m.mu.Unlock()
+	m.ready(0)
 	m.w.placesChanged()
 	return nil
+}
+
+// ready notes that so many of the session's first claims are open: with the last
+// the membership runs.
+func (m *membership) ready(claims int) {
+	m.mu.Lock()
+	m.opening -= claims
+	running := m.opening <= 0
+	m.mu.Unlock()
+	if running {
+		m.setState(status.Running, "")
+	}
 }
 
 // Cleanup implements sarama.ConsumerGroupHandler: all claims of the session have
@@ -228,6 +247,7 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 	}
 	p.operator = m.w.isPaused(p.tp)
 	m.w.turns.add(p)
+	m.ready(1)
 	return true
 }
 

@@ -53,6 +53,7 @@ type membership struct {
 	seen     map[string]int     // as looked up last
 	state    status.State
 	detail   string
+	opening  int  // claims of the session that are not open yet
 	cut      bool // the client was interrupted
 
 	over chan struct{} // closed when run has returned
