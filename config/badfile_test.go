@@ -199,7 +199,7 @@ var badFiles = map[string][]string{
 		`$:2: consumer: fetch.wait.max.m: librdkafka has no such property, or it cannot be set here (did you mean "fetch.wait.max.ms"?)`,
 	},
 	"property-value": {
-		`$:2: consumer: auto.offset.reset: "newest" is not one of earliest, smallest, beginning, latest, largest, end, error`,
+		`$:2: consumer: auto.offset.reset: "newest" is not one of earliest, smallest, beginning, latest, largest, end`,
 		`$:2: consumer: session.timeout.ms: "soon" is not a number of milliseconds`,
 		`$:2: consumer: isolation.level: "x" is not one of read_committed, read_uncommitted`,
 		`$:3: producer: acks: "2" is not one of all, -1, 1, 0`,

@@ -19,9 +19,8 @@ import (
 // Where librdkafka's default differs from sarama's, librdkafka's is meant: upstream's
 // teams never wrote it down.
 type Properties struct {
-	// AutoOffsetReset is "earliest", "latest" or "error" (auto.offset.reset). It goes
-	// before the subscription's StartFrom, as upstream. Error: a partition without a
-	// valid position is a failure.
+	// AutoOffsetReset is "earliest" or "latest" (auto.offset.reset). It goes before the
+	// subscription's StartFrom, as upstream.
 	AutoOffsetReset string
 	// MaxPartitionFetchBytes is the most a fetch returns per partition
 	// (fetch.message.max.bytes, max.partition.fetch.bytes; message.max.bytes on a
@@ -153,10 +152,18 @@ func SubscriptionProperties(consumer []string, additional map[string]string) (Pr
 		}
 		return false
 	})
+	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(additional)) {
+		if propertyIndex[name].whole {
+			problems = append(problems, fmt.Errorf("%s: acts on the whole consumer: put it under consumer", name))
+		}
 		list = append(list, name+"="+additional[name])
 	}
-	return readList(list, consumerSide)
+	p, err := readList(list, consumerSide)
+	if problems = append(problems, unjoin(err)...); len(problems) > 0 {
+		return Properties{}, errors.Join(problems...)
+	}
+	return p, nil
 }
 
 func readList(list []string, of side) (Properties, error) {

@@ -16,6 +16,7 @@ type property struct {
 	own          side   // the sides for which the property becomes the key's value
 	milliseconds bool   // the property counts ms
 	also         string // key=value that comes with it
+	whole        bool   // acts on the whole consumer, not on a subscription
 
 	set func(p *Properties, value string, of side) string // returns what is wrong
 	as  string                                            // what set's field does, for the reference
@@ -173,7 +174,7 @@ var propertyTable = map[string]property{
 	"client.rack": {of: consumerSide, as: "fetches from the nearest replica",
 		set: setText(func(p *Properties, s string) { p.ClientRack = s })},
 	"group.id":          {of: consumerSide, refused: "set group_id, or GroupID in the Spec"},
-	"group.instance.id": {of: consumerSide, key: "static_id", own: consumerSide, also: "membership=host"},
+	"group.instance.id": {of: consumerSide, key: "static_id", own: consumerSide, also: "membership=host", whole: true},
 	"security.protocol": {of: bothSides, key: "security_protocol"},
 	"client.dns.lookup": {of: bothSides, as: "looks up canonical names of the bootstrap brokers",
 		values: []string{"use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"},
@@ -245,7 +246,7 @@ var propertyTable = map[string]property{
 	"message.copy.max.bytes":    {of: bothSides, refused: notSarama},
 
 	// Metadata.
-	"topic.metadata.refresh.interval.ms":      {of: bothSides, key: "topic_metadata_refresh_interval", own: consumerSide, milliseconds: true},
+	"topic.metadata.refresh.interval.ms":      {of: bothSides, key: "topic_metadata_refresh_interval", own: consumerSide, milliseconds: true, whole: true},
 	"topic.metadata.refresh.fast.interval.ms": {of: bothSides, refused: notSarama},
 	"topic.metadata.refresh.fast.cnt":         {of: bothSides, refused: notSarama},
 	"topic.metadata.refresh.sparse":           {of: bothSides, only: "true", why: "only the topics in use are looked up"},
@@ -262,7 +263,7 @@ var propertyTable = map[string]property{
 		set: setBool(func(p *Properties, b bool) { p.AllowAutoCreateTopics = &b })},
 
 	// Telling.
-	"statistics.interval.ms":                 {of: consumerSide, key: "statistics_interval", own: consumerSide, milliseconds: true},
+	"statistics.interval.ms":                 {of: consumerSide, key: "statistics_interval", own: consumerSide, milliseconds: true, whole: true},
 	"enable.metrics.push":                    {of: bothSides, only: "false", why: notSarama},
 	"debug":                                  {of: bothSides, refused: useLog + ": debug"},
 	"log_level":                              {of: bothSides, refused: useLog},
@@ -292,15 +293,15 @@ var propertyTable = map[string]property{
 	// Consuming.
 	"session.timeout.ms":            {of: consumerSide, key: "session_timeout", own: consumerSide, milliseconds: true},
 	"heartbeat.interval.ms":         {of: consumerSide, key: "heartbeat_interval", own: consumerSide, milliseconds: true},
-	"max.poll.interval.ms":          {of: consumerSide, key: "max_poll_interval", own: consumerSide, milliseconds: true},
-	"auto.commit.interval.ms":       {of: consumerSide, key: "offset_commit_interval", own: consumerSide, milliseconds: true},
+	"max.poll.interval.ms":          {of: consumerSide, key: "max_poll_interval", own: consumerSide, milliseconds: true, whole: true},
+	"auto.commit.interval.ms":       {of: consumerSide, key: "offset_commit_interval", own: consumerSide, milliseconds: true, whole: true},
 	"partition.assignment.strategy": {of: consumerSide, key: "partition_assignment_strategy", own: consumerSide},
 	"fetch.wait.max.ms":             {of: consumerSide, key: "max_wait_time", own: consumerSide, milliseconds: true},
 	"fetch.max.bytes":               {of: consumerSide, key: "max_bytes", own: consumerSide},
 	"fetch.min.bytes":               {of: consumerSide, key: "fetch_min_bytes", own: consumerSide},
-	"queued.min.messages":           {of: consumerSide, key: "min_message_queue_size", own: consumerSide},
+	"queued.min.messages":           {of: consumerSide, key: "min_message_queue_size", own: consumerSide, whole: true},
 	"auto.offset.reset": {of: consumerSide, as: "where a partition without a valid position starts, before StartFrom",
-		values: []string{"earliest", "smallest:earliest", "beginning:earliest", "latest", "largest:latest", "end:latest", "error"},
+		values: []string{"earliest", "smallest:earliest", "beginning:earliest", "latest", "largest:latest", "end:latest"},
 		set:    setText(func(p *Properties, s string) { p.AutoOffsetReset = s })},
 	"fetch.message.max.bytes": {of: consumerSide, as: "most bytes per partition of a fetch",
 		set: setInt(1, 1000000000, func(p *Properties, n int) { p.MaxPartitionFetchBytes = n })},

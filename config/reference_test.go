@@ -252,6 +252,9 @@ func writeProperties(b *bytes.Buffer, title string, of side) {
 			if key, value, ok := strings.Cut(p.also, "="); ok {
 				what += ", with `" + key + ": " + value + "`"
 			}
+			if p.whole {
+				what += "; not in `AdditionalConfig`"
+			}
 		case p.only != "":
 			what = "only `" + p.only + "`: " + p.why
 		}
