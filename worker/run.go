@@ -132,7 +132,11 @@ func newWorker(o Options) (*worker, error) {
 	} else if w.board.Slots() < w.cfg.Concurrency {
 		return nil, fmt.Errorf("the scoreboard has %d slots for concurrency %d", w.board.Slots(), w.cfg.Concurrency)
 	}
-	for i, subs := range splitSubscriptions(reg.Spec().Subscriptions) {
+	all, err := withOffsetReset(reg.Spec().Subscriptions, w.cfg.Consumer)
+	if err != nil {
+		return nil, err
+	}
+	for i, subs := range splitSubscriptions(all) {
 		w.memberships = append(w.memberships, newMembership(w, i, subs))
 	}
 	return w, nil
