@@ -151,33 +151,11 @@ func (c control) Resume(ctx context.Context, consumer, topic string, partition i
 }
 
 func (c control) Quiet(ctx context.Context, consumer string) error {
-	if err := c.onlyOne(ctx, consumer); err != nil {
-		return err
-	}
-	return c.sup.Quiet(ctx)
+	return c.sup.Quiet(ctx, consumer)
 }
 
 func (c control) Continue(ctx context.Context, consumer string) error {
-	if err := c.onlyOne(ctx, consumer); err != nil {
-		return err
-	}
-	return c.sup.Continue(ctx)
-}
-
-// onlyOne refuses what cannot be done to one consumer of several: quiet is a
-// state of the whole supervisor, as TSTP is a signal to it.
-func (c control) onlyOne(ctx context.Context, consumer string) error {
-	if consumer == "" {
-		return nil
-	}
-	running, err := c.sup.Config(ctx)
-	if err != nil {
-		return err
-	}
-	if len(running) == 1 && running[0].Name == consumer {
-		return nil
-	}
-	return fmt.Errorf("quiet and continue are for all consumers of a supervisor; leave out %s, or pause its topics", consumer)
+	return c.sup.Continue(ctx, consumer)
 }
 
 func (c control) SetLogLevel(ctx context.Context, level string) error {

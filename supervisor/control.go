@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -205,6 +206,12 @@ func (s *Supervisor) setPaused(ctx context.Context, consumer string, partitions 
 			done(err)
 			return
 		}
+		if kind == wire.CommandResume {
+			if err := wholePaused(cs, partitions); err != nil {
+				done(err)
+				return
+			}
+		}
 		s.reg.now = now
 		for _, c := range cs {
 			s.reg.setPaused(c, partitions, kind == wire.CommandPause)
@@ -215,13 +222,25 @@ func (s *Supervisor) setPaused(ctx context.Context, consumer string, partitions 
 
 // Quiet makes a consumer (empty: all) finish what is in hand and take nothing
 // new, keeping its places in the group.
-func (s *Supervisor) Quiet(ctx context.Context) error {
-	return act(ctx, s, func(now time.Time, done func(error)) { s.reg.now = now; s.setQuiet(true); done(nil) })
+func (s *Supervisor) Quiet(ctx context.Context, consumer string) error {
+	return s.askQuiet(ctx, consumer, true)
 }
 
 // Continue ends Quiet.
-func (s *Supervisor) Continue(ctx context.Context) error {
-	return act(ctx, s, func(now time.Time, done func(error)) { s.reg.now = now; s.setQuiet(false); done(nil) })
+func (s *Supervisor) Continue(ctx context.Context, consumer string) error {
+	return s.askQuiet(ctx, consumer, false)
+}
+
+func (s *Supervisor) askQuiet(ctx context.Context, consumer string, quiet bool) error {
+	return act(ctx, s, func(now time.Time, done func(error)) {
+		cs, err := s.consumers(consumer)
+		if err != nil {
+			done(err)
+			return
+		}
+		s.reg.now = now
+		s.setQuiet(cs, quiet, done)
+	})
 }
 
 // LogLevel changes the level of supervisor and workers, also those to come.
@@ -294,6 +313,19 @@ func (s *Supervisor) toAll(cs []*consumer, cmd wire.Command, done func(error)) {
 		}
 	}
 	one(nil)
+}
+
+// wholePaused refuses to resume single partitions of a topic that was paused as a
+// whole: workers to come could not be told which ones are meant.
+func wholePaused(cs []*consumer, partitions []wire.Partition) error {
+	for _, c := range cs {
+		for _, p := range partitions {
+			if p.Partition >= 0 && slices.Contains(c.paused, wire.Partition{Topic: p.Topic, Partition: -1}) {
+				return fmt.Errorf("topic %s is paused as a whole: resume %s", p.Topic, p.Topic)
+			}
+		}
+	}
+	return nil
 }
 
 // setPaused remembers what an operator has paused.

@@ -17,6 +17,9 @@ type remains struct {
 	oom    bool // the kernel killed it for want of memory
 	inHand []scoreboard.Call
 	tail   string // of its stderr
+	// headline is the line of its stderr that says most: that of a panic or fatal
+	// error, else the last one.
+	headline string
 }
 
 // crash is an end that nobody asked for.
@@ -73,9 +76,6 @@ func (r *registry) note(s *slot, p *proc, e remains, text string) {
 	s.lastExit = text
 	s.lastStderr = e.tail
 	fields := logrus.Fields{"pid": p.pid, "reason": text}
-	if e.tail != "" {
-		fields["stderr"] = e.tail
-	}
 	r.log(logrus.ErrorLevel, "worker died", s, fields)
 }
 
@@ -135,8 +135,11 @@ func describe(p *proc, e remains) string {
 	default:
 		how = fmt.Sprintf("exited with status %d", e.exit.Code)
 	}
-	if p.last != nil && p.last.Reason != "" {
+	switch {
+	case p.last != nil && p.last.Reason != "":
 		how += ": " + p.last.Reason
+	case e.headline != "" && e.exit.Signal != syscall.SIGKILL:
+		how += ": " + e.headline
 	}
 	return how
 }
@@ -204,6 +207,7 @@ func (r *registry) giveUp(c *consumer, why string) {
 	}
 	c.fatal = why
 	r.do(doLog{logrus.ErrorLevel, "consumer is given up", logrus.Fields{"consumer": c.name, "reason": why}})
+	r.abortRoll(fmt.Errorf("%s was given up: %s", c.name, why))
 	for _, s := range c.slots {
 		s.wanted = false
 		if s.cur == nil {

@@ -217,10 +217,10 @@ type execProcess struct {
 func (p *execProcess) PID() int                   { return p.pid }
 func (p *execProcess) Socket() io.ReadWriteCloser { return p.socket }
 
-// Tail first takes what the process has written since the pump's last look.
-func (p *execProcess) Tail() string {
+// Stderr first takes what the process has written since the pump's last look.
+func (p *execProcess) Stderr() (tail, headline string) {
 	p.pump.look(p.stderr)
-	return p.stderr.tail()
+	return p.stderr.tail(), p.stderr.headline()
 }
 
 func (p *execProcess) Unread() bool {

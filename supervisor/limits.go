@@ -127,7 +127,7 @@ func (r *registry) seen(now time.Time, p *proc, s sight) {
 			r.put(p, frozen, fmt.Sprintf("frozen: no sign of life for %v (worker_timeout %v)", silent.Round(time.Second), cfg.WorkerTimeout), quitRung, killRung)
 		}
 	}
-	if limit := cfg.MaxPollInterval + joinGrace; p.frame.State == status.Joining && now.Sub(p.since) > limit && p.stopping == "" {
+	if limit := p.rel.joinLimit(); p.frame.State == status.Joining && now.Sub(p.since) > limit && p.stopping == "" {
 		r.put(p, joinStuck, fmt.Sprintf("joining the group for more than max_poll_interval + %v (%v)", joinGrace, limit), quitRung, killRung)
 	}
 	r.judgeCalls(p, cfg.MaxPollInterval)

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 	"time"
 
@@ -222,7 +221,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) {
 		case s.reg.ending != nil:
 			err = errStopping
 		case got == nil:
-			err = fmt.Errorf("%s could not load the configuration: %s%s", image, exit, lastLine(shot.child.process.Tail()))
+			err = fmt.Errorf("%s could not load the configuration: %s%s", image, exit, colon(shot.child.process.Stderr()))
 		case got.Error != "":
 			err = errors.New(got.Error)
 		}
@@ -235,13 +234,12 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) {
 	}
 }
 
-// lastLine is the last line of a tail that says something, to be appended.
-func lastLine(tail string) string {
-	lines := strings.Split(strings.TrimSpace(tail), "\n")
-	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
-		return ": " + last
+// colon appends a headline to an error text.
+func colon(_, headline string) string {
+	if headline == "" {
+		return ""
 	}
-	return ""
+	return ": " + headline
 }
 
 // rollEnded tells those who wait for a roll, and closes images that are out of

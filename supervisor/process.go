@@ -82,8 +82,9 @@ type Process interface {
 	Usage() (Usage, error)
 	// Image is the executable that it really runs.
 	Image() (Image, error)
-	// Tail is the end of what it wrote to stderr.
-	Tail() string
+	// Stderr is the end of what it wrote there, and the one line of it that says
+	// most: that of a panic or fatal error, else the last one.
+	Stderr() (tail, headline string)
 	// Close frees socket, scoreboard and stderr, after Wait.
 	Close() error
 }

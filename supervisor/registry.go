@@ -28,7 +28,6 @@ type registry struct {
 
 	started     time.Time
 	ready       bool   // all slots have been heard of once, or enough time went by
-	quiet       bool   // as newly started workers are told
 	logLevel    string // when changed while running
 	ending      *ending
 	roll        *roll
@@ -49,10 +48,11 @@ func (r *release) config() *config.Config { return &r.consumer.Config }
 // consumer is one consumer with its slots.
 type consumer struct {
 	name     string
-	rel      *release // what new slots run
-	slots    []*slot  // by index
-	fatal    string   // why it was given up; empty: it was not
-	paused   []wire.Partition
+	rel      *release         // what new slots run
+	slots    []*slot          // by index
+	fatal    string           // why it was given up; empty: it was not
+	quiet    bool             // by an operator
+	paused   []wire.Partition // by an operator
 	suspects suspects
 	// base and restarts are those of slots that were scaled away.
 	base     map[string]uint64
@@ -185,13 +185,18 @@ type (
 func newRegistry(now time.Time, plan wire.Plan, image Image, nonce, host string, draw func() float64) *registry {
 	r := &registry{nonce: nonce, host: host, draw: draw, started: now, restartsBy: map[string]uint64{}}
 	for _, wc := range plan.Consumers {
-		c := &consumer{name: wc.Name, rel: &release{image: image, consumer: wc}, base: map[string]uint64{}}
-		r.consumers = append(r.consumers, c)
-		for range max(1, wc.Config.ParallelWorkers) {
-			c.grow(now)
-		}
+		r.consumers = append(r.consumers, newConsumer(now, wc, image))
 	}
 	return r
+}
+
+// newConsumer has empty slots.
+func newConsumer(now time.Time, wc wire.Consumer, image Image) *consumer {
+	c := &consumer{name: wc.Name, rel: &release{image: image, consumer: wc}, base: map[string]uint64{}}
+	for range max(1, wc.Config.ParallelWorkers) {
+		c.grow(now)
+	}
+	return c
 }
 
 // grow adds a slot.
@@ -308,6 +313,9 @@ func (r *registry) spawnFailed(now time.Time, p *proc, err error, temporary bool
 // dynamic says that the members of the group have no instance ids.
 func (r *release) dynamic() bool { return r.config().Membership == config.MembershipDynamic }
 
+// joinLimit is how long joining may take.
+func (r *release) joinLimit() time.Duration { return r.config().MaxPollInterval + joinGrace }
+
 // spawnedAs notes the pid of a process that was started.
 func (r *registry) spawnedAs(now time.Time, p *proc, pid int) {
 	r.now = now
@@ -326,7 +334,7 @@ func (r *registry) handshake(p *proc) wire.Handshake {
 		Predecessors: p.slot.left,
 		Suspects:     c.suspects.list(),
 		Paused:       c.paused,
-		Quiet:        r.quiet,
+		Quiet:        c.quiet,
 		LogLevel:     r.logLevel,
 		StartedAt:    r.started,
 	}

@@ -26,6 +26,7 @@ type roll struct {
 	was        *release
 	wasRunning bool
 	by         time.Time // when cur's new process must run; zero: it has not taken over
+	latest     time.Time // by does not move beyond
 	failed     string    // cur goes back, then the roll ends with this
 	done       int
 	total      int
@@ -42,16 +43,18 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 	case r.ending != nil:
 		return errStopping
 	case r.roll != nil:
-		return errors.New("a rolling restart is under way")
+		return errRolling
 	}
 	ro := &roll{targets: map[*consumer]*release{}, revives: map[*slot]bool{}}
+	var added []wire.Consumer
 	for _, wc := range plan.Consumers {
 		if only != "" && wc.Name != only {
 			continue
 		}
 		c := r.consumer(wc.Name)
-		if c == nil {
-			continue // was not asked for when we were started
+		if c == nil { // `--all`, and the new program has one more
+			added = append(added, wc)
+			continue
 		}
 		if ifChanged && c.fatal == "" && c.rel.image.Same(image) && c.rel.consumer.Digest == wc.Digest {
 			continue
@@ -63,8 +66,13 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 			return fmt.Errorf("the new program has no consumer %s", c.name)
 		}
 	}
-	if len(ro.targets) == 0 {
+	if len(ro.targets) == 0 && len(added) == 0 {
 		return errNothingChanged
+	}
+	for _, wc := range added {
+		c := newConsumer(now, wc, image)
+		r.consumers = append(r.consumers, c)
+		ro.targets[c] = c.rel
 	}
 	r.roll = ro
 	for _, c := range r.consumers {
@@ -204,7 +212,9 @@ func (r *registry) takeOver(s *slot) {
 
 func (r *registry) rollDeadline() {
 	ro := r.roll
-	ro.by = r.now.Add(ro.targets[ro.cur.consumer].config().WorkerBootTimeout)
+	rel := ro.targets[ro.cur.consumer]
+	ro.by = r.now.Add(rel.config().WorkerBootTimeout)
+	ro.latest = ro.by.Add(rel.joinLimit())
 }
 
 // rollFrame sees whether the new process has come to run.
@@ -221,7 +231,12 @@ func (r *registry) rollFrame(p *proc) {
 		}
 	case status.Joining:
 		// The broker lets a join last until the others have come.
-		ro.by = laterOf(ro.by, p.since.Add(p.rel.config().MaxPollInterval+joinGrace))
+		if by := p.since.Add(p.rel.joinLimit()); by.After(ro.by) {
+			ro.by = by
+		}
+		if ro.by.After(ro.latest) {
+			ro.by = ro.latest
+		}
 		return
 	default:
 		return
@@ -307,11 +322,4 @@ func (r *registry) endRoll(err error) {
 			c.fatal = err.Error()
 		}
 	}
-}
-
-func laterOf(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

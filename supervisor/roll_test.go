@@ -362,3 +362,78 @@ func TestScaleDownDuringARoll(t *testing.T) {
 		})
 	}
 }
+
+// What is added while a roll goes on starts with what is known to run, and is
+// rolled when its turn comes.
+func TestScaleUpDuringARoll(t *testing.T) {
+	a := consumerOf("A", 1)
+	w := startWorld(t, a)
+	old := w.worker("A[0]")
+	old.stubborn = true
+	w.rollTo("new", a)
+	if err := w.r.scale(w.now, w.r.consumers[0], 2); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.checkImages("stopping old")
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("new new")
+	w.checkRolled("")
+}
+
+func TestConsumerThatIsGivenUpEndsARoll(t *testing.T) {
+	a, b := consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = 1 }), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	old := w.worker("A[0]")
+	old.stubborn = true
+	w.rollTo("new", a, b)
+	w.crash("A[1]")
+	w.crash("A[1]")
+	w.checkRolled("A was given up")
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("fatal fatal old")
+	if len(w.alive) != 1 {
+		t.Errorf("%d processes", len(w.alive))
+	}
+}
+
+// `--all`, and the new program has a consumer more.
+func TestRollStartsConsumersThatAreNew(t *testing.T) {
+	a, b := consumerOf("A", 1), consumerOf("B", 2)
+	w := startWorld(t, a)
+	if err := w.r.rollTo(w.now, wire.Plan{Consumers: []wire.Consumer{a, b}}, fakeImage("old"), "", true); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.checkImages("old old old")
+	w.checkRolled("")
+	if !slices.Equal(w.spawned, []string{"A[0]", "B[0]", "B[1]"}) {
+		t.Errorf("started %v", w.spawned)
+	}
+}
+
+// A join that never ends, of a new release that comes and goes.
+func TestRollDoesNotWaitForEver(t *testing.T) {
+	a := consumerOf("A", 1)
+	w := startWorld(t, a)
+	w.boot = func(f *fake) {
+		if f.p.rel.image == fakeImage("old") {
+			f.runs()
+		}
+	}
+	w.rollTo("new", a)
+	f := w.worker("A[0]")
+	for range 200 {
+		if w.worker("A[0]") != f {
+			break
+		}
+		f.says(status.Waiting)
+		w.pass(time.Second)
+		f.says(status.Joining)
+		w.pass(5 * time.Second)
+	}
+	w.checkImages("old")
+	w.checkRolled("A[0] did not come to run")
+}

@@ -25,6 +25,8 @@ const (
 	pumpEvery = 200 * time.Millisecond
 	// tailSize is how much of a worker's stderr is kept.
 	tailSize = 8 << 10
+	// headlineSize bounds the line that is kept as a reason.
+	headlineSize = 300
 	// pumpQueue is how many chunks of at most pumpChunk bytes wait for our stderr.
 	pumpQueue = 32
 	pumpChunk = 32 << 10
@@ -37,6 +39,7 @@ type capture struct {
 	mu   sync.Mutex
 	read int64 // bytes read so far
 	last []byte
+	died []byte // the line that began the last panic or fatal error
 }
 
 func newCapture() (*capture, error) {
@@ -63,10 +66,39 @@ func (c *capture) drain() []byte {
 	c.read += int64(n)
 	punch(c.file, c.read)
 	c.last = append(c.last, buf[:n]...)
+	c.findDeath(buf[:n])
 	if len(c.last) > 2*tailSize {
 		c.last = append(c.last[:0], c.last[len(c.last)-tailSize:]...)
 	}
 	return buf[:n]
+}
+
+// deaths are how the lines begin with which the Go runtime says why a process
+// dies. Pages of stacks follow, so they are not in the tail.
+var deaths = [...]string{"panic: ", "fatal error: ", "SIGQUIT: "}
+
+// findDeath looks for such a line in what was just read. One that a chunk cuts in
+// two is missed; then the last line of the tail has to do.
+func (c *capture) findDeath(b []byte) {
+	for line := range bytes.Lines(b) {
+		for _, begin := range deaths {
+			if bytes.HasPrefix(line, []byte(begin)) {
+				c.died = bytes.Clone(bytes.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// headline is the line that says most.
+func (c *capture) headline() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	line := c.died
+	if line == nil {
+		line = bytes.TrimSpace(c.last)
+		line = line[bytes.LastIndexByte(line, '\n')+1:]
+	}
+	return string(line[:min(len(line), headlineSize)])
 }
 
 // tail is the end of what was written, whole lines if it was cut.

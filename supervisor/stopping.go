@@ -327,6 +327,10 @@ func (r *registry) scale(now time.Time, c *consumer, n int) error {
 	for len(c.slots) < n {
 		s := c.grow(now)
 		r.start(s, c.rel)
+		if ro := r.roll; ro != nil && ro.targets[c] != nil { // its turn comes too
+			ro.queue = append(ro.queue, s)
+			ro.total++
+		}
 	}
 	r.prune()
 	return nil
@@ -335,4 +339,7 @@ func (r *registry) scale(now time.Time, c *consumer, n int) error {
 // maxWorkers is the most workers of one consumer: more is a typing mistake.
 const maxWorkers = 1000
 
-var errStopping = errors.New("racecar is stopping")
+var (
+	errStopping = errors.New("racecar is stopping")
+	errRolling  = errors.New("a rolling restart is under way")
+)

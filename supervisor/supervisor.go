@@ -274,12 +274,13 @@ func (s *Supervisor) gone(now time.Time, e gone) {
 			s.answered(id, wire.Reply{}, errGone)
 		}
 	}
+	tail, headline := e.child.process.Stderr()
 	s.reg.now = now
 	s.reg.ended(p, remains{
 		exit:   e.exit,
 		oom:    e.exit.Signal == syscall.SIGKILL && p.killed == "" && s.oom.grew(s.opts.Spawner),
 		inHand: e.child.process.InHand(),
-		tail:   e.child.process.Tail(),
+		tail:   tail, headline: headline,
 	})
 }
 
@@ -537,9 +538,9 @@ func (s *Supervisor) signal(now time.Time, sig os.Signal) {
 	case signals.Fewer:
 		s.scaleBy(now, -1)
 	case signals.Quiet:
-		s.setQuiet(true)
+		s.setQuiet(s.reg.consumers, true, nil)
 	case signals.Continue:
-		s.setQuiet(false)
+		s.setQuiet(s.reg.consumers, false, nil)
 	case signals.Reserved:
 		s.logf(logrus.InfoLevel, "signal is reserved and was ignored", logrus.Fields{"signal": sig.String()})
 	case signals.Reap:
@@ -595,17 +596,28 @@ func (s *Supervisor) scaleBy(now time.Time, by int) {
 	}
 }
 
-// setQuiet makes all workers take nothing new, or go on.
-func (s *Supervisor) setQuiet(quiet bool) {
-	if s.reg.quiet == quiet {
-		return
+// setQuiet makes the workers of these consumers take nothing new, or go on. done
+// may be nil.
+func (s *Supervisor) setQuiet(cs []*consumer, quiet bool, done func(error)) {
+	var changed []*consumer
+	for _, c := range cs {
+		if c.quiet != quiet {
+			c.quiet = quiet
+			changed = append(changed, c)
+		}
 	}
-	s.reg.quiet = quiet
 	kind := wire.CommandContinue
 	if quiet {
 		kind = wire.CommandQuiet
 	}
-	s.broadcast(wire.Command{Kind: kind})
+	if done == nil {
+		done = func(err error) {
+			if err != nil {
+				s.logf(logrus.WarnLevel, "command did not succeed", logrus.Fields{"command": string(kind), "error": err.Error()})
+			}
+		}
+	}
+	s.toAll(changed, wire.Command{Kind: kind}, done)
 }
 
 // reload answers HUP: logs are opened anew, and what has changed is rolled.

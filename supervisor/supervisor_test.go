@@ -259,7 +259,7 @@ func TestPanicIsKeptAsTheReason(t *testing.T) {
 	r := runSupervisor(t, testConsumer("A", "poison", 1))
 	st := r.until("running in spite of the message", running(1))
 	w := st.Workers[0]
-	if w.Restarts != wire.PoisonedAfter || w.LastExit != "exited with status 2" || !strings.Contains(w.LastStderr, "panic: poison") {
+	if w.Restarts != wire.PoisonedAfter || w.LastExit != "exited with status 2: panic: poison" || !strings.Contains(w.LastStderr, "panic: poison") {
 		t.Errorf("%+v", w)
 	}
 	if n := strings.Count(r.stderr.String(), "panic: poison"); n != wire.PoisonedAfter {
@@ -383,8 +383,10 @@ func TestControl(t *testing.T) {
 		"bad level":     {r.sup.LogLevel(ctx, "loud"), "is not a log level"},
 		"worker error":  {r.sup.LogLevel(ctx, "error"), "A[0]: no such level here"},
 		"dump":          {r.sup.Dump(ctx), ""},
-		"quiet":         {r.sup.Quiet(ctx), ""},
-		"continue":      {r.sup.Continue(ctx), ""},
+		"quiet":         {r.sup.Quiet(ctx, "A"), ""},
+		"continue":      {r.sup.Continue(ctx, ""), ""},
+		"pause topic":   {r.sup.Pause(ctx, "A", []wire.Partition{{Topic: "u", Partition: -1}}), ""},
+		"resume part":   {r.sup.Resume(ctx, "A", []wire.Partition{{Topic: "u", Partition: 1}}), "topic u is paused as a whole"},
 	} {
 		if (c.err == nil) != (c.want == "") || c.err != nil && !strings.Contains(c.err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, c.err, c.want)
