@@ -33,6 +33,7 @@ type flags struct {
 	Seed    uint64        `help:"The first seed; the next ones follow it. 0 draws one."`
 	Mode    []string      `help:"Modes to run in turn; empty: all." placeholder:"MODE"`
 	Length  time.Duration `help:"Length of a schedule." default:"40s"`
+	KeepLog bool          `help:"Never put the log on a full disk: to see what happened in a schedule that does."`
 	Race    bool          `help:"Build the application with the race detector."`
 	Shrink  bool          `help:"Make a failing schedule smaller, and stop."`
 	Results string        `help:"File to append results to." placeholder:"FILE"`
@@ -89,6 +90,7 @@ func run(ctx context.Context, f flags) (failed bool, err error) {
 	var results []runner.Result
 	for i := 0; i == 0 || time.Now().Before(end); i++ {
 		s := schedule.Draw(seed+uint64(i/len(modes)), modes[i%len(modes)], f.Length)
+		s.LogFull = s.LogFull && !f.KeepLog
 		fmt.Fprintf(os.Stderr, "=> mode %s, seed %d, %d faults\n", s.Mode.Name, s.Seed, len(s.Events))
 		result, err := rn.Run(ctx, s)
 		if err != nil {
