@@ -288,4 +288,3 @@ func TestSeveralMemberships(t *testing.T) {
 		}
 	}
 }
-

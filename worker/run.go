@@ -54,7 +54,10 @@ type worker struct {
 	stopping chan struct{}             // closed when it ends; stopAt is set by then
 	stopAt   atomic.Pointer[time.Time] // when all must be over; nil: not stopping
 	time     context.Context           // ends at stopAt
-	timeUp   context.CancelCauseFunc
+
+	timeUp context.CancelCauseFunc
+
+	forgotten chan struct{} // capacity 1: a claim is finished with
 
 	mu       sync.Mutex
 	problems []status.Problem
@@ -109,6 +112,8 @@ func newWorker(o Options) (*worker, error) {
 		base:     time.Now(),
 		ending:   make(chan end, 1),
 		stopping: make(chan struct{}),
+
+		forgotten: make(chan struct{}, 1),
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
 	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
@@ -181,7 +186,9 @@ func (w *worker) live(ctx context.Context) end {
 	select {
 	case e = <-w.ending:
 	case <-ctx.Done():
-		e = end{grace: w.cfg.ShutdownTimeout, leave: w.cfg.Membership != config.MembershipHost}
+		// A supervisor starts a successor, which takes the place over; without one
+		// nobody would.
+		e = end{grace: w.cfg.ShutdownTimeout, leave: w.opts.Conn == nil && w.cfg.Membership != config.MembershipHost}
 	}
 	return w.wind(e, stop, &members, &executors)
 }
@@ -197,6 +204,7 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	w.changed()
 	ctx, cancel := context.WithDeadline(context.Background(), stopAt)
 	defer cancel()
+	w.letGo(ctx, e.grace)
 	stop()
 	for _, m := range w.memberships {
 		go m.hasten(ctx)
@@ -227,6 +235,36 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	w.emit(racecar.ShutDownEvent{Consumer: w.reg.Name(), Group: w.group})
 	return e
 }
+
+// letGo finishes with all claims while the session lives. Ending the session first
+// would lose commits: in the middle of a cooperative rebalance the group may be a
+// generation ahead of what sarama, interrupted, would ever know of, and commits
+// with the old one are refused. What is not finished in most of the grace is left
+// to the end of the session.
+func (w *worker) letGo(ctx context.Context, grace time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, max(grace/2, grace-cancelMargin-sessionEnd))
+	defer cancel()
+	for {
+		open := 0
+		for _, m := range w.memberships {
+			for _, p := range m.claims() { // in a rebalance new ones may come
+				p.leave()
+				open++
+			}
+		}
+		if open == 0 {
+			return
+		}
+		select {
+		case <-w.forgotten:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sessionEnd is what the end of a session takes after its claims.
+const sessionEnd = 2 * time.Second
 
 // within reports whether f returned before ctx ended; it may go on afterwards.
 func within(ctx context.Context, f func()) bool {

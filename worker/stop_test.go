@@ -400,4 +400,3 @@ func membersOf(t testing.TB, b *testbroker.Broker, group string) []string {
 	}
 	return ids
 }
-

@@ -35,6 +35,7 @@ type flags struct {
 	Length  time.Duration `help:"Length of a schedule." default:"40s"`
 	KeepLog bool          `help:"Never put the log on a full disk: to see what happened in a schedule that does."`
 	Race    bool          `help:"Build the application with the race detector."`
+	Keep    bool          `help:"Keep journals and logs of runs that went well too."`
 	Shrink  bool          `help:"Make a failing schedule smaller, and stop."`
 	Results string        `help:"File to append results to." placeholder:"FILE"`
 	Dir     string        `help:"Where journals and logs are kept; empty: a temporary directory, removed when all went well."`
@@ -66,7 +67,7 @@ func run(ctx context.Context, f flags) (failed bool, err error) {
 			return false, err
 		}
 		defer func() {
-			if !failed && err == nil {
+			if !failed && !f.Keep && err == nil {
 				err = os.RemoveAll(dir)
 			}
 		}()
@@ -97,7 +98,7 @@ func run(ctx context.Context, f flags) (failed bool, err error) {
 			return failed, fmt.Errorf("mode %s, seed %d: %w", s.Mode.Name, s.Seed, err)
 		}
 		results = append(results, result)
-		report(result)
+		report(result, f.Keep)
 		if err := record(f.Results, result); err != nil {
 			return failed, err
 		}
@@ -127,7 +128,7 @@ func chosen(names []string) ([]schedule.Mode, error) {
 	return modes, nil
 }
 
-func report(r runner.Result) {
+func report(r runner.Result, keep bool) {
 	fmt.Fprintf(os.Stderr, "   %s\n", strings.ReplaceAll(r.Verdict.String(), "\n", "\n   "))
 	for _, p := range r.Problems {
 		fmt.Fprintf(os.Stderr, "   PROBLEM: %s\n", p)
@@ -135,6 +136,9 @@ func report(r runner.Result) {
 	if !r.OK() {
 		fmt.Fprintf(os.Stderr, "   FAILED: go run ./test/faults --mode %s --seed %d --length %v --minutes 0; logs in %s\n",
 			r.Schedule.Mode.Name, r.Schedule.Seed, r.Schedule.Length, r.Dir)
+		return
+	}
+	if keep {
 		return
 	}
 	if err := os.RemoveAll(r.Dir); err != nil {
