@@ -63,7 +63,7 @@ func TestNotify(t *testing.T) {
 		t.Fatal(err)
 	}
 	await("STOPPING=1")
-	r.wait()
+	_, _ = r.wait()
 	if slices.Contains(all, "READY=1") && slices.Index(all, "READY=1") > slices.Index(all, "STOPPING=1") {
 		t.Errorf("order %q", all)
 	}

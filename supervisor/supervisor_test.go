@@ -98,7 +98,7 @@ func runSupervisor(t *testing.T, consumers ...wire.Consumer) *rig {
 	}()
 	t.Cleanup(func() {
 		_ = r.sup.Stop(context.Background(), StopOptions{Force: true})
-		r.wait()
+		_, _ = r.wait()
 		if t.Failed() {
 			t.Logf("log:\n%s\nstderr:\n%s", r.log, r.stderr)
 		}
@@ -399,7 +399,7 @@ func TestControl(t *testing.T) {
 	if err := r.sup.Stop(ctx, StopOptions{}); err != nil {
 		t.Error(err)
 	}
-	r.wait()
+	_, _ = r.wait()
 	seen := map[string]bool{}
 	for p := range steps { // closed at the end
 		seen[p.Worker+" "+p.Step] = true
