@@ -194,7 +194,7 @@ func flagName(k Key) string {
 }
 
 func rangeText(l limits) string {
-	var text string
+	text := l.text
 	switch {
 	case l.above:
 		text = "more than " + plain(*l.min)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +86,7 @@ type Producer struct {
 	log     logrus.FieldLogger
 	timeout time.Duration // message_timeout
 	refresh time.Duration // topic_metadata_refresh_interval
+	retries int           // as the user wrote it (retries); -1: as many as fit into timeout
 	choose  Partitioner
 	seeds   []string
 
@@ -108,9 +110,10 @@ type Producer struct {
 	heldBytes   int64
 	idle        chan struct{} // closed when outstanding falls to 0; nil when nobody waits
 	flushing    int           // Flush calls waiting: no lingering
-	lastErr     error         // why no broker could be asked; nil: one answered
+	reached     bool          // a broker answered when last asked
+	lastErr     error         // why none did; nil: one did, or none was asked yet
 	silent      bool          // nobody answers, and the log says so
-	answered    chan struct{} // closed and replaced at each answer of the control loop
+	news        chan struct{} // closed and replaced when one of the two before changes
 	warned      map[string]time.Time
 	txn         *transaction // nil: not transactional
 }
@@ -132,8 +135,17 @@ func NewProducer(ctx context.Context, c *config.Config, opts ProducerOptions) (*
 	if opts.BufferBytes <= 0 {
 		opts.BufferBytes = DefaultBufferBytes
 	}
+	props, err := config.ProducerProperties(c.Producer)
+	if err != nil {
+		return nil, &ConfigError{Key: "producer", Err: err}
+	}
+	retries := -1
+	if props.Retries != nil {
+		retries = *props.Retries
+	}
 	p := &Producer{
 		conf:     conf,
+		retries:  retries,
 		log:      opts.Logger,
 		timeout:  c.MessageTimeout,
 		refresh:  c.TopicMetadataRefreshInterval,
@@ -145,7 +157,7 @@ func NewProducer(ctx context.Context, c *config.Config, opts ProducerOptions) (*
 		ask:      make(chan struct{}, 1),
 		topics:   map[string]*outTopic{},
 		links:    map[int32]*brokerLink{},
-		answered: make(chan struct{}),
+		news:     make(chan struct{}),
 		warned:   map[string]time.Time{},
 	}
 	// The connections outlive the caller's ctx: Close ends them.
@@ -274,31 +286,35 @@ func (p *Producer) Hurry() {
 	poke(p.wake)
 }
 
-// Connect returns when a broker has answered, or with the last reason why none
-// did when ctx ends. Producing does not need it; it is for those who want to
-// know before they start.
+// Connect returns when a broker has answered, when one has turned us away for
+// good (see Permanent), or when ctx ends, with the reason why none answers.
+// Producing does not need it; it is for those who want to know before they start.
 func (p *Producer) Connect(ctx context.Context) error {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return &DeliveryError{Kind: DeliveryClosed, Partition: -1}
-	}
-	p.start()
-	answered := p.answered
-	p.mu.Unlock()
-	poke(p.ask)
-	select {
-	case <-answered:
-		return nil
-	case <-p.ctx.Done():
-		return &DeliveryError{Kind: DeliveryClosed, Partition: -1}
-	case <-ctx.Done():
+	for {
 		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.lastErr != nil {
-			return p.lastErr
+		closed, reached, last, news := p.closed, p.reached, p.lastErr, p.news
+		if !closed {
+			p.start()
 		}
-		return fmt.Errorf("no answer from %v: %w", p.seeds, context.Cause(ctx))
+		p.mu.Unlock()
+		if closed {
+			return &DeliveryError{Kind: DeliveryClosed, Partition: -1}
+		}
+		if reached {
+			return nil
+		}
+		if _, _, permanent := Permanent(last); permanent {
+			return last
+		}
+		select {
+		case <-news:
+		case <-p.ctx.Done():
+		case <-ctx.Done():
+			if last == nil {
+				last = fmt.Errorf("no answer yet from %s", strings.Join(p.seeds, ", "))
+			}
+			return fmt.Errorf("%w: %w", last, context.Cause(ctx))
+		}
 	}
 }
 

@@ -14,22 +14,21 @@ import (
 type control struct {
 	p      *Producer
 	broker *sarama.Broker
-	next   int // index of the address to try next
-	failed int // addresses in a row that did not answer
+	next   int              // index of the address to try next
+	failed map[string]error // addresses that did not answer since one did
 }
 
 // controlLoop asks a broker for what the dispatch loop lacks: partitions and
 // leaders of topics, and a producer id. It also refreshes what is known.
 func (p *Producer) controlLoop() {
 	defer p.wg.Done()
-	c := &control{p: p}
+	c := &control{p: p, failed: map[string]error{}}
 	defer c.close()
 	refresh := time.NewTicker(max(p.refresh, time.Second))
 	defer refresh.Stop()
 	failures := 0
-	var again <-chan time.Time
 	for {
-		err := c.round()
+		again, err := c.round()
 		pause := time.Duration(0)
 		switch {
 		case p.ctx.Err() != nil:
@@ -38,20 +37,18 @@ func (p *Producer) controlLoop() {
 			pause = concurrentBackoff
 		case err != nil:
 			failures++
-			pause = backoff(failures)
-		case p.wants():
-			pause = backoffFirst // the answer was: not yet
-			failures = 0
+			pause = p.backoff(failures)
+		case again:
+			failures, pause = 0, p.backoff(1)
 		default:
 			failures = 0
 		}
-		again = nil
-		asked := p.ask
+		asked, paused := p.ask, (<-chan time.Time)(nil)
 		if pause > 0 {
-			again, asked = time.After(pause), nil
+			asked, paused = nil, time.After(pause)
 		}
 		select {
-		case <-again:
+		case <-paused:
 		case <-asked:
 		case <-refresh.C:
 			p.wantAll()
@@ -59,18 +56,6 @@ func (p *Producer) controlLoop() {
 			return
 		}
 	}
-}
-
-// wants reports whether there is anything to ask for.
-func (p *Producer) wants() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, t := range p.topics {
-		if t.wanted {
-			return true
-		}
-	}
-	return p.wantsID() || p.txn.wantsPartitions()
 }
 
 // wantsID reports whether a producer id is needed; that of a transactional
@@ -91,8 +76,8 @@ func (p *Producer) wantAllLocked() {
 }
 
 // round asks for everything that is wanted; when nothing is, it makes sure that
-// the broker is there.
-func (c *control) round() error {
+// the broker is there. again is true when the answer was: not yet.
+func (c *control) round() (again bool, err error) {
 	p := c.p
 	p.mu.Lock()
 	var topics []string
@@ -105,21 +90,29 @@ func (c *control) round() error {
 	p.mu.Unlock()
 	broker := c.open()
 	if _, err := broker.Connected(); err != nil {
-		return c.lost(err)
+		return false, c.lost(err)
 	}
 	if len(topics) > 0 { // sarama takes none for all
 		if err := c.askTopics(broker, topics); err != nil {
-			return c.lost(err)
+			return false, c.lost(err)
 		}
 	}
 	if needID {
 		if err := c.askID(broker); err != nil {
-			return c.lost(err)
+			return false, c.lost(err)
 		}
 	}
 	c.answered()
 	poke(p.wake)
-	return p.registerPartitions()
+	return p.stillWanted(topics), p.registerPartitions()
+}
+
+// stillWanted reports whether one of the topics that were asked for is to be
+// asked for again.
+func (p *Producer) stillWanted(topics []string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(topics, func(name string) bool { return p.topics[name].wanted })
 }
 
 func (c *control) askTopics(broker *sarama.Broker, topics []string) error {
@@ -233,32 +226,44 @@ func (c *control) close() {
 // says so once.
 func (c *control) lost(err error) error {
 	p := c.p
-	err = fmt.Errorf("broker %s: %w", c.broker.Addr(), err)
+	c.failed[c.broker.Addr()] = err
 	_ = c.broker.Close() // "not connected" is fine
 	c.broker = nil
-	c.failed++
-	all := len(p.addresses())
+	all := &UnreachableError{Addrs: p.addresses()}
+	for _, addr := range all.Addrs {
+		why := c.failed[addr]
+		if why == nil {
+			return err // not all were asked
+		}
+		all.Errs = append(all.Errs, why)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lastErr = err
-	if c.failed >= all && !p.silent && p.ctx.Err() == nil {
+	p.lastErr, p.reached = all, false
+	p.tell()
+	if !p.silent && p.ctx.Err() == nil {
 		p.silent = true
-		p.log.WithField("error", err).Warn("no broker answers: messages wait")
+		p.log.WithField("error", all).Warn("messages wait")
 	}
-	return err
+	return all
 }
 
 // answered notes that a broker answers.
 func (c *control) answered() {
 	p := c.p
-	c.failed = 0
+	clear(c.failed)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.silent {
 		p.silent = false
-		p.log.WithField("address", c.broker.Addr()).Info("broker answers again: messages go on")
+		p.log.WithField("address", c.broker.Addr()).Info("a broker is reachable again: messages go on")
 	}
-	p.lastErr = nil
-	close(p.answered)
-	p.answered = make(chan struct{})
+	p.lastErr, p.reached = nil, true
+	p.tell()
+}
+
+// tell wakes who waits for news. p.mu is held.
+func (p *Producer) tell() {
+	close(p.news)
+	p.news = make(chan struct{})
 }

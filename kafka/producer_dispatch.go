@@ -12,18 +12,11 @@ import (
 // maxRequestBytes bounds one produce request to a broker, over all partitions.
 const maxRequestBytes = 8 << 20
 
-// The pause before a failed attempt is made again: librdkafka's
-// retry.backoff.ms and retry.backoff.max.ms, with its ±20 % of jitter.
-const (
-	backoffFirst = 100 * time.Millisecond
-	backoffMost  = time.Second
-)
-
-func backoff(failures int) time.Duration {
-	d := backoffMost
-	if failures < 5 {
-		d = min(backoffMost, backoffFirst<<max(0, failures-1))
-	}
+// backoff is the pause after so many failures in a row, from 1: that of the
+// configuration (retry.backoff.ms, doubling to retry.backoff.max.ms) with
+// librdkafka's ±20 % of jitter.
+func (p *Producer) backoff(failures int) time.Duration {
+	d := p.conf.Producer.Retry.BackoffFunc(failures, p.conf.Producer.Retry.Max)
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
@@ -119,11 +112,18 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 func (p *Producer) linger(q *outPartition) time.Time {
 	f := p.conf.Producer.Flush
 	if f.Frequency == 0 || q.batch != nil || q.hurry || p.flushing > 0 || p.closed ||
-		q.bytes >= p.conf.Producer.MaxMessageBytes ||
-		f.Bytes > 0 && q.bytes >= f.Bytes || f.Messages > 0 && len(q.queue) >= f.Messages {
+		q.bytes >= p.batchBytes() || f.MaxMessages > 0 && len(q.queue) >= f.MaxMessages {
 		return time.Time{}
 	}
 	return q.queue[0].deadline.Add(f.Frequency - p.timeout)
+}
+
+// batchBytes bounds a batch: batch.size, or else what a single message may take.
+func (p *Producer) batchBytes() int {
+	if b := p.conf.Producer.Flush.Bytes; b > 0 {
+		return min(b, p.conf.Producer.MaxMessageBytes)
+	}
+	return p.conf.Producer.MaxMessageBytes
 }
 
 // identify makes sure that q has a producer id when it needs one.
@@ -145,10 +145,10 @@ func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartiti
 		r = &produceRequest{link: q.leader}
 		requests[q.leader] = r
 	}
-	if r.bytes > 0 && r.bytes+min(q.bytes, p.conf.Producer.MaxMessageBytes) > maxRequestBytes {
+	if r.bytes > 0 && r.bytes+min(q.bytes, p.batchBytes()) > maxRequestBytes {
 		return
 	}
-	b := q.take(p.conf.Producer.MaxMessageBytes, p.conf.Producer.Flush.MaxMessages)
+	b := q.take(p.batchBytes(), p.conf.Producer.Flush.MaxMessages)
 	q.inFlight = true
 	r.parts = append(r.parts, q)
 	r.bytes += b.bytes
@@ -215,7 +215,7 @@ func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err
 	for _, q := range r.parts {
 		blockErr, offset := err, int64(-1)
 		if err == nil {
-			offset, blockErr = answerFor(resp, q)
+			blockErr, offset = answerFor(resp, q)
 		}
 		if e, ok := p.settle(q, offset, blockErr, now); ok {
 			ended = append(ended, e)
@@ -233,17 +233,20 @@ func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err
 }
 
 // answerFor finds the answer to q's batch; a nil error means stored.
-func answerFor(resp *sarama.ProduceResponse, q *outPartition) (int64, error) {
+func answerFor(resp *sarama.ProduceResponse, q *outPartition) (error, int64) {
+	if resp == nil { // acks=0: nobody answers
+		return nil, -1
+	}
 	block := resp.GetBlock(q.topic, q.id)
 	switch {
 	case block == nil:
-		return -1, sarama.ErrIncompleteResponse
+		return sarama.ErrIncompleteResponse, -1
 	case block.Err == sarama.ErrNoError:
-		return block.Offset, nil
+		return nil, block.Offset
 	case block.ErrorMessage != nil:
-		return -1, fmt.Errorf("%w (%s)", block.Err, *block.ErrorMessage)
+		return fmt.Errorf("%w (%s)", block.Err, *block.ErrorMessage), -1
 	}
-	return -1, block.Err
+	return block.Err, -1
 }
 
 // settle moves q on after its batch was answered with err. It returns the end
@@ -282,9 +285,13 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 		}
 		p.warn("messages are not accepted for now", q.topic, err, now)
 	}
-	q.attempts++
+	if q.attempts++; p.retries >= 0 && q.attempts > p.retries {
+		maybe := q.batch.maybeStored
+		return ending{msgs: q.giveUp(), part: q.id, offset: -1, err: &DeliveryError{
+			Kind: DeliveryFailed, Topic: q.topic, Partition: q.id, MaybeDelivered: maybe, Err: err}}, true
+	}
 	q.lastErr = err
-	q.retryAt = now.Add(backoff(q.attempts))
+	q.retryAt = now.Add(p.backoff(q.attempts))
 	return ending{}, false
 }
 
@@ -325,7 +332,7 @@ func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
 		p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr, "error": err}).
 			Warn("connection to broker failed: its messages wait")
 	}
-	l.retryAt = now.Add(backoff(l.failures))
+	l.retryAt = now.Add(p.backoff(l.failures))
 }
 
 // warn logs a state of a topic at most once a minute. p.mu is held.

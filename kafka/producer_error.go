@@ -15,6 +15,9 @@ const (
 	// DeliveryTimedOut: message_timeout passed without an acknowledgement. It
 	// says nothing about the message, so it does not count as an attempt.
 	DeliveryTimedOut DeliveryKind = iota + 1
+	// DeliveryFailed: as many tries failed as the user allows (retries). Like
+	// DeliveryTimedOut it does not count as an attempt.
+	DeliveryFailed
 	// DeliveryRefused: the message itself cannot be delivered (too large, not
 	// authorized, invalid, no such topic); sending it again would not help.
 	DeliveryRefused
@@ -54,6 +57,8 @@ func (e *DeliveryError) Error() string {
 	switch e.Kind {
 	case DeliveryTimedOut:
 		what += " not acknowledged within message_timeout"
+	case DeliveryFailed:
+		what += " not acknowledged in the number of tries allowed (retries)"
 	case DeliveryRefused:
 		what += " refused"
 	case DeliveryClosed:

@@ -137,6 +137,16 @@ func (q *outPartition) refused() []*outMessage {
 	return msgs
 }
 
+// giveUp takes the batch out although it may be stored, and returns its messages.
+func (q *outPartition) giveUp() []*outMessage {
+	maybe := q.batch.maybeStored
+	msgs := q.refused()
+	if maybe {
+		q.bumpEpoch()
+	}
+	return msgs
+}
+
 // split puts the messages of a refused batch back, to be sent in batches of half
 // the size, so that one bad record is refused alone. The next batches that are
 // taken double the size again.

@@ -154,10 +154,14 @@ func TestPartitionTakeAll(t *testing.T) {
 	}
 }
 
-func TestBackoff(t *testing.T) {
+func TestProducerBackoff(t *testing.T) {
+	p, err := NewProducer(t.Context(), settings("127.0.0.1:1"), ProducerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for failures, want := range map[int]time.Duration{1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 4: 800 * time.Millisecond, 5: time.Second, 1000: time.Second} {
 		for range 100 {
-			if got := backoff(failures); got < want*8/10 || got > want*12/10 {
+			if got := p.backoff(failures); got < want*8/10 || got > want*12/10 {
 				t.Fatalf("backoff(%d) = %v, want %v ± 20 %%", failures, got, want)
 			}
 		}

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/kafka"
@@ -141,9 +144,7 @@ func TestProducerDeliversInOrder(t *testing.T) {
 			t.Fatalf("message %s is at %d/%d, Done was told %+v", m.Value, m.Partition, m.Offset, e)
 		}
 		var i int
-		if _, err := fmt.Sscan(string(m.Value), &i); err != nil {
-			t.Fatal(err)
-		}
+		fmt.Sscan(string(m.Value), &i)
 		if before, seen := last[m.Partition]; seen && i < before {
 			t.Fatalf("partition %d: message %d after message %d", m.Partition, i, before)
 		}
@@ -212,7 +213,7 @@ func TestProducerBuffersWhileNoBrokerIsThere(t *testing.T) {
 		if !ok || !isDelivery || de.Kind != kafka.DeliveryTimedOut || de.Refused() || de.MaybeDelivered {
 			t.Fatalf("message %d ended with %+v", i, e)
 		}
-		if want := `message for topic "out" not acknowledged within message_timeout: broker 127.0.0.1:1: `; !strings.HasPrefix(de.Error(), want) {
+		if want := `message for topic "out" not acknowledged within message_timeout: no broker reachable, tried 127.0.0.1:1 (`; !strings.HasPrefix(de.Error(), want) {
 			t.Errorf("the error says %q, want it to begin with %q", de, want)
 		}
 	}
@@ -320,7 +321,54 @@ func TestProducerConnect(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	err := newProducer(t, settings("127.0.0.1:1"), kafka.ProducerOptions{}).Connect(ctx)
-	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no broker reachable, tried 127.0.0.1:1 (connection refused)") {
 		t.Errorf("no broker: %v", err)
+	}
+}
+
+func TestProducerConnectIsTurnedAway(t *testing.T) {
+	c := fakeCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "password"))
+	conf := settings(c.ListenAddrs()...)
+	conf.SecurityProtocol, conf.SASLMechanism = "sasl_plaintext", "OAUTHBEARER" // not offered there
+	conf.OAuthToken = func(context.Context) (config.OAuthToken, error) { return config.OAuthToken{Token: "t"}, nil }
+	err := newProducer(t, conf, kafka.ProducerOptions{}).Connect(patience(t))
+	if _, _, permanent := kafka.Permanent(err); !permanent || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	conf.SASLMechanism, conf.SASLUsername, conf.SASLPassword = "PLAIN", "user", "password"
+	if err := newProducer(t, conf, kafka.ProducerOptions{}).Connect(patience(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProducerRetriesAndAcks(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "out"))
+	conf := settings(c.ListenAddrs()...)
+	conf.Producer = []string{"retries=2", "retry.backoff.ms=10"}
+	p := newProducer(t, conf, kafka.ProducerOptions{})
+	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend, Count: -1})
+	var d deliveries
+	sendNumbered(t, p, "out", 1, 1, &d)
+	if err := p.Flush(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	e, _ := d.get("0")
+	if de, ok := errors.AsType[*kafka.DeliveryError](e.err); !ok || de.Kind != kafka.DeliveryFailed || de.Refused() || !de.MaybeDelivered || fault.Hits() != 3 {
+		t.Errorf("retries=2: %v after %d requests", e.err, fault.Hits())
+	}
+	fault.Remove()
+	for _, property := range []string{"acks=1", "acks=0", "enable.idempotence=false"} {
+		conf.Producer = []string{property}
+		p := newProducer(t, conf, kafka.ProducerOptions{})
+		d = deliveries{}
+		sendNumbered(t, p, "out", 1, 3, &d)
+		if err := p.Flush(patience(t)); err != nil {
+			t.Fatal(err)
+		}
+		for id, e := range d.ends {
+			if e.err != nil {
+				t.Errorf("%s: message %s: %v", property, id, e.err)
+			}
+		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,7 +85,6 @@ func (w *saslWire) handshake(mechanism string) error {
 	case sarama.ErrNoError:
 		return nil
 	case sarama.ErrUnsupportedSASLMechanism:
-		slices.Sort(offered) // brokers list them in no order
 		return &mechanismError{offered}
 	default:
 		return kerr

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -127,7 +128,7 @@ func showProgress(w *os.File, line string) (done func()) {
 			fmt.Fprintf(w, "\r\x1b[K%s … %.0f s", line, time.Since(began).Seconds())
 			select {
 			case <-stop:
-				fmt.Fprint(w, "\r\x1b[K")
+				io.WriteString(w, "\r\x1b[K")
 				return
 			case <-tick.C:
 			}

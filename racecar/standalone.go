@@ -72,6 +72,11 @@ func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer,
 	return &StandaloneProducer{inner: inner, log: log, reporter: newReporter(own.OnError, Observers(), log)}, nil
 }
 
+// Connect returns when a broker has answered; else, when ctx ends or a broker has
+// turned us away for good, with the reason. Producing does not need it: it is for
+// programs that want to know before they start.
+func (p *StandaloneProducer) Connect(ctx context.Context) error { return p.inner.Connect(ctx) }
+
 // ProduceSync sends m and returns when the brokers have it, or the error for
 // which they do not. When ctx ends first, the message may still be delivered.
 func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage) error {

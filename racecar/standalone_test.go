@@ -110,6 +110,18 @@ func TestProduceSync(t *testing.T) {
 	}
 }
 
+func TestStandaloneProducerConnect(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	if err := open(t, b.Addr()).Connect(patience(t)); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := open(t, nobody).Connect(ctx); err == nil || !strings.Contains(err.Error(), nobody) {
+		t.Errorf("nobody there: %v", err)
+	}
+}
+
 func TestProduceSyncWithoutBroker(t *testing.T) {
 	p := open(t, nobody)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

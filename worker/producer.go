@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -30,7 +29,7 @@ type producer struct {
 
 	mu      sync.Mutex
 	flying  int
-	errs    []undelivered // finally failed, since the last Deliver
+	errs    []error       // of finally failed deliveries since the last Deliver
 	settled chan struct{} // closed when flying falls to 0; nil when nobody waits
 }
 
@@ -72,11 +71,11 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 			p.w.stats.add(statAcknowledged, 1)
 		}
 		out.done(err)
-		p.ended(out, err)
+		p.ended(err)
 	})
 	if err != nil {
 		out.done(nil) // nothing is on its way; the caller is told
-		p.ended(out, nil)
+		p.ended(nil)
 	}
 	return err
 }
@@ -91,17 +90,11 @@ func (p *producer) begin() *output {
 	return p.loose.alone()
 }
 
-// undelivered is output that finally was not delivered.
-type undelivered struct {
-	from *acks // the partition's whose call produced it, or loose
-	err  error
-}
-
-func (p *producer) ended(out *output, err error) {
+func (p *producer) ended(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil && len(p.errs) < maxDeliverErrors {
-		p.errs = append(p.errs, undelivered{out.acks, err})
+		p.errs = append(p.errs, err)
 	}
 	if p.flying--; p.flying == 0 && p.settled != nil {
 		close(p.settled)
@@ -134,20 +127,9 @@ func (p *producer) Deliver(ctx context.Context) error {
 		p.mu.Lock()
 	}
 	defer p.mu.Unlock()
-	var errs []error
-	for _, u := range p.errs {
-		errs = append(errs, u.err)
-	}
+	err := errors.Join(p.errs...)
 	p.errs = nil
-	return errors.Join(errs...)
-}
-
-// forget drops the failures of a partition whose messages are processed again:
-// Deliver is not to report what has been dealt with.
-func (p *producer) forget(part *partition) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.errs = slices.DeleteFunc(p.errs, func(u undelivered) bool { return u.from == &part.acks })
+	return err
 }
 
 func outgoing(m racecar.ProducerMessage) kafka.ProducerMessage {
