@@ -223,3 +223,11 @@ func TestFileGivenMustExist(t *testing.T) {
 		t.Errorf("NoFile: %v", err)
 	}
 }
+
+func TestSecretsOnTheCommandLine(t *testing.T) {
+	l, err := Load(Options{Dir: t.TempDir(), Flags: map[string]Flag{"status_token": {"s3cr3t", "--status-token"}}})
+	const want = "--status-token: a secret on the command line can be read by every user of this host: use RACECAR_STATUS_TOKEN"
+	if err != nil || len(l.Warnings) != 1 || l.Warnings[0] != want {
+		t.Errorf("%v, %v", l, err)
+	}
+}

@@ -249,6 +249,11 @@ func loopback(addr string) bool {
 func warnings(c *Config, sources map[string]string) []string {
 	var w []string
 	say := func(key, text string) { w = append(w, place(key, sources)+": "+text) }
+	for _, k := range allKeys {
+		if k.Secret && strings.HasPrefix(sources[k.Name], "-") {
+			say(k.Name, "a secret on the command line can be read by every user of this host: use "+k.Env)
+		}
+	}
 	if sources["sasl_over_ssl"] != SourceDefault {
 		say("sasl_over_ssl", "has no effect: security_protocol decides, sasl_ssl or sasl_plaintext")
 	}

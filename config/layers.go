@@ -1,0 +1,234 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+type loader struct {
+	Options
+
+	env      map[string]string
+	defaults Config
+	config   Config
+	sources  map[string]string
+	warnings []string
+	problems []error
+	// unsound are the keys whose value could not be read: what is between them and
+	// others is not judged.
+	unsound map[string]bool
+	// unread is true when not even the file's keys are known.
+	unread bool
+}
+
+func newLoader(o Options) *loader {
+	l := &loader{Options: o, env: environMap(o.Environ), sources: make(map[string]string, len(allKeys))}
+	temp := l.env["TMPDIR"]
+	if temp == "" {
+		temp = os.TempDir()
+	}
+	c, err := defaults(temp)
+	if err != nil {
+		panic("config: " + err.Error()) // a mistake in Config's tags
+	}
+	l.defaults, l.config, l.unsound = c, c.Clone(), map[string]bool{}
+	for _, k := range allKeys {
+		l.sources[k.Name] = SourceDefault
+	}
+	return l
+}
+
+func (l *loader) problem(err error) { l.problems = append(l.problems, err) }
+
+func (l *loader) run() {
+	l.file()
+	l.configure()
+	specGroup := l.spec()
+	vars, problems := readEnviron(l.env)
+	l.problems = append(l.problems, problems...)
+	l.apply(vars)
+	l.apply(l.flags())
+	if specGroup != "" && l.config.GroupID != specGroup {
+		l.problem(fmt.Errorf("%s: group %q, but the Spec of %s says %q; in another group the consumer would read its topics from their start: change the Spec, or leave this out",
+			l.sources["group_id"], l.config.GroupID, l.Spec.Name, specGroup))
+	}
+	if l.unread {
+		return // what follows would judge values that nobody meant
+	}
+	l.normalize()
+	l.properties()
+	l.derive()
+	v := validator{c: &l.config, sources: l.sources, unsound: l.unsound}
+	l.problems = append(l.problems, v.all()...)
+	if len(l.problems) == 0 {
+		l.subscriptions()
+	}
+	l.warnings = append(l.warnings, warnings(&l.config, l.sources)...)
+}
+
+// apply sets what a source gives.
+func (l *loader) apply(settings []setting) {
+	for _, s := range settings {
+		if s.in.null { // null is the default
+			s.key.value(&l.config).Set(s.key.value(&l.defaults))
+			l.sources[s.key.Name] = SourceDefault
+			continue
+		}
+		if err := s.key.set(&l.config, s.in); err != nil {
+			l.problem(fmt.Errorf("%s: %w", s.place, err))
+			l.unsound[s.key.Name] = true
+			continue
+		}
+		l.sources[s.key.Name] = s.source
+	}
+}
+
+func (l *loader) file() {
+	name, given := l.File, l.FileGiven
+	if v := l.env[envFile]; v != "" && !given {
+		name, given = v, true
+	}
+	if name == "" {
+		name = DefaultFile
+	}
+	if l.NoFile {
+		return
+	}
+	path := name
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(l.Dir, path)
+	}
+	if w := configRB(l.Dir); w != "" {
+		l.warnings = append(l.warnings, w)
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !given {
+		return
+	}
+	r := readFile(path, name, sectionFrom(l.env), l.env)
+	l.unread = r.unread
+	l.problems = append(l.problems, r.problems...)
+	l.warnings = append(l.warnings, r.warnings...)
+	l.apply(r.settings)
+}
+
+// spec applies the consumer's Spec and returns the group that it insists on.
+func (l *loader) spec() string {
+	s := l.Spec
+	if s == nil {
+		return ""
+	}
+	c := &l.config
+	set := func(key string) { l.sources[key] = SourceSpec }
+	if s.GroupID != "" {
+		c.GroupID = s.GroupID
+		set("group_id")
+	}
+	if s.ParallelWorkers != 0 {
+		c.ParallelWorkers = s.ParallelWorkers
+		set("parallel_workers")
+	}
+	if s.Concurrency != 0 {
+		c.Concurrency = s.Concurrency
+		set("concurrency")
+	}
+	if s.FetchMessages != 0 {
+		c.FetchMessages = s.FetchMessages
+		set("fetch_messages")
+	}
+	if s.MaxWaitTime != 0 {
+		c.MaxWaitTime = s.MaxWaitTime
+		set("max_wait_time")
+	}
+	if s.MaxPollInterval != 0 {
+		c.MaxPollInterval = s.MaxPollInterval
+		set("max_poll_interval")
+	}
+	if s.PauseTimeout != nil {
+		c.PauseTimeout = *s.PauseTimeout
+		set("pause_timeout")
+	}
+	if s.MaxRetries != 0 {
+		c.MaxRetries = s.MaxRetries
+		set("max_retries")
+	}
+	if s.DeadLetterTopic != "" {
+		c.DeadLetterTopic = s.DeadLetterTopic
+		set("dead_letter_topic")
+	}
+	return s.GroupID
+}
+
+// flags turns the flags given into settings.
+func (l *loader) flags() []setting {
+	var settings []setting
+	for _, name := range slices.Sorted(maps.Keys(l.Flags)) {
+		f := l.Flags[name]
+		k, ok := Lookup(name)
+		if !ok {
+			l.problem(fmt.Errorf("%s: unknown flag", f.As))
+			continue
+		}
+		settings = append(settings, setting{key: k, in: input{text: f.Text}, source: f.As, place: f.As})
+	}
+	return settings
+}
+
+// normalize gives values that functions set the spelling that files' have.
+func (l *loader) normalize() {
+	c := &l.config
+	for _, k := range allKeys {
+		switch k.Type {
+		case TypeString:
+			v := k.value(c)
+			v.SetString(k.canonical(v.String()))
+		case TypeList:
+			words := slices.Clone(k.words(c))
+			for i := range words {
+				words[i] = k.canonical(words[i])
+			}
+			k.value(c).Set(reflect.ValueOf(words))
+		}
+	}
+	for i, b := range c.Brokers {
+		c.Brokers[i] = withPort(b)
+	}
+}
+
+// derive fills in what follows from the consumer's name.
+func (l *loader) derive() {
+	c := &l.config
+	if l.Spec == nil {
+		return
+	}
+	if c.GroupID == "" {
+		c.GroupID = GroupIDFor(l.Spec.Name, c.GroupIDPrefix)
+		l.sources["group_id"] = sourceDerived + "the consumer's name"
+	}
+	if c.DeadLetterTopic == "" && c.MaxRetries > 0 {
+		c.DeadLetterTopic = DeadLetterTopicFor(c.GroupID)
+		l.sources["dead_letter_topic"] = sourceDerived + "group_id"
+	}
+	if c.Pidfile == "" && c.Daemonize {
+		c.Pidfile = pidfileFor(c.GroupID)
+		l.sources["pidfile"] = sourceDerived + "group_id"
+	}
+}
+
+// place names a key by where its value comes from: a variable or flag names it
+// already, a file or function does not.
+func place(key string, sources map[string]string) string {
+	source := sources[key]
+	switch {
+	case source == "", source == SourceDefault, strings.HasPrefix(source, sourceDerived):
+		return key
+	case strings.HasPrefix(source, "--"), strings.HasPrefix(source, EnvPrefix):
+		return source
+	}
+	return source + ": " + key
+}

@@ -1,0 +1,78 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// properties looks at the librdkafka properties: one that stands for a key of this
+// side alone becomes that key's value.
+func (l *loader) properties() {
+	for _, p := range []struct {
+		key  string
+		list []string
+		read func([]string) (Properties, error)
+	}{
+		{"consumer", l.config.Consumer, ConsumerProperties},
+		{"producer", l.config.Producer, ProducerProperties},
+	} {
+		props, err := p.read(p.list)
+		if err != nil {
+			for _, e := range unjoin(err) {
+				l.problem(fmt.Errorf("%s: %w", place(p.key, l.sources), e))
+			}
+			continue
+		}
+		l.overlay(p.key, props)
+	}
+}
+
+func (l *loader) overlay(side string, props Properties) {
+	for _, o := range props.overrides {
+		k, _ := Lookup(o.key)
+		changed := l.config.Clone()
+		if err := k.set(&changed, o.in); err != nil {
+			l.problem(fmt.Errorf("%s: %s: %w", place(side, l.sources), o.property, err))
+			continue
+		}
+		switch {
+		case k.equal(&changed, &l.config):
+		case l.sources[o.key] != SourceDefault && o.own:
+			l.problem(fmt.Errorf("%s: %s contradicts %s: leave one out",
+				place(side, l.sources), o.property, place(o.key, l.sources)))
+		case o.own:
+			l.config = changed
+			l.sources[o.key] = fmt.Sprintf("%s (%s)", o.property, place(side, l.sources))
+		}
+	}
+}
+
+// subscriptions checks the properties of each subscription, by themselves and with
+// the keys they stand for.
+func (l *loader) subscriptions() {
+	if l.Spec == nil {
+		return
+	}
+	for _, topic := range slices.Sorted(maps.Keys(l.Spec.Properties)) {
+		props, err := SubscriptionProperties(l.config.Consumer, l.Spec.Properties[topic])
+		problems := unjoin(err)
+		if err == nil {
+			problems = unjoin(props.Apply(l.config).Validate())
+		}
+		for _, p := range problems {
+			l.problem(fmt.Errorf("Spec of %s: AdditionalConfig of %s: %w", l.Spec.Name, topic, p))
+		}
+	}
+}
+
+// unjoin takes a joined error apart.
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
