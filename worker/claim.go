@@ -393,7 +393,7 @@ func (m *membership) forget(p *partition) {
 	if m.parts[p.tp] == p {
 		delete(m.parts, p.tp)
 	}
-	defer poke(m.w.forgotten)
+	defer poke(m.forgotten)
 	delete(m.assigned, p.tp)
 	r, told := p.revocation, m.told[p.tp]
 	delete(m.told, p.tp)

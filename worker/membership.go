@@ -56,7 +56,8 @@ type membership struct {
 	opening  int  // claims of the session that are not open yet
 	cut      bool // the client was interrupted
 
-	over chan struct{} // closed when run has returned
+	forgotten chan struct{} // capacity 1: a claim is finished with
+	over      chan struct{} // closed when run has returned
 }
 
 // session is what Consume handed to Setup.
@@ -88,12 +89,13 @@ func splitSubscriptions(subs []racecar.Subscription) [][]racecar.Subscription {
 func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 	m := &membership{
 		w: w, n: n, subs: subs, log: w.log,
-		parts:    map[tp]*partition{},
-		assigned: map[tp]*assignment{},
-		told:     map[tp]bool{},
-		ended:    map[bool][]tp{},
-		state:    status.Waiting,
-		over:     make(chan struct{}),
+		parts:     map[tp]*partition{},
+		assigned:  map[tp]*assignment{},
+		told:      map[tp]bool{},
+		ended:     map[bool][]tp{},
+		state:     status.Waiting,
+		over:      make(chan struct{}),
+		forgotten: make(chan struct{}, 1),
 	}
 	m.trouble.log = m.log
 	m.starts.m = m
@@ -181,10 +183,34 @@ func (m *membership) consume(ctx context.Context, topics []string) error {
 var errRejoin = errors.New("joining again: topics or partitions changed")
 
 // rejoin has the group rebalance.
-func (m *membership) rejoin() {
+func (m *membership) rejoin(ctx context.Context) {
 	m.rejoins.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, m.w.cfg.MaxPollInterval)
+	defer cancel()
+	m.letGo(ctx)
 	if cancel := m.interrupt.Load(); cancel != nil {
 		(*cancel)(errRejoin)
+	}
+}
+
+// letGo finishes with all claims while the session lives, and returns then or
+// when ctx ends. Whoever ends a session has to do that first: in the middle of a
+// cooperative rebalance the group may be a generation ahead of what sarama,
+// interrupted, would ever know of, and commits with the old one are refused.
+func (m *membership) letGo(ctx context.Context) {
+	for {
+		claims := m.claims() // in a rebalance new ones may come
+		if len(claims) == 0 {
+			return
+		}
+		for _, p := range claims {
+			p.leave()
+		}
+		select {
+		case <-m.forgotten:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

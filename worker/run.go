@@ -57,8 +57,6 @@ type worker struct {
 
 	timeUp context.CancelCauseFunc
 
-	forgotten chan struct{} // capacity 1: a claim is finished with
-
 	mu       sync.Mutex
 	problems []status.Problem
 	paused   []wire.Partition // by an operator
@@ -112,8 +110,6 @@ func newWorker(o Options) (*worker, error) {
 		base:     time.Now(),
 		ending:   make(chan end, 1),
 		stopping: make(chan struct{}),
-
-		forgotten: make(chan struct{}, 1),
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
 	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
@@ -236,30 +232,13 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	return e
 }
 
-// letGo finishes with all claims while the session lives. Ending the session first
-// would lose commits: in the middle of a cooperative rebalance the group may be a
-// generation ahead of what sarama, interrupted, would ever know of, and commits
-// with the old one are refused. What is not finished in most of the grace is left
-// to the end of the session.
+// letGo has all memberships finish with their claims. What is not finished in
+// most of the grace is left to the end of the session.
 func (w *worker) letGo(ctx context.Context, grace time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, max(grace/2, grace-cancelMargin-sessionEnd))
 	defer cancel()
-	for {
-		open := 0
-		for _, m := range w.memberships {
-			for _, p := range m.claims() { // in a rebalance new ones may come
-				p.leave()
-				open++
-			}
-		}
-		if open == 0 {
-			return
-		}
-		select {
-		case <-w.forgotten:
-		case <-ctx.Done():
-			return
-		}
+	for _, m := range w.memberships {
+		m.letGo(ctx)
 	}
 }
 

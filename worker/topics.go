@@ -175,7 +175,7 @@ func (m *membership) watchTopics(ctx context.Context) {
 		}
 		if m.outdated(ctx) {
 			m.log.Info("topics or partitions changed: joining again")
-			m.rejoin()
+			m.rejoin(ctx)
 		}
 	}
 }
