@@ -95,6 +95,9 @@ func (c control) Restart(ctx context.Context, consumer string, progress func(ctl
 			}
 			progress(told(step))
 		case err := <-done:
+			for len(steps) > 0 { // told before it was done
+				progress(told(<-steps))
+			}
 			return err
 		}
 	}

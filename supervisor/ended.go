@@ -60,6 +60,9 @@ func (r *registry) ended(p *proc, e remains) {
 	s.cur = nil
 	switch {
 	case p.stopping != "":
+		if !clean && p.killed == "" {
+			r.classify(p, e) // what it had in hand is suspect all the same
+		}
 		r.stopped(s, p, e, clean)
 	default:
 		c := r.classify(p, e)
@@ -208,16 +211,19 @@ func (r *registry) giveUp(c *consumer, why string) {
 	c.fatal = why
 	r.do(doLog{logrus.ErrorLevel, "consumer is given up", logrus.Fields{"consumer": c.name, "reason": why}})
 	r.abortRoll(fmt.Errorf("%s was given up: %s", c.name, why))
+	var left []status.Place
 	for _, s := range c.slots {
 		s.wanted = false
 		if s.cur == nil {
 			s.idle, s.since = status.Fatal, r.now
-			r.leaveFor(s)
+			left = append(left, s.left...)
+			s.left = nil
 		} else {
 			r.stopProc(s.cur, stopFatal, true)
 		}
 		r.dropNext(s)
 	}
+	r.leave(c.rel, left)
 	r.progress(nil, string(status.Fatal), c.name+": "+why)
 	r.checkReady()
 	r.checkEnd()

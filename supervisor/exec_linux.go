@@ -109,10 +109,11 @@ type heldImage struct {
 // openImage opens a program, which takes the right to execute it but not to
 // read it (O_PATH).
 func openImage(path string) (Image, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	low, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
+	fd := outOfTheWay(low)
 	i := &heldImage{file: os.NewFile(uintptr(fd), path), name: path}
 	if err := unix.Fstat(fd, &i.stat); err != nil {
 		_ = i.Close()
@@ -126,6 +127,21 @@ func openImage(path string) (Image, error) {
 		i.name = real
 	}
 	return i, nil
+}
+
+// outOfTheWay moves a descriptor to a number far above those of other files.
+// Between fork and exec the child puts its files in place, at their numbers and,
+// on the way, at some just above: an image there would be gone before it could be
+// executed.
+func outOfTheWay(fd int) int {
+	for _, least := range []int{1000, 200} { // as the limit allows
+		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, least)
+		if err == nil {
+			_ = unix.Close(fd)
+			return high
+		}
+	}
+	return fd
 }
 
 func (i *heldImage) path() string   { return "/proc/self/fd/" + strconv.Itoa(int(i.file.Fd())) }

@@ -234,6 +234,20 @@ func TestMessageThatKillsItsProcess(t *testing.T) {
 	}
 }
 
+// Also one that kills its process while that is being stopped.
+func TestMessageThatKillsAProcessOnItsWayOut(t *testing.T) {
+	a := consumerOf("A", 1)
+	w := startWorld(t, a)
+	f := w.worker("A[0]")
+	f.stubborn = true
+	w.rollTo("new", a)
+	w.kill("A[0]", remains{exit: Exit{Code: 2}, inHand: []scoreboard.Call{call(0, 7, 7, true)}})
+	w.checkImages("new")
+	if got := w.worker("A[0]").handshake.Suspects; len(got) != 1 || got[0].Deaths != 1 {
+		t.Errorf("told %v", got)
+	}
+}
+
 func TestDeathsThatSayNothingAboutTheMessageInHand(t *testing.T) {
 	inHand := []scoreboard.Call{call(0, 7, 7, true)}
 	for name, e := range map[string]remains{

@@ -24,6 +24,18 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
+// Numbers just above those of its files are used by a child on its way to exec.
+func TestImagesAreHeldAtHighNumbers(t *testing.T) {
+	i, err := runningImage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	if fd := i.(*heldImage).file.Fd(); fd < 200 {
+		t.Errorf("descriptor %d", fd)
+	}
+}
+
 func TestWhereOutOfMemoryKillsAreCounted(t *testing.T) {
 	for name, c := range map[string]struct{ cgroups, file string }{
 		"version 2":             {"0::/app\n", "app/memory.events"},
@@ -77,6 +89,12 @@ func TestOutOfMemoryKillExplainsOneDeath(t *testing.T) {
 		t.Error("one kill, one death")
 	}
 	c.n = 5
+	w.look(c)
+	if !w.grew(c) || w.grew(c) {
+		t.Error("the loop had not heard of it yet")
+	}
+	c.n = 6
+	w.look(c)
 	w.look(c)
 	if w.grew(c) {
 		t.Error("that one was of something else")

@@ -208,11 +208,15 @@ func (r *registry) prune() {
 
 // leaveFor removes what is left in the group of a slot that nobody follows.
 func (r *registry) leaveFor(s *slot) {
-	if len(s.left) == 0 {
-		return
-	}
-	r.do(doLeave{consumer: s.rel.consumer, image: s.rel.image, places: s.left, within: leaveWithin})
+	r.leave(s.rel, s.left)
 	s.left = nil
+}
+
+// leave removes places of processes that are gone.
+func (r *registry) leave(rel *release, places []status.Place) {
+	if len(places) > 0 {
+		r.do(doLeave{consumer: rel.consumer, image: rel.image, places: places, within: leaveWithin})
+	}
 }
 
 // checkEnd goes on with a whole stop, or begins it when no consumer is left.

@@ -44,6 +44,7 @@ type Supervisor struct {
 	rolling  []func(error)       // who waits for the end of the roll
 	leavers  map[string]*oneShot // prepared, by consumer
 	planning *planning
+	again    bool // a HUP came while a look at the program or a roll was under way
 	oom      oomWatch
 	notify   *notifier
 	images   []Image // held open
@@ -139,6 +140,11 @@ func (s *Supervisor) loop(ctx context.Context) (int, error) {
 		s.watch(now)
 		s.reg.due(now)
 		s.carryOut()
+		if s.again && s.planning == nil && s.reg.roll == nil && s.reg.ending == nil {
+			s.again = false
+			s.rollChanges()
+			s.carryOut()
+		}
 		s.notify.alive(now)
 		s.turn = time.Now()
 	}
@@ -494,22 +500,36 @@ func (s *Supervisor) watch(now time.Time) {
 	}
 }
 
-// oomWatch follows the count of out-of-memory kills.
+// oomWatch follows the count of out-of-memory kills. It remembers two looks: of
+// a kill just before the last one the loop may not have heard yet.
 type oomWatch struct {
-	known bool
-	n     uint64
+	looks        int
+	older, newer uint64
 }
 
-// look takes the count as it is: deaths to come are not explained by it.
-func (w *oomWatch) look(sp Spawner) { w.n, w.known = sp.OutOfMemoryKills() }
+// look takes the count as it is.
+func (w *oomWatch) look(sp Spawner) {
+	n, ok := sp.OutOfMemoryKills()
+	if !ok {
+		w.looks = 0
+		return
+	}
+	w.older, w.newer = w.newer, n
+	if w.looks == 0 {
+		w.older = n
+	}
+	w.looks++
+}
 
-// grew says whether there was such a kill since the last look, and uses it up.
+// grew says whether there was such a kill since the last look but one, and uses
+// it up: it explains one death.
 func (w *oomWatch) grew(sp Spawner) bool {
 	n, ok := sp.OutOfMemoryKills()
-	if !ok || !w.known || n <= w.n {
+	if !ok || w.looks == 0 || n <= w.older {
 		return false
 	}
-	w.n++
+	w.older++
+	w.newer = max(w.newer, w.older)
 	return true
 }
 
@@ -630,6 +650,15 @@ func (s *Supervisor) reload() {
 		})
 	}
 	s.broadcast(wire.Command{Kind: wire.CommandReopen})
+	if s.planning != nil || s.reg.roll != nil {
+		s.again = true // once more afterwards, however many come
+		return
+	}
+	s.rollChanges()
+}
+
+// rollChanges looks at the program anew and rolls what has changed.
+func (s *Supervisor) rollChanges() {
 	s.notify.reloading()
 	s.restart("", true, func(err error) {
 		s.notify.ready()

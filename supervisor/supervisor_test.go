@@ -474,7 +474,11 @@ func TestHangUpRollsOnlyWhatChanged(t *testing.T) {
 	r.until("looked at", func(status.Status) bool { return strings.Contains(r.log.String(), "nothing changed") })
 	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 1), testConsumer("B", "other", 1)}})
 	r.sigs <- syscall.SIGHUP
+	for range 5 {
+		r.sigs <- syscall.SIGHUP // all together are one more
+	}
 	st := r.until("replaced", func(st status.Status) bool { return running(2)(st) && st.Workers[1].PID != first.Workers[1].PID })
+	r.until("looked at once more", func(status.Status) bool { return strings.Count(r.log.String(), "nothing changed") >= 2 })
 	if st.Workers[0].PID != first.Workers[0].PID {
 		t.Error("A did not change, and was replaced")
 	}
