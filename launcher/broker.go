@@ -61,13 +61,14 @@ func relative(name string) string {
 }
 
 // command parses the arguments of one of the launcher's own commands and runs it.
-func command(name, description string, c interface{ Run() error }, args []string) error {
+func command(name, description string, c any, args []string) error {
 	k, err := kong.New(c, kong.Name("racecar "+name), kong.Description(description))
 	if err != nil {
 		return err
 	}
-	if _, err := k.Parse(args); err != nil { // --help ends the process
+	parsed, err := k.Parse(args) // --help ends the process
+	if err != nil {
 		return fmt.Errorf("%w; see `racecar %s --help`", err, name)
 	}
-	return c.Run()
+	return parsed.Run()
 }

@@ -20,7 +20,19 @@ type build struct {
 // is used that the go command may complete: the module's files are never
 // changed.
 func (b build) run(ctx context.Context, flags ...string) ([]goPackage, error) {
-	packages, err := resolve(ctx, b.tool, b.module, b.required)
+	listed, err := b.with(ctx, b.tool, flags)
+	if incomplete, ok := errors.AsType[*goError](err); !ok || !incomplete.wantsModules() {
+		return listed, err
+	}
+	completing := *b.tool
+	if completing.modfile, err = writeModfile(b.module, b.from, b.work); err != nil {
+		return nil, err
+	}
+	return b.with(ctx, &completing, flags)
+}
+
+func (b build) with(ctx context.Context, g *goTool, flags []string) ([]goPackage, error) {
+	packages, err := resolve(ctx, g, b.module, b.required)
 	if err != nil {
 		return nil, err
 	}
@@ -30,17 +42,8 @@ func (b build) run(ctx context.Context, flags ...string) ([]goPackage, error) {
 		return nil, err
 	}
 	args := append([]string{"-overlay=" + overlay}, flags...)
-	args = append(args, p.path)
-	tool := *b.tool
-	_, err = tool.run(ctx, "build", args...)
-	if incomplete, ok := errors.AsType[*goError](err); ok && incomplete.wantsModules() {
-		if tool.modfile, err = writeModfile(b.module, b.from, b.work); err != nil {
-			return nil, err
-		}
-		_, err = tool.run(ctx, "build", args...)
-	}
-	if err != nil {
+	if _, err := g.run(ctx, "build", append(args, p.path)...); err != nil {
 		return nil, err
 	}
-	return tool.list(ctx, "-deps", "-overlay="+overlay, p.path)
+	return g.list(ctx, "-deps", "-overlay="+overlay, p.path)
 }

@@ -70,6 +70,10 @@ func dispatch(args []string) error {
 		return command("broker", "Run a Kafka broker for development.", &brokerCommand{}, own)
 	case "build":
 		return command("build", "Build a program of this module's consumers.", &buildCommand{}, own)
+	case "install":
+		return command("install", "Set up a module for consumers.", &installCommand{}, own)
+	case "generate":
+		return command("generate", "Write code to begin with.", &generateCommand{}, own)
 	case "demo":
 		return command("demo", "Watch supervised workers at work on real earthquakes.", &demo.Command{}, own)
 	}

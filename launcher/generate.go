@@ -1,0 +1,64 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// generateCommand is `racecar generate`.
+type generateCommand struct {
+	Consumer generateConsumer `cmd:"" help:"Write a consumer and its test."`
+}
+
+// generateConsumer is `racecar generate consumer NAME`.
+type generateConsumer struct {
+	Name  string `arg:"" help:"In any case style: TapDance, tap_dance, Billing::Invoice"`
+	Topic string `short:"t" placeholder:"TOPIC" help:"What it consumes (default: the name, tap-dance)"`
+	Batch bool   `help:"Whole batches of messages at a time"`
+	Force bool   `help:"Overwrite files that are there"`
+}
+
+func (generateConsumer) Help() string {
+	return `Example: racecar generate consumer TapDance --topic steps`
+}
+
+// Run writes the files.
+func (c *generateConsumer) Run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	name, err := parseConsumerName(c.Name)
+	if err != nil {
+		return err
+	}
+	if c.Topic != "" {
+		name.Topic = c.Topic
+	}
+	m, err := findModule(".")
+	if err != nil {
+		return err
+	}
+	g, err := findGo(m.root)
+	if err != nil {
+		return err
+	}
+	s := &scaffold{root: m.root, force: c.Force, out: os.Stdout}
+	data := struct {
+		consumerName
+		Batch bool
+	}{name, c.Batch}
+	base := name.Dir + "/" + name.File
+	if err := s.add(base+".go", "consumer.go.tmpl", data); err != nil {
+		return err
+	}
+	if err := s.add(base+"_test.go", "consumer_test.go.tmpl", data); err != nil {
+		return err
+	}
+	if err := s.requireRacecar(ctx, g, m, ownSource()); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "\nTest it:  go test ./%s\nRun it:   racecar --dev %s\n", name.Dir, name.CommandLine())
+	return nil
+}
