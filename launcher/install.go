@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -110,24 +111,27 @@ func programBase(modulePath string) string {
 	return base
 }
 
-// addMain writes main.go, unless another package is where it would go.
+// addMain writes main.go: into the module's root, unless another package is
+// there; not at all where the root is a program already.
 func (c *installCommand) addMain(s *scaffold, m *module, data any) error {
 	files, err := filepath.Glob(filepath.Join(m.root, "*.go"))
 	if err != nil {
 		return err
 	}
+	program := ""
 	for _, f := range files {
 		if filepath.Base(f) == "main.go" || strings.HasSuffix(f, "_test.go") {
 			continue
 		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), f, nil, parser.PackageClauseOnly)
-		if err != nil || parsed.Name.Name != "main" {
+		if err != nil || parsed.Name.Name != "main" { // one that cannot be read is not ours to break
 			return s.add("cmd/racecar/main.go", "main.go.tmpl", data)
 		}
-		if _, err := os.Stat(filepath.Join(m.root, "main.go")); err != nil {
-			s.say("leave out", "main.go (package main is in "+filepath.Base(f)+"; `racecar build` makes a program without it)")
-			return nil
-		}
+		program = filepath.Base(f)
+	}
+	if program != "" && !slices.Contains(files, filepath.Join(m.root, "main.go")) {
+		s.say("leave out", "main.go (package main is in "+program+"; `racecar build` makes a program without it)")
+		return nil
 	}
 	return s.add("main.go", "main.go.tmpl", data)
 }

@@ -5,9 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -17,7 +19,8 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"racecar": func() { os.Exit(launcher.Main()) },
+		"racecar":    func() { os.Exit(launcher.Main()) },
+		"racecarctl": func() { os.Exit(launcher.Main()) },
 	})
 }
 
@@ -36,6 +39,24 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// TestFlow runs testdata/flow: the way from an empty folder to a consumer that
+// runs, with this checkout as racecar.
+func TestFlow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds real programs")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "flow"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"eventually": eventually,
+			"copyenv":    copyenv,
+		},
+	})
+}
+
 // setup lets the go command of a script use this machine's caches and nothing
 // of the network, and puts racecar.txtar beside the script's module.
 func setup(env *testscript.Env) error {
@@ -50,6 +71,10 @@ func setup(env *testscript.Env) error {
 	env.Setenv("GOPROXY", "off")
 	env.Setenv("GOFLAGS", "")
 	env.Setenv("GOTOOLCHAIN", "local")
+	env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, ".run")) // supervisors of this script only
+	if err := os.Mkdir(filepath.Join(env.WorkDir, ".run"), 0o700); err != nil {
+		return err
+	}
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 	fake, err := txtar.ParseFile(filepath.Join("testdata", "racecar.txtar"))
 	if err != nil {
@@ -71,4 +96,29 @@ func static(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s is dynamically linked", args[0])
 		}
 	}
+}
+
+// eventually runs a command again and again until it succeeds and its stdout
+// matches: `eventually PATTERN COMMAND ARGS...`.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually PATTERN COMMAND ARGS...")
+	}
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := ts.Exec(args[1], args[2:]...)
+		out := ts.ReadFile("stdout")
+		if err == nil && pattern.MatchString(out) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("a minute later still: %v\n%s%s", err, out, ts.ReadFile("stderr"))
+		}
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // nothing signals what another process prints
+	}
+}
+
+// copyenv sets a variable to what is in a file: `copyenv NAME FILE`.
+func copyenv(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
