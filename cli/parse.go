@@ -72,7 +72,7 @@ func parseArgs(args []string) (*parsed, error) {
 				panic(p)
 			}
 		}()
-		ctx, err = k.Parse(args[min(1, len(args)):])
+		ctx, err = k.Parse(consumersLast(k, args[min(1, len(args)):]))
 		return ctx, flags.Explain(k, err)
 	}()
 	if err != nil {

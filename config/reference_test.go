@@ -194,7 +194,7 @@ func flagName(k Key) string {
 }
 
 func rangeText(l limits) string {
-	text := l.text
+	var text string
 	switch {
 	case l.above:
 		text = "more than " + plain(*l.min)

@@ -208,11 +208,15 @@ func latest(c chan int) int {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
 			t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -303,7 +307,7 @@ func TestDataOutlivesAKill(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	kill := sync.OnceFunc(func() { cmd.Process.Kill(); cmd.Wait() })
+	kill := sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	defer kill()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
@@ -364,7 +368,9 @@ func TestRemove(t *testing.T) {
 	if err := devkafka.Remove(dir); !isInUse(err, dir, b.Addr()) {
 		t.Errorf("while it runs: %v, want InUseError", err)
 	}
-	b.Close()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := devkafka.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -406,7 +412,7 @@ func TestStartRefuses(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b, err := devkafka.Start(tc.o)
 			if err == nil {
-				b.Close()
+				_ = b.Close() // that it started is the failure
 			}
 			if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
 				t.Errorf("error %v, want %s", err, tc.want)

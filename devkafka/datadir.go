@@ -42,7 +42,7 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, fmt.Errorf("embedded broker: data directory: %w", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
+		_ = lock.Close() // nothing was written
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, &InUseError{Dir: path, Addr: lastAddr(path)}
 		}

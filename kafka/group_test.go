@@ -196,7 +196,7 @@ func TestCommitDuringJoin(t *testing.T) {
 	default:
 	}
 	other.Interrupt()
-	<-joined
+	<-joined //nolint:errcheck // it was interrupted
 }
 
 func heartbeat(t *testing.T, client *Client, m member) sarama.KError {

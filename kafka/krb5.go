@@ -161,11 +161,19 @@ func (k *kerberos) authenticate(ctx context.Context, conn net.Conn, addr, client
 		return nil, errors.Join(err, conn.Close())
 	}
 	attempt := func(ctx context.Context) (time.Duration, error) {
-		t, cached, err := k.ticketFor(ctx, host)
-		if err != nil {
-			return 0, k.explain(addr, err)
-		}
-		lifetime, err := saslExchange(ctx, conn, clientID, sarama.SASLTypeGSSAPI, (&gssapiClient{ticket: t}).step)
+		gss := &gssapiClient{}
+		cached := false
+		lifetime, err := saslExchange(ctx, conn, clientID, sarama.SASLTypeGSSAPI, func(challenge []byte) ([]byte, bool, error) {
+			if gss.begun {
+				return gss.step(challenge)
+			}
+			// Only now, when the broker has said that it takes tickets.
+			var err error
+			if gss.ticket, cached, err = k.ticketFor(ctx, host); err != nil {
+				return nil, false, k.explain(addr, err)
+			}
+			return gss.step(challenge)
+		})
 		if errors.Is(err, sarama.ErrSASLAuthenticationFailed) && cached {
 			k.forget(host) // the broker's key may have changed: the next connection brings a new ticket
 			return 0, &AccessError{Addr: addr, Key: "sasl_kerberos_principal", Passes: true, Err: err,

@@ -43,7 +43,7 @@ func Permanent(err error) (reason, key string, ok bool) {
 	case errors.Is(err, sarama.ErrTransactionalIDAuthorizationFailed):
 		return "not authorized for the transactional id" + detail(err, sarama.ErrTransactionalIDAuthorizationFailed) + ": have the ACL operations Write and Describe allowed on ids that begin with the group id", "", true
 	case errors.Is(err, sarama.ErrClusterAuthorizationFailed):
-		return "not authorized for the cluster" + detail(err, sarama.ErrClusterAuthorizationFailed) + ": have the ACL operation IdempotentWrite allowed, or upgrade the brokers to Kafka 2.8, which need none", "", true
+		return "not authorized for the cluster" + detail(err, sarama.ErrClusterAuthorizationFailed) + ": to produce, have the ACL operation Write allowed on the topics (before Kafka 2.8 also IdempotentWrite on the cluster)", "", true
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
 		return "wrong credentials" + said(err), "sasl_password", true
 	case errors.Is(err, sarama.ErrUnsupportedSASLMechanism):

@@ -90,7 +90,7 @@ func probeBroker(ctx context.Context, addr string, conf *sarama.Config, a *Acces
 	}
 	versions, err := b.ApiVersions(&sarama.ApiVersionsRequest{Version: 0})
 	if err != nil {
-		return explain(ctx, addr, err, a)
+		return explainClosed(ctx, addr, err, a)
 	}
 	recent := false
 	for _, k := range versions.ApiKeys {
@@ -99,9 +99,15 @@ func probeBroker(ctx context.Context, addr string, conf *sarama.Config, a *Acces
 	if !recent {
 		return &TooOldError{Addr: addr}
 	}
-	// Versions are told to everybody; the next request shows whether we are in.
-	// What it asks for is of no interest, a topic that we may not see included.
+	// Some tell their versions to everybody; the next request shows whether we are
+	// in. What it asks for is of no interest, a topic that we may not see included.
 	_, err = b.GetMetadata(&sarama.MetadataRequest{Version: 4, Topics: []string{"__consumer_offsets"}})
+	return explainClosed(ctx, addr, err, a)
+}
+
+// explainClosed is explain for the first requests: a broker that wants
+// authentication answers those of others by hanging up.
+func explainClosed(ctx context.Context, addr string, err error, a *Access) error {
 	if err != nil && closedByPeer(err) && a != nil && !a.security.sasl && a.wantsSASL(ctx, addr) {
 		return &AccessError{Addr: addr, Key: "security_protocol", Err: err,
 			Problem: "it wants authentication on this port: set security_protocol to " + a.security.with(a.security.tls, true) + ", or change the port"}

@@ -182,7 +182,7 @@ func TestPermanentAnswers(t *testing.T) {
 	}{
 		{sarama.ErrTopicAuthorizationFailed, "", "not authorized for the topic: have the ACL operation Read (and Describe; Write to produce) allowed"},
 		{sarama.ErrGroupAuthorizationFailed, "group_id", "not authorized for the consumer group: have the ACL operation Read allowed on it, or change group_id"},
-		{sarama.ErrClusterAuthorizationFailed, "", "not authorized for the cluster: have the ACL operation IdempotentWrite allowed, or upgrade the brokers to Kafka 2.8, which need none"},
+		{sarama.ErrClusterAuthorizationFailed, "", "not authorized for the cluster: to produce, have the ACL operation Write allowed on the topics (before Kafka 2.8 also IdempotentWrite on the cluster)"},
 		{sarama.ErrTransactionalIDAuthorizationFailed, "", "not authorized for the transactional id: have the ACL operations Write and Describe allowed on ids that begin with the group id"},
 		{sarama.ErrFencedInstancedId, "static_id", "another process has taken this member's place: two of them have the same group instance id; give each host a static_id of its own"},
 		{sarama.ErrUnsupportedForMessageFormat, "", ""},

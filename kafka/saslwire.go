@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -85,6 +86,7 @@ func (w *saslWire) handshake(mechanism string) error {
 	case sarama.ErrNoError:
 		return nil
 	case sarama.ErrUnsupportedSASLMechanism:
+		slices.Sort(offered) // brokers list them in no order
 		return &mechanismError{offered}
 	default:
 		return kerr

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -46,18 +45,6 @@ func (c *brokerCommand) Run() error {
 	fmt.Fprintf(os.Stderr, "=> Embedded broker at %s, data in %s; Ctrl-C to stop\n", b.Addr(), where)
 	<-ctx.Done()
 	return b.Close()
-}
-
-// relative is how a person would name a path, seen from the working directory.
-func relative(name string) string {
-	cwd, err := os.Getwd()
-	if err != nil {
-		return name
-	}
-	if rel, err := filepath.Rel(cwd, name); err == nil && len(rel) < len(name) {
-		return rel
-	}
-	return name
 }
 
 // command parses the arguments of one of the launcher's own commands and runs it.

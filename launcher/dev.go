@@ -116,7 +116,7 @@ func runDevBroker(args []string) error {
 	}()
 	announce := func(addr string) {
 		fmt.Println(addr)
-		os.Stdout.Close() // whoever waits for the end of our output need not
+		_ = os.Stdout.Close() // whoever waits for the end of our output need not
 	}
 	return serveOrStandBy(ctx, args[0], announce)
 }
@@ -178,7 +178,9 @@ func preferredPort(dir string) int {
 	if err != nil {
 		return 0
 	}
-	l.Close()
+	if l.Close() != nil {
+		return 0
+	}
 	return defaultPort
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -128,7 +127,7 @@ func showProgress(w *os.File, line string) (done func()) {
 			fmt.Fprintf(w, "\r\x1b[K%s … %.0f s", line, time.Since(began).Seconds())
 			select {
 			case <-stop:
-				io.WriteString(w, "\r\x1b[K")
+				fmt.Fprint(w, "\r\x1b[K")
 				return
 			case <-tick.C:
 			}

@@ -97,7 +97,7 @@ func (c *child) read(deliver func(any) bool) {
 // a process that was killed before it had read all (ECONNRESET), our own Close.
 func overSocket(err error) bool {
 	var path *os.PathError
-	return err == io.EOF || errors.Is(err, io.ErrClosedPipe) || errors.As(err, &path)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.As(err, &path)
 }
 
 // lastHeard is when the socket last had something.

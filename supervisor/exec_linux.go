@@ -33,7 +33,7 @@ func (p *execProcess) started() error {
 	}
 	if err := unix.SetNonblock(p.handle.fd, true); err != nil {
 		_ = unix.Close(p.handle.fd)
-		return nil // wait in a thread then
+		return nil //nolint:nilerr // wait in a thread then
 	}
 	p.handle.pidfd = os.NewFile(uintptr(p.handle.fd), "pidfd")
 	return p.process.Release()

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,7 +61,7 @@ func (c *capture) drain() []byte {
 	}
 	buf := make([]byte, min(pumpChunk, info.Size()-c.read))
 	n, err := c.file.ReadAt(buf, c.read)
-	if n == 0 || err != nil && err != io.EOF {
+	if n == 0 || err != nil && !errors.Is(err, io.EOF) {
 		return nil
 	}
 	c.read += int64(n)

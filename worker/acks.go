@@ -37,6 +37,7 @@ type output struct {
 	offset  int64 // of the call's first message
 	flying  int
 	open    bool // the call is still running
+	failed  bool // a delivery finally failed: the offset does not move over it
 	dropped bool // the call failed or is to be repeated: the outcome does not matter
 }
 
@@ -82,8 +83,11 @@ func (o *output) done(err error) {
 	a.mu.Lock()
 	a.flying--
 	o.flying--
-	if err != nil && !o.dropped && a.failure == nil {
-		a.failure, a.failed = err, o
+	if err != nil && !o.dropped {
+		o.failed = true
+		if a.failure == nil {
+			a.failure, a.failed = err, o
+		}
 	}
 	a.sweep()
 	// Somebody waits for the failure, for the oldest entry to go, or for all.
@@ -108,16 +112,16 @@ func (a *acks) close(processed bool) {
 	if !processed {
 		o.dropped = true
 		a.entries = a.entries[:n]
-		if a.failed == o { // the call that failed is called again anyway
+		if a.failed == o { // it is called again anyway
 			a.failure, a.failed = nil, nil
 		}
 	}
 	a.sweep()
 }
 
-// sweep forgets what is acknowledged. Nothing moves after a failure.
+// sweep forgets what is acknowledged, up to the first that is not.
 func (a *acks) sweep() {
-	for a.failure == nil && len(a.entries) > 0 && a.entries[0].flying == 0 && !a.entries[0].open {
+	for len(a.entries) > 0 && a.entries[0].flying == 0 && !a.entries[0].open && !a.entries[0].failed {
 		a.entries[0] = nil
 		a.entries = a.entries[1:]
 	}

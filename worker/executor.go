@@ -383,7 +383,7 @@ func (e *executor) goBack(p *partition) bool {
 	if flying > 0 {
 		return false
 	}
-	position := p.acks.restart()
+	position := p.acks.restart() // the first that failed: those before it are through by now
 	p.unsignal(attentionDelivery)
 	drop := 0
 	for drop < len(p.kept) && p.kept[drop].Offset < position {

@@ -24,6 +24,7 @@ const retryFloor = 100 * time.Millisecond
 // executor still owns p, whose cursor is at the first of them.
 func (w *worker) failed(p *partition, end ended) {
 	p.msgs = nil // the call may have changed them
+	p.inst.producer.forget(p)
 	if cause := context.Cause(p.ctx.Load()); cause != nil {
 		// We told it to give up: no failure of the message.
 		w.partLog(p).WithError(end.err).WithField("cause", cause).WithField("offset", end.messages[0].Offset).Info("call cancelled")
@@ -97,6 +98,7 @@ func (w *worker) counts(err error) bool {
 // deliveryFailed is failed for a delivery that finally failed after its call had
 // returned. p has been set back to that call's message.
 func (w *worker) deliveryFailed(p *partition, err error) {
+	p.inst.producer.forget(p)
 	offset := p.acks.processed.Load()
 	attempt := p.retries(offset)
 	if w.counts(err) {

@@ -260,18 +260,21 @@ func TestAcksMoveOverThePrefixOnly(t *testing.T) {
 	want(4)
 	four := call(4, 1)
 	five := call(5, 1)
-	four[0].done(errors.New("refused"))
-	five[0].done(nil)
+	six := call(6, 1)
+	five[0].done(errors.New("refused")) // not the oldest
 	want(4)
+	six[0].done(nil)
+	four[0].done(nil)
+	want(5)
 	if failure, flying := a.state(); failure == nil || flying != 0 {
 		t.Fatalf("failure %v, %d flying", failure, flying)
 	}
-	if at := a.restart(); at != 4 {
+	if at := a.restart(); at != 5 {
 		t.Fatalf("to be repeated from %d", at)
 	}
-	want(4)
-	call(4, 0)
 	want(5)
+	call(5, 0)
+	want(6)
 	if told == 0 {
 		t.Error("nobody was told")
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -29,7 +30,7 @@ type producer struct {
 
 	mu      sync.Mutex
 	flying  int
-	errs    []error       // of finally failed deliveries since the last Deliver
+	errs    []undelivered // finally failed, since the last Deliver
 	settled chan struct{} // closed when flying falls to 0; nil when nobody waits
 }
 
@@ -71,11 +72,11 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 			p.w.stats.add(statAcknowledged, 1)
 		}
 		out.done(err)
-		p.ended(err)
+		p.ended(out, err)
 	})
 	if err != nil {
 		out.done(nil) // nothing is on its way; the caller is told
-		p.ended(nil)
+		p.ended(out, nil)
 	}
 	return err
 }
@@ -90,11 +91,17 @@ func (p *producer) begin() *output {
 	return p.loose.alone()
 }
 
-func (p *producer) ended(err error) {
+// undelivered is output that finally was not delivered.
+type undelivered struct {
+	from *acks // the partition's whose call produced it, or loose
+	err  error
+}
+
+func (p *producer) ended(out *output, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil && len(p.errs) < maxDeliverErrors {
-		p.errs = append(p.errs, err)
+		p.errs = append(p.errs, undelivered{out.acks, err})
 	}
 	if p.flying--; p.flying == 0 && p.settled != nil {
 		close(p.settled)
@@ -127,9 +134,20 @@ func (p *producer) Deliver(ctx context.Context) error {
 		p.mu.Lock()
 	}
 	defer p.mu.Unlock()
-	err := errors.Join(p.errs...)
+	var errs []error
+	for _, u := range p.errs {
+		errs = append(errs, u.err)
+	}
 	p.errs = nil
-	return err
+	return errors.Join(errs...)
+}
+
+// forget drops the failures of a partition whose messages are processed again:
+// Deliver is not to report what has been dealt with.
+func (p *producer) forget(part *partition) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.errs = slices.DeleteFunc(p.errs, func(u undelivered) bool { return u.from == &part.acks })
 }
 
 func outgoing(m racecar.ProducerMessage) kafka.ProducerMessage {

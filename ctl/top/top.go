@@ -58,7 +58,7 @@ type Selection struct {
 func Run(ctx context.Context, o Options, in io.Reader, out io.Writer) error {
 	_, err := tea.NewProgram(New(ctx, o), tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out)).Run()
 	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // who looks at it has seen enough
 	}
 	if err != nil {
 		return fmt.Errorf("terminal: %w", err)

@@ -31,7 +31,7 @@ func TestMessagesArriveAsSent(t *testing.T) {
 	if d := cmp.Diff(sent, got); d != "" {
 		t.Error(d)
 	}
-	if _, err := c.Read(); err != io.EOF {
+	if _, err := c.Read(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last message: %v", err)
 	}
 }
@@ -42,7 +42,7 @@ func TestTheOtherSideGoneInTheMiddleIsEOF(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range whole {
-		if _, err := NewConn(bytes.NewBuffer(whole[:n])).Read(); err != io.EOF {
+		if _, err := NewConn(bytes.NewBuffer(whole[:n])).Read(); !errors.Is(err, io.EOF) {
 			t.Errorf("after %d bytes: %v", n, err)
 		}
 	}

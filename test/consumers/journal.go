@@ -182,7 +182,7 @@ func misbehave(ctx context.Context, what string) error {
 		<-ctx.Done()
 		return ctx.Err()
 	case "spin": // heeds nothing
-		for {
+		for { //nolint:staticcheck // to spin is what it was told
 		}
 	case "alloc":
 		var keep [][]byte

@@ -1,0 +1,477 @@
+package monitor
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/DataDog/datadog-go/v5/statsd"
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/sirupsen/logrus"
+)
+
+const (
+	// flushInterval is how often what is counted here goes to the client.
+	flushInterval = time.Second
+	// maxSamples is how many values of a timing or histogram go to the agent per
+	// flush, partition and metric; the packet says of how many they are a share.
+	maxSamples = 64
+	// lagEvery is how many calls share one look at the clock, but for the first of
+	// each flush.
+	lagEvery = 16
+	// datadogNamespace and datadogPort are upstream's.
+	datadogNamespace = "racecar"
+	datadogPort      = 8125
+)
+
+// Datadog sends a worker's events as metrics under upstream's names, types and
+// tags. Counts and gauges are added up per partition and sent once a second,
+// since a packet per message would cost more than most messages. It is safe for
+// concurrent use.
+type Datadog struct {
+	statsd *statsd.Client
+	log    logrus.FieldLogger
+	now    func() time.Time
+	client string // the tag client:…
+
+	last  atomic.Pointer[series] // looked at first: messages come in runs
+	mu    sync.RWMutex
+	parts map[partition]*series
+	plain map[string]*counts // by topic, for what has no partition
+
+	groupMu   sync.Mutex
+	groupTags map[string][]string
+
+	stop chan struct{}
+	done chan struct{}
+	once sync.Once
+}
+
+type partition struct {
+	group  string
+	topic  string
+	number int32
+}
+
+// series is what happened in a partition since the last flush.
+type series struct {
+	partition
+	tags []string
+
+	mu          sync.Mutex
+	messages    int64
+	errors      int64
+	batchErrors int64
+	calls       uint
+	offset      int64
+	lag         time.Duration
+	hasOffset   bool
+	hasLag      bool
+	pausedAt    time.Time // zero: not paused
+	wasPaused   bool      // since the last flush: tell that it is over
+}
+
+// counts is what a producer did for a topic since the last flush.
+type counts struct {
+	tags     []string
+	mu       sync.Mutex
+	messages int64
+	errors   int64
+	bytes    int64
+	acks     int64
+	lost     int64
+}
+
+// NewDatadog returns the sink c describes. Nothing is sent when the agent is not
+// there; that is upstream's behaviour as well, and UDP's.
+func NewDatadog(c *config.Config, log logrus.FieldLogger) (*Datadog, error) {
+	addr, err := datadogAddress(c)
+	if err != nil {
+		return nil, err
+	}
+	namespace := c.DatadogNamespace
+	if namespace == "" {
+		namespace = datadogNamespace
+	}
+	d := &Datadog{
+		log: log, now: time.Now, client: "client:" + c.ClientID,
+		parts: map[partition]*series{}, plain: map[string]*counts{}, groupTags: map[string][]string{},
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	d.statsd, err = statsd.New(addr,
+		statsd.WithNamespace(namespace),
+		statsd.WithTags(c.DatadogTags),
+		statsd.WithExtendedClientSideAggregation(),
+		statsd.WithMaxSamplesPerContext(maxSamples),
+		statsd.WithoutTelemetry(), // metrics about metrics, which upstream's users did not have
+	)
+	if err != nil {
+		return nil, fmt.Errorf("datadog at %s: %w", addr, err)
+	}
+	go d.loop()
+	return d, nil
+}
+
+func datadogAddress(c *config.Config) (string, error) {
+	if c.DatadogSocketPath != "" {
+		return "unix://" + c.DatadogSocketPath, nil
+	}
+	port := c.DatadogPort
+	if port == 0 {
+		port = datadogPort
+	}
+	if port < 0 || port > 65535 {
+		return "", fmt.Errorf("datadog_port %d: must be 1 to 65535", c.DatadogPort)
+	}
+	if c.DatadogHost == "" && c.DatadogPort == 0 {
+		return "", nil // DD_AGENT_HOST and the like, else localhost
+	}
+	host := c.DatadogHost
+	if host == "" {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+}
+
+// Close sends what is left. Events after it are lost.
+func (d *Datadog) Close() error {
+	var err error
+	d.once.Do(func() {
+		close(d.stop)
+		<-d.done
+		d.flush()
+		err = d.statsd.Close()
+	})
+	return err
+}
+
+func (d *Datadog) loop() {
+	defer close(d.done)
+	tick := time.NewTicker(flushInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			d.flush()
+		case <-d.stop:
+			return
+		}
+	}
+}
+
+// Observe takes an event. What it does not know it ignores.
+func (d *Datadog) Observe(e racecar.Event) {
+	switch e := e.(type) {
+	case racecar.ProcessMessageEvent:
+		d.processMessage(&e)
+	case racecar.ProcessBatchEvent:
+		d.processBatch(&e)
+	case racecar.ProduceMessageEvent:
+		d.produced(e.Topic, e.MessageSize, e.Err)
+		d.histogram("producer.buffer.size", float64(e.BufferSize), d.topic(e.Topic).tags)
+	case racecar.ProduceAsyncEvent:
+		d.produced(e.Topic, e.MessageSize, e.Err)
+		d.histogram("producer.buffer.size", float64(e.BufferSize), d.topic(e.Topic).tags)
+	case racecar.ProduceSyncEvent:
+		d.produced(e.Topic, e.MessageSize, e.Err)
+	case racecar.AcknowledgedMessageEvent:
+		c := d.topic("")
+		c.mu.Lock()
+		c.acks++
+		c.mu.Unlock()
+	case racecar.ProduceDeliveryErrorEvent:
+		c := d.topic("")
+		c.mu.Lock()
+		c.lost++
+		c.mu.Unlock()
+	case racecar.DeliverMessagesEvent:
+		tags := d.topic("").tags
+		d.timing("producer.deliver.latency", e.Duration, tags)
+		d.count("producer.deliver.messages", int64(e.Messages), tags)
+	case racecar.MainLoopEvent:
+		d.histogram("consumer.loop.duration", milliseconds(e.Duration), d.group(e.Group))
+	case racecar.PauseStatusEvent:
+		d.paused(&e)
+	default:
+		d.rare(e)
+	}
+}
+
+// rare takes the events that do not come with messages.
+func (d *Datadog) rare(e racecar.Event) {
+	switch e := e.(type) {
+	case racecar.JoinGroupEvent:
+		d.timing("consumer.join_group", e.Duration, d.group(e.Group))
+		if e.Err != nil {
+			d.count("consumer.join_group.errors", 1, d.group(e.Group))
+		}
+	case racecar.LeaveGroupEvent:
+		d.timing("consumer.leave_group", e.Duration, d.group(e.Group))
+		if e.Err != nil {
+			d.count("consumer.leave_group.errors", 1, d.group(e.Group))
+		}
+	case racecar.PollRetryEvent:
+		d.count("consumer.poll.rdkafka_error."+errorCode(e.Err), 1, d.group(e.Group))
+	case racecar.PartitionsRevokedEvent:
+		d.forget(e.Group, e.Partitions)
+	// What follows is ours: upstream has no such events.
+	case racecar.RebalanceEvent:
+		d.count("consumer.rebalances", 1, d.group(e.Group))
+	case racecar.OffsetGapEvent:
+		d.count("consumer.offset_gaps", 1, d.series(e.Group, e.Topic, e.Partition).tags)
+	case racecar.CommitFailedEvent:
+		d.count("consumer.commit.errors", 1, d.series(e.Group, e.Topic, e.Partition).tags)
+	case racecar.DeadLetterEvent:
+		if e.Message != nil {
+			d.count("consumer.dead_letters", 1, d.series(e.Group, e.Message.Topic, e.Message.Partition).tags)
+		}
+	case racecar.PoisonedEvent:
+		d.count("consumer.poisoned", 1, d.series(e.Group, e.Topic, e.Partition).tags)
+	}
+}
+
+func (d *Datadog) processMessage(e *racecar.ProcessMessageEvent) {
+	s := d.series(e.Group, e.Message.Topic, e.Message.Partition)
+	failed := e.Err != nil
+	if !failed {
+		d.timing("consumer.process_message.latency", e.Duration, s.tags)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if failed {
+		s.errors++
+	} else {
+		s.messages++
+	}
+	d.at(s, e.Message)
+}
+
+func (d *Datadog) processBatch(e *racecar.ProcessBatchEvent) {
+	if len(e.Messages) == 0 {
+		return
+	}
+	last := e.Messages[len(e.Messages)-1]
+	s := d.series(e.Group, last.Topic, last.Partition)
+	failed := e.Err != nil
+	if !failed {
+		d.timing("consumer.process_batch.latency", e.Duration, s.tags)
+	}
+	d.histogram("consumer.batch_size", float64(len(e.Messages)), s.tags)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if failed {
+		s.batchErrors++
+	} else {
+		s.messages += int64(len(e.Messages))
+	}
+	d.at(s, last)
+}
+
+// at notes how far a partition is. s is locked.
+func (d *Datadog) at(s *series, m *racecar.Message) {
+	s.offset, s.hasOffset = m.Offset, true
+	s.calls++
+	if m.Timestamp.IsZero() { // not all messages have one
+		return
+	}
+	// A gauge says what was last, so that not every message of a fast run has to
+	// ask for the time.
+	if !s.hasLag || s.calls%lagEvery == 0 {
+		s.lag, s.hasLag = d.now().Sub(m.Timestamp), true
+	}
+}
+
+func (d *Datadog) paused(e *racecar.PauseStatusEvent) {
+	s := d.series(e.Group, e.Topic, e.Partition)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.Duration == 0 {
+		s.wasPaused = s.wasPaused || !s.pausedAt.IsZero()
+		s.pausedAt = time.Time{}
+	} else if s.pausedAt.IsZero() {
+		s.pausedAt = d.now()
+	}
+}
+
+func (d *Datadog) produced(topic string, size int, err error) {
+	c := d.topic(topic)
+	d.histogram("producer.produce.message_size", float64(size), c.tags)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.messages++
+	c.bytes += int64(size)
+	if err != nil {
+		c.errors++
+	}
+}
+
+// series finds the partition's.
+func (d *Datadog) series(group, topic string, number int32) *series {
+	if s := d.last.Load(); s != nil && s.number == number && s.topic == topic && s.group == group {
+		return s
+	}
+	key := partition{group, topic, number}
+	d.mu.RLock()
+	s := d.parts[key]
+	d.mu.RUnlock()
+	if s == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if s = d.parts[key]; s == nil {
+			s = &series{partition: key, tags: []string{
+				d.client, "group_id:" + tag(group), "topic:" + tag(topic), "partition:" + strconv.Itoa(int(number)),
+			}}
+			d.parts[key] = s
+		}
+	}
+	d.last.Store(s)
+	return s
+}
+
+// forget drops the partitions given up, after a last flush.
+func (d *Datadog) forget(group string, partitions map[string][]int32) {
+	var gone []*series
+	d.mu.Lock()
+	for topic, numbers := range partitions {
+		for _, n := range numbers {
+			key := partition{group, topic, n}
+			if s := d.parts[key]; s != nil {
+				gone = append(gone, s)
+				delete(d.parts, key)
+			}
+		}
+	}
+	d.last.Store(nil)
+	d.mu.Unlock()
+	for _, s := range gone {
+		d.send(s)
+	}
+}
+
+// topic finds the counts of a topic; empty: of the producer as a whole.
+func (d *Datadog) topic(name string) *counts {
+	d.mu.RLock()
+	c := d.plain[name]
+	d.mu.RUnlock()
+	if c != nil {
+		return c
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c = d.plain[name]; c == nil {
+		c = &counts{tags: []string{d.client}}
+		if name != "" {
+			c.tags = append(c.tags, "topic:"+tag(name))
+		}
+		d.plain[name] = c
+	}
+	return c
+}
+
+func (d *Datadog) group(name string) []string {
+	d.groupMu.Lock()
+	defer d.groupMu.Unlock()
+	tags := d.groupTags[name]
+	if tags == nil {
+		tags = []string{d.client, "group_id:" + tag(name)}
+		d.groupTags[name] = tags
+	}
+	return tags
+}
+
+// tag makes a text fit for a tag's value: these characters end it.
+func tag(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == ',' || r == '|' || r == '\n' {
+			return '_'
+		}
+		return r
+	}, s)
+}
+
+// flush hands what was added up to the client.
+func (d *Datadog) flush() {
+	d.mu.RLock()
+	parts := make([]*series, 0, len(d.parts))
+	for _, s := range d.parts {
+		parts = append(parts, s)
+	}
+	topics := make([]*counts, 0, len(d.plain))
+	for _, c := range d.plain {
+		topics = append(topics, c)
+	}
+	d.mu.RUnlock()
+	for _, s := range parts {
+		d.send(s)
+	}
+	for _, c := range topics {
+		d.sendCounts(c)
+	}
+}
+
+func (d *Datadog) send(s *series) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.count("consumer.messages", s.messages, s.tags)
+	d.count("consumer.process_message.errors", s.errors, s.tags)
+	d.count("consumer.process_batch.errors", s.batchErrors, s.tags)
+	if s.hasOffset {
+		d.gauge("consumer.offset", float64(s.offset), s.tags)
+	}
+	if s.hasLag {
+		d.gauge("consumer.time_lag", float64(s.lag.Milliseconds()), s.tags)
+	}
+	switch {
+	case !s.pausedAt.IsZero():
+		d.gauge("consumer.pause.duration", d.now().Sub(s.pausedAt).Seconds(), s.tags)
+	case s.wasPaused:
+		d.gauge("consumer.pause.duration", 0, s.tags)
+	}
+	s.messages, s.errors, s.batchErrors = 0, 0, 0
+	s.hasOffset, s.hasLag, s.wasPaused = false, false, false
+}
+
+func (d *Datadog) sendCounts(c *counts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d.count("producer.produce.messages", c.messages, c.tags)
+	d.count("producer.produce.errors", c.errors, c.tags)
+	d.count("producer.produce.message_size.sum", c.bytes, c.tags)
+	d.count("producer.ack.messages", c.acks, c.tags)
+	d.count("producer.produce.delivery.errors", c.lost, c.tags)
+	c.messages, c.errors, c.bytes, c.acks, c.lost = 0, 0, 0, 0, 0
+}
+
+// The client's errors are about a closed client or a full queue; there is no
+// better place than a debug line for a metric that is lost.
+
+func (d *Datadog) count(name string, n int64, tags []string) {
+	if n != 0 {
+		d.lost(name, d.statsd.Count(name, n, tags, 1))
+	}
+}
+
+func (d *Datadog) gauge(name string, v float64, tags []string) {
+	d.lost(name, d.statsd.Gauge(name, v, tags, 1))
+}
+
+func (d *Datadog) histogram(name string, v float64, tags []string) {
+	d.lost(name, d.statsd.Histogram(name, v, tags, 1))
+}
+
+func (d *Datadog) timing(name string, v time.Duration, tags []string) {
+	d.lost(name, d.statsd.TimeInMilliseconds(name, milliseconds(v), tags, 1))
+}
+
+func (d *Datadog) lost(name string, err error) {
+	if err != nil {
+		d.log.WithError(err).WithField("metric", name).Debug("Metric lost")
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

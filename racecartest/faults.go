@@ -1,0 +1,101 @@
+package racecartest
+
+import (
+	"context"
+	"sync"
+
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// faults are errors to be returned in place of a call.
+type faults struct {
+	mu   sync.Mutex
+	next []error
+}
+
+func (f *faults) add(n int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for range n {
+		f.next = append(f.next, err)
+	}
+}
+
+// take returns the error for this call, and whether there is one.
+func (f *faults) take() (error, bool) { //nolint:revive // the error is what is asked for, not a failure
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.next) == 0 {
+		return nil, false
+	}
+	err := f.next[0]
+	f.next = f.next[1:]
+	return err, true
+}
+
+// withFaults puts faults in front of a consumer's calls.
+func withFaults(inner *racecar.Registration, f *faults) (*racecar.Registration, error) {
+	spec := inner.Spec()
+	if inner.Batch() {
+		return racecar.NewRegistration(func(rt racecar.Runtime) (*faultyBatch, error) {
+			c, err := inner.New(rt)
+			return &faultyBatch{hooks{c}, f}, err
+		}, spec)
+	}
+	return racecar.NewRegistration(func(rt racecar.Runtime) (*faultySingle, error) {
+		c, err := inner.New(rt)
+		return &faultySingle{hooks{c}, f}, err
+	}, spec)
+}
+
+type faultySingle struct {
+	hooks
+	faults *faults
+}
+
+func (c *faultySingle) Process(ctx context.Context, m *racecar.Message) error {
+	if err, ok := c.faults.take(); ok {
+		return err
+	}
+	return c.inner.(racecar.Processor).Process(ctx, m)
+}
+
+type faultyBatch struct {
+	hooks
+	faults *faults
+}
+
+func (c *faultyBatch) ProcessBatch(ctx context.Context, messages []*racecar.Message) error {
+	if err, ok := c.faults.take(); ok {
+		return err
+	}
+	return c.inner.(racecar.BatchProcessor).ProcessBatch(ctx, messages)
+}
+
+// hooks hands the hooks on to a consumer that has them.
+type hooks struct{ inner any }
+
+func (h hooks) Teardown(ctx context.Context) error {
+	if c, ok := h.inner.(racecar.Tearer); ok {
+		return c.Teardown(ctx)
+	}
+	return nil
+}
+
+func (h hooks) OnPartitionsAssigned(ctx context.Context, a racecar.Assignment) {
+	if c, ok := h.inner.(racecar.AssignmentHook); ok {
+		c.OnPartitionsAssigned(ctx, a)
+	}
+}
+
+func (h hooks) OnPartitionsRevoked(ctx context.Context, a racecar.Assignment) {
+	if c, ok := h.inner.(racecar.RevocationHook); ok {
+		c.OnPartitionsRevoked(ctx, a)
+	}
+}
+
+func (h hooks) OnStatistics(ctx context.Context, s racecar.Statistics) {
+	if c, ok := h.inner.(racecar.StatisticsHook); ok {
+		c.OnStatistics(ctx, s)
+	}
+}

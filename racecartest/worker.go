@@ -1,0 +1,341 @@
+package racecartest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/worker"
+)
+
+// Worker is a real worker that runs in the test's process against its Broker. It
+// is stopped when the test ends. Its helpers fail the test when what they wait
+// for does not come, or the worker has ended; call them from the test's own
+// goroutine.
+type Worker struct {
+	t      testing.TB
+	broker *Broker
+	reg    *racecar.Registration
+	config config.Config
+	index  int
+	faults *faults
+
+	stop  context.CancelFunc
+	ended chan struct{} // closed when it has ended; code and words are set then
+	code  int
+	words wire.LastWords
+
+	mu     sync.Mutex
+	events []racecar.Event
+	news   chan struct{} // closed and made anew at each event
+	others int           // workers that Rebalance has started so far
+}
+
+// RunWorker starts a worker of a consumer that need not be registered. Its
+// configuration has the defaults and what makes tests quick (commits, pauses and
+// heartbeats within a tenth of a second), then the Spec, then what change sets;
+// file and environment are not read.
+func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, error), spec racecar.Spec, change ...func(*racecar.Config)) *Worker {
+	t.Helper()
+	inner, err := racecar.NewRegistration(new, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &faults{}
+	reg, err := withFaults(inner, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := inner.SpecValues()
+	loaded, err := config.Load(config.Options{NoFile: true, Spec: &values, Configure: []func(*config.Config) error{quick(b)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range change {
+		f(&loaded.Config)
+	}
+	w := &Worker{t: t, broker: b, reg: reg, config: loaded.Config, faults: f}
+	w.start()
+	return w
+}
+
+func quick(b *Broker) func(*config.Config) error {
+	return func(c *config.Config) error {
+		c.Brokers = b.Addrs()
+		c.OffsetCommitInterval = 100 * time.Millisecond
+		c.HeartbeatInterval = 100 * time.Millisecond
+		c.MaxWaitTime = 100 * time.Millisecond
+		c.PauseTimeout = 50 * time.Millisecond
+		c.ShutdownTimeout = patience
+		return nil
+	}
+}
+
+// start runs the worker; its fields but those of its state are set.
+func (w *Worker) start() {
+	w.ended, w.news = make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	w.stop = cancel
+	log := logrus.New()
+	log.SetOutput(testLog{w.t})
+	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, DisableTimestamp: true})
+	ours, theirs := net.Pipe()
+	listening := make(chan struct{})
+	go func() {
+		defer close(listening)
+		w.listen(ours)
+	}()
+	go func() {
+		defer close(w.ended)
+		w.code = worker.Run(ctx, worker.Options{
+			Conn: wire.NewConn(theirs),
+			Handshake: wire.Handshake{
+				Version: wire.Version, Index: w.index, Nonce: "test", StartedAt: time.Now(),
+				Consumer: wire.Consumer{Name: w.reg.Name(), Config: w.config},
+			},
+			Lookup: func(string) *racecar.Registration { return w.reg },
+			Log:    log,
+			Emit:   w.note,
+			Stderr: testLog{w.t},
+		})
+		log.SetOutput(io.Discard) // whoever listened for commands may still say so
+		_ = theirs.Close()        // a pipe's never fails
+		<-listening
+	}()
+	w.t.Cleanup(func() {
+		cancel()
+		<-w.ended // its log is the test's
+	})
+}
+
+// listen reads what the worker tells its supervisor, until it has ended.
+func (w *Worker) listen(ours io.ReadWriteCloser) {
+	defer ours.Close()
+	conn := wire.NewConn(ours)
+	for {
+		e, err := conn.Read()
+		if err != nil {
+			return
+		}
+		if e.Kind == wire.KindLastWords && e.Decode(&w.words) != nil {
+			w.words.Reason = "its last words cannot be read"
+		}
+	}
+}
+
+// note keeps an event.
+func (w *Worker) note(e racecar.Event) {
+	switch m := e.(type) {
+	case racecar.ProcessMessageEvent:
+		own := *m.Message // the worker goes on with its own
+		m.Message = &own
+		e = m
+	case racecar.StartMainLoopEvent, racecar.MainLoopEvent:
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
+	close(w.news)
+	w.news = make(chan struct{})
+}
+
+// await asks again after each event until the answer is yes.
+func (w *Worker) await(ask func(events []racecar.Event) (soFar string, done bool)) {
+	w.t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	ended := w.ended
+	check := time.NewTicker(20 * time.Millisecond) // another worker's events may count as well
+	defer check.Stop()
+	for {
+		w.mu.Lock()
+		events, news := w.events, w.news
+		w.mu.Unlock()
+		soFar, done := ask(events)
+		switch {
+		case done:
+			return
+		case ended == nil:
+			w.t.Fatalf("%s, and the worker has ended: %v", soFar, w.err())
+		}
+		select {
+		case <-news:
+		case <-check.C:
+		case <-ended:
+			ended = nil // once more, for its last events
+		case <-limit.C:
+			w.t.Fatalf("after %v: %s", patience, soFar)
+		}
+	}
+}
+
+// WaitProcessed waits until n messages were processed without error, counting
+// those that were processed again.
+func (w *Worker) WaitProcessed(n int) {
+	w.t.Helper()
+	w.await(func(events []racecar.Event) (string, bool) {
+		processed := 0
+		for _, e := range events {
+			switch e := e.(type) {
+			case racecar.ProcessMessageEvent:
+				if e.Err == nil {
+					processed++
+				}
+			case racecar.ProcessBatchEvent:
+				if e.Err == nil {
+					processed += len(e.Messages)
+				}
+			}
+		}
+		return fmt.Sprintf("%d of %d messages processed", processed, n), processed >= n
+	})
+}
+
+// WaitFor waits for an event that match accepts (nil: any of its type) and
+// returns it. What happened before the call counts.
+func WaitFor[E racecar.Event](w *Worker, match func(E) bool) E {
+	w.t.Helper()
+	var found E
+	w.await(func(events []racecar.Event) (string, bool) {
+		seen := 0
+		for _, e := range events {
+			if e, ok := e.(E); ok {
+				seen++
+				if match == nil || match(e) {
+					found = e
+					return "", true
+				}
+			}
+		}
+		var kind E
+		return fmt.Sprintf("none of %d events %s is the one", seen, kind.EventName()), false
+	})
+	return found
+}
+
+// FailNext makes the next n calls of Process or ProcessBatch fail with err, as if
+// the consumer had returned it; the consumer is not called.
+func (w *Worker) FailNext(n int, err error) { w.faults.add(n, err) }
+
+// Rebalance has another worker of the consumer join the group, with its share of
+// the partitions, and leave it again. It returns when the worker has all of its
+// partitions back.
+func (w *Worker) Rebalance() {
+	w.t.Helper()
+	events := w.soFar()
+	before, rebalances := owned(events), rebalances(events)
+	w.others++
+	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, faults: w.faults}
+	other.start()
+	WaitFor[racecar.JoinGroupEvent](other, nil)
+	w.awaitOwned(rebalances+1, func(mine map[partition]bool) bool {
+		both := owned(other.soFar())
+		shared := len(both)
+		maps.Copy(both, mine)
+		return maps.Equal(both, before) && shared+len(mine) == len(both)
+	})
+	other.Stop()
+	w.awaitOwned(rebalances+2, func(mine map[partition]bool) bool { return maps.Equal(mine, before) })
+}
+
+// awaitOwned waits until the group has rebalanced so often and the partitions
+// that the worker owns are as wanted.
+func (w *Worker) awaitOwned(n int, wanted func(map[partition]bool) bool) {
+	w.t.Helper()
+	w.await(func(events []racecar.Event) (string, bool) {
+		got, mine := rebalances(events), owned(events)
+		return fmt.Sprintf("%d of %d rebalances, owning %d partitions", got, n, len(mine)), got >= n && wanted(mine)
+	})
+}
+
+// partition is a topic's.
+type partition struct {
+	topic string
+	n     int32
+}
+
+// owned is what the worker was given and has not given up.
+func owned(events []racecar.Event) map[partition]bool {
+	all := map[partition]bool{}
+	for _, e := range events {
+		switch e := e.(type) {
+		case racecar.PartitionsAssignedEvent:
+			each(e.Partitions, func(p partition) { all[p] = true })
+		case racecar.PartitionsRevokedEvent:
+			each(e.Partitions, func(p partition) { delete(all, p) })
+		}
+	}
+	return all
+}
+
+func each(partitions map[string][]int32, f func(partition)) {
+	for topic, numbers := range partitions {
+		for _, n := range numbers {
+			f(partition{topic, n})
+		}
+	}
+}
+
+func rebalances(events []racecar.Event) int {
+	n := 0
+	for _, e := range events {
+		if _, ok := e.(racecar.RebalanceEvent); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// soFar are the events until now.
+func (w *Worker) soFar() []racecar.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.events
+}
+
+// Stop stops the worker as a supervisor does: what is in hand is finished,
+// delivered and committed, the consumer torn down, the group left. The test
+// fails when the worker does not end well.
+func (w *Worker) Stop() {
+	w.t.Helper()
+	w.stop()
+	if err := w.Wait(); err != nil {
+		w.t.Errorf("worker: %v", err)
+	}
+}
+
+// Wait waits until the worker has ended by itself, by racecar.Fatal for example,
+// and returns why; nil after an ordered stop.
+func (w *Worker) Wait() error {
+	w.t.Helper()
+	select {
+	case <-w.ended:
+		return w.err()
+	case <-time.After(patience + 5*time.Second):
+		w.t.Fatal("the worker does not end")
+		return nil
+	}
+}
+
+// err is why it ended; only once it has.
+func (w *Worker) err() error {
+	switch {
+	case w.code == wire.ExitOK:
+		return nil
+	case w.words.Reason != "":
+		return errors.New(w.words.Reason)
+	}
+	return fmt.Errorf("exit code %d", w.code)
+}
