@@ -127,9 +127,14 @@ func (b *Board) Slots() int { return len(b.slots) }
 // Begin notes that slot i now runs a call with these messages of a partition.
 // alone says that nothing runs beside it.
 func (b *Board) Begin(i int, topic string, partition int32, first, last int64, alone bool) {
+	b.BeginAt(i, topic, partition, first, last, alone, b.Now())
+}
+
+// BeginAt is Begin for a caller that has just looked at the board's clock, Now.
+func (b *Board) BeginAt(i int, topic string, partition int32, first, last int64, alone bool, now int64) {
 	s := b.slots[i]
 	atomic.AddUint64(&s.seq, 1)
-	atomic.StoreInt64(&s.started, b.now())
+	atomic.StoreInt64(&s.started, now)
 	atomic.StoreInt64(&s.first, first)
 	atomic.StoreInt64(&s.last, last)
 	atomic.StoreInt32(&s.partition, partition)
@@ -140,6 +145,17 @@ func (b *Board) Begin(i int, topic string, partition int32, first, last int64, a
 	atomic.StoreUint32(&s.alone, flag)
 	n := copy(s.topic[:], topic)
 	atomic.StoreUint32(&s.topicLen, uint32(n))
+	atomic.AddUint64(&s.seq, 1)
+}
+
+// NextAt notes that the call in hand of slot i has ended and another of the same
+// partition has begun: End and BeginAt in one, for the path of each message.
+func (b *Board) NextAt(i int, first, last, now int64) {
+	s := b.slots[i]
+	atomic.AddUint64(&s.seq, 1)
+	atomic.StoreInt64(&s.started, now)
+	atomic.StoreInt64(&s.first, first)
+	atomic.StoreInt64(&s.last, last)
 	atomic.AddUint64(&s.seq, 1)
 }
 
@@ -194,12 +210,13 @@ func (b *Board) read(s *slot) (Call, bool) {
 	if started == 0 {
 		return Call{}, false
 	}
-	c.Since = max(0, time.Duration(b.now()-started))
+	c.Since = max(0, time.Duration(b.Now()-started))
 	return c, true
 }
 
-// now is CLOCK_MONOTONIC without a system call: Go's clock, moved to its zero.
-func (b *Board) now() int64 { return b.mono + int64(time.Since(b.base)) }
+// Now is CLOCK_MONOTONIC in nanoseconds, without a system call: Go's clock, moved
+// to its zero.
+func (b *Board) Now() int64 { return b.mono + int64(time.Since(b.base)) }
 
 func monotonic() int64 {
 	var ts unix.Timespec

@@ -25,7 +25,8 @@ func TestReaderSeesWhatTheWriterHasInHand(t *testing.T) {
 	}
 
 	long := strings.Repeat("t", maxTopic)
-	writer.Begin(0, "orders", 7, 41, 41, true)
+	writer.Begin(0, "orders", 7, 40, 40, true)
+	writer.NextAt(0, 41, 41, writer.Now())
 	writer.Begin(2, long, 0, 10, 19, false)
 	writer.Begin(1, "gone", 1, 1, 1, false)
 	writer.End(1)
@@ -74,6 +75,7 @@ func TestBeginAndEndDoNotAllocate(t *testing.T) {
 	defer b.Close()
 	if n := testing.AllocsPerRun(100, func() {
 		b.Begin(0, "orders", 0, 5, 5, true)
+		b.NextAt(0, 6, 6, b.Now())
 		b.End(0)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
