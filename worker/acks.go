@@ -34,7 +34,7 @@ type acks struct {
 // output is what one call has produced.
 type output struct {
 	acks    *acks
-	offset  int64 // of the call's first message
+	offset  int64 // of the call's first message: where the position stood when it ran
 	flying  int
 	open    bool // the call is still running
 	failed  bool // a delivery finally failed: the offset does not move over it
@@ -57,9 +57,9 @@ func (a *acks) exit() {
 	a.close(true)
 }
 
-// begin notes a delivery of the call whose first message has that offset; nil
-// when no turn is on. done or undo must be called once, with its end.
-func (a *acks) begin(offset int64) *output {
+// begin notes a delivery of the call that is running; nil when no turn is on. done
+// must be called once, with its end.
+func (a *acks) begin() *output {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.calling {
@@ -71,7 +71,7 @@ func (a *acks) begin(offset int64) *output {
 		o.flying++
 		return o
 	}
-	o := &output{acks: a, offset: offset, flying: 1, open: true}
+	o := &output{acks: a, offset: a.processed.Load(), flying: 1, open: true}
 	a.entries = append(a.entries, o)
 	a.outstanding.Store(int32(len(a.entries)))
 	return o

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"golang.org/x/sys/unix"
 
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -27,18 +28,30 @@ func BenchmarkConsume(b *testing.B) {
 	fill(b, broker, topic, partitions, n)
 	b.Run("sarama", func(b *testing.B) {
 		for range b.N {
-			began := time.Now()
+			began, cpu := time.Now(), cpuTime()
 			bareLoop(b, broker, topic, n)
 			b.ReportMetric(float64(n)/time.Since(began).Seconds(), "msgs/s")
+			b.ReportMetric(float64(cpuTime()-cpu)/float64(n), "cpu-ns/msg")
 		}
 	})
 	b.Run("worker", func(b *testing.B) {
 		for range b.N {
-			began := time.Now()
+			began, cpu := time.Now(), cpuTime()
 			workerLoop(b, broker, topic, n)
 			b.ReportMetric(float64(n)/time.Since(began).Seconds(), "msgs/s")
+			b.ReportMetric(float64(cpuTime()-cpu)/float64(n), "cpu-ns/msg")
 		}
 	})
+}
+
+// cpuTime is what this process has used, which other load on the machine disturbs
+// less than the time it took.
+func cpuTime() time.Duration {
+	var use unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &use) != nil {
+		return 0
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
 func fill(b testing.TB, broker *testbroker.Broker, topic string, partitions, n int) {

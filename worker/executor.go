@@ -108,24 +108,28 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		p.msgs = convertAll(p.cur)
 	}
 	p.msgs[p.at].Retries = p.retries(p.cur[p.at].Offset)
-	ctx := p.liveContext()
-	process := p.inst.single.Process
-	last := time.Since(e.w.base)
-	until := began.Sub(e.w.base) + turnTime
-	observed := e.w.opts.Emit != nil
-	inCall := false
+	var (
+		ctx      = p.liveContext()
+		process  = p.inst.single.Process
+		observed = e.w.opts.Emit != nil
+		last     = e.board.Now()
+		until    = last + int64(turnTime-time.Since(began))
+		inCall   = false
+		inHand   = false // the board shows one of ours
+	)
 	defer func() {
-		if !inCall {
-			return
+		if inCall {
+			err := broken(recover())
+			e.end = ended{err: err, messages: p.cur[p.at : p.at+1]}
+			now := e.observe(p, 1, last, err)
+			if observed {
+				e.tellProcessed(p, time.Duration(now-last), err)
+			}
+			p.acks.close(false)
 		}
-		err := broken(recover())
-		e.end = ended{err: err, messages: p.cur[p.at : p.at+1]}
-		e.board.End(e.slot)
-		now := e.observe(p, 1, last, err)
-		if observed {
-			e.tellProcessed(p, now-last, err)
+		if inHand {
+			e.board.End(e.slot)
 		}
-		p.acks.close(false)
 	}()
 	e.end = ended{why: wantMore}
 	for p.at < len(p.cur) {
@@ -141,15 +145,18 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		if observed {
 			e.w.emit(racecar.StartProcessMessageEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at]})
 		}
-		p.inst.producer.call.Store(m.Offset)
-		e.board.Begin(e.slot, p.topic, p.partition, m.Offset, m.Offset, alone)
+		if inHand {
+			e.board.NextAt(e.slot, m.Offset, m.Offset, last)
+		} else {
+			e.board.BeginAt(e.slot, p.topic, p.partition, m.Offset, m.Offset, alone, last)
+			inHand = true
+		}
 		inCall = true
 		err := process(ctx, &p.msgs[p.at])
 		inCall = false
-		e.board.End(e.slot)
 		now := e.observe(p, 1, last, err)
 		if observed {
-			e.tellProcessed(p, now-last, err)
+			e.tellProcessed(p, time.Duration(now-last), err)
 		}
 		last = now
 		if p.acks.outstanding.Load() != 0 {
@@ -181,7 +188,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		converted[i].Retries = retries
 		messages[i] = &converted[i]
 	}
-	last := time.Since(e.w.base)
+	last := e.board.Now()
 	observed := e.w.opts.Emit != nil
 	if observed {
 		e.w.emit(racecar.StartProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages})
@@ -194,7 +201,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		e.board.End(e.slot)
 		now := e.observe(p, len(batch), last, err)
 		if observed {
-			e.w.emit(racecar.ProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: now - last, Err: err})
+			e.w.emit(racecar.ProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: time.Duration(now - last), Err: err})
 		}
 		p.acks.close(err == nil)
 		if err != nil {
@@ -203,7 +210,6 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		}
 		e.processed(p, batch)
 	}()
-	p.inst.producer.call.Store(first)
 	e.board.Begin(e.slot, p.topic, p.partition, first, final, alone)
 	err = p.inst.batch.ProcessBatch(p.liveContext(), messages)
 	returned = true
@@ -215,10 +221,10 @@ func (e *executor) tellProcessed(p *partition, d time.Duration, err error) {
 }
 
 // observe counts a call with so many messages that began at last, and returns
-// the time.
-func (e *executor) observe(p *partition, messages int, last time.Duration, err error) time.Duration {
-	now := time.Since(e.w.base)
-	e.tally.observe(messages, now-last, err != nil, p.inst.batch != nil)
+// the time, both by the board's clock.
+func (e *executor) observe(p *partition, messages int, last int64, err error) int64 {
+	now := e.board.Now()
+	e.tally.observe(messages, time.Duration(now-last), err != nil, p.inst.batch != nil)
 	return now
 }
 
@@ -431,26 +437,20 @@ func (e *executor) survey(p *partition) {
 	}
 }
 
-// convertAll makes what consumer code sees, in one piece of memory. The bytes
-// are those of the fetch: nobody reuses them.
+// convertAll makes what consumer code sees. The bytes are those of the fetch:
+// nobody reuses them.
 func convertAll(cms []*sarama.ConsumerMessage) []racecar.Message {
 	ms := make([]racecar.Message, len(cms))
 	for i, cm := range cms {
-		ms[i] = convert(cm)
-	}
-	return ms
-}
-
-func convert(cm *sarama.ConsumerMessage) racecar.Message {
-	m := racecar.Message{
-		Topic: cm.Topic, Partition: cm.Partition, Offset: cm.Offset,
-		Key: cm.Key, Value: cm.Value, Timestamp: cm.Timestamp,
-	}
-	if len(cm.Headers) > 0 {
-		m.Headers = make([]racecar.Header, len(cm.Headers))
-		for i, h := range cm.Headers {
-			m.Headers[i] = racecar.Header{Key: string(h.Key), Value: h.Value}
+		m := &ms[i]
+		m.Topic, m.Partition, m.Offset = cm.Topic, cm.Partition, cm.Offset
+		m.Key, m.Value, m.Timestamp = cm.Key, cm.Value, cm.Timestamp
+		if len(cm.Headers) > 0 {
+			m.Headers = make([]racecar.Header, len(cm.Headers))
+			for j, h := range cm.Headers {
+				m.Headers[j] = racecar.Header{Key: string(h.Key), Value: h.Value}
+			}
 		}
 	}
-	return m
+	return ms
 }

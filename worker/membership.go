@@ -230,7 +230,7 @@ func (m *membership) config() (*sarama.Config, error) {
 	// The pump never lets sarama wait longer than patience; below that sarama
 	// would stop the whole broker for 100 ms to resubscribe.
 	conf.Consumer.MaxProcessingTime = 10 * patience
-	conf.ChannelBufferSize = chunkSize
+	conf.ChannelBufferSize = 2 * chunkSize
 	return conf, nil
 }
 

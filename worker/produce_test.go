@@ -233,7 +233,7 @@ func TestAcksMoveOverThePrefixOnly(t *testing.T) {
 		a.enter()
 		var os []*output
 		for range outputs {
-			os = append(os, a.begin(offset))
+			os = append(os, a.begin())
 		}
 		a.close(true)
 		a.processed.Store(offset + 1)

@@ -23,7 +23,6 @@ type transport interface {
 type producer struct {
 	w    *worker
 	part atomic.Pointer[partition] // whose turn it is; nil: nobody's
-	call atomic.Int64              // offset of the first message of the call
 
 	// loose is what was produced between calls. Its offsets are a count of them.
 	loose acks
@@ -84,7 +83,7 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 // begin ties a delivery to the call that is running, or to none.
 func (p *producer) begin() *output {
 	if part := p.part.Load(); part != nil {
-		if out := part.acks.begin(p.call.Load()); out != nil {
+		if out := part.acks.begin(); out != nil {
 			return out
 		}
 	}

@@ -26,7 +26,7 @@ type pump struct {
 func newPump(t *turns, p *partition, claim sarama.ConsumerGroupClaim, fetch func(bool)) *pump {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	return &pump{t: t, p: p, claim: claim, fetch: fetch, timer: timer, buf: make([]*sarama.ConsumerMessage, 0, chunkSize)}
+	return &pump{t: t, p: p, claim: claim, fetch: fetch, timer: timer, buf: make([]*sarama.ConsumerMessage, 0, 2*chunkSize)}
 }
 
 // run pumps until the claim's channel is closed or the partition is known to go.
