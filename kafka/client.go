@@ -130,6 +130,11 @@ func (c *Client) Interrupt() {
 	c.dialer.interrupt()
 }
 
+// Drop closes the connections but for those to coordinators; the next use opens
+// new ones. It ends fetches that a broker holds for up to max_wait_time, which
+// sarama would wait for before it lets a partition go.
+func (c *Client) Drop() { c.dialer.drop() }
+
 // Close closes all connections. The consumer group, producer or admin that uses
 // the client is to be closed before.
 func (c *Client) Close() error {

@@ -166,6 +166,9 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 	}
 	m.finish(p)
 	<-pumping
+	if s.Context().Err() != nil && len(m.claims()) == 0 {
+		m.client.Drop() // the session only waits for fetches that nobody wants
+	}
 	if !p.lost() && s.Context().Err() == nil {
 		// A cooperative revocation was learned of before sarama closed the claim:
 		// returning earlier would look like a handler that gave up.

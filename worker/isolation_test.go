@@ -12,16 +12,68 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// A slow, paused or failing partition beside a fast one on the same broker: the
-// fast one keeps its rate (a plain sarama loop gets 15 % of it, since sarama waits
-// until every partition has taken its part of a fetch).
+// While one partition is stuck, paused or failing, all of the other one on the same
+// broker is processed. In a plain sarama loop it would stand still: sarama waits
+// until every partition has taken its part of a fetch.
+func TestStuckPartitionHoldsUpNoOther(t *testing.T) {
+	const messages = 20_000
+	b := testbroker.New(t)
+	topic := b.Topic(2)
+	fill(t, b, topic, 2, 2*messages)
+	stuck := make(chan struct{})
+	for name, c := range map[string]struct {
+		concurrency int
+		p0          func(context.Context) error
+		pause       bool
+	}{
+		"stuck":           {2, func(ctx context.Context) error { <-stuck; return nil }, false},
+		"failing":         {1, func(context.Context) error { return errors.New("bad") }, false},
+		"paused":          {1, func(context.Context) error { return nil }, true},
+		"paused for ever": {2, func(context.Context) error { return racecar.RetryAfter(errors.New("bad"), time.Hour) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := newRecorder()
+			reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+					if m.Partition == 0 {
+						return c.p0(ctx)
+					}
+					rec.add(m)
+					return nil
+				}}, nil
+			})
+			cfg := testConfig(b, b.Group())
+			cfg.Concurrency, cfg.PauseTimeout = c.concurrency, time.Minute
+			s := start(t, reg, cfg, func(o *Options) {
+				if c.pause {
+					o.Handshake.Paused = []wire.Partition{{Topic: topic, Partition: 0}}
+				}
+			})
+			rec.await(t, messages)
+			if name == "stuck" {
+				close(stuck)
+			}
+			if code := s.stop(); code != wire.ExitOK {
+				t.Errorf("exit code %d", code)
+			}
+			wantUpTo(t, rec.offsets(tp{topic, 1}), messages)
+		})
+	}
+}
+
+// A slow partition beside a fast one: the fast one keeps 90 % of its rate (a plain
+// sarama loop: 15 %). Rates depend on what else the machine does, so the best of
+// three pairs counts.
 func TestSlowPartitionHoldsUpNoOther(t *testing.T) {
-	const messages, window = 60_000, 3 * time.Second
+	if testing.Short() || raceDetector {
+		t.Skip("measures rates")
+	}
+	const messages = 30_000
 	b := testbroker.New(t)
 	topic := b.Topic(2)
 	fill(t, b, topic, 2, 2*messages)
 	// fast is how long p1 takes, in a worker whose p0 is treated so.
-	fast := func(t *testing.T, p0 func() error, prepare func(*supervisor)) time.Duration {
+	fast := func(p0 func() error, paused bool) time.Duration {
 		var n atomic.Int64
 		done := make(chan struct{})
 		began := make(chan time.Time, 1)
@@ -43,11 +95,11 @@ func TestSlowPartitionHoldsUpNoOther(t *testing.T) {
 		cfg := testConfig(b, b.Group())
 		cfg.Concurrency = 2
 		cfg.MaxWaitTime = time.Second
-		cfg.PauseTimeout = time.Minute
-		s := start(t, reg, cfg)
-		if prepare != nil {
-			prepare(s)
-		}
+		s := start(t, reg, cfg, func(o *Options) {
+			if paused {
+				o.Handshake.Paused = []wire.Partition{{Topic: topic, Partition: 0}}
+			}
+		})
 		select {
 		case <-done:
 		case <-time.After(patient):
@@ -59,22 +111,17 @@ func TestSlowPartitionHoldsUpNoOther(t *testing.T) {
 		}
 		return took
 	}
-	solo := fast(t, func() error { return nil }, func(s *supervisor) {
-		s.command(wire.Command{Kind: wire.CommandPause, Partitions: []wire.Partition{{Topic: topic, Partition: 0}}})
-	})
-	t.Logf("p1 alone: %v", solo)
-	for name, p0 := range map[string]func() error{
-		"slow":    func() error { time.Sleep(20 * time.Millisecond); return nil },
-		"failing": func() error { return errors.New("bad") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			took := fast(t, p0, nil)
-			t.Logf("p1 beside it: %v, %.0f %% of its rate alone", took, 100*solo.Seconds()/took.Seconds())
-			if took > solo*100/90+250*time.Millisecond {
-				t.Errorf("p1 took %v, alone %v", took, solo)
-			}
-		})
+	best := 0.0
+	for range 3 {
+		solo := fast(func() error { return nil }, true)
+		beside := fast(func() error { time.Sleep(20 * time.Millisecond); return nil }, false)
+		rate := solo.Seconds() / beside.Seconds()
+		t.Logf("alone %v, beside a slow one %v: %.0f %%", solo, beside, 100*rate)
+		if best = max(best, rate); best >= 0.9 {
+			return
+		}
 	}
+	t.Errorf("beside a slow partition the fast one has %.0f %% of its rate", 100*best)
 }
 
 // spin uses the processor for d.

@@ -532,7 +532,16 @@ func (m *membership) hasten(ctx context.Context) {
 		m.mu.Unlock()
 		if !none {
 			idle = 0
-		} else if idle++; idle >= 20 {
+			continue
+		}
+		switch idle++; idle {
+		case 1:
+			m.mu.Lock()
+			if m.client != nil {
+				m.client.Drop()
+			}
+			m.mu.Unlock()
+		case 20:
 			m.cutOff()
 			return
 		}

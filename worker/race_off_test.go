@@ -1,0 +1,6 @@
+//go:build !race
+
+package worker
+
+// raceDetector says that rates mean nothing in this binary.
+const raceDetector = false
