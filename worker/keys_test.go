@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/test/kafka/testbroker"
+)
+
+// stocked is a partition with messages in its queue.
+func stocked(topic string, number int32, messages int, bytes int64) *partition {
+	p := &partition{tp: tp{topic, number}}
+	p.queue.n, p.queue.bytes = messages, bytes
+	return p
+}
+
+// TestMultiSubscriptionStrategy: exhaust-topic stays with a topic while it has
+// messages, round-robin goes to the next after each turn.
+func TestMultiSubscriptionStrategy(t *testing.T) {
+	for strategy, want := range map[string]string{
+		"exhaust-topic": "a/0 a/1 a/0 a/1 b/0 b/0",
+		"round-robin":   "b/0 a/0 b/0 a/1 b/0 b/0",
+	} {
+		cfg := config.Default()
+		tu := newTurns(1, strategy == "round-robin", newLimits(&cfg))
+		a0, a1, b0 := stocked("a", 0, 1000, 1), stocked("a", 1, 1000, 1), stocked("b", 0, 1000, 1)
+		for _, p := range []*partition{a0, a1, b0} {
+			tu.add(p)
+		}
+		var got []string
+		for i := range 6 {
+			if i == 4 { // topic a has no more
+				a0.queue.n, a1.queue.n = 0, 0
+			}
+			p, _ := tu.take()
+			got = append(got, p.String())
+			tu.release(p)
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %s, want %s", strategy, s, want)
+		}
+	}
+}
+
+// TestStock: min_message_queue_size says how many messages are held, max_bytes how
+// many bytes.
+func TestStock(t *testing.T) {
+	cfg := config.Default()
+	cfg.FetchMessages, cfg.MinMessageQueueSize, cfg.MaxBytes = 1, 5000, 2<<20
+	tu := newTurns(1, false, newLimits(&cfg))
+	p := stocked("a", 0, 0, 0)
+	tu.add(p)
+	for _, tt := range []struct {
+		messages  int
+		bytes     int64
+		full, low bool
+	}{
+		{0, 0, false, true},
+		{5000, 1, false, true},
+		{5001, 1, false, false},
+		{9999, 1, false, false},
+		{10000, 1, true, false},
+		{10, 4 << 20, true, false},
+		{10, 1 << 20, false, true},
+	} {
+		p.queue.n, p.queue.bytes, tu.bytes = tt.messages, tt.bytes, tt.bytes
+		if full, low := tu.full(p), tu.low(p); full != tt.full || low != tt.low {
+			t.Errorf("%d messages, %d bytes: full %v, low %v", tt.messages, tt.bytes, full, low)
+		}
+	}
+}
+
+// TestBatchSize: a batch has at most fetch_messages, and waits for them at most
+// max_wait_time.
+func TestBatchSize(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(20)...)
+	var mu sync.Mutex
+	var sizes []int
+	reg := batchRegistration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(_ context.Context, ms []*racecar.Message) error {
+		mu.Lock()
+		defer mu.Unlock()
+		sizes = append(sizes, len(ms))
+		return nil
+	})
+	cfg := testConfig(b, group)
+	cfg.FetchMessages = 7
+	s := start(t, reg, cfg)
+	s.await("all", func() bool { return s.frame.Processed >= 0 && b.Committed(group, topic, 0) == 20 })
+	s.stop()
+	if want := []int{7, 7, 6}; !slices.Equal(sizes, want) {
+		t.Errorf("batches of %v, want %v", sizes, want)
+	}
+}
+
+// TestBatchWaits for more messages, up to max_wait_time.
+func TestBatchWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config.Default()
+		tu := newTurns(1, false, newLimits(&cfg))
+		tu.batch, tu.batchWait = 100, 3*time.Second
+		p := stocked("a", 0, 10, 1)
+		p.last = 9
+		p.endOffset.Store(1000) // more is on its way
+		tu.add(p)
+		began := time.Now()
+		tu.take()
+		if waited := time.Since(began); waited != 3*time.Second {
+			t.Errorf("waited %v", waited)
+		}
+	})
+}
+
+// withStatistics tells when it is told.
+type withStatistics struct{ told func() }
+
+func (*withStatistics) Process(context.Context, *racecar.Message) error { return nil }
+func (w *withStatistics) OnStatistics(context.Context, racecar.Statistics) {
+	w.told()
+}
+
+// TestStatisticsInterval: OnStatistics is called so often, and never at 0.
+func TestStatisticsInterval(t *testing.T) {
+	for interval, want := range map[time.Duration]int{0: 0, time.Second: 10, 5 * time.Second: 2} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := config.Default()
+			cfg.StatisticsInterval = interval
+			w := &worker{cfg: cfg, turns: newTurns(1, false, newLimits(&cfg))}
+			calls := 0
+			p := stocked("a", 0, 0, 0)
+			p.inst = &instance{w: w, value: &withStatistics{func() { calls++ }}}
+			w.turns.add(p)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+500*time.Millisecond)
+			defer cancel()
+			w.statistics(ctx)
+			if calls != want {
+				t.Errorf("every %v: %d calls in 10 s, want %d", interval, calls, want)
+			}
+		})
+	}
+}
