@@ -215,7 +215,7 @@ func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err
 	for _, q := range r.parts {
 		blockErr, offset := err, int64(-1)
 		if err == nil {
-			blockErr, offset = answerFor(resp, q)
+			offset, blockErr = answerFor(resp, q)
 		}
 		if e, ok := p.settle(q, offset, blockErr, now); ok {
 			ended = append(ended, e)
@@ -233,20 +233,20 @@ func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err
 }
 
 // answerFor finds the answer to q's batch; a nil error means stored.
-func answerFor(resp *sarama.ProduceResponse, q *outPartition) (error, int64) {
+func answerFor(resp *sarama.ProduceResponse, q *outPartition) (int64, error) {
 	if resp == nil { // acks=0: nobody answers
-		return nil, -1
+		return -1, nil
 	}
 	block := resp.GetBlock(q.topic, q.id)
 	switch {
 	case block == nil:
-		return sarama.ErrIncompleteResponse, -1
+		return -1, sarama.ErrIncompleteResponse
 	case block.Err == sarama.ErrNoError:
-		return nil, block.Offset
+		return block.Offset, nil
 	case block.ErrorMessage != nil:
-		return fmt.Errorf("%w (%s)", block.Err, *block.ErrorMessage), -1
+		return -1, fmt.Errorf("%w (%s)", block.Err, *block.ErrorMessage)
 	}
-	return block.Err, -1
+	return -1, block.Err
 }
 
 // settle moves q on after its batch was answered with err. It returns the end

@@ -144,7 +144,9 @@ func TestProducerDeliversInOrder(t *testing.T) {
 			t.Fatalf("message %s is at %d/%d, Done was told %+v", m.Value, m.Partition, m.Offset, e)
 		}
 		var i int
-		fmt.Sscan(string(m.Value), &i)
+		if _, err := fmt.Sscan(string(m.Value), &i); err != nil {
+			t.Fatal(err)
+		}
 		if before, seen := last[m.Partition]; seen && i < before {
 			t.Fatalf("partition %d: message %d after message %d", m.Partition, i, before)
 		}
