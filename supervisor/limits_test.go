@@ -50,7 +50,7 @@ func TestWaitingWorkerIsLeftAlone(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1))
 	w.boot = func(f *fake) { f.says(status.Waiting) }
 	w.begin()
-	w.pass(24 * time.Hour)
+	w.pass(2 * time.Hour)
 	w.checkSignals()
 }
 

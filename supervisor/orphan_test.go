@@ -121,6 +121,7 @@ func (s *standalone) await(name string, not int) int {
 // Workers go when the supervisor is gone, and so does one that was stopped: the
 // kernel wakes it.
 func TestNoWorkerOutlivesTheSupervisor(t *testing.T) {
+	t.Parallel()
 	s := supervise(t, os.Args[0], testConsumer("A", "", 3))
 	workers := s.workers()
 	if len(workers) != 3 {
@@ -137,8 +138,9 @@ func TestNoWorkerOutlivesTheSupervisor(t *testing.T) {
 }
 
 func TestStoppedSupervisorBlamesNobody(t *testing.T) {
+	t.Parallel()
 	c := testConsumer("A", "", 2)
-	c.Config.WorkerTimeout = 2 * time.Second
+	c.Config.WorkerTimeout = 4 * time.Second
 	s := supervise(t, os.Args[0], c)
 	before := s.workers()
 	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -148,18 +150,22 @@ func TestStoppedSupervisorBlamesNobody(t *testing.T) {
 	if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(3 * time.Second) // longer than worker_timeout, for a wrong judgement to show
+	for by := time.Now().Add(patience); !strings.Contains(s.log.String(), "did not run for a while"); {
+		if time.Now().After(by) {
+			t.Fatal("it did not notice that it was stopped")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	<-time.After(2 * tick) // for a wrong judgement to show
 	for name, pid := range s.workers() {
 		if before[name] != pid {
 			t.Errorf("%s was replaced", name)
 		}
 	}
-	if !strings.Contains(s.log.String(), "did not run for a while") {
-		t.Error("it did not notice that it was stopped")
-	}
 }
 
 func TestWorkersComeBackThoughTheProgramIsGone(t *testing.T) {
+	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "program")
 	if err := os.Link(os.Args[0], binary); err != nil {
 		b, err := os.ReadFile(os.Args[0]) // another file system

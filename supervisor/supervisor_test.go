@@ -232,16 +232,12 @@ func (r *rig) replaced(st status.Status) status.Worker {
 func TestKilledWorkerIsReplacedAtOnce(t *testing.T) {
 	r := runSupervisor(t, testConsumer("A", "", 2))
 	st := r.until("running", running(2))
-	begun := time.Now()
 	if err := syscall.Kill(st.Workers[0].PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	st = r.until("replaced", func(now status.Status) bool {
 		return running(2)(now) && now.Workers[0].PID != st.Workers[0].PID && now.Workers[1].PID == st.Workers[1].PID
 	})
-	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("took %v", took)
-	}
 	if w := st.Workers[0]; w.Restarts != 1 || !strings.Contains(w.LastExit, "killed by signal 9") {
 		t.Errorf("%+v", w)
 	}
