@@ -9,6 +9,18 @@ import (
 // The launcher's own commands; all other words are the program's.
 var ownCommands = []string{"broker", "build", "demo", "generate", "install"}
 
+// ownHelp is what --help says of them, below what it says of the program.
+const ownHelp = `
+Commands that need no consumers:
+  demo                      Watch supervised workers at work on real earthquakes
+  install                   Set up a module for consumers
+  generate consumer NAME    Write a consumer and its test
+  build -o FILE             Build a static program of the consumers
+  broker                    Run a Kafka broker for development
+
+racecar builds ./consumers of the module you stand in, or what --require names, and runs it.
+`
+
 // arguments is what a command line asks of the launcher.
 type arguments struct {
 	// command is one of ownCommands; empty: build the program and become it.
@@ -22,8 +34,8 @@ type arguments struct {
 	dev              bool
 	// brokers says that --brokers is among the program's arguments.
 	brokers bool
-	// info asks for help or the version, which need no consumers.
-	info bool
+	// help and version need no consumers.
+	help, version bool
 	// program is what the program gets: all but --dev.
 	program []string
 }
@@ -75,8 +87,10 @@ func parseArguments(args []string, takesValue func(flag string) bool) (arguments
 			a.withoutConsumers = true
 		case "brokers":
 			a.brokers = true
-		case "help", "version":
-			a.info = true
+		case "help":
+			a.help = true
+		case "version":
+			a.version = true
 		}
 	}
 	return a, nil

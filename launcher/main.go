@@ -77,8 +77,12 @@ func dispatch(args []string) error {
 	case "demo":
 		return command("demo", "Watch supervised workers at work on real earthquakes.", &demo.Command{}, own)
 	}
-	if a.info && role == "" {
-		return exitCode(cli.Run(os.Args)) // needs no consumers
+	if (a.help || a.version) && role == "" {
+		code := cli.Run(os.Args)
+		if a.help && code == 0 {
+			fmt.Print(ownHelp)
+		}
+		return exitCode(code)
 	}
 	return run(a, role)
 }
