@@ -106,6 +106,7 @@ type Producer struct {
 	active      []*outPartition // those with messages
 	links       map[int32]*brokerLink
 	id          producerID // handed to partitions at their first batch
+	idErr       error      // the last answer when asked for it; nil: it was given
 	outstanding int        // messages whose Done was not called yet
 	heldBytes   int64
 	idle        chan struct{} // closed when outstanding falls to 0; nil when nobody waits

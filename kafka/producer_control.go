@@ -98,13 +98,13 @@ func (c *control) round() (again bool, err error) {
 		}
 	}
 	if needID {
-		if err := c.askID(broker); err != nil {
+		if again, err = c.askID(broker); err != nil {
 			return false, c.lost(err)
 		}
 	}
 	c.answered()
 	poke(p.wake)
-	return p.stillWanted(topics), p.registerPartitions()
+	return again || p.stillWanted(topics), p.registerPartitions()
 }
 
 // stillWanted reports whether one of the topics that were asked for is to be
@@ -132,25 +132,25 @@ func (c *control) askTopics(broker *sarama.Broker, topics []string) error {
 
 // askID asks for a producer id. A refusal is final for the messages that wait
 // for it; those that come later make us ask again.
-func (c *control) askID(broker *sarama.Broker) error {
+func (c *control) askID(broker *sarama.Broker) (again bool, err error) {
 	p := c.p
 	req := &sarama.InitProducerIDRequest{Version: initProducerIDVersion(p.conf.Version), ProducerID: -1, ProducerEpoch: -1}
 	resp, err := broker.InitProducerID(req)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if resp.Err == sarama.ErrNoError {
-		p.mu.Lock()
+	p.mu.Lock()
+	p.idErr = asError(resp.Err)
+	if p.idErr == nil {
 		p.id = producerID{id: resp.ProducerID, epoch: resp.ProducerEpoch, valid: true}
-		p.mu.Unlock()
-		return nil
 	}
+	p.mu.Unlock()
 	if judge(resp.Err) != outcomeRefused {
-		return fmt.Errorf("producer id: %w", resp.Err)
+		return resp.Err != sarama.ErrNoError, nil
 	}
 	err = fmt.Errorf("idempotent producing: %w (grant IdempotentWrite on the cluster, or Write on the topic from Kafka 2.8 on)", resp.Err)
 	p.report(p.refuseUnidentified(err))
-	return nil
+	return false, nil
 }
 
 // refuseUnidentified takes out what cannot go without a producer id.

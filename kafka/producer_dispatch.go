@@ -9,6 +9,10 @@ import (
 	"github.com/IBM/sarama"
 )
 
+// warnAfter is how many failures in a row of a partition are nothing special: a
+// leader that moves costs some.
+const warnAfter = 5
+
 // maxRequestBytes bounds one produce request to a broker, over all partitions.
 const maxRequestBytes = 8 << 20
 
@@ -283,7 +287,9 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 		if mayBeStored(err) {
 			q.batch.maybeStored = true
 		}
-		p.warn("messages are not accepted for now", q.topic, err, now)
+		if q.attempts >= warnAfter {
+			p.warn("messages are not accepted for now", q.topic, err, now)
+		}
 	}
 	if q.attempts++; p.retries >= 0 && q.attempts > p.retries {
 		maybe := q.batch.maybeStored
@@ -357,10 +363,7 @@ func (p *Producer) expire(now time.Time) {
 		}
 	}
 	for _, q := range p.active {
-		why := q.lastErr
-		if why == nil && q.leader == nil {
-			why = p.lastErr
-		}
+		why := p.whyWaiting(q)
 		msgs, maybe := q.expire(now)
 		late(msgs[:maybe], q.topic, q.id, true, why)
 		late(msgs[maybe:], q.topic, q.id, false, why)
@@ -374,6 +377,21 @@ func (p *Producer) expire(now time.Time) {
 	}
 	p.mu.Unlock()
 	p.report(ended)
+}
+
+// whyWaiting is the reason known why q's messages are not stored; nil: none.
+func (p *Producer) whyWaiting(q *outPartition) error {
+	switch {
+	case q.lastErr != nil:
+		return q.lastErr
+	case p.lastErr != nil:
+		return p.lastErr
+	case !q.producer.valid && p.idErr != nil:
+		return fmt.Errorf("producer id: %w", p.idErr)
+	case q.leader == nil:
+		return sarama.ErrLeaderNotAvailable
+	}
+	return nil
 }
 
 // report calls Done for each message, in order. p.mu is not held.

@@ -16,10 +16,12 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
 // flakyListener cuts connections when the broker answers: the request was
@@ -449,33 +451,70 @@ func TestProducerTimeout(t *testing.T) {
 }
 
 func TestProducerCompression(t *testing.T) {
-	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
-		t.Run(codec, func(t *testing.T) {
-			t.Parallel()
-			c := fakeCluster(t, kfake.SeedTopics(1, "out"))
-			conf := settings(c.ListenAddrs()...)
-			conf.ProducerCompressionCodec = codec
+	for _, tc := range []struct {
+		codec, property string
+		attribute       int16
+	}{
+		{"none", "compression.level=-1", 0}, {"gzip", "compression.level=9", 1}, {"gzip", "compression.level=12", 1},
+		{"snappy", "compression.level=0", 2}, {"lz4", "compression.level=-1", 3}, {"zstd", "compression.level=19", 4},
+	} {
+		t.Run(tc.codec+" "+tc.property, func(t *testing.T) {
+			b := testbroker.New(t)
+			topic := b.Topic(1)
+			conf := settings(b.Addrs()...)
+			conf.ProducerCompressionCodec, conf.Producer = tc.codec, []string{tc.property}
 			p := newProducer(t, conf, kafka.ProducerOptions{})
-			var codecs atomic.Int64
-			codecs.Store(-1)
-			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Observe: true, Count: -1, When: func(r kmsg.Request) bool {
-				var b kmsg.RecordBatch
-				if err := b.ReadFrom(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records); err == nil {
-					codecs.Store(int64(b.Attributes & 7))
-				}
-				return false
-			}})
 			var d deliveries
-			sendNumbered(t, p, "out", 1, 500, &d)
+			sendNumbered(t, p, topic, 1, 500, &d)
 			if err := p.Flush(patience(t)); err != nil {
 				t.Fatal(err)
 			}
-			if want := map[string]int64{"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}[codec]; codecs.Load() != want {
-				t.Errorf("the batch has codec %d, want %d", codecs.Load(), want)
+			checkNumbered(t, b.Addrs(), topic, 1, 500, &d)
+			if got := firstBatch(t, b.Addrs()[0], topic); got.Attributes&7 != tc.attribute {
+				t.Errorf("the batch has codec %d, want %d", got.Attributes&7, tc.attribute)
 			}
-			checkNumbered(t, c.ListenAddrs(), "out", 1, 500, &d)
 		})
 	}
+	for _, codec := range []string{"snappy", "lz4"} {
+		conf := settings("127.0.0.1:1")
+		conf.ProducerCompressionCodec, conf.Producer = codec, []string{"compression.level=3"}
+		if _, err := kafka.NewProducer(t.Context(), conf, kafka.ProducerOptions{Logger: silent()}); err == nil || !strings.Contains(err.Error(), "compression.level=3") {
+			t.Errorf("a level for %s: %v", codec, err)
+		}
+	}
+}
+
+// firstBatch returns the first batch of partition 0 as it is stored.
+func firstBatch(t testing.TB, addr, topic string) (batch kmsg.RecordBatch) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	meta := kmsg.NewPtrMetadataRequest()
+	asked := kmsg.NewMetadataRequestTopic()
+	asked.Topic = &topic
+	meta.Topics = append(meta.Topics, asked)
+	known, err := meta.RequestWith(patience(t), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch := kmsg.NewPtrFetchRequest()
+	fetch.MaxBytes, fetch.MaxWaitMillis, fetch.ReplicaID = 1<<20, 1000, -1
+	ft, fp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	ft.Topic, ft.TopicID = topic, known.Topics[0].TopicID
+	fp.PartitionMaxBytes = 1 << 20
+	ft.Partitions = append(ft.Partitions, fp)
+	fetch.Topics = append(fetch.Topics, ft)
+	resp, err := fetch.RequestWith(patience(t), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.ReadFrom(resp.Topics[0].Partitions[0].RecordBatches); err != nil {
+		t.Fatal(err)
+	}
+	return batch
 }
 
 func TestProducerLeavesNothingBehind(t *testing.T) {

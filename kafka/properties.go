@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -156,8 +157,12 @@ func applyProducer(conf *sarama.Config, p config.Properties) error {
 		// The broker is to be the one who says that its replicas are too slow.
 		conf.Net.ReadTimeout = max(conf.Net.ReadTimeout, p.RequestTimeout+time.Second)
 	}
-	if p.CompressionLevel != nil && *p.CompressionLevel >= 0 {
-		out.CompressionLevel = *p.CompressionLevel
+	if p.CompressionLevel != nil {
+		level, err := compressionLevel(out.Compression, *p.CompressionLevel)
+		if err != nil {
+			return err
+		}
+		out.CompressionLevel = level
 	}
 	if p.TransactionTimeout > 0 {
 		out.Transaction.Timeout = p.TransactionTimeout
@@ -167,4 +172,20 @@ func applyProducer(conf *sarama.Config, p config.Properties) error {
 		out.Retry.BackoffFunc = func(retries, _ int) time.Duration { return doubled(first, longest, retries) }
 	}
 	return nil
+}
+
+// compressionLevel is sarama's level for a codec at librdkafka's: -1 is the
+// codec's default, and what is beyond its highest stands for that. sarama has no
+// levels for lz4, and snappy knows none.
+func compressionLevel(codec sarama.CompressionCodec, level int) (int, error) {
+	switch {
+	case level < 0:
+		return sarama.CompressionLevelDefault, nil
+	case codec == sarama.CompressionGZIP:
+		return min(level, 9), nil
+	case level > 0 && (codec == sarama.CompressionLZ4 || codec == sarama.CompressionSnappy):
+		return 0, &ConfigError{Key: "producer", Problem: fmt.Sprintf(
+			"compression.level=%d cannot be had with %s: leave it out, or use gzip or zstd", level, codec)}
+	}
+	return level, nil
 }
