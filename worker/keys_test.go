@@ -147,3 +147,26 @@ func TestStatisticsInterval(t *testing.T) {
 		})
 	}
 }
+
+// TestOffsetCommitInterval: positions are committed that often while all goes well,
+// and not with each message.
+func TestOffsetCommitInterval(t *testing.T) {
+	for _, tt := range []struct {
+		interval time.Duration
+		want     int64
+	}{{100 * time.Millisecond, 20}, {time.Hour, 0}} {
+		b := testbroker.New(t)
+		topic, group := b.Topic(1), b.Group()
+		b.Produce(topic, 0, values(20)...)
+		rec := newRecorder()
+		cfg := testConfig(b, group)
+		cfg.OffsetCommitInterval = tt.interval
+		s := start(t, one(t, topic, recording(rec)), cfg)
+		rec.await(t, 20)
+		s.await("the commit", func() bool { return s.frame.Processed >= 0 && b.Committed(group, topic, 0) >= tt.want })
+		if c := b.Committed(group, topic, 0); c > tt.want {
+			t.Errorf("every %v: %d was committed already", tt.interval, c)
+		}
+		s.stop()
+	}
+}
