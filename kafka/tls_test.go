@@ -148,6 +148,10 @@ func TestTLS(t *testing.T) {
 			both := pki.File(t, "both.pem", append(client.KeyPEM(), client.CertPEM()...))
 			c.SSLCertificateLocation, c.SSLKeyLocation = both, both
 		}},
+		{"in PEM, without files", func(c *config.Config) {
+			c.SSLCALocation, c.SSLCAPEM = "", string(ca.CertPEM())
+			c.SSLCertificatePEM, c.SSLKeyPEM = string(client.CertPEM()), string(client.KeyPEM())
+		}},
 		{"keystore, modern", func(c *config.Config) {
 			c.SSLKeystoreLocation, c.SSLKeystorePassword = keystore(pkcs12.Modern2023), "secret"
 		}},
