@@ -142,7 +142,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 			e.end.why = suspect
 			return
 		}
-		if observed {
+		if e.w.opts.EmitStarts {
 			e.w.emit(racecar.StartProcessMessageEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at]})
 		}
 		if inHand {
@@ -190,7 +190,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 	}
 	last := e.board.Now()
 	observed := e.w.opts.Emit != nil
-	if observed {
+	if e.w.opts.EmitStarts {
 		e.w.emit(racecar.StartProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages})
 	}
 	err, returned := error(nil), false

@@ -24,6 +24,9 @@ type Options struct {
 	// Emit is told of events; nil when nobody listens. It must bear concurrent
 	// calls and contain panics of its subscribers.
 	Emit func(racecar.Event)
+	// EmitStarts says that Emit wants StartProcessMessageEvent and
+	// StartProcessBatchEvent as well, which cost an allocation for each call.
+	EmitStarts bool
 	// PrintConfig writes the effective configuration (USR1); nil: not offered.
 	PrintConfig func(w io.Writer)
 	// SetLogLevel changes the level of the process's log; nil: not offered.

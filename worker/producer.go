@@ -64,12 +64,14 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 	p.flying++
 	p.mu.Unlock()
 	p.w.stats.add(statProduced, 1)
-	err = t.Send(ctx, outgoing(m), func(_ int32, _ int64, err error) {
+	topic := m.Topic
+	err = t.Send(ctx, outgoing(m), func(partition int32, offset int64, err error) {
 		if err != nil {
 			p.w.stats.add(statProduceErrors, 1)
 		} else {
 			p.w.stats.add(statAcknowledged, 1)
 		}
+		p.tellEnded(topic, partition, offset, err)
 		out.done(err)
 		p.ended(out, err)
 	})
@@ -77,6 +79,7 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 		out.done(nil) // nothing is on its way; the caller is told
 		p.ended(out, nil)
 	}
+	p.tellQueued(&m, err)
 	return err
 }
 
@@ -113,6 +116,13 @@ const maxDeliverErrors = 20
 
 // Deliver implements racecar.Producer.
 func (p *producer) Deliver(ctx context.Context) error {
+	if p.w.opts.Emit != nil {
+		return p.tellDelivered(func() error { return p.deliver(ctx) })
+	}
+	return p.deliver(ctx)
+}
+
+func (p *producer) deliver(ctx context.Context) error {
 	p.mu.Lock()
 	if p.flying > 0 {
 		if p.settled == nil {

@@ -1,0 +1,47 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// What a consumer produces is told to observers; nobody listening, it costs a
+// comparison.
+
+// tellQueued: Produce is about to return.
+func (p *producer) tellQueued(m *racecar.ProducerMessage, err error) {
+	if p.w.opts.Emit == nil {
+		return
+	}
+	p.w.emit(racecar.ProduceMessageEvent{Topic: m.Topic, Key: m.Key, MessageSize: len(m.Value), BufferSize: p.inFlight(), Err: err})
+}
+
+// tellEnded: a message is delivered, or finally is not.
+func (p *producer) tellEnded(topic string, partition int32, offset int64, err error) {
+	switch {
+	case p.w.opts.Emit == nil:
+	case err == nil:
+		p.w.emit(racecar.AcknowledgedMessageEvent{Topic: topic, Partition: partition, Offset: offset})
+	default:
+		p.w.emit(racecar.ProduceDeliveryErrorEvent{Topic: topic, Partition: partition, Err: err})
+	}
+}
+
+// tellDelivered tells of a wait for everything that was queued, if anything was.
+func (p *producer) tellDelivered(wait func() error) error {
+	began, n := time.Now(), p.inFlight()
+	err := wait()
+	if n == 0 && err == nil {
+		return nil
+	}
+	p.w.emit(racecar.DeliverMessagesEvent{Messages: n, Duration: time.Since(began), Err: err})
+	return err
+}
+
+// inFlight is how many messages are not acknowledged yet.
+func (p *producer) inFlight() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.flying
+}
