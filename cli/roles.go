@@ -101,7 +101,7 @@ func runWorker(conn *wire.Conn) int {
 	if err != nil {
 		return lastWords(conn, err, false)
 	}
-	return worker.Run(ctx, workerOptions(conn, board, h, log))
+	return runWatched(ctx, workerOptions(conn, board, h, log), log)
 }
 
 // workerOptions is what a worker is made of, supervised (conn and board set) or not.
@@ -116,8 +116,10 @@ func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, l
 
 // lastWords tells supervisor and stderr why this worker does not come up.
 func lastWords(conn *wire.Conn, err error, permanent bool) int {
-	// Without a supervisor to read them, stderr has the words all the same.
-	_ = conn.Write(wire.KindLastWords, wire.LastWords{Reason: err.Error(), Permanent: permanent})
+	if conn != nil { // else it is --inline
+		// Without a supervisor to read them, stderr has the words all the same.
+		_ = conn.Write(wire.KindLastWords, wire.LastWords{Reason: err.Error(), Permanent: permanent})
+	}
 	fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
 	if permanent {
 		return wire.ExitPermanent

@@ -21,7 +21,6 @@ import (
 	"github.com/racecar-go/racecar/signals"
 	"github.com/racecar-go/racecar/supervisor"
 	"github.com/racecar-go/racecar/supervisor/daemon"
-	"github.com/racecar-go/racecar/worker"
 )
 
 // runConsumers is the default command: load everything, then supervise.
@@ -219,7 +218,7 @@ func runInline(r *run, banner supervisor.Banner) error {
 	var nonce [6]byte
 	_, _ = rand.Read(nonce[:]) // never fails
 	h := wire.Handshake{Version: wire.Version, Consumer: c, Nonce: hex.EncodeToString(nonce[:]), StartedAt: time.Now()}
-	if code := worker.Run(ctx, workerOptions(nil, nil, h, log)); code != exitOK {
+	if code := runWatched(ctx, workerOptions(nil, nil, h, log), log); code != exitOK {
 		return exitCode(code)
 	}
 	return nil

@@ -23,6 +23,7 @@ const lossInterval = time.Minute
 // one that blocks misses events, and neither holds up a message.
 type dispatcher struct {
 	subscribers []*subscriber
+	stop        chan struct{}
 	wg          sync.WaitGroup
 }
 
@@ -35,17 +36,30 @@ type subscriber struct {
 }
 
 func newDispatcher(subscribers []func(racecar.Event), log logrus.FieldLogger) *dispatcher {
-	d := &dispatcher{}
+	d := &dispatcher{stop: make(chan struct{})}
 	for i, f := range subscribers {
 		s := &subscriber{f: f, index: i, log: log, queue: make(chan racecar.Event, queueSize)}
 		d.subscribers = append(d.subscribers, s)
-		d.wg.Go(s.run)
+		d.wg.Go(func() { s.run(d.stop) })
 	}
 	return d
 }
 
-// emit queues e for each subscriber; it never blocks. Not to be called after close.
+// emit queues e for each subscriber; it never blocks. After close it does nothing
+// that anybody sees.
 func (d *dispatcher) emit(e racecar.Event) {
+	// The worker counts attempts in the message that it tries again; a subscriber
+	// may still be looking at it.
+	switch p := e.(type) {
+	case racecar.StartProcessMessageEvent:
+		m := *p.Message
+		p.Message = &m
+		e = p
+	case racecar.ProcessMessageEvent:
+		m := *p.Message
+		p.Message = &m
+		e = p
+	}
 	for _, s := range d.subscribers {
 		select {
 		case s.queue <- e:
@@ -58,9 +72,7 @@ func (d *dispatcher) emit(e racecar.Event) {
 // close lets the subscribers have what is queued and waits for them, bounded by
 // ctx; one that blocks for ever is left behind.
 func (d *dispatcher) close(ctx context.Context) {
-	for _, s := range d.subscribers {
-		close(s.queue)
-	}
+	close(d.stop)
 	done := make(chan struct{})
 	go func() { d.wg.Wait(); close(done) }()
 	select {
@@ -74,16 +86,36 @@ func (d *dispatcher) close(ctx context.Context) {
 	}
 }
 
-func (s *subscriber) run() {
+func (s *subscriber) run(stop <-chan struct{}) {
 	var complained time.Time
-	for e := range s.queue {
-		s.call(e)
-		if lost := s.lost.Load(); lost > 0 && time.Since(complained) >= lossInterval {
-			complained = time.Now()
-			s.lost.Add(-lost)
-			s.log.WithFields(logrus.Fields{"subscriber": s.index, "events": lost}).Warn("Subscriber to events is too slow, some were lost for it")
+	for {
+		select {
+		case e := <-s.queue:
+			s.call(e)
+			complained = s.complain(complained)
+		case <-stop:
+			for { // what is queued
+				select {
+				case e := <-s.queue:
+					s.call(e)
+				default:
+					s.complain(time.Time{})
+					return
+				}
+			}
 		}
 	}
+}
+
+// complain says how many events were lost, unless it did so a while ago.
+func (s *subscriber) complain(last time.Time) time.Time {
+	lost := s.lost.Load()
+	if lost == 0 || time.Since(last) < lossInterval {
+		return last
+	}
+	s.lost.Add(-lost)
+	s.log.WithFields(logrus.Fields{"subscriber": s.index, "events": lost}).Warn("Subscriber to events is too slow, some were lost for it")
+	return time.Now()
 }
 
 func (s *subscriber) call(e racecar.Event) {
