@@ -60,7 +60,7 @@ func (r *run) start() (*product, error) {
 		"--pause-timeout", "0.5", "--log-format", "text", "--logfile", logfile, name)
 	p.cmd.Env = append(os.Environ(),
 		"JOURNAL_DIR="+r.journals, "JOURNAL_TOPICS="+r.topic, "JOURNAL_OUT="+r.out, "JOURNAL_MISCHIEF="+r.mischief,
-		"JOURNAL_CONCURRENCY="+strconv.Itoa(m.Concurrency), "JOURNAL_DELAY=200us")
+		"JOURNAL_CONCURRENCY="+strconv.Itoa(m.Concurrency), "JOURNAL_DELAY=0s")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := os.OpenFile(filepath.Join(r.dir, "stdout"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
