@@ -16,16 +16,34 @@
 // call, no clock, no goroutine. That is why restart policy, limits, rolls and
 // shutdown are tested with fake processes and invented time.
 //
+// Decisions, in the registry:
+//
 //	registry.go   what is known: consumers, slots, processes; the effects
-//	policy.go     when a crashed slot is started again, when it is given up
+//	heard.go      what workers say
 //	ended.go      what the end of a process means
+//	policy.go     when a crashed slot is started again, when it is given up
 //	limits.go     frozen, stuck, join stuck, memory, and the ladder to SIGKILL
 //	suspects.go   which messages kill the processes that handle them
-//	stopping.go   the ordered end, scale-down, leaving the group
+//	stopping.go   the ordered end, and leaving the groups
+//	scale.go      more workers, fewer workers
 //	roll.go       rolling restarts and the way back
+//	timing.go     what is due when
+//	status.go     all of it, for whoever asks
+//
+// What is done about them, in the loop:
+//
 //	supervisor.go the loop and the effects
-//	child.go      one process: its reader, its writer, its end
-//	exec*.go      real processes; tests have others
+//	messages.go   messages from and commands to workers
+//	orders.go     what signals ask for
+//	control.go    what operators ask for
+//	watch.go      a look at all workers, once a second
+//	spawn.go      starting workers
+//	oneshot.go    children that do one thing: plan.go, leaving.go
+//	child.go      the goroutines of one process
+//
+// Outside the loop: exec*.go real processes (tests have others), stderr*.go what
+// they write there, proc_linux.go and reap_linux.go what /proc knows, logger.go,
+// notify.go.
 //
 // Nothing in the loop blocks: logs, stderr and the sockets of workers are
 // written by goroutines of their own behind bounded queues.

@@ -131,12 +131,10 @@ func describe(p *proc, e remains) string {
 	switch {
 	case e.exit.Signal == syscall.SIGKILL && e.oom:
 		how = "killed by the kernel: out of memory"
-	case e.exit.Signal != 0:
-		how = fmt.Sprintf("killed by signal %d (%v)", int(e.exit.Signal), e.exit.Signal)
-	case e.exit.Code == wire.ExitOK && p.stopping == "":
-		how = "exited with status 0 without being asked to"
+	case e.exit == Exit{} && p.stopping == "":
+		how = e.exit.String() + " without being asked to"
 	default:
-		how = fmt.Sprintf("exited with status %d", e.exit.Code)
+		how = e.exit.String()
 	}
 	switch {
 	case p.last != nil && p.last.Reason != "":

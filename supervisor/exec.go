@@ -14,9 +14,10 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/wire"
-	"golang.org/x/sys/unix"
 )
 
 // ExecOptions say how children are started for real.

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"io"
 	"syscall"
 
@@ -87,4 +88,11 @@ type Process interface {
 	Stderr() (tail, headline string)
 	// Close frees socket, scoreboard and stderr, after Wait.
 	Close() error
+}
+
+func (e Exit) String() string {
+	if e.Signal != 0 {
+		return fmt.Sprintf("killed by signal %d (%v)", int(e.Signal), e.Signal)
+	}
+	return fmt.Sprintf("exited with status %d", e.Code)
 }

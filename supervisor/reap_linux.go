@@ -3,9 +3,10 @@ package supervisor
 import (
 	"time"
 
-	"golang.org/x/sys/unix"
 	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // As PID 1 of a container we are the parent of every process whose own parent

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"maps"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/status"
@@ -115,4 +116,28 @@ func (r *registry) state() status.State {
 		}
 	}
 	return best
+}
+
+// counters of p, as far as they are known.
+func (p *proc) counters() map[string]uint64 {
+	m := map[string]uint64{}
+	if p.report != nil {
+		maps.Copy(m, p.report.Counters)
+	}
+	m[status.CountMessages] = max(m[status.CountMessages], p.frame.Processed)
+	m[status.CountErrors] = max(m[status.CountErrors], p.frame.Errors)
+	return m
+}
+
+// totals are the counters of the slot over all its processes.
+func (s *slot) totals() map[string]uint64 {
+	m := maps.Clone(s.base)
+	for _, p := range []*proc{s.cur, s.next} {
+		if p != nil {
+			for k, v := range p.counters() {
+				m[k] += v
+			}
+		}
+	}
+	return m
 }

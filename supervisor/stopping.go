@@ -3,7 +3,6 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -113,11 +112,6 @@ func (r *registry) force() {
 	}
 }
 
-// leavesAtEnd says whether a consumer's members are removed at a whole stop.
-func (r *registry) leavesAtEnd(c *consumer) bool {
-	return c.rel.config().Membership != config.MembershipHost || r.ending.leave
-}
-
 // stopProc asks a process to end in order.
 func (r *registry) stopProc(p *proc, why stopReason, leave bool) {
 	if p.stopping != "" {
@@ -189,36 +183,6 @@ func (r *registry) retire(s *slot) {
 	}
 }
 
-// prune removes slots that were scaled away, from the top.
-func (r *registry) prune() {
-	for _, c := range r.consumers {
-		if c.fatal != "" || r.ending != nil {
-			continue
-		}
-		for n := len(c.slots); n > 0; n-- {
-			s := c.slots[n-1]
-			if s.wanted || s.cur != nil || s.next != nil || s.idle == status.Fatal {
-				break
-			}
-			c.retired(s)
-			c.slots = c.slots[:n-1]
-		}
-	}
-}
-
-// leaveFor removes what is left in the group of a slot that nobody follows.
-func (r *registry) leaveFor(s *slot) {
-	r.leave(s.rel, s.left)
-	s.left = nil
-}
-
-// leave removes places of processes that are gone.
-func (r *registry) leave(rel *release, places []status.Place) {
-	if len(places) > 0 {
-		r.do(doLeave{consumer: rel.consumer, image: rel.image, places: places, within: leaveWithin})
-	}
-}
-
 // checkEnd goes on with a whole stop, or begins it when no consumer is left.
 func (r *registry) checkEnd() {
 	r.prune()
@@ -275,15 +239,6 @@ func (r *registry) checkEnd() {
 	r.do(out)
 }
 
-// leaveDone is the end of a final removal.
-func (r *registry) leaveDone(now time.Time) {
-	r.now = now
-	if r.ending != nil {
-		r.ending.leaves--
-	}
-	r.checkEnd()
-}
-
 // overdueStops kills what was asked to end and did not in time.
 func (r *registry) overdueStops() {
 	for p := range r.procs() {
@@ -298,52 +253,34 @@ func (r *registry) overdueStops() {
 	}
 }
 
-// scale sets the number of workers of a consumer.
-func (r *registry) scale(now time.Time, c *consumer, n int) error {
-	r.now = now
-	switch {
-	case n < 1 || n > maxWorkers:
-		return fmt.Errorf("%s cannot have %d workers: give a number from 1 to %d", c.name, n, maxWorkers)
-	case r.ending != nil:
-		return errStopping
-	case c.fatal != "":
-		return fmt.Errorf("%s was given up (%s): restart it first", c.name, c.fatal)
-	}
-	r.do(doLog{logrus.InfoLevel, "scaling", logrus.Fields{"consumer": c.name, "workers": n}})
-	for i, s := range slices.Clone(c.slots) {
-		switch {
-		case i >= n && s.wanted:
-			s.wanted = false
-			r.dropNext(s)
-			if s.cur != nil {
-				r.stopProc(s.cur, stopScale, true)
-			} else {
-				r.retire(s)
-				r.leaveFor(s)
-			}
-		case i < n && !s.wanted && s.idle != status.Fatal:
-			s.wanted = true
-			if s.cur == nil { // else its end starts the next one
-				r.start(s, c.rel)
-			}
-		}
-	}
-	for len(c.slots) < n {
-		s := c.grow(now)
-		r.start(s, c.rel)
-		if ro := r.roll; ro != nil && ro.targets[c] != nil { // its turn comes too
-			ro.queue = append(ro.queue, s)
-			ro.total++
-		}
-	}
-	r.prune()
-	return nil
-}
-
-// maxWorkers is the most workers of one consumer: more is a typing mistake.
-const maxWorkers = 1000
-
 var (
 	errStopping = errors.New("racecar is stopping")
 	errRolling  = errors.New("a rolling restart is under way")
 )
+
+// leavesAtEnd says whether a consumer's members are removed at a whole stop.
+func (r *registry) leavesAtEnd(c *consumer) bool {
+	return c.rel.config().Membership != config.MembershipHost || r.ending.leave
+}
+
+// leaveFor removes what is left in the group of a slot that nobody follows.
+func (r *registry) leaveFor(s *slot) {
+	r.leave(s.rel, s.left)
+	s.left = nil
+}
+
+// leave removes places of processes that are gone.
+func (r *registry) leave(rel *release, places []status.Place) {
+	if len(places) > 0 {
+		r.do(doLeave{consumer: rel.consumer, image: rel.image, places: places, within: leaveWithin})
+	}
+}
+
+// leaveDone is the end of a final removal.
+func (r *registry) leaveDone(now time.Time) {
+	r.now = now
+	if r.ending != nil {
+		r.ending.leaves--
+	}
+	r.checkEnd()
+}

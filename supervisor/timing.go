@@ -1,0 +1,96 @@
+package supervisor
+
+import (
+	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+)
+
+// checkReady notes once that all slots have been heard of: they run, wait for
+// brokers, or were given up. With crashing workers it comes after their boot
+// timeout at the latest, see deadline.
+func (r *registry) checkReady() {
+	if r.ready || r.ending != nil {
+		return
+	}
+	for s := range r.slots() {
+		booted := s.cur != nil && !s.cur.booted.IsZero()
+		if s.wanted && !booted && s.idle != status.Fatal && r.now.Before(r.readyBy()) {
+			return
+		}
+	}
+	r.ready = true
+	r.do(doReady{})
+}
+
+// readyBy is when the whole counts as started although workers still crash.
+func (r *registry) readyBy() time.Time {
+	var longest time.Duration
+	for _, c := range r.consumers {
+		longest = max(longest, c.rel.config().WorkerBootTimeout)
+	}
+	return r.started.Add(longest)
+}
+
+// due does what has become due. It is called after each event.
+func (r *registry) due(now time.Time) {
+	r.now = now
+	for s := range r.slots() {
+		if s.cur == nil && s.wanted && !s.restartAt.IsZero() && !now.Before(s.restartAt) {
+			r.start(s, s.rel)
+		}
+	}
+	r.overdueStops()
+	for p := range r.procs() {
+		r.climb(p)
+	}
+	r.rollOverdue()
+	r.checkReady()
+	if r.ending != nil {
+		r.checkEnd()
+	}
+}
+
+// next is when due has something to do again; zero: not before another event.
+func (r *registry) next() time.Time {
+	var next time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for s := range r.slots() {
+		if s.cur == nil && s.wanted {
+			at(s.restartAt)
+		}
+	}
+	for p := range r.procs() {
+		if p.ladder == nil {
+			at(p.killAt)
+		} else if len(p.ladder.rungs) > 0 {
+			at(p.ladder.at)
+		}
+	}
+	if r.roll != nil && r.roll.failed == "" {
+		at(r.roll.by)
+	}
+	if !r.ready && r.ending == nil {
+		at(r.readyBy())
+	}
+	if r.ending != nil && r.ending.leaving && !r.ending.done {
+		at(r.ending.leaveBy)
+	}
+	return next
+}
+
+// slept says that the supervisor itself did not run for d: nobody is to blame
+// for silence in that time.
+func (r *registry) slept(d time.Duration) {
+	for p := range r.procs() {
+		p.heard = p.heard.Add(d)
+		p.greeted = p.greeted.Add(d)
+		if p.frame.State == status.Joining {
+			p.since = p.since.Add(d)
+		}
+	}
+}
