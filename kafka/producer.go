@@ -21,6 +21,9 @@ import (
 // buffer.memory (32 MiB, as here: a worker is to stay small).
 const DefaultBufferBytes = 32 << 20
 
+// maxTopic is how long a topic's name may be.
+const maxTopic = 249
+
 // messageOverhead is what a queued message costs beside its bytes.
 const messageOverhead = 256
 
@@ -178,7 +181,7 @@ func (p *Producer) Send(ctx context.Context, m ProducerMessage, done Done) error
 	if err := p.check(o); err != nil {
 		return err
 	}
-	need := min(int64(o.size)+messageOverhead, p.roomSize)
+	need := p.needs(o)
 	if !p.room.TryAcquire(need) {
 		if err := p.waitForRoom(ctx, need); err != nil {
 			return err
@@ -214,6 +217,8 @@ func (p *Producer) check(o *outMessage) error {
 	switch {
 	case o.Topic == "":
 		return refuse(errors.New("no topic is set"))
+	case len(o.Topic) > maxTopic:
+		return refuse(fmt.Errorf("the topic's name has %d characters, more than %d", len(o.Topic), maxTopic))
 	case o.Partition != nil && *o.Partition < 0:
 		return refuse(fmt.Errorf("partition %d is negative", *o.Partition))
 	case o.size > p.conf.Producer.MaxMessageBytes:
@@ -358,23 +363,38 @@ func (p *Producer) start() {
 	go p.controlLoop()
 }
 
-// finish reports the end of o and gives its room back. p.mu is not held.
-func (p *Producer) finish(o *outMessage, partition int32, offset int64, err error) {
-	held := min(int64(o.size)+messageOverhead, p.roomSize)
-	p.room.Release(held)
-	if o.done != nil {
-		o.done(partition, offset, err)
+// report tells each message's Done how it ended, in order, and gives the room
+// back. p.mu is not held.
+func (p *Producer) report(ended []ending) {
+	for _, e := range ended {
+		var held int64
+		for i, o := range e.msgs {
+			offset := e.offset
+			if offset >= 0 {
+				offset += int64(i)
+			}
+			if o.done != nil {
+				o.done(e.part, offset, e.err)
+			}
+			held += p.needs(o)
+		}
+		p.room.Release(held)
+		p.mu.Lock()
+		p.heldBytes -= held
+		if e.err != nil {
+			p.doom(e.err)
+		}
+		if p.outstanding -= len(e.msgs); p.outstanding == 0 && p.idle != nil {
+			close(p.idle)
+			p.idle = nil
+		}
+		p.mu.Unlock()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.heldBytes -= held
-	if err != nil {
-		p.doom(err)
-	}
-	if p.outstanding--; p.outstanding == 0 && p.idle != nil {
-		close(p.idle)
-		p.idle = nil
-	}
+}
+
+// needs is the room that o takes.
+func (p *Producer) needs(o *outMessage) int64 {
+	return min(int64(o.size)+messageOverhead, p.roomSize)
 }
 
 // poke fills a channel of capacity one.

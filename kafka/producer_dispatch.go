@@ -325,7 +325,7 @@ func isEncodingError(err error) bool {
 // noteLink counts the failures of a connection. p.mu is held.
 func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
 	if err == nil || isEncodingError(err) {
-		if l.failures > 0 {
+		if l.failures > 1 {
 			p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr}).Info("broker takes messages again")
 		}
 		l.failures, l.retryAt = 0, time.Time{}
@@ -334,7 +334,8 @@ func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
 	if p.ctx.Err() != nil {
 		return // our own doing
 	}
-	if l.failures++; l.failures == 1 {
+	// Once is nothing: brokers close connections that were idle for some minutes.
+	if l.failures++; l.failures == 2 {
 		p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr, "error": err}).
 			Warn("connection to broker failed: its messages wait")
 	}
@@ -392,19 +393,6 @@ func (p *Producer) whyWaiting(q *outPartition) error {
 		return sarama.ErrLeaderNotAvailable
 	}
 	return nil
-}
-
-// report calls Done for each message, in order. p.mu is not held.
-func (p *Producer) report(ended []ending) {
-	for _, e := range ended {
-		for i, o := range e.msgs {
-			offset := e.offset
-			if offset >= 0 {
-				offset += int64(i)
-			}
-			p.finish(o, e.part, offset, e.err)
-		}
-	}
 }
 
 // takeAll empties all queues of what is not in flight. p.mu is held.

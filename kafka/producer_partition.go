@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -96,10 +97,10 @@ func (q *outPartition) take(maxBytes, maxMessages int) *outBatch {
 		bytes += q.queue[n].size
 		n++
 	}
-	b := &outBatch{msgs: q.queue[:n:n], bytes: bytes}
+	b := &outBatch{msgs: slices.Clone(q.queue[:n]), bytes: bytes}
+	clear(q.queue[:n]) // the array lives on
 	q.queue, q.bytes = q.queue[n:], q.bytes-bytes
 	if len(q.queue) == 0 {
-		q.queue = nil // let the batch be the only owner of the array
 		q.hurry = false
 	}
 	q.batch = b

@@ -239,6 +239,7 @@ func TestProducerRefusesWhatNoBrokerTakes(t *testing.T) {
 	p := newProducer(t, settings("127.0.0.1:1"), kafka.ProducerOptions{})
 	for name, m := range map[string]kafka.ProducerMessage{
 		"no topic is set":       {Value: []byte("x")},
+		"has 250 characters":    {Topic: strings.Repeat("t", 250)},
 		"partition -1 is neg":   {Topic: "out", Partition: partition(-1)},
 		"of message.max.bytes":  {Topic: "out", Value: make([]byte, 1_000_001)},
 		"of message.max.bytes ": {Topic: "out", Headers: []kafka.Header{{Value: make([]byte, 1_000_001)}}},
