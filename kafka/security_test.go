@@ -508,9 +508,10 @@ func (f *fortress) testAuthorization(t *testing.T) {
 	if err := f.CreateTopic(t.Context(), "open", 1, 0); err != nil {
 		t.Fatal(err)
 	}
-	err := f.admin.CreateACL(
-		sarama.Resource{ResourceType: sarama.AclResourceTopic, ResourceName: "open", ResourcePatternType: sarama.AclPatternLiteral},
-		sarama.Acl{Principal: "User:nobody", Host: "*", Operation: sarama.AclOperationRead, PermissionType: sarama.AclPermissionAllow})
+	err := f.admin.CreateACLs([]*sarama.ResourceAcls{{
+		Resource: sarama.Resource{ResourceType: sarama.AclResourceTopic, ResourceName: "open", ResourcePatternType: sarama.AclPatternLiteral},
+		Acls:     []*sarama.Acl{{Principal: "User:nobody", Host: "*", Operation: sarama.AclOperationRead, PermissionType: sarama.AclPermissionAllow}},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -544,7 +545,7 @@ func (f *fortress) testAuthorization(t *testing.T) {
 		}, "group_id", `not authorized for the consumer group`},
 		{"cluster", func() error {
 			b, err := client.Client.Coordinator("g")
-			if b == nil {
+			if err != nil {
 				b = client.LeastLoadedBroker()
 			}
 			resp, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 1, TransactionTimeout: time.Minute})

@@ -46,7 +46,7 @@ func TestOneServesAndTheOthersStandBy(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		c, err := net.Dial("tcp", first)
 		if err == nil {
-			c.Close()
+			_ = c.Close()
 			break
 		}
 		if time.Now().After(deadline) {

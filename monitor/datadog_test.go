@@ -62,7 +62,7 @@ func udpAgent(t *testing.T) (*agent, config.Config) {
 
 func unixAgent(t *testing.T) (*agent, config.Config) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dd") // a socket's path must be short
+	dir, err := os.MkdirTemp("", "dd") //nolint:usetesting // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,6 @@ const closePatience = time.Second
 type Worker struct {
 	datadog    *Datadog
 	dispatcher *dispatcher
-	stop       func()
 }
 
 // NewWorker prepares what c asks for and what subscribes (racecar.Observers).

@@ -276,7 +276,7 @@ type panicError struct {
 }
 
 func (e *panicError) Error() string {
-	if e.value == errGoexit {
+	if e.value == any(errGoexit) { //nolint:errorlint // itself, not one that wraps it
 		return errGoexit.Error()
 	}
 	return fmt.Sprintf("panic: %v", e.value)

@@ -173,7 +173,7 @@ func (m *membership) consume(ctx context.Context, topics []string) error {
 	m.interrupt.Store(&cancel)
 	m.noteCounts(topics)
 	err := m.group.Consume(ctx, topics, m)
-	if err != nil && ctx.Err() != nil && context.Cause(ctx) == errRejoin {
+	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errRejoin) {
 		return nil
 	}
 	return err
@@ -247,7 +247,7 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 			}
 		}
 		if ctx.Err() != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // nobody wants to be connected any more
 		}
 		if reason, _, permanent := kafka.Permanent(err); permanent {
 			return nil, permanentError{errors.New(reason)}
@@ -259,8 +259,8 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 		}
 	}
 	if ctx.Err() != nil {
-		m.client.Close()
-		return nil, nil
+		_ = m.client.Close()
+		return nil, nil //nolint:nilerr // as above
 	}
 	m.trouble.over()
 	if m.slot != "" {
@@ -274,7 +274,7 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 	group, err := sarama.NewConsumerGroupFromClient(m.w.group, m.client)
 	if err != nil {
 		m.offsets.Close()
-		m.client.Close()
+		_ = m.client.Close()
 		return nil, err
 	}
 	m.group = group
@@ -371,13 +371,14 @@ func (m *membership) members(context.Context) (map[string]*sarama.GroupMemberDes
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range resp.Groups {
-		if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
-			return nil, g.Err
-		}
-		return g.Members, nil
+	if len(resp.Groups) == 0 {
+		return nil, nil
 	}
-	return nil, nil
+	g := resp.Groups[0]
+	if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
+		return nil, g.Err
+	}
+	return g.Members, nil
 }
 
 // place is where the member stands; false when it never joined.

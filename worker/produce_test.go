@@ -80,7 +80,7 @@ func TestOffsetsWaitForAcknowledgements(t *testing.T) {
 	for range 3 {
 		s.status()
 		s.await("a frame", func() bool { return s.frames > 0 })
-		time.Sleep(cfg.OffsetCommitInterval)
+		time.Sleep(cfg.OffsetCommitInterval) //nolint:forbidigo // nothing happens, and nothing says so
 	}
 	if n := len(rec.offsets(tp{from, 0})); n != 10 {
 		t.Errorf("%d messages begun, want produce_in_flight", n)

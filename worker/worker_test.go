@@ -83,7 +83,6 @@ type supervisor struct {
 	t    testing.TB
 	conn *wire.Conn
 	raw  net.Conn
-	code chan int
 
 	mu      sync.Mutex
 	cond    *sync.Cond

@@ -245,13 +245,12 @@ func (r *run) drain(ctx context.Context) {
 	defer cancel()
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
-	behind := "never looked"
 	for {
 		lag, err := r.lag()
 		if err == nil && lag == 0 {
 			return
 		}
-		behind = fmt.Sprintf("%d messages not committed", lag)
+		behind := fmt.Sprintf("%d messages not committed", lag)
 		if err != nil {
 			behind = err.Error()
 		}

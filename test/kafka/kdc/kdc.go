@@ -88,7 +88,7 @@ func (s *Server) try(offset time.Duration) (stop func(), err error) {
 	go func() { ended <- cmd.Wait() }()
 	stop = func() {
 		_ = cmd.Process.Kill() // it may have ended
-		<-ended
+		<-ended                //nolint:errcheck // killed, as we know
 		spawner.Close()
 	}
 	deadline := time.After(10 * time.Second)
