@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caarlos0/env/v11"
 
@@ -51,7 +52,7 @@ func environMap(environ []string) map[string]string {
 
 // environStruct has one text per key, tagged for package env. All of them are read
 // as they are: what they mean is for Key.parse to say, as for file and flags.
-var environStruct = reflect.StructOf(environFields())
+var environStruct = sync.OnceValue(func() reflect.Type { return reflect.StructOf(environFields()) })
 
 func environFields() []reflect.StructField {
 	fields := make([]reflect.StructField, len(allKeys))
@@ -68,7 +69,7 @@ func environFields() []reflect.StructField {
 // readEnviron reads the keys' variables. A variable that is set but empty counts:
 // for a text or list it says "none", for a number it is a mistake.
 func readEnviron(vars map[string]string) ([]setting, []error) {
-	given := reflect.New(environStruct)
+	given := reflect.New(environStruct())
 	if err := env.ParseWithOptions(given.Interface(), env.Options{Prefix: EnvPrefix, Environment: vars}); err != nil {
 		return nil, []error{fmt.Errorf("environment: %w", err)}
 	}

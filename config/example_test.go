@@ -32,7 +32,7 @@ func ExampleLoad() {
 	// max_wait_time = 0.5                              # RACECAR_MAX_WAIT_TIME
 	// group_id = "user-ban-consumer"                   # derived from the consumer's name
 	// partitioner = :murmur2                           # --partitioner
-	// max_retries = 3                                  # Spec
+	// max_retries = 3                                  # Spec of UserBanConsumer
 	// dead_letter_topic = "user-ban-consumer.dlq"      # derived from group_id
 	// status_token = "[hidden]"                        # RACECAR_STATUS_TOKEN
 }

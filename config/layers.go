@@ -124,7 +124,7 @@ func (l *loader) spec() string {
 		return ""
 	}
 	c := &l.config
-	set := func(key string) { l.sources[key] = SourceSpec }
+	set := func(key string) { l.sources[key] = "Spec of " + s.Name }
 	if s.GroupID != "" {
 		c.GroupID = s.GroupID
 		set("group_id")

@@ -60,18 +60,16 @@ type SpecValues struct {
 type Loaded struct {
 	Config Config
 	// Sources says where each key's value comes from, by key: "default",
-	// "config/racecar.yml:12", "Configure (app/config.go:9)", "Spec",
-	// "RACECAR_CLIENT_ID", "--client-id", or "derived from …".
+	// "config/racecar.yml:12", "Configure (app/config.go:9)",
+	// "Spec of UserBanConsumer", "RACECAR_CLIENT_ID", "--client-id", or
+	// "derived from …".
 	Sources map[string]string
 	// Warnings are for the log, one line each.
 	Warnings []string
 }
 
-// The sources that are not places.
-const (
-	SourceDefault = "default"
-	SourceSpec    = "Spec"
-)
+// SourceDefault is the source of a value that nobody set.
+const SourceDefault = "default"
 
 // Default is the configuration that nothing was said about.
 func Default() Config {

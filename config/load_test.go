@@ -105,7 +105,7 @@ func TestSources(t *testing.T) {
 		"brokers":           "config/racecar.yml:5",
 		"log_level":         "RACECAR_LOG_LEVEL",
 		"logfile":           "--log",
-		"parallel_workers":  "Spec",
+		"parallel_workers":  "Spec of UserBanConsumer",
 		"group_id":          "derived from the consumer's name",
 		"dead_letter_topic": "derived from group_id",
 		"session_timeout":   "default",
