@@ -78,6 +78,7 @@ func Run(ctx context.Context, o Options) int {
 	s := newSender(o.Conn)
 	if o.Conn != nil {
 		go s.run()
+		tuneGC() // a process of its own
 	}
 	if err != nil {
 		o.Log.WithError(err).Error("worker cannot start")

@@ -1,0 +1,63 @@
+package worker
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+)
+
+// heapFloor is the size up to which the heap may grow before garbage is
+// collected, however little of it lives. Consuming at full speed makes garbage of
+// all it fetches while a few MB live: with Go's default a worker collects a
+// hundred times a second, for a fifth of its time.
+const heapFloor = 64 << 20
+
+// Bounds of GOGC: the default, and one below which a wrong reading does no harm.
+const (
+	gcDefault = 100
+	gcMost    = 800
+)
+
+// tuneGC keeps GOGC such that the heap is collected at heapFloor or at twice what
+// lives, whichever is more. It follows the live heap from one collection to the
+// next and leaves users' own GOGC alone; GOMEMLIMIT goes on to hold. It concerns
+// the whole process, so it is for one that is a worker's own.
+func tuneGC() {
+	if os.Getenv("GOGC") == "" {
+		(&gcTuner{set: debug.SetGCPercent, now: gcDefault}).arm()
+	}
+}
+
+// gcTuner is told of collections by an object that each of them finds dead.
+type gcTuner struct {
+	set func(percent int) (old int)
+	now int
+}
+
+// sentinel is that object; not of size 0, since those are never collected.
+type sentinel struct{ _ [16]byte }
+
+func (t *gcTuner) arm() {
+	runtime.AddCleanup(&sentinel{}, func(t *gcTuner) {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		if live[0].Value.Kind() == metrics.KindUint64 {
+			t.adjust(live[0].Value.Uint64())
+		}
+		t.arm()
+	}, t)
+}
+
+// adjust sets the percentage for a heap of which so many bytes live. Small
+// changes are not worth stopping the world for.
+func (t *gcTuner) adjust(live uint64) {
+	percent := gcMost
+	if live > 0 {
+		percent = int(min(gcMost, max(gcDefault, heapFloor*100/live-min(100, heapFloor*100/live))))
+	}
+	if d := percent - t.now; d > t.now/10 || -d > t.now/10 {
+		t.set(percent)
+		t.now = percent
+	}
+}
