@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/racecar-go/racecar/internal/wire"
@@ -125,11 +126,19 @@ func workerLoop(b *testing.B, broker *testbroker.Broker, topic string, n int) {
 	})
 	cfg := testConfig(broker, broker.Group())
 	cfg.HeartbeatInterval, cfg.MaxWaitTime, cfg.OffsetCommitInterval = time.Second, time.Second, 10*time.Second
-	s := start(b, reg, cfg, func(o *Options) { o.Log.SetLevel(2) })
+	s := start(b, reg, cfg, func(o *Options) { o.Log.SetLevel(benchLevel()) })
 	<-done
 	b.StopTimer()
 	if code := s.stop(); code != wire.ExitOK {
 		b.Errorf("exit code %d", code)
 	}
 	b.StartTimer()
+}
+
+// benchLevel keeps the log out of the measurement, unless it is asked for.
+func benchLevel() logrus.Level {
+	if level, err := logrus.ParseLevel(os.Getenv("BENCH_LOG")); err == nil {
+		return level
+	}
+	return logrus.ErrorLevel
 }

@@ -156,7 +156,7 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 	pumping := make(chan struct{})
 	go func() {
 		defer close(pumping)
-		newPump(m.w.turns, p, c, func(on bool) { m.fetch(k, on) }).run()
+		newPump(m.w.turns, p, c).run()
 	}()
 	if m.open(p, c) {
 		select {

@@ -340,7 +340,7 @@ func (e *executor) pop(p *partition) []*sarama.ConsumerMessage {
 	}
 	t.mu.Unlock()
 	if resume {
-		p.m.fetch(p.tp, true)
+		t.tellSarama(p)
 	}
 	poke(p.room)
 	return chunk

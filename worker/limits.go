@@ -43,6 +43,17 @@ func (t *turns) low(p *partition) bool {
 	return p.queue.n == 0 || p.queue.n <= t.target(p) && !t.heavy(p)
 }
 
+// tellSarama has sarama fetch p or not, as p.fetching says. Pump and executor may
+// change that at the same time, so it is looked at only when it is told.
+func (t *turns) tellSarama(p *partition) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	t.mu.Lock()
+	on := p.fetching
+	t.mu.Unlock()
+	p.m.fetch(p.tp, on)
+}
+
 // target is the number of messages p should have in stock.
 func (t *turns) target(p *partition) int {
 	return max(t.limits.messages, int(p.pace*t.limits.lead.Seconds()))

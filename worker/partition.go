@@ -52,6 +52,7 @@ type partition struct {
 
 	room    chan struct{} // capacity 1: the queue may have room again
 	settled chan struct{} // capacity 1: a delivery ended while awaiting
+	telling sync.Mutex    // see turns.tellSarama
 	idle    chan struct{} // closed once retiring and no longer busy
 
 	// awaiting says that somebody waits for deliveries: the executor until there

@@ -16,17 +16,15 @@ type pump struct {
 	t     *turns
 	p     *partition
 	claim sarama.ConsumerGroupClaim
-	// fetch tells sarama whether to fetch the partition.
-	fetch func(on bool)
 	timer *time.Timer
 	buf   []*sarama.ConsumerMessage
 	bytes int64
 }
 
-func newPump(t *turns, p *partition, claim sarama.ConsumerGroupClaim, fetch func(bool)) *pump {
+func newPump(t *turns, p *partition, claim sarama.ConsumerGroupClaim) *pump {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	return &pump{t: t, p: p, claim: claim, fetch: fetch, timer: timer, buf: make([]*sarama.ConsumerMessage, 0, 2*chunkSize)}
+	return &pump{t: t, p: p, claim: claim, timer: timer, buf: make([]*sarama.ConsumerMessage, 0, 2*chunkSize)}
 }
 
 // run pumps until the claim's channel is closed or the partition is known to go.
@@ -101,7 +99,7 @@ func (u *pump) push() {
 	t.mu.Unlock()
 	clear(u.buf)
 	if stop {
-		u.fetch(false)
+		t.tellSarama(p)
 	}
 }
 

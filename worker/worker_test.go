@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -136,8 +137,11 @@ func start(t testing.TB, reg *racecar.Registration, cfg config.Config, opts ...s
 // inlineOptions are those of a worker without a supervisor.
 func inlineOptions(t testing.TB, reg *racecar.Registration, cfg config.Config) Options {
 	log := logrus.New()
-	log.SetOutput(testWriter(t))
+	if log.SetOutput(testWriter(t)); os.Getenv("BENCH_LOG") != "" {
+		log.SetOutput(os.Stderr)
+	}
 	log.SetLevel(logrus.DebugLevel)
+	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: "15:04:05.000", FullTimestamp: true})
 	return Options{
 		Handshake: wire.Handshake{
 			Version: wire.Version, Consumer: wire.Consumer{Name: reg.Name(), Config: cfg}, Nonce: "n0", StartedAt: time.Now(),
