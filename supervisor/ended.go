@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -42,9 +43,6 @@ func (r *registry) ended(p *proc, e remains) {
 	clean := e.exit.Signal == 0 && e.exit.Code == wire.ExitOK && p.killed == ""
 	if p.leaves && clean {
 		p.places = nil // it has left
-	}
-	if p.told {
-		s.left = nil
 	}
 	s.left = append(s.left, p.places...)
 
@@ -147,7 +145,6 @@ func describe(p *proc, e remains) string {
 
 // crashed decides what becomes of a slot whose process is gone unasked.
 func (r *registry) crashed(s *slot, p *proc, c crash) {
-	r.restartsBy[c.reason]++
 	if !s.wanted || r.ending != nil {
 		r.retire(s)
 		return
@@ -176,12 +173,13 @@ func (r *registry) crashed(s *slot, p *proc, c crash) {
 		r.giveUp(s.consumer, fmt.Sprintf("%s died more than %d times within a minute, at last: %s", s.name(), limit, c.text))
 	default:
 		s.restarts++
+		r.restartsBy[c.reason]++
 		if wait == 0 {
 			r.start(s, s.rel)
 			return
 		}
 		s.idle, s.since, s.restartAt = status.Backoff, r.now, r.now.Add(wait)
-		r.log(logrus.WarnLevel, "worker is started again after a pause", s, logrus.Fields{"pause": wait.Round(10 * 1e6).String()})
+		r.log(logrus.WarnLevel, "worker is started again after a pause", s, logrus.Fields{"pause": wait.Round(10 * time.Millisecond).String()})
 		r.progress(s, string(status.Backoff), c.text)
 	}
 }

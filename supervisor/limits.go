@@ -23,6 +23,9 @@ const (
 	// go on when its ctx was cancelled, and a process after SIGQUIT.
 	afterCancel = 2 * time.Second
 	afterQuit   = 3 * time.Second
+	// leastSilence is what no worker_timeout goes below: frames come once a second,
+	// and may be late.
+	leastSilence = 3 * time.Second
 	// memoryEvery is how often memory is asked for where there is a limit.
 	memoryEvery = 5 * time.Second
 	// memoryPause is the least time between two replacements of one slot for its
@@ -120,7 +123,7 @@ func (r *registry) seen(now time.Time, p *proc, s sight) {
 			if waited := now.Sub(p.greeted); waited >= cfg.WorkerBootTimeout {
 				r.put(p, bootTimeout, fmt.Sprintf("no sign of life within worker_boot_timeout (%v) after its start", cfg.WorkerBootTimeout), quitRung, killRung)
 			}
-		case silent < cfg.WorkerTimeout:
+		case silent < max(cfg.WorkerTimeout, leastSilence):
 		case s.stopped():
 			r.put(p, frozenStopped, fmt.Sprintf("frozen: stopped by a signal, no sign of life for %v", silent.Round(time.Second)), killRung)
 		default:

@@ -53,9 +53,7 @@ type consumer struct {
 	quiet    bool             // by an operator
 	paused   []wire.Partition // by an operator
 	suspects suspects
-	// base and restarts are those of slots that were scaled away.
-	base     map[string]uint64
-	restarts int
+	base     map[string]uint64 // counters of slots that were scaled away
 }
 
 // retired keeps what counts of a slot that goes.
@@ -63,7 +61,6 @@ func (c *consumer) retired(s *slot) {
 	for k, v := range s.totals() {
 		c.base[k] += v
 	}
-	c.restarts += s.restarts
 }
 
 // slot is a worker's place: `UserBanConsumer[2]`. Processes come and go in it.

@@ -94,7 +94,7 @@ func TestConsumerThatCrashesTooOftenIsGivenUp(t *testing.T) {
 	if c := st.Consumers[0]; c.State != status.Fatal || !strings.Contains(c.Reason, "A[1] died more than 5 times within a minute, at last: exited with status 1") {
 		t.Errorf("%+v", c)
 	}
-	if st.RestartsBy["crash"] != 6 {
+	if st.RestartsBy["crash"] != 5 {
 		t.Errorf("counted %v", st.RestartsBy)
 	}
 	w.kill("B[0]", remains{exit: Exit{Code: wire.ExitPermanent}})

@@ -114,16 +114,19 @@ func (r *registry) force() {
 
 // stopProc asks a process to end in order.
 func (r *registry) stopProc(p *proc, why stopReason, leave bool) {
-	if p.stopping != "" {
-		p.stopping = why
-		return
-	}
-	p.stopping = why
-	p.leaves = leave
 	grace := p.rel.config().ShutdownTimeout
 	if why == stopWhole {
 		grace = r.ending.grace
 	}
+	if p.stopping != "" { // it knows; but it may have less time now
+		p.stopping = why
+		if by := r.now.Add(grace); by.Before(p.killAt) {
+			p.grace, p.killAt = grace, by
+		}
+		return
+	}
+	p.stopping = why
+	p.leaves = leave
 	p.grace, p.killAt = grace, r.now.Add(grace)
 	if p.greeted.IsZero() {
 		r.put(p, overdue, "not needed any more", killRung)
@@ -228,8 +231,11 @@ func (r *registry) checkEnd() {
 			}
 		}
 	}
-	if e.leaves > 0 && r.now.Before(e.leaveBy) {
-		return
+	if e.leaves > 0 {
+		if r.now.Before(e.leaveBy) {
+			return
+		}
+		r.do(doLog{logrus.WarnLevel, "members were not removed from their groups in time", nil})
 	}
 	e.done = true
 	out := doEnd{code: e.code, err: e.err}

@@ -178,3 +178,18 @@ func TestScaledAwayWorkerThatDies(t *testing.T) {
 		t.Errorf("%d slots", n)
 	}
 }
+
+// A worker that was already on its way out has no more time than the rest.
+func TestStopShortensAnEarlierOne(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2))
+	w.worker("A[1]").stubborn = true
+	if err := w.r.scale(w.now, w.r.consumers[0], 1); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.pass(time.Second)
+	w.stop(stopOrder{grace: 2 * time.Second})
+	w.pass(2 * time.Second)
+	w.checkSignals("A[1] killed")
+	w.checkEnd(1, "did not stop within 2s")
+}
