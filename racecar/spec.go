@@ -26,8 +26,8 @@ type Spec struct {
 	// MaxRetries: 0 as configured (and the configured 0 is for ever).
 	MaxRetries      int
 	DeadLetterTopic string
-	// Transactional makes consuming and producing exactly-once for
-	// read_committed readers (KIP-447).
+	// Transactional is to make consuming and producing exactly-once for
+	// read_committed readers (KIP-447). It is refused at start as yet.
 	Transactional bool
 }
 

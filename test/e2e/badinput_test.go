@@ -21,6 +21,7 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 		"unknown flag":     {[]string{"Journal", "--brokrs", "x"}, `=> Crashed: unknown flag --brokrs (did you mean "--brokers"?)`},
 		"wrong type":       {[]string{"Journal", "--fetch-messages", "abc"}, `=> Crashed: --fetch-messages: `},
 		"missing file":     {[]string{"Journal", "--config", "nowhere.yml"}, `nowhere.yml`},
+		"transactional":    {[]string{"JournalTx"}, `=> Crashed: consumer JournalTx: Spec.Transactional cannot be honoured yet`},
 		"--dev":            {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -114,10 +114,15 @@ func run(ctx context.Context, f flags) (failed bool, err error) {
 }
 
 func chosen(names []string) ([]schedule.Mode, error) {
-	if len(names) == 0 {
-		return schedule.Modes, nil
-	}
 	var modes []schedule.Mode
+	if len(names) == 0 {
+		for _, m := range schedule.Modes {
+			if !m.Transactional { // refused at start as yet
+				modes = append(modes, m)
+			}
+		}
+		return modes, nil
+	}
 	for _, name := range names {
 		m, err := schedule.Find(name)
 		if err != nil {
