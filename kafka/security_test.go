@@ -544,11 +544,7 @@ func (f *fortress) testAuthorization(t *testing.T) {
 			return err
 		}, "group_id", `not authorized for the consumer group`},
 		{"cluster", func() error {
-			b, err := client.Client.Coordinator("g")
-			if err != nil {
-				b = client.LeastLoadedBroker()
-			}
-			resp, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 1, TransactionTimeout: time.Minute})
+			resp, err := client.LeastLoadedBroker().InitProducerID(&sarama.InitProducerIDRequest{Version: 1, TransactionTimeout: time.Minute})
 			if err != nil {
 				return err
 			}

@@ -84,8 +84,12 @@ func (s *Server) try(offset time.Duration) (stop func(), err error) {
 		spawner.Close()
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	var how error // set before ended is closed
+	go func() {
+		how = cmd.Wait()
+		close(ended)
+	}()
 	stop = func() {
 		_ = cmd.Process.Kill() // it may have ended
 		<-ended                //nolint:errcheck // killed, as we know
@@ -100,10 +104,9 @@ func (s *Server) try(offset time.Duration) (stop func(), err error) {
 			return stop, conn.Close()
 		}
 		select {
-		case err := <-ended:
-			ended <- err
+		case <-ended:
 			stop()
-			return nil, fmt.Errorf("ended: %w: %s", err, out.String())
+			return nil, fmt.Errorf("ended: %w: %s", how, out.String())
 		case <-deadline:
 			stop()
 			return nil, errors.New("does not listen after 10 s")
