@@ -369,6 +369,17 @@ type Config struct {
 	// OAuthToken supplies tokens for sasl_mechanism OAUTHBEARER. It is called
 	// for each new connection and may be called concurrently.
 	OAuthToken func(ctx context.Context) (OAuthToken, error) `json:"-"`
+	// Review looks at each consumer that is to run once all of its configuration is
+	// known and returns what to warn of, one line each: for integrations that know
+	// what a platform asks for. One that sets it should call the one before.
+	Review func(Reviewed) []string `json:"-"`
+}
+
+// Reviewed is what a Review function is told of a consumer.
+type Reviewed struct {
+	Consumer string
+	Group    string   // effective
+	Topics   []string // subscribed to by name
 }
 
 // OAuthToken is a bearer token with its optional SASL extensions.

@@ -70,6 +70,9 @@ func (l *loader) run() {
 		l.subscriptions()
 	}
 	l.warnings = append(l.warnings, warnings(&l.config, l.sources)...)
+	if l.config.Review != nil && l.Spec != nil {
+		l.warnings = append(l.warnings, l.config.Review(Reviewed{Consumer: l.Spec.Name, Group: l.config.GroupID, Topics: l.Spec.Topics})...)
+	}
 }
 
 // apply sets what a source gives.

@@ -54,6 +54,8 @@ type SpecValues struct {
 	// Properties are the subscriptions' AdditionalConfig, by topic or pattern. They
 	// are checked here and applied by the worker (SubscriptionProperties).
 	Properties map[string]map[string]string
+	// Topics are those subscribed to by name; for Review.
+	Topics []string
 }
 
 // Loaded is an effective configuration.

@@ -18,6 +18,9 @@ type ErrorInfo = config.ErrorInfo
 // OAuthToken is what Config.OAuthToken returns.
 type OAuthToken = config.OAuthToken
 
+// Reviewed is what Config.Review is told of a consumer.
+type Reviewed = config.Reviewed
+
 // Runtime is what a consumer's constructor is given.
 type Runtime struct {
 	// Producer belongs to this instance: what is produced during a call belongs

@@ -15,6 +15,9 @@ func (r *Registration) SpecValues() config.SpecValues {
 		MaxRetries: s.MaxRetries, DeadLetterTopic: s.DeadLetterTopic,
 	}
 	for _, sub := range s.Subscriptions {
+		if sub.Topic != "" {
+			v.Topics = append(v.Topics, sub.Topic)
+		}
 		if len(sub.AdditionalConfig) > 0 {
 			if v.Properties == nil {
 				v.Properties = map[string]map[string]string{}
