@@ -1,0 +1,132 @@
+// Package heroku takes the configuration from the variables of Heroku's Kafka
+// add-on. Importing it is enough:
+//
+//	import _ "github.com/racecar-go/racecar/heroku"
+//
+// KAFKA_URL becomes `brokers`; KAFKA_TRUSTED_CERT, KAFKA_CLIENT_CERT and
+// KAFKA_CLIENT_CERT_KEY become `ssl_ca_pem`, `ssl_certificate_pem` and
+// `ssl_key_pem`, in memory: nothing is written to a disk. The add-on's
+// certificates name no hosts, so `ssl_verify_hostname` is set to false; their
+// chain, to an authority of that one cluster, is verified all the same.
+//
+// Where none of the variables is set, on a developer's machine say, nothing is
+// changed. RACECAR_ variables and flags beat the add-on's.
+//
+// KAFKA_PREFIX is not put before the names of topics and groups, as upstream does
+// not either: write it into them (`group_id_prefix` for groups). What lacks it is
+// warned of, since the add-on's shared plans allow nothing else.
+package heroku
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/racecar-go/racecar/racecar"
+)
+
+func init() { UseAddon("KAFKA") }
+
+// UseAddon reads the variables of an add-on that is attached under another name:
+// name_URL and so on. Call it from init. In place of upstream's kafka_name=.
+func UseAddon(name string) {
+	racecar.Configure(func(c *racecar.Config) error { return configure(c, name, os.Getenv) })
+}
+
+func configure(c *racecar.Config, addon string, env func(string) string) error {
+	list := env(addon + "_URL")
+	ca, cert, key := env(addon+"_TRUSTED_CERT"), env(addon+"_CLIENT_CERT"), env(addon+"_CLIENT_CERT_KEY")
+	if list == "" && ca == "" && cert == "" && key == "" {
+		return nil
+	}
+	if list == "" {
+		return fmt.Errorf("%s_URL is not set, though the add-on's certificates are", addon)
+	}
+	brokers, tls, err := parseURLs(list)
+	if err != nil {
+		return fmt.Errorf("%s_URL: %w", addon, err)
+	}
+	if tls {
+		for _, v := range []struct{ name, value string }{{"_TRUSTED_CERT", ca}, {"_CLIENT_CERT", cert}, {"_CLIENT_CERT_KEY", key}} {
+			if v.value == "" {
+				err = errors.Join(err, fmt.Errorf("%s%s is not set, though %s_URL is: is the add-on attached as %s?", addon, v.name, addon, addon))
+			}
+		}
+		if err != nil {
+			return err
+		}
+		c.SecurityProtocol = "ssl"
+		c.SSLCAPEM, c.SSLCertificatePEM, c.SSLKeyPEM = ca, cert, key
+		c.SSLCALocation, c.SSLCertificateLocation, c.SSLKeyLocation = "", "", "" // of the file
+		c.SSLVerifyHostname = false
+	}
+	c.Brokers = brokers
+	if prefix := env(addon + "_PREFIX"); prefix != "" {
+		warnOfPrefix(c, addon, prefix)
+	}
+	return nil
+}
+
+// parseURLs takes a list of broker URLs apart: kafka+ssl://host:port, or
+// kafka://host:port without TLS, which local stand-ins for the add-on use.
+func parseURLs(list string) (brokers []string, tls bool, err error) {
+	schemes := map[string]bool{}
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		if item == "" {
+			continue
+		}
+		u, err := url.Parse(item)
+		if err != nil {
+			return nil, false, errors.New("not a list of URLs such as kafka+ssl://host:9096,kafka+ssl://host:9096") // err quotes what may be a password
+		}
+		if u.Scheme != "kafka+ssl" && u.Scheme != "kafka" {
+			return nil, false, fmt.Errorf("scheme %q is neither kafka+ssl nor kafka", u.Scheme)
+		}
+		if u.Hostname() == "" {
+			return nil, false, errors.New("a URL without a host")
+		}
+		if strings.ContainsAny(u.Hostname(), "[]:/%@ \t\r\n") && net.ParseIP(u.Hostname()) == nil {
+			return nil, false, errors.New("a URL with a host that is none")
+		}
+		if u.User != nil {
+			return nil, false, errors.New("a URL with a user name; the add-on uses certificates")
+		}
+		schemes[u.Scheme] = true
+		port := u.Port()
+		if port == "" {
+			port = "9092"
+		}
+		brokers = append(brokers, net.JoinHostPort(u.Hostname(), port))
+	}
+	switch {
+	case len(brokers) == 0:
+		return nil, false, errors.New("names no broker")
+	case len(schemes) > 1:
+		return nil, false, errors.New("mixes kafka+ssl and kafka")
+	}
+	return brokers, schemes["kafka+ssl"], nil
+}
+
+// warnOfPrefix adds to what is said of each consumer.
+func warnOfPrefix(c *racecar.Config, addon, prefix string) {
+	before := c.Review
+	c.Review = func(r racecar.Reviewed) []string {
+		var warnings []string
+		if before != nil {
+			warnings = before(r)
+		}
+		if !strings.HasPrefix(r.Group, prefix) {
+			warnings = append(warnings, fmt.Sprintf("%s: group %q does not begin with %s_PREFIX %q: set group_id_prefix to it", r.Consumer, r.Group, addon, prefix))
+		}
+		for _, topic := range r.Topics {
+			if !strings.HasPrefix(topic, prefix) {
+				warnings = append(warnings, fmt.Sprintf("%s: topic %q does not begin with %s_PREFIX %q: subscribe to %q", r.Consumer, topic, addon, prefix, prefix+topic))
+			}
+		}
+		return warnings
+	}
+}
