@@ -8,9 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -57,10 +55,11 @@ func superviseMain(plan string) int {
 	if err != nil {
 		panic(err)
 	}
-	queue := signals.Listen(false, false)
+	terminal := signals.OnTerminal()
+	queue := signals.Listen(terminal, false)
 	defer queue.Close()
 	log := logrus.New()
-	sup, err := New(Options{Plan: p, Spawner: spawner, Log: log, Signals: queue.C(), OnReady: func() { fmt.Println("ready") }})
+	sup, err := New(Options{Plan: p, Spawner: spawner, Log: log, Signals: queue.C(), Terminal: terminal, OnReady: func() { fmt.Println("ready") }})
 	if err != nil {
 		panic(err)
 	}
@@ -102,7 +101,6 @@ func workerMain() int {
 	for _, word := range strings.Fields(h.Consumer.Config.ClientID) {
 		does[word] = true
 	}
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
 	send := func(kind wire.Kind, body any) {
 		if err := conn.Write(kind, body); err != nil {
 			os.Exit(wire.ExitOK) // the supervisor is gone

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
@@ -28,6 +30,12 @@ type standalone struct {
 // supervise starts one, from that binary, and waits until it is ready.
 func supervise(t *testing.T, binary string, consumers ...wire.Consumer) *standalone {
 	t.Helper()
+	return superviseOn(t, nil, binary, consumers...)
+}
+
+// superviseOn starts one on a terminal; nil: on none.
+func superviseOn(t *testing.T, tty *os.File, binary string, consumers ...wire.Consumer) *standalone {
+	t.Helper()
 	for i := range consumers {
 		consumers[i].Config.GroupID = filepath.Join(t.TempDir(), "left")
 	}
@@ -38,6 +46,11 @@ func supervise(t *testing.T, binary string, consumers ...wire.Consumer) *standal
 	s := &standalone{t: t, cmd: exec.Command(binary), log: &buffer{}}
 	s.cmd.Env = append(os.Environ(), envSupervise+"="+string(plan), "GORACE=atexit_sleep_ms=0")
 	s.cmd.Stderr = s.log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if tty != nil {
+		s.cmd.Stdin = tty
+		s.cmd.SysProcAttr.Setctty = true
+	}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -193,5 +206,63 @@ func TestWorkersComeBackThoughTheProgramIsGone(t *testing.T) {
 	}
 	if err := s.cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// openTerminal returns both ends of a new one.
+func openTerminal(t *testing.T) (keyboard, tty *os.File) {
+	t.Helper()
+	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	t.Cleanup(func() { _ = keyboard.Close() })
+	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tty.Close() })
+	return keyboard, tty
+}
+
+// What is typed at the terminal, and its end, reach the supervisor alone: a
+// worker that is hit by a signal of its own would be reported dead.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(keyboard *os.File) error{
+		"Ctrl-C":         func(k *os.File) error { _, err := k.WriteString("\x03"); return err },
+		"Ctrl-\\":        func(k *os.File) error { _, err := k.WriteString("\x1c"); return err },
+		"Ctrl-Z, Ctrl-C": func(k *os.File) error { _, err := k.WriteString("\x1a\x03"); return err },
+		"hung up":        func(k *os.File) error { return k.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			keyboard, tty := openTerminal(t)
+			s := superviseOn(t, tty, os.Args[0], testConsumer("A", "", 2))
+			_ = tty.Close()
+			if err := end(keyboard); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- s.cmd.Wait() }()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Errorf("ended with %v", err)
+				}
+			case <-time.After(patience):
+				t.Fatal("it does not end")
+			}
+			if n := strings.Count(s.log.String(), "worker stopped"); n != 2 || strings.Contains(s.log.String(), "worker died") {
+				t.Errorf("%d workers stopped in order", n)
+			}
+		})
 	}
 }
