@@ -63,6 +63,12 @@ type Properties struct {
 	// BatchBytes and BatchMessages bound a batch (batch.size, batch.num.messages).
 	BatchBytes    int
 	BatchMessages int
+	// BufferBytes bounds what is produced and not acknowledged yet
+	// (queue.buffering.max.kbytes). Librdkafka: 1 GiB; here 32 MiB.
+	BufferBytes int64
+	// StickyLinger is how long messages without key go to one partition before
+	// another is drawn (sticky.partitioning.linger.ms). Librdkafka: 10 ms.
+	StickyLinger *time.Duration
 	// MaxMessageBytes is the largest message that may be produced (message.max.bytes).
 	MaxMessageBytes int
 	// Retries is how often sending is retried (retries); message_timeout bounds it too.

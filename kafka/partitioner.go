@@ -106,7 +106,8 @@ func fnv1aAbsolute(key []byte) uint32 {
 }
 
 // stickyFor is how long messages that may go anywhere go to one partition, so
-// that they make batches (librdkafka's sticky.partitioning.linger.ms).
+// that they make batches, unless sticky.partitioning.linger.ms says otherwise
+// (librdkafka: twice linger.ms).
 const stickyFor = 10 * time.Millisecond
 
 // stickyPartition chooses a partition at random and stays with it for a while.
@@ -115,10 +116,10 @@ type stickyPartition struct {
 	until     time.Time
 }
 
-func (s *stickyPartition) choose(partitions int, now time.Time) int32 {
+func (s *stickyPartition) choose(partitions int, now time.Time, linger time.Duration) int32 {
 	if !now.Before(s.until) || int(s.partition) >= partitions {
 		s.partition = rand.Int32N(int32(partitions))
-		s.until = now.Add(stickyFor)
+		s.until = now.Add(linger)
 	}
 	return s.partition
 }

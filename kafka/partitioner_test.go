@@ -106,11 +106,11 @@ func TestStickyPartition(t *testing.T) {
 	now := time.Unix(0, 0)
 	seen := map[int32]bool{}
 	for range 200 {
-		first := s.choose(10, now)
+		first := s.choose(10, now, stickyFor)
 		if first < 0 || first >= 10 {
 			t.Fatalf("partition %d of 10", first)
 		}
-		if again := s.choose(10, now.Add(stickyFor-1)); again != first {
+		if again := s.choose(10, now.Add(stickyFor-1), stickyFor); again != first {
 			t.Fatalf("moved from %d to %d before its time", first, again)
 		}
 		seen[first] = true
@@ -120,7 +120,7 @@ func TestStickyPartition(t *testing.T) {
 		t.Errorf("only partitions %v were chosen", seen)
 	}
 	s.partition = 9
-	if got := s.choose(2, now.Add(-1)); got >= 2 {
+	if got := s.choose(2, now.Add(-1), stickyFor); got >= 2 {
 		t.Errorf("partition %d of 2", got)
 	}
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,8 @@ type ProducerOptions struct {
 	// Logger is told once when brokers become unreachable or refuse to take
 	// messages for now, and once when that is over. Required.
 	Logger logrus.FieldLogger
-	// BufferBytes bounds what is not acknowledged yet; 0: DefaultBufferBytes.
+	// BufferBytes bounds what is not acknowledged yet; 0: as configured
+	// (queue.buffering.max.kbytes), else DefaultBufferBytes.
 	BufferBytes int64
 }
 
@@ -91,6 +93,7 @@ type Producer struct {
 	refresh time.Duration // topic_metadata_refresh_interval
 	retries int           // as the user wrote it (retries); -1: as many as fit into timeout
 	choose  Partitioner
+	sticky  time.Duration // sticky.partitioning.linger.ms
 	seeds   []string
 
 	room     *semaphore.Weighted
@@ -136,9 +139,6 @@ func NewProducer(ctx context.Context, c *config.Config, opts ProducerOptions) (*
 	if len(seeds) == 0 {
 		return nil, &ConfigError{Key: "brokers", Problem: "no broker given: write host:port, several with commas between"}
 	}
-	if opts.BufferBytes <= 0 {
-		opts.BufferBytes = DefaultBufferBytes
-	}
 	props, err := config.ProducerProperties(c.Producer)
 	if err != nil {
 		return nil, &ConfigError{Key: "producer", Err: err}
@@ -147,9 +147,15 @@ func NewProducer(ctx context.Context, c *config.Config, opts ProducerOptions) (*
 	if props.Retries != nil {
 		retries = *props.Retries
 	}
+	sticky := stickyFor
+	if props.StickyLinger != nil {
+		sticky = *props.StickyLinger
+	}
+	opts.BufferBytes = cmp.Or(opts.BufferBytes, props.BufferBytes, DefaultBufferBytes)
 	p := &Producer{
 		conf:     conf,
 		retries:  retries,
+		sticky:   sticky,
 		log:      opts.Logger,
 		timeout:  c.MessageTimeout,
 		refresh:  c.TopicMetadataRefreshInterval,

@@ -421,7 +421,7 @@ func TestProducerTimeout(t *testing.T) {
 			p := newProducer(t, conf, kafka.ProducerOptions{})
 			var d deliveries
 			start := time.Now()
-			sendNumbered(t, p, "out", 1, 2, &d)
+			sendNumbered(t, p, "out", 1, 1, &d)
 			if err := p.Flush(patience(t)); err != nil {
 				t.Fatal(err)
 			}

@@ -235,6 +235,24 @@ func (s *syncWriter) Write(b []byte) (int, error) {
 	return s.w.Write(b)
 }
 
+func TestProducerBufferIsConfigured(t *testing.T) {
+	c := settings("127.0.0.1:1")
+	c.Producer = []string{"queue.buffering.max.kbytes=1"}
+	p := newProducer(t, c, kafka.ProducerOptions{})
+	m := kafka.ProducerMessage{Topic: "out", Value: make([]byte, 500)}
+	if err := p.Send(patience(t), m, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := p.Send(ctx, m, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second message of 500 bytes finds room in 1 KiB: %v", err)
+	}
+	if messages, bytes := p.Buffered(); messages != 1 || bytes < 500 || bytes > 1024 {
+		t.Errorf("%d messages with %d bytes are buffered", messages, bytes)
+	}
+}
+
 func TestProducerRefusesWhatNoBrokerTakes(t *testing.T) {
 	p := newProducer(t, settings("127.0.0.1:1"), kafka.ProducerOptions{})
 	for name, m := range map[string]kafka.ProducerMessage{

@@ -67,7 +67,7 @@ func (p *Producer) enqueue(t *outTopic, o *outMessage, now time.Time) {
 		id = p.choose.Partition(o.Key, int32(len(t.parts)))
 	}
 	if id == AnyPartition {
-		id = t.sticky.choose(len(t.parts), now)
+		id = t.sticky.choose(len(t.parts), now, p.sticky)
 	}
 	q := t.parts[id]
 	q.push(o)

@@ -109,7 +109,7 @@ func (p *StandaloneProducer) produceSync(ctx context.Context, m ProducerMessage)
 }
 
 // ProduceAsync queues m and returns; it blocks, bounded by ctx, only while the
-// buffer (32 MiB) is full. Its error says why nothing was queued. A queued
+// buffer is full (32 MiB, or queue.buffering.max.kbytes). Its error says why nothing was queued. A queued
 // message that is finally not delivered is logged and told to Config.OnError,
 // or to WaitForDelivery when ctx comes from there.
 func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage) error {
