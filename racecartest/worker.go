@@ -31,7 +31,7 @@ type Worker struct {
 	index  int
 	faults *faults
 
-	stop  context.CancelFunc
+	stop  func()        // asks it to stop; again does nothing
 	ended chan struct{} // closed when it has ended; code and words are set then
 	code  int
 	words wire.LastWords
@@ -85,20 +85,26 @@ func quick(b *Broker) func(*config.Config) error {
 // start runs the worker; its fields but those of its state are set.
 func (w *Worker) start() {
 	w.ended, w.news = make(chan struct{}), make(chan struct{})
-	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
-	w.stop = cancel
 	log := logrus.New()
 	log.SetOutput(testLog{w.t})
 	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, DisableTimestamp: true})
 	ours, theirs := net.Pipe()
+	conn := wire.NewConn(ours)
 	listening := make(chan struct{})
 	go func() {
 		defer close(listening)
-		w.listen(ours)
+		defer ours.Close()
+		w.listen(conn)
 	}()
+	w.stop = sync.OnceFunc(func() {
+		// It fails when the worker has ended by itself.
+		go func() {
+			_ = conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: w.config.ShutdownTimeout, Leave: true})
+		}()
+	})
 	go func() {
 		defer close(w.ended)
-		w.code = worker.Run(ctx, worker.Options{
+		w.code = worker.Run(context.Background(), worker.Options{
 			Conn: wire.NewConn(theirs),
 			Handshake: wire.Handshake{
 				Version: wire.Version, Index: w.index, Nonce: "test", StartedAt: time.Now(),
@@ -114,15 +120,13 @@ func (w *Worker) start() {
 		<-listening
 	}()
 	w.t.Cleanup(func() {
-		cancel()
+		w.stop()
 		<-w.ended // its log is the test's
 	})
 }
 
 // listen reads what the worker tells its supervisor, until it has ended.
-func (w *Worker) listen(ours io.ReadWriteCloser) {
-	defer ours.Close()
-	conn := wire.NewConn(ours)
+func (w *Worker) listen(conn *wire.Conn) {
 	for {
 		e, err := conn.Read()
 		if err != nil {
