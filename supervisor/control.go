@@ -111,6 +111,13 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 	})
 }
 
+// Brief is Status without asking the workers, so without their Reports.
+func (s *Supervisor) Brief(ctx context.Context) (status.Status, error) {
+	return ask(ctx, s, func(_ time.Time, done func(status.Status, error)) {
+		done(s.reg.status(func(*proc) bool { return false }), nil)
+	})
+}
+
 // StopOptions say how to stop.
 type StopOptions struct {
 	Timeout time.Duration // 0: shutdown_timeout

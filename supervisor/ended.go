@@ -37,9 +37,7 @@ type crash struct {
 // ended takes the end of a process.
 func (r *registry) ended(p *proc, e remains) {
 	s := p.slot
-	for k, v := range p.counters() {
-		s.base[k] += v
-	}
+	s.base.add(p.done())
 	clean := e.exit.Signal == 0 && e.exit.Code == wire.ExitOK && p.killed == ""
 	if p.leaves && clean {
 		p.places = nil // it has left

@@ -53,14 +53,15 @@ type consumer struct {
 	quiet    bool             // by an operator
 	paused   []wire.Partition // by an operator
 	suspects suspects
-	base     map[string]uint64 // counters of slots that were scaled away
+	// base and restarts are those of slots that were scaled away.
+	base     work
+	restarts int
 }
 
 // retired keeps what counts of a slot that goes.
 func (c *consumer) retired(s *slot) {
-	for k, v := range s.totals() {
-		c.base[k] += v
-	}
+	c.base.add(s.done())
+	c.restarts += s.restarts
 }
 
 // slot is a worker's place: `UserBanConsumer[2]`. Processes come and go in it.
@@ -83,8 +84,8 @@ type slot struct {
 	// left are the places of processes that are gone, which nobody has taken over
 	// or removed yet.
 	left []status.Place
-	// base are the counters of processes that are gone.
-	base map[string]uint64
+	// base is what processes that are gone have done.
+	base work
 	// drainedAt is when it was last replaced for its memory.
 	drainedAt time.Time
 }
@@ -188,7 +189,7 @@ func newRegistry(now time.Time, plan wire.Plan, image Image, nonce, host string,
 
 // newConsumer has empty slots.
 func newConsumer(now time.Time, wc wire.Consumer, image Image) *consumer {
-	c := &consumer{name: wc.Name, rel: &release{image: image, consumer: wc}, base: map[string]uint64{}}
+	c := &consumer{name: wc.Name, rel: &release{image: image, consumer: wc}}
 	for range max(1, wc.Config.ParallelWorkers) {
 		c.grow(now)
 	}
@@ -199,7 +200,7 @@ func newConsumer(now time.Time, wc wire.Consumer, image Image) *consumer {
 func (c *consumer) grow(now time.Time) *slot {
 	s := &slot{
 		consumer: c, index: len(c.slots), rel: c.rel, wanted: true,
-		idle: status.Starting, since: now, base: map[string]uint64{},
+		idle: status.Starting, since: now,
 	}
 	c.slots = append(c.slots, s)
 	return s

@@ -209,9 +209,16 @@ func TestCountersNeverGoBack(t *testing.T) {
 	if total(status.CountMessages) != 120 || total(status.CountCommits) != 7 {
 		t.Error("went back with a report")
 	}
+	w.r.reported(w.now, f.p, status.Report{
+		Histogram: status.Histogram{Bounds: []float64{1}, Counts: []uint64{110, 10}, Sum: 5}, CPU: 2,
+	})
 	w.crash("A[1]")
 	if total(status.CountMessages) != 120 || total(status.CountCommits) != 7 {
 		t.Error("went back with a restart")
+	}
+	of := func() status.Consumer { return w.r.status(func(*proc) bool { return false }).Consumers[0] }
+	if c := of(); c.Totals[status.CountMessages] != 120 || c.Times.Counts[1] != 10 || c.Times.Sum != 5 || c.CPU != 2 || c.Restarts != 1 {
+		t.Errorf("of the consumer: %+v", c)
 	}
 	w.worker("A[1]").processed = 5
 	w.pass(time.Second)

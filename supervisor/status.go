@@ -24,21 +24,23 @@ func (r *registry) status(fresh func(*proc) bool) status.Status {
 		st.RestartsBy[k] = v
 	}
 	for _, c := range r.consumers {
-		n := 0
-		for k, v := range c.base {
-			st.Totals[k] += v
-		}
+		n, restarts := 0, c.restarts
+		var all work
+		all.add(c.base)
 		for _, s := range c.slots {
 			if s.wanted {
 				n++
 			}
-			for k, v := range s.totals() {
-				st.Totals[k] += v
-			}
+			all.add(s.done())
+			restarts += s.restarts
 			st.Workers = append(st.Workers, s.status(fresh))
+		}
+		for k, v := range all.counters {
+			st.Totals[k] += v
 		}
 		st.Consumers = append(st.Consumers, status.Consumer{
 			Name: c.name, Group: c.rel.config().GroupID, Workers: n, State: c.state(), Reason: c.fatal,
+			Totals: all.counters, Times: all.times, CPU: all.cpu, Restarts: restarts,
 		})
 	}
 	return st
@@ -49,7 +51,7 @@ func (s *slot) status(fresh func(*proc) bool) status.Worker {
 	w := status.Worker{
 		Consumer: s.consumer.name, Index: s.index, State: s.idle, Since: s.since,
 		Restarts: s.restarts, LastExit: s.lastExit, LastStderr: s.lastStderr,
-		Group: s.rel.config().GroupID, Processed: s.totals()[status.CountMessages],
+		Group: s.rel.config().GroupID, Processed: s.done().counters[status.CountMessages],
 	}
 	p := s.cur
 	if p == nil {
@@ -118,26 +120,44 @@ func (r *registry) state() status.State {
 	return best
 }
 
-// counters of p, as far as they are known.
-func (p *proc) counters() map[string]uint64 {
-	m := map[string]uint64{}
-	if p.report != nil {
-		maps.Copy(m, p.report.Counters)
-	}
-	m[status.CountMessages] = max(m[status.CountMessages], p.frame.Processed)
-	m[status.CountErrors] = max(m[status.CountErrors], p.frame.Errors)
-	return m
+// work is what processes have done, as far as it is known.
+type work struct {
+	counters map[string]uint64
+	times    status.Histogram
+	cpu      float64 // seconds
 }
 
-// totals are the counters of the slot over all its processes.
-func (s *slot) totals() map[string]uint64 {
-	m := maps.Clone(s.base)
+func (w *work) add(o work) {
+	if w.counters == nil {
+		w.counters = map[string]uint64{}
+	}
+	for k, v := range o.counters {
+		w.counters[k] += v
+	}
+	w.times.Add(o.times)
+	w.cpu += o.cpu
+}
+
+// done is what p has done.
+func (p *proc) done() work {
+	w := work{counters: map[string]uint64{}}
+	if p.report != nil {
+		maps.Copy(w.counters, p.report.Counters)
+		w.times, w.cpu = p.report.Histogram, p.report.CPU
+	}
+	w.counters[status.CountMessages] = max(w.counters[status.CountMessages], p.frame.Processed)
+	w.counters[status.CountErrors] = max(w.counters[status.CountErrors], p.frame.Errors)
+	return w
+}
+
+// done is what all processes of the slot have done.
+func (s *slot) done() work {
+	var all work
+	all.add(s.base)
 	for _, p := range []*proc{s.cur, s.next} {
 		if p != nil {
-			for k, v := range p.counters() {
-				m[k] += v
-			}
+			all.add(p.done())
 		}
 	}
-	return m
+	return all
 }

@@ -4,6 +4,7 @@
 package status
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -97,6 +98,26 @@ type Histogram struct {
 	Sum    float64   `json:"sum"`
 }
 
+// Add adds o's calls to h's. Where the bounds differ (another release measures
+// otherwise) o's are counted as longer than all of h's, so that the number of
+// calls stays right.
+func (h *Histogram) Add(o Histogram) {
+	if len(o.Counts) == 0 {
+		return
+	}
+	if len(h.Counts) == 0 {
+		h.Bounds, h.Counts = slices.Clone(o.Bounds), make([]uint64, len(o.Bounds)+1)
+	}
+	h.Sum += o.Sum
+	same := slices.Equal(h.Bounds, o.Bounds)
+	for i, n := range o.Counts {
+		if !same || i >= len(h.Counts) {
+			i = len(h.Counts) - 1
+		}
+		h.Counts[i] += n
+	}
+}
+
 // The names in Report.Counters.
 const (
 	CountMessages      = "messages"
@@ -159,6 +180,11 @@ type Consumer struct {
 	Workers int    `json:"workers"`
 	State   State  `json:"state"`
 	Reason  string `json:"reason,omitempty"` // why it is fatal
+	// What all its processes have done, dead ones included. It never goes back.
+	Totals   map[string]uint64 `json:"totals,omitempty"`
+	Times    Histogram         `json:"times"` // of processing
+	CPU      float64           `json:"cpu_seconds"`
+	Restarts int               `json:"restarts"`
 }
 
 // Name is how worker i of a consumer is written.
