@@ -237,3 +237,17 @@ func TestAccessIsShared(t *testing.T) {
 		t.Errorf("not shared: %v", errors.Join(err))
 	}
 }
+
+// What `producer` says beats the keys, for our producer too.
+func TestProducerHasItsProperties(t *testing.T) {
+	c := settings("localhost:9092")
+	c.Partitioner = "consistent_random"
+	c.Producer = []string{"message.timeout.ms=1234", "bootstrap.servers=elsewhere:1"}
+	p, err := NewProducer(t.Context(), c, ProducerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.timeout != 1234*time.Millisecond || p.seeds[0] != "elsewhere:1" {
+		t.Errorf("timeout %v, brokers %v", p.timeout, p.seeds)
+	}
+}

@@ -66,6 +66,8 @@ type ProducerOptions struct {
 	// BufferBytes bounds what is not acknowledged yet; 0: as configured
 	// (queue.buffering.max.kbytes), else DefaultBufferBytes.
 	BufferBytes int64
+	// Access is shared with the process's other clients; nil: one of its own.
+	Access *Access
 }
 
 // Producer sends messages with acks=all and idempotence, and reports the end of
@@ -127,10 +129,18 @@ type Producer struct {
 
 // NewProducer makes a Producer for c. It starts nothing.
 func NewProducer(ctx context.Context, c *config.Config, opts ProducerOptions) (*Producer, error) {
-	conf, err := ProducerConfig(c)
+	access := opts.Access
+	if access == nil {
+		var err error
+		if access, err = NewAccess(c); err != nil {
+			return nil, err
+		}
+	}
+	conf, err := access.Producer()
 	if err != nil {
 		return nil, err
 	}
+	c = dialerOf(conf).access.c // with the properties of `producer` in force
 	choose, err := PartitionerByName(c.Partitioner)
 	if err != nil {
 		return nil, &ConfigError{Key: "partitioner", Problem: err.Error()}
