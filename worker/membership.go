@@ -216,7 +216,11 @@ func (m *membership) letGo(ctx context.Context) {
 
 func (m *membership) config() (*sarama.Config, error) {
 	o := kafka.ConsumerOptions{MaxBytesPerPartition: m.subs[0].MaxBytesPerPartition, Properties: m.subs[0].AdditionalConfig}
-	conf, err := kafka.ConsumerConfig(&m.w.cfg, o)
+	access, err := m.w.access()
+	if err != nil {
+		return nil, err
+	}
+	conf, err := access.Consumer(o)
 	if err != nil {
 		return nil, err
 	}

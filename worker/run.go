@@ -45,6 +45,8 @@ type worker struct {
 	serial      *instance // nil with concurrency above 1
 	memberships []*membership
 
+	access func() (*kafka.Access, error) // certificates and tickets of all clients, made once
+
 	transportOnce sync.Once
 	sendWith      transport
 	transportErr  error
@@ -113,6 +115,7 @@ func newWorker(o Options) (*worker, error) {
 		stopping: make(chan struct{}),
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
+	w.access = sync.OnceValues(func() (*kafka.Access, error) { return kafka.NewAccess(&w.cfg) })
 	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
 	w.cfg.ProduceInFlight = max(1, w.cfg.ProduceInFlight)
 	w.log = o.Log.WithFields(logrus.Fields{"consumer": reg.Name(), "worker": h.Index, "pid": os.Getpid(), "group": w.group})
@@ -310,7 +313,11 @@ func (w *worker) deadline(p *partition) time.Time {
 // that produces nothing has no connections for it.
 func (w *worker) transport() (transport, error) {
 	w.transportOnce.Do(func() {
-		p, err := kafka.NewProducer(context.Background(), &w.cfg, kafka.ProducerOptions{Logger: w.log})
+		var p *kafka.Producer
+		access, err := w.access()
+		if err == nil {
+			p, err = kafka.NewProducer(context.Background(), &w.cfg, kafka.ProducerOptions{Logger: w.log, Access: access})
+		}
 		if err != nil {
 			w.transportErr = err
 			return
