@@ -138,6 +138,9 @@ func TestLoadAllChecksConsumersTogether(t *testing.T) {
 			t.Errorf("group %q, pidfile %q", c.GroupID, c.Pidfile)
 		}
 	}
+	if all, err = LoadAll(Options{Dir: dir, Environ: []string{"RACECAR_SASL_OVER_SSL=no"}}, specs); err != nil || len(all[0].Warnings) != 1 || len(all[1].Warnings) != 0 {
+		t.Errorf("a warning that both share is to be told once: %v, %v", all, err)
+	}
 	_, err = LoadAll(Options{Dir: dir, Flags: map[string]Flag{"group_id": {"one", "--group-id"}, "fetch_messages": {"no", "--fetch-messages"}}}, specs)
 	if err == nil || strings.Count(err.Error(), "\n") != 0 {
 		t.Errorf("a problem that both share is to be told once: %v", err)

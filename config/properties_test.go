@@ -90,6 +90,10 @@ func TestWhoseProperties(t *testing.T) {
 	if got := l.Sources["message_timeout"]; got != "message.timeout.ms (RACECAR_PRODUCER)" {
 		t.Errorf("message_timeout comes from %q", got)
 	}
+	// Another value for producers contradicts nothing.
+	if _, err := Load(Options{Dir: t.TempDir(), Environ: []string{"RACECAR_PRODUCER=socket.timeout.ms=5000", "RACECAR_SOCKET_TIMEOUT=20"}}); err != nil {
+		t.Error(err)
+	}
 	p, err := ProducerProperties(c.Producer)
 	if err != nil || p.Apply(c).SocketTimeout != 5*time.Second {
 		t.Errorf("%v", err)
