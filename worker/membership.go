@@ -268,7 +268,9 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 	}
 	m.trouble.over()
 	if m.slot != "" {
+		m.mu.Lock()
 		m.id = instanceID(m.slot, topics, m.w.cfg.PartitionAssignmentStrategy)
+		m.mu.Unlock()
 		m.client.Config().Consumer.Group.InstanceId = m.id // the client's own copy; no group uses it yet
 	}
 	m.client.HandleGetOffset(m.starts.answer)
@@ -387,11 +389,14 @@ func (m *membership) members(context.Context) (map[string]*sarama.GroupMemberDes
 
 // place is where the member stands; false when it never joined.
 func (m *membership) place() (status.Place, bool) {
+	m.mu.Lock()
+	id := m.id
+	m.mu.Unlock()
 	s := m.session.Load()
-	if s == nil && m.id == "" {
+	if s == nil && id == "" {
 		return status.Place{}, false
 	}
-	p := status.Place{Group: m.w.group, InstanceID: m.id}
+	p := status.Place{Group: m.w.group, InstanceID: id}
 	if s != nil {
 		p.MemberID, p.Generation = s.MemberID(), m.generation.Load()
 	}
