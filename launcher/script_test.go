@@ -114,7 +114,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("a minute later still: %v\n%s%s", err, out, ts.ReadFile("stderr"))
 		}
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // nothing signals what another process prints
+		time.Sleep(300 * time.Millisecond) //nolint:forbidigo // nothing signals what another process prints
 	}
 }
 

@@ -1,0 +1,47 @@
+// Pushservice stands in for a push service: it prints what it is given.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8089", "where to listen")
+	file := flag.String("address-file", "", "where to write the URL, for a port of 0")
+	flag.Parse()
+	l, err := net.Listen("tcp", *addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	url := "http://" + l.Addr().String() + "/"
+	if *file != "" {
+		if err := os.WriteFile(*file, []byte(url), 0o644); err != nil {
+			log.Fatal(err)
+		}
+	}
+	log.Print("listening at ", url)
+	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		fmt.Printf("%s\n", body)
+	})}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	context.AfterFunc(ctx, func() { server.Close() })
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
+}
