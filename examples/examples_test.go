@@ -73,7 +73,7 @@ func setup(env *testscript.Env, root, dir string) error {
 	edit := exec.Command("go", "mod", "edit", "-replace=github.com/racecar-go/racecar="+root)
 	edit.Dir = env.Cd
 	if out, err := edit.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %s", err, out)
+		return fmt.Errorf("%w: %s", err, out)
 	}
 	out, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output()
 	if err != nil {

@@ -42,7 +42,7 @@ func TestSuspectsAreCalledAlone(t *testing.T) {
 					}
 				}
 				for range 20 { // whoever would begin now would be seen
-					time.Sleep(time.Millisecond)
+					<-time.After(time.Millisecond) // what the message takes
 					beside.Add(running.Load() - 1)
 				}
 			}
