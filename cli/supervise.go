@@ -121,9 +121,6 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 	if err != nil {
 		return err
 	}
-	if c.LivenessProbeEnabled {
-		banner.Probe()
-	}
 	return serve(sup, socket, log)
 }
 
