@@ -24,6 +24,7 @@ type Client struct {
 	mu        sync.Mutex
 	groups    map[string]*coordinator // guarded by mu
 	getOffset GetOffsetFunc           // guarded by mu
+	fetches   FetchControl            // guarded by mu; nil: fetches go as sarama sends them
 }
 
 var _ sarama.Client = (*Client)(nil)
@@ -50,14 +51,16 @@ func NewClient(ctx context.Context, c *config.Config, conf *sarama.Config) (*Cli
 		return nil, err
 	}
 	own := *conf
-	d := dialerOf(conf).bind(context.Background(), nil)
+	client := &Client{groups: make(map[string]*coordinator)}
+	d := dialerOf(conf).bind(context.Background(), client.wrap)
 	own.Net.Proxy.Enable, own.Net.Proxy.Dialer = true, d
 	inner, err := sarama.NewClient(addrs, &own) // connects to nobody, since Metadata.Full is false
 	if err != nil {
 		d.interrupt()
 		return nil, err
 	}
-	return &Client{Client: inner, dialer: d, groups: make(map[string]*coordinator)}, nil
+	client.Client, client.dialer = inner, d
+	return client, nil
 }
 
 // HandleGetOffset lets f answer GetOffset, which sarama's consumer group calls
