@@ -144,8 +144,8 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 		}
 	}()
 	k := tp{c.Topic(), c.Partition()}
-	m.fetch(k, true) // sarama keeps a pause over a reassignment
 	p := newPartition(m, k)
+	m.w.turns.pumped(p) // sarama keeps a pause over a reassignment: it is told again
 	m.mu.Lock()
 	m.parts[k] = p
 	m.mu.Unlock()

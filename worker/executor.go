@@ -334,14 +334,16 @@ func (e *executor) pop(p *partition) []*sarama.ConsumerMessage {
 	chunk := p.queue.pop()
 	t.bytes -= before - p.queue.bytes
 	t.paced(p, len(chunk))
-	resume := !p.fetching && !p.retiring && t.low(p)
-	if resume {
+	changed := t.ease()
+	if !p.fetching && !p.retiring && t.low(p) {
 		p.fetching = true
+		changed = append(changed, p)
+	}
+	if t.bytes < t.limits.bytes {
+		poke(t.drained)
 	}
 	t.mu.Unlock()
-	if resume {
-		t.tellSarama(p)
-	}
+	t.tell(changed)
 	poke(p.room)
 	return chunk
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -59,6 +60,36 @@ func TestStuckPartitionHoldsUpNoOther(t *testing.T) {
 			wantUpTo(t, rec.offsets(tp{topic, 1}), messages)
 		})
 	}
+}
+
+// Failing partitions may hold all the memory there is for messages: the others are
+// fetched nevertheless.
+func TestFailingPartitionsDoNotEatTheBudget(t *testing.T) {
+	const partitions, good = 12, 5
+	b := testbroker.New(t)
+	topic := b.Topic(partitions)
+	large := strings.Repeat("x", 64<<10)
+	for p := range int32(partitions) {
+		var vs []string
+		for range 32 { // 2 MiB each
+			vs = append(vs, large)
+		}
+		b.Produce(topic, p, vs...)
+	}
+	rec := newRecorder()
+	cfg := testConfig(b, b.Group())
+	cfg.MaxBytes, cfg.PauseTimeout = 1<<20, time.Hour
+	s := start(t, one(t, topic, func(_ context.Context, m *racecar.Message) error {
+		if m.Partition != good {
+			return errors.New("bad")
+		}
+		rec.add(m)
+		return nil
+	}), cfg)
+	rec.await(t, 32)
+	b.Produce(topic, good, large, large)
+	rec.await(t, 34)
+	s.stop()
 }
 
 // A slow partition beside a fast one: the fast one keeps 90 % of its rate (a plain

@@ -19,9 +19,6 @@ type limits struct {
 	lead time.Duration
 }
 
-// minShare is the least a partition may hold, however many there are.
-const minShare = 64 << 10
-
 func newLimits(c *config.Config) limits {
 	return limits{
 		messages: max(c.MinMessageQueueSize, 2*c.FetchMessages, 2*chunkSize),
@@ -30,17 +27,83 @@ func newLimits(c *config.Config) limits {
 	}
 }
 
+// pumped notes that a pump works for p, and whether it is to be fetched now.
+func (t *turns) pumped(p *partition) {
+	t.mu.Lock()
+	t.claims[p] = struct{}{}
+	p.fetching = !t.throttled
+	t.mu.Unlock()
+	t.tellSarama(p)
+}
+
+// throttle stops fetching altogether; it returns those to tell sarama of. Called
+// with turns.mu held.
+func (t *turns) throttle() (changed []*partition) {
+	if t.throttled {
+		return nil
+	}
+	t.throttled = true
+	for p := range t.claims {
+		if p.fetching {
+			p.fetching = false
+			changed = append(changed, p)
+		}
+	}
+	return changed
+}
+
+// ease goes on fetching once half of what is allowed has been processed. Called
+// with turns.mu held.
+func (t *turns) ease() (changed []*partition) {
+	if !t.throttled || t.bytes > t.limits.bytes/2 {
+		return nil
+	}
+	t.throttled = false
+	poke(t.drained)
+	for p := range t.claims {
+		if !p.fetching && t.low(p) {
+			p.fetching = true
+			changed = append(changed, p)
+		}
+	}
+	return changed
+}
+
+// feed has partitions fetched that hold nothing, although all together hold too
+// much: an executor has nothing to do, so what is held cannot be processed now
+// (its partitions are paused or failing), and others are not to wait for that.
+// Called with turns.mu held.
+func (t *turns) feed() (changed []*partition) {
+	if !t.throttled {
+		return nil
+	}
+	for p := range t.claims {
+		if !p.fetching && !p.busy && p.queue.n == 0 && p.at == len(p.cur) && !p.operator && !p.forever {
+			p.fetching = true
+			changed = append(changed, p)
+		}
+	}
+	return changed
+}
+
+// tell tells sarama of several.
+func (t *turns) tell(ps []*partition) {
+	for _, p := range ps {
+		t.tellSarama(p)
+	}
+}
+
 // full reports whether p holds enough. Called with turns.mu held.
 func (t *turns) full(p *partition) bool {
 	if p.queue.n == 0 {
 		return false
 	}
-	return p.queue.n >= t.target(p)*2 || t.heavy(p)
+	return t.bytes >= t.limits.bytes || p.queue.n >= t.target(p)*2 || t.heavy(p)
 }
 
 // low reports whether p should be fetched again. Called with turns.mu held.
 func (t *turns) low(p *partition) bool {
-	return p.queue.n == 0 || p.queue.n <= t.target(p) && !t.heavy(p)
+	return !t.throttled && (p.queue.n == 0 || p.queue.n <= t.target(p) && !t.heavy(p))
 }
 
 // tellSarama has sarama fetch p or not, as p.fetching says. Pump and executor may
@@ -59,9 +122,5 @@ func (t *turns) target(p *partition) int {
 	return max(t.limits.messages, int(p.pace*t.limits.lead.Seconds()))
 }
 
-// heavy reports whether p holds more bytes than its share, or more than
-// nothing when all together hold too much.
-func (t *turns) heavy(p *partition) bool {
-	share := max(minShare, t.limits.bytes/int64(max(1, t.parts)))
-	return p.queue.bytes >= share && (t.bytes >= t.limits.bytes || p.queue.bytes >= t.limits.bytes/2)
-}
+// heavy reports whether p alone holds half of what all may.
+func (t *turns) heavy(p *partition) bool { return p.queue.bytes >= t.limits.bytes/2 }

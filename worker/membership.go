@@ -295,6 +295,7 @@ func (m *membership) dial(ctx context.Context, conf *sarama.Config) error {
 	if err != nil {
 		return err
 	}
+	client.ControlFetches(m.w.turns.budget)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.client = client

@@ -68,11 +68,13 @@ func (u *pump) gather(m *sarama.ConsumerMessage, messages <-chan *sarama.Consume
 // push waits for room, but not for long, and queues what was gathered.
 func (u *pump) push() {
 	t, p := u.t, u.p
-	waiting, stop := false, false
+	waited := false
+	var changed []*partition
 	t.mu.Lock()
 	for t.full(p) && p.fetching && !p.retiring {
-		if stop = waiting || t.slow(p); stop {
+		if waited || t.slow(p) {
 			p.fetching = false
+			changed = append(changed, p)
 			break
 		}
 		t.mu.Unlock()
@@ -81,7 +83,7 @@ func (u *pump) push() {
 		case <-p.room:
 			u.timer.Stop()
 		case <-u.timer.C:
-			waiting = true
+			waited = true
 		case <-p.leaving:
 			u.timer.Stop()
 		}
@@ -92,15 +94,20 @@ func (u *pump) push() {
 	if !p.retiring {
 		p.queue.push(u.buf, u.bytes)
 		t.bytes += u.bytes
+		t.budget.pushed.Add(u.bytes)
 		if !p.busy {
 			t.wake.Signal()
 		}
 	}
+	if waited && t.bytes >= t.limits.bytes {
+		changed = append(changed, t.throttle()...)
+	} else if t.throttled && p.fetching {
+		p.fetching = false // it was fed
+		changed = append(changed, p)
+	}
 	t.mu.Unlock()
 	clear(u.buf)
-	if stop {
-		t.tellSarama(p)
-	}
+	t.tell(changed)
 }
 
 // slow reports whether p's queue will certainly not have room soon. Called with

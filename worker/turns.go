@@ -32,8 +32,13 @@ type turns struct {
 	stopped bool
 	timer   *time.Timer // wakes at the earliest deadline of a partition
 	timerAt time.Time
-	bytes   int64 // in all queues
 	parts   int
+
+	budget    *budget
+	bytes     int64                   // in all queues
+	claims    map[*partition]struct{} // those with a pump, served already or not
+	throttled bool                    // nothing is fetched: all queues together are full
+	drained   chan struct{}           // capacity 1: they are not any more
 }
 
 // topicTurns are the partitions of a topic, served in turn.
@@ -44,7 +49,11 @@ type topicTurns struct {
 }
 
 func newTurns(concurrency int, roundRobin bool, l limits) *turns {
-	t := &turns{concurrency: concurrency, roundRobin: roundRobin, limits: l}
+	t := &turns{
+		concurrency: concurrency, roundRobin: roundRobin, limits: l,
+		claims: map[*partition]struct{}{}, drained: make(chan struct{}, 1),
+	}
+	t.budget = newBudget(t, int(l.bytes/2))
 	t.wake = sync.NewCond(&t.mu)
 	return t
 }
@@ -103,6 +112,7 @@ func (t *turns) remove(p *partition) {
 	}
 	t.bytes -= p.queue.bytes
 	p.queue = queue{}
+	delete(t.claims, p)
 }
 
 // take waits until there is something to do and returns the partition, now
@@ -120,6 +130,12 @@ func (t *turns) take() (p *partition, alone bool) {
 			t.busy++
 			t.alone = p.suspect
 			return p, p.suspect || t.concurrency == 1
+		}
+		if hungry := t.feed(); len(hungry) > 0 {
+			t.mu.Unlock()
+			t.tell(hungry)
+			t.mu.Lock()
+			continue
 		}
 		t.wake.Wait()
 	}
