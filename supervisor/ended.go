@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,7 +18,7 @@ type remains struct {
 	exit   Exit
 	oom    bool // the kernel killed it for want of memory
 	inHand []scoreboard.Call
-	tail   string // of its stderr
+	stderr string // the end of it
 	// headline is the line of its stderr that says most: that of a panic or fatal
 	// error, else the last one.
 	headline string
@@ -70,11 +71,30 @@ func (r *registry) ended(p *proc, e remains) {
 	r.checkEnd()
 }
 
+// lastStderrSize is how much of a dead worker's stderr the status shows.
+const lastStderrSize = 8 << 10
+
+// lines is the end of a text, of at most that many bytes, from the beginning of a
+// line.
+func lines(text string, size int) string {
+	if len(text) <= size {
+		return text
+	}
+	text = text[len(text)-size:]
+	if i := strings.IndexByte(text, '\n'); i >= 0 {
+		text = text[i+1:]
+	}
+	return text
+}
+
 // note keeps why the last process ended.
 func (r *registry) note(s *slot, p *proc, e remains, text string) {
 	s.lastExit = text
-	s.lastStderr = e.tail
+	s.lastStderr = lines(e.stderr, lastStderrSize)
 	fields := logrus.Fields{"pid": p.pid, "reason": text}
+	if p.quit && e.stderr != "" {
+		fields["stacks"] = e.stderr // also where the log is not where stderr goes
+	}
 	r.log(logrus.ErrorLevel, "worker died", s, fields)
 }
 
@@ -177,7 +197,7 @@ func (r *registry) crashed(s *slot, p *proc, c crash) {
 			return
 		}
 		s.idle, s.since, s.restartAt = status.Backoff, r.now, r.now.Add(wait)
-		r.log(logrus.WarnLevel, "worker is started again after a pause", s, logrus.Fields{"pause": wait.Round(10 * time.Millisecond).String()})
+		r.log(logrus.WarnLevel, "worker is started again after a pause", s, logrus.Fields{"reason": c.text, "pause": wait.Round(10 * time.Millisecond).String()})
 		r.progress(s, string(status.Backoff), c.text)
 	}
 }

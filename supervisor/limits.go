@@ -89,6 +89,7 @@ func (r *registry) climb(p *proc) {
 			continue
 		}
 		p.killed = l.text
+		p.quit = p.quit || step.sig == syscall.SIGQUIT
 		r.do(doSignal{p, step.sig})
 	}
 }

@@ -85,13 +85,13 @@ func (s *Supervisor) gone(now time.Time, e gone) {
 			s.answered(id, wire.Reply{}, errGone)
 		}
 	}
-	tail, headline := e.child.process.Stderr()
+	stderr, headline := e.child.process.Stderr()
 	s.reg.now = now
 	s.reg.ended(p, remains{
 		exit:   e.exit,
 		oom:    e.exit.Signal == syscall.SIGKILL && p.killed == "" && s.oom.grew(s.opts.Spawner),
 		inHand: e.child.process.InHand(),
-		tail:   tail, headline: headline,
+		stderr: stderr, headline: headline,
 	})
 }
 

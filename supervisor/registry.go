@@ -128,6 +128,7 @@ type proc struct {
 	killAt   time.Time     // when it is over
 	ladder   *ladder
 	killed   string // why we made it end, when we did not wait for it
+	quit     bool   // it was made to write its stacks to stderr
 }
 
 func (p *proc) name() string { return p.slot.name() }
@@ -304,6 +305,7 @@ func (r *registry) spawnFailed(now time.Time, p *proc, err error, temporary bool
 	}
 	s.cur = nil
 	s.lastExit = fmt.Sprintf("not started: %v", err)
+	r.log(logrus.ErrorLevel, "worker could not be started", s, logrus.Fields{"error": err.Error()})
 	r.crashed(s, p, crash{reason: "spawn", text: s.lastExit, blameless: temporary})
 }
 

@@ -24,8 +24,9 @@ import (
 const (
 	// pumpEvery is how often stderr is looked at.
 	pumpEvery = 200 * time.Millisecond
-	// tailSize is how much of a worker's stderr is kept.
-	tailSize = 8 << 10
+	// tailSize is how much of a worker's stderr is kept: the stacks of its goroutines
+	// after SIGQUIT fit in.
+	tailSize = 128 << 10
 	// headlineSize bounds the line that is kept as a reason.
 	headlineSize = 300
 	// pumpQueue is how many chunks of at most pumpChunk bytes wait for our stderr.
@@ -102,18 +103,11 @@ func (c *capture) headline() string {
 	return string(line[:min(len(line), headlineSize)])
 }
 
-// tail is the end of what was written, whole lines if it was cut.
+// tail is the end of what was written.
 func (c *capture) tail() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last := c.last
-	if len(last) > tailSize {
-		last = last[len(last)-tailSize:]
-		if i := bytes.IndexByte(last, '\n'); i >= 0 {
-			last = last[i+1:]
-		}
-	}
-	return string(bytes.TrimSpace(last))
+	return lines(string(bytes.TrimSpace(c.last)), tailSize)
 }
 
 func (c *capture) close() error { return c.file.Close() }

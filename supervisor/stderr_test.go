@@ -22,7 +22,7 @@ func TestCapturePassesEverythingOnAndKeepsTheEnd(t *testing.T) {
 	}
 	p.add(c)
 	var want bytes.Buffer
-	for i := range 5000 {
+	for i := range 9000 {
 		line := fmt.Sprintf("line %d of what a worker says\n", i)
 		want.WriteString(line)
 		if _, err := c.file.WriteString(line); err != nil {
@@ -45,7 +45,7 @@ func TestCapturePassesEverythingOnAndKeepsTheEnd(t *testing.T) {
 	if to.String() != want.String() {
 		t.Errorf("%d bytes passed on, %d written", len(to.String()), want.Len())
 	}
-	if len(tail) > tailSize || !strings.HasPrefix(tail, "line ") || !strings.HasSuffix(tail, "line 4999 of what a worker says") {
+	if len(tail) > tailSize || !strings.HasPrefix(tail, "line ") || !strings.HasSuffix(tail, "line 8999 of what a worker says") {
 		t.Errorf("tail of %d bytes: %.40q", len(tail), tail)
 	}
 	if kept := st.Blocks * 512; kept > 64<<10 {

@@ -282,7 +282,8 @@ func TestStuckWorkerLeavesItsStacks(t *testing.T) {
 	r := runSupervisor(t, c)
 	st := r.until("running", running(1))
 	w := r.replaced(st)
-	if !strings.Contains(w.LastExit, "handler stuck: topic/0 offset 7") || !strings.Contains(r.stderr.String(), "main_test.go") {
+	if !strings.Contains(w.LastExit, "handler stuck: topic/0 offset 7") || !strings.Contains(r.stderr.String(), "main_test.go") ||
+		!strings.Contains(r.log.String(), "main_test.go") || len(w.LastStderr) > lastStderrSize {
 		t.Errorf("%+v", w)
 	}
 }
