@@ -140,7 +140,7 @@ func (s *Supervisor) loop(ctx context.Context) (int, error) {
 			s.carryOut()
 		}
 		s.notify.alive(now)
-		s.turn = time.Now()
+		s.turn = now // not the end of the turn: we may have been stopped in its midst
 	}
 	return s.end.code, s.end.err
 }
