@@ -143,7 +143,7 @@ func TestSlowPartitionHoldsUpNoOther(t *testing.T) {
 		return took
 	}
 	best := 0.0
-	for range 3 {
+	for range 6 {
 		solo := fast(func() error { return nil }, true)
 		beside := fast(func() error {
 			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // this is what a slow consumer is

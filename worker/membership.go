@@ -156,7 +156,7 @@ func (m *membership) run(ctx context.Context) error {
 		if tries > 0 && !sleep(ctx, backoff(tries)) {
 			break
 		}
-		if topics, err = m.resolve(ctx); err != nil {
+		if topics, err = m.find(ctx, conf); err != nil {
 			return err
 		}
 	}
@@ -238,20 +238,19 @@ func (m *membership) config() (*sarama.Config, error) {
 	return conf, nil
 }
 
-// connect waits for brokers and topics and makes the consumer group. It returns
-// no topics when ctx ended first.
-func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string, error) {
-	var topics []string
+// find waits for brokers and topics, however long they are away. It returns no
+// topics when ctx ended first.
+func (m *membership) find(ctx context.Context, conf *sarama.Config) ([]string, error) {
 	for tries := 1; ; tries++ {
 		err := m.dial(ctx, conf)
 		if err == nil {
-			topics, err = m.resolve(ctx)
-			if err == nil {
-				break
+			var topics []string
+			if topics, err = m.resolve(ctx); err == nil {
+				return topics, nil
 			}
 		}
 		if ctx.Err() != nil {
-			return nil, nil //nolint:nilerr // nobody wants to be connected any more
+			return nil, nil
 		}
 		if reason, _, permanent := kafka.Permanent(err); permanent {
 			return nil, permanentError{errors.New(reason)}
@@ -262,9 +261,20 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 			return nil, nil
 		}
 	}
+}
+
+// connect waits for brokers and topics and makes the consumer group. It returns
+// no topics when ctx ended first.
+func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string, error) {
+	topics, err := m.find(ctx, conf)
+	if err != nil {
+		return nil, err
+	}
 	if ctx.Err() != nil {
-		_ = m.client.Close()
-		return nil, nil //nolint:nilerr // as above
+		if m.client != nil {
+			m.client.Close()
+		}
+		return nil, nil
 	}
 	m.trouble.over()
 	if m.slot != "" {

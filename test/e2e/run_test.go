@@ -27,8 +27,9 @@ func TestAStopInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
 		t.Run(consumer, func(t *testing.T) {
 			b := newBed(t, 0)
 			b.produce(messages(b.broker))
-			first := b.start(nil, "--parallel-workers", "3", consumer)
-			b.awaitProcessed(b.total() / 4)
+			// Slow enough for TERM to come in the middle.
+			first := b.start([]string{"JOURNAL_DELAY=50us"}, "--parallel-workers", "3", consumer)
+			b.awaitProcessed(b.total() / 8)
 			stop(t, first)
 			half := b.evidence()
 			half.Unfinished = true
