@@ -21,9 +21,7 @@ Each flag is also a key of config/racecar.yml (--client-id: client_id) and a var
 // printHelp prints the flags by theme. The help of a subcommand shows what is its
 // own: the keys would bury it.
 func (f *KeyFlags) printHelp(o kong.HelpOptions, ctx *kong.Context) error {
-	if o.WrapUpperBound <= 0 || o.WrapUpperBound > helpWidth {
-		o.WrapUpperBound = helpWidth
-	}
+	o.WrapUpperBound = helpWidth
 	sub := ctx.Selected() != nil
 	if sub {
 		for _, flag := range ctx.Model.Flags {

@@ -143,6 +143,10 @@ var badFiles = map[string][]string{
 	"membership": {
 		`$:2: membership: "static" is not one of run, host, dynamic`,
 	},
+	"merged": {
+		`$:3:3: unknown key "nope"`,
+		`$:2:3: fetch_messages: "many" is not a whole number (example: 1000)`,
+	},
 	"merge-of-text": {
 		`$:2:7: <<: only sections can be merged`,
 	},
@@ -170,6 +174,10 @@ var badFiles = map[string][]string{
 	},
 	"partitioner": {
 		`$:2: partitioner: "nope" is not one of consistent, consistent_random, murmur2, murmur2_random, fnv1a, fnv1a_random`,
+	},
+	"pem": {
+		`$:4: ssl_ca_pem: cannot be combined with ssl_ca_location ($:3): leave one out`,
+		`$:7: ssl_key_pem: needs ssl_certificate_pem as well (one PEM file may hold both)`,
 	},
 	"property-form": {
 		`$:2: consumer: "client.rack": write name=value`,

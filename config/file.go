@@ -49,6 +49,7 @@ type fileReader struct {
 	env  map[string]string
 	// aliases says what each alias stands for.
 	aliases map[*ast.AliasNode]ast.Node
+	read    map[ast.Node][]entry // the mappings read so far
 	result  fileResult
 }
 
@@ -86,7 +87,7 @@ func underlying(err error) error {
 }
 
 func parseFile(text, shown string, section environment, env map[string]string) fileResult {
-	r := &fileReader{name: shown, env: env, aliases: map[*ast.AliasNode]ast.Node{}}
+	r := &fileReader{name: shown, env: env, aliases: map[*ast.AliasNode]ast.Node{}, read: map[ast.Node][]entry{}}
 	// A byte order mark is no part of the text, and with CRLF the parser's line
 	// numbers are wrong.
 	text = strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n")
@@ -192,16 +193,16 @@ func (r *fileReader) document(file *ast.File, section environment) {
 		return
 	}
 	r.resolveAliases(docs[0].Body, map[string]ast.Node{})
-	top := r.mapping(docs[0].Body)
-	if top == nil {
+	entries, ok := r.entries(docs[0].Body)
+	if !ok {
 		r.problem(docs[0].Body.GetToken(), "sections such as %s: and production: belong here, each with its keys below it", commonSection)
 		return
 	}
-	entries := r.entries(top, 0)
 	sections := map[string]entry{}
 	var names []string
 	for _, e := range entries {
-		if _, isKey := Lookup(e.name); isKey && r.mapping(e.value) == nil {
+		_, isKey := Lookup(e.name)
+		if _, isSection := r.mapping(e.value); isKey && !isSection {
 			r.problem(e.token, "%s stands outside of any section: put it under %s: or %s:", e.name, commonSection, section.name)
 			continue
 		}
@@ -243,13 +244,13 @@ func (r *fileReader) section(e entry) {
 	if isNull(r.resolve(e.value)) {
 		return // a section without keys
 	}
-	m := r.mapping(e.value)
-	if m == nil {
+	entries, ok := r.entries(e.value)
+	if !ok {
 		r.problem(e.token, "the section %s must hold keys, each on a line of its own below it", e.name)
 		return
 	}
 	names := keyNames()
-	for _, e := range r.entries(m, 0) {
+	for _, e := range entries {
 		key, ok := Lookup(e.name)
 		if source := r.tpl.restore(e.name); source != e.name {
 			r.problem(e.token, "%s: a variable cannot name a key", source)
@@ -302,7 +303,8 @@ func (r *fileReader) input(key Key, e entry) (input, bool) {
 			return input{}, false
 		}
 		in := input{list: true} // name: value is as good as name=value
-		for _, p := range r.entries(r.mapping(node), 0) {
+		entries, _ := r.entries(node)
+		for _, p := range entries {
 			text, _, ok := r.scalar(key, r.resolve(p.value))
 			if !ok {
 				return input{}, false

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,20 @@ func TestAbsolutePath(t *testing.T) {
 	path := filepath.Join(project(t, "common: {client_id: x}"), DefaultFile)
 	l, err := Load(Options{Dir: "elsewhere", File: path, FileGiven: true})
 	if err != nil || l.Config.ClientID != "x" || l.Sources["client_id"] != path+":1" {
+		t.Errorf("%v, %v", l, err)
+	}
+}
+
+// Merges that double at each step are no way to keep a process busy.
+func TestMergesOfMerges(t *testing.T) {
+	var yml strings.Builder
+	yml.WriteString("a0: &a0 {client_id: x}\n")
+	for i := 1; i <= 60; i++ {
+		fmt.Fprintf(&yml, "a%d: &a%d {<<: [*a%d, *a%d]}\n", i, i, i-1, i-1)
+	}
+	yml.WriteString("common: {<<: *a60}\n")
+	l, err := Load(Options{Dir: project(t, yml.String())})
+	if err != nil || l.Config.ClientID != "x" || l.Sources["client_id"] != "config/racecar.yml:1" {
 		t.Errorf("%v, %v", l, err)
 	}
 }

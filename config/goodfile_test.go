@@ -95,6 +95,10 @@ producer = ["linger.ms=0.5", "compression.level=3", "acks=all"] # $:5
 datadog_tags = ["a:1", "b:2,c"] # $:3
 warning: $: no section "development" (neither RACECAR_ENV, RAILS_ENV nor RACK_ENV is set): only common is used
 `,
+	"merged": `
+client_id = "a" # $:2
+warning: $:2:14: client_id: the variable X is not set: it counts as empty
+`,
 	"merges": `
 client_id = "base" # $:3
 fetch_messages = 2 # $:7

@@ -98,39 +98,21 @@ func defaults(tempDir string) (Config, error) {
 // flags. The error joins all problems, one line each; there is no configuration
 // then, not even half of one.
 func Load(o Options) (*Loaded, error) {
-	l := newLoader(o)
-	l.run()
-	if len(l.problems) > 0 {
-		return nil, errors.Join(l.problems...)
+	all, problems := load(o, []*SpecValues{o.Spec})
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
 	}
-	return &Loaded{Config: l.config, Sources: l.sources, Warnings: l.warnings}, nil
+	return all[0], nil
 }
 
 // LoadAll builds the configurations of the consumers that one supervisor is to run
 // and checks them together. Problems and warnings that all share are told once.
 func LoadAll(o Options, specs []SpecValues) ([]*Loaded, error) {
-	var all []*Loaded
-	var problems []error
-	told := map[string]bool{}
+	pointers := make([]*SpecValues, len(specs))
 	for i := range specs {
-		o.Spec = &specs[i]
-		l := newLoader(o)
-		l.run()
-		for _, p := range l.problems {
-			if !told[p.Error()] {
-				told[p.Error()] = true
-				problems = append(problems, p)
-			}
-		}
-		loaded := &Loaded{Config: l.config, Sources: l.sources}
-		for _, w := range l.warnings {
-			if !told[w] {
-				told[w] = true
-				loaded.Warnings = append(loaded.Warnings, w)
-			}
-		}
-		all = append(all, loaded)
+		pointers[i] = &specs[i]
 	}
+	all, problems := load(o, pointers)
 	if len(problems) == 0 {
 		problems = together(all, specs)
 	}
@@ -138,6 +120,35 @@ func LoadAll(o Options, specs []SpecValues) ([]*Loaded, error) {
 		return nil, errors.Join(problems...)
 	}
 	return all, nil
+}
+
+// load builds a configuration for each Spec. What the same place says more than
+// once, through a merge or for several consumers, is told once.
+func load(o Options, specs []*SpecValues) (all []*Loaded, problems []error) {
+	told := map[string]bool{}
+	once := func(message string) bool {
+		known := told[message]
+		told[message] = true
+		return !known
+	}
+	for _, s := range specs {
+		o.Spec = s
+		l := newLoader(o)
+		l.run()
+		loaded := &Loaded{Config: l.config, Sources: l.sources}
+		for _, p := range l.problems {
+			if once(p.Error()) {
+				problems = append(problems, p)
+			}
+		}
+		for _, w := range l.warnings {
+			if once(w) {
+				loaded.Warnings = append(loaded.Warnings, w)
+			}
+		}
+		all = append(all, loaded)
+	}
+	return all, problems
 }
 
 // together checks what concerns several consumers and names their common pidfile.

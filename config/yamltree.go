@@ -82,15 +82,15 @@ func (r *fileReader) resolve(node ast.Node) ast.Node {
 // type, whatever the tag says.
 var harmlessTag = regexp.MustCompile(`^(!!(str|int|float|bool|null|seq|map)|!ruby/sym(bol)?)$`)
 
-// mapping returns node as a mapping, or nil.
-func (r *fileReader) mapping(node ast.Node) *ast.MappingNode {
+// mapping returns the keys of node when it is a mapping.
+func (r *fileReader) mapping(node ast.Node) ([]*ast.MappingValueNode, bool) {
 	switch n := r.resolve(node).(type) {
 	case *ast.MappingNode:
-		return n
+		return n.Values, true
 	case *ast.MappingValueNode:
-		return &ast.MappingNode{BaseNode: &ast.BaseNode{}, Start: n.Start, Values: []*ast.MappingValueNode{n}}
+		return []*ast.MappingValueNode{n}, true
 	}
-	return nil
+	return nil, false
 }
 
 func isNull(node ast.Node) bool {
@@ -101,21 +101,23 @@ func isNull(node ast.Node) bool {
 	return ok
 }
 
-// maxMerges bounds how deep merges may be nested; aliases cannot be circular, but
-// they can double at each step.
-const maxMerges = 20
-
 // entries lists a mapping's keys. A key of its own goes before a merged one, an
-// earlier merge before a later one, as in YAML 1.1.
-func (r *fileReader) entries(m *ast.MappingNode, depth int) []entry {
-	if depth > maxMerges {
-		r.problem(m.GetToken(), "merges nested more than %d deep", maxMerges)
-		return nil
+// earlier merge before a later one, as in YAML 1.1. Each mapping is read once,
+// however often it is merged: aliases cannot be circular, but they can double at
+// each step.
+func (r *fileReader) entries(node ast.Node) (list []entry, ok bool) {
+	values, ok := r.mapping(node)
+	if !ok {
+		return nil, false
 	}
-	var list []entry
+	node = r.resolve(node)
+	if list, known := r.read[node]; known {
+		return list, true
+	}
+	defer func() { r.read[node] = list }()
 	index := map[string]bool{}
 	var merges []ast.Node
-	for _, v := range m.Values {
+	for _, v := range values {
 		if v.Key == nil {
 			continue
 		}
@@ -132,15 +134,12 @@ func (r *fileReader) entries(m *ast.MappingNode, depth int) []entry {
 		list = append(list, e)
 	}
 	for _, value := range merges {
-		for _, node := range r.mergeSources(value) {
-			source := r.mapping(node)
-			if source == nil {
-				if _, reported := r.resolve(node).(*ast.AliasNode); !reported {
-					r.problem(tokenOf(value), "<<: only sections can be merged")
-				}
-				continue
+		for _, source := range r.mergeSources(value) {
+			merged, ok := r.entries(source)
+			if _, reported := r.resolve(source).(*ast.AliasNode); !ok && !reported {
+				r.problem(tokenOf(value), "<<: only sections can be merged")
 			}
-			for _, e := range r.entries(source, depth+1) {
+			for _, e := range merged {
 				if !index[e.name] {
 					index[e.name] = true
 					list = append(list, e)
@@ -148,7 +147,7 @@ func (r *fileReader) entries(m *ast.MappingNode, depth int) []entry {
 			}
 		}
 	}
-	return list
+	return list, true
 }
 
 // mergeSources lists what a merge key merges: one mapping or several.
