@@ -274,8 +274,7 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 			q.split()
 			return ending{}, false
 		}
-		return ending{msgs: q.refused(), part: q.id, offset: -1,
-			err: &DeliveryError{Kind: DeliveryRefused, Topic: q.topic, Partition: q.id, Err: err}}, true
+		return q.giveUp(DeliveryRefused, err), true
 	case outcomeNewID:
 		if p.txn != nil {
 			p.doom(err) // its other partitions count on the id
@@ -292,9 +291,7 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 		}
 	}
 	if q.attempts++; p.retries >= 0 && q.attempts > p.retries {
-		maybe := q.batch.maybeStored
-		return ending{msgs: q.giveUp(), part: q.id, offset: -1, err: &DeliveryError{
-			Kind: DeliveryFailed, Topic: q.topic, Partition: q.id, MaybeDelivered: maybe, Err: err}}, true
+		return q.giveUp(DeliveryFailed, err), true
 	}
 	q.lastErr = err
 	q.retryAt = now.Add(p.backoff(q.attempts))

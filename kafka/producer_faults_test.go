@@ -299,6 +299,33 @@ func TestProducerReportsRefusals(t *testing.T) {
 	}
 }
 
+// A batch that may be stored and is refused when it is sent again has used its
+// sequence number up: the next batch under that number would be taken for a
+// repetition and dropped.
+func TestProducerRefusedAfterItWasStored(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "out"))
+	p := newProducer(t, settings(c.ListenAddrs()...), kafka.ProducerOptions{})
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend})
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed})
+	var d deliveries
+	for i := range 2 {
+		sendNumberedOne(t, p, i, 1, &d)
+		if err := p.Flush(patience(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, _ := d.get("0")
+	if de, ok := errors.AsType[*kafka.DeliveryError](first.err); !ok || !de.Refused() || !de.MaybeDelivered {
+		t.Errorf("the first message: %v", first.err)
+	}
+	if second, _ := d.get("1"); second.err != nil {
+		t.Errorf("the second message: %v", second.err)
+	}
+	if got := contents(t, c.ListenAddrs(), "out", sarama.ReadUncommitted)[0]; !slices.Equal(got, []string{"0", "1"}) {
+		t.Errorf("in the topic: %v", got)
+	}
+}
+
 func TestProducerFollowsTheLeader(t *testing.T) {
 	c := fakeCluster(t, kfake.NumBrokers(3), kfake.SeedTopics(3, "out"))
 	p := newProducer(t, settings(c.ListenAddrs()...), kafka.ProducerOptions{})

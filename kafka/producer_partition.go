@@ -130,22 +130,16 @@ func addSequence(s int32, n int) int32 {
 	return int32((int64(s) + int64(n)) % (math.MaxInt32 + 1))
 }
 
-// refused takes the batch as not stored and returns its messages; the number it
-// had is free again.
-func (q *outPartition) refused() []*outMessage {
-	msgs := q.batch.msgs
+// giveUp takes the batch out as not delivered. When it was not stored for sure,
+// the number it had is free again.
+func (q *outPartition) giveUp(kind DeliveryKind, why error) ending {
+	b := q.batch
 	q.batch, q.attempts, q.lastErr, q.retryAt = nil, 0, nil, time.Time{}
-	return msgs
-}
-
-// giveUp takes the batch out although it may be stored, and returns its messages.
-func (q *outPartition) giveUp() []*outMessage {
-	maybe := q.batch.maybeStored
-	msgs := q.refused()
-	if maybe {
+	if b.maybeStored {
 		q.bumpEpoch()
 	}
-	return msgs
+	return ending{msgs: b.msgs, part: q.id, offset: -1, err: &DeliveryError{
+		Kind: kind, Topic: q.topic, Partition: q.id, MaybeDelivered: b.maybeStored, Err: why}}
 }
 
 // split puts the messages of a refused batch back, to be sent in batches of half

@@ -63,8 +63,12 @@ func TestPartitionSequence(t *testing.T) {
 		t.Errorf("after done: %s, sequence %d, epoch %d", got, q.sequence, q.producer.epoch)
 	}
 	q.take(200, 0)
-	if got := values(q.refused()); got != "[2 3]" || q.sequence != 12 {
-		t.Errorf("after refused: %s, sequence %d", got, q.sequence)
+	if got := values(q.giveUp(DeliveryRefused, nil).msgs); got != "[2 3]" || q.sequence != 12 || q.producer.epoch != 3 {
+		t.Errorf("given up: %s, sequence %d, epoch %d", got, q.sequence, q.producer.epoch)
+	}
+	q.take(200, 0).maybeStored = true
+	if got := values(q.giveUp(DeliveryRefused, nil).msgs); got != "[4]" || q.sequence != 0 || q.producer.epoch != 4 {
+		t.Errorf("given up though it may be stored: %s, sequence %d, epoch %d", got, q.sequence, q.producer.epoch)
 	}
 	if got := addSequence(math.MaxInt32-1, 3); got != 1 {
 		t.Errorf("sequence after the largest: %d, want 1", got)
@@ -87,7 +91,7 @@ func TestPartitionSplitsARefusedBatch(t *testing.T) {
 	if b := q.take(1000, 0); values(b.msgs) != "[0]" {
 		t.Fatalf("a half of two is %s", values(b.msgs))
 	}
-	q.refused()
+	q.giveUp(DeliveryRefused, nil)
 	if b := q.take(1000, 0); values(b.msgs) != "[1]" {
 		t.Fatalf("after the bad one: %s", values(b.msgs))
 	}

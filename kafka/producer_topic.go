@@ -12,6 +12,10 @@ import (
 // to be known everywhere (librdkafka's topic.metadata.propagation.max.ms).
 const unknownTopicAfter = 30 * time.Second
 
+// unknownTopicSaid is after how long of that the log says so: a topic that is
+// made when it is asked for takes a moment.
+const unknownTopicSaid = 2 * time.Second
+
 // outTopic is what a Producer knows of a topic. It is guarded by Producer.mu.
 type outTopic struct {
 	name  string
@@ -168,6 +172,9 @@ func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []end
 	}
 	t.wanted = !final
 	if !final {
+		if code == sarama.ErrUnknownTopicOrPartition && now.Sub(t.unknownSince) < unknownTopicSaid {
+			return nil
+		}
 		p.warn("topic is not available: its messages wait", t.name, code, now)
 		return nil
 	}
