@@ -23,6 +23,12 @@ func TestSchedules(t *testing.T) {
 		b := newBed(t, 6000)
 		strategy := []string{"range,roundrobin", "sticky", "cooperative-sticky"}[r.IntN(3)]
 		membership := []string{"run", "host", "dynamic"}[r.IntN(3)]
+		if membership == "dynamic" && !b.broker.Real() {
+			// A dynamic member that is killed while it joins is known to nobody by its
+			// id. Kafka forgets it after the session's timeout; the embedded broker was
+			// seen to hold the group up for more than a minute.
+			membership = "run"
+		}
 		concurrency := []string{"1", "4"}[r.IntN(2)]
 		t.Logf("%s, membership %s, concurrency %s", strategy, membership, concurrency)
 		p := b.start([]string{"JOURNAL_DELAY=1ms", "JOURNAL_CONCURRENCY=" + concurrency},
