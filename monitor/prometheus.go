@@ -1,0 +1,246 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/sirupsen/logrus"
+)
+
+// scrapeTimeout bounds the question to the supervisor; workers have a second to
+// report, and one that does not is left out.
+const scrapeTimeout = 5 * time.Second
+
+// metric describes one of ours. Names are what dashboards are made of: they do
+// not change.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+}
+
+func counter(name, help string, labels ...string) metric {
+	return metric{prometheus.NewDesc("racecar_"+name, help, labels, nil), prometheus.CounterValue}
+}
+
+func gauge(name, help string, labels ...string) metric {
+	return metric{prometheus.NewDesc("racecar_"+name, help, labels, nil), prometheus.GaugeValue}
+}
+
+// The metrics, in the order of docs.
+var (
+	metricStart      = gauge("start_time_seconds", "When the supervisor was started, in seconds since the epoch.")
+	metricSupervisor = gauge("supervisor_memory_bytes", "Resident memory of the supervisor.")
+	metricRestarts   = counter("worker_restarts_total", "Workers that were replaced, by reason.", "reason")
+	metricWanted     = gauge("workers_wanted", "Workers a consumer is to have.", "consumer", "group")
+	metricStates     = gauge("workers", "Workers of a consumer, by state.", "consumer", "group", "state")
+	metricTimes      = prometheus.NewDesc("racecar_process_seconds", "How long calls of Process or ProcessBatch took.", []string{"consumer", "group"}, nil)
+	metricCPU        = counter("cpu_seconds_total", "CPU time of a consumer's workers.", "consumer", "group")
+	metricGivenUp    = gauge("consumer_fatal", "1 when a consumer was given up.", "consumer", "group")
+	metricLive       = gauge("worker_live", "1 while no call of a worker takes longer than max_poll_interval.", "consumer", "worker")
+	metricMemory     = gauge("worker_memory_bytes", "Resident memory of a worker.", "consumer", "worker")
+	metricSince      = gauge("worker_start_time_seconds", "When a worker's process was started.", "consumer", "worker")
+	metricReported   = gauge("worker_reported", "0 when a worker did not report in time, so that its partitions are left out.", "consumer", "worker")
+	metricLag        = gauge("partition_lag_messages", "Messages behind the end of the partition.", partitionLabels...)
+	metricLagSeconds = gauge("partition_lag_seconds", "Age of the next message to be processed, 0 without lag.", partitionLabels...)
+	metricPosition   = gauge("partition_position", "Offset of the next message to be processed.", partitionLabels...)
+	metricCommitted  = gauge("partition_committed", "Committed offset.", partitionLabels...)
+	metricEnd        = gauge("partition_end", "End of the partition.", partitionLabels...)
+	metricInFlight   = gauge("partition_in_flight", "Messages whose output is not acknowledged yet.", partitionLabels...)
+	metricAttempts   = gauge("partition_failed_attempts", "Failed attempts at the message in hand.", partitionLabels...)
+	metricStalled    = gauge("partition_stalled", "1 when the position stands still for stall_timeout though there is lag.", partitionLabels...)
+	metricNotRunning = gauge("partition_stopped", "1 for a partition that does not run, by why: paused, backoff, poisoned, blocked.", append(slices.Clone(partitionLabels), "state")...)
+	partitionLabels  = []string{"consumer", "group", "topic", "partition"}
+	consumerCounters = map[string]metric{ // by the name in status.Consumer.Totals
+		status.CountMessages:      counter("messages_total", "Messages processed.", "consumer", "group"),
+		status.CountBatches:       counter("batches_total", "Batches processed.", "consumer", "group"),
+		status.CountErrors:        counter("errors_total", "Calls of Process or ProcessBatch that failed.", "consumer", "group"),
+		status.CountSkipped:       counter("skipped_total", "Messages skipped.", "consumer", "group"),
+		status.CountDeadLetters:   counter("dead_letters_total", "Messages sent to the dead-letter topic.", "consumer", "group"),
+		status.CountProduced:      counter("produced_total", "Messages produced.", "consumer", "group"),
+		status.CountAcknowledged:  counter("acknowledged_total", "Produced messages that brokers have acknowledged.", "consumer", "group"),
+		status.CountProduceErrors: counter("produce_errors_total", "Produced messages that were finally not delivered.", "consumer", "group"),
+		status.CountCommits:       counter("commits_total", "Commits of offsets.", "consumer", "group"),
+		status.CountCommitErrors:  counter("commit_errors_total", "Commits that failed and are tried again.", "consumer", "group"),
+		status.CountRebalances:    counter("rebalances_total", "Rebalances of the group seen by workers.", "consumer", "group"),
+		status.CountJoins:         counter("joins_total", "Joins of the group.", "consumer", "group"),
+		status.CountPauses:        counter("pauses_total", "Pauses of a partition after a failure.", "consumer", "group"),
+		status.CountOffsetGaps:    counter("offset_gaps_total", "Times that a committed offset was out of range.", "consumer", "group"),
+	}
+)
+
+// states are always told, the ones with no worker as 0, so that a graph has no
+// holes.
+var states = []status.State{
+	status.Starting, status.Waiting, status.Joining, status.Running, status.Quiet, status.Stopping, status.Backoff, status.Fatal,
+}
+
+// collector makes metrics of a status when it is scraped. Counters come from
+// what the supervisor has added up over all processes; should two answers
+// overtake each other, they still do not go back.
+type collector struct {
+	ask func(context.Context) (status.Status, error)
+	log logrus.FieldLogger
+
+	mu   sync.Mutex
+	seen map[string]float64 // the highest value told of each counter
+}
+
+// metricsHandler serves /metrics.
+func metricsHandler(ask func(context.Context) (status.Status, error), log logrus.FieldLogger) http.Handler {
+	c := &collector{ask: ask, log: log, seen: map[string]float64{}}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), scrapeTimeout)
+		defer cancel()
+		st, err := ask(ctx)
+		if err != nil {
+			http.Error(w, fmt.Sprintf("the supervisor does not answer: %v", err), http.StatusServiceUnavailable)
+			return
+		}
+		reg := prometheus.NewRegistry()
+		if err := reg.Register(snapshot{c, st}); err != nil {
+			log.WithError(err).Error("Metrics cannot be told")
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorLog: log}).ServeHTTP(w, r)
+	})
+}
+
+// snapshot is one scrape.
+type snapshot struct {
+	c  *collector
+	st status.Status
+}
+
+// Describe tells nothing beforehand: what there is depends on what runs.
+func (s snapshot) Describe(chan<- *prometheus.Desc) {}
+
+// Collect makes the metrics of the status.
+func (s snapshot) Collect(out chan<- prometheus.Metric) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	st := s.st
+	s.tell(out, metricStart, seconds(st.StartedAt))
+	s.tell(out, metricSupervisor, float64(st.RSS))
+	for reason, n := range st.RestartsBy {
+		s.tell(out, metricRestarts, float64(n), reason)
+	}
+	for _, c := range st.Consumers {
+		s.consumer(out, c)
+	}
+	for _, w := range st.Workers {
+		s.worker(out, w)
+	}
+	s.partitions(out)
+}
+
+func (s snapshot) consumer(out chan<- prometheus.Metric, c status.Consumer) {
+	s.tell(out, metricWanted, float64(c.Workers), c.Name, c.Group)
+	s.tell(out, metricCPU, c.CPU, c.Name, c.Group)
+	s.tell(out, metricGivenUp, truth(c.State == status.Fatal), c.Name, c.Group)
+	for name, m := range consumerCounters {
+		s.tell(out, m, float64(c.Totals[name]), c.Name, c.Group)
+	}
+	count := map[status.State]int{}
+	for _, w := range s.st.Workers {
+		if w.Consumer == c.Name {
+			count[w.State]++
+		}
+	}
+	for _, state := range states {
+		s.tell(out, metricStates, float64(count[state]), c.Name, c.Group, string(state))
+	}
+	buckets, calls := map[float64]uint64{}, uint64(0)
+	for i, n := range c.Times.Counts {
+		calls += n
+		if i < len(c.Times.Bounds) {
+			buckets[c.Times.Bounds[i]] = calls
+		}
+	}
+	out <- prometheus.MustNewConstHistogram(metricTimes, calls, c.Times.Sum, buckets, c.Name, c.Group)
+}
+
+func (s snapshot) worker(out chan<- prometheus.Metric, w status.Worker) {
+	name := w.Name()
+	s.tell(out, metricLive, truth(w.Live), w.Consumer, name)
+	s.tell(out, metricReported, truth(w.Report != nil), w.Consumer, name)
+	if w.StartedAt != nil {
+		s.tell(out, metricSince, seconds(*w.StartedAt), w.Consumer, name)
+	}
+	if w.Report != nil {
+		s.tell(out, metricMemory, float64(w.Report.RSS), w.Consumer, name)
+	}
+}
+
+// partitions tells each partition once: while one moves, two workers may have
+// reported it; the one that is further has it.
+func (s snapshot) partitions(out chan<- prometheus.Metric) {
+	type key struct {
+		consumer, topic string
+		number          int32
+	}
+	type owned struct {
+		status.Partition
+		group string
+	}
+	all := map[key]owned{}
+	for _, w := range s.st.Workers {
+		if w.Report == nil {
+			continue
+		}
+		for _, p := range w.Report.Partitions {
+			k := key{w.Consumer, p.Topic, p.Partition}
+			if other, twice := all[k]; !twice || other.Position < p.Position {
+				all[k] = owned{p, w.Group}
+			}
+		}
+	}
+	for k, p := range all {
+		labels := []string{k.consumer, p.group, k.topic, fmt.Sprint(k.number)}
+		s.known(out, metricLag, p.Lag, labels)
+		s.known(out, metricPosition, p.Position, labels)
+		s.known(out, metricCommitted, p.Committed, labels)
+		s.known(out, metricEnd, p.End, labels)
+		if p.Lag >= 0 {
+			s.tell(out, metricLagSeconds, p.LagSeconds, labels...)
+		}
+		s.tell(out, metricInFlight, float64(p.InFlight), labels...)
+		s.tell(out, metricAttempts, float64(p.Retries), labels...)
+		s.tell(out, metricStalled, truth(p.Stalled), labels...)
+		if p.State != status.PartitionRunning && p.State != "" {
+			s.tell(out, metricNotRunning, 1, append(labels, string(p.State))...)
+		}
+	}
+}
+
+// known tells a figure that may be unknown, which is -1.
+func (s snapshot) known(out chan<- prometheus.Metric, m metric, v int64, labels []string) {
+	if v >= 0 {
+		s.tell(out, m, float64(v), labels...)
+	}
+}
+
+func (s snapshot) tell(out chan<- prometheus.Metric, m metric, v float64, labels ...string) {
+	if m.kind == prometheus.CounterValue {
+		key := m.desc.String() + fmt.Sprint(labels)
+		v = max(v, s.c.seen[key])
+		s.c.seen[key] = v
+	}
+	out <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

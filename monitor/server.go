@@ -1,0 +1,292 @@
+package monitor
+
+import (
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/net/netutil"
+)
+
+// Limits of the server.
+const (
+	maxConnections = 256
+	maxHeader      = 16 << 10
+	maxBody        = 64 << 10
+	headerTimeout  = 5 * time.Second
+	readTimeout    = 10 * time.Second
+	writeTimeout   = 30 * time.Second
+	idleTimeout    = time.Minute
+	healthTimeout  = 2 * time.Second
+)
+
+// ServerOptions say what is served on status_addr.
+type ServerOptions struct {
+	// Addr is host:port. Without a Token it must be reachable from this machine
+	// only.
+	Addr string
+	// Token, when set, is asked for by everything but the bare page, /metrics,
+	// /healthz and /readyz. Without one nothing can be changed from the page.
+	Token string
+	// Status asks the workers, Brief does not.
+	Status, Brief Source
+	// Control is the control socket's service (ctl.Server.Handler), below /v1/.
+	Control http.Handler
+	Log     logrus.FieldLogger
+}
+
+// Server is the status page with its actions, /metrics, /healthz and /readyz.
+type Server struct {
+	o        ServerOptions
+	ln       net.Listener
+	http     *http.Server
+	ask      *cached
+	history  *history
+	token    [sha256.Size]byte
+	loopback bool
+}
+
+// NewServer listens on the address; it answers from Run on.
+func NewServer(o ServerOptions) (*Server, error) {
+	addr, loopback, err := resolve(o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("status_addr %q: %w", o.Addr, err)
+	}
+	if !loopback && o.Token == "" {
+		return nil, fmt.Errorf("status_addr %q can be reached from other machines: set status_token, or use 127.0.0.1", o.Addr)
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return nil, fmt.Errorf("status_addr %q: %w", o.Addr, err)
+	}
+	s := &Server{o: o, ln: ln, ask: newCached(o.Status), history: newHistory(), token: sha256.Sum256([]byte(o.Token)), loopback: loopback}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       stdlog.New(debugWriter{o.Log}, "", 0),
+	}
+	return s, nil
+}
+
+// resolve says where to listen, and whether only this machine gets there.
+func resolve(addr string) (where string, loopback bool, err error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", false, errors.New("expected host:port")
+	}
+	if host == "" {
+		return addr, false, nil // all interfaces
+	}
+	ips, err := net.LookupIP(host)
+	if err != nil {
+		return "", false, errors.New("there is no such host")
+	}
+	for _, ip := range ips {
+		if !ip.IsLoopback() {
+			return addr, false, nil
+		}
+	}
+	// The very address that was looked at: a name may mean another one next time.
+	return net.JoinHostPort(ips[0].String(), port), true, nil
+}
+
+// Addr is where it listens, with the port that was chosen for :0.
+func (s *Server) Addr() string { return s.ln.Addr().String() }
+
+// Run serves until ctx ends, and then lets answers under way be finished for a
+// moment.
+func (s *Server) Run(ctx context.Context) error {
+	sampling, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.history.run(sampling, s.ask.status)
+	}()
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(netutil.LimitListener(s.ln, maxConnections)) }()
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		bounded, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if s.http.Shutdown(bounded) != nil {
+			_ = s.http.Close() // who still reads has had its time
+		}
+		err = <-served
+	}
+	stop()
+	<-done
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("status_addr %s: %w", s.Addr(), err)
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metricsHandler(s.ask.status, s.o.Log))
+	mux.HandleFunc("GET /healthz", s.health(notLive, "live"))
+	mux.HandleFunc("GET /readyz", s.health(notReady, "ready"))
+	page(mux)
+	mux.Handle("GET /v1/status", s.reading(http.HandlerFunc(s.status)))
+	mux.Handle("GET /v1/history", s.reading(http.HandlerFunc(s.past)))
+	mux.Handle("GET /v1/config", s.reading(s.o.Control))
+	for _, action := range []string{"restart", "scale", "pause", "resume", "quiet", "continue"} {
+		mux.Handle("POST /v1/"+action, s.acting(s.o.Control))
+	}
+	return s.guarded(mux)
+}
+
+// guarded adds what every answer has, and turns away requests for other names:
+// a page from elsewhere whose name was pointed at this machine.
+func (s *Server) guarded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		head := w.Header()
+		head.Set("X-Content-Type-Options", "nosniff")
+		head.Set("X-Frame-Options", "DENY")
+		head.Set("Referrer-Policy", "no-referrer")
+		head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		head.Set("Cache-Control", "no-store")
+		if s.loopback && !s.local(r.Host) {
+			refuse(w, http.StatusForbidden, fmt.Sprintf("this is not %s; use localhost or the address of status_addr", r.Host))
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) local(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if configured, _, err := net.SplitHostPort(s.o.Addr); err == nil && strings.EqualFold(host, configured) {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// reading asks for the token where there is one.
+func (s *Server) reading(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.o.Token != "" && !s.authorized(r) {
+			unauthorized(w)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// acting is never done without a token.
+func (s *Server) acting(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case s.o.Token == "":
+			refuse(w, http.StatusForbidden, "actions need a status_token; racecarctl works without one")
+		case !s.authorized(r):
+			unauthorized(w)
+		default:
+			s.o.Log.WithFields(logrus.Fields{"action": strings.TrimPrefix(r.URL.Path, "/v1/"), "from": r.RemoteAddr}).Info("Action from the status page")
+			h.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (s *Server) authorized(r *http.Request) bool {
+	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	sum := sha256.Sum256([]byte(given))
+	return subtle.ConstantTimeCompare(sum[:], s.token[:]) == 1 && ok
+}
+
+func unauthorized(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", `Bearer realm="racecar"`)
+	refuse(w, http.StatusUnauthorized, "status_token is needed")
+}
+
+func refuse(w http.ResponseWriter, code int, why string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": why}) // the asker may be gone
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	st, err := s.ask.status(r.Context())
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("the supervisor does not answer: %v", err))
+		return
+	}
+	answer(w, r, struct {
+		status.Status
+		Actions bool `json:"actions"` // whether there is a token to act with
+	}{st, s.o.Token != ""})
+}
+
+func (s *Server) past(w http.ResponseWriter, r *http.Request) { answer(w, r, s.history.json()) }
+
+// answer writes JSON, compressed where the asker takes it: a status of a
+// thousand partitions is a few hundred kilobytes a second otherwise.
+func answer(w http.ResponseWriter, r *http.Request, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Vary", "Accept-Encoding")
+	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		_, _ = w.Write(raw)
+		return
+	}
+	w.Header().Set("Content-Encoding", "gzip")
+	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is valid
+	_, _ = z.Write(raw)
+	_ = z.Close()
+}
+
+// health answers 200 with a word, or 503 with the reasons, a line each.
+func (s *Server) health(look func(status.Status) []string, word string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
+		defer cancel()
+		st, err := s.o.Brief(ctx)
+		why := []string{"the supervisor does not answer"}
+		if err == nil {
+			why = look(st)
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		if len(why) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = fmt.Fprintf(w, "not %s\n%s\n", word, strings.Join(why, "\n"))
+			return
+		}
+		_, _ = fmt.Fprintln(w, word)
+	}
+}
+
+// debugWriter takes the lines net/http writes about broken connections.
+type debugWriter struct{ log logrus.FieldLogger }
+
+func (d debugWriter) Write(p []byte) (int, error) {
+	d.log.WithField("detail", strings.TrimSpace(string(p))).Debug("Connection to status_addr failed")
+	return len(p), nil
+}
