@@ -63,10 +63,10 @@ func openBrowser(t *testing.T, width, height int, dark bool) *browser {
 		wait := make(chan error, 1)
 		go func() { wait <- cmd.Wait() }()
 		select {
-		case <-wait:
+		case <-wait: //nolint:errcheck // how it ended does not matter
 		case <-time.After(10 * time.Second):
 			_ = cmd.Process.Kill()
-			<-wait
+			<-wait //nolint:errcheck // how it ended does not matter
 		}
 		_, _ = toBrowser.Close(), fromBrowser.Close()
 		<-done

@@ -250,7 +250,7 @@ func (m *membership) find(ctx context.Context, conf *sarama.Config) ([]string, e
 			}
 		}
 		if ctx.Err() != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // an order to stop is no failure
 		}
 		if reason, _, permanent := kafka.Permanent(err); permanent {
 			return nil, permanentError{errors.New(reason)}
@@ -272,7 +272,7 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 	}
 	if ctx.Err() != nil {
 		if m.client != nil {
-			m.client.Close()
+			_ = m.client.Close() // nothing was done with it
 		}
 		return nil, nil
 	}

@@ -83,7 +83,7 @@ func TestMemoryOfAStalledWorker(t *testing.T) {
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-exited })
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-exited }) //nolint:errcheck // it was killed
 	// Until it has not grown for a while.
 	peak, still := int64(0), 0
 	tick := time.NewTicker(100 * time.Millisecond)
