@@ -135,8 +135,9 @@ func (r *run) toCluster(ctx context.Context, e schedule.Event) error {
 		}
 		if e.Fault == schedule.MoveCoordinator {
 			moved, err := r.cluster.Coordinator(r.group)
-			if err != nil {
-				return err
+			if err != nil { // it is moving already
+				r.say("move coordinator: %v", err)
+				return nil
 			}
 			brokers = []*cluster.Broker{moved}
 		}
