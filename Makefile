@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Only Go is needed, but for what says otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test race flakes kafka lint fmt ci soak bench broker clean
+.PHONY: help demo build test race flakes kafka lint fmt tidy ci soak bench broker clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: ## Run golangci-lint, of the version in tools/go.mod
 
 fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')
+
+tidy: ## Bring go.mod and go.sum of every module up to date
+	git ls-files go.mod '*/go.mod' | xargs -n 1 dirname | while read -r dir; do (cd "$$dir" && go mod tidy) || exit 1; done
 
 ci: ## All that must hold before a change goes in, in less than 25 minutes (Java and Maven)
 	bash .ci/run
