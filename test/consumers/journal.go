@@ -26,11 +26,11 @@ const (
 	EnvConcurrency = "JOURNAL_CONCURRENCY" // partitions at once
 	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail": it returns an error
 	// EnvTrap names messages that misbehave, "KEY=what,KEY=what": what is exit,
-	// panic, fail, hang, spin, alloc, chatter, fatal or slow.
+	// panic, fail, hang, spin, alloc, keep, chatter, fatal or slow.
 	EnvTrap = "JOURNAL_TRAP"
 	// EnvMischief is a directory: a file in it, named as in EnvTrap, makes one call
-	// of one process do that, and is taken away by it. "boot" is not taken away:
-	// while it is there constructors exit with 9.
+	// of one process do that, and is moved by it to done/ there, with its pid as a
+	// suffix. "boot" is not taken away: while it is there constructors exit with 9.
 	EnvMischief = "JOURNAL_MISCHIEF"
 )
 
@@ -63,6 +63,7 @@ type Journal struct {
 	// mischief is looked for at most every mischiefEvery.
 	mischief string
 	looked   time.Time
+	kept     []byte
 }
 
 const mischiefEvery = 50 * time.Millisecond
@@ -106,7 +107,9 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 	if what == "" {
 		what = j.told()
 	}
-	if err := misbehave(ctx, what); err != nil {
+	if what == "keep" {
+		j.keep()
+	} else if err := misbehave(ctx, what); err != nil {
 		return err
 	}
 	if j.delay > 0 {
@@ -142,12 +145,24 @@ func (j *Journal) told() string {
 		return ""
 	}
 	for _, e := range entries {
-		// Whoever removes it does it, so that one call does.
-		if e.Name() != "boot" && os.Remove(filepath.Join(j.mischief, e.Name())) == nil {
+		if e.IsDir() || e.Name() == "boot" {
+			continue
+		}
+		// Whoever moves it does it, so that one call does.
+		done := fmt.Sprintf("%s.%d", e.Name(), os.Getpid())
+		if os.Rename(filepath.Join(j.mischief, e.Name()), filepath.Join(j.mischief, "done", done)) == nil {
 			return e.Name()
 		}
 	}
 	return ""
+}
+
+// keep holds on to 300 MiB, as a leak would.
+func (j *Journal) keep() {
+	j.kept = make([]byte, 300<<20)
+	for i := 0; i < len(j.kept); i += 4096 { // else it takes up nothing
+		j.kept[i] = 1
+	}
 }
 
 // Teardown closes the journal.

@@ -16,9 +16,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -33,6 +33,9 @@ type flags struct {
 	Seed    uint64        `help:"The first seed; the next ones follow it. 0 draws one."`
 	Mode    []string      `help:"Modes to run in turn; empty: all." placeholder:"MODE"`
 	Length  time.Duration `help:"Length of a schedule." default:"40s"`
+	Rate    int           `help:"Messages a second." default:"3000"`
+	Replay  string        `help:"Run the schedule in this file, as --shrink leaves it, instead of drawing." placeholder:"FILE"`
+	Summary string        `help:"Run nothing: print the table of the results in this file, as docs/reliability.md has it." placeholder:"FILE"`
 	KeepLog bool          `help:"Never put the log on a full disk: to see what happened in a schedule that does."`
 	Race    bool          `help:"Build the application with the race detector."`
 	Keep    bool          `help:"Keep journals and logs of runs that went well too."`
@@ -57,7 +60,10 @@ func main() {
 }
 
 func run(ctx context.Context, f flags) (failed bool, err error) {
-	modes, err := chosen(f.Mode)
+	if f.Summary != "" {
+		return false, summarize(os.Stdout, f.Summary)
+	}
+	next, err := schedules(f)
 	if err != nil {
 		return false, err
 	}
@@ -81,36 +87,60 @@ func run(ctx context.Context, f flags) (failed bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	rn := &runner.Runner{Cluster: c, App: app, Dir: dir, Say: func(line string) { fmt.Fprintln(os.Stderr, line) }}
+	view := newView(os.Stderr)
+	rn := &runner.Runner{Cluster: c, App: app, Dir: dir, Rate: f.Rate, Say: view.line, Live: view.live}
 
-	seed := f.Seed
-	if seed == 0 {
-		seed = uint64(rand.Uint32())
-	}
 	end := time.Now().Add(time.Duration(f.Minutes * float64(time.Minute)))
 	var results []runner.Result
 	for i := 0; i == 0 || time.Now().Before(end); i++ {
-		s := schedule.Draw(seed+uint64(i/len(modes)), modes[i%len(modes)], f.Length)
+		s := next(i)
 		s.LogFull = s.LogFull && !f.KeepLog
-		fmt.Fprintf(os.Stderr, "=> mode %s, seed %d, %d faults\n", s.Mode.Name, s.Seed, len(s.Events))
+		view.line(fmt.Sprintf("=> mode %s, seed %d, %d faults", s.Mode.Name, s.Seed, len(s.Events)))
 		result, err := rn.Run(ctx, s)
 		if err != nil {
 			return failed, fmt.Errorf("mode %s, seed %d: %w", s.Mode.Name, s.Seed, err)
 		}
 		results = append(results, result)
-		report(result, f.Keep)
+		report(view, f, result)
 		if err := record(f.Results, result); err != nil {
 			return failed, err
 		}
 		if !result.OK() {
 			failed = true
 			if f.Shrink {
-				return true, shrink(ctx, rn, s)
+				return true, shrink(ctx, rn, view, s)
 			}
 		}
 	}
-	table(results)
+	table(os.Stdout, rows(results))
 	return failed, nil
+}
+
+// schedules returns what gives the i-th one: the one to be replayed, or else each
+// mode in turn, the seeds ascending.
+func schedules(f flags) (func(i int) schedule.Schedule, error) {
+	if f.Replay != "" {
+		b, err := os.ReadFile(f.Replay)
+		if err != nil {
+			return nil, err
+		}
+		var s schedule.Schedule
+		if err := json.Unmarshal(b, &s); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Replay, err)
+		}
+		return func(int) schedule.Schedule { return s }, nil
+	}
+	modes, err := chosen(f.Mode)
+	if err != nil {
+		return nil, err
+	}
+	seed := f.Seed
+	if seed == 0 {
+		seed = uint64(rand.Uint32())
+	}
+	return func(i int) schedule.Schedule {
+		return schedule.Draw(seed+uint64(i/len(modes)), modes[i%len(modes)], f.Length)
+	}, nil
 }
 
 func chosen(names []string) ([]schedule.Mode, error) {
@@ -133,42 +163,34 @@ func chosen(names []string) ([]schedule.Mode, error) {
 	return modes, nil
 }
 
-func report(r runner.Result, keep bool) {
-	fmt.Fprintf(os.Stderr, "   %s\n", strings.ReplaceAll(r.Verdict.String(), "\n", "\n   "))
+func report(v *view, f flags, r runner.Result) {
+	v.line("   " + strings.ReplaceAll(r.Verdict.String(), "\n", "\n   "))
 	for _, p := range r.Problems {
-		fmt.Fprintf(os.Stderr, "   PROBLEM: %s\n", p)
+		v.line("   PROBLEM: " + p)
 	}
 	if !r.OK() {
-		fmt.Fprintf(os.Stderr, "   FAILED: go run ./test/faults --mode %s --seed %d --length %v --minutes 0; logs in %s\n",
-			r.Schedule.Mode.Name, r.Schedule.Seed, r.Schedule.Length, r.Dir)
+		again := fmt.Sprintf("--mode %s --seed %d --length %v", r.Schedule.Mode.Name, r.Schedule.Seed, r.Schedule.Length)
+		if f.Replay != "" {
+			again = "--replay " + f.Replay
+		}
+		v.line(fmt.Sprintf("   FAILED: go run ./test/faults %s --rate %d --minutes 0; logs in %s", again, f.Rate, r.Dir))
 		return
 	}
-	if keep {
+	if f.Keep {
 		return
 	}
 	if err := os.RemoveAll(r.Dir); err != nil {
-		fmt.Fprintf(os.Stderr, "   %v\n", err)
+		v.line(fmt.Sprintf("   %v", err))
 	}
 }
 
-// record appends a result.
-func record(path string, r runner.Result) (err error) {
-	if path == "" {
-		return nil
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	r.Dir = "" // of this machine
-	return json.NewEncoder(f).Encode(r)
-}
-
-// shrink says which faults suffice.
-func shrink(ctx context.Context, rn *runner.Runner, s schedule.Schedule) error {
+// shrink says which faults suffice, and leaves them in a file for --replay.
+func shrink(ctx context.Context, rn *runner.Runner, v *view, s schedule.Schedule) error {
 	var broken error
 	small := schedule.Shrink(s, func(s schedule.Schedule) bool {
+		if broken != nil {
+			return false
+		}
 		r, err := rn.Run(ctx, s)
 		if err != nil {
 			broken = err
@@ -176,49 +198,15 @@ func shrink(ctx context.Context, rn *runner.Runner, s schedule.Schedule) error {
 		}
 		return !r.OK()
 	})
-	fmt.Fprintln(os.Stderr, "=> these suffice:")
+	v.line("=> these suffice:")
 	for _, e := range small.Events {
-		fmt.Fprintf(os.Stderr, "   %v\n", e)
+		v.line(fmt.Sprintf("   %v", e))
 	}
-	return broken
-}
-
-// table sums up by mode.
-func table(results []runner.Result) {
-	type row struct {
-		runs, failed, messages, repeats, lost, disorder, atOnce, ahead, unexcused int
-		recovery                                                                  time.Duration
+	b, err := json.MarshalIndent(small, "", "  ")
+	if err != nil {
+		return errors.Join(broken, err)
 	}
-	rows := map[string]*row{}
-	for _, r := range results {
-		t := rows[r.Schedule.Mode.Name]
-		if t == nil {
-			t = &row{}
-			rows[r.Schedule.Mode.Name] = t
-		}
-		t.runs++
-		if !r.OK() {
-			t.failed++
-		}
-		v := r.Verdict
-		t.messages += v.Messages
-		t.repeats += v.Repeats
-		t.lost += len(v.Lost)
-		t.disorder += len(v.OutOfOrder)
-		t.atOnce += len(v.AtOnce)
-		t.ahead += len(v.Ahead)
-		t.unexcused += len(v.Duplicated)
-		t.recovery = max(t.recovery, r.Recovery)
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "mode\truns\tfailed\tmessages\tlost\tout of order\tby two\tahead\trepeats\tunexcused\tslowest recovery\t")
-	for _, m := range schedule.Modes {
-		if t := rows[m.Name]; t != nil {
-			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t\n", m.Name, t.runs, t.failed, t.messages, t.lost, t.disorder, t.atOnce, t.ahead,
-				t.repeats, t.unexcused, t.recovery.Round(100*time.Millisecond))
-		}
-	}
-	if err := w.Flush(); err != nil {
-		fmt.Fprintf(os.Stderr, "faults: %v\n", err)
-	}
+	path := filepath.Join(rn.Dir, "shrunk.json")
+	v.line("   go run ./test/faults --minutes 0 --replay " + path)
+	return errors.Join(broken, os.WriteFile(path, b, 0o644))
 }

@@ -32,6 +32,7 @@ type product struct {
 // windows in which repeats are allowed follow from them.
 const (
 	commitInterval = time.Second
+	sessionTimeout = 10 * time.Second
 	maxPoll        = 6 * time.Second
 	workerTimeout  = 6 * time.Second
 	memoryLimit    = "200MiB"
@@ -39,29 +40,58 @@ const (
 	restartLimit   = "-1"
 )
 
-func (r *run) start() (*product, error) {
+// pidfileName is what the pidfile is called, in the run's directory.
+const pidfileName = "racecar.pid"
+
+// command is the product's command line. A script runs it as "$0" "$@".
+func (r *run) command(ctx context.Context, script string) *exec.Cmd {
 	m := r.schedule.Mode
 	name := "Journal"
-	if m.Transactional {
+	switch {
+	case m.Transactional:
 		name = "JournalTx"
+	case m.Batch:
+		name = "JournalBatch"
 	}
 	logfile := filepath.Join(r.dir, "racecar.log")
 	if r.schedule.LogFull {
 		logfile = "/dev/full"
 	}
-	r.starts++
-	p := &product{socket: filepath.Join(r.dir, fmt.Sprintf("s%d.sock", r.starts)), ended: make(chan struct{})}
-	p.cmd = exec.Command(r.app,
-		"--brokers", strings.Join(r.cluster.Addrs(), ","), "--group-id", r.group, "--control-socket", p.socket,
+	session := sessionTimeout
+	if m.Settled { // a slot that is killed again and again is started again after up to 30 s
+		session = 60 * time.Second
+	}
+	args := []string{
+		"--brokers", strings.Join(r.cluster.Addrs(), ","), "--group-id", r.group, "--control-socket", r.socket(),
+		"--pidfile", filepath.Join(r.dir, pidfileName),
 		"--parallel-workers", strconv.Itoa(startWorkers), "--partition-assignment-strategy", m.Strategy, "--membership", m.Membership,
-		"--static-id", "faults", "--heartbeat-interval", "0.5", "--session-timeout", "10", "--max-wait-time", "0.2",
-		"--offset-commit-interval", "1", "--max-poll-interval", "6", "--worker-timeout", "6", "--worker-boot-timeout", "20",
+		"--heartbeat-interval", "0.5", "--session-timeout", session.String(), "--max-wait-time", "0.2",
+		"--offset-commit-interval", commitInterval.String(), "--max-poll-interval", maxPoll.String(),
+		"--worker-timeout", workerTimeout.String(), "--worker-boot-timeout", "20",
 		"--worker-memory-limit", memoryLimit, "--worker-restart-limit", restartLimit, "--topic-metadata-refresh-interval", "3",
-		"--pause-timeout", "0.5", "--log-format", "text", "--logfile", logfile, name)
-	p.cmd.Env = append(os.Environ(),
+		"--pause-timeout", "0.5", "--log-format", "text", "--logfile", logfile, name,
+	}
+	if m.Membership == "host" {
+		args = append([]string{"--static-id", "faults"}, args...)
+	}
+	cmd := exec.CommandContext(ctx, r.app, args...)
+	if script != "" {
+		cmd = exec.CommandContext(ctx, "sh", append([]string{"-c", script, r.app}, args...)...)
+	}
+	cmd.Env = append(os.Environ(),
 		"JOURNAL_DIR="+r.journals, "JOURNAL_TOPICS="+r.topic, "JOURNAL_OUT="+r.out, "JOURNAL_MISCHIEF="+r.mischief,
 		"JOURNAL_CONCURRENCY="+strconv.Itoa(m.Concurrency), "JOURNAL_DELAY=0s")
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
+}
+
+// socket is the control socket of the supervisor started last.
+func (r *run) socket() string { return filepath.Join(r.dir, fmt.Sprintf("s%d.sock", r.starts)) }
+
+func (r *run) start(ctx context.Context) (*product, error) {
+	r.starts++
+	p := &product{socket: r.socket(), ended: make(chan struct{})}
+	p.cmd = r.command(context.WithoutCancel(ctx), "") // stop and kill end it
 	stdout, err := os.OpenFile(filepath.Join(r.dir, "stdout"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
@@ -124,7 +154,7 @@ func (p *product) gone() bool {
 func (p *product) workers() []int {
 	var pids []int
 	for _, child := range children(p.pid()) {
-		if strings.HasPrefix(child.title, "racecar: ") {
+		if child.worker() {
 			pids = append(pids, child.pid)
 		}
 	}
@@ -136,6 +166,8 @@ type child struct {
 	title string
 	state byte
 }
+
+func (c child) worker() bool { return strings.HasPrefix(c.title, "racecar: ") && c.state != 'Z' }
 
 // children are the processes whose parent is pid.
 func children(pid int) []child {

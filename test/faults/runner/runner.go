@@ -11,9 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,8 +29,9 @@ type Runner struct {
 	Cluster *cluster.Cluster
 	App     string // the journal application's binary
 	Dir     string // where each run keeps its journals and logs
-	// Say is told what happens, a line each.
-	Say func(string)
+	Rate    int    // messages a second
+	// Say is told what happens, a line each; Live, once a second, how it stands.
+	Say, Live func(string)
 }
 
 // Result is the outcome of a run.
@@ -39,13 +40,12 @@ type Result struct {
 	Verdict  judge.Verdict     `json:"verdict"`
 	// Problems are promises broken that are not about messages: a process left, a
 	// stop that took too long, a stuck group, copies missing in the output.
-	Problems []string      `json:"problems,omitempty"`
-	Settings string        `json:"settings"`
-	Took     time.Duration `json:"took"`
-	// Recovery is how long it took, after the last fault and the end of the feed,
-	// until everything was processed and committed.
-	Recovery time.Duration `json:"recovery"`
-	Dir      string        `json:"dir"`
+	Problems []string        `json:"problems,omitempty"`
+	Left     judge.Leftovers `json:"left"`
+	Settings string          `json:"settings"`
+	At       time.Time       `json:"at"`
+	Took     time.Duration   `json:"took"`
+	Dir      string          `json:"dir,omitempty"`
 }
 
 // OK reports whether every promise was kept.
@@ -54,7 +54,6 @@ func (r Result) OK() bool { return r.Verdict.OK() && len(r.Problems) == 0 }
 const (
 	partitions  = 12
 	outputs     = 6
-	rate        = 1500 // messages a second
 	drainWithin = 90 * time.Second
 	stopWithin  = 32 * time.Second // shutdown_timeout and the kill after it
 	goneWithin  = 11 * time.Second // promise 6
@@ -72,17 +71,21 @@ type run struct {
 	out      string
 	group    string
 	starts   int
-	product  *product
+	running  atomic.Pointer[product]
 	begun    time.Time
 
 	wg       sync.WaitGroup // faults that last
 	mu       sync.Mutex
 	problems []string
-	// disturbed are the times in which processing twice is no fault of ours.
-	disturbed []window
+	windows  []window
+	left     judge.Leftovers
+	settled  int32 // the group's generation when the first fault came
+	fed      *feed
+	now      []schedule.Event // what lasts and is not over; guarded by mu
 }
 
-type window struct{ from, to time.Time }
+// product is the supervisor started last.
+func (r *run) product() *product { return r.running.Load() }
 
 // Build compiles the journal application into dir.
 func Build(ctx context.Context, dir string, race bool) (string, error) {
@@ -107,7 +110,7 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 		topic: "faults-" + id, group: "group-" + id, begun: time.Now(),
 	}
 	r.journals, r.mischief = filepath.Join(r.dir, "journals"), filepath.Join(r.dir, "mischief")
-	for _, d := range []string{r.journals, r.mischief} {
+	for _, d := range []string{r.journals, filepath.Join(r.mischief, "done")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return result, err
 		}
@@ -115,27 +118,46 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 	if err := r.prepare(ctx); err != nil {
 		return result, err
 	}
-	feed, err := startFeed(r.cluster.AdminAddrs(), r.topic, rate)
-	if err != nil {
+	if s.PidfileFull {
+		if err := r.refusePidfile(ctx); err != nil {
+			return result, errors.Join(err, r.kill())
+		}
+	}
+	if r.fed, err = startFeed(r.cluster.AdminAddrs(), r.topic, rn.Rate); err != nil {
 		return result, err
 	}
-	if r.product, err = r.start(); err != nil {
-		return result, errors.Join(err, feed.finish())
+	first, err := r.start(ctx)
+	if err != nil {
+		return result, errors.Join(err, r.fed.finish())
 	}
+	r.running.Store(first)
+	if s.Mode.Settled {
+		r.settle(ctx)
+	}
+	r.begun = time.Now()
+	live := r.watch(ctx)
+	defer live()
 	faultErr := r.play(ctx)
 	r.wg.Wait()
-	faultErr = errors.Join(faultErr, r.restore(ctx), feed.finish())
+	faultErr = errors.Join(faultErr, r.restore(ctx), r.fed.finish(), r.excuseSpinning())
 	if faultErr != nil {
 		return result, errors.Join(faultErr, r.kill())
 	}
 	drainBegan := time.Now()
 	r.drain(ctx)
 	recovery := time.Since(drainBegan)
+	if g := r.generation(ctx); g > 0 && r.settled > 0 {
+		r.left.Rebalances = int(g - r.settled)
+	}
+	r.takeStock(ctx)
+	live()
 	r.stop(ctx)
 	verdict, err := r.judge(ctx)
+	left := r.aftermath(recovery)
 	return Result{
-		Schedule: s, Verdict: verdict, Problems: r.problems, Took: time.Since(r.begun), Recovery: recovery, Dir: r.dir,
-		Settings: fmt.Sprintf("%d workers, worker_restart_limit %s, offset_commit_interval %v, worker_memory_limit %s", startWorkers, restartLimit, commitInterval, memoryLimit),
+		Schedule: s, Verdict: verdict, Problems: append(r.problems, left.Findings()...), Left: left, At: r.begun, Took: time.Since(r.begun), Dir: r.dir,
+		Settings: fmt.Sprintf("%d workers, %d messages/s, worker_restart_limit %s, offset_commit_interval %v, worker_memory_limit %s",
+			startWorkers, rn.Rate, restartLimit, commitInterval, memoryLimit),
 	}, err
 }
 
@@ -162,31 +184,6 @@ func (r *run) problem(format string, args ...any) {
 	r.problems = append(r.problems, fmt.Sprintf(format, args...))
 }
 
-// recoverWithin is how long after a fault its consequences may show: a session
-// that runs out, a worker found frozen, a coordinator that moves.
-const recoverWithin = 25 * time.Second
-
-// disturb notes that from now on, for the fault's length and what it takes to
-// recover, messages may be processed again; and those since the last commit.
-func (r *run) disturb(at time.Time, length time.Duration, f schedule.Fault) {
-	if f.Clean() {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.disturbed = append(r.disturbed, window{at.Add(-commitInterval - time.Second), at.Add(length + recoverWithin)})
-}
-
-// excused: the message was first processed while something was broken.
-func (r *run) excused(first, _ judge.Record) bool {
-	for _, w := range r.disturbed {
-		if first.End.After(w.from) && first.End.Before(w.to) {
-			return true
-		}
-	}
-	return false
-}
-
 // play lets the faults happen at their times.
 func (r *run) play(ctx context.Context) error {
 	for _, e := range r.schedule.Events {
@@ -195,8 +192,7 @@ func (r *run) play(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		r.say("%s #%d %v", e.Fault, e.Target, e.For.Round(100*time.Millisecond))
-		r.disturb(time.Now(), e.For, e.Fault)
+		r.say("%s", strings.TrimSpace(strings.SplitAfterN(e.String(), "s ", 2)[1]))
 		if err := r.apply(ctx, e); err != nil {
 			return fmt.Errorf("%v: %w", e, err)
 		}
@@ -210,14 +206,16 @@ func (r *run) play(ctx context.Context) error {
 }
 
 // after does something when a fault that lasts is over.
-func (r *run) after(ctx context.Context, d time.Duration, what string, f func() error) {
+func (r *run) after(ctx context.Context, e schedule.Event, f func() error) {
+	r.lasting(e, true)
 	r.wg.Go(func() {
+		defer r.lasting(e, false)
 		select {
-		case <-time.After(d):
+		case <-time.After(e.For):
 		case <-ctx.Done():
 		}
 		if err := f(); err != nil {
-			r.problem("end of %s: %v", what, err)
+			r.problem("end of %s: %v", e.Fault, err)
 		}
 	})
 }
@@ -254,8 +252,8 @@ func (r *run) drain(ctx context.Context) {
 		if err != nil {
 			behind = err.Error()
 		}
-		if r.product.gone() {
-			r.problem("the supervisor ended by itself: %v", r.product.err)
+		if r.product().gone() {
+			r.problem("the supervisor ended by itself: %v", r.product().err)
 			return
 		}
 		select {
@@ -324,8 +322,7 @@ func (r *run) lag() (int64, error) {
 
 // stop ends the product, in order or by force, and looks for what it left.
 func (r *run) stop(ctx context.Context) {
-	p := r.product
-	r.zombies()
+	p := r.product()
 	began := time.Now()
 	if err := signal(p.pid(), syscall.SIGTERM); err != nil {
 		r.problem("stop: %v", err)
@@ -346,71 +343,7 @@ func (r *run) stop(ctx context.Context) {
 		r.problem("exit code %d after TERM", code)
 	}
 	r.orphans(ctx)
-	if leftovers, err := filepath.Glob(filepath.Join(r.dir, fmt.Sprintf("s%d.sock", r.starts))); err != nil || len(leftovers) > 0 {
-		r.problem("control socket left behind: %v %v", leftovers, err)
-	}
-}
-
-// zombies are children that have ended and that nobody waits for.
-func (r *run) zombies() {
-	for try := 0; ; try++ {
-		var dead []string
-		for _, c := range children(r.product.pid()) {
-			if c.state == 'Z' {
-				dead = append(dead, strconv.Itoa(c.pid))
-			}
-		}
-		if len(dead) == 0 {
-			return
-		}
-		if try == 20 {
-			r.problem("zombies: %s", strings.Join(dead, " "))
-			return
-		}
-		<-time.After(100 * time.Millisecond) // reaping takes a moment
-	}
-}
-
-// orphans waits until no process of this run is left.
-func (r *run) orphans(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, goneWithin)
-	defer cancel()
-	for {
-		left := r.processes()
-		if len(left) == 0 {
-			return
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			r.problem("processes %v left %v after the supervisor's end", left, goneWithin)
-			for _, pid := range left {
-				_ = signal(pid, syscall.SIGKILL)
-			}
-			return
-		}
-	}
-}
-
-// processes are the pids of all that descends from this run's supervisors, found
-// by a variable in their environment.
-func (r *run) processes() []int {
-	var pids []int
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if err == nil && strings.Contains(string(env), "JOURNAL_DIR="+r.journals) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
+	r.files()
 }
 
 // kill ends everything of this run at once.
@@ -419,86 +352,10 @@ func (r *run) kill() error {
 	for _, pid := range r.processes() {
 		errs = append(errs, signal(pid, syscall.SIGKILL))
 	}
-	if r.product != nil {
-		<-r.product.ended
+	if r.product() != nil {
+		<-r.product().ended
 	}
 	return errors.Join(errs...)
-}
-
-// judge reads everything back and weighs it.
-func (r *run) judge(ctx context.Context) (judge.Verdict, error) {
-	records, err := judge.ReadDir(r.journals)
-	if err != nil {
-		return judge.Verdict{}, err
-	}
-	input, err := readTopic(ctx, r.cluster.AdminAddrs(), r.topic)
-	if err != nil {
-		return judge.Verdict{}, err
-	}
-	e := judge.Evidence{Produced: map[judge.Partition][]int64{}, Processed: records}
-	for p, messages := range input {
-		for _, m := range messages {
-			e.Produced[p] = append(e.Produced[p], m.offset)
-		}
-	}
-	if e.Committed, _, err = r.committed(); err != nil {
-		return judge.Verdict{}, err
-	}
-	e.Excused = r.excused
-	if r.schedule.Mode.Transactional {
-		// The journal is no part of the transaction; the copies are.
-		e.Excused = func(_, _ judge.Record) bool { return true }
-	}
-	if r.out != "" {
-		if err := r.judgeCopies(ctx, e.Produced); err != nil {
-			return judge.Verdict{}, err
-		}
-	}
-	return judge.Judge(e), nil
-}
-
-func (r *run) judgeCopies(ctx context.Context, produced map[judge.Partition][]int64) error {
-	output, err := readTopic(ctx, r.cluster.AdminAddrs(), r.out)
-	if err != nil {
-		return err
-	}
-	var copies [][]judge.Copy
-	for _, messages := range output {
-		var in []judge.Copy
-		for _, m := range messages {
-			c, err := parseOrigin(m.origin)
-			if err != nil {
-				return err
-			}
-			in = append(in, c)
-		}
-		copies = append(copies, in)
-	}
-	findings := judge.Copies(produced, copies, r.schedule.Mode.Transactional)
-	for i, f := range findings {
-		if i == 10 {
-			r.problem("… and %d more about copies", len(findings)-i)
-			break
-		}
-		r.problem("%s", f)
-	}
-	return nil
-}
-
-func parseOrigin(s string) (judge.Copy, error) {
-	f := strings.Split(s, "/")
-	if len(f) != 3 {
-		return judge.Copy{}, fmt.Errorf("origin %q", s)
-	}
-	p, err := strconv.ParseInt(f[1], 10, 32)
-	if err != nil {
-		return judge.Copy{}, fmt.Errorf("origin %q: %w", s, err)
-	}
-	o, err := strconv.ParseInt(f[2], 10, 64)
-	if err != nil {
-		return judge.Copy{}, fmt.Errorf("origin %q: %w", s, err)
-	}
-	return judge.Copy{From: judge.Partition{Topic: f[0], Partition: int32(p)}, Offset: o}, nil
 }
 
 // random is for what need not be repeated exactly, as the lengths of cuts.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -25,6 +26,7 @@ type feed struct {
 	stop     context.CancelFunc
 	mu       sync.Mutex
 	failed   error
+	sent     atomic.Int64
 }
 
 func startFeed(addrs []string, topic string, rate int) (*feed, error) {
@@ -85,6 +87,7 @@ func (f *feed) run(ctx context.Context) {
 			numbers[p]++
 			select {
 			case f.producer.Input() <- m:
+				f.sent.Add(1)
 			case <-ctx.Done():
 				return
 			}

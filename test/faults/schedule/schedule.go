@@ -16,18 +16,21 @@ type Fault string
 // The faults. Those with a duration end by themselves after For.
 const (
 	TermWorker      Fault = "term-worker"
+	TermAllWorkers  Fault = "term-all-workers"
 	KillWorker      Fault = "kill-worker"
 	KillAllWorkers  Fault = "kill-all-workers"
-	StopWorker      Fault = "stop-worker" // SIGSTOP, CONT after For
-	BootExit        Fault = "boot-exit"   // constructors exit for For, beginning with a kill
+	StopWorker      Fault = "stop-worker"      // SIGSTOP, CONT after For
+	StopAllWorkers  Fault = "stop-all-workers" // the same with all of them
+	BootExit        Fault = "boot-exit"        // constructors exit for For, beginning with a kill
 	Panic           Fault = "panic"
 	Spin            Fault = "endless-loop"
-	Memory          Fault = "memory"      // grows beyond worker_memory_limit
+	Memory          Fault = "memory"      // a worker keeps more than worker_memory_limit
 	StderrFull      Fault = "stderr-full" // nobody reads stderr for For while a worker writes 1 MiB
 	FDLimit         Fault = "fd-limit"    // the supervisor can open nothing for For, beginning with a kill
 	KillSupervisor  Fault = "kill-supervisor"
 	StopSupervisor  Fault = "stop-supervisor" // SIGSTOP, CONT after For
 	KillBroker      Fault = "kill-broker"     // back after For
+	StopBroker      Fault = "stop-broker"     // SIGSTOP, CONT after For
 	RollBrokers     Fault = "roll-brokers"
 	MoveCoordinator Fault = "move-coordinator" // the group's coordinator restarts
 	CutConnections  Fault = "cut-connections"  // every 0.5–1.5 s for For
@@ -39,12 +42,32 @@ const (
 	ScaleDown       Fault = "scale-down"
 )
 
+// Faults are all of them.
+var Faults = []Fault{
+	TermWorker, TermAllWorkers, KillWorker, KillAllWorkers, StopWorker, StopAllWorkers, BootExit, Panic, Spin, Memory, StderrFull,
+	FDLimit, KillSupervisor, StopSupervisor, KillBroker, StopBroker, RollBrokers, MoveCoordinator, CutConnections, Latency,
+	NarrowBandwidth, AddPartitions, RollingRestart, ScaleUp, ScaleDown,
+}
+
 // clean faults are orders and changes that a graceful product takes without
 // processing anything twice.
-var clean = []Fault{TermWorker, RollingRestart, ScaleUp, ScaleDown, StopSupervisor, AddPartitions, StderrFull}
+var clean = []Fault{
+	TermWorker, TermAllWorkers, RollingRestart, ScaleUp, ScaleDown, KillSupervisor, StopSupervisor, AddPartitions, StderrFull,
+	Panic, Memory,
+}
+
+// calm faults are those that do not change who is in the group: nobody rebalances
+// for them where a place outlives its process.
+var calm = []Fault{KillWorker, KillWorker, KillAllWorkers, Panic, StopSupervisor, StderrFull, FDLimit}
 
 // Clean reports whether nothing may be processed twice for it.
 func (f Fault) Clean() bool { return slices.Contains(clean, f) }
+
+// OfBrokers reports whether it hurts the cluster or the way there: whoever is in
+// the group then may lose its place, and process again what it could not commit.
+func (f Fault) OfBrokers() bool {
+	return slices.Contains([]Fault{KillBroker, StopBroker, RollBrokers, MoveCoordinator, CutConnections, Latency, NarrowBandwidth}, f)
+}
 
 // Event is a fault at its time.
 type Event struct {
@@ -68,8 +91,11 @@ type Mode struct {
 	Strategy      string  `json:"strategy"`
 	Membership    string  `json:"membership"`
 	Concurrency   int     `json:"concurrency"`
+	Batch         bool    `json:"batch,omitempty"`
 	Transactional bool    `json:"transactional,omitempty"`
 	Faults        []Fault `json:"-"` // that may be drawn; nil: all
+	// Settled says that none of the faults may make the group rebalance.
+	Settled bool `json:"settled,omitempty"`
 }
 
 // Modes are all of them.
@@ -80,7 +106,10 @@ var Modes = []Mode{
 	{Name: "dynamic", Strategy: "range,roundrobin", Membership: "dynamic", Concurrency: 1},
 	{Name: "concurrent", Strategy: "range,roundrobin", Membership: "run", Concurrency: 4},
 	{Name: "cooperative-dynamic", Strategy: "cooperative-sticky", Membership: "dynamic", Concurrency: 4},
+	{Name: "batch", Strategy: "cooperative-sticky", Membership: "host", Concurrency: 4, Batch: true},
 	{Name: "clean", Strategy: "cooperative-sticky", Membership: "run", Concurrency: 1, Faults: clean},
+	{Name: "clean-dynamic", Strategy: "range,roundrobin", Membership: "dynamic", Concurrency: 4, Faults: clean},
+	{Name: "calm", Strategy: "range,roundrobin", Membership: "run", Concurrency: 1, Faults: calm, Settled: true},
 	{Name: "transactional", Strategy: "range,roundrobin", Membership: "run", Concurrency: 1, Transactional: true},
 	{Name: "transactional-concurrent", Strategy: "cooperative-sticky", Membership: "run", Concurrency: 4, Transactional: true},
 }
@@ -107,10 +136,13 @@ type Schedule struct {
 	Forced bool `json:"forced,omitempty"`
 	// LogFull has the log on a full disk.
 	LogFull bool `json:"log_full,omitempty"`
+	// PidfileFull begins with a start whose pidfile is on a full disk: it must be
+	// refused, and leave nothing that stands in the way of the next one.
+	PidfileFull bool `json:"pidfile_full,omitempty"`
 }
 
-// settle is left quiet at the end, so that what was broken can be made good.
-const settle = 10 * time.Second
+// settle is left quiet at the end: a fault that ends the run shows little.
+const settle = 4 * time.Second
 
 // Draw makes the schedule of a seed: faults every few seconds, with quiet gaps,
 // for at most length.
@@ -119,13 +151,10 @@ func Draw(seed uint64, mode Mode, length time.Duration) Schedule {
 	s := Schedule{Seed: seed, Mode: mode, Length: length}
 	s.Forced = r.IntN(5) == 0 && mode.Faults == nil
 	s.LogFull = r.IntN(8) == 0
+	s.PidfileFull = r.IntN(4) == 0
 	faults := mode.Faults
 	if faults == nil {
-		faults = []Fault{
-			TermWorker, KillWorker, KillWorker, KillAllWorkers, StopWorker, BootExit, Panic, Spin, Memory, StderrFull, FDLimit,
-			KillSupervisor, StopSupervisor, KillBroker, RollBrokers, MoveCoordinator, CutConnections, Latency, NarrowBandwidth,
-			AddPartitions, RollingRestart, ScaleUp, ScaleDown,
-		}
+		faults = Faults
 	}
 	at := time.Duration(1000+r.IntN(2000)) * time.Millisecond
 	added := false
@@ -155,13 +184,13 @@ func duration(r *rand.Rand, f Fault) time.Duration {
 		return time.Duration(from*1000+r.IntN((to-from)*1000)) * time.Millisecond
 	}
 	switch f {
-	case StopWorker:
+	case StopWorker, StopAllWorkers:
 		return seconds(1, 6)
 	case BootExit, FDLimit, StderrFull:
 		return seconds(1, 4)
 	case StopSupervisor:
 		return seconds(2, 8)
-	case KillBroker:
+	case KillBroker, StopBroker:
 		return seconds(2, 8)
 	case CutConnections, Latency, NarrowBandwidth:
 		return seconds(3, 8)
