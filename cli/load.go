@@ -68,9 +68,6 @@ func load(in invocation) (*run, error) {
 		return nil, err
 	}
 	r := &run{consumers: all}
-	if err := notYet(all[0]); err != nil {
-		return nil, err
-	}
 	for i, l := range all {
 		if l.Config.Daemonize { // a daemon leaves this directory
 			l.Config.ResolvePaths(dir)
@@ -85,19 +82,6 @@ func load(in invocation) (*run, error) {
 		r.plan.Warnings = append(r.plan.Warnings, l.Warnings...)
 	}
 	return r, nil
-}
-
-// notYet refuses what a configuration asks for and this version does not do: a
-// probe that never succeeds, or a page that nobody serves, would be found out late.
-func notYet(l *config.Loaded) error {
-	var errs []error
-	if l.Config.StatusAddr != "" {
-		errs = append(errs, fmt.Errorf("status_addr (%s): the status page and /metrics are not served yet; leave it out, and use `racecarctl status --json` or top", l.Sources["status_addr"]))
-	}
-	if l.Config.LivenessProbeEnabled {
-		errs = append(errs, fmt.Errorf("liveness_probe_enabled (%s): the liveness file is not kept yet; leave it out, and probe with `racecarctl status --check`", l.Sources["liveness_probe_enabled"]))
-	}
-	return errors.Join(errs...)
 }
 
 // options is the configuration asked for, without a Spec.

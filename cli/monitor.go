@@ -2,11 +2,16 @@ package cli
 
 import (
 	"context"
+	"net/http"
+	"sync"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/monitor"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/supervisor"
 	"github.com/racecar-go/racecar/worker"
+	"github.com/sirupsen/logrus"
 )
 
 // runWatched runs a worker whose events go where configuration and subscribers
@@ -27,4 +32,54 @@ func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
 		log.WithError(err).Warn("Last metrics lost")
 	}
 	return code
+}
+
+// lookout is what stands beside a supervisor for others to look at: the status
+// page with /metrics and the health checks, and the liveness file. Either may be
+// nil.
+type lookout struct {
+	page     *monitor.Server
+	liveness *monitor.Liveness
+	log      logrus.FieldLogger
+}
+
+// newLookout listens and makes sure of the liveness file, so that what cannot
+// work is said before there are workers. api is the control socket's service.
+func newLookout(c *config.Config, sup *supervisor.Supervisor, api http.Handler, log logrus.FieldLogger) (*lookout, error) {
+	l := &lookout{log: log}
+	var err error
+	if c.LivenessProbeEnabled {
+		if l.liveness, err = monitor.NewLiveness(c, sup.Brief, log); err != nil {
+			return nil, err
+		}
+	}
+	if c.StatusAddr != "" {
+		l.page, err = monitor.NewServer(monitor.ServerOptions{
+			Addr: c.StatusAddr, Token: c.StatusToken, Status: sup.Status, Brief: sup.Brief, Control: api, Log: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		log.WithField("addr", l.page.Addr()).Info("status page is served")
+	}
+	return l, nil
+}
+
+// start runs it until stop is called, which waits: after the supervisor has
+// stopped, so that one can look on while it does.
+func (l *lookout) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	if l.page != nil {
+		running.Go(func() {
+			// Consumers go on without it.
+			if err := l.page.Run(ctx); err != nil {
+				l.log.WithError(err).Error("status page is not served any more")
+			}
+		})
+	}
+	if l.liveness != nil {
+		running.Go(func() { l.liveness.Run(ctx) })
+	}
+	return func() { cancel(); running.Wait() }
 }

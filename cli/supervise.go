@@ -113,6 +113,11 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 	if err != nil {
 		return err
 	}
+	server := ctl.NewServer(control{sup}, log.WithField("component", "control"))
+	beside, err := newLookout(c, sup, server.Handler(), log)
+	if err != nil {
+		return err
+	}
 	if d != nil {
 		err = d.Detach()
 	} else {
@@ -121,7 +126,8 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 	if err != nil {
 		return err
 	}
-	return serve(sup, socket, log)
+	defer beside.start()()
+	return serve(sup, server, socket)
 }
 
 func newSupervisor(in *parsed, r *run, log *logs.Log, o supervisor.Options) (*supervisor.Supervisor, error) {
@@ -143,8 +149,7 @@ func newSupervisor(in *parsed, r *run, log *logs.Log, o supervisor.Options) (*su
 }
 
 // serve runs the supervisor and its control socket until it has stopped.
-func serve(sup *supervisor.Supervisor, socket *ctl.Listener, log *logs.Log) error {
-	server := ctl.NewServer(control{sup}, log.WithField("component", "control"))
+func serve(sup *supervisor.Supervisor, server *ctl.Server, socket *ctl.Listener) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(socket) }()
 	code, err := sup.Run(context.Background())
@@ -211,6 +216,9 @@ func runInline(r *run, banner supervisor.Banner) error {
 	defer closeLog(log)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	if c.Config.StatusAddr != "" || c.Config.LivenessProbeEnabled {
+		log.Warn("without a supervisor (--inline) there are no status page and no liveness file")
+	}
 	banner.HowToStop()
 	var nonce [6]byte
 	_, _ = rand.Read(nonce[:]) // never fails

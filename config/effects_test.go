@@ -87,12 +87,12 @@ var keyEffects = map[string]effect{
 	"datadog_socket_path":                   {"where metrics are sent", []string{"monitor.TestDatadogSendsUpstreamsMetrics"}},
 	"datadog_namespace":                     {"the metrics' names", []string{"monitor.TestDatadogSendsUpstreamsMetrics"}},
 	"datadog_tags":                          {"the metrics' tags", []string{"monitor.TestDatadogSendsUpstreamsMetrics"}},
-	"status_addr":                           {"where the status page listens", nil},
-	"status_token":                          {"who may see and do what on the status page", nil},
-	"liveness_probe_enabled":                {"whether the file is touched", nil},
-	"liveness_probe_file_path":              {"which file is touched and probed", []string{"ctl.TestLivenessProbe"}},
-	"liveness_probe_max_interval":           {"when the probe fails", []string{"ctl.TestLivenessProbe"}},
-	"liveness_probe_skip_config_files":      {"whether the probe reads the file", []string{"ctl.TestLivenessProbe"}},
+	"status_addr":                           {"where the status page listens", []string{"test/e2e.TestStatusPageWithoutAToken"}},
+	"status_token":                          {"who may see and do what on the status page", []string{"test/e2e.TestStatusPageWithAToken"}},
+	"liveness_probe_enabled":                {"whether the file is touched", []string{"test/e2e.TestLivenessFile"}},
+	"liveness_probe_file_path":              {"which file is touched and probed", []string{"ctl.TestLivenessProbe", "test/e2e.TestLivenessFile"}},
+	"liveness_probe_max_interval":           {"when the probe fails", []string{"ctl.TestLivenessProbe", "test/e2e.TestLivenessFile"}},
+	"liveness_probe_skip_config_files":      {"whether the probe reads the file", []string{"ctl.TestLivenessProbe", "test/e2e.TestLivenessFile"}},
 }
 
 const referenceHead = `# Configuration

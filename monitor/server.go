@@ -206,6 +206,8 @@ func (s *Server) acting(h http.Handler) http.Handler {
 		case !s.authorized(r):
 			unauthorized(w)
 		default:
+			// A roll takes as long as it takes, and tells its steps.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the server's own writers have one
 			s.o.Log.WithFields(logrus.Fields{"action": strings.TrimPrefix(r.URL.Path, "/v1/"), "from": r.RemoteAddr}).Info("Action from the status page")
 			h.ServeHTTP(w, r)
 		}

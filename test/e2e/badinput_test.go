@@ -21,8 +21,7 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 		"unknown flag":     {[]string{"Journal", "--brokrs", "x"}, `=> Crashed: unknown flag --brokrs (did you mean "--brokers"?)`},
 		"wrong type":       {[]string{"Journal", "--fetch-messages", "abc"}, `=> Crashed: --fetch-messages: `},
 		"missing file":     {[]string{"Journal", "--config", "nowhere.yml"}, `nowhere.yml`},
-		"status page":      {[]string{"Journal", "--status-addr", "127.0.0.1:0"}, `=> Crashed: status_addr (--status-addr): the status page and /metrics are not served yet`},
-		"liveness":         {[]string{"Journal", "--liveness-probe-enabled"}, `=> Crashed: liveness_probe_enabled (--liveness-probe-enabled): the liveness file is not kept yet`},
+		"open status page": {[]string{"Journal", "--status-addr", ":0"}, `=> Crashed: --status-addr: ":0" can be reached from other hosts: set status_token, or use 127.0.0.1`},
 		"transactional":    {[]string{"JournalTx"}, `=> Crashed: consumer JournalTx: Spec.Transactional cannot be honoured yet`},
 		"--dev":            {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
 	} {
