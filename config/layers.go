@@ -65,6 +65,9 @@ func (l *loader) run() {
 	l.properties()
 	l.derive()
 	v := validator{c: &l.config, sources: l.sources, unsound: l.unsound}
+	if l.Spec != nil {
+		v.topics = l.Spec.Topics
+	}
 	l.problems = append(l.problems, v.all()...)
 	if len(l.problems) == 0 {
 		l.subscriptions()

@@ -234,3 +234,19 @@ func TestSecretsOnTheCommandLine(t *testing.T) {
 		t.Errorf("%v, %v", l, err)
 	}
 }
+
+// A consumer that reads its own dead letters would fail at them for ever.
+func TestDeadLetterTopicThatIsConsumed(t *testing.T) {
+	spec := &SpecValues{Name: "X", GroupID: "x", MaxRetries: 1, Topics: []string{"a", "x.dlq"}}
+	for name, o := range map[string]Options{
+		"derived": {Dir: t.TempDir(), Spec: spec},
+		"given":   {Dir: t.TempDir(), Spec: spec, Environ: []string{"RACECAR_DEAD_LETTER_TOPIC=a"}},
+	} {
+		if _, err := Load(o); err == nil || !strings.Contains(err.Error(), "is a topic that the consumer reads") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Load(Options{Dir: t.TempDir(), Spec: spec, Environ: []string{"RACECAR_DEAD_LETTER_TOPIC=b"}}); err != nil {
+		t.Error(err)
+	}
+}

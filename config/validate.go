@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ func (c Config) Validate() error {
 // name stands for it.
 type validator struct {
 	c        *Config
+	topics   []string // those subscribed to by name, where they are known
 	sources  map[string]string
 	unsound  map[string]bool // keys without a proper value, reported already
 	problems []error
@@ -222,6 +224,8 @@ func (v *validator) names() {
 	c := v.c
 	if t := c.DeadLetterTopic; t != "" && !validTopic(t) {
 		v.bad("dead_letter_topic", "%q cannot be a topic: use up to %d of the characters a-z, A-Z, 0-9, '.', '_' and '-'", t, maxTopicName)
+	} else if slices.Contains(v.topics, t) {
+		v.bad("dead_letter_topic", "%q is a topic that the consumer reads: what it gives up would come back to it at once; name another one", t)
 	}
 	if c.StatusAddr != "" {
 		if wrong := badAddress(c.StatusAddr, true); wrong != "" {

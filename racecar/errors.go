@@ -15,7 +15,8 @@ var errUnspecified = errors.New("unspecified error")
 func Skip(err error) error { return disposed(verdict.Skip, -1, err) }
 
 // DeadLetter sends the message (all messages of a batch) to the dead-letter
-// topic now, without further attempts.
+// topic now, without further attempts. Where no dead_letter_topic is configured
+// (max_retries configures one) it is retried like a plain error, and the log says so.
 func DeadLetter(err error) error { return disposed(verdict.DeadLetter, -1, err) }
 
 // RetryAfter retries after d instead of pause_timeout. It counts as an attempt.

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -16,11 +18,12 @@ import (
 // behind them once all are acknowledged, and stays where it is until then. The
 // executor owns p.
 func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, err error, attempts int) {
-	topic := w.deadLetterTopic()
+	topic := w.cfg.DeadLetterTopic
 	if topic == "" {
 		w.partLog(p).WithField("offset", messages[0].Offset).
-			Error("no dead_letter_topic is configured: the message stays where it is")
+			Error("the message is to be dead-lettered, but no dead_letter_topic is configured: it is retried instead")
 		w.pause(p, pauseFor(&w.cfg, attempts, func() float64 { return 0.5 }), err)
+		p.m.commits.soon(p)
 		return
 	}
 	d := &deadLetters{w: w, p: p, left: len(messages), messages: messages, topic: topic, cause: err, attempts: attempts}
@@ -93,11 +96,29 @@ func (w *worker) lettersEnded(p *partition) {
 	p.m.commits.soon(p)
 }
 
-func (w *worker) deadLetterTopic() string {
-	if w.cfg.DeadLetterTopic != "" {
-		return w.cfg.DeadLetterTopic
+// letterBox sees to it that the dead-letter topic is there before anything is
+// consumed: when it is needed it is too late to find out that it is not. nil where
+// none is configured.
+func (m *membership) letterBox() error {
+	topic := m.w.cfg.DeadLetterTopic
+	if topic == "" || m.w.letterBox.Load() {
+		return nil
 	}
-	return w.group + ".dlq"
+	created, err := m.client.EnsureTopic(topic)
+	if refused, ok := errors.AsType[*kafka.TopicError](err); ok {
+		return &kafka.ConfigError{
+			Key:     "dead_letter_topic",
+			Problem: "the " + refused.Error() + "; create it, have the ACL operations Create and Write allowed on it, or name another one",
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("dead-letter topic: %w", err)
+	}
+	if created {
+		m.log.WithField("topic", topic).Info("dead-letter topic created")
+	}
+	m.w.letterBox.Store(true)
+	return nil
 }
 
 // letterHeaders are the message's own, and ours.

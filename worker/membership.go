@@ -244,6 +244,9 @@ func (m *membership) find(ctx context.Context, conf *sarama.Config) ([]string, e
 	for tries := 1; ; tries++ {
 		err := m.dial(ctx, conf)
 		if err == nil {
+			err = m.letterBox()
+		}
+		if err == nil {
 			var topics []string
 			if topics, err = m.resolve(ctx); err == nil {
 				return topics, nil

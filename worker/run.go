@@ -51,6 +51,8 @@ type worker struct {
 	sendWith      transport
 	transportErr  error
 
+	letterBox atomic.Bool // the dead-letter topic is there
+
 	quiet    atomic.Bool
 	ending   chan end                  // capacity 1: how it ends, decided once
 	stopping chan struct{}             // closed when it ends; stopAt is set by then
@@ -116,6 +118,9 @@ func newWorker(o Options) (*worker, error) {
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
 	w.access = sync.OnceValues(func() (*kafka.Access, error) { return kafka.NewAccess(&w.cfg) })
+	if w.cfg.DeadLetterTopic == "" && w.cfg.MaxRetries > 0 { // as config.Load derives it
+		w.cfg.DeadLetterTopic = config.DeadLetterTopicFor(w.group)
+	}
 	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
 	w.cfg.ProduceInFlight = max(1, w.cfg.ProduceInFlight)
 	w.log = o.Log.WithFields(logrus.Fields{"consumer": reg.Name(), "worker": h.Index, "pid": os.Getpid(), "group": w.group})

@@ -72,7 +72,7 @@ func (w *worker) condemned(p *partition) bool {
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: s.FirstOffset, Deaths: s.Deaths, Reason: s.Reason,
 	})
 	log := w.noteFailure(p, messages, err, s.Deaths)
-	if w.cfg.DeadLetterTopic != "" || w.cfg.MaxRetries > 0 {
+	if w.cfg.DeadLetterTopic != "" {
 		log.Error("message is poison, to be dead-lettered")
 		w.deadLetter(p, messages, err, s.Deaths)
 		return true

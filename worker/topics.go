@@ -96,7 +96,7 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]int, mi
 		}
 		any := false
 		for t, n := range existing {
-			if re.MatchString(t) && !strings.HasPrefix(t, "__") {
+			if re.MatchString(t) && !strings.HasPrefix(t, "__") && t != m.w.cfg.DeadLetterTopic { // what failed is not to come back
 				found[t], any = n, true
 			}
 		}
