@@ -175,7 +175,7 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 		for range c.Messages() {
 		}
 	}
-	m.fetch(k, true)
+	m.w.turns.released(p)
 	return nil
 }
 

@@ -107,14 +107,26 @@ func (t *turns) low(p *partition) bool {
 }
 
 // tellSarama has sarama fetch p or not, as p.fetching says. Pump and executor may
-// change that at the same time, so it is looked at only when it is told.
+// change that at the same time, so it is looked at only when it is told. Of a claim
+// that was removed meanwhile nothing is told: sarama keeps a pause for the next claim
+// of that partition, which would not know of it.
 func (t *turns) tellSarama(p *partition) {
 	p.telling.Lock()
 	defer p.telling.Unlock()
 	t.mu.Lock()
 	on := p.fetching
+	_, ours := t.claims[p]
 	t.mu.Unlock()
-	p.m.fetch(p.tp, on)
+	if ours {
+		p.m.fetch(p.tp, on)
+	}
+}
+
+// released has sarama forget of a removed claim whether it was fetched.
+func (t *turns) released(p *partition) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.m.fetch(p.tp, true)
 }
 
 // target is the number of messages p should have in stock.

@@ -12,6 +12,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // visit is one call of consumer code.
@@ -43,8 +44,20 @@ func (d *diary) count() int {
 // check fails unless every message was processed once, in order, one at a time.
 func (d *diary) check(t testing.TB, topic string, partitions, each int) {
 	t.Helper()
+	for p, n := range d.once(t, topic, partitions) {
+		if n != each {
+			t.Errorf("partition %d: %d calls, want %d", p, n, each)
+		}
+	}
+}
+
+// once fails unless what was processed was so once, in order, one at a time. It
+// returns how much that is of each partition.
+func (d *diary) once(t testing.TB, topic string, partitions int) []int {
+	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	counts := make([]int, partitions)
 	byPartition := map[int32][]visit{}
 	for _, v := range d.visits {
 		byPartition[v.k.partition] = append(byPartition[v.k.partition], v)
@@ -52,9 +65,7 @@ func (d *diary) check(t testing.TB, topic string, partitions, each int) {
 	for p := range int32(partitions) {
 		vs := byPartition[p]
 		slices.SortFunc(vs, func(a, b visit) int { return a.begin.Compare(b.begin) })
-		if len(vs) != each {
-			t.Errorf("partition %d: %d calls, want %d", p, len(vs), each)
-		}
+		counts[p] = len(vs)
 		for i, v := range vs {
 			if v.offset != int64(i) {
 				t.Errorf("partition %d: call %d (worker %d) is offset %d", p, i, v.worker, v.offset)
@@ -65,6 +76,7 @@ func (d *diary) check(t testing.TB, topic string, partitions, each int) {
 			}
 		}
 	}
+	return counts
 }
 
 // diarist registers a consumer that takes that long for a message.
@@ -90,10 +102,12 @@ func diarist(t testing.TB, topic string, d *diary, takes time.Duration) func(wor
 // processed twice, none by both, all in order.
 func TestJoiningAndLeaving(t *testing.T) {
 	for _, strategy := range []string{"range", "roundrobin", "sticky", "cooperative-sticky"} {
-		for _, takes := range []time.Duration{20 * time.Millisecond, 2 * time.Second} {
+		for _, takes := range handlers {
 			t.Run(fmt.Sprintf("%s/%v", strategy, takes), func(t *testing.T) {
+				soakLong(t, takes)
 				t.Parallel()
 				const partitions = 4
+				limit := patient + 6*takes
 				each := 100
 				if takes > time.Second {
 					each = 3
@@ -111,14 +125,14 @@ func TestJoiningAndLeaving(t *testing.T) {
 				cfg.OffsetCommitInterval = time.Hour // so that only the hand-over commits
 				first := start(t, make(0), cfg)
 				first.running()
-				waitFor(t, "the first messages", func() bool { return d.count() >= 2 })
+				waitUpTo(t, limit, "the first messages", func() bool { return d.count() >= 2 })
 				second := start(t, make(1), cfg, withIndex(1))
-				second.await("partitions", func() bool { return len(second.places) > 0 && second.frame.Processed > 0 })
-				if code := second.stop(); code != wire.ExitOK {
+				second.awaitUpTo(limit, "partitions", func() bool { return len(second.places) > 0 && second.frame.Processed > 0 })
+				if code := second.stopUpTo(limit); code != wire.ExitOK {
 					t.Errorf("exit code %d", code)
 				}
-				waitFor(t, "all messages", func() bool { return d.count() >= partitions*each })
-				if code := first.stop(); code != wire.ExitOK {
+				waitUpTo(t, limit, "all messages", func() bool { return d.count() >= partitions*each })
+				if code := first.stopUpTo(limit); code != wire.ExitOK {
 					t.Errorf("exit code %d", code)
 				}
 				d.check(t, topic, partitions, each)
@@ -132,19 +146,43 @@ func TestJoiningAndLeaving(t *testing.T) {
 	}
 }
 
-// In cooperative mode partitions that stay do not pause, and a call learns within
-// 250 ms that its partition is to go.
+// In cooperative mode partitions that stay do not pause, whatever a call takes; a
+// call learns within 250 ms that its partition is to go, and goes on to its end; and
+// no message is processed by both.
 func TestCooperativeRebalance(t *testing.T) {
-	const partitions, takes = 4, 20 * time.Millisecond
+	for _, takes := range handlers {
+		t.Run(fmt.Sprint(takes), func(t *testing.T) {
+			soakLong(t, takes)
+			t.Parallel()
+			cooperativeRebalance(t, takes)
+		})
+	}
+}
+
+// handlers is what a call takes in tests of rebalances.
+var handlers = []time.Duration{20 * time.Millisecond, 2 * time.Second, 20 * time.Second}
+
+// soakLong leaves calls of 20 s to `make soak`.
+func soakLong(t *testing.T, takes time.Duration) {
+	if takes > 10*time.Second {
+		seeds.Soak(t)
+	}
+}
+
+func cooperativeRebalance(t *testing.T, takes time.Duration) {
+	const partitions = 4
+	limit := patient + 3*takes
 	b := testbroker.New(t)
 	topic, group := b.Topic(partitions), b.Group()
 	for p := range int32(partitions) {
-		b.Produce(topic, p, values(2000)...)
+		b.Produce(topic, p, values(max(8, int(patient/takes)))...)
 	}
 	d := &diary{}
 	var mu sync.Mutex
-	left := map[int32]time.Time{}
-	revoked := map[string][]int32{}
+	var rebalanced []time.Time // the first worker's
+	told := map[int32]time.Time{}
+	var revoked []int32
+	lost := false
 	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
 		return &processor{
 			process: func(ctx context.Context, m *racecar.Message) error {
@@ -155,11 +193,13 @@ func TestCooperativeRebalance(t *testing.T) {
 					select {
 					case <-leaving:
 						mu.Lock()
-						if left[m.Partition].IsZero() {
-							left[m.Partition] = time.Now()
+						if told[m.Partition].IsZero() {
+							told[m.Partition] = time.Now()
 						}
 						mu.Unlock()
 						leaving = nil
+					case <-ctx.Done():
+						return context.Cause(ctx)
 					case <-until:
 						v.end = time.Now()
 						d.add(v)
@@ -170,39 +210,62 @@ func TestCooperativeRebalance(t *testing.T) {
 			revoked: func(a racecar.Assignment) {
 				mu.Lock()
 				defer mu.Unlock()
-				for topic, ps := range a.Partitions {
-					revoked[topic] = append(revoked[topic], ps...)
-				}
+				lost = lost || a.Lost
+				revoked = append(revoked, a.Partitions[topic]...)
 			},
 		}, nil
 	})
 	cfg := testConfig(b, group)
 	cfg.PartitionAssignmentStrategy = []string{"cooperative-sticky"}
 	cfg.Concurrency = partitions
-	first := start(t, reg, cfg)
-	waitFor(t, "the first messages", func() bool { return d.count() >= 2*partitions })
-	second := start(t, diarist(t, topic, &diary{}, takes)(1), cfg, withIndex(1))
-	second.await("partitions", func() bool { return second.frame.Processed > 0 })
-	n := d.count()
-	waitFor(t, "more of the first", func() bool { return d.count() >= n+20 })
-	mu.Lock()
-	gone := slices.Clone(revoked[topic])
-	mu.Unlock()
-	if len(gone) != 2 {
-		t.Fatalf("revoked %v, want two of four", gone)
-	}
-	second.stop()
-	first.stop()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	last := map[int32]time.Time{}
-	for _, v := range d.visits {
-		if at, ok := last[v.k.partition]; ok && !slices.Contains(gone, v.k.partition) {
-			if pause := v.begin.Sub(at); pause > time.Second {
-				t.Errorf("partition %d stood still for %v", v.k.partition, pause)
+	cfg.OffsetCommitInterval = time.Hour // so that only the hand-over commits
+	first := start(t, reg, cfg, func(o *Options) {
+		o.Emit = func(e racecar.Event) {
+			if _, ok := e.(racecar.RebalanceEvent); ok {
+				mu.Lock()
+				defer mu.Unlock()
+				rebalanced = append(rebalanced, time.Now())
 			}
 		}
+	})
+	waitUpTo(t, limit, "the first messages", func() bool { return d.count() >= partitions })
+	mu.Lock()
+	before := len(rebalanced)
+	mu.Unlock()
+	second := start(t, diarist(t, topic, d, takes)(1), cfg, withIndex(1))
+	second.awaitUpTo(limit, "partitions", func() bool { return second.frame.Processed > 0 })
+	n := d.count()
+	waitUpTo(t, limit, "more of both", func() bool { return d.count() >= n+partitions })
+	mu.Lock()
+	gone := slices.Clone(revoked)
+	wasLost := lost
+	for p, at := range told {
+		late := at.Sub(rebalanced[before]) // the assignment that takes them away
+		t.Logf("partition %d: its call was told %v after the assignment", p, late)
+		if late > 250*time.Millisecond || !slices.Contains(gone, p) {
+			t.Errorf("partition %d: its call was told %v after the assignment; %v went", p, late, gone)
+		}
+	}
+	if len(gone) != 2 || len(told) == 0 || wasLost {
+		t.Errorf("revoked %v (lost: %v), want two of four; %d calls were told", gone, wasLost, len(told))
+	}
+	mu.Unlock()
+	until := time.Now()
+	second.stopUpTo(limit)
+	first.stopUpTo(limit)
+	d.once(t, topic, partitions)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last, longest := map[int32]time.Time{}, time.Duration(0)
+	for _, v := range d.visits { // in the order of their ends, which is that of each partition
+		if at, ok := last[v.k.partition]; ok && !slices.Contains(gone, v.k.partition) && v.begin.Before(until) {
+			longest = max(longest, v.begin.Sub(at))
+		}
 		last[v.k.partition] = v.end
+	}
+	t.Logf("the longest pause of a partition that stayed: %v", longest)
+	if longest > time.Second {
+		t.Errorf("a partition that stayed stood still for %v", longest)
 	}
 }
 
@@ -346,9 +409,15 @@ func TestLostPartition(t *testing.T) {
 // waitFor waits for a condition that nothing signals.
 func waitFor(t testing.TB, what string, f func() bool) {
 	t.Helper()
+	waitUpTo(t, patient, what, f)
+}
+
+// waitUpTo is waitFor where patient is not enough.
+func waitUpTo(t testing.TB, limit time.Duration, what string, f func() bool) {
+	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(patient)
+	timeout := time.After(limit)
 	for !f() {
 		select {
 		case <-tick.C:

@@ -218,3 +218,34 @@ func TestLimits(t *testing.T) {
 		}
 	}
 }
+
+// pausable is a consumer group that notes what it is told of fetching.
+type pausable struct {
+	sarama.ConsumerGroup
+	told []string
+}
+
+func (g *pausable) Pause(map[string][]int32)  { g.told = append(g.told, "pause") }
+func (g *pausable) Resume(map[string][]int32) { g.told = append(g.told, "resume") }
+
+// sarama keeps a pause over a reassignment: one that was decided before a claim
+// ended must not be told after its end, or the next claim of that partition stands
+// still for ever.
+func TestNoPauseOutlivesItsClaim(t *testing.T) {
+	group := &pausable{}
+	tt := newTurns(1, false, limits{messages: 100, bytes: 1 << 20})
+	p := newPartition(&membership{group: group}, tp{"a", 0})
+	tt.pumped(p)
+	tt.add(p)
+	tt.mu.Lock()
+	p.queue.push([]*sarama.ConsumerMessage{{Topic: "a"}}, 1<<20)
+	tt.bytes = 1 << 20
+	late := tt.throttle() // decided by the pump of another partition
+	tt.mu.Unlock()
+	tt.remove(p)
+	tt.released(p)
+	tt.tell(late)
+	if want := []string{"resume", "resume"}; !slices.Equal(group.told, want) {
+		t.Errorf("sarama was told %v, want %v", group.told, want)
+	}
+}

@@ -188,9 +188,15 @@ func (s *supervisor) read() {
 // await waits until f, called with the lock held, is true.
 func (s *supervisor) await(what string, f func() bool) {
 	s.t.Helper()
-	timeout := time.AfterFunc(patient, func() { s.change(func() {}) })
+	s.awaitUpTo(patient, what, f)
+}
+
+// awaitUpTo is await where patient is not enough.
+func (s *supervisor) awaitUpTo(limit time.Duration, what string, f func() bool) {
+	s.t.Helper()
+	timeout := time.AfterFunc(limit, func() { s.change(func() {}) })
 	defer timeout.Stop()
-	deadline := time.Now().Add(patient)
+	deadline := time.Now().Add(limit)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !f() {
@@ -231,10 +237,17 @@ func (s *supervisor) status() status.Report {
 // stop ends the worker in order and returns its exit code.
 func (s *supervisor) stop() int {
 	s.t.Helper()
-	if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second, Leave: true}); err != nil {
+	return s.stopUpTo(20 * time.Second)
+}
+
+// stopUpTo is stop with so much time for the call in hand.
+func (s *supervisor) stopUpTo(grace time.Duration) int {
+	s.t.Helper()
+	if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: grace, Leave: true}); err != nil {
 		s.t.Fatal(err)
 	}
-	return s.awaitExit()
+	s.awaitUpTo(max(grace, patient), "the exit", func() bool { return s.exited })
+	return s.exit
 }
 
 func (s *supervisor) awaitExit() int {
