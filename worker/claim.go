@@ -53,6 +53,7 @@ func (m *membership) ready(claims int) {
 // ended. The hook is told of those that were not revoked one by one.
 func (m *membership) Cleanup(s sarama.ConsumerGroupSession) error {
 	cause := context.Cause(s.Context())
+	m.cause = cause
 	m.mu.Lock()
 	ended := m.ended
 	m.ended = map[bool][]tp{}

@@ -43,6 +43,7 @@ type membership struct {
 	generation atomic.Int32
 	interrupt  atomic.Pointer[context.CancelCauseFunc] // ends the Consume that is running
 	joining    time.Time                               // when that began; for Setup, which it calls
+	cause      error                                   // why the last session ended; set by Cleanup, which Consume calls
 
 	mu       sync.Mutex
 	parts    map[tp]*partition
@@ -129,7 +130,7 @@ func (m *membership) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		m.setState(status.Joining, "")
 		began := time.Now()
-		m.joining = began
+		m.joining, m.cause = began, nil
 		err := m.consume(ctx, topics)
 		if ctx.Err() != nil {
 			break
@@ -137,11 +138,12 @@ func (m *membership) run(ctx context.Context) error {
 		switch {
 		case errors.Is(err, sarama.ErrClosedConsumerGroup), errors.Is(err, sarama.ErrClosedClient):
 			return fmt.Errorf("consumer group closed: %w", err)
-		case err == nil && time.Since(began) > time.Second:
+		case err == nil && (time.Since(began) > time.Second || errors.Is(m.cause, sarama.ErrRebalanceInProgress)):
+			// However many rebalances follow each other: the group waits for us.
 			tries, quick = 0, 0
 			m.trouble.over()
 		case err == nil:
-			quick++ // a rebalance; many in a row are something else
+			quick++ // joining again was our own idea; many in a row are a loop
 			if quick > 3 {
 				tries = quick - 3
 			}
