@@ -3,6 +3,8 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -73,7 +75,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) {
 	shot, err := s.shoot(Spec{Role: wire.RolePlan, Argv: s.opts.PlanArgv, Image: image}, "loading the new configuration", planWithin)
 	if err != nil {
 		_ = image.Close()
-		done(now, wire.Plan{}, nil, fmt.Errorf("start %s: %w", image, err))
+		done(now, wire.Plan{}, nil, notStarted(image, err))
 		return
 	}
 	var got *wire.Plan
@@ -97,7 +99,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) {
 		case s.reg.ending != nil:
 			err = errStopping
 		case got == nil:
-			err = fmt.Errorf("%s could not load the configuration: %s%s", image, exit, colon(shot.child.process.Stderr()))
+			err = fmt.Errorf("%s could not load the configuration: %s%s%s", image, exit, colon(shot.child.process.Stderr()), halfCopied(exit))
 		case got.Error != "":
 			err = errors.New(got.Error)
 		}
@@ -108,6 +110,27 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) {
 		}
 		done(now, *got, image, nil)
 	}
+}
+
+// notStarted says why a program was not started. What the system was asked to
+// execute is a descriptor of ours, which tells nobody anything.
+func notStarted(image Image, err error) error {
+	if path := new(os.PathError); errors.As(err, &path) {
+		err = path.Err
+	}
+	hint := ""
+	if errors.Is(err, syscall.ENOEXEC) {
+		hint = ": it is no program for this system, or was not copied completely"
+	}
+	return fmt.Errorf("start %s: %w%s", image, err, hint)
+}
+
+// halfCopied explains how a program ends whose file lacks its end.
+func halfCopied(exit Exit) string {
+	if exit.Signal == syscall.SIGSEGV || exit.Signal == syscall.SIGBUS {
+		return ": was the program copied completely?"
+	}
+	return ""
 }
 
 // colon appends a headline to an error text.

@@ -22,7 +22,8 @@ type roll struct {
 	queue   []*slot
 	revives map[*slot]bool // given up before: they get another chance when it is their turn
 	cur     *slot
-	// was is what the slot ran; wasRunning says that its process did.
+	// was is what the slot ran; wasRunning says that its process did, or was about
+	// to: it was not waiting for a broker.
 	was        *release
 	wasRunning bool
 	by         time.Time // when cur's new process must run; zero: it has not taken over
@@ -153,7 +154,9 @@ func (r *registry) rollNext() {
 		r.rollStart(s)
 		return
 	}
-	ro.wasRunning = s.cur.frame.State == status.Running || s.cur.frame.State == status.Quiet
+	// The roll of the slot before may have made the group rebalance, so that this
+	// one is joining. That a successor waits is good enough only where it waited.
+	ro.wasRunning = s.cur.frame.State != status.Waiting
 	s.next = &proc{slot: s, rel: rel, spawned: r.now}
 	s.next.frame.State = status.Starting
 	r.do(doSpawn{proc: s.next})

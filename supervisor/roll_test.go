@@ -149,6 +149,26 @@ func TestRollWhileBrokersAreAway(t *testing.T) {
 	w.checkRolled("")
 }
 
+// The roll of the first slot made the group rebalance, so the second one is
+// joining when its turn comes: its successor has to run all the same.
+func TestRollOfAWorkerThatIsJoining(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	w.worker("A[1]").says(status.Joining)
+	w.boot = func(f *fake) {
+		f.says(status.Waiting)
+		if f.p.name() == "A[0]" {
+			f.says(status.Running)
+		}
+	}
+	w.rollTo("new", a)
+	w.checkImages("new new")
+	w.checkRolled()
+	w.worker("A[1]").says(status.Running)
+	w.settle()
+	w.checkRolled("")
+}
+
 func TestProcessThatStandsByDies(t *testing.T) {
 	a := consumerOf("A", 2)
 	w := startWorld(t, a)
