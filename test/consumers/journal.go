@@ -20,9 +20,11 @@ import (
 // Variables the consumers obey.
 const (
 	EnvDir         = "JOURNAL_DIR"         // where journals go; required
-	EnvTopics      = "JOURNAL_TOPICS"      // comma list; default journal
+	EnvTopics      = "JOURNAL_TOPICS"      // comma list, or @FILE that holds one; default journal
 	EnvOut         = "JOURNAL_OUT"         // topic each message is copied to; default none
 	EnvDelay       = "JOURNAL_DELAY"       // what each message takes
+	EnvLog         = "JOURNAL_LOG"         // not empty: a log line for each message
+	EnvLeak        = "JOURNAL_LEAK"        // KiB that each message leaves behind in memory
 	EnvConcurrency = "JOURNAL_CONCURRENCY" // partitions at once
 	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail": it returns an error
 	// EnvTrap names messages that misbehave, "KEY=what,KEY=what": what is exit,
@@ -36,7 +38,7 @@ const (
 
 func init() {
 	var subscriptions []racecar.Subscription
-	for topic := range strings.SplitSeq(env(EnvTopics, "journal"), ",") {
+	for _, topic := range topics() {
 		subscriptions = append(subscriptions, racecar.Subscription{Topic: topic})
 	}
 	concurrency, err := strconv.Atoi(env(EnvConcurrency, "0"))
@@ -53,12 +55,29 @@ func init() {
 	racecar.Register(newJournal, spec)
 }
 
+// topics of EnvTopics. A file can be changed while a supervisor runs, so that a
+// process started later finds another Spec, as in a new release.
+func topics() []string {
+	list := env(EnvTopics, "journal")
+	if file, ok := strings.CutPrefix(list, "@"); ok {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			panic(EnvTopics + ": " + err.Error())
+		}
+		list = strings.TrimSpace(string(b))
+	}
+	return strings.Split(list, ",")
+}
+
 // Journal writes each message to its journal, after copying it to EnvOut.
 type Journal struct {
 	rt      racecar.Runtime
 	journal *judge.Journal
 	delay   time.Duration
 	out     string
+	log     bool
+	leak    int // bytes a message
+	leaked  [][]byte
 	traps   map[string]string
 	// mischief is looked for at most every mischiefEvery.
 	mischief string
@@ -85,12 +104,19 @@ func newJournal(rt racecar.Runtime) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", EnvDelay, err)
 	}
+	leak, err := strconv.Atoi(env(EnvLeak, "0"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", EnvLeak, err)
+	}
 	name := fmt.Sprintf("%s[%d]", rt.Worker.Consumer, rt.Worker.Index)
 	journal, err := judge.Create(os.Getenv(EnvDir), name)
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{rt: rt, journal: journal, delay: delay, out: os.Getenv(EnvOut), traps: map[string]string{}, mischief: mischief}
+	j := &Journal{
+		rt: rt, journal: journal, delay: delay, out: os.Getenv(EnvOut), log: os.Getenv(EnvLog) != "", leak: leak << 10,
+		traps: map[string]string{}, mischief: mischief,
+	}
 	if s := os.Getenv(EnvTrap); s != "" {
 		for pair := range strings.SplitSeq(s, ",") {
 			key, what, _ := strings.Cut(pair, "=")
@@ -118,6 +144,16 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	if j.leak > 0 {
+		b := make([]byte, j.leak)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1 // or the page would be nobody's
+		}
+		j.leaked = append(j.leaked, b)
+	}
+	if j.log {
+		j.rt.Logger.Info("processed", "key", string(m.Key), "offset", m.Offset, "partition", m.Partition)
 	}
 	if j.out != "" {
 		if err := j.rt.Producer.Produce(ctx, racecar.ProducerMessage{

@@ -37,6 +37,7 @@ type bed struct {
 	keeps    []string
 	outlives bool   // the command is a daemon
 	workdir  string // empty: a fresh one
+	program  string // empty: this binary where it is
 }
 
 func newBed(t *testing.T, messages int) *bed {
@@ -90,7 +91,7 @@ func (b *bed) start(env []string, args ...string) *harness.Process {
 		"--log-format", "text",
 	}
 	return harness.Start(b.t, harness.Command{
-		Role: "app", Args: append(flags, args...), Env: env,
+		Role: "app", Path: b.program, Args: append(flags, args...), Env: env,
 		KeepsFiles: b.keeps, Outlives: b.outlives, Dir: b.workdir,
 	})
 }
@@ -109,9 +110,13 @@ func (b *bed) records() []judge.Record {
 func (b *bed) awaitProcessed(n int) {
 	b.t.Helper()
 	harness.Eventually(b.t, fmt.Sprintf("%d messages processed", n), func() error {
-		seen := map[[2]int64]bool{}
+		type message struct {
+			at     judge.Partition
+			offset int64
+		}
+		seen := map[message]bool{}
 		for _, r := range b.records() {
-			seen[[2]int64{int64(r.Partition), r.Offset}] = true
+			seen[message{judge.Partition{Topic: r.Topic, Partition: r.Partition}, r.Offset}] = true
 		}
 		if len(seen) < n {
 			return fmt.Errorf("%d processed", len(seen))
@@ -185,3 +190,6 @@ func within(t *testing.T, what string, limit time.Duration, f func()) {
 		t.Logf("%s took %v", what, took.Round(time.Millisecond))
 	}
 }
+
+// partitionOf is a topic's only partition.
+func partitionOf(topic string) judge.Partition { return judge.Partition{Topic: topic} }

@@ -28,7 +28,7 @@ const lastLines = time.Second
 // Command says what to start.
 type Command struct {
 	// Role runs the test binary again, in that role of Main's. Path runs another
-	// program. One of the two is set.
+	// program; with both it is a copy of the test binary. One of the two is set.
 	Role string
 	Path string
 	Args []string
@@ -108,8 +108,10 @@ func (p *Process) start() (err error) {
 		// Else every process built with -race sleeps a second before it ends.
 		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	if p.command.Role != "" {
-		if path, err = os.Executable(); err != nil {
-			return err
+		if path == "" {
+			if path, err = os.Executable(); err != nil {
+				return err
+			}
 		}
 		env = append(env, roleVar+"="+p.command.Role)
 	}

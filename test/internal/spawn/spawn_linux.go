@@ -25,14 +25,14 @@ func New() *Spawner {
 	return s
 }
 
-// Start starts cmd as the leader of a process group of its own, so that a Ctrl-C
-// on the terminal does not reach it before its owner says so. What cmd.SysProcAttr
-// says besides is kept.
+// Start starts cmd as the leader of a session of its own, so that neither a Ctrl-C
+// nor the terminal itself, which a supervisor would notice, reaches it. What
+// cmd.SysProcAttr says besides is kept.
 func (s *Spawner) Start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Setsid = true
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	started := make(chan error)
 	s.work <- func() { started <- cmd.Start() }
