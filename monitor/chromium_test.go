@@ -27,17 +27,29 @@ type browser struct {
 	console []string // errors and exceptions of the page
 }
 
-// openBrowser starts it with an empty page of that size; the test is skipped
-// where there is none.
-func openBrowser(t *testing.T, width, height int, dark bool) *browser {
+// findBrowser skips the test where there is none, unless TESTBED_CHROMIUM says
+// that there must be, as .ci/run does.
+func findBrowser(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a browser in -short")
 	}
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("no chromium here")
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
 	}
+	if os.Getenv("TESTBED_CHROMIUM") != "" {
+		t.Fatal("no chromium here: .ci/install-chromium installs it")
+	}
+	t.Skip("no chromium here")
+	return ""
+}
+
+// openBrowser starts it with an empty page of that size.
+func openBrowser(t *testing.T, width, height int, dark bool) *browser {
+	t.Helper()
+	path := findBrowser(t)
 	down, toBrowser, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +64,7 @@ func openBrowser(t *testing.T, width, height int, dark bool) *browser {
 		fmt.Sprintf("--window-size=%d,%d", width, height), "about:blank")
 	cmd.ExtraFiles = []*os.File{down, up} // 3 to read from, 4 to write to
 	if err := cmd.Start(); err != nil {
-		t.Skipf("chromium does not start: %v", err)
+		t.Fatalf("chromium does not start: %v", err)
 	}
 	_, _ = down.Close(), up.Close()
 	b := &browser{t: t, out: toBrowser, answers: map[int]chan json.RawMessage{}}
@@ -213,6 +225,26 @@ func (b *browser) press(keys ...string) {
 		b.call(b.session, "Input.dispatchKeyEvent", down, nil)
 		b.call(b.session, "Input.dispatchKeyEvent", up, nil)
 	}
+}
+
+// work is the CPU time that the page's main thread has taken, in ms. It needs
+// Performance.enable.
+func (b *browser) work() float64 {
+	b.t.Helper()
+	var got struct {
+		Metrics []struct {
+			Name  string
+			Value float64
+		}
+	}
+	b.call(b.session, "Performance.getMetrics", nil, &got)
+	for _, m := range got.Metrics {
+		if m.Name == "TaskDuration" {
+			return m.Value * 1000
+		}
+	}
+	b.t.Fatal("the browser does not tell its CPU time")
+	return 0
 }
 
 // screenshot keeps a picture in the folder that SCREENSHOTS names, for docs.

@@ -524,9 +524,23 @@ function ask(question, more) {
   const d = $('d-ask');
   text($('t-ask'), question);
   text($('ask-more'), more || '');
-  d.returnValue = '';
-  d.showModal();
-  return new Promise((done) => d.addEventListener('close', () => done(d.returnValue === 'ok'), { once: true }));
+  return answer(d);
+}
+
+// answer opens a dialog and waits for it: true when it was sent off with ok. The
+// close event comes some time after the dialog has closed, perhaps when it asks
+// something else already, so that it alone says nothing.
+const waiting = new Map(); // dialog → the end of its question
+function answer(d) {
+  waiting.get(d)?.(false);
+  return new Promise((done) => {
+    const over = new AbortController();
+    const end = (yes) => { over.abort(); waiting.delete(d); done(yes); };
+    waiting.set(d, end);
+    d.addEventListener('submit', (e) => end(e.submitter !== null && e.submitter.value === 'ok'), { signal: over.signal });
+    d.addEventListener('close', () => { if (!d.open) end(false); }, { signal: over.signal });
+    d.showModal();
+  });
 }
 
 function toast(s) {
@@ -541,24 +555,20 @@ const headers = () => token ? { Authorization: 'Bearer ' + token } : {};
 
 function forget() { token = ''; sessionStorage.removeItem('racecar-token'); }
 
-function askToken(why) {
+async function askToken(why) {
   const d = $('d-token');
   if (d.open) return;
   text($('token-why'), why);
   $('token').value = '';
-  d.returnValue = '';
-  d.showModal();
-  d.addEventListener('close', () => {
-    if (d.returnValue !== 'ok' || !$('token').value) {
-      $('unlock').hidden = false;
-      if (known.status) poll();
-      return;
-    }
-    token = $('token').value;
-    sessionStorage.setItem('racecar-token', token);
-    poll();
-    if ($('config').querySelector('details').open) loadConfig();
-  }, { once: true });
+  if (!await answer(d) || !$('token').value) {
+    $('unlock').hidden = false;
+    if (known.status) poll();
+    return;
+  }
+  token = $('token').value;
+  sessionStorage.setItem('racecar-token', token);
+  poll();
+  if ($('config').querySelector('details').open) loadConfig();
 }
 
 async function get(path) {
