@@ -1,0 +1,103 @@
+// The poll loop that franz-go's documentation shows, at its defaults.
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/racecar-go/racecar/bench/board"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, board.FromEnv()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, task board.Task) error {
+	b, err := board.Open(task.Path)
+	if err != nil {
+		return err
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go b.Watch(stop)
+	switch task.Mode {
+	case "produce", "produce-sync":
+		return produce(ctx, task, b)
+	}
+	cl, err := kgo.NewClient(
+		kgo.SeedBrokers(task.Brokers...), kgo.ConsumerGroup(task.Group), kgo.ConsumeTopics(task.Topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for {
+		fetches := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errs := fetches.Errors(); len(errs) > 0 {
+			return fmt.Errorf("%s: %w", errs[0].Topic, errs[0].Err)
+		}
+		if err := take(ctx, cl, task, b, fetches); err != nil {
+			return err
+		}
+	}
+}
+
+func take(ctx context.Context, cl *kgo.Client, task board.Task, b *board.Board, fetches kgo.Fetches) error {
+	switch task.Mode {
+	case "process":
+		fetches.EachRecord(func(r *kgo.Record) { b.Count(r.Partition, 1) })
+	case "batch":
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) { b.Count(p.Partition, len(p.Records)) })
+	case "copy":
+		fetches.EachRecord(func(r *kgo.Record) {
+			cl.Produce(ctx, &kgo.Record{Topic: task.Out, Key: r.Key, Value: r.Value}, nil)
+			b.Count(r.Partition, 1)
+		})
+	case "latency":
+		fetches.EachRecord(func(r *kgo.Record) {
+			b.Late(time.Duration(time.Now().UnixNano() - int64(binary.LittleEndian.Uint64(r.Value))))
+			b.Count(r.Partition, 1)
+		})
+	default:
+		return fmt.Errorf("no mode is called %q", task.Mode)
+	}
+	return nil
+}
+
+func produce(ctx context.Context, task board.Task, b *board.Board) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(task.Brokers...))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	value := make([]byte, task.Size)
+	if task.Mode == "produce-sync" {
+		for range task.Messages {
+			if err := cl.ProduceSync(ctx, &kgo.Record{Topic: task.Out, Value: value}).FirstErr(); err != nil {
+				return err
+			}
+			b.Count(0, 1)
+		}
+		return nil
+	}
+	for range task.Messages {
+		cl.Produce(ctx, &kgo.Record{Topic: task.Out, Value: value}, nil)
+	}
+	return cl.Flush(ctx)
+}

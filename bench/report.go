@@ -1,0 +1,301 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// result is what a row gave: samples by entrant, in the order of the rounds.
+type result struct {
+	row     *row
+	samples map[string][]sample
+}
+
+// values are an entrant's figures of a metric, false where it has none.
+func (r *result) values(who, key string) ([]float64, bool) {
+	var all []float64
+	for _, s := range r.samples[who] {
+		if v, ok := s[key]; ok {
+			all = append(all, v)
+		}
+	}
+	return all, len(all) > 0
+}
+
+// ratios compare two entrants round by round, since a machine's speed changes
+// more from one minute to the next than from one run to the next.
+func (r *result) ratios(who, than, key string) []float64 {
+	a, _ := r.values(who, key)
+	b, _ := r.values(than, key)
+	var all []float64
+	for i := range min(len(a), len(b)) {
+		if b[i] != 0 {
+			all = append(all, a[i]/b[i])
+		}
+	}
+	return all
+}
+
+func median(all []float64) float64 {
+	if len(all) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(all))
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+// number writes a figure for people.
+func (m metric) number(v float64) string {
+	if m.decimals > 0 {
+		return strconv.FormatFloat(v, 'f', m.decimals, 64)
+	}
+	digits := strconv.FormatFloat(v, 'f', 0, 64)
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// brief is a sample in a line of progress.
+func brief(r *row, s sample) string {
+	text := r.main.number(s[r.main.key]) + " " + r.main.label()
+	for _, m := range []metric{cpu, worker} {
+		if v, ok := s[m.key]; ok {
+			text += ", " + m.number(v) + " " + m.label()
+		}
+	}
+	return text
+}
+
+func (m metric) label() string {
+	if m.unit == "" {
+		return m.title
+	}
+	return m.unit + " " + m.title
+}
+
+// report is the whole as Markdown.
+func (b *bench) report(results []*result) string {
+	var s strings.Builder
+	for _, line := range b.circumstances() {
+		fmt.Fprintf(&s, "- %s\n", line)
+	}
+	for _, c := range contestants {
+		if b.binaries[c.name] != "" {
+			fmt.Fprintf(&s, "- %s: %s\n", c.name, c.settings)
+		}
+	}
+	for _, r := range results {
+		fmt.Fprintf(&s, "\n### %s: %s\n\n%s", r.row.name, r.row.what, r.table())
+	}
+	if targets := targetTable(results); targets != "" {
+		fmt.Fprintf(&s, "\n### Targets\n\nFirst the median of the rounds, then the best.\n\n%s", targets)
+	}
+	return s.String()
+}
+
+// circumstances are what the figures depend on.
+func (b *bench) circumstances() []string {
+	commit := "unknown"
+	if out, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
+		commit = strings.TrimSpace(string(out))
+	}
+	return []string{
+		fmt.Sprintf("%s, commit %s, %s", b.began.UTC().Format(time.DateOnly), commit, strings.Join(append([]string{"go run ./bench"}, os.Args[1:]...), " ")),
+		fmt.Sprintf("%s, %d processors, %s/%s, %s", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version()),
+		b.broker,
+		fmt.Sprintf("%d rounds; the median, and in brackets the least and the most; ratios are of the same round", b.opts.rounds),
+	}
+}
+
+func processor() string {
+	data, err := os.ReadFile("/proc/cpuinfo")
+	if err == nil {
+		for line := range strings.Lines(string(data)) {
+			if name, ok := strings.CutPrefix(line, "model name"); ok {
+				return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+			}
+		}
+	}
+	return "unknown processor"
+}
+
+// table is a row's figures.
+func (r *result) table() string {
+	var used []metric
+	for _, m := range metrics {
+		for _, e := range r.row.who {
+			if _, ok := r.values(e.name(), m.key); ok {
+				used = append(used, m)
+				break
+			}
+		}
+	}
+	// Repeats are worth a column only where there are some.
+	used = slices.DeleteFunc(used, func(m metric) bool {
+		if m.key != repeats.key {
+			return false
+		}
+		for _, e := range r.row.who {
+			if all, _ := r.values(e.name(), m.key); len(all) > 0 && slices.Max(all) > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	var s strings.Builder
+	s.WriteString("| |")
+	for _, m := range used {
+		unit := ""
+		if m.unit != "" {
+			unit = ", " + m.unit
+		}
+		fmt.Fprintf(&s, " %s%s |", m.title, unit)
+	}
+	compared := len(r.row.who) > 1
+	if compared {
+		fmt.Fprintf(&s, " %s's %s is × this |", r.row.who[0].name(), r.row.main.title)
+	}
+	s.WriteString("\n|---|" + strings.Repeat("---:|", len(used)))
+	if compared {
+		s.WriteString("---:|")
+	}
+	s.WriteString("\n")
+	for i, e := range r.row.who {
+		fmt.Fprintf(&s, "| %s |", e.name())
+		for _, m := range used {
+			all, ok := r.values(e.name(), m.key)
+			switch {
+			case !ok:
+				s.WriteString(" – |")
+			case m.key == r.row.main.key && len(all) > 1:
+				fmt.Fprintf(&s, " %s (%s–%s) |", m.number(median(all)), m.number(slices.Min(all)), m.number(slices.Max(all)))
+			default:
+				fmt.Fprintf(&s, " %s |", m.number(median(all)))
+			}
+		}
+		switch ratios := r.ratios(r.row.who[0].name(), e.name(), r.row.main.key); {
+		case !compared:
+		case i == 0 || len(ratios) == 0:
+			s.WriteString(" |")
+		default:
+			fmt.Fprintf(&s, " %.2f (%.2f–%.2f) |", median(ratios), slices.Min(ratios), slices.Max(ratios))
+		}
+		s.WriteString("\n")
+	}
+	return s.String()
+}
+
+// verdict is how a target came out.
+type verdict struct {
+	what         string
+	typical, top float64
+	limit        string
+	met          bool
+}
+
+func (r *result) judge(t target) (verdict, bool) {
+	all, ok := r.values(t.of, t.metric.key)
+	v := verdict{what: fmt.Sprintf("%s: %s of %s", r.row.name, t.metric.title, t.of)}
+	limit := t.metric.number(t.factor) + " " + t.metric.unit
+	if t.than != "" {
+		all, v.what = r.ratios(t.of, t.than, t.metric.key), v.what+" / "+t.than
+		limit = strconv.FormatFloat(t.factor, 'f', 2, 64)
+		ok = len(all) > 0
+	}
+	if !ok {
+		return v, false
+	}
+	v.typical = median(all)
+	if t.atLeast {
+		v.top, v.limit, v.met = slices.Max(all), "≥ "+limit, v.typical >= t.factor
+	} else {
+		v.top, v.limit, v.met = slices.Min(all), "≤ "+limit, v.typical <= t.factor
+	}
+	return v, true
+}
+
+// targetTable says of each target how it came out.
+func targetTable(results []*result) string {
+	var s strings.Builder
+	for _, r := range results {
+		for _, t := range r.row.targets {
+			v, ok := r.judge(t)
+			if !ok {
+				continue
+			}
+			met := "met"
+			if !v.met {
+				met = "**missed**"
+			}
+			write := func(f float64) string {
+				if t.than != "" {
+					return strconv.FormatFloat(f, 'f', 2, 64)
+				}
+				return t.metric.number(f)
+			}
+			fmt.Fprintf(&s, "| %s | %s | %s | %s | %s |\n", v.what, v.limit, write(v.typical), write(v.top), met)
+		}
+	}
+	if s.Len() == 0 {
+		return ""
+	}
+	return "| | target | median | best | |\n|---|---:|---:|---:|---|\n" + s.String()
+}
+
+// smoke fails when a row's best ratio is far off.
+func smoke(results []*result) error {
+	for _, r := range results {
+		ratios := r.ratios("racecar", "sarama", rate.key)
+		if len(ratios) == 0 {
+			return fmt.Errorf("%s: nothing was compared", r.row.name)
+		}
+		best := slices.Max(ratios)
+		fmt.Printf("%s: %.2f × the plain loop in the best of %d\n", r.row.name, best, len(ratios))
+		if best < 0.75 {
+			return fmt.Errorf("%s: racecar is more than 25 %% behind the plain loop: %.2f × in the best of %d rounds", r.row.name, best, len(ratios))
+		}
+	}
+	return nil
+}
+
+// save writes table, figures and chart.
+func (b *bench) save(name string, results []*result) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	type entry struct {
+		Row     string              `json:"row"`
+		What    string              `json:"what"`
+		Samples map[string][]sample `json:"samples"`
+	}
+	all := struct {
+		Circumstances []string `json:"circumstances"`
+		Rows          []entry  `json:"rows"`
+	}{Circumstances: b.circumstances()}
+	for _, r := range results {
+		all.Rows = append(all.Rows, entry{r.row.name, r.row.what, r.samples})
+	}
+	data, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		return err
+	}
+	report := "# Measured\n\n![](" + filepath.Base(name) + ".svg)\n\n" + b.report(results)
+	for suffix, content := range map[string][]byte{".json": append(data, '\n'), ".md": []byte(report), ".svg": []byte(chart(results))} {
+		if err := os.WriteFile(name+suffix, content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
