@@ -4,6 +4,7 @@ package schedule
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -147,7 +148,9 @@ const settle = 4 * time.Second
 // Draw makes the schedule of a seed: faults every few seconds, with quiet gaps,
 // for at most length.
 func Draw(seed uint64, mode Mode, length time.Duration) Schedule {
-	r := rand.New(rand.NewPCG(seed, uint64(len(mode.Name))))
+	name := fnv.New64a()
+	name.Write([]byte(mode.Name)) //nolint:errcheck // a hash never fails
+	r := rand.New(rand.NewPCG(seed, name.Sum64()))
 	s := Schedule{Seed: seed, Mode: mode, Length: length}
 	s.Forced = r.IntN(5) == 0 && mode.Faults == nil
 	s.LogFull = r.IntN(8) == 0

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,21 @@ func TestASeedGivesTheSameScheduleAgain(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The same seed gives modes of the same kind different schedules.
+func TestModesDiffer(t *testing.T) {
+	drawn := map[string]string{}
+	for _, m := range Modes {
+		if m.Faults != nil {
+			continue
+		}
+		events := fmt.Sprint(Draw(1, m, time.Minute).Events)
+		if other := drawn[events]; other != "" {
+			t.Errorf("%s has the events of %s", m.Name, other)
+		}
+		drawn[events] = m.Name
 	}
 }
 
