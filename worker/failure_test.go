@@ -358,3 +358,47 @@ func batchRegistration(t testing.TB, spec racecar.Spec, f func(context.Context, 
 	racecar.Register(func(racecar.Runtime) (*batchProcessor, error) { return &batchProcessor{f}, nil }, spec)
 	return racecar.Lookup(spec.Name)
 }
+
+// A message is done with when its dead letter is acknowledged, not before: until
+// then the partition waits, and a crash would send the letter again.
+func TestOffsetWaitsForTheDeadLetter(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	letters := group + ".dead"
+	b.CreateTopic(letters, 1)
+	b.Produce(topic, 0, values(5)...)
+	h := holdProduce(b)
+	t.Cleanup(h.letGo)
+	rec := newRecorder()
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+		return &processor{process: func(_ context.Context, m *racecar.Message) error {
+			rec.add(m)
+			if m.Offset == 2 {
+				return racecar.DeadLetter(errors.New("bad message"))
+			}
+			return nil
+		}}, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.DeadLetterTopic = letters
+	s := start(t, reg, cfg)
+	<-h.seen // the letter is with the broker
+	s.await("the commit of what came before", func() bool { return b.Committed(group, topic, 0) == 2 })
+	for range 3 { // commit intervals
+		s.await("a frame", func() bool { return s.frames > 0 })
+		time.Sleep(cfg.OffsetCommitInterval) //nolint:forbidigo // nothing happens, and nothing says so
+	}
+	if n, c := len(rec.offsets(tp{topic, 0})), b.Committed(group, topic, 0); n != 3 || c != 2 {
+		t.Errorf("%d messages begun and %d committed before the dead letter was acknowledged, want 3 and 2", n, c)
+	}
+	h.letGo()
+	rec.await(t, 5)
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	wantUpTo(t, rec.offsets(tp{topic, 0}), 5)
+	if c := b.Committed(group, topic, 0); c != 5 {
+		t.Errorf("committed %d", c)
+	}
+	readAll(t, b, letters, 1)
+}
