@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -117,6 +118,28 @@ func (r *run) processes() []int {
 		}
 	}
 	return pids
+}
+
+// confessions looks in what the product wrote for bugs that it or the Go runtime
+// has noticed itself: data races (of a build with --race), panics nobody asked for.
+func (r *run) confessions() error {
+	for _, name := range []string{"stderr", "racecar.log"} {
+		b, err := os.ReadFile(filepath.Join(r.dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(b)) {
+			bad := strings.Contains(line, "DATA RACE") || strings.Contains(line, "internal error") || strings.Contains(line, "fatal error: ") ||
+				strings.Contains(line, "panic: ") && !strings.Contains(line, "told to panic")
+			if bad {
+				r.problem("%s: %s", name, strings.TrimSpace(line[:min(len(line), 300)]))
+				break
+			}
+		}
+	}
+	return nil
 }
 
 // settle waits until all workers run, in the same generation for some seconds.

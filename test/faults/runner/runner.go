@@ -152,6 +152,9 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 	r.takeStock(ctx)
 	live()
 	r.stop(ctx)
+	if err := r.confessions(); err != nil {
+		return result, err
+	}
 	verdict, err := r.judge(ctx)
 	left := r.aftermath(recovery)
 	return Result{
