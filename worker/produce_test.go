@@ -107,6 +107,13 @@ func TestOffsetsWaitForAcknowledgements(t *testing.T) {
 // A delivery that finally fails goes back to its message: it and what came behind
 // it are processed again, in order, and the offset has not moved over it.
 func TestFailedDeliveryIsProcessedAgain(t *testing.T) {
+	t.Run("when all has been begun", func(t *testing.T) { failedDeliveryIsProcessedAgain(t, 1000) })
+	// What has not been begun comes after what is done again.
+	t.Run("in the middle", func(t *testing.T) { failedDeliveryIsProcessedAgain(t, 10) })
+}
+
+func failedDeliveryIsProcessedAgain(t *testing.T, inFlight int) {
+	t.Helper()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(50)...)
@@ -126,6 +133,7 @@ func TestFailedDeliveryIsProcessedAgain(t *testing.T) {
 	})
 	cfg := testConfig(b, group)
 	cfg.MessageTimeout = 300 * time.Millisecond
+	cfg.ProduceInFlight = inFlight
 	s := start(t, reg, cfg)
 	s.await("the end", func() bool { return b.Committed(group, from, 0) == 50 })
 	if code := s.stop(); code != wire.ExitOK {

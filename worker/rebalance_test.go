@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -425,4 +428,67 @@ func waitUpTo(t testing.TB, limit time.Duration, what string, f func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
+}
+
+// A worker is told to stop while the group is in the middle of a cooperative
+// rebalance, a generation ahead of what the worker's session knows: a commit then
+// is refused. It has to outlast that, or all since the last commit comes twice.
+func TestStopInTheMiddleOfACooperativeRebalance(t *testing.T) {
+	const partitions, each = 2, 20
+	b := testbroker.New(t)
+	topic, group := b.Topic(partitions), b.Group()
+	for p := range int32(partitions) {
+		b.Produce(topic, p, values(each)...)
+	}
+	c := b.Embedded()
+	// Once armed, members wait for their assignment until a commit was answered.
+	var armed atomic.Bool
+	joined, gate := make(chan struct{}, 10), make(chan struct{})
+	c.ControlKey(int16(kmsg.SyncGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if armed.Load() {
+			joined <- struct{}{}
+			c.SleepControl(func() { <-gate })
+		}
+		return nil, nil, false
+	})
+	commits := make(chan struct{}, 100)
+	c.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if armed.Load() {
+			commits <- struct{}{}
+		}
+		return nil, nil, false
+	})
+	d := &diary{}
+	make := diarist(t, topic, d, 0)
+	cfg := testConfig(b, group)
+	cfg.PartitionAssignmentStrategy = []string{"cooperative-sticky"}
+	cfg.OffsetCommitInterval = time.Hour // so that only the end commits
+	first := start(t, make(0), cfg)
+	waitFor(t, "all messages", func() bool { return d.count() == partitions*each })
+	armed.Store(true)
+	second := start(t, make(1), cfg, withIndex(1))
+	<-joined
+	<-joined // both: the generation has begun
+	if err := first.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second, Leave: true}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second one says that the first was refused
+		select {
+		case <-commits:
+		case <-time.After(patient):
+			t.Error("the worker does not try to commit again")
+		}
+	}
+	close(gate)
+	if code := first.awaitExit(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	second.running()
+	waitFor(t, "the whole topic with the second", func() bool { return len(second.status().Partitions) == partitions })
+	if code := second.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	d.check(t, topic, partitions, each)
 }
