@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/logs"
@@ -27,11 +29,29 @@ func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
 		racecar.Observe(d.Observe)
 	}
 	o.Emit, o.EmitStarts = m.Emit(), m.Starts()
+	if o.Tracer, err = racecar.StartTracer(&o.Handshake.Consumer.Config, logs.Slog(log.WithField("component", "otel"))); err != nil {
+		return lastWords(o.Conn, errors.Join(err, m.Close()), true)
+	}
 	code := worker.Run(ctx, o)
+	if o.Tracer != nil {
+		flushSpans(o.Tracer, log)
+	}
 	if err := m.Close(); err != nil {
 		log.WithError(err).Warn("Last metrics lost")
 	}
 	return code
+}
+
+// spanPatience is how long the last spans may take: a collector that does not
+// answer holds up no stop.
+const spanPatience = 2 * time.Second
+
+func flushSpans(t racecar.Tracer, log *logs.Log) {
+	ctx, cancel := context.WithTimeout(context.Background(), spanPatience)
+	defer cancel()
+	if err := t.Flush(ctx); err != nil {
+		log.WithError(err).Warn("Last spans lost")
+	}
 }
 
 // lookout is what stands beside a supervisor for others to look at: the status

@@ -83,7 +83,9 @@ func setup(env *testscript.Env, root, dir string) error {
 	for name, value := range map[string]string{
 		"GOCACHE": caches[0], "GOMODCACHE": caches[1], "GOPROXY": "off", "GOFLAGS": "", "GOTOOLCHAIN": "local",
 		"XDG_CACHE_HOME":  filepath.Join(env.WorkDir, ".cache"),
-		"XDG_RUNTIME_DIR": filepath.Join(env.WorkDir, ".run"), // supervisors of this script only
+		"XDG_RUNTIME_DIR": filepath.Join(env.WorkDir, ".run"),
+		// This script's supervisor only: whoever runs the tests may run others.
+		"RACECAR_CONTROL_SOCKET": filepath.Join(env.WorkDir, ".run", "control.sock"),
 	} {
 		env.Setenv(name, value)
 	}

@@ -15,6 +15,7 @@ var registry struct {
 	consumers  map[string]*Registration
 	configures []func(*Config) error
 	observers  []func(Event)
+	tracer     Tracer
 }
 
 // Registration is a registered consumer.

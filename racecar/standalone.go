@@ -23,6 +23,7 @@ type StandaloneProducer struct {
 	inner    *kafka.Producer
 	log      *logs.Log
 	reporter *reporter
+	tracer   Tracer // nil: none
 	closing  sync.Once
 }
 
@@ -65,11 +66,15 @@ func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer,
 	if err != nil {
 		return nil, err
 	}
+	tracer, err := StartTracer(&own, logs.Slog(log.WithField("component", "otel")))
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
 	inner, err := kafka.NewProducer(ctx, &own, kafka.ProducerOptions{Logger: log})
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
-	return &StandaloneProducer{inner: inner, log: log, reporter: newReporter(own.OnError, Observers(), log)}, nil
+	return &StandaloneProducer{inner: inner, log: log, reporter: newReporter(own.OnError, Observers(), log), tracer: tracer}, nil
 }
 
 // Connect returns when a broker has answered; else, when ctx ends or a broker has
@@ -92,11 +97,14 @@ func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage)
 
 func (p *StandaloneProducer) produceSync(ctx context.Context, m ProducerMessage) error {
 	ended, topic := make(chan error, 1), m.Topic
+	traced := p.trace(ctx, &m)
 	err := p.inner.Send(ctx, kafkaMessage(m), func(partition int32, offset int64, err error) {
+		traced(partition, offset, err)
 		p.reporter.delivered(topic, partition, offset, err)
 		ended <- err
 	})
 	if err != nil {
+		traced(-1, -1, err)
 		return err
 	}
 	p.inner.Hurry()
@@ -115,13 +123,16 @@ func (p *StandaloneProducer) produceSync(ctx context.Context, m ProducerMessage)
 func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage) error {
 	start := time.Now()
 	wait, topic := waitOf(ctx, p).begin(), m.Topic
+	traced := p.trace(ctx, &m)
 	err := p.inner.Send(ctx, kafkaMessage(m), func(partition int32, offset int64, err error) {
+		traced(partition, offset, err)
 		p.reporter.delivered(topic, partition, offset, err)
 		if !wait.end(err) && err != nil {
 			p.reporter.failed(topic, partition, err)
 		}
 	})
 	if err != nil {
+		traced(-1, -1, err)
 		wait.end(err)
 	}
 	if p.reporter.observed() {
@@ -160,9 +171,21 @@ func (p *StandaloneProducer) WaitForDelivery(ctx context.Context, f func(ctx con
 // the error. A second call does nothing.
 func (p *StandaloneProducer) Close(ctx context.Context) (err error) {
 	p.closing.Do(func() {
-		err = errors.Join(p.inner.Close(ctx), p.reporter.close(ctx), p.log.Close())
+		err = errors.Join(p.inner.Close(ctx), p.reporter.close(ctx))
+		if p.tracer != nil {
+			err = errors.Join(err, p.tracer.Flush(ctx))
+		}
+		err = errors.Join(err, p.log.Close())
 	})
 	return err
+}
+
+// trace begins the span of a message, if there is a tracer.
+func (p *StandaloneProducer) trace(ctx context.Context, m *ProducerMessage) (end func(int32, int64, error)) {
+	if p.tracer == nil {
+		return func(int32, int64, error) {}
+	}
+	return p.tracer.Produce(ctx, m)
 }
 
 func kafkaMessage(m ProducerMessage) kafka.ProducerMessage {

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/worker"
@@ -88,6 +89,10 @@ func (w *Worker) start() {
 	log := logrus.New()
 	log.SetOutput(testLog{w.t})
 	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, DisableTimestamp: true})
+	tracer, err := racecar.StartTracer(&w.config, logs.Slog(log.WithField("component", "tracer")))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	ours, theirs := net.Pipe()
 	conn := wire.NewConn(ours)
 	listening := make(chan struct{})
@@ -113,6 +118,7 @@ func (w *Worker) start() {
 			Lookup: func(string) *racecar.Registration { return w.reg },
 			Log:    log,
 			Emit:   w.note,
+			Tracer: tracer,
 			Stderr: testLog{w.t},
 		})
 		log.SetOutput(io.Discard) // whoever listened for commands may still say so

@@ -49,6 +49,7 @@ func (w *worker) newInstance() (*instance, error) {
 	if inst.single == nil && inst.batch == nil {
 		return nil, fmt.Errorf("constructor of %s: it returned no consumer but %T", w.reg.Name(), value)
 	}
+	inst.trace()
 	return inst, nil
 }
 

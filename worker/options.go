@@ -27,6 +27,8 @@ type Options struct {
 	// EmitStarts says that Emit wants StartProcessMessageEvent and
 	// StartProcessBatchEvent as well, which cost an allocation for each call.
 	EmitStarts bool
+	// Tracer makes spans, once started; nil: nobody does.
+	Tracer racecar.Tracer
 	// PrintConfig writes the effective configuration (USR1); nil: not offered.
 	PrintConfig func(w io.Writer)
 	// SetLogLevel changes the level of the process's log; nil: not offered.

@@ -64,18 +64,20 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 	p.flying++
 	p.mu.Unlock()
 	p.w.stats.add(statProduced, 1)
-	topic := m.Topic
+	topic, traced := m.Topic, p.trace(ctx, &m)
 	err = t.Send(ctx, outgoing(m), func(partition int32, offset int64, err error) {
 		if err != nil {
 			p.w.stats.add(statProduceErrors, 1)
 		} else {
 			p.w.stats.add(statAcknowledged, 1)
 		}
+		traced(partition, offset, err)
 		p.tellEnded(topic, partition, offset, err)
 		out.done(err)
 		p.ended(out, err)
 	})
 	if err != nil {
+		traced(-1, -1, err)
 		out.done(nil) // nothing is on its way; the caller is told
 		p.ended(out, nil)
 	}

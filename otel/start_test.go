@@ -1,0 +1,121 @@
+package otel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/racecar-go/racecar/racecar"
+)
+
+func TestStart(t *testing.T) {
+	tests := []struct {
+		name     string
+		env      map[string]string
+		err      string
+		goes     bool   // spans go somewhere
+		injected string // header of a message produced in a span
+	}{
+		{name: "console", env: map[string]string{"OTEL_TRACES_EXPORTER": "console"}, goes: true, injected: "traceparent"},
+		{name: "another form of context", env: map[string]string{"OTEL_TRACES_EXPORTER": "console", "OTEL_PROPAGATORS": "b3"}, goes: true, injected: "b3"},
+		{name: "sampled out", env: map[string]string{"OTEL_TRACES_EXPORTER": "console", "OTEL_TRACES_SAMPLER": "always_off"}, goes: true, injected: "traceparent"},
+		{name: "none", env: map[string]string{"OTEL_TRACES_EXPORTER": "none"}},
+		{name: "disabled", env: map[string]string{"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "nonsense"}},
+		{name: "unknown exporter", env: map[string]string{"OTEL_TRACES_EXPORTER": "nonsense"}, err: `OTEL_TRACES_EXPORTER`},
+		{name: "unknown protocol", env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "smoke"}, err: `invalid OTLP protocol`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			for k, v := range test.env {
+				t.Setenv(k, v)
+			}
+			tr := &tracer{}
+			err := tr.Start(&racecar.Config{ClientID: "c"}, slog.New(slog.DiscardHandler))
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "\n") {
+					t.Fatalf("error %v, want one line with %q", err, test.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tr.provider != nil {
+				t.Cleanup(func() { _ = tr.provider.Shutdown(context.Background()) })
+			}
+			if got := tr.provider != nil; got != test.goes {
+				t.Errorf("spans go somewhere: %t", got)
+			}
+			m := racecar.ProducerMessage{Topic: "t", Value: []byte("v")}
+			tr.Produce(t.Context(), &m)(-1, -1, errors.New("not this time"))
+			names := ""
+			for _, h := range m.Headers {
+				names += h.Key
+			}
+			if names != test.injected {
+				t.Errorf("headers %q, want %q", names, test.injected)
+			}
+		})
+	}
+}
+
+// A context that the author gave a message is not overwritten, and neither is the
+// array of the author's headers.
+func TestProduceLeavesTheAuthorsHeaders(t *testing.T) {
+	t.Setenv("OTEL_TRACES_EXPORTER", "console")
+	tr := &tracer{}
+	if err := tr.Start(&racecar.Config{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tr.provider.Shutdown(context.Background()) })
+	own := racecar.Header{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")}
+	m := racecar.ProducerMessage{Topic: "t", Headers: []racecar.Header{own}}
+	tr.Produce(t.Context(), &m)(0, 0, nil)
+	if len(m.Headers) != 1 {
+		t.Errorf("headers %v", m.Headers)
+	}
+	array := make([]racecar.Header, 1, 4)
+	array[0] = racecar.Header{Key: "a"}
+	m = racecar.ProducerMessage{Topic: "t", Headers: array}
+	tr.Produce(t.Context(), &m)(0, 0, nil)
+	if len(m.Headers) != 2 || array[:2][1].Key != "" {
+		t.Errorf("headers %v, the author's array %v", m.Headers, array[:2])
+	}
+}
+
+// With tracing switched off, context still goes from message to message.
+func TestDisabledPassesContextOn(t *testing.T) {
+	t.Setenv("OTEL_SDK_DISABLED", "true")
+	tr := &tracer{}
+	if err := tr.Start(&racecar.Config{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	in := &racecar.Message{Topic: "t", Headers: []racecar.Header{{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")}}}
+	ctx, end := tr.ProcessMessage(t.Context(), racecar.Worker{}, in)
+	defer end(nil)
+	if got := trace.SpanContextFromContext(ctx).TraceID().String(); got != "0af7651916cd43dd8448eb211c80319c" {
+		t.Errorf("trace %s", got)
+	}
+	out := racecar.ProducerMessage{Topic: "t"}
+	tr.Produce(ctx, &out)(0, 0, nil)
+	if len(out.Headers) != 1 || !strings.Contains(string(out.Headers[0].Value), "0af7651916cd43dd8448eb211c80319c") {
+		t.Errorf("headers %s", out.Headers)
+	}
+}
+
+// A collector that is away fills no log.
+func TestExportErrorsAreLoggedOnce(t *testing.T) {
+	var b bytes.Buffer
+	e := &exportErrors{log: slog.New(slog.NewTextHandler(&b, nil))}
+	for range 100 {
+		e.Handle(errors.New("connection refused"))
+	}
+	if n := strings.Count(b.String(), "\n"); n != 1 || !strings.Contains(b.String(), "refused") {
+		t.Errorf("%d lines: %s", n, b.String())
+	}
+}
