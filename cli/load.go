@@ -113,7 +113,7 @@ func choose(in invocation) ([]*racecar.Registration, error) {
 	for i, name := range in.names {
 		r := racecar.Lookup(name)
 		if r == nil {
-			return nil, fmt.Errorf("no consumer is called %q%s; registered: %s", name, nearest.Hint(name, known), strings.Join(known, ", "))
+			return nil, fmt.Errorf("no consumer is called %q%s; registered: %s", name, meant(name, known), strings.Join(known, ", "))
 		}
 		if slices.Contains(in.names[:i], name) {
 			return nil, fmt.Errorf("consumer %s is named twice; use --parallel-workers for more workers", name)
@@ -155,4 +155,20 @@ func runPlan(conn *wire.Conn, args []string) int {
 		return wire.ExitPermanent
 	}
 	return wire.ExitOK
+}
+
+// launcherCommands are those of the racecar command that a program built with it
+// has not.
+var launcherCommands = []string{"broker", "build", "demo", "generate", "install"}
+
+// meant says what may be meant by a word that is no consumer: one with another
+// spelling, or a command.
+func meant(name string, consumers []string) string {
+	if slices.Contains(launcherCommands, name) {
+		return fmt.Sprintf(" (`racecar %s` is a command of racecar, not of a program built with it)", name)
+	}
+	if hint := nearest.Hint(name, consumers); hint != "" {
+		return hint
+	}
+	return nearest.Hint(name, append([]string{"config", "list", "run"}, launcherCommands...))
 }

@@ -31,6 +31,7 @@ func (a *app) load(c connection, consumer string) (*config.Loaded, error) {
 	if c.Brokers != "" {
 		o.Flags["brokers"] = config.Flag{Text: c.Brokers, As: "--brokers"}
 	}
+	a.useDevBroker(&o)
 	if consumer != "" {
 		o.Spec = &config.SpecValues{Name: consumer}
 		if r := racecar.Lookup(consumer); r != nil {

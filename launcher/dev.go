@@ -52,9 +52,6 @@ func startDev(a arguments, environ []string) ([]string, error) {
 		return nil, err
 	}
 	fmt.Fprintf(os.Stderr, "=> Embedded broker at %s, data in %s\n", addr, devData)
-	if _, port, _ := net.SplitHostPort(addr); port != strconv.Itoa(defaultPort) {
-		fmt.Fprintf(os.Stderr, "=> For racecarctl: export RACECAR_BROKERS=%s\n", addr)
-	}
 	return append(environ, "RACECAR_BROKERS="+addr, "RACECAR_SECURITY_PROTOCOL=plaintext"), nil
 }
 

@@ -1,0 +1,72 @@
+package ctl
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/racecar-go/racecar/config"
+)
+
+// devData is where `racecar --dev` and `racecar broker` keep an embedded broker's
+// data, in the module's root; package devkafka says what lies in it.
+const devData = "tmp/racecar-dev"
+
+// useDevBroker makes the options lead to the embedded broker that runs for the
+// module we stand in, if one does: it has not always Kafka's own port, and what is
+// typed beside `racecar --dev` is meant for its broker. Whoever names brokers, a
+// file or another environment than development means something else.
+func (a *app) useDevBroker(o *config.Options) {
+	if o.FileGiven || o.Flags["brokers"].Text != "" || a.getenv("RACECAR_BROKERS") != "" || a.getenv("RACECAR_CONFIG") != "" {
+		return
+	}
+	for _, name := range []string{"RACECAR_ENV", "RAILS_ENV", "RACK_ENV"} {
+		if v := a.getenv(name); v != "" && v != "development" {
+			return
+		}
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return // then there is no configuration file either, as Load will say
+	}
+	if addr := devBroker(dir); addr != "" {
+		a.note("=> The broker is the embedded one at %s (%s)\n", addr, devData)
+		o.Flags["brokers"] = config.Flag{Text: addr, As: devData}
+		o.Flags["security_protocol"] = config.Flag{Text: "plaintext", As: devData}
+	}
+}
+
+// devBroker is the address of the embedded broker that serves the module of dir,
+// or empty.
+func devBroker(dir string) string {
+	for {
+		data := filepath.Join(dir, filepath.FromSlash(devData))
+		if served(data) {
+			addr, err := os.ReadFile(filepath.Join(data, "address"))
+			if err != nil {
+				return "" // it has not said where it listens yet
+			}
+			return strings.TrimSpace(string(addr))
+		}
+		_, err := os.Stat(filepath.Join(dir, "go.mod"))
+		parent := filepath.Dir(dir)
+		if err == nil || parent == dir {
+			return ""
+		}
+		dir = parent
+	}
+}
+
+// served says whether a broker holds the lock of a data directory.
+func served(data string) bool {
+	lock, err := os.Open(filepath.Join(data, "lock"))
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	// What we hold for a moment if nobody does only makes a broker that starts just
+	// now try again.
+	return errors.Is(syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}

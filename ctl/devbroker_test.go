@@ -1,0 +1,65 @@
+package ctl
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/devkafka"
+)
+
+// TestProduceBesideDev: what is typed in a module whose embedded broker runs goes
+// there, unless something else is asked for.
+func TestProduceBesideDev(t *testing.T) {
+	module := t.TempDir()
+	below := filepath.Join(module, "consumers")
+	if err := os.Mkdir(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(module, "go.mod"), []byte("module dance\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(module, devData)
+	b, err := devkafka.Start(devkafka.Options{DataDir: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(below)
+	newApp := func(environ ...string) (a *app, stdout, stderr *bytes.Buffer) {
+		stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+		return &app{in: strings.NewReader(""), out: stdout, err: stderr, now: time.Now, environ: environ}, stdout, stderr
+	}
+	a, out, errs := newApp()
+	code := a.run(t.Context(), []string{"produce", "-t", "steps", "-v", "hello"})
+	note := "=> The broker is the embedded one at " + b.Addr() + " (tmp/racecar-dev)\n=> Delivered message to Kafka cluster\n"
+	if out.String() != "" || errs.String() != note || code != 0 {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, out, errs)
+	}
+	for _, elsewhere := range []struct {
+		environ []string
+		options config.Options
+	}{
+		{environ: []string{"RACECAR_BROKERS=kafka"}},
+		{environ: []string{"RACECAR_ENV=production"}},
+		{environ: []string{"RACECAR_CONFIG=other.yml"}},
+		{options: config.Options{FileGiven: true}},
+		{options: config.Options{Flags: map[string]config.Flag{"brokers": {Text: "kafka"}}}},
+	} {
+		a, _, errs := newApp(elsewhere.environ...)
+		o := elsewhere.options
+		a.useDevBroker(&o)
+		if len(o.Flags) != len(elsewhere.options.Flags) || errs.Len() > 0 {
+			t.Errorf("%v leads to %v: %s", elsewhere, o.Flags, errs)
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if addr := devBroker(below); addr != "" {
+		t.Errorf("%s is given although nobody serves the directory", addr)
+	}
+}
