@@ -18,6 +18,9 @@ import (
 type KeyFlags struct {
 	keys   []config.Key
 	fields reflect.Value // pointer to a struct with one field per key
+	// all is set by --help-all; commands is what --help says below the program's own.
+	all      bool
+	commands string
 }
 
 // NewKeyFlags prepares the flags of all keys.
@@ -48,6 +51,7 @@ func (f *KeyFlags) Options() []kong.Option {
 		kong.Embed(f.fields.Interface()),
 		kong.ExplicitGroups(groups),
 		kong.Help(f.printHelp),
+		kong.Bind(f), // for helpAll
 	}
 }
 

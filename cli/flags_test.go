@@ -2,7 +2,9 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,7 +112,16 @@ func TestBadFlags(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	t.Setenv("COLUMNS", "200")
-	_, _, help, _ := parse(t, "--help")
+	ask := func(args ...string) string {
+		t.Helper()
+		_, err := parseArgs(append([]string{"racecar"}, args...), "")
+		p, ok := errors.AsType[printed](err)
+		if !ok {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return p.stdout
+	}
+	short, help := ask("--help"), ask("--help-all")
 	for _, line := range strings.Split(help, "\n") {
 		if len([]rune(line)) > helpWidth {
 			t.Errorf("%d columns: %s", len([]rune(line)), line)
@@ -121,17 +132,31 @@ func TestHelp(t *testing.T) {
 		if k.Type == config.TypeBoolean {
 			name = "--[no-]" + k.Flag + " "
 		}
-		if !strings.Contains(help, name) && !strings.Contains(help, strings.TrimSpace(name)+"\n") {
+		in := func(help string) bool {
+			return strings.Contains(help, name) || strings.Contains(help, strings.TrimSpace(name)+"\n")
+		}
+		if !in(help) {
 			t.Errorf("no %s in the help", name)
+		}
+		if in(short) != slices.Contains(usual, k.Name) {
+			t.Errorf("%s in the short help: %v", name, in(short))
 		}
 		if !strings.Contains(help, "\n"+k.Group+":\n") {
 			t.Errorf("no theme %s", k.Group)
 		}
 	}
-	if !strings.HasSuffix(help, example) {
-		t.Errorf("the help does not end with an example:\n%s", help)
+	for _, text := range []string{short, help} {
+		if !strings.HasPrefix(text, usage) || !strings.HasSuffix(text, example) || !strings.Contains(text, "  list ") {
+			t.Errorf("the help does not begin with the usage and end with an example:\n%s", text)
+		}
 	}
-	_, _, sub, _ := parse(t, "list", "--help")
+	if lines := strings.Count(short, "\n"); lines > 50 {
+		t.Errorf("--help has %d lines, which fit no screen", lines)
+	}
+	if all := ask("list", "--help-all"); all != help {
+		t.Errorf("--help-all after a command:\n%s", all)
+	}
+	sub := ask("list", "--help")
 	if strings.Contains(sub, "--client-id") || !strings.Contains(sub, "--json") || !strings.HasSuffix(sub, "go with it as well.\n") {
 		t.Errorf("help of a subcommand:\n%s", sub)
 	}

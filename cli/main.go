@@ -39,7 +39,11 @@ func Main() { os.Exit(Run(os.Args)) }
 
 // Run runs the program with args (args[0] is its name) and returns the exit
 // code: what Main does, for a main that has something to do afterwards.
-func Run(args []string) (code int) {
+func Run(args []string) (code int) { return RunWithHelp(args, "") }
+
+// RunWithHelp is Run for a program with commands of its own, which has dealt with
+// them: commands is what --help says of them.
+func RunWithHelp(args []string, commands string) (code int) {
 	if role := takeRole(); role != "" {
 		return runRole(role, args)
 	}
@@ -53,7 +57,7 @@ func Run(args []string) (code int) {
 	if len(args) > 0 && filepath.Base(args[0]) == "racecarctl" {
 		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
-	in, err := parseArgs(args)
+	in, err := parseArgs(args, commands)
 	var done printed
 	switch {
 	case errors.As(err, &done):

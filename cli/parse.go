@@ -12,12 +12,13 @@ import (
 // commandLine is the grammar of an app binary, but for the configuration keys,
 // which KeyFlags adds to the root so that they go with every subcommand.
 type commandLine struct {
-	Require []string         `short:"r" placeholder:"DIR" help:"Load the consumers of this package directory (the racecar command builds it; an app binary has its consumers compiled in)."`
+	Require []string         `short:"r" placeholder:"DIR" help:"Package directory with the consumers (racecar command only; a program has its own)."`
 	Config  string           `placeholder:"FILE" help:"Configuration file (config/racecar.yml)."`
-	Inline  bool             `help:"Run one worker in this process, without a supervisor: for a debugger."`
+	Inline  bool             `help:"One worker in this process, without supervisor: for a debugger."`
 	All     bool             `help:"Run all registered consumers."`
 	Check   bool             `help:"Load and validate everything, say what would run, and exit."`
-	Dev     bool             `help:"Start an embedded broker for development and use it (racecar command only)."`
+	Dev     bool             `help:"Start an embedded broker and use it (racecar command only)."`
+	HelpAll helpAll          `help:"Show this with all keys of the configuration."`
 	Version kong.VersionFlag `help:"Show the version."`
 
 	Run struct {
@@ -46,10 +47,12 @@ type printed struct{ stdout string }
 
 func (printed) Error() string { return "printed" }
 
-// parseArgs reads a command line, the program's name first.
-func parseArgs(args []string) (*parsed, error) {
+// parseArgs reads a command line, the program's name first. commands are put into
+// the help.
+func parseArgs(args []string, commands string) (*parsed, error) {
 	in := &parsed{args: args}
 	flags := NewKeyFlags()
+	flags.commands = commands
 	var out bytes.Buffer
 	options := append(flags.Options(),
 		kong.Name("racecar"),

@@ -11,7 +11,7 @@ var ownCommands = []string{"broker", "build", "demo", "generate", "install"}
 
 // ownHelp is what --help says of them, below what it says of the program.
 const ownHelp = `
-Commands that need no consumers:
+Commands of racecar itself:
   demo                      Watch supervised workers at work on real earthquakes
   install                   Set up a module for consumers
   generate consumer NAME    Write a consumer and its test
@@ -87,7 +87,7 @@ func parseArguments(args []string, takesValue func(flag string) bool) (arguments
 			a.withoutConsumers = true
 		case "brokers":
 			a.brokers = true
-		case "help":
+		case "help", "help-all":
 			a.help = true
 		case "version":
 			a.version = true

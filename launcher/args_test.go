@@ -32,6 +32,7 @@ func TestParseArguments(t *testing.T) {
 		{line: "--without-rails x", want: arguments{withoutConsumers: true, program: []string{"--without-rails", "x"}}},
 		{line: "--brokers a:9092 x", want: arguments{brokers: true, program: []string{"--brokers", "a:9092", "x"}}},
 		{line: "--help", want: arguments{help: true, program: []string{"--help"}}},
+		{line: "--help-all", want: arguments{help: true, program: []string{"--help-all"}}},
 		{line: "-h", want: arguments{help: true, program: []string{"-h"}}},
 		{line: "x --version", want: arguments{version: true, program: []string{"x", "--version"}}},
 		{line: "x --brokers", want: arguments{program: []string{"x", "--brokers"}}},

@@ -78,11 +78,7 @@ func dispatch(args []string) error {
 		return command("demo", "Watch supervised workers at work on real earthquakes.", &demo.Command{}, own)
 	}
 	if (a.help || a.version) && role == "" {
-		code := cli.Run(os.Args)
-		if a.help && code == 0 {
-			fmt.Print(ownHelp)
-		}
-		return exitCode(code)
+		return exitCode(cli.RunWithHelp(os.Args, ownHelp))
 	}
 	return run(a, role)
 }
@@ -90,7 +86,7 @@ func dispatch(args []string) error {
 // takesValue says whether a flag of the program is followed by a value: all do
 // but boolean ones.
 func takesValue(flag string) bool {
-	if slices.Contains([]string{"dev", "inline", "all", "check", "help", "version", "json", "changed"}, flag) {
+	if slices.Contains([]string{"dev", "inline", "all", "check", "help", "help-all", "version", "json", "changed"}, flag) {
 		return false
 	}
 	for _, k := range config.Keys() {
