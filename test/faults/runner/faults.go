@@ -26,8 +26,8 @@ func (r *run) apply(ctx context.Context, e schedule.Event) error {
 		return r.stopWorkers(ctx, e, r.target(e))
 	case schedule.StopAllWorkers:
 		return r.stopWorkers(ctx, e, p.workers())
-	case schedule.Panic:
-		return r.mischiefOnce("panic")
+	case schedule.Exit, schedule.Panic, schedule.Fail, schedule.Slow, schedule.Hang:
+		return r.mischiefOnce(string(e.Fault))
 	case schedule.Spin:
 		return r.mischiefOnce("spin")
 	case schedule.Memory:

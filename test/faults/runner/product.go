@@ -80,7 +80,7 @@ func (r *run) command(ctx context.Context, script string) *exec.Cmd {
 	}
 	cmd.Env = append(os.Environ(),
 		"JOURNAL_DIR="+r.journals, "JOURNAL_TOPICS="+r.topic, "JOURNAL_OUT="+r.out, "JOURNAL_MISCHIEF="+r.mischief,
-		"JOURNAL_CONCURRENCY="+strconv.Itoa(m.Concurrency), "JOURNAL_DELAY=0s")
+		"JOURNAL_CONCURRENCY="+strconv.Itoa(m.Concurrency), "JOURNAL_DELAY="+r.schedule.Delay.String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }

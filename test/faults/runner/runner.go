@@ -54,6 +54,7 @@ func (r Result) OK() bool { return r.Verdict.OK() && len(r.Problems) == 0 }
 const (
 	partitions  = 12
 	outputs     = 6
+	slowRate    = 400 // messages a second, where each takes its time
 	drainWithin = 90 * time.Second
 	stopWithin  = 32 * time.Second // shutdown_timeout and the kill after it
 	goneWithin  = 11 * time.Second // promise 6
@@ -123,7 +124,11 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 			return result, errors.Join(err, r.kill())
 		}
 	}
-	if r.fed, err = startFeed(r.cluster.AdminAddrs(), r.topic, rn.Rate); err != nil {
+	rate := rn.Rate
+	if s.Delay > 0 {
+		rate = min(rate, slowRate)
+	}
+	if r.fed, err = startFeed(r.cluster.AdminAddrs(), r.topic, rate); err != nil {
 		return result, err
 	}
 	first, err := r.start(ctx)
@@ -139,7 +144,7 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 	defer live()
 	faultErr := r.play(ctx)
 	r.wg.Wait()
-	faultErr = errors.Join(faultErr, r.restore(ctx), r.fed.finish(), r.excuseSpinning())
+	faultErr = errors.Join(faultErr, r.restore(ctx), r.fed.finish(), r.excuseFatal())
 	if faultErr != nil {
 		return result, errors.Join(faultErr, r.kill())
 	}
@@ -160,7 +165,7 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 	return Result{
 		Schedule: s, Verdict: verdict, Problems: append(r.problems, left.Findings()...), Left: left, At: r.begun, Took: time.Since(r.begun), Dir: r.dir,
 		Settings: fmt.Sprintf("%d workers, %d messages/s, worker_restart_limit %s, offset_commit_interval %v, worker_memory_limit %s",
-			startWorkers, rn.Rate, restartLimit, commitInterval, memoryLimit),
+			startWorkers, rate, restartLimit, commitInterval, memoryLimit),
 	}, err
 }
 

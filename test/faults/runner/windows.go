@@ -1,11 +1,12 @@
 package runner
 
 import (
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/racecar-go/racecar/test/faults/schedule"
 	"github.com/racecar-go/racecar/test/judge"
@@ -51,24 +52,26 @@ func (r *run) excuseCluster(e schedule.Event) {
 	r.excuse(window{0, now.Add(-uncommitted), now.Add(e.For + recoverWithin)})
 }
 
-// excuseSpinning is for the processes that were told to loop for ever: each left a
-// file with its pid.
-func (r *run) excuseSpinning() error {
-	done, err := filepath.Glob(filepath.Join(r.mischief, "done", "spin.*"))
-	if err != nil {
-		return err
-	}
-	for _, path := range done {
-		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Ext(path), "."))
+// excuseFatal is for the processes that died of a call: each left a file with its
+// pid beforehand.
+func (r *run) excuseFatal() error {
+	for what, lasts := range map[string]time.Duration{"exit": time.Second, "spin": maxPoll + ladder} {
+		done, err := filepath.Glob(filepath.Join(r.mischief, "done", what+".*"))
 		if err != nil {
 			return err
 		}
-		info, err := os.Stat(path)
-		if err != nil {
-			return err
+		for _, path := range done {
+			pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Ext(path), "."))
+			if err != nil {
+				return err
+			}
+			var stat unix.Stat_t
+			if err := unix.Lstat(path, &stat); err != nil {
+				return err
+			}
+			began := time.Unix(stat.Ctim.Unix()) // when it was moved there
+			r.excuse(window{pid, began.Add(-uncommitted), began.Add(lasts)})
 		}
-		began := info.ModTime()
-		r.excuse(window{pid, began.Add(-uncommitted), began.Add(maxPoll + ladder)})
 	}
 	return nil
 }

@@ -23,7 +23,11 @@ const (
 	StopWorker      Fault = "stop-worker"      // SIGSTOP, CONT after For
 	StopAllWorkers  Fault = "stop-all-workers" // the same with all of them
 	BootExit        Fault = "boot-exit"        // constructors exit for For, beginning with a kill
+	Exit            Fault = "exit"             // os.Exit in the middle of a call
 	Panic           Fault = "panic"
+	Fail            Fault = "fail" // a call returns an error
+	Slow            Fault = "slow" // a call takes a second
+	Hang            Fault = "hang" // a call waits for its ctx
 	Spin            Fault = "endless-loop"
 	Memory          Fault = "memory"      // a worker keeps more than worker_memory_limit
 	StderrFull      Fault = "stderr-full" // nobody reads stderr for For while a worker writes 1 MiB
@@ -45,8 +49,8 @@ const (
 
 // Faults are all of them.
 var Faults = []Fault{
-	TermWorker, TermAllWorkers, KillWorker, KillAllWorkers, StopWorker, StopAllWorkers, BootExit, Panic, Spin, Memory, StderrFull,
-	FDLimit, KillSupervisor, StopSupervisor, KillBroker, StopBroker, RollBrokers, MoveCoordinator, CutConnections, Latency,
+	TermWorker, TermAllWorkers, KillWorker, KillAllWorkers, StopWorker, StopAllWorkers, BootExit, Exit, Panic, Fail, Slow, Hang,
+	Spin, Memory, StderrFull, FDLimit, KillSupervisor, StopSupervisor, KillBroker, StopBroker, RollBrokers, MoveCoordinator, CutConnections, Latency,
 	NarrowBandwidth, AddPartitions, RollingRestart, ScaleUp, ScaleDown,
 }
 
@@ -54,12 +58,12 @@ var Faults = []Fault{
 // processing anything twice.
 var clean = []Fault{
 	TermWorker, TermAllWorkers, RollingRestart, ScaleUp, ScaleDown, KillSupervisor, StopSupervisor, AddPartitions, StderrFull,
-	Panic, Memory,
+	Panic, Fail, Slow, Hang, Memory,
 }
 
 // calm faults are those that do not change who is in the group: nobody rebalances
 // for them where a place outlives its process.
-var calm = []Fault{KillWorker, KillWorker, KillAllWorkers, Panic, StopSupervisor, StderrFull, FDLimit}
+var calm = []Fault{KillWorker, KillWorker, KillAllWorkers, Exit, Panic, Slow, StopSupervisor, StderrFull, FDLimit}
 
 // Clean reports whether nothing may be processed twice for it.
 func (f Fault) Clean() bool { return slices.Contains(clean, f) }
@@ -135,6 +139,9 @@ type Schedule struct {
 	Events []Event       `json:"events"`
 	// Forced stops with a second TERM instead of in order.
 	Forced bool `json:"forced,omitempty"`
+	// Delay is what each message takes, so that there is one in hand whenever
+	// something happens; the fewer are fed.
+	Delay time.Duration `json:"delay,omitempty"`
 	// LogFull has the log on a full disk.
 	LogFull bool `json:"log_full,omitempty"`
 	// PidfileFull begins with a start whose pidfile is on a full disk: it must be
@@ -155,6 +162,9 @@ func Draw(seed uint64, mode Mode, length time.Duration) Schedule {
 	s.Forced = r.IntN(5) == 0 && mode.Faults == nil
 	s.LogFull = r.IntN(8) == 0
 	s.PidfileFull = r.IntN(4) == 0
+	if r.IntN(3) == 0 {
+		s.Delay = 2 * time.Millisecond
+	}
 	faults := mode.Faults
 	if faults == nil {
 		faults = Faults
