@@ -188,8 +188,7 @@ func TestDeadLetterIsAcknowledgedFirst(t *testing.T) {
 	cfg.DeadLetterTopic = letters
 	s := start(t, reg, cfg)
 	waitFor(t, "the letter refused a few times", func() bool { return refused.Load() > 3 })
-	r := s.status()
-	if p := r.Partitions[0]; p.State != status.PartitionBlocked || !strings.Contains(p.Reason, letters) {
+	if p := s.partition(0); p.State != status.PartitionBlocked || !strings.Contains(p.Reason, letters) {
 		t.Errorf("partition 0 is %s (%s)", p.State, p.Reason)
 	}
 	b.Produce(topic, 1, values(5)...)

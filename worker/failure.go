@@ -73,7 +73,9 @@ func (w *worker) failed(p *partition, end ended) {
 			pause = pauseFor(&w.cfg, attempt, rand.Float64)
 		}
 		w.pause(p, pause, err)
-		log.WithField("pause", pause).Error("message failed, to be retried")
+		if w.worthSaying(p, messages[0].Offset, pause) {
+			log.WithField("pause", pauseText(pause)).Error("message failed, to be retried")
+		}
 		p.m.commits.soon(p)
 	}
 }
@@ -108,8 +110,21 @@ func (w *worker) deliveryFailed(p *partition, err error) {
 	log := w.noteFailure(p, p.cur[p.at:min(p.at+1, len(p.cur))], err, attempt)
 	pause := pauseFor(&w.cfg, attempt, rand.Float64)
 	w.pause(p, pause, err)
-	log.WithField("pause", pause).Error("output not delivered, its message is processed again")
+	if w.worthSaying(p, offset, pause) {
+		log.WithField("pause", pauseText(pause)).Error("output not delivered, its message is processed again")
+	}
 	p.m.commits.soon(p)
+}
+
+// worthSaying reports whether a failure is to be logged: each is, but where a message
+// is tried again ten times a second one a second will do.
+func (w *worker) worthSaying(p *partition, offset int64, pause time.Duration) bool {
+	now := w.turns.clock.now()
+	if pause >= 0 && pause <= retryFloor && p.saidOf == offset && now.Sub(p.saidAt) < time.Second {
+		return false
+	}
+	p.saidOf, p.saidAt = offset, now
+	return true
 }
 
 // pauseFor is how long to wait after so many failed attempts; negative: until
@@ -135,6 +150,17 @@ func pauseFor(c *config.Config, attempts int, random func() float64) time.Durati
 	return pause
 }
 
+// pauseText is a pause as the log has it.
+func pauseText(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "until resumed"
+	case d == 0:
+		d = retryFloor
+	}
+	return d.Round(time.Millisecond).String()
+}
+
 // pause keeps p from being served for d (negative: until resumed).
 func (w *worker) pause(p *partition, d time.Duration, err error) {
 	w.stats.add(statPauses, 1)
@@ -149,7 +175,7 @@ func (w *worker) pause(p *partition, d time.Duration, err error) {
 			p.state = status.PartitionPaused
 			return
 		}
-		p.until = time.Now().Add(d)
+		p.until = w.turns.clock.now().Add(d)
 	})
 }
 

@@ -37,4 +37,6 @@ type Options struct {
 	Reopen func() error
 	// Stderr is where configuration and stacks go; nil: os.Stderr.
 	Stderr io.Writer
+
+	clock *clock // of tests; nil: the system's
 }

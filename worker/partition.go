@@ -87,6 +87,8 @@ type partition struct {
 	splitTo     int64                     // below this offset batches are called message by message
 	letters     *deadLetters              // on their way; nil: none
 	suspectFrom int64                     // the next suspect's offset; noSuspect: none
+	saidOf      int64                     // offset of the failure that was logged last
+	saidAt      time.Time                 // when that was; zero: none yet
 
 	// What the executor, the commit loop and status share.
 	mu        sync.Mutex

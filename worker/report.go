@@ -147,7 +147,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 	switch {
 	case p.operator:
 		s.State, s.Reason = status.PartitionPaused, "paused by an operator"
-	case s.State == status.PartitionBackoff && !p.until.After(time.Now()):
+	case s.State == status.PartitionBackoff && !p.until.After(t.clock.now()):
 		s.State, s.Reason = status.PartitionRunning, ""
 	case s.State == status.PartitionBackoff:
 		until := p.until

@@ -125,6 +125,9 @@ func newWorker(o Options) (*worker, error) {
 	w.cfg.ProduceInFlight = max(1, w.cfg.ProduceInFlight)
 	w.log = o.Log.WithFields(logrus.Fields{"consumer": reg.Name(), "worker": h.Index, "pid": os.Getpid(), "group": w.group})
 	w.turns = newTurns(w.cfg.Concurrency, w.cfg.MultiSubscriptionStrategy == "round-robin", newLimits(&w.cfg))
+	if o.clock != nil {
+		w.turns.clock = *o.clock
+	}
 	if reg.Batch() {
 		w.turns.batch, w.turns.batchWait = max(1, w.cfg.FetchMessages), w.cfg.MaxWaitTime
 	}

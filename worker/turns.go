@@ -30,9 +30,10 @@ type turns struct {
 	quiet   bool // nothing is begun
 	halted  bool // nothing is begun any more
 	stopped bool
-	timer   *time.Timer // wakes at the earliest deadline of a partition
+	timer   stopper // wakes at the earliest deadline of a partition
 	timerAt time.Time
 	parts   int
+	clock   clock
 
 	budget    *budget
 	bytes     int64                   // in all queues
@@ -50,7 +51,7 @@ type topicTurns struct {
 
 func newTurns(concurrency int, roundRobin bool, l limits) *turns {
 	t := &turns{
-		concurrency: concurrency, roundRobin: roundRobin, limits: l,
+		concurrency: concurrency, roundRobin: roundRobin, limits: l, clock: systemClock(),
 		claims: map[*partition]struct{}{}, drained: make(chan struct{}, 1),
 	}
 	t.budget = newBudget(t, int(l.bytes/2))
@@ -148,7 +149,7 @@ func (t *turns) pick() *partition {
 	if t.quiet || t.halted || t.alone {
 		return nil
 	}
-	now := time.Now()
+	now := t.clock.now()
 	var soonest time.Time
 	var found *partition
 	first := t.at
@@ -234,12 +235,10 @@ func (t *turns) wakeAt(when, now time.Time) {
 	if !t.timerAt.IsZero() && t.timerAt.After(now) && !when.Before(t.timerAt) {
 		return // it will be noticed by then, and set again
 	}
-	t.timerAt = when
-	if t.timer == nil {
-		t.timer = time.AfterFunc(when.Sub(now), t.look)
-		return
+	if t.timer != nil {
+		t.timer.Stop()
 	}
-	t.timer.Reset(when.Sub(now))
+	t.timerAt, t.timer = when, t.clock.after(when.Sub(now), t.look)
 }
 
 // look wakes the executors.
