@@ -63,6 +63,9 @@ func (r *run) toCluster(ctx context.Context, e schedule.Event) error {
 			}
 		})
 		return nil
+	case schedule.BlackHole:
+		r.after(ctx, e, b.Restore)
+		return b.BlackHole()
 	case schedule.Latency, schedule.NarrowBandwidth:
 		for _, b := range brokers {
 			var err error

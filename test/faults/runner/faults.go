@@ -56,10 +56,15 @@ func (r *run) apply(ctx context.Context, e schedule.Event) error {
 		r.after(ctx, e, func() error { _, err := p.limitFDs(old); return err })
 		return r.killWorkers(r.target(e))
 	case schedule.KillSupervisor:
-		return r.killSupervisor(ctx)
+		return r.killSupervisor(ctx, e)
 	case schedule.StopSupervisor:
 		r.after(ctx, e, func() error { return signal(p.pid(), syscall.SIGCONT) })
 		return signal(p.pid(), syscall.SIGSTOP)
+	case schedule.Quiet:
+		r.after(ctx, e, func() error { return signal(p.pid(), syscall.SIGCONT) })
+		return signal(p.pid(), syscall.SIGTSTP)
+	case schedule.HangUp:
+		return signal(p.pid(), syscall.SIGHUP)
 	case schedule.RollingRestart:
 		r.wg.Go(func() {
 			// One that comes beside another, or into a broken cluster, may be refused.
@@ -118,14 +123,21 @@ func (r *run) mischiefOnce(what string) error {
 	return os.WriteFile(filepath.Join(r.mischief, what), nil, 0o644)
 }
 
-// killSupervisor kills it, waits until nothing of it is left, and starts another.
-func (r *run) killSupervisor(ctx context.Context) error {
+// killSupervisor kills it and starts another one: at once, as an init system
+// does, or when nothing of the old one is left. With membership host the former
+// would be two hosts of the same name: the old workers are thrown out of the group.
+func (r *run) killSupervisor(ctx context.Context, e schedule.Event) error {
 	old := r.product()
 	if err := signal(old.pid(), syscall.SIGKILL); err != nil {
 		return err
 	}
 	<-old.ended
-	r.orphans(ctx)
+	left := r.processes()
+	if e.Target%2 == 0 || r.schedule.Mode.Membership == "host" {
+		r.orphans(ctx, left)
+	} else {
+		r.wg.Go(func() { r.orphans(ctx, left) })
+	}
 	fresh, err := r.start(ctx)
 	if err != nil {
 		return err

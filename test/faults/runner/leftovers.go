@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -69,18 +70,20 @@ func descriptors(pid int) (all, sockets int) {
 	return len(entries), sockets
 }
 
-// orphans waits until no process of this run is left.
-func (r *run) orphans(ctx context.Context) {
+// orphans waits until these processes are gone.
+func (r *run) orphans(ctx context.Context, pids []int) {
 	ctx, cancel := context.WithTimeout(ctx, goneWithin)
 	defer cancel()
 	for {
-		left := r.processes()
+		left := slices.DeleteFunc(r.processes(), func(pid int) bool { return !slices.Contains(pids, pid) })
 		if len(left) == 0 {
 			return
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			for _, pid := range left {
 				r.left.Orphans = append(r.left.Orphans, strconv.Itoa(pid))
 				_ = signal(pid, syscall.SIGKILL)

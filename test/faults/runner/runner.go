@@ -350,7 +350,7 @@ func (r *run) stop(ctx context.Context) {
 	} else if code := p.cmd.ProcessState.ExitCode(); code != 0 && !r.schedule.Forced {
 		r.problem("exit code %d after TERM", code)
 	}
-	r.orphans(ctx)
+	r.orphans(ctx, r.processes())
 	r.files()
 }
 

@@ -34,6 +34,8 @@ const (
 	FDLimit         Fault = "fd-limit"    // the supervisor can open nothing for For, beginning with a kill
 	KillSupervisor  Fault = "kill-supervisor"
 	StopSupervisor  Fault = "stop-supervisor" // SIGSTOP, CONT after For
+	Quiet           Fault = "quiet"           // TSTP, CONT after For
+	HangUp          Fault = "hang-up"         // HUP: nothing has changed
 	KillBroker      Fault = "kill-broker"     // back after For
 	StopBroker      Fault = "stop-broker"     // SIGSTOP, CONT after For
 	RollBrokers     Fault = "roll-brokers"
@@ -41,6 +43,7 @@ const (
 	CutConnections  Fault = "cut-connections"  // every 0.5–1.5 s for For
 	Latency         Fault = "latency"          // 100 ms for For
 	NarrowBandwidth Fault = "narrow-bandwidth" // for For
+	BlackHole       Fault = "black-hole"       // a broker's connections swallow everything for For
 	AddPartitions   Fault = "add-partitions"
 	RollingRestart  Fault = "rolling-restart"
 	ScaleUp         Fault = "scale-up"
@@ -50,20 +53,20 @@ const (
 // Faults are all of them.
 var Faults = []Fault{
 	TermWorker, TermAllWorkers, KillWorker, KillAllWorkers, StopWorker, StopAllWorkers, BootExit, Exit, Panic, Fail, Slow, Hang,
-	Spin, Memory, StderrFull, FDLimit, KillSupervisor, StopSupervisor, KillBroker, StopBroker, RollBrokers, MoveCoordinator, CutConnections, Latency,
-	NarrowBandwidth, AddPartitions, RollingRestart, ScaleUp, ScaleDown,
+	Spin, Memory, StderrFull, FDLimit, KillSupervisor, StopSupervisor, Quiet, HangUp, KillBroker, StopBroker, RollBrokers, MoveCoordinator, CutConnections, Latency,
+	NarrowBandwidth, BlackHole, AddPartitions, RollingRestart, ScaleUp, ScaleDown,
 }
 
 // clean faults are orders and changes that a graceful product takes without
 // processing anything twice.
 var clean = []Fault{
-	TermWorker, TermAllWorkers, RollingRestart, ScaleUp, ScaleDown, KillSupervisor, StopSupervisor, AddPartitions, StderrFull,
+	TermWorker, TermAllWorkers, RollingRestart, ScaleUp, ScaleDown, KillSupervisor, StopSupervisor, Quiet, HangUp, AddPartitions, StderrFull,
 	Panic, Fail, Slow, Hang, Memory,
 }
 
 // calm faults are those that do not change who is in the group: nobody rebalances
 // for them where a place outlives its process.
-var calm = []Fault{KillWorker, KillWorker, KillAllWorkers, Exit, Panic, Slow, StopSupervisor, StderrFull, FDLimit}
+var calm = []Fault{KillWorker, KillWorker, KillAllWorkers, Exit, Panic, Slow, StopSupervisor, Quiet, HangUp, StderrFull, FDLimit}
 
 // Clean reports whether nothing may be processed twice for it.
 func (f Fault) Clean() bool { return slices.Contains(clean, f) }
@@ -71,7 +74,7 @@ func (f Fault) Clean() bool { return slices.Contains(clean, f) }
 // OfBrokers reports whether it hurts the cluster or the way there: whoever is in
 // the group then may lose its place, and process again what it could not commit.
 func (f Fault) OfBrokers() bool {
-	return slices.Contains([]Fault{KillBroker, StopBroker, RollBrokers, MoveCoordinator, CutConnections, Latency, NarrowBandwidth}, f)
+	return slices.Contains([]Fault{KillBroker, StopBroker, RollBrokers, MoveCoordinator, CutConnections, Latency, NarrowBandwidth, BlackHole}, f)
 }
 
 // Event is a fault at its time.
@@ -199,13 +202,13 @@ func duration(r *rand.Rand, f Fault) time.Duration {
 	switch f {
 	case StopWorker, StopAllWorkers:
 		return seconds(1, 6)
-	case BootExit, FDLimit, StderrFull:
+	case BootExit, FDLimit, StderrFull, Quiet:
 		return seconds(1, 4)
 	case StopSupervisor:
 		return seconds(2, 8)
 	case KillBroker, StopBroker:
 		return seconds(2, 8)
-	case CutConnections, Latency, NarrowBandwidth:
+	case CutConnections, Latency, NarrowBandwidth, BlackHole:
 		return seconds(3, 8)
 	}
 	return 0
