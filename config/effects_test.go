@@ -32,7 +32,7 @@ var keyEffects = map[string]effect{
 	"membership":                            {"instance ids in JoinGroup, and whether a stop removes members", []string{"supervisor.TestNonceFollowsTheMembership", "supervisor.TestPlacesStayOrGoByTheMembership", "worker.TestDynamicMembership"}},
 	"static_id":                             {"instance ids with membership host", []string{"supervisor.TestNonceFollowsTheMembership"}},
 	"consumer":                              {"the consumer's client, see below", []string{"kafka.TestConsumerConfig", "config.TestConsumerProperties"}},
-	"stall_timeout":                         {"when a partition is reported as standing still", nil},
+	"stall_timeout":                         {"when a partition is reported as standing still", []string{"worker.TestStallTimeout"}},
 	"pause_timeout":                         {"the pause after a failed call", []string{"worker.TestPauses"}},
 	"pause_with_exponential_backoff":        {"the pause after a failed call", []string{"worker.TestPauses"}},
 	"max_pause_timeout":                     {"the longest pause", []string{"worker.TestPauses"}},

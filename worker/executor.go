@@ -74,6 +74,7 @@ func (e *executor) turn(p *partition, alone bool) {
 		if p.at == len(p.cur) && !e.refill(p) {
 			return
 		}
+		p.headAt.Store(p.cur[p.at].Timestamp.UnixMilli())
 		if p.inst.batch != nil {
 			e.callBatch(p, alone)
 		} else {

@@ -124,6 +124,7 @@ func (m *membership) run(ctx context.Context) error {
 	watching := make(chan struct{})
 	watch, stopWatching := context.WithCancel(ctx)
 	go func() { defer close(watching); m.watchTopics(watch) }()
+	go m.watchProgress(watch)
 	defer func() { stopWatching(); <-watching }()
 
 	tries, quick := 0, 0

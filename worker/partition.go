@@ -41,7 +41,7 @@ type partition struct {
 
 	acks      acks
 	committed atomic.Int64 // what the broker has confirmed; -1: nothing yet
-	endOffset atomic.Int64 // the log's end as the last fetch saw it; -1: unknown
+	endOffset atomic.Int64 // the log's end as the last fetch saw it, or a broker told; -1: unknown
 	attention atomic.Int32 // not 0: the executor is to look up before the next message
 
 	inst   *instance   // nil until it is opened
@@ -100,6 +100,13 @@ type partition struct {
 
 	messages atomic.Uint64
 	errors   atomic.Uint64
+
+	// What progress finds, and the timestamp it needs (both times in ms since the epoch).
+	rate    atomic.Uint64 // messages per second, a float64's bits
+	hollow  atomic.Int64  // nothing is to come below this offset
+	behind  atomic.Int64  // since when there is lag at this position; 0: there is none
+	headAt  atomic.Int64  // timestamp of the first message of the chunk in work; 0: it has none
+	stalled atomic.Bool   // no progress for stall_timeout though there is lag
 }
 
 // noSuspect as partition.suspectFrom: no suspect ahead.

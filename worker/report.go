@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -133,17 +134,20 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 		Topic: p.topic, Partition: p.partition,
 		Position:  p.acks.processed.Load(),
 		Committed: p.committed.Load(),
-		End:       p.endOffset.Load(), Lag: -1,
+		End:       p.endOffset.Load(), Lag: p.lag(),
+		Rate:      math.Float64frombits(p.rate.Load()),
+		Stalled:   p.stalled.Load(),
 		Processed: p.messages.Load(),
 		Errors:    p.errors.Load(),
 		Retries:   p.retries(p.acks.processed.Load()),
 	}
-	if s.End >= 0 {
-		s.Lag = max(0, s.End-s.Position)
-	}
+	_, s.InFlight = p.acks.state()
 	t := w.turns
 	t.mu.Lock()
-	s.State, s.Reason, s.Rate = p.state, p.reason, p.pace
+	if s.Lag > 0 {
+		s.LagSeconds = p.age(time.Now()).Seconds()
+	}
+	s.State, s.Reason = p.state, p.reason
 	switch {
 	case p.operator:
 		s.State, s.Reason = status.PartitionPaused, "paused by an operator"

@@ -55,8 +55,10 @@ type Partition struct {
 	Position  int64          `json:"position"`  // offset of the next message to be processed
 	Committed int64          `json:"committed"` // -1: unknown
 	End       int64          `json:"end"`       // the log's end offset, asked from the broker; -1: unknown
-	Lag       int64          `json:"lag"`       // End - Position; -1: unknown
-	// LagSeconds is the age of the message at Position when it was last seen, 0 without lag.
+	// Lag is End - Position, 0 when only markers of transactions lie between; -1: unknown.
+	Lag int64 `json:"lag"`
+	// LagSeconds is the age of the message at Position, or, where that is not fetched
+	// yet, how long there has been lag; 0 without lag.
 	LagSeconds float64 `json:"lag_seconds"`
 	Processed  uint64  `json:"processed"` // messages since assignment
 	Rate       float64 `json:"rate"`      // messages per second
