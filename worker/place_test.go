@@ -138,6 +138,7 @@ func TestAddedTopic(t *testing.T) {
 	old, fresh := make(one), make(one, two)
 	workers := []*supervisor{start(t, old, cfg), start(t, old, cfg, withIndex(1))}
 	rec.await(t, 2)
+	began := time.Now()
 	for i, w := range workers {
 		if err := w.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second}); err != nil {
 			t.Fatal(err)
@@ -147,6 +148,11 @@ func TestAddedTopic(t *testing.T) {
 		workers[i] = start(t, fresh, cfg, withIndex(i), func(o *Options) { o.Handshake.Predecessors = places })
 	}
 	rec.await(t, 4)
+	took := time.Since(began)
+	t.Logf("the added topic was consumed %v after the deploy began", took)
+	if took > 10*time.Second {
+		t.Errorf("the added topic was consumed %v after the deploy began", took)
+	}
 	for _, w := range workers {
 		w.running()
 	}
