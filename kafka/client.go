@@ -25,6 +25,7 @@ type Client struct {
 	groups    map[string]*coordinator // guarded by mu
 	getOffset GetOffsetFunc           // guarded by mu
 	fetches   FetchControl            // guarded by mu; nil: fetches go as sarama sends them
+	joins     func(memberID string)   // guarded by mu
 }
 
 var _ sarama.Client = (*Client)(nil)
@@ -72,6 +73,16 @@ func (c *Client) HandleGetOffset(f GetOffsetFunc) {
 	c.getOffset = f
 }
 
+// HandleJoin has f told the member id of each join that is sent, which sarama tells
+// only once it is answered: whoever ends before that would stay in the group until
+// its session is over. f must neither block nor use the client. To be set before the
+// group is made.
+func (c *Client) HandleJoin(f func(memberID string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.joins = f
+}
+
 // GetOffset implements sarama.Client.
 func (c *Client) GetOffset(topic string, partition int32, time int64) (int64, error) {
 	c.mu.Lock()
@@ -93,7 +104,7 @@ func (c *Client) Coordinator(group string) (*sarama.Broker, error) {
 	c.mu.Lock()
 	k := c.groups[group]
 	if k == nil {
-		k = newCoordinator(c.Client, group)
+		k = newCoordinator(c.Client, group, c.joins)
 		c.groups[group] = k
 	}
 	c.mu.Unlock()

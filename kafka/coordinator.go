@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"sync"
@@ -29,13 +30,14 @@ type coordinator struct {
 	old    sync.WaitGroup // connections being closed
 }
 
-// newCoordinator copies the client's configuration; nothing is opened yet.
-func newCoordinator(client sarama.Client, group string) *coordinator {
+// newCoordinator copies the client's configuration; nothing is opened yet. joins may
+// be nil.
+func newCoordinator(client sarama.Client, group string, joins func(memberID string)) *coordinator {
 	conf := *client.Config()
 	usual := conf.Net.ReadTimeout
 	k := &coordinator{client: client, group: group, conf: &conf}
 	k.dialer = dialerOf(&conf).bind(context.Background(), func(c net.Conn) net.Conn {
-		return &patientConn{Conn: c, usual: usual}
+		return &patientConn{Conn: c, usual: usual, joins: joins}
 	})
 	conf.Net.ReadTimeout = max(usual, conf.Consumer.Group.Rebalance.Timeout+joinMargin)
 	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, k.dialer
@@ -185,6 +187,7 @@ func coordinatorMoved(err error) bool {
 type patientConn struct {
 	net.Conn
 	usual   time.Duration
+	joins   func(memberID string) // nil: nobody wants to know
 	mu      sync.Mutex
 	joining bool // guarded by mu
 }
@@ -200,6 +203,11 @@ func (p *patientConn) Write(b []byte) (int, error) {
 		p.mu.Lock()
 		p.joining = key == joinGroupKey || key == syncGroupKey
 		p.mu.Unlock()
+		if p.joins != nil && key == joinGroupKey {
+			if id := joiningMember(b); id != "" {
+				p.joins(id)
+			}
+		}
 	}
 	return p.Conn.Write(b)
 }
@@ -213,3 +221,57 @@ func (p *patientConn) SetReadDeadline(t time.Time) error {
 	}
 	return p.Conn.SetReadDeadline(t)
 }
+
+// joiningMember returns the member id in a whole JoinGroup request of version 1 or
+// later, empty when there is none (yet), or when we do not know the request:
+//
+//	size int32, key int16, version int16, correlation id int32, client id string
+//	(int16 length, -1: null), from version 6 on tagged fields (a count),
+//	group id string, session timeout int32, rebalance timeout int32, member id string
+//
+// From version 6 on the strings of the body have a length of one more, as a varint.
+func joiningMember(b []byte) string {
+	if len(b) < 14 || int(binary.BigEndian.Uint32(b)) != len(b)-4 {
+		return ""
+	}
+	version := binary.BigEndian.Uint16(b[6:])
+	client := max(0, int(int16(binary.BigEndian.Uint16(b[12:]))))
+	if version < 1 || len(b) < 14+client {
+		return ""
+	}
+	rest := b[14+client:]
+	flexible := version >= joinFlexible
+	if flexible {
+		if len(rest) == 0 || rest[0] != 0 {
+			return "" // sarama has no tagged fields
+		}
+		rest = rest[1:]
+	}
+	take := func() (string, bool) {
+		n := 0
+		if flexible {
+			length, size := binary.Uvarint(rest)
+			if size <= 0 || length == 0 || length > uint64(len(rest)) {
+				return "", false
+			}
+			n, rest = int(length)-1, rest[size:]
+		} else if len(rest) >= 2 {
+			n, rest = int(int16(binary.BigEndian.Uint16(rest))), rest[2:]
+		}
+		if n < 0 || n > len(rest) {
+			return "", false
+		}
+		s := string(rest[:n])
+		rest = rest[n:]
+		return s, true
+	}
+	if _, ok := take(); !ok || len(rest) < 8 {
+		return ""
+	}
+	rest = rest[8:]
+	id, _ := take()
+	return id
+}
+
+// joinFlexible is the first version of JoinGroup with tagged fields.
+const joinFlexible = 6

@@ -2,9 +2,11 @@ package kafka
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -432,5 +434,60 @@ func TestOffsetsHonourContext(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 4*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+func TestJoiningMember(t *testing.T) {
+	// As sarama writes them: client id "racecar", group "g", timeouts of 10 and 60 s.
+	request := func(version int16, member string) []byte {
+		var b []byte
+		b = binary.BigEndian.AppendUint16(b, 11)
+		b = binary.BigEndian.AppendUint16(b, uint16(version))
+		b = binary.BigEndian.AppendUint32(b, 7)
+		b = append(binary.BigEndian.AppendUint16(b, 7), "racecar"...)
+		str := func(s string) {
+			if version >= 6 {
+				b = append(binary.AppendUvarint(b, uint64(len(s)+1)), s...)
+			} else {
+				b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+			}
+		}
+		if version >= 6 {
+			b = append(b, 0)
+		}
+		str("g")
+		b = binary.BigEndian.AppendUint32(b, 10_000)
+		b = binary.BigEndian.AppendUint32(b, 60_000)
+		str(member)
+		b = append(b, 0, 0, 0)
+		return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
+	}
+	long := strings.Repeat("m", 200) // its length takes two bytes
+	for _, version := range []int16{1, 5, 6, 8} {
+		for _, member := range []string{"", "racecar-1234", long} {
+			b := request(version, member)
+			if got := joiningMember(b); got != member {
+				t.Errorf("version %d: %q, want %q", version, got, member)
+			}
+			for n := range b { // cut short: never a panic
+				cut := append([]byte(nil), b[:n]...)
+				if n >= 4 {
+					binary.BigEndian.PutUint32(cut, uint32(n-4))
+				}
+				_ = joiningMember(cut)
+			}
+		}
+	}
+}
+
+// Each join tells the member id it is sent with.
+func TestHandleJoin(t *testing.T) {
+	b := testbroker.New(t)
+	client := connect(t, settings(b.Addrs()...))
+	var told []string
+	client.HandleJoin(func(id string) { told = append(told, id) })
+	m := join(t, client, b.Group(), "")
+	if want := []string{m.MemberID}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }

@@ -39,6 +39,7 @@ type commits struct {
 	waiting []*commitWait
 
 	held map[*partition]heldBack // the loop's own
+	away bool                    // nobody answers; the loop's own
 }
 
 // heldBack is a position that waits for output made between calls.
@@ -194,6 +195,12 @@ func (c *commits) commit(todo map[kafka.TopicPartition]kafka.Commit, parts map[k
 		return false
 	}
 	c.trouble.over()
+	if c.away {
+		c.away = false
+		if !c.m.sessionEnded() {
+			c.m.ready(0)
+		}
+	}
 	all := true
 	for k, commit := range todo {
 		p := parts[k]
@@ -214,6 +221,12 @@ func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commi
 		c.m.w.emit(racecar.CommitFailedEvent{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: k.Topic, Partition: k.Partition, Offset: commit.Offset, Err: err})
 	}
 	c.trouble.say(err, "commit failed, to be tried again")
+	if _, answered := errors.AsType[sarama.KError](err); !answered {
+		// What has ended cannot go on before it is committed: without this nobody
+		// would see what it waits for.
+		c.away = true
+		c.m.wait(err)
+	}
 }
 
 // failed deals with the refusal of one partition. The broker refuses old

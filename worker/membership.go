@@ -40,6 +40,7 @@ type membership struct {
 	starts  starts
 
 	session    atomic.Pointer[session]
+	joinedAs   atomic.Pointer[string] // member id of the last join, answered or not; nil: none had one
 	generation atomic.Int32
 	interrupt  atomic.Pointer[context.CancelCauseFunc] // ends the Consume that is running
 	joining    time.Time                               // when that began; for Setup, which it calls
@@ -290,6 +291,7 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 		m.client.Config().Consumer.Group.InstanceId = m.id // the client's own copy; no group uses it yet
 	}
 	m.client.HandleGetOffset(m.starts.answer)
+	m.client.HandleJoin(m.joins)
 	m.offsets = kafka.NewOffsets(m.client, m.w.group)
 	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
 	m.clearPlaces(ctx)
@@ -300,6 +302,9 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 		return nil, err
 	}
 	m.group = group
+	if m.slot != "" {
+		m.w.placesChanged() // known before it is taken: whoever dies while joining can be removed
+	}
 	return topics, nil
 }
 
@@ -327,12 +332,13 @@ func (m *membership) close() {
 	m.offsets.Close()
 }
 
-// leave removes a static member from its group and closes the client.
+// leave removes the member from its group and closes the client.
 func (m *membership) leave(ctx context.Context, leave bool) {
 	if m.client == nil {
 		return
 	}
-	if p, ok := m.place(); ok && leave && p.InstanceID != "" {
+	// sarama has a dynamic member leave, unless it was cut off.
+	if p, ok := m.place(); ok && (leave && p.InstanceID != "" || p.InstanceID == "" && m.cut) {
 		began := time.Now()
 		var err error
 		if m.cut {
@@ -404,20 +410,29 @@ func (m *membership) members(context.Context) (map[string]*sarama.GroupMemberDes
 	return g.Members, nil
 }
 
+// joins notes the member id of a join that is about to be sent. The supervisor is
+// told now: a dynamic member that dies before the answer can be removed then.
+func (m *membership) joins(memberID string) {
+	if old := m.joinedAs.Swap(&memberID); old == nil || *old != memberID {
+		go m.w.placesChanged() // not under sarama's locks
+	}
+}
+
 // place is where the member stands; false when it never joined.
 func (m *membership) place() (status.Place, bool) {
 	m.mu.Lock()
-	id := m.id
+	p := status.Place{Group: m.w.group, InstanceID: m.id}
 	m.mu.Unlock()
-	s := m.session.Load()
-	if s == nil && id == "" {
-		return status.Place{}, false
+	if id := m.joinedAs.Load(); id != nil {
+		p.MemberID = *id
 	}
-	p := status.Place{Group: m.w.group, InstanceID: id}
-	if s != nil {
-		p.MemberID, p.Generation = s.MemberID(), m.generation.Load()
+	if s := m.session.Load(); s != nil {
+		p.Generation = m.generation.Load()
+		if p.MemberID == "" { // a static one is given its id with the answer
+			p.MemberID = s.MemberID()
+		}
 	}
-	return p, true
+	return p, p.MemberID != "" || p.InstanceID != ""
 }
 
 // member is who commits; false before the first session.

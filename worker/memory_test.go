@@ -137,6 +137,7 @@ func fillCompressed(t testing.TB, b *testbroker.Broker, topic string, partitions
 	conf.Producer.Compression = sarama.CompressionZSTD
 	conf.Producer.MaxMessageBytes = 2 << 20
 	conf.Producer.Return.Successes = true
+	conf.Producer.Retry.Max = 50 // so many partitions take a while to have leaders
 	p, err := sarama.NewSyncProducer(b.Addrs(), conf)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -235,6 +236,55 @@ func TestStopDuringAJoin(t *testing.T) {
 	}
 	if d := time.Since(began); d > 5*time.Second {
 		t.Errorf("took %v", d)
+	}
+}
+
+// A join that waits for another member, which is busy with a message, holds no stop
+// up, and who joined is no member afterwards.
+func TestStopWhileOthersHoldTheJoinUp(t *testing.T) {
+	for _, membership := range []config.Membership{config.MembershipRun, config.MembershipDynamic} {
+		t.Run(string(membership), func(t *testing.T) {
+			b := testbroker.New(t)
+			topic, group := b.Topic(2), b.Group()
+			b.Produce(topic, 0, "a")
+			begun, told, goOn := make(chan struct{}, 10), make(chan struct{}, 10), make(chan struct{})
+			cfg := testConfig(b, group)
+			cfg.Membership = membership
+			busy := start(t, one(t, topic, func(ctx context.Context, _ *racecar.Message) error {
+				begun <- struct{}{}
+				<-racecar.Leaving(ctx)
+				told <- struct{}{}
+				<-goOn
+				return nil
+			}), cfg)
+			<-begun
+			s := start(t, one(t, topic, ignore), cfg, withIndex(1))
+			<-told // of the rebalance that s began
+			s.await("joining", func() bool {
+				// The supervisor knows whom to remove, should it be killed now.
+				return s.frame.State == status.Joining && len(s.places) == 1 && (s.places[0].MemberID != "" || s.places[0].InstanceID != "")
+			})
+			began := time.Now()
+			code := s.stop()
+			took := time.Since(began)
+			close(goOn)
+			if code != wire.ExitOK || took > 5*time.Second {
+				t.Errorf("exit code %d after %v", code, took)
+			}
+			t.Logf("ended after %v", took)
+			// The group goes on without it, at once.
+			began = time.Now()
+			waitFor(t, "all partitions", func() bool { return len(busy.status().Partitions) == 2 })
+			if d := time.Since(began); d > 5*time.Second {
+				t.Errorf("its partition was given back after %v", d)
+			}
+			if got := membersOf(t, b, group); len(got) != 1 {
+				t.Errorf("members %v", got)
+			}
+			if code := busy.stop(); code != wire.ExitOK {
+				t.Errorf("exit code %d", code)
+			}
+		})
 	}
 }
 

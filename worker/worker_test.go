@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
@@ -52,10 +53,15 @@ func (p *processor) Teardown(context.Context) error {
 	return nil
 }
 
-// testConfig is a configuration for a worker of tests: everything quick.
+// testConfig is a configuration for a worker of tests: everything quick. Without a
+// broker it has none.
 func testConfig(b *testbroker.Broker, group string) config.Config {
+	var addrs []string
+	if b != nil {
+		addrs = b.Addrs()
+	}
 	return config.Config{
-		Brokers: b.Addrs(), ClientID: "racecar", GroupID: group,
+		Brokers: addrs, ClientID: "racecar", GroupID: group,
 		OffsetCommitInterval: 200 * time.Millisecond, HeartbeatInterval: 100 * time.Millisecond,
 		SessionTimeout: 10 * time.Second, MaxPollInterval: 60 * time.Second,
 		PartitionAssignmentStrategy: []string{"range"},
@@ -339,6 +345,28 @@ func values(n int) []string {
 		vs[i] = fmt.Sprintf("value-%d", i)
 	}
 	return vs
+}
+
+// send writes values to partition 0 of a topic of brokers that are no test broker.
+func send(t testing.TB, addrs []string, topic string, values ...string) {
+	t.Helper()
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V2_8_0_0
+	conf.Producer.Return.Successes = true
+	conf.Producer.Retry.Max = 50 // a broker that is just back may need a while
+	conf.Producer.Partitioner = sarama.NewManualPartitioner
+	p, err := sarama.NewSyncProducer(addrs, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var ms []*sarama.ProducerMessage
+	for _, v := range values {
+		ms = append(ms, &sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(v)})
+	}
+	if err := p.SendMessages(ms); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func wantUpTo(t testing.TB, got []int64, n int) {
