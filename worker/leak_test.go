@@ -17,7 +17,7 @@ import (
 // Workers that come and go, each of which makes the group rebalance twice, leave
 // nothing behind: neither in one that stays nor in the process they ran in.
 func TestComingAndGoingLeaksNothing(t *testing.T) {
-	rounds := 16
+	rounds := 10
 	if os.Getenv(seeds.SoakVar) != "" {
 		rounds = 1000 // restarts, and twice as many rebalances
 	}
