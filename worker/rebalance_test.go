@@ -430,10 +430,24 @@ func waitUpTo(t testing.TB, limit time.Duration, what string, f func() bool) {
 	}
 }
 
-// A worker is told to stop while the group is in the middle of a cooperative
-// rebalance, a generation ahead of what the worker's session knows: a commit then
-// is refused. It has to outlast that, or all since the last commit comes twice.
-func TestStopInTheMiddleOfACooperativeRebalance(t *testing.T) {
+// A worker has to end its session while the group is in the middle of a
+// cooperative rebalance, a generation ahead of what that session knows: commits
+// are refused then. It has to outlast that, or all since the last commit comes twice.
+func TestEndInTheMiddleOfACooperativeRebalance(t *testing.T) {
+	t.Run("stop", func(t *testing.T) {
+		endInTheMiddle(t, func(_ *testbroker.Broker, _ string, first *supervisor) {
+			if err := first.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second, Leave: true}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+	t.Run("more partitions", func(t *testing.T) {
+		endInTheMiddle(t, func(b *testbroker.Broker, topic string, _ *supervisor) { b.AddPartitions(topic, 4) })
+	})
+}
+
+func endInTheMiddle(t *testing.T, end func(*testbroker.Broker, string, *supervisor)) {
+	t.Helper()
 	const partitions, each = 2, 20
 	b := testbroker.New(t)
 	topic, group := b.Topic(partitions), b.Group()
@@ -452,7 +466,7 @@ func TestStopInTheMiddleOfACooperativeRebalance(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	commits := make(chan struct{}, 100)
+	commits := make(chan struct{}, 1000)
 	c.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		if armed.Load() {
@@ -464,6 +478,7 @@ func TestStopInTheMiddleOfACooperativeRebalance(t *testing.T) {
 	make := diarist(t, topic, d, 0)
 	cfg := testConfig(b, group)
 	cfg.PartitionAssignmentStrategy = []string{"cooperative-sticky"}
+	cfg.TopicMetadataRefreshInterval = 200 * time.Millisecond
 	cfg.OffsetCommitInterval = time.Hour // so that only the end commits
 	first := start(t, make(0), cfg)
 	waitFor(t, "all messages", func() bool { return d.count() == partitions*each })
@@ -471,9 +486,7 @@ func TestStopInTheMiddleOfACooperativeRebalance(t *testing.T) {
 	second := start(t, make(1), cfg, withIndex(1))
 	<-joined
 	<-joined // both: the generation has begun
-	if err := first.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second, Leave: true}); err != nil {
-		t.Fatal(err)
-	}
+	end(b, topic, first)
 	for range 2 { // the second one says that the first was refused
 		select {
 		case <-commits:
@@ -481,14 +494,15 @@ func TestStopInTheMiddleOfACooperativeRebalance(t *testing.T) {
 			t.Error("the worker does not try to commit again")
 		}
 	}
+	armed.Store(false)
 	close(gate)
-	if code := first.awaitExit(); code != wire.ExitOK {
-		t.Errorf("exit code %d", code)
-	}
 	second.running()
-	waitFor(t, "the whole topic with the second", func() bool { return len(second.status().Partitions) == partitions })
-	if code := second.stop(); code != wire.ExitOK {
-		t.Errorf("exit code %d", code)
+	waitFor(t, "partitions for the second", func() bool { return len(second.status().Partitions) > 0 })
+	for _, s := range []*supervisor{second, first} {
+		_ = s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second, Leave: true}) // the first may have ended
+		if code := s.awaitExit(); code != wire.ExitOK {
+			t.Errorf("exit code %d", code)
+		}
 	}
 	d.check(t, topic, partitions, each)
 }
