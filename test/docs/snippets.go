@@ -52,7 +52,7 @@ func (p *page) goFile(root string, b block, number int) (name, text string, err 
 		text, err := withImports(body)
 		return name, text, err
 	}
-	if !strings.Contains(b.code, "return") {
+	if !endsInReturn(b.code) {
 		b.code += "\nreturn nil"
 	}
 	body = "func _(ctx context.Context, m *racecar.Message) error {\n" + line + b.code + "\n}\n" + b.with
@@ -64,6 +64,20 @@ func (p *page) goFile(root string, b block, number int) (name, text string, err 
 		return "", "", nil
 	}
 	return name, text, nil
+}
+
+// endsInReturn says whether the last of some statements is a return.
+func endsInReturn(code string) bool {
+	f, err := parser.ParseFile(token.NewFileSet(), "", "package snippet\nfunc _() error {\n"+code+"\n}", 0)
+	if err != nil {
+		return false // which withImports finds as well
+	}
+	body := f.Decls[0].(*ast.FuncDecl).Body.List
+	if len(body) == 0 {
+		return false
+	}
+	_, ok := body[len(body)-1].(*ast.ReturnStmt)
+	return ok
 }
 
 // withImports puts a package clause and the imports of known packages before
