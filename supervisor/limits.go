@@ -55,15 +55,19 @@ type ladder struct {
 
 // rung is one step, and how long to wait after it for the next one.
 type rung struct {
-	cancel bool           // cancel the calls in hand
-	sig    syscall.Signal // or send this
-	then   time.Duration
+	command wire.CommandKind // tell the worker
+	sig     syscall.Signal   // or send this
+	then    time.Duration
 }
 
 var (
-	cancelRung = rung{cancel: true, then: afterCancel}
-	quitRung   = rung{sig: syscall.SIGQUIT, then: afterQuit}
-	killRung   = rung{sig: syscall.SIGKILL, then: time.Hour}
+	cancelRung = rung{command: wire.CommandCancel, then: afterCancel / 2}
+	// dumpRung lets the worker write its stacks itself. SIGQUIT does it too, and of
+	// a worker that hears nothing any more, but cannot show the goroutine of an
+	// endless loop, which is the one that matters ("running on other thread").
+	dumpRung = rung{command: wire.CommandDump, then: afterCancel / 2}
+	quitRung = rung{sig: syscall.SIGQUIT, then: afterQuit}
+	killRung = rung{sig: syscall.SIGKILL, then: time.Hour}
 )
 
 // put sets p on a ladder, unless it is on one.
@@ -84,8 +88,8 @@ func (r *registry) climb(p *proc) {
 		step := l.rungs[0]
 		l.rungs = l.rungs[1:]
 		l.at = r.now.Add(step.then)
-		if step.cancel {
-			r.command(p, wire.Command{Kind: wire.CommandCancel, Reason: l.text})
+		if step.command != "" {
+			r.command(p, wire.Command{Kind: step.command, Reason: l.text})
 			continue
 		}
 		p.killed = l.text
@@ -148,7 +152,7 @@ func (r *registry) judgeCalls(p *proc, limit time.Duration) {
 	}
 	if longest.Since > limit {
 		r.put(p, stuck, fmt.Sprintf("handler stuck: %s/%d offset %d in hand for more than max_poll_interval (%v)",
-			longest.Topic, longest.Partition, longest.FirstOffset, limit), cancelRung, quitRung, killRung)
+			longest.Topic, longest.Partition, longest.FirstOffset, limit), cancelRung, dumpRung, quitRung, killRung)
 		return
 	}
 	if p.ladder != nil && p.ladder.kind == stuck && p.killed == "" {

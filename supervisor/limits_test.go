@@ -128,7 +128,15 @@ func TestStuckHandlerClimbsTheLadder(t *testing.T) {
 	if f.count(wire.CommandCancel) != 1 {
 		t.Fatal("not cancelled")
 	}
-	w.pass(1999 * time.Millisecond)
+	w.pass(999 * time.Millisecond)
+	if f.count(wire.CommandDump) != 0 {
+		t.Error("its stacks are asked for too early")
+	}
+	w.pass(time.Millisecond)
+	if f.count(wire.CommandDump) != 1 {
+		t.Error("its stacks are not asked for")
+	}
+	w.pass(999 * time.Millisecond)
 	w.checkSignals()
 	w.pass(time.Millisecond)
 	w.checkSignals("A[1] quit")
