@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/term"
@@ -35,7 +34,7 @@ func Open(c *config.Config, stdout *os.File) (*Log, error) {
 	l.SetOutput(stdout)
 	terminal := c.Logfile == "" && term.IsTerminal(int(stdout.Fd()))
 	if c.Logfile != "" {
-		if l.out, err = openFile(c.Logfile); err != nil {
+		if l.out, err = openFile(c.Logfile, os.Stderr); err != nil {
 			return nil, fmt.Errorf("logfile: %w", err)
 		}
 		l.SetOutput(l.out)
@@ -102,46 +101,3 @@ func (l *Log) Close() error {
 
 // Slog returns a slog.Logger in front of entry.
 func Slog(entry *logrus.Entry) *slog.Logger { return slog.New(&fromSlog{entry: entry}) }
-
-// file is an append-only file that can be reopened while it is written.
-type file struct {
-	path string
-	mu   sync.Mutex // guards f; a write is whole before a reopen
-	f    *os.File
-}
-
-func openFile(path string) (*file, error) {
-	f, err := openAppend(path)
-	if err != nil {
-		return nil, err
-	}
-	return &file{path: path, f: f}, nil
-}
-
-func openAppend(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-}
-
-func (f *file) Write(p []byte) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.f.Write(p)
-}
-
-func (f *file) reopen() error {
-	fresh, err := openAppend(f.path)
-	if err != nil {
-		return err
-	}
-	f.mu.Lock()
-	old := f.f
-	f.f = fresh
-	f.mu.Unlock()
-	return old.Close()
-}
-
-func (f *file) Close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.f.Close()
-}

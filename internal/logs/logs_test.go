@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -130,5 +131,40 @@ func TestUsersLoggerGetsEverything(t *testing.T) {
 	l.WithFields(logrus.Fields{"b": 2, "a": 1}).Error("broken")
 	if got := buf.String(); !strings.Contains(got, "level=ERROR msg=broken a=1 b=2") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A full disk costs lines, is said once a minute and not once a line, and is over
+// when there is room again.
+func TestFullDiskIsSaidNowAndThen(t *testing.T) {
+	var said bytes.Buffer
+	f, err := openFile("/dev/full", &said)
+	if err != nil {
+		t.Skipf("no full device here: %v", err)
+	}
+	now := time.Unix(0, 0)
+	f.now = func() time.Time { return now }
+	for range 200 {
+		if n, err := f.Write([]byte("line\n")); n != 5 || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+		now = now.Add(time.Second)
+	}
+	f.path = filepath.Join(t.TempDir(), "racecar.log")
+	if err := f.reopen(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = f.Write([]byte("there\n"))
+	_, _ = f.Write([]byte("and on\n"))
+	const full = "racecar: logfile: write /dev/full: no space left on device; lines are dropped until it can be written (%d so far)\n"
+	want := fmt.Sprintf(full+full+full+full+"racecar: logfile: %s can be written again; 200 lines were dropped\n", 1, 61, 121, 181, f.path)
+	if said.String() != want {
+		t.Errorf("said\n%s\nwant\n%s", said.String(), want)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(f.path); err != nil || string(text) != "there\nand on\n" {
+		t.Errorf("%q, %v", text, err)
 	}
 }
