@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -184,6 +185,9 @@ func (j *Journal) told() string {
 		if e.IsDir() || e.Name() == "boot" {
 			continue
 		}
+		if err := os.MkdirAll(filepath.Join(j.mischief, "done"), 0o700); err != nil {
+			return ""
+		}
 		// Whoever moves it does it, so that one call does.
 		done := fmt.Sprintf("%s.%d", e.Name(), os.Getpid())
 		if os.Rename(filepath.Join(j.mischief, e.Name()), filepath.Join(j.mischief, "done", done)) == nil {
@@ -229,6 +233,8 @@ func misbehave(ctx context.Context, what string) error {
 		panic("told to panic")
 	case "fail":
 		return errors.New("told to fail")
+	case "orphan": // a process whose parent is gone, in a session of its own
+		return exec.Command("sh", "-c", "setsid sleep 0.1 &").Run()
 	case "hang": // heeds its ctx
 		<-ctx.Done()
 		return ctx.Err()

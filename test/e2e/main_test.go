@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,9 +36,10 @@ type bed struct {
 	counts []int // messages of each partition
 	// keeps names files that a supervisor killed on purpose may leave.
 	keeps    []string
-	outlives bool   // the command is a daemon
-	workdir  string // empty: a fresh one
-	program  string // empty: this binary where it is
+	outlives bool     // the command is a daemon
+	workdir  string   // empty: a fresh one
+	program  string   // empty: this binary where it is
+	prefix   []string // arguments before those of racecar, where program starts it
 }
 
 func newBed(t *testing.T, messages int) *bed {
@@ -91,7 +93,7 @@ func (b *bed) start(env []string, args ...string) *harness.Process {
 		"--log-format", "text",
 	}
 	return harness.Start(b.t, harness.Command{
-		Role: "app", Path: b.program, Args: append(flags, args...), Env: env,
+		Role: "app", Path: b.program, Args: slices.Concat(b.prefix, flags, args), Env: env,
 		KeepsFiles: b.keeps, Outlives: b.outlives, Dir: b.workdir,
 	})
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"syscall"
@@ -132,8 +133,8 @@ func TestAKilledWorkerIsReplacedWithoutARebalance(t *testing.T) {
 	}
 }
 
-// kill -9 of the supervisor: no process left after ten seconds, and what was
-// processed is committed.
+// kill -9 of the supervisor: no process left after ten seconds, what was processed
+// is committed, and the group has no members left to wait for.
 func TestNoProcessOutlivesTheSupervisor(t *testing.T) {
 	b := newBed(t, 4000)
 	b.keeps = []string{"*.sock"} // racecarctl removes it when it comes across it
@@ -153,9 +154,20 @@ func TestNoProcessOutlivesTheSupervisor(t *testing.T) {
 			return nil
 		})
 	})
+	if n := b.broker.Members(b.group); n != 0 {
+		t.Errorf("the group still has %d members", n)
+	}
 	half := b.evidence()
 	half.Unfinished = true
 	b.judge(half)
+	processed := map[judge.Partition]int64{}
+	for _, r := range half.Processed {
+		at := judge.Partition{Topic: r.Topic, Partition: r.Partition}
+		processed[at] = max(processed[at], r.Offset+1)
+	}
+	if !maps.Equal(processed, half.Committed) {
+		t.Errorf("processed up to %v, committed %v", processed, half.Committed)
+	}
 
 	second := b.start(nil, "--parallel-workers", "3", "Journal")
 	b.awaitProcessed(b.total())

@@ -176,6 +176,19 @@ func (b *Broker) Committed(group, topic string, partition int32) int64 {
 	return offset
 }
 
+// Members returns how many members group has.
+func (b *Broker) Members(group string) (n int) {
+	b.t.Helper()
+	b.admin(func(admin sarama.ClusterAdmin) error {
+		groups, err := admin.DescribeConsumerGroups([]string{group})
+		if err == nil {
+			n = len(groups[0].Members)
+		}
+		return err
+	})
+	return n
+}
+
 // unique returns a name made of the test's and a random part.
 func (b *Broker) unique() string {
 	name := strings.Map(func(r rune) rune {

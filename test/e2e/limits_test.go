@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/test/harness"
+)
+
+// Workers that leak are drained and replaced when they are above
+// worker_memory_limit, one after the other: nothing comes twice, nobody
+// rebalances.
+func TestLeakingWorkersAreReplaced(t *testing.T) {
+	t.Parallel()
+	x := newProduct(t, []string{"JOURNAL_LEAK=256"}, 200, "--worker-memory-limit", "220MiB")
+	x.c.statusUntil("both replaced", func(st status.Status) error {
+		if n := st.RestartsBy["memory"]; n < 2 {
+			return fmt.Errorf("%d replaced for their memory", n)
+		}
+		return allRunning(2)(st)
+	})
+	x.over()
+
+	// One at a time: between the two decisions the first one's successor ran.
+	var order []string
+	for _, l := range logLines(x.p.Stdout()) {
+		switch {
+		case l.msg == "worker is replaced":
+			if !strings.HasPrefix(l.fields["reason"], "memory: ") || !strings.HasSuffix(l.fields["reason"], "more than worker_memory_limit (220 MiB)") {
+				t.Errorf("reason %q", l.fields["reason"])
+			}
+			order = append(order, "replaced")
+		case l.fields["state"] == "running" && len(order) > 0:
+			order = append(order, "runs")
+		}
+	}
+	if got := strings.Join(order[:min(3, len(order))], " "); got != "replaced runs replaced" {
+		t.Errorf("in this order: %v", order)
+	}
+}
+
+// memoryGroup makes a control group that bounds memory and returns the file which
+// takes the processes that are to be in it.
+func memoryGroup(t *testing.T, bytes int64) (procs string) {
+	t.Helper()
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Skipf("no control groups here: %v", err)
+	}
+	mount, limit, path := "", "", ""
+	for l := range strings.Lines(string(own)) {
+		f := strings.SplitN(strings.TrimSpace(l), ":", 3)
+		switch {
+		case len(f) != 3:
+		case strings.Contains(","+f[1]+",", ",memory,"):
+			mount, limit, path = "/sys/fs/cgroup/memory", "memory.limit_in_bytes", f[2]
+		case f[0] == "0" && mount == "":
+			mount, limit, path = "/sys/fs/cgroup", "memory.max", f[2]
+		}
+	}
+	dir := filepath.Join(mount, path, fmt.Sprintf("racecar-test-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("no control group can be made here, so only the fake one of package supervisor's tests is tested: %v", err)
+	}
+	t.Cleanup(func() {
+		harness.Eventually(t, "the control group removed", func() error { return os.Remove(dir) })
+	})
+	if err := os.WriteFile(filepath.Join(dir, limit), fmt.Append(nil, bytes), 0o600); err != nil {
+		t.Skipf("memory cannot be bounded here, so only the fake control group of package supervisor's tests is tested: %v", err)
+	}
+	return filepath.Join(dir, "cgroup.procs")
+}
+
+// A message for which the kernel kills its worker, for want of memory, is known
+// as the culprit: after three times its partition is poisoned and says why, and
+// all others go on.
+func TestOutOfMemory(t *testing.T) {
+	procs := memoryGroup(t, 450<<20)
+	t.Parallel()
+	b := newBed(t, 400)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "s.sock")
+	b.program = "/bin/sh"
+	b.prefix = []string{"-c", `echo $$ >"$0" && exec "$@"`, procs, exe}
+	p := b.start([]string{"JOURNAL_TRAP=3-7=alloc"}, "--parallel-workers", "2", "--control-socket", socket, "Journal")
+	c := newControl(t, socket)
+	st := c.statusUntil("the partition poisoned", func(st status.Status) error {
+		for _, w := range st.Workers {
+			if w.Report == nil {
+				continue
+			}
+			for _, part := range w.Report.Partitions {
+				if part.State == status.PartitionPoisoned {
+					if part.Partition != 3 || part.Position != 7 || !strings.Contains(part.Reason, "out of memory") {
+						t.Errorf("poisoned: %+v", part)
+					}
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("restarts %v", st.RestartsBy)
+	})
+	if st.RestartsBy["oom"] != 3 || len(st.RestartsBy) != 1 {
+		t.Errorf("restarts %v, want 3 for oom", st.RestartsBy)
+	}
+	b.awaitProcessed(b.total() - 50 + 7)
+	stop(t, p)
+	if n := bytes.Count([]byte(p.Stdout()), []byte(`reason="killed by the kernel: out of memory"`)); n != 3 {
+		t.Errorf("the log names the reason %d times", n)
+	}
+	e := b.evidence()
+	e.Unfinished = true
+	e.AllowedRepeats = b.total()
+	b.judge(e)
+}
