@@ -75,7 +75,7 @@ func (c control) Stop(ctx context.Context, o ctl.StopOptions, progress func(ctl.
 			if !open { // Run is over
 				return nil
 			}
-			progress(told(step))
+			tell(progress, step)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -93,10 +93,10 @@ func (c control) Restart(ctx context.Context, consumer string, progress func(ctl
 			if !open {
 				return <-done
 			}
-			progress(told(step))
+			tell(progress, step)
 		case err := <-done:
 			for len(steps) > 0 { // told before it was done
-				progress(told(<-steps))
+				tell(progress, <-steps)
 			}
 			return err
 		}
@@ -122,7 +122,7 @@ func (c control) Scale(ctx context.Context, consumer string, workers int, progre
 			if !open {
 				return supervisor.ErrEnded
 			}
-			progress(told(step))
+			tell(progress, step)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -166,6 +166,21 @@ func (c control) SetLogLevel(ctx context.Context, level string) error {
 }
 
 func (c control) Dump(ctx context.Context) error { return c.sup.Dump(ctx) }
+
+// tell passes a step on, unless it is on the way to one that says more: a worker
+// that stops, starts and joins without anything to remark is told of before and
+// afterwards.
+func tell(progress func(ctl.Progress), p supervisor.Progress) {
+	switch status.State(p.Step) {
+	case status.Stopping, status.Waiting, status.Joining, status.Running:
+		if p.Worker != "" && p.Detail == "" {
+			return
+		}
+	case "done": // its end says so
+		return
+	}
+	progress(told(p))
+}
 
 func told(p supervisor.Progress) ctl.Progress {
 	message := p.Step

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/racecar-go/racecar/ctl/view"
+	"github.com/racecar-go/racecar/internal/status"
 )
 
 // The commands here ask a running supervisor for one thing.
@@ -40,7 +41,7 @@ func (c *scaleCmd) Run(ctx context.Context, a *app) error {
 	}
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 0 {
-		return fmt.Errorf("%q is no number of workers", number)
+		return fmt.Errorf("%q is no number of workers; write racecarctl scale [CONSUMER] N", number)
 	}
 	client, err := a.running(ctx, c.where, consumer)
 	if err != nil {
@@ -65,7 +66,32 @@ type pauseCmd struct {
 
 // Run pauses it until resume or the end of the run.
 func (c *pauseCmd) Run(ctx context.Context, a *app) error {
-	return a.onPartition(ctx, c.Args, c.where, (*Client).Pause, "Paused")
+	return a.onPartition(ctx, c.Args, c.where, func(client *Client, ctx context.Context, consumer, topic string, partition int32) error {
+		err := client.Pause(ctx, consumer, topic, partition)
+		if err != nil {
+			return err
+		}
+		st, err := client.Status(ctx)
+		if err == nil && !has(st, consumer, topic, partition) {
+			a.note("No worker has it at the moment: it is paused for whoever comes to have it.\n")
+		}
+		return err
+	}, "Paused")
+}
+
+// has says whether a worker has such a partition; -1: any of the topic.
+func has(st status.Status, consumer, topic string, partition int32) bool {
+	for _, w := range st.Workers {
+		if w.Report == nil {
+			continue
+		}
+		for _, p := range w.Report.Partitions {
+			if p.Topic == topic && (partition == wholeTopic || p.Partition == partition) && (consumer == "" || w.Consumer == consumer) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 type resumeCmd struct {
@@ -172,29 +198,33 @@ func (c *configCmd) Run(ctx context.Context, a *app) error {
 }
 
 type logLevelCmd struct {
-	Level string `arg:"" help:"debug, info, warn or error"`
+	Args []string `arg:"" name:"[CONSUMER] LEVEL" help:"debug, info, warn or error; of all that run with the consumer"`
 	where
 }
 
 // Run changes the level until the end of the run.
 func (c *logLevelCmd) Run(ctx context.Context, a *app) error {
-	client, err := a.running(ctx, c.where, "")
+	consumer, level, err := optionalFirst(c.Args, "a log level")
+	if err != nil {
+		return err
+	}
+	client, err := a.running(ctx, c.where, consumer)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if err := client.SetLogLevel(ctx, c.Level); err != nil {
+	if err := client.SetLogLevel(ctx, level); err != nil {
 		return err
 	}
-	a.printf("Log level is %s until the next start\n", c.Level)
+	a.printf("Log level is %s until the next start\n", level)
 	return nil
 }
 
-type dumpCmd struct{ where }
+type dumpCmd struct{ of }
 
-// Run writes stacks to the log of the supervisor.
+// Run writes the stacks of all that run with the consumer to their log.
 func (c *dumpCmd) Run(ctx context.Context, a *app) error {
-	client, err := a.running(ctx, c.where, "")
+	client, err := a.running(ctx, c.where, c.Consumer)
 	if err != nil {
 		return err
 	}

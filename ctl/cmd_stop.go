@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/racecar-go/racecar/pidfile"
@@ -11,7 +12,7 @@ import (
 )
 
 type stopCmd struct {
-	where
+	of
 	Timeout span `placeholder:"SECONDS" help:"How long the workers have to finish (default: shutdown_timeout)"`
 	Force   bool `help:"Kill what runs, at once"`
 	Leave   bool `help:"Remove the members from their groups although membership is host"`
@@ -29,8 +30,12 @@ const (
 // Run stops the supervisor through its socket or, where it cannot be asked, by
 // a signal, and waits until the process is gone.
 func (c *stopCmd) Run(ctx context.Context, a *app) error {
-	f, err := a.find(ctx, c.where, "")
+	f, err := a.find(ctx, c.where, c.Consumer)
 	if err != nil {
+		return err
+	}
+	if err := alone(ctx, f, c.Consumer); err != nil {
+		f.client.Close()
 		return err
 	}
 	if f.state == pidfile.NotOwned {
@@ -54,6 +59,31 @@ func (c *stopCmd) Run(ctx context.Context, a *app) error {
 		return nil
 	}
 	return c.stop(ctx, a, f, held)
+}
+
+// alone refuses to stop more than the consumer that was named.
+func alone(ctx context.Context, f found, consumer string) error {
+	if consumer == "" || f.client == nil {
+		return nil
+	}
+	st, err := f.client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	others := make([]string, 0, len(st.Consumers))
+	for _, c := range st.Consumers {
+		if c.Name != consumer {
+			others = append(others, c.Name)
+		}
+	}
+	switch {
+	case len(others) == len(st.Consumers):
+		return fmt.Errorf("no consumer is called %q there", consumer)
+	case len(others) > 0:
+		return fmt.Errorf("%s runs together with %s, and a stop ends them all: name none, or use racecarctl quiet %s",
+			consumer, strings.Join(others, ", "), consumer)
+	}
+	return nil
 }
 
 // hold takes hold of the process found. Nil without an error: it is gone, or not
