@@ -18,6 +18,7 @@ type Access struct {
 	tls      *tlsSource    // nil: plaintext
 	sasl     *saslSettings // nil: none
 	kerberos *kerberos     // nil unless the mechanism is GSSAPI
+	traffic  traffic
 }
 
 // NewAccess checks the security settings and reads the files they name. Its

@@ -119,35 +119,6 @@ func TestBatchWaits(t *testing.T) {
 	})
 }
 
-// withStatistics tells when it is told.
-type withStatistics struct{ told func() }
-
-func (*withStatistics) Process(context.Context, *racecar.Message) error { return nil }
-func (w *withStatistics) OnStatistics(context.Context, racecar.Statistics) {
-	w.told()
-}
-
-// TestStatisticsInterval: OnStatistics is called so often, and never at 0.
-func TestStatisticsInterval(t *testing.T) {
-	for interval, want := range map[time.Duration]int{0: 0, time.Second: 10, 5 * time.Second: 2} {
-		synctest.Test(t, func(t *testing.T) {
-			cfg := config.Default()
-			cfg.StatisticsInterval = interval
-			w := &worker{cfg: cfg, turns: newTurns(1, false, newLimits(&cfg))}
-			calls := 0
-			p := stocked("a", 0, 0, 0)
-			p.inst = &instance{w: w, value: &withStatistics{func() { calls++ }}}
-			w.turns.add(p)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+500*time.Millisecond)
-			defer cancel()
-			w.statistics(ctx)
-			if calls != want {
-				t.Errorf("every %v: %d calls in 10 s, want %d", interval, calls, want)
-			}
-		})
-	}
-}
-
 // TestOffsetCommitInterval: positions are committed that often while all goes well,
 // and not with each message.
 func TestOffsetCommitInterval(t *testing.T) {
