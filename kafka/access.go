@@ -18,7 +18,7 @@ type Access struct {
 	tls      *tlsSource    // nil: plaintext
 	sasl     *saslSettings // nil: none
 	kerberos *kerberos     // nil unless the mechanism is GSSAPI
-	traffic  traffic
+	traffic  *traffic
 }
 
 // NewAccess checks the security settings and reads the files they name. Its
@@ -28,7 +28,7 @@ func NewAccess(c *config.Config) (*Access, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Access{c: c, security: sec}
+	a := &Access{c: c, security: sec, traffic: &traffic{}}
 	if sec.tls {
 		if a.tls, err = newTLSSource(c); err != nil {
 			return nil, err

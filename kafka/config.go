@@ -57,7 +57,7 @@ func (a *Access) Config() (*sarama.Config, error) {
 	conf.ClientID = c.ClientID
 	conf.Version = sarama.MaxVersion
 	conf.ApiVersionsRequest = true
-	conf.MetricRegistry = &a.traffic
+	conf.MetricRegistry = a.traffic
 
 	conf.Metadata.Full = false                   // only the topics we use, not the whole cluster's
 	conf.Metadata.AllowAutoTopicCreation = false // as librdkafka's consumer; its producer allows it
