@@ -54,6 +54,24 @@ func flushSpans(t racecar.Tracer, log *logs.Log) {
 	}
 }
 
+// tellOfWorkers takes the supervisor's events to subscribers in its process.
+func tellOfWorkers(m *monitor.Worker) func(supervisor.Event) {
+	emit := m.Emit()
+	if emit == nil {
+		return nil
+	}
+	return func(e supervisor.Event) {
+		switch e.Kind {
+		case supervisor.WorkerStarted:
+			emit(racecar.WorkerStartedEvent{Consumer: e.Consumer, Index: e.Index, PID: e.PID})
+		case supervisor.WorkerExited:
+			emit(racecar.WorkerExitedEvent{Consumer: e.Consumer, Index: e.Index, PID: e.PID, Reason: e.Reason, Ordered: e.Ordered, Detail: e.Detail})
+		case supervisor.WorkerGivenUp:
+			emit(racecar.WorkerGivenUpEvent{Consumer: e.Consumer, Index: e.Index, Detail: e.Detail})
+		}
+	}
+}
+
 // lookout is what stands beside a supervisor for others to look at: the status
 // page with /metrics and the health checks, and the liveness file. Either may be
 // nil.

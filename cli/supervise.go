@@ -17,7 +17,9 @@ import (
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/monitor"
 	"github.com/racecar-go/racecar/pidfile"
+	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/signals"
 	"github.com/racecar-go/racecar/supervisor"
 	"github.com/racecar-go/racecar/supervisor/daemon"
@@ -106,8 +108,11 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 	pid1 := os.Getpid() == 1
 	queue := signals.Listen(terminal, pid1)
 	defer queue.Close()
+	subscribers := monitor.NewSubscribers(racecar.Observers(), log)
+	defer func() { err = errors.Join(err, subscribers.Close()) }()
 	sup, err := newSupervisor(in, r, log, supervisor.Options{
-		Stderr: banner.W, Signals: queue.C(), Terminal: terminal, PID1: pid1,
+		OnEvent: tellOfWorkers(subscribers),
+		Stderr:  banner.W, Signals: queue.C(), Terminal: terminal, PID1: pid1,
 		Pidfile: c.Pidfile, Socket: socket.Path(), OnReady: onReady(d), LogReopen: reopen(log, c, d),
 	})
 	if err != nil {

@@ -37,6 +37,16 @@ func NewWorker(c *config.Config, subscribers []func(racecar.Event), log logrus.F
 	return w, nil
 }
 
+// NewSubscribers is NewWorker for a process that has no messages: nothing of it goes
+// to Datadog.
+func NewSubscribers(subscribers []func(racecar.Event), log logrus.FieldLogger) *Worker {
+	w := &Worker{}
+	if len(subscribers) > 0 {
+		w.dispatcher = newDispatcher(subscribers, log)
+	}
+	return w
+}
+
 // Emit returns what a worker tells its events to (worker.Options.Emit): nil when
 // nobody wants any. It does not block and may be called from several
 // goroutines, not after Close.

@@ -119,8 +119,11 @@ func Configures() []func(*Config) error {
 	return slices.Clone(registry.configures)
 }
 
-// Observe adds a subscriber to events. Call it from init. It is called on the
-// path of messages: it should return soon. A panic in it is contained.
+// Observe adds a subscriber to events. Call it from init: it is then called in each
+// worker and, with the Worker events, in the supervisor, always on one goroutine of
+// its own. One that panics is called again with the next event; one that lags
+// thousands of events behind misses some, which is logged. Neither holds up a
+// message.
 func Observe(f func(Event)) {
 	registry.Lock()
 	defer registry.Unlock()

@@ -51,6 +51,7 @@ func (r *registry) ended(p *proc, e remains) {
 			r.note(s, p, e, describe(p, e))
 			r.rollFailed(s, "the new one ended before it took over: "+describe(p, e))
 		}
+		r.tellExited(p, e, string(stopRoll), p.stopping != "" && clean)
 		r.checkEnd()
 		return
 	}
@@ -60,15 +61,26 @@ func (r *registry) ended(p *proc, e remains) {
 		if !clean && p.killed == "" {
 			r.classify(p, e) // what it had in hand is suspect all the same
 		}
+		r.tellExited(p, e, string(p.stopping), clean)
 		r.stopped(s, p, e, clean)
 	default:
 		c := r.classify(p, e)
+		r.tellExited(p, e, c.reason, false)
 		r.note(s, p, e, c.text)
 		if !r.rollCrash(s, p, c.text) {
 			r.crashed(s, p, c)
 		}
 	}
 	r.checkEnd()
+}
+
+// tellExited tells of p's end.
+func (r *registry) tellExited(p *proc, e remains, reason string, ordered bool) {
+	event := doEvent{Kind: WorkerExited, Consumer: p.slot.consumer.name, Index: p.slot.index, PID: p.pid, Reason: reason, Ordered: ordered}
+	if !ordered {
+		event.Detail = describe(p, e)
+	}
+	r.do(event)
 }
 
 // lastStderrSize is how much of a dead worker's stderr the status shows.
@@ -208,6 +220,7 @@ func (r *registry) giveUpSlot(s *slot, why string) {
 	s.idle, s.since = status.Fatal, r.now
 	r.log(logrus.ErrorLevel, "worker is not started again: the failure is permanent", s, logrus.Fields{"reason": why})
 	r.progress(s, string(status.Fatal), why)
+	r.do(doEvent{Kind: WorkerGivenUp, Consumer: s.consumer.name, Index: s.index, Detail: why})
 	r.leaveFor(s)
 	for _, other := range s.consumer.slots {
 		if other.wanted {
@@ -239,6 +252,7 @@ func (r *registry) giveUp(c *consumer, why string) {
 	}
 	r.leave(c.rel, left)
 	r.progress(nil, string(status.Fatal), c.name+": "+why)
+	r.do(doEvent{Kind: WorkerGivenUp, Consumer: c.name, Index: -1, Detail: why})
 	r.checkReady()
 	r.checkEnd()
 }

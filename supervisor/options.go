@@ -45,8 +45,33 @@ type Options struct {
 	// must not block.
 	OnReady func()
 
+	// OnEvent is told by the loop what becomes of workers. It must not block. Nil:
+	// nobody is.
+	OnEvent func(Event)
+
 	// Pidfile and Socket are for the status only.
 	Pidfile, Socket string
+}
+
+// EventKind says what Event is about.
+type EventKind string
+
+// The kinds of events.
+const (
+	WorkerStarted EventKind = "started"  // PID
+	WorkerExited  EventKind = "exited"   // PID, Reason, Ordered, Detail
+	WorkerGivenUp EventKind = "given up" // Detail; Index -1: all of the consumer's
+)
+
+// Event is something that happened to a worker.
+type Event struct {
+	Kind     EventKind
+	Consumer string
+	Index    int
+	PID      int
+	Reason   string // as in status.Status.RestartsBy: "crash", "oom", "restart", …
+	Ordered  bool   // it was asked to end, and did so
+	Detail   string // one line
 }
 
 // Progress is one step of something long, for whoever watches.

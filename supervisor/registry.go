@@ -170,6 +170,7 @@ type (
 		fields logrus.Fields
 	}
 	doProgress Progress
+	doEvent    Event
 	doReady    struct{}
 	doStopping struct{} // a whole stop begins
 	doEnd      struct {
@@ -320,6 +321,7 @@ func (r *registry) spawnedAs(now time.Time, p *proc, pid int) {
 	r.now = now
 	p.pid = pid
 	r.log(logrus.InfoLevel, "worker started", p.slot, logrus.Fields{"pid": pid})
+	r.do(doEvent{Kind: WorkerStarted, Consumer: p.slot.consumer.name, Index: p.slot.index, PID: pid})
 	r.standsBy(p)
 }
 

@@ -233,6 +233,10 @@ func (s *Supervisor) effect(e effect) {
 		s.leave(e)
 	case doLog:
 		s.logf(e.level, e.msg, e.fields)
+	case doEvent:
+		if s.opts.OnEvent != nil {
+			s.opts.OnEvent(Event(e))
+		}
 	case doProgress:
 		s.watchers.tell(Progress(e))
 	case doReady:

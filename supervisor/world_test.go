@@ -38,6 +38,7 @@ type world struct {
 	ready   int
 	end     *doEnd
 	rolls   []error // ends of rolls
+	events  []Event
 	logs    []string
 }
 
@@ -155,6 +156,8 @@ func (w *world) carryOut(e effect) {
 		if e.level == logrus.PanicLevel {
 			w.t.Error(e.msg)
 		}
+	case doEvent:
+		w.events = append(w.events, Event(e))
 	case doProgress, doPrepareLeave, doStopping:
 	default:
 		w.t.Fatalf("effect %T", e)

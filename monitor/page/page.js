@@ -484,8 +484,8 @@ function consumerActions(c) {
 
 function scale(shown, by) {
   const c = known.status.consumers.find((x) => x.name === shown.name); // as it is now, not when the button was made
-  const n = Math.max(0, c.workers + by);
-  act('scale', { consumer: c.name, workers: n }, 'Scale ' + c.name + ' from ' + c.workers + ' to ' + plural(n, 'worker') + '?', n ? '' : 'Nothing will be consumed.');
+  const n = Math.max(1, c.workers + by); // with none it would not be running
+  if (n !== c.workers) act('scale', { consumer: c.name, workers: n }, 'Scale ' + c.name + ' from ' + c.workers + ' to ' + plural(n, 'worker') + '?');
 }
 
 async function act(what, body, question, more) {

@@ -35,9 +35,17 @@ const (
 	// of one process do that, and is moved by it to done/ there, with its pid as a
 	// suffix. "boot" is not taken away: while it is there constructors exit with 9.
 	EnvMischief = "JOURNAL_MISCHIEF"
+	// EnvEvents is a directory in which each process writes down the events it is told
+	// of, while two other subscribers panic and block for ever.
+	EnvEvents = "JOURNAL_EVENTS"
 )
 
 func init() {
+	if dir := os.Getenv(EnvEvents); dir != "" {
+		racecar.Observe(func(racecar.Event) { panic("a subscriber that panics") })
+		racecar.Observe(func(racecar.Event) { select {} })
+		racecar.Observe(func(e racecar.Event) { record(dir, e) })
+	}
 	var subscriptions []racecar.Subscription
 	for _, topic := range topics() {
 		subscriptions = append(subscriptions, racecar.Subscription{Topic: topic})
