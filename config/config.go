@@ -220,8 +220,9 @@ type Config struct {
 	// Defaults to 5. Not an upstream key.
 	WorkerRestartLimit int `key:"worker_restart_limit" default:"5" range:"0.." special:"-1" help:"crashes of a worker per minute before giving up; 0: any, -1: never"`
 	// WorkerMemoryLimit is the resident size, in bytes or as "512MiB", above which a
-	// worker is drained and replaced. The Go runtime is told to keep to 0.8 of it. At
-	// least 16 MiB; 0: off. Defaults to 0. Not an upstream key.
+	// worker is drained and replaced. The Go runtime is told to keep to 0.8 of it. On
+	// Linux an allocation beyond twice as much ends the process, and counts as a death
+	// by the message in hand. At least 16 MiB; 0: off. Defaults to 0. Not an upstream key.
 	WorkerMemoryLimit int64 `key:"worker_memory_limit" default:"0" unit:"bytes" range:"16777216.." special:"0" help:"resident size at which a worker is replaced; 0: off"`
 
 	// The process: how the supervisor runs.

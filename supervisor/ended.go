@@ -190,7 +190,7 @@ func (r *registry) crashed(s *slot, p *proc, c crash) {
 		healthy = 0
 	}
 	wait, giveUp := s.record.add(r.now, healthy, !c.blameless, limit, r.draw())
-	if c.poison && s.record.consecutive <= wire.PoisonedAfter {
+	if c.poison && s.record.consecutive <= wire.PoisonedAfter+1 { // and one before it was found out
 		wait = 0 // the message's deaths are counted and bounded; its neighbours need not wait
 	}
 	switch {

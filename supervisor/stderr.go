@@ -77,14 +77,14 @@ func (c *capture) drain() []byte {
 
 // deaths are how the lines begin with which the Go runtime says why a process
 // dies. Pages of stacks follow, so they are not in the tail.
-var deaths = [...]string{"panic: ", "fatal error: ", "SIGQUIT: "}
+var deaths = [...]string{"panic: ", "fatal error: ", "SIGQUIT: ", "runtime/cgo: ", "SIGABRT: ", "SIGSEGV: ", "SIGBUS: "}
 
 // findDeath looks for such a line in what was just read. One that a chunk cuts in
 // two is missed; then the last line of the tail has to do.
 func (c *capture) findDeath(b []byte) {
 	for line := range bytes.Lines(b) {
 		for _, begin := range deaths {
-			if bytes.HasPrefix(line, []byte(begin)) {
+			if bytes.HasPrefix(line, []byte(begin)) && !(begin == "SIGABRT: " && bytes.HasPrefix(c.died, []byte("runtime/cgo: "))) { // which says why it aborts
 				c.died = bytes.Clone(bytes.TrimSpace(line))
 			}
 		}

@@ -97,3 +97,31 @@ func TestPumpSaysWhatItDropped(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// The line that says why a process died is kept, whatever follows it.
+func TestHeadline(t *testing.T) {
+	stacks := strings.Repeat("goroutine 7 [running]:\n", 20_000) + "gs     0x0\n"
+	for name, c := range map[string]struct{ stderr, want string }{
+		"panic":            {"hello\npanic: oh\n\n" + stacks, "panic: oh"},
+		"fatal error":      {"fatal error: runtime: out of memory\n" + stacks, "fatal error: runtime: out of memory"},
+		"no thread to get": {"runtime/cgo: pthread_create failed: no room\nSIGABRT: abort\n" + stacks, "runtime/cgo: pthread_create failed: no room"},
+		"a crash in C":     {"SIGSEGV: segmentation violation\n" + stacks, "SIGSEGV: segmentation violation"},
+		"none of these":    {"one\nlast words\n", "last words"},
+	} {
+		f, err := newCapture()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.file.WriteString(c.stderr); err != nil {
+			t.Fatal(err)
+		}
+		for f.drain() != nil { //nolint:revive // all of it
+		}
+		if got := f.headline(); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+		if err := f.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -83,6 +83,9 @@ func Run(ctx context.Context, o Options) int {
 	if o.Conn != nil {
 		go s.run()
 		tuneGC() // a process of its own
+		if err := boundMemory(o.Handshake.Consumer.Config.WorkerMemoryLimit); err != nil {
+			o.Log.WithError(err).Warn("worker_memory_limit bounds no single allocation")
+		}
 	}
 	if err != nil {
 		o.Log.WithError(err).Error("worker cannot start")

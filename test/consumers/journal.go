@@ -267,16 +267,9 @@ func misbehave(ctx context.Context, what string) error {
 			fmt.Fprint(os.Stderr, line)
 		}
 	case "fatal":
-		m := map[int]int{}
-		go func() {
-			for {
-				m[0]++
-			}
-		}()
-		for {
-			m[1]++
-		}
+		runtimeFatal()
 	case "slow":
+		fmt.Fprintln(os.Stderr, "slow: begun") // for whoever wants to do something meanwhile
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():

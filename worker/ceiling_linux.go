@@ -1,0 +1,37 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// boundMemory keeps this process, and each that it starts, from taking more than
+// twice worker_memory_limit beyond what it has: the runtime then ends it, with the
+// stack of the call that asked for the memory. Being drained and replaced comes too
+// late for one message that takes gigabytes, and the kernel's killer may choose a
+// neighbour. What is counted is writable private memory (RLIMIT_DATA).
+func boundMemory(limit int64) error {
+	if limit <= 0 {
+		return nil
+	}
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return err
+	}
+	var size, resident, shared, text, lib, data uint64
+	if _, err := fmt.Sscan(string(statm), &size, &resident, &shared, &text, &lib, &data); err != nil {
+		return fmt.Errorf("/proc/self/statm: %w", err)
+	}
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_DATA, &now); err != nil {
+		return err
+	}
+	ceiling := data*uint64(unix.Getpagesize()) + 2*uint64(limit)
+	if ceiling >= now.Cur {
+		return nil // somebody has set a lower one
+	}
+	now.Cur = ceiling
+	return unix.Setrlimit(unix.RLIMIT_DATA, &now)
+}

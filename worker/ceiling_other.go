@@ -1,0 +1,6 @@
+//go:build !linux
+
+package worker
+
+// boundMemory does nothing: elsewhere the limit does not concern mapped memory.
+func boundMemory(int64) error { return nil }
