@@ -144,15 +144,10 @@ func schedules(f flags) (func(i int) schedule.Schedule, error) {
 }
 
 func chosen(names []string) ([]schedule.Mode, error) {
-	var modes []schedule.Mode
 	if len(names) == 0 {
-		for _, m := range schedule.Modes {
-			if !m.Transactional { // refused at start as yet
-				modes = append(modes, m)
-			}
-		}
-		return modes, nil
+		return schedule.Modes, nil
 	}
+	var modes []schedule.Mode
 	for _, name := range names {
 		m, err := schedule.Find(name)
 		if err != nil {
