@@ -61,7 +61,10 @@ func run(ctx context.Context, f flags) (unnoticed int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("go list -m: %w", err)
 	}
-	bench := &bench{root: strings.TrimSpace(string(root)), sound: map[string]error{}}
+	bench := &bench{
+		root: strings.TrimSpace(string(root)), sound: map[string]error{},
+		builds: "go build ./worker ./supervisor ./kafka ./pidfile ./cli ./test/apps/journal",
+	}
 	if f.Matrix {
 		dir, err := os.MkdirTemp("", "sabotage")
 		if err != nil {
@@ -158,6 +161,7 @@ func (p patch) commands(matrix bool) []string {
 // bench runs commands with and without a sabotage.
 type bench struct {
 	root   string
+	builds string           // what has to compile with a sabotage
 	faults string           // the program; go run would hide its exit code
 	sound  map[string]error // what commands say without any
 }
@@ -176,7 +180,7 @@ func (b *bench) notices(ctx context.Context, p patch, command string) (bool, err
 		return false, err
 	}
 	defer remove()
-	if err := b.run(ctx, "go build ./worker ./supervisor ./kafka ./pidfile ./cli ./test/apps/journal", overlay); err != nil {
+	if err := b.run(ctx, b.builds, overlay); err != nil {
 		return false, fmt.Errorf("does not compile any more: %w", err)
 	}
 	err = b.run(ctx, command, overlay)
@@ -216,10 +220,10 @@ func (b *bench) overlay(ctx context.Context, p patch) (file string, remove func(
 	if err != nil {
 		return "", nil, err
 	}
-	remove = func() { _ = os.RemoveAll(dir) }
+	clean := func() { _ = os.RemoveAll(dir) }
 	defer func() {
 		if err != nil {
-			remove()
+			clean()
 		}
 	}()
 	changed := exec.CommandContext(ctx, "git", "apply", "--numstat", p.path)
@@ -253,5 +257,5 @@ func (b *bench) overlay(ctx context.Context, p patch) (file string, remove func(
 	if err != nil {
 		return "", nil, err
 	}
-	return file, remove, os.WriteFile(file, content, 0o644)
+	return file, clean, os.WriteFile(file, content, 0o644)
 }
