@@ -90,6 +90,7 @@ func run(ctx context.Context, f flags) (failed bool, err error) {
 	view := newView(os.Stderr)
 	rn := &runner.Runner{Cluster: c, App: app, Dir: dir, Rate: f.Rate, Say: view.line, Live: view.live}
 
+	version := commit(ctx)
 	end := time.Now().Add(time.Duration(f.Minutes * float64(time.Minute)))
 	var results []runner.Result
 	for i := 0; i == 0 || time.Now().Before(end); i++ {
@@ -102,7 +103,7 @@ func run(ctx context.Context, f flags) (failed bool, err error) {
 		}
 		results = append(results, result)
 		report(view, f, result)
-		if err := record(f.Results, result); err != nil {
+		if err := record(f.Results, result, version); err != nil {
 			return failed, err
 		}
 		if !result.OK() {

@@ -2,11 +2,14 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 // entry is what is kept of a run: its faults follow from mode, seed and length.
 type entry struct {
 	At        time.Time     `json:"at"`
+	Commit    string        `json:"commit,omitempty"` // a schedule is drawn as its version draws it
 	Mode      string        `json:"mode"`
 	Seed      uint64        `json:"seed"`
 	Length    time.Duration `json:"length"`
@@ -40,10 +44,10 @@ func (e entry) ok() bool {
 	return e.Lost+e.Disorder+e.AtOnce+e.Ahead+e.Unknown+e.Unexcused+len(e.Problems) == 0
 }
 
-func entryOf(r runner.Result) entry {
+func entryOf(r runner.Result, commit string) entry {
 	v := r.Verdict
 	return entry{
-		At: r.At.UTC().Truncate(time.Second), Mode: r.Schedule.Mode.Name, Seed: r.Schedule.Seed, Length: r.Schedule.Length, Settings: r.Settings,
+		Commit: commit, At: r.At.UTC().Truncate(time.Second), Mode: r.Schedule.Mode.Name, Seed: r.Schedule.Seed, Length: r.Schedule.Length, Settings: r.Settings,
 		Faults: len(r.Schedule.Events), Forced: r.Schedule.Forced, Messages: v.Messages, Lost: len(v.Lost), Disorder: len(v.OutOfOrder),
 		AtOnce: len(v.AtOnce), Ahead: len(v.Ahead), Unknown: len(v.Unknown), Repeats: v.Repeats, Unexcused: len(v.Duplicated),
 		Problems: r.Problems, Recovery: r.Left.Recovery, Took: r.Took,
@@ -51,7 +55,7 @@ func entryOf(r runner.Result) entry {
 }
 
 // record appends a result.
-func record(path string, r runner.Result) (err error) {
+func record(path string, r runner.Result, commit string) (err error) {
 	if path == "" {
 		return nil
 	}
@@ -60,7 +64,16 @@ func record(path string, r runner.Result) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return json.NewEncoder(f).Encode(entryOf(r))
+	return json.NewEncoder(f).Encode(entryOf(r, commit))
+}
+
+// commit is that of the working tree, empty where there is none.
+func commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // row sums up the runs of a mode.
@@ -97,7 +110,7 @@ var columns = []string{"mode", "runs", "failed", "faults", "messages", "lost", "
 func rows(results []runner.Result) []*row {
 	var entries []entry
 	for _, r := range results {
-		entries = append(entries, entryOf(r))
+		entries = append(entries, entryOf(r, ""))
 	}
 	return sum(entries)
 }

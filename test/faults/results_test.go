@@ -33,7 +33,7 @@ func TestResultsAreSummedUp(t *testing.T) {
 			Messages: 1000, Repeats: 5, Lost: []string{"a"}, Duplicated: []string{"b", "c"}, OutOfOrder: []string{"d"}, AtOnce: []string{"e"}, Ahead: []string{"f"},
 		}, Problems: []string{"g"}},
 	} {
-		if err := record(path, r); err != nil {
+		if err := record(path, r, "abc"); err != nil {
 			t.Fatal(err)
 		}
 	}
