@@ -42,9 +42,12 @@ type bed struct {
 	prefix   []string // arguments before those of racecar, where program starts it
 }
 
-func newBed(t *testing.T, messages int) *bed {
+func newBed(t *testing.T, messages int) *bed { return newWideBed(t, partitions, messages) }
+
+// newWideBed is newBed with so many partitions.
+func newWideBed(t *testing.T, partitions, messages int) *bed {
 	b := &bed{t: t, broker: testbroker.New(t), dir: t.TempDir(), counts: make([]int, partitions)}
-	b.topic, b.group = b.broker.Topic(partitions), b.broker.Group()
+	b.topic, b.group = b.broker.Topic(int32(partitions)), b.broker.Group()
 	b.produce(messages)
 	return b
 }
@@ -69,7 +72,7 @@ func (b *bed) produce(messages int) {
 		batch = batch[:0]
 	}
 	for i := range messages {
-		partition := i % partitions
+		partition := i % len(b.counts)
 		key := fmt.Sprintf("%d-%d", partition, b.counts[partition])
 		b.counts[partition]++
 		batch = append(batch, &sarama.ProducerMessage{
@@ -140,7 +143,7 @@ func (b *bed) evidence() judge.Evidence {
 	e := judge.Evidence{
 		Produced: map[judge.Partition][]int64{}, Processed: b.records(), Committed: map[judge.Partition]int64{},
 	}
-	for p := range partitions {
+	for p := range b.counts {
 		at := judge.Partition{Topic: b.topic, Partition: int32(p)}
 		for o := range b.counts[p] {
 			e.Produced[at] = append(e.Produced[at], int64(o))

@@ -1,47 +1,59 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/test/harness"
 	"github.com/racecar-go/racecar/test/judge"
 	"github.com/racecar-go/racecar/test/seeds"
 )
 
-// Random orders and kills while messages are processed: each at least once, in
-// order, by one at a time; again only after a kill, and only what was processed
-// since the last commit before it.
+// Random orders, kills, pauses and refused deliveries while messages come and are
+// processed and copied: each at least once, in order, by one at a time; again only
+// after a kill or a delivery that finally failed, and only what was processed shortly
+// before; and nothing is committed whose copy is not there.
 func TestSchedules(t *testing.T) {
 	seeds.Run(t, func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		b := newBed(t, 6000)
+		const partitions = 12
+		b := newWideBed(t, partitions, 6000)
+		out := b.broker.Topic(partitions)
 		strategy := []string{"range,roundrobin", "sticky", "cooperative-sticky"}[r.IntN(3)]
 		membership := []string{"run", "host", "dynamic"}[r.IntN(3)]
-		if membership == "dynamic" && !b.broker.Real() {
-			// A dynamic member that is killed while it joins is known to nobody by its
-			// id. Kafka forgets it after the session's timeout; the embedded broker was
-			// seen to hold the group up for more than a minute.
-			membership = "run"
-		}
 		concurrency := []string{"1", "4"}[r.IntN(2)]
 		t.Logf("%s, membership %s, concurrency %s", strategy, membership, concurrency)
-		p := b.start([]string{"JOURNAL_DELAY=1ms", "JOURNAL_CONCURRENCY=" + concurrency},
+		socket := filepath.Join(t.TempDir(), "control.sock")
+		p := b.start([]string{"JOURNAL_DELAY=1ms", "JOURNAL_CONCURRENCY=" + concurrency, "JOURNAL_OUT=" + out},
 			"--parallel-workers", "3", "--partition-assignment-strategy", strategy, "--membership", membership,
-			"--static-id", b.group, "--offset-commit-interval", "0.5", "--worker-restart-limit", "-1", "Journal")
+			"--static-id", b.group, "--offset-commit-interval", "0.5", "--worker-restart-limit", "-1",
+			"--pause-timeout", "0.2", "--control-socket", socket, "Journal")
 		b.awaitProcessed(100)
+		control := ctl.NewClient(socket)
+		defer control.Close()
 
-		var kills []time.Time
-		for range 4 + r.IntN(4) {
-			switch what := r.IntN(6); what {
+		excuses := &excuses{}
+		for range 6 + r.IntN(6) {
+			what := r.IntN(9)
+			switch what {
 			case 0, 1:
 				if pids := slices.Sorted(pidsOf(p)); len(pids) > 0 {
-					kills = append(kills, time.Now())
+					excuses.add()
 					_ = syscall.Kill(pids[r.IntN(len(pids))], syscall.SIGKILL) // it may have ended meanwhile
 				}
 			case 2:
@@ -57,6 +69,21 @@ func TestSchedules(t *testing.T) {
 			case 5:
 				p.Signal(syscall.SIGTSTP)
 				p.Signal(syscall.SIGCONT)
+			case 6:
+				n := int32(r.IntN(partitions))
+				if err := control.Pause(t.Context(), "Journal", b.topic, n); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(time.Duration(r.IntN(300)) * time.Millisecond)
+				if err := control.Resume(t.Context(), "Journal", b.topic, n); err != nil {
+					t.Fatal(err)
+				}
+			case 7:
+				b.produce(partitions * (1 + r.IntN(50)))
+			case 8:
+				if !b.broker.Real() {
+					refuseOne(b.broker.Embedded(), out, excuses.add)
+				}
 			}
 			<-time.After(time.Duration(r.IntN(400)) * time.Millisecond) // when the next one comes is random, too
 		}
@@ -64,13 +91,95 @@ func TestSchedules(t *testing.T) {
 		stop(t, p)
 
 		e := b.evidence()
-		e.Excused = func(first, _ judge.Record) bool {
-			return slices.ContainsFunc(kills, func(at time.Time) bool {
-				return first.End.After(at.Add(-2*time.Second)) && first.End.Before(at.Add(time.Second))
-			})
-		}
+		e.Excused = func(first, _ judge.Record) bool { return excuses.cover(first.End) }
 		b.judge(e)
+		copies := origins(t, b.broker.Addrs(), out, partitions)
+		for at, committed := range e.Committed {
+			for o := range committed {
+				if origin := fmt.Sprintf("%s/%d/%d", at.Topic, at.Partition, o); !copies[origin] {
+					t.Errorf("committed up to %s/%d offset %d, but %s was not copied", at.Topic, at.Partition, committed, origin)
+					break
+				}
+			}
+		}
 	})
+}
+
+// excuses are the times around which messages may be processed again.
+type excuses struct {
+	mu  sync.Mutex
+	ats []time.Time
+}
+
+func (e *excuses) add() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ats = append(e.ats, time.Now())
+}
+
+func (e *excuses) cover(processed time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.ats, func(at time.Time) bool {
+		return processed.After(at.Add(-2*time.Second)) && processed.Before(at.Add(time.Second))
+	})
+}
+
+// refuseOne has the broker refuse one request with copies for good, and tells of it.
+func refuseOne(c *kfake.Cluster, topic string, refused func()) {
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, When: func(r kmsg.Request) bool {
+		topics := r.(*kmsg.ProduceRequest).Topics
+		if len(topics) == 0 || topics[0].Topic != topic {
+			return false
+		}
+		refused()
+		return true
+	}})
+}
+
+// origins reads all of a topic of copies and returns what they are copies of.
+func origins(t *testing.T, addrs []string, topic string, partitions int) map[string]bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
+	defer cancel()
+	client, err := sarama.NewClient(addrs, sarama.NewConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	consumer, err := sarama.NewConsumerFromClient(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer consumer.Close()
+	found := map[string]bool{}
+	for n := range int32(partitions) {
+		end, err := client.GetOffset(topic, n, sarama.OffsetNewest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := consumer.ConsumePartition(topic, n, sarama.OffsetOldest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for next := int64(0); next < end; {
+			select {
+			case m := <-pc.Messages():
+				next = m.Offset + 1
+				for _, h := range m.Headers {
+					if string(h.Key) == "origin" {
+						found[string(h.Value)] = true
+					}
+				}
+			case <-ctx.Done():
+				t.Fatalf("%s/%d: read up to %d of %d", topic, n, next, end)
+			}
+		}
+		if err := pc.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
 }
 
 func pidsOf(p *harness.Process) iter.Seq[int] { return maps.Values(workers(p)) }
