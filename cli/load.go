@@ -53,10 +53,6 @@ func load(in invocation) (*run, error) {
 	}
 	specs := make([]config.SpecValues, len(chosen))
 	for i, c := range chosen {
-		if c.Spec().Transactional {
-			// Running it without would break the promise its author counts on.
-			return nil, fmt.Errorf("consumer %s: Spec.Transactional cannot be honoured yet; leave it out and have the consumer bear repeats", c.Name())
-		}
 		specs[i] = c.SpecValues()
 	}
 	all, err := config.LoadAll(in.options(), specs)

@@ -164,6 +164,7 @@ func applyProducer(conf *sarama.Config, p config.Properties) error {
 		}
 		out.CompressionLevel = level
 	}
+	out.Transaction.Timeout = transactionTimeout
 	if p.TransactionTimeout > 0 {
 		out.Transaction.Timeout = p.TransactionTimeout
 	}
@@ -173,6 +174,12 @@ func applyProducer(conf *sarama.Config, p config.Properties) error {
 	}
 	return nil
 }
+
+// transactionTimeout is short beside librdkafka's and Java's minute: a transaction
+// is open at the brokers for milliseconds (see TxnProducer), and what a dead
+// process has left open holds up readers, and whoever gets its partitions, until
+// this has passed.
+const transactionTimeout = 15 * time.Second
 
 // compressionLevel is sarama's level for a codec at librdkafka's: -1 is the
 // codec's default, and what is beyond its highest stands for that. sarama has no

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -23,6 +24,8 @@ type TxnOptions struct {
 	// BufferBytes as in ProducerOptions. A transaction whose messages need more
 	// room begins at the brokers before Commit.
 	BufferBytes int64
+	// Access as in ProducerOptions.
+	Access *Access
 }
 
 // TxnProducer makes what a consumer produces and the offsets of what it
@@ -50,13 +53,13 @@ type TxnProducer struct {
 	txn     *transaction
 	timeout time.Duration // transaction.timeout.ms
 	current producerID    // not valid: Begin has to take the id
-	offsets map[string]groupOffsets
+	offsets map[groupMember]map[TopicPartition]Commit
 }
 
-// groupOffsets are what SendOffsets was given for a group.
-type groupOffsets struct {
-	member  Member
-	offsets map[TopicPartition]Commit
+// groupMember is for whom SendOffsets was called.
+type groupMember struct {
+	group  string
+	member Member
 }
 
 // NewTxnProducer makes a TxnProducer for c. It starts nothing.
@@ -64,14 +67,14 @@ func NewTxnProducer(ctx context.Context, c *config.Config, o TxnOptions) (*TxnPr
 	if o.ID == "" {
 		return nil, errors.New("a transactional producer needs a transactional id")
 	}
-	p, err := NewProducer(ctx, c, ProducerOptions{Logger: o.Logger, BufferBytes: o.BufferBytes})
+	p, err := NewProducer(ctx, c, ProducerOptions{Logger: o.Logger, BufferBytes: o.BufferBytes, Access: o.Access})
 	if err != nil {
 		return nil, err
 	}
 	if !p.conf.Producer.Idempotent || p.conf.Producer.RequiredAcks != sarama.WaitForAll {
 		return nil, &ConfigError{Key: "producer", Problem: "a transactional consumer needs enable.idempotence=true and acks=all"}
 	}
-	t := &TxnProducer{p: p, timeout: p.conf.Producer.Transaction.Timeout, offsets: map[string]groupOffsets{}}
+	t := &TxnProducer{p: p, timeout: p.conf.Producer.Transaction.Timeout, offsets: map[groupMember]map[TopicPartition]Commit{}}
 	t.txn = &transaction{coordinator: newTxnCoordinator(p, o.ID)}
 	p.txn = t.txn
 	return t, nil
@@ -80,17 +83,25 @@ func NewTxnProducer(ctx context.Context, c *config.Config, o TxnOptions) (*TxnPr
 // ID is the transactional id.
 func (t *TxnProducer) ID() string { return t.txn.coordinator.id }
 
+// Take takes the transactional id, unless it is ours: it waits for the id's
+// coordinator and for the end of a transaction that was left open under it, until
+// ctx ends. Begin does it too. Whoever takes a dead owner's place does it before
+// reading the group's offsets, which a transaction left open would withhold.
+func (t *TxnProducer) Take(ctx context.Context) error {
+	if t.current.valid {
+		return nil
+	}
+	return t.init(ctx)
+}
+
 // Begin opens a transaction. The first one, and the first after TxnFenced, takes
-// the transactional id: it waits for its coordinator and for the end of a
-// transaction that was left open under the id, until ctx ends.
+// the transactional id as Take does.
 func (t *TxnProducer) Begin(ctx context.Context) error {
 	if t.isOpen() {
 		return errors.New("a transaction is open: Commit or Abort comes first")
 	}
-	if !t.current.valid {
-		if err := t.init(ctx); err != nil {
-			return err
-		}
+	if err := t.Take(ctx); err != nil {
+		return err
 	}
 	p := t.p
 	p.mu.Lock()
@@ -131,6 +142,12 @@ func (t *TxnProducer) init(ctx context.Context) error {
 	return nil
 }
 
+// Check refuses a message that Send would refuse whatever happens (too large, no
+// topic), with a *DeliveryError. Any goroutine may call it.
+func (t *TxnProducer) Check(m ProducerMessage) error {
+	return t.p.check(&outMessage{ProducerMessage: m, size: recordSize(&m)})
+}
+
 // Send queues a message of the transaction; done may be nil. It is called when
 // the message is stored, which is before others can see it, or with an error
 // when it will not be; the latter makes Commit fail. See Producer.Send.
@@ -139,21 +156,18 @@ func (t *TxnProducer) Send(ctx context.Context, m ProducerMessage, done Done) er
 }
 
 // SendOffsets puts positions of a group into the transaction, in place of
-// earlier ones for the same partitions. m is the member to whom the partitions
-// belong now; the coordinator refuses it when it no longer is (KIP-447).
+// earlier ones of the same member for the same partitions. m is the member to whom
+// the partitions belong now; the coordinator refuses it when it no longer is
+// (KIP-447).
 func (t *TxnProducer) SendOffsets(group string, m Member, offsets map[TopicPartition]Commit) error {
 	if !t.isOpen() {
 		return errNoTransaction
 	}
-	g := t.offsets[group]
-	if g.offsets == nil {
-		g.offsets = make(map[TopicPartition]Commit, len(offsets))
+	of := groupMember{group, m}
+	if t.offsets[of] == nil {
+		t.offsets[of] = make(map[TopicPartition]Commit, len(offsets))
 	}
-	g.member = m
-	for tp, o := range offsets {
-		g.offsets[tp] = o
-	}
-	t.offsets[group] = g
+	maps.Copy(t.offsets[of], offsets)
 	return nil
 }
 
@@ -178,9 +192,9 @@ func (t *TxnProducer) Commit(ctx context.Context) error {
 	if err != nil {
 		return txnError(err)
 	}
-	for group, g := range t.offsets {
+	for of, offsets := range t.offsets {
 		touched = true
-		if err := t.txn.coordinator.addOffsets(ctx, t.current, group, g.member, g.offsets); err != nil {
+		if err := t.txn.coordinator.addOffsets(ctx, t.current, of.group, of.member, offsets); err != nil {
 			return t.fail(err)
 		}
 	}

@@ -380,10 +380,10 @@ func TestTxnLeavesNothingBehind(t *testing.T) {
 
 func TestTransactionalIDs(t *testing.T) {
 	part := kafka.TransactionalIDForPartition("billing", kafka.TopicPartition{Topic: "invoices", Partition: 3})
-	if part != "racecar-billing-invoices-3" {
+	if part != "billing/invoices/3" {
 		t.Errorf("for a partition: %s", part)
 	}
-	if worker := kafka.TransactionalIDForWorker("billing", "racecar-a1b2-Billing-0"); worker != "racecar-billing-racecar-a1b2-Billing-0" {
+	if worker := kafka.TransactionalIDForWorker("billing", "racecar-a1b2-Billing-0"); worker != "billing/racecar-a1b2-Billing-0" {
 		t.Errorf("for a worker: %s", worker)
 	}
 }

@@ -6,6 +6,10 @@ import (
 )
 
 // Producer sends messages on behalf of one consumer instance.
+//
+// That of a transactional consumer (Spec.Transactional) holds back what a call
+// produces until the call has returned: with nil it becomes visible together with
+// the offset after the call's messages, with an error it is dropped.
 type Producer interface {
 	// Produce queues m and returns; it blocks, bounded by ctx, only while there
 	// is no room. The message belongs to the call in which it was produced,
@@ -16,7 +20,9 @@ type Producer interface {
 	Produce(ctx context.Context, m ProducerMessage) error
 	// Deliver waits until everything this instance queued is acknowledged, or
 	// returns the errors of what finally was not (upstream: deliver!). The worker
-	// does this by itself where it must; call it for stop-and-wait.
+	// does this by itself where it must; call it for stop-and-wait. In a call of a
+	// transactional consumer it returns at once: what a call produces is not sent
+	// before it has returned.
 	Deliver(ctx context.Context) error
 }
 

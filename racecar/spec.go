@@ -26,8 +26,10 @@ type Spec struct {
 	// MaxRetries: 0 as configured (and the configured 0 is for ever).
 	MaxRetries      int
 	DeadLetterTopic string
-	// Transactional is to make consuming and producing exactly-once for
-	// read_committed readers (KIP-447). It is refused at start as yet.
+	// Transactional has what calls produce and the offsets of their messages
+	// committed together: readers with isolation level read_committed see the
+	// output of each message exactly once (KIP-447). Process itself may be called
+	// again for a message, and what else it does is then done again.
 	Transactional bool
 }
 

@@ -165,6 +165,18 @@ func (a *acks) restart() int64 {
 	return a.processed.Load()
 }
 
+// hold notes a delivery that begins where processing stands and is to end with
+// whatever is processed from there on: a transaction.
+func (a *acks) hold() *output {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := &output{acks: a, offset: a.processed.Load(), flying: 1}
+	a.flying++
+	a.entries = append(a.entries, o)
+	a.outstanding.Store(int32(len(a.entries)))
+	return o
+}
+
 // alone notes a delivery that belongs to no call: its offset is its number.
 func (a *acks) alone() *output {
 	a.mu.Lock()

@@ -213,6 +213,15 @@ func causeText(err error) string {
 // open makes p ready to be served: where it begins, how often its first message
 // has failed, its instance, the hooks. False when the claim ended meanwhile.
 func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
+	txn, ok := m.takeTransactions(p)
+	if !ok {
+		return false
+	}
+	defer func() {
+		if p.inst == nil {
+			m.discard(txn)
+		}
+	}()
 	committed, ok := m.fetchCommitted(p)
 	if !ok {
 		return false
@@ -229,7 +238,7 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		}
 	}
 	if p.inst = m.w.serial; p.inst == nil {
-		inst, err := m.w.newInstance()
+		inst, err := m.w.newInstance(txn)
 		if err != nil {
 			m.w.failedConstructor(err)
 			return false
@@ -250,6 +259,7 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		return false
 	}
 	p.operator = m.w.isPaused(p.tp)
+	p.served.Store(true)
 	m.w.turns.add(p)
 	m.ready(1)
 	return true
@@ -378,15 +388,22 @@ func (m *membership) awaitOutput(ctx context.Context, p *partition) {
 		if p.lost() || flying == 0 && letters == nil {
 			return
 		}
-		if t, err := m.w.transport(); err == nil {
-			t.Hurry()
-		}
+		p.hurry()
 		select {
 		case <-p.settled:
 		case <-p.gone:
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// hurry has what p has produced sent without waiting for more.
+func (p *partition) hurry() {
+	if t := p.inst.txn; t != nil {
+		t.hurry(p)
+	} else if t, err := p.m.w.transport(); err == nil {
+		t.Hurry()
 	}
 }
 

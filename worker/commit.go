@@ -94,11 +94,20 @@ func (c *commits) stop() {
 }
 
 // soon has a commit made without waiting for the interval.
-func (c *commits) soon(*partition) { poke(c.kick) }
+func (c *commits) soon(p *partition) {
+	if t := p.inst.txn; t != nil {
+		t.soon(p)
+		return
+	}
+	poke(c.kick)
+}
 
 // flush commits the position of p and returns once the broker has confirmed it;
 // an error when ctx ends first, or when p is not ours any more.
 func (c *commits) flush(ctx context.Context, p *partition) error {
+	if p.inst.txn != nil && p.served.Load() {
+		return p.inst.txn.wait(ctx, p)
+	}
 	for {
 		offset, metadata := p.commitPoint()
 		if p.confirmed(offset, metadata) {
@@ -128,6 +137,11 @@ func (c *commits) flush(ctx context.Context, p *partition) error {
 // now is flush for the executor (synchronous_commits): it gives up when p is to go,
 // since the commit at its end follows.
 func (c *commits) now(p *partition) {
+	if t := p.inst.txn; t != nil {
+		t.hurry(p)
+		p.awaitsAll = true
+		return
+	}
 	_ = c.flush(p.untilLeaving(), p) // logged by the loop; the commit at the end of p is to follow
 }
 
@@ -163,6 +177,9 @@ func (c *commits) due(p *partition) (kafka.Commit, bool) {
 	if p.lost() || !p.opened.Load() {
 		delete(c.held, p)
 		return kafka.Commit{}, false
+	}
+	if p.inst.txn != nil && p.served.Load() {
+		return kafka.Commit{}, false // its transactions commit
 	}
 	h, isHeld := c.held[p]
 	if !isHeld {

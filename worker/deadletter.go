@@ -26,6 +26,10 @@ func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, er
 		p.m.commits.soon(p)
 		return
 	}
+	if p.inst.txn != nil {
+		w.deadLetterInTransaction(p, messages, topic, err, attempts)
+		return
+	}
 	d := &deadLetters{w: w, p: p, left: len(messages), messages: messages, topic: topic, cause: err, attempts: attempts}
 	p.letters = d
 	w.turns.change(func() {
@@ -87,13 +91,34 @@ func (w *worker) lettersEnded(p *partition) {
 		w.pause(p, max(time.Second, pauseFor(&w.cfg, 1, func() float64 { return 0.5 })), d.err)
 		return
 	}
+	d.tell()
+	p.advance(d.messages)
+	p.m.commits.soon(p)
+}
+
+// tell says that they are in the dead-letter topic.
+func (d *deadLetters) tell() {
+	w := d.w
 	w.stats.add(statDeadLetters, uint64(len(d.messages)))
-	w.partLog(p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.messages)).Warn("dead-lettered")
+	w.partLog(d.p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.messages)).Warn("dead-lettered")
 	for _, m := range convertAll(d.messages) {
 		w.emit(racecar.DeadLetterEvent{Consumer: w.reg.Name(), Group: w.group, Message: &m, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
 	}
-	p.advance(d.messages)
-	p.m.commits.soon(p)
+}
+
+// deadLetterInTransaction is deadLetter for transactional consumers: the letters
+// and the offset after their messages go into one transaction.
+func (w *worker) deadLetterInTransaction(p *partition, messages []*sarama.ConsumerMessage, topic string, err error, attempts int) {
+	d := &deadLetters{w: w, p: p, messages: messages, topic: topic, cause: err, attempts: attempts}
+	letters := make([]kafka.ProducerMessage, len(messages))
+	for i, m := range messages {
+		letters[i] = kafka.ProducerMessage{Topic: topic, Key: m.Key, Value: m.Value, Headers: w.letterHeaders(m, err, attempts)}
+	}
+	w.turns.change(func() {
+		p.state, p.reason = status.PartitionBlocked, "waiting for the dead-letter topic "+topic
+	})
+	p.inst.txn.deadLetter(p, messages, letters, d.tell)
+	p.moveOver(messages)
 }
 
 // letterBox sees to it that the dead-letter topic is there before anything is

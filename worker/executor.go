@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -53,6 +54,9 @@ func (e *executor) turn(p *partition, alone bool) {
 		e.w.emit(racecar.StartMainLoopEvent{Consumer: e.w.reg.Name(), Group: e.w.group})
 	}
 	defer func() { // even when consumer code ends this goroutine
+		if e.end.err != nil && p.inst.txn != nil {
+			p.inst.txn.drop()
+		}
 		p.inst.producer.exit()
 		p.inst.mu.Unlock()
 		e.tally.flush(p, &e.w.stats)
@@ -65,6 +69,7 @@ func (e *executor) turn(p *partition, alone bool) {
 	if p.attention.Load() != 0 && !e.lookUp(p) {
 		return
 	}
+	p.awaitsAll = false
 	e.w.resumed(p)
 	e.survey(p)
 	if p.suspect && e.w.condemned(p) {
@@ -111,6 +116,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	p.msgs[p.at].Retries = p.retries(p.cur[p.at].Offset)
 	var (
 		ctx      = p.liveContext()
+		txn      = p.inst.txn
 		process  = p.inst.single.Process
 		observed = e.w.opts.Emit != nil
 		last     = e.board.Now()
@@ -141,6 +147,10 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		}
 		if m.Offset >= p.suspectFrom && !p.suspect {
 			e.end.why = suspect
+			return
+		}
+		if txn != nil && txn.mustWait(p, m.Offset) {
+			e.end.why = lookUp
 			return
 		}
 		if e.w.opts.EmitStarts {
@@ -247,6 +257,15 @@ func (e *executor) collect(p *partition) ([]*sarama.ConsumerMessage, why) {
 		p.at = 0
 	}
 	batch := p.cur[p.at:min(len(p.cur), p.at+want)]
+	if txn := p.inst.txn; txn != nil && len(batch) > 0 {
+		if txn.mustWait(p, batch[0].Offset) {
+			return nil, lookUp
+		}
+		until := p.aloneUntil(batch[0].Offset)
+		if i := slices.IndexFunc(batch, func(m *sarama.ConsumerMessage) bool { return m.Offset >= until }); i > 0 {
+			batch = batch[:i]
+		}
+	}
 	for i, m := range batch {
 		if m.Offset < p.suspectFrom || p.suspect {
 			continue
@@ -292,6 +311,7 @@ func (e *panicError) Unwrap() error {
 // processed moves the cursor behind messages, which start at it; true when
 // nothing more is to be begun until something is acknowledged.
 func (e *executor) processed(p *partition, messages []*sarama.ConsumerMessage) (full bool) {
+	transacted := p.inst.txn != nil && p.inst.txn.add(p, messages)
 	n := len(messages)
 	p.at += n
 	p.again = 0
@@ -302,7 +322,7 @@ func (e *executor) processed(p *partition, messages []*sarama.ConsumerMessage) (
 	if e.w.cfg.SynchronousCommits {
 		full = true // settle commits
 	}
-	return full
+	return full || transacted
 }
 
 // keep holds on to messages while output of them or of earlier ones is not
@@ -317,6 +337,9 @@ func (e *executor) keep(p *partition, messages []*sarama.ConsumerMessage) bool {
 	p.kept = p.kept[drop:]
 	if len(p.kept) == 0 {
 		p.kept = nil
+	}
+	if p.inst.txn != nil {
+		return p.awaitsAll // else transactions.full bounds it
 	}
 	return len(p.kept) >= e.w.cfg.ProduceInFlight
 }
@@ -392,6 +415,9 @@ func (e *executor) goBack(p *partition) bool {
 	if flying > 0 {
 		return false
 	}
+	if p.inst.txn != nil {
+		p.inst.txn.restart(p)
+	}
 	position := p.acks.restart() // the first that failed: those before it are through by now
 	p.unsignal(attentionDelivery)
 	drop := 0
@@ -400,6 +426,10 @@ func (e *executor) goBack(p *partition) bool {
 	}
 	p.cur = append(append([]*sarama.ConsumerMessage(nil), p.kept[drop:]...), p.cur[p.at:]...)
 	p.at, p.msgs, p.kept, p.again = 0, nil, nil, 0
+	if p.inst.txn != nil {
+		e.transactionAborted(p, failure)
+		return false
+	}
 	e.w.deliveryFailed(p, failure)
 	return false // its pause comes first
 }

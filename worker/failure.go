@@ -33,6 +33,12 @@ func (w *worker) failed(p *partition, end ended) {
 	err, messages := end.err, end.messages
 	if at, ok := errors.AsType[*verdict.At](err); ok && p.inst.batch != nil {
 		if i := min(max(at.Index, 0), len(messages)-1); i > 0 {
+			if p.inst.txn.mixed() {
+				// Some of the output that was dropped is theirs: they are called again,
+				// by themselves, and then comes the one that failed.
+				p.again = i
+				return
+			}
 			p.advance(messages[:i])
 			messages = messages[i:]
 		}
@@ -194,10 +200,17 @@ func (w *worker) resumed(p *partition) {
 
 // advance moves p's cursor behind messages that are done with.
 func (p *partition) advance(messages []*sarama.ConsumerMessage) {
+	if p.inst.txn != nil {
+		p.inst.txn.add(p, messages)
+	}
+	p.moveOver(messages)
+}
+
+func (p *partition) moveOver(messages []*sarama.ConsumerMessage) {
 	p.at += len(messages)
 	p.again = 0
 	p.acks.processed.Store(messages[len(messages)-1].Offset + 1)
-	if len(p.kept) > 0 {
+	if len(p.kept) > 0 || p.acks.outstanding.Load() != 0 {
 		p.kept = append(p.kept, messages...)
 	}
 }

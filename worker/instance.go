@@ -18,15 +18,20 @@ type instance struct {
 	single   racecar.Processor
 	batch    racecar.BatchProcessor
 	producer *producer
+	txn      *transactions // nil: the consumer is not transactional
 	teardown sync.Once
 
 	// mu is held while consumer code runs: for a turn, or for a hook.
 	mu sync.Mutex
 }
 
-// newInstance calls the constructor.
-func (w *worker) newInstance() (*instance, error) {
-	inst := &instance{w: w, producer: newProducer(w)}
+// newInstance calls the constructor. txn is what the instance commits with, and
+// its from then on; nil without transactions.
+func (w *worker) newInstance(txn *transactions) (*instance, error) {
+	inst := &instance{w: w, producer: newProducer(w), txn: txn}
+	if inst.producer.txn = txn; txn != nil {
+		txn.of = inst.producer
+	}
 	var value any
 	err := contained(func() (err error) {
 		value, err = w.reg.New(racecar.Runtime{
@@ -101,11 +106,15 @@ func (i *instance) tearDown(ctx context.Context) {
 		if err := i.producer.Deliver(ctx); err != nil {
 			i.w.log.WithError(err).Error("output not delivered before teardown")
 		}
-		h, ok := i.value.(racecar.Tearer)
-		if !ok {
+		if h, ok := i.value.(racecar.Tearer); ok {
+			i.hook("Teardown", func() error { return h.Teardown(ctx) })
+		}
+		if i.txn == nil {
 			return
 		}
-		i.hook("Teardown", func() error { return h.Teardown(ctx) })
+		if err := i.txn.close(ctx); err != nil {
+			i.w.log.WithError(err).Error("the last transaction did not end well: what it held is processed again")
+		}
 	})
 }
 
@@ -126,3 +135,6 @@ func contained(f func() error) (err error) {
 	<-done
 	return err
 }
+
+// committing reports whether calls of i have to wait for its transactions.
+func (i *instance) committing() bool { return i != nil && i.txn != nil && i.txn.full.Load() }

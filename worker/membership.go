@@ -219,7 +219,7 @@ func (m *membership) letGo(ctx context.Context) {
 }
 
 func (m *membership) config() (*sarama.Config, error) {
-	o := kafka.ConsumerOptions{MaxBytesPerPartition: m.subs[0].MaxBytesPerPartition, Properties: m.subs[0].AdditionalConfig}
+	o := kafka.ConsumerOptions{MaxBytesPerPartition: m.subs[0].MaxBytesPerPartition, Properties: m.subs[0].AdditionalConfig, ReadCommitted: m.w.transactional()}
 	access, err := m.w.access()
 	if err != nil {
 		return nil, err

@@ -46,6 +46,7 @@ type partition struct {
 
 	inst   *instance   // nil until it is opened
 	opened atomic.Bool // inst and position are set
+	served atomic.Bool // its first position is committed: with transactions they commit from then on
 	leftAt atomic.Pointer[time.Time]
 
 	revocation *revocation // guarded by membership.mu; nil: it goes with its session
@@ -89,6 +90,13 @@ type partition struct {
 	suspectFrom int64                     // the next suspect's offset; noSuspect: none
 	saidOf      int64                     // offset of the failure that was logged last
 	saidAt      time.Time                 // when that was; zero: none yet
+
+	// Of transactions, owned by the executor as well. Calls from aloneFrom up to
+	// aloneTo are to be alone in theirs; alone: the next one is.
+	aloneFrom, aloneTo int64
+	alone              bool
+	awaitsAll          bool // nothing is begun until all that is under way has ended
+	setBack            bool // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
 
 	// What the executor, the commit loop and status share.
 	mu        sync.Mutex
@@ -219,12 +227,18 @@ func closed(c <-chan struct{}) bool {
 // often the message there has failed.
 func (p *partition) commitPoint() (offset int64, metadata string) {
 	offset = p.acks.position()
+	return offset, p.attemptsAt(offset)
+}
+
+// attemptsAt is what is to be committed with offset: how often the message there
+// has failed.
+func (p *partition) attemptsAt(offset int64) (metadata string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.attempts > 0 && p.failedAt == offset {
 		metadata = attemptsMetadata(offset, p.attempts)
 	}
-	return offset, metadata
+	return metadata
 }
 
 // retries returns how often the message at offset has failed.

@@ -23,6 +23,7 @@ type transport interface {
 type producer struct {
 	w    *worker
 	part atomic.Pointer[partition] // whose turn it is; nil: nobody's
+	txn  *transactions             // nil: the consumer is not transactional
 
 	// loose is what was produced between calls. Its offsets are a count of them.
 	loose acks
@@ -43,11 +44,19 @@ func newProducer(w *worker) *producer {
 
 // enter gives the producer to the calls of a partition, exit takes it back.
 func (p *producer) enter(part *partition) {
+	if p.txn != nil {
+		p.txn.beginTurn()
+		return
+	}
 	part.acks.enter()
 	p.part.Store(part)
 }
 
 func (p *producer) exit() {
+	if p.txn != nil {
+		p.txn.endTurn()
+		return
+	}
 	if part := p.part.Swap(nil); part != nil {
 		part.acks.exit()
 	}
@@ -55,6 +64,11 @@ func (p *producer) exit() {
 
 // Produce implements racecar.Producer.
 func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error {
+	if p.txn != nil {
+		err := p.txn.produce(ctx, m)
+		p.tellQueued(&m, err)
+		return err
+	}
 	t, err := p.w.transport()
 	if err != nil {
 		return err
@@ -125,8 +139,13 @@ func (p *producer) Deliver(ctx context.Context) error {
 }
 
 func (p *producer) deliver(ctx context.Context) error {
+	if p.txn != nil {
+		if err := p.txn.deliver(ctx); err != nil {
+			return err
+		}
+	}
 	p.mu.Lock()
-	if p.flying > 0 {
+	if p.flying > 0 && p.txn == nil {
 		if p.settled == nil {
 			p.settled = make(chan struct{})
 		}

@@ -45,3 +45,26 @@ func (p *producer) inFlight() int {
 	defer p.mu.Unlock()
 	return p.flying
 }
+
+// queued and gone count what a transactional consumer has under way.
+func (p *producer) queued(n int) {
+	p.w.stats.add(statProduced, uint64(n))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flying += n
+}
+
+func (p *producer) gone(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flying -= n
+}
+
+// failed has the next Deliver report output made between calls that is lost.
+func (p *producer) failed(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.errs) < maxDeliverErrors {
+		p.errs = append(p.errs, undelivered{&p.loose, err})
+	}
+}

@@ -168,7 +168,11 @@ func (w *worker) live(ctx context.Context) end {
 	}
 	var executors sync.WaitGroup
 	if w.cfg.Concurrency == 1 {
-		inst, err := w.newInstance()
+		var txn *transactions
+		if w.transactional() {
+			txn = w.newTransactions(w.transactionalID())
+		}
+		inst, err := w.newInstance(txn)
 		if err != nil {
 			w.failedConstructor(err)
 			return <-w.ending

@@ -195,7 +195,7 @@ func (t *turns) ready(p *partition, now time.Time) (bool, time.Time) {
 	if p.attention.Load()&(attentionDelivery|attentionLetters) != 0 {
 		return true, time.Time{} // to be set back, or forward
 	}
-	if p.operator || p.forever {
+	if p.operator || p.forever || p.inst.committing() {
 		return false, time.Time{}
 	}
 	n := len(p.cur) - p.at + p.queue.n

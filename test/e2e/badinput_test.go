@@ -22,7 +22,6 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 		"wrong type":       {[]string{"Journal", "--fetch-messages", "abc"}, `=> Crashed: --fetch-messages: `},
 		"missing file":     {[]string{"Journal", "--config", "nowhere.yml"}, `nowhere.yml`},
 		"open status page": {[]string{"Journal", "--status-addr", ":0"}, `=> Crashed: --status-addr: ":0" can be reached from other hosts: set status_token, or use 127.0.0.1`},
-		"transactional":    {[]string{"JournalTx"}, `=> Crashed: consumer JournalTx: Spec.Transactional cannot be honoured yet`},
 		"--dev":            {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
 	} {
 		t.Run(name, func(t *testing.T) {

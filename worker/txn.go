@@ -1,0 +1,481 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// transactions makes what an instance's calls produce and the offsets of their
+// messages visible together (Spec.Transactional). There is one for each instance;
+// other consumers have none.
+//
+// What a call produces is held here until the call has returned nil, so that
+// nothing of a failed one can become visible. Then it joins the transaction that
+// is gathered, with the offset after its messages. A transaction is sealed when it
+// is full or old enough, or when somebody waits, and sealed ones are committed one
+// after the other by a goroutine, while calls go on (txn_commit.go).
+//
+// To a partition's acks its share of a transaction is one delivery that begins
+// with its first message and ends with the transaction. So the position stays
+// where it was, messages are kept, and an abort sets the partition back, all by
+// the same means as without transactions. The commit loop leaves the partition
+// alone once its first position is committed.
+type transactions struct {
+	w        *worker
+	of       *producer                          // of the instance
+	id       string                             // transactional id
+	producer func() (*kafka.TxnProducer, error) // made at the first use
+	ctx      context.Context                    // ends with close, or when the worker's time is up
+	cancel   context.CancelFunc
+
+	own   sync.Mutex     // held by who uses the producer
+	taken atomic.Bool    // the id is ours
+	wg    sync.WaitGroup // the goroutine that commits
+
+	// full says that nothing is to be begun: as much waits to be committed as may.
+	full atomic.Bool
+
+	// mu is taken before acks.mu; after none but an instance's.
+	mu       sync.Mutex
+	turn     bool          // a turn is on: what is produced belongs to a call
+	call     []*outMessage // what the running call has produced
+	dropped  bool          // the call that failed last had produced something
+	cur      *transaction  // being gathered; nil: none
+	sealed   []*transaction
+	running  bool          // the goroutine that commits is there
+	settled  chan struct{} // closed when a transaction has ended, and made anew
+	failures int           // transactions that failed in a row
+}
+
+// transaction is a set of calls that are committed together. transactions.mu
+// guards it until it is at the head of sealed: then the goroutine that commits
+// has it.
+type transaction struct {
+	timer    *time.Timer // seals it
+	due      bool        // it would be sealed, were there none before it
+	messages int
+	calls    int
+	bytes    int
+	out      []*outMessage
+	shares   map[*partition]*share
+	then     []func() // to be called once it is committed
+
+	mu      sync.Mutex    // guards what becomes of out
+	refused []*outMessage // which no broker takes, or which were in a batch with such a one
+}
+
+// share is a partition's part in a transaction.
+type share struct {
+	output   *output
+	from     int64 // the position it began with
+	next     int64 // the position to be committed
+	messages int
+	letters  bool // dead letters are in it
+
+	metadata string // what was committed with next
+}
+
+// outMessage is a message that was produced.
+type outMessage struct {
+	kafka.ProducerMessage
+	size        int
+	p           *partition // nil: produced between calls
+	first, last int64      // offsets of the call that produced it
+
+	partition int32 // where it is stored
+	offset    int64
+	err       error
+}
+
+// Bounds of what is gathered besides transaction_messages.
+const (
+	// maxTransactionBytes ends a transaction early, so that consumers with large
+	// outputs do not hold a thousand of them.
+	maxTransactionBytes = 8 << 20
+	// maxSealed transactions are committed or wait for it before nothing more is
+	// begun: one at the brokers, and one that is next.
+	maxSealed = 2
+)
+
+// transactional reports whether the consumer is registered so.
+func (w *worker) transactional() bool { return w.reg.Spec().Transactional }
+
+// newTransactions makes the transactions of one instance. It starts nothing; close
+// must be called.
+func (w *worker) newTransactions(id string) *transactions {
+	t := &transactions{w: w, id: id, settled: make(chan struct{})}
+	t.ctx, t.cancel = context.WithCancel(w.time)
+	t.producer = sync.OnceValues(func() (*kafka.TxnProducer, error) {
+		access, err := w.access()
+		if err != nil {
+			return nil, err
+		}
+		return kafka.NewTxnProducer(context.Background(), &w.cfg, kafka.TxnOptions{Logger: w.log, ID: id, Access: access})
+	})
+	return t
+}
+
+// transactionalID is that of the worker's one instance: its slot's, which the
+// process that replaces this one has as well.
+func (w *worker) transactionalID() string {
+	nonce := w.opts.Handshake.Nonce
+	if nonce == "" { // nobody starts us anew
+		nonce = rand.Text()
+	}
+	return kafka.TransactionalIDForWorker(w.group, slotID(w.cfg.ClientID, nonce, w.reg.Name(), w.index, 0))
+}
+
+// take takes the transactional id, which ends what a process before us left open.
+func (t *transactions) take(ctx context.Context) error {
+	if t.taken.Load() {
+		return nil
+	}
+	t.own.Lock()
+	defer t.own.Unlock()
+	p, err := t.producer()
+	if err != nil {
+		return err
+	}
+	if err := p.Take(ctx); err != nil {
+		return err
+	}
+	t.taken.Store(true)
+	return nil
+}
+
+// produce takes a message in. ctx bounds the wait for room, which there is only
+// between calls: a call's output is held whole.
+func (t *transactions) produce(ctx context.Context, m racecar.ProducerMessage) error {
+	p, err := t.producer()
+	if err != nil {
+		return err
+	}
+	o := &outMessage{ProducerMessage: outgoing(m), size: len(m.Key) + len(m.Value) + messageOverhead}
+	if err := p.Check(o.ProducerMessage); err != nil {
+		return err
+	}
+	if o.Timestamp.IsZero() {
+		o.Timestamp = time.Now()
+	}
+	t.of.queued(1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for !t.turn && t.full.Load() {
+		settled := t.settled
+		t.mu.Unlock()
+		select {
+		case <-settled:
+			t.mu.Lock()
+		case <-t.ctx.Done():
+			t.mu.Lock()
+			t.of.gone(1)
+			return fmt.Errorf("no room to produce: %w", context.Cause(t.ctx))
+		case <-ctx.Done():
+			t.mu.Lock()
+			t.of.gone(1)
+			return fmt.Errorf("no room to produce: transactions wait to be committed: %w", context.Cause(ctx))
+		}
+	}
+	if t.turn {
+		t.call = append(t.call, o)
+	} else {
+		t.loose(o)
+	}
+	return nil
+}
+
+// loose puts a message of no call into the transaction that is gathered. Called
+// with t.mu held, as are the other lower ones below.
+func (t *transactions) loose(o *outMessage) {
+	tr := t.gather()
+	tr.out = append(tr.out, o)
+	if tr.bytes += o.size; tr.bytes >= maxTransactionBytes {
+		t.seal()
+	}
+}
+
+// beginTurn and endTurn enclose the calls of a partition.
+func (t *transactions) beginTurn() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.turn, t.dropped = true, false
+}
+
+func (t *transactions) endTurn() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.turn = false
+	for _, o := range t.call { // by a goroutine that a call left behind
+		t.loose(o)
+	}
+	t.call = nil
+}
+
+// drop forgets what the call that failed has produced.
+func (t *transactions) drop() {
+	t.mu.Lock()
+	n := len(t.call)
+	t.dropped, t.call = n > 0, nil
+	t.mu.Unlock()
+	t.of.gone(n)
+}
+
+// mixed reports whether the call that failed last had produced something: which of
+// its messages that belonged to is not known. Of nil it is false.
+func (t *transactions) mixed() bool {
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped
+}
+
+// add puts messages that p is done with, and what their call produced, into the
+// transaction. The executor owns p and has not moved its position yet.
+func (t *transactions) add(p *partition, messages []*sarama.ConsumerMessage) (full bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	call := t.call
+	t.call = nil
+	t.join(p, messages, call)
+	return p.alone || t.full.Load()
+}
+
+// join is add for output of any origin; nil when p is to be set back: it gets to
+// these messages again.
+func (t *transactions) join(p *partition, messages []*sarama.ConsumerMessage, out []*outMessage) *share {
+	if p.setBack {
+		t.of.gone(len(out))
+		return nil
+	}
+	tr := t.gather()
+	s := t.shareOf(tr, p)
+	first, last := messages[0].Offset, messages[len(messages)-1].Offset
+	s.next = last + 1
+	s.messages += len(messages)
+	tr.messages += len(messages)
+	tr.calls++
+	for _, o := range out {
+		o.p, o.first, o.last = p, first, last
+		tr.bytes += o.size
+	}
+	tr.out = append(tr.out, out...)
+	if p.alone || tr.messages >= t.w.cfg.TransactionMessages || tr.bytes >= maxTransactionBytes {
+		t.seal()
+	}
+	return s
+}
+
+// gather returns the transaction that is gathered.
+func (t *transactions) gather() *transaction {
+	if t.cur == nil {
+		tr := &transaction{shares: map[*partition]*share{}}
+		tr.timer = time.AfterFunc(t.w.cfg.TransactionInterval, func() { t.ripe(tr) })
+		t.cur = tr
+	}
+	return t.cur
+}
+
+func (t *transactions) shareOf(tr *transaction, p *partition) *share {
+	s := tr.shares[p]
+	if s == nil {
+		o := p.acks.hold()
+		s = &share{output: o, from: o.offset, next: o.offset}
+		tr.shares[p] = s
+	}
+	return s
+}
+
+// ripe seals a transaction whose interval is over, or has it sealed after the one
+// before.
+func (t *transactions) ripe(tr *transaction) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.cur != tr:
+	case len(t.sealed) > 0:
+		tr.due = true
+	default:
+		t.seal()
+	}
+}
+
+// seal hands over what is gathered to be committed.
+func (t *transactions) seal() {
+	if t.cur == nil {
+		return
+	}
+	t.cur.timer.Stop()
+	t.sealed = append(t.sealed, t.cur)
+	t.cur = nil
+	t.full.Store(len(t.sealed) >= maxSealed)
+	if !t.running {
+		t.running = true
+		t.wg.Add(1)
+		go t.run()
+	}
+}
+
+// hurry has what p is done with committed now.
+func (t *transactions) hurry(p *partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cur != nil && t.cur.shares[p] != nil {
+		t.seal()
+	}
+}
+
+// soon has p's position committed although no call succeeded: with how often the
+// message there has failed. The executor owns p.
+func (t *transactions) soon(p *partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p.setBack {
+		return
+	}
+	t.shareOf(t.gather(), p)
+	t.seal()
+}
+
+// deadLetter puts messages of p, as they are in the dead-letter topic, and the
+// offset after them into one transaction; then is called once it is committed. The
+// executor owns p, and begins nothing of it until the transaction has ended.
+func (t *transactions) deadLetter(p *partition, messages []*sarama.ConsumerMessage, letters []kafka.ProducerMessage, then func()) {
+	out := make([]*outMessage, len(letters))
+	for i, l := range letters {
+		out[i] = &outMessage{ProducerMessage: l, size: len(l.Key) + len(l.Value) + messageOverhead}
+	}
+	p.awaitsAll = true
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.of.queued(len(out))
+	s := t.join(p, messages, out)
+	if s == nil {
+		return
+	}
+	s.letters = true
+	if tr := t.cur; tr != nil { // else it was full, and is on its way
+		tr.then = append(tr.then, then)
+		t.seal()
+	} else {
+		tr = t.sealed[len(t.sealed)-1]
+		tr.then = append(tr.then, then)
+	}
+}
+
+// deliver is Deliver: within a call there is nothing to wait for, since what it
+// produces is not sent before it has returned.
+func (t *transactions) deliver(ctx context.Context) error {
+	t.mu.Lock()
+	turn := t.turn
+	t.mu.Unlock()
+	if turn {
+		return nil
+	}
+	return t.flush(ctx)
+}
+
+// flush returns when all that was gathered has ended, one way or the other, or
+// with an error when ctx ends first.
+func (t *transactions) flush(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.sealed) > 0 || t.cur != nil {
+		if t.failures == 0 { // else what is to be done again has its time
+			t.seal()
+		}
+		settled := t.settled
+		t.mu.Unlock()
+		select {
+		case <-settled:
+			t.mu.Lock()
+		case <-ctx.Done():
+			t.mu.Lock()
+			return fmt.Errorf("transactions not committed yet: %w", context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// wait is flush for the end of a partition: it waits for what that one has under
+// way.
+func (t *transactions) wait(ctx context.Context, p *partition) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for {
+		failure, flying := p.acks.state()
+		switch {
+		case failure != nil:
+			return fmt.Errorf("its transaction was aborted: %w", failure)
+		case flying == 0:
+			return nil
+		case p.lost():
+			return errLost
+		}
+		if t.cur != nil && t.cur.shares[p] != nil {
+			t.seal()
+		}
+		settled := t.settled
+		t.mu.Unlock()
+		select {
+		case <-settled:
+			t.mu.Lock()
+		case <-ctx.Done():
+			t.mu.Lock()
+			return fmt.Errorf("its transaction is not committed yet: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// restart lets p join transactions again: the executor, which owns it, sets it
+// back.
+func (t *transactions) restart(p *partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.setBack = false
+}
+
+// close commits what is left and ends the producer, within ctx.
+func (t *transactions) close(ctx context.Context) error {
+	err := t.flush(ctx)
+	t.cancel()
+	t.wg.Wait()
+	t.own.Lock()
+	defer t.own.Unlock()
+	p, perr := t.producer()
+	if perr != nil {
+		return err // it was never made, and whoever wanted it was told
+	}
+	return errors.Join(err, p.Close(ctx))
+}
+
+// mustWait reports whether p's message at offset is to be alone in its transaction
+// and something before it is not committed yet. The executor owns p.
+func (t *transactions) mustWait(p *partition, offset int64) bool {
+	p.alone = p.aloneFrom <= offset && offset < p.aloneTo
+	if !p.alone || p.acks.outstanding.Load() == 0 {
+		return false
+	}
+	t.hurry(p)
+	p.awaitsAll = true
+	return true
+}
+
+// aloneUntil is before which message of p a batch ends that begins at offset.
+func (p *partition) aloneUntil(offset int64) int64 {
+	if offset < p.aloneFrom && p.aloneFrom < p.aloneTo {
+		return p.aloneFrom
+	}
+	return noSuspect
+}

@@ -1,0 +1,438 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// run commits what is sealed and ends when there is nothing left.
+func (t *transactions) run() {
+	defer t.wg.Done()
+	for {
+		t.mu.Lock()
+		if len(t.sealed) == 0 {
+			t.running = false
+			t.mu.Unlock()
+			return
+		}
+		tr := t.sealed[0]
+		t.mu.Unlock()
+		if err := t.commit(tr); err != nil {
+			t.aborted(tr, err)
+		} else {
+			t.committed(tr)
+		}
+	}
+}
+
+// commit commits tr, or aborts it and says why. A refusal in the midst of a
+// rebalance is no reason to process anything again: the group is about to tell us
+// its new generation.
+func (t *transactions) commit(tr *transaction) error {
+	t.own.Lock()
+	defer t.own.Unlock()
+	slow := time.AfterFunc(commitTimeout, func() {
+		t.w.log.WithField("transactional_id", t.id).WithField("messages", tr.messages).
+			Warn("a transaction takes long: brokers or its coordinator do not answer")
+	})
+	defer slow.Stop()
+	p, err := t.producer()
+	if err != nil {
+		return err
+	}
+	for tries := 1; ; tries++ {
+		err := t.attempt(p, tr)
+		if err == nil {
+			return nil
+		}
+		if e, ok := errors.AsType[*kafka.TxnError](err); ok && (e.Kind == kafka.TxnFatal || e.Kind == kafka.TxnUnknown) {
+			return err // not to be aborted: the producer is to be closed
+		}
+		if aerr := p.Abort(t.ctx); aerr != nil {
+			return errors.Join(err, aerr)
+		}
+		if !staleMember(err) || tr.over() || !sleep(t.ctx, backoff(tries)) {
+			return err
+		}
+	}
+}
+
+// attempt makes one transaction of tr.
+func (t *transactions) attempt(p *kafka.TxnProducer, tr *transaction) error {
+	type key struct {
+		m      *membership
+		member kafka.Member
+	}
+	commits := map[key]map[kafka.TopicPartition]kafka.Commit{}
+	for part, s := range tr.shares {
+		member, ok := part.m.member()
+		if !ok || part.lost() {
+			return fmt.Errorf("%s: %w", part.tp, errLost)
+		}
+		s.metadata = part.attemptsAt(s.next)
+		k := key{part.m, member}
+		if commits[k] == nil {
+			commits[k] = map[kafka.TopicPartition]kafka.Commit{}
+		}
+		commits[k][kafka.TopicPartition{Topic: part.topic, Partition: part.partition}] = kafka.Commit{Offset: s.next, Metadata: s.metadata}
+	}
+	if err := p.Begin(t.ctx); err != nil {
+		return err
+	}
+	t.taken.Store(true)
+	for _, o := range tr.out {
+		if err := p.Send(t.ctx, o.ProducerMessage, func(partition int32, offset int64, err error) { tr.result(o, partition, offset, err) }); err != nil {
+			tr.result(o, -1, -1, err)
+			return err
+		}
+	}
+	for k, c := range commits {
+		if err := p.SendOffsets(t.w.group, k.member, c); err != nil {
+			return err
+		}
+	}
+	return p.Commit(t.ctx)
+}
+
+// result notes what became of a message.
+func (tr *transaction) result(o *outMessage, partition int32, offset int64, err error) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	o.partition, o.offset, o.err = partition, offset, err
+	if refusedDelivery(err) {
+		tr.refused = append(tr.refused, o)
+	}
+}
+
+// refusedDelivery reports whether a failure is due to a message that no broker
+// takes.
+func refusedDelivery(err error) bool {
+	if e, ok := errors.AsType[*kafka.TxnError](err); ok {
+		return e.Refused()
+	}
+	d, ok := errors.AsType[*kafka.DeliveryError](err)
+	return ok && d.Refused()
+}
+
+// staleMember reports whether the group coordinator refused offsets because the
+// generation or the member is none of its group's.
+func staleMember(err error) bool {
+	for _, e := range []error{sarama.ErrIllegalGeneration, sarama.ErrUnknownMemberId, sarama.ErrFencedInstancedId, sarama.ErrRebalanceInProgress} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// over reports whether the session of one of tr's partitions has ended: what the
+// coordinator refuses then is final.
+func (tr *transaction) over() bool {
+	for p := range tr.shares {
+		if p.lost() || p.m.sessionEnded() {
+			return true
+		}
+	}
+	return false
+}
+
+// committed deals with a transaction that is visible.
+func (t *transactions) committed(tr *transaction) {
+	t.mu.Lock()
+	t.failures = 0
+	t.next()
+	t.mu.Unlock()
+	for p, s := range tr.shares {
+		p.confirm(s.next, s.metadata)
+		s.output.done(nil)
+		t.w.stats.add(statCommits, 1)
+	}
+	t.of.gone(len(tr.out))
+	t.w.stats.add(statAcknowledged, uint64(len(tr.out)))
+	for _, o := range tr.out {
+		t.of.tellEnded(o.Topic, o.partition, o.offset, nil)
+	}
+	for _, f := range tr.then {
+		f()
+	}
+	t.tellSettled()
+}
+
+// tellSettled tells whoever waits that a transaction has ended.
+func (t *transactions) tellSettled() {
+	t.mu.Lock()
+	close(t.settled)
+	t.settled = make(chan struct{})
+	t.mu.Unlock()
+	t.w.turns.look()
+}
+
+// next takes the head of the sealed ones off. t.mu is held.
+func (t *transactions) next() {
+	t.sealed[0] = nil
+	t.sealed = t.sealed[1:]
+	t.full.Store(len(t.sealed) >= maxSealed)
+	if len(t.sealed) == 0 && t.cur != nil && t.cur.due {
+		t.seal()
+	}
+}
+
+// abortion is how a partition's share of a transaction ended that is aborted.
+type abortion struct {
+	err error
+	// blamed: the transaction held one call alone, and its output was refused: this
+	// is that call's failure. It had so many messages.
+	blamed   bool
+	messages int
+	letters  bool
+	// Calls from an offset up to another are to be alone in their transactions, as
+	// one of them is to blame. Equal: none.
+	aloneFrom, aloneTo int64
+	pause              time.Duration
+}
+
+func (a *abortion) Error() string { return a.err.Error() }
+func (a *abortion) Unwrap() error { return a.err }
+
+// aborted deals with a transaction of which nothing is visible, now or ever: its
+// partitions are set back, and with them what they have in later transactions.
+// The others' part of those stays.
+func (t *transactions) aborted(tr *transaction, err error) {
+	tr.mu.Lock()
+	refused := tr.refused
+	tr.mu.Unlock()
+	t.mu.Lock()
+	t.failures++
+	ends := tr.blame(refused, err, t.pauseAfter(err))
+	for _, later := range append(t.sealed[1:len(t.sealed):len(t.sealed)], t.cur) {
+		if later == nil {
+			continue
+		}
+		for p, s := range later.shares {
+			if tr.shares[p] != nil {
+				delete(later.shares, p)
+				ends = append(ends, ending{s.output, &abortion{err: err}})
+			}
+		}
+		t.discard(later, func(o *outMessage) bool { return o.p != nil && tr.shares[o.p] != nil })
+	}
+	for p := range tr.shares {
+		p.setBack = true
+	}
+	noWay := refusedDelivery(err)
+	lost := noWay && len(tr.shares) == 0 && len(tr.out) == 1
+	t.discard(tr, func(o *outMessage) bool { return o.p != nil || lost })
+	if noWay && len(tr.out) > 0 {
+		t.seal() // what was produced between calls goes one by one then, beside nothing else
+	}
+	for _, o := range tr.out { // nobody would produce these again
+		if t.loose(o); noWay {
+			t.seal()
+		}
+	}
+	t.next()
+	t.mu.Unlock()
+	t.report(tr, refused, err, len(ends) == 1 && ends[0].how.blamed, lost)
+	for _, e := range ends {
+		e.output.done(e.how)
+	}
+	t.tellSettled()
+}
+
+type ending struct {
+	output *output
+	how    *abortion
+}
+
+// discard takes messages out of a transaction. t.mu is held.
+func (t *transactions) discard(tr *transaction, which func(*outMessage) bool) {
+	n := len(tr.out)
+	tr.out = slices.DeleteFunc(tr.out, which)
+	t.of.gone(n - len(tr.out))
+	t.w.stats.add(statProduceErrors, uint64(n-len(tr.out)))
+}
+
+// blame says what each partition is to make of the failure. A batch is refused as a
+// whole: who is to blame for it is found out by making the calls again, each alone
+// in its transaction.
+func (tr *transaction) blame(refused []*outMessage, err error, pause time.Duration) []ending {
+	var ends []ending
+	for p, s := range tr.shares {
+		a := &abortion{err: err, messages: s.messages, letters: s.letters, pause: pause}
+		ends = append(ends, ending{s.output, a})
+		if !refusedDelivery(err) {
+			continue
+		}
+		a.pause = 0
+		if tr.calls == 1 && len(tr.shares) == 1 && !slices.ContainsFunc(tr.out, func(o *outMessage) bool { return o.p != p }) {
+			a.blamed = true
+			if len(refused) > 0 {
+				a.err = refused[0].err
+			}
+			continue
+		}
+		if len(refused) == 0 { // no knowing whose
+			a.aloneFrom, a.aloneTo = s.from, s.next
+			continue
+		}
+		a.aloneFrom = math.MaxInt64
+		for _, o := range refused {
+			if o.p == p {
+				a.aloneFrom, a.aloneTo = min(a.aloneFrom, o.first), max(a.aloneTo, o.last+1)
+			}
+		}
+	}
+	return ends
+}
+
+// pauseAfter is how long partitions wait before their messages are processed again.
+// t.mu is held.
+func (t *transactions) pauseAfter(err error) time.Duration {
+	pause := min(retryFloor<<min(t.failures-1, 6), 5*time.Second)
+	if e, ok := errors.AsType[*kafka.TxnError](err); ok && e.Kind == kafka.TxnFenced {
+		// Whoever has taken the id may be the partition's new owner: time for the
+		// group to tell us.
+		pause = max(pause, 3*t.w.cfg.HeartbeatInterval)
+	}
+	return pause
+}
+
+// report tells of a transaction that failed. What is one call's fault is told when
+// that call is dealt with.
+func (t *transactions) report(tr *transaction, refused []*outMessage, err error, blamed, lost bool) {
+	for p := range tr.shares {
+		if staleMember(err) && p.m.sessionEnded() {
+			p.lose(err)
+		}
+	}
+	log := t.w.log.WithError(err).WithField("messages", tr.messages)
+	kind := kafka.TxnKind(0)
+	if e, ok := errors.AsType[*kafka.TxnError](err); ok {
+		kind = e.Kind
+	}
+	switch {
+	case t.ctx.Err() != nil:
+		log.Warn("transaction given up: time is up")
+	case kind == kafka.TxnFatal:
+		t.w.endForGood(err)
+	case kind == kafka.TxnUnknown:
+		t.w.crash(err)
+	case blamed:
+	case staleMember(err), errors.Is(err, errLost):
+		log.Warn("transaction aborted: a partition may belong to another member")
+	case lost:
+		log.Error("output produced between calls was refused")
+		t.of.failed(err)
+		t.w.onError(err, racecar.ErrorInfo{UnrecoverableDelivery: true})
+	case refusedDelivery(err):
+		log.Warn("transaction aborted, its output was refused: its calls are made again, one in a transaction")
+	default:
+		log.Error("transaction aborted, its messages are processed again")
+		for p, s := range tr.shares {
+			t.w.problem(p.tp, s.from, err)
+		}
+		t.w.onError(err, racecar.ErrorInfo{Messages: tr.messages, UnrecoverableDelivery: true})
+	}
+	for _, o := range refused {
+		t.of.tellEnded(o.Topic, o.partition, -1, o.err)
+	}
+}
+
+// endForGood ends the worker because of what trying again does not cure.
+func (w *worker) endForGood(err error) {
+	if e, ok := errors.AsType[*kafka.TxnError](err); ok {
+		err = e.Err
+	}
+	if reason, _, permanent := kafka.Permanent(err); permanent {
+		err = errors.New(reason)
+	}
+	w.fatal(err)
+}
+
+// transactionAborted is deliveryFailed for transactions. p has been set back to
+// where its share began; the executor owns it.
+func (e *executor) transactionAborted(p *partition, failure error) {
+	a, ok := errors.AsType[*abortion](failure)
+	if !ok {
+		a = &abortion{err: failure}
+	}
+	switch {
+	case a.letters && a.blamed:
+		e.w.partLog(p).WithError(a.err).WithField("offset", p.cur[p.at].Offset).Error("dead letter not delivered, to be tried again")
+		e.w.problem(p.tp, p.cur[p.at].Offset, a.err)
+		e.w.pause(p, max(time.Second, pauseFor(&e.w.cfg, 1, func() float64 { return 0.5 })), a.err)
+	case a.blamed:
+		e.w.failed(p, ended{err: a.err, messages: p.cur[p.at : p.at+a.messages]})
+	default:
+		if a.aloneFrom < a.aloneTo {
+			if p.aloneTo <= a.aloneFrom || p.aloneFrom >= p.aloneTo {
+				p.aloneFrom = a.aloneFrom
+			}
+			p.aloneFrom, p.aloneTo = min(p.aloneFrom, a.aloneFrom), max(p.aloneTo, a.aloneTo)
+		}
+		e.w.turns.change(func() { // a pause that is on goes on
+			if until := time.Now().Add(a.pause); until.After(p.until) {
+				p.until = until
+			}
+		})
+	}
+}
+
+// takeTransactions makes (or returns the worker's one) what p's instance is to
+// commit with, and takes its transactional id before the committed offset is read;
+// nil for consumers without transactions, false when p is to go meanwhile.
+func (m *membership) takeTransactions(p *partition) (*transactions, bool) {
+	var t *transactions
+	switch {
+	case !m.w.transactional():
+		return nil, true
+	case m.w.serial != nil:
+		t = m.w.serial.producer.txn
+	default:
+		t = m.w.newTransactions(kafka.TransactionalIDForPartition(m.w.group, kafka.TopicPartition{Topic: p.topic, Partition: p.partition}))
+	}
+	for n := 1; ; n++ {
+		ctx, cancel := context.WithTimeout(p.untilLeaving(), commitTimeout)
+		err := t.take(ctx)
+		cancel()
+		switch e, _ := errors.AsType[*kafka.TxnError](err); {
+		case err == nil:
+			return t, true
+		case p.isLeaving():
+		case e != nil && e.Kind == kafka.TxnFatal:
+			m.w.endForGood(err)
+		default:
+			if _, _, permanent := kafka.Permanent(err); permanent {
+				m.w.endForGood(err)
+				break
+			}
+			m.trouble.say(err, "taking the transactional id")
+			if sleep(p.untilLeaving(), backoff(n)) {
+				continue
+			}
+		}
+		m.discard(t)
+		return nil, false
+	}
+}
+
+// discard closes the transactions of a partition that was never opened.
+func (m *membership) discard(t *transactions) {
+	if t == nil || m.w.serial != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(m.w.time, time.Second)
+	defer cancel()
+	if err := t.close(ctx); err != nil {
+		m.log.WithError(err).Debug("closing a transactional producer that was not used")
+	}
+}
