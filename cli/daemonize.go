@@ -22,6 +22,9 @@ func daemonize(r *run, banner supervisor.Banner) error {
 	} else if state == pidfile.Running {
 		return refused(&pidfile.RunningError{Path: c.Pidfile, PID: pid}, banner, nil)
 	}
+	if c.Logfile == "" {
+		warn(banner.W, []string{"a daemon without a logfile logs to nowhere: set logfile (--logfile)"})
+	}
 	banner.Background()
 	banner.Pidfile(c.Pidfile)
 	_, err := daemon.Start(c.Logfile)

@@ -153,13 +153,13 @@ func (w *worker) cancelCalls(reason string) {
 	})
 }
 
-// dumpStacks writes the stacks of all goroutines to the log's companion, stderr.
+// dumpStacks writes the stacks of all goroutines to the log.
 func (w *worker) dumpStacks() {
 	buf := make([]byte, 1<<20)
 	for {
 		n := runtime.Stack(buf, true)
 		if n < len(buf) || len(buf) >= 64<<20 {
-			fmt.Fprintf(w.stderr(), "%s: goroutines:\n%s\n", status.Name(w.reg.Name(), w.index), buf[:n])
+			w.log.WithField("stacks", string(buf[:n])).Warn("stacks of the worker")
 			return
 		}
 		buf = make([]byte, 2*len(buf))

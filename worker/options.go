@@ -35,7 +35,7 @@ type Options struct {
 	SetLogLevel func(level string) error
 	// Reopen opens the log file again (HUP); nil: nothing to reopen.
 	Reopen func() error
-	// Stderr is where configuration and stacks go; nil: os.Stderr.
+	// Stderr is where configuration goes; nil: os.Stderr.
 	Stderr io.Writer
 
 	clock *clock // of tests; nil: the system's
