@@ -44,6 +44,8 @@ func (c control) statusUntil(what string, ok func(status.Status) error) status.S
 	return st
 }
 
+func discard(ctl.Progress) {}
+
 // allRunning asks for n workers at work.
 func allRunning(n int) func(status.Status) error {
 	return func(st status.Status) error {
@@ -102,7 +104,7 @@ func TestRollsUnderLoad(t *testing.T) {
 	for i := range rolls {
 		<-time.After(time.Until(began.Add(length * time.Duration(i+1) / (rolls + 1)))) // when it is time for the next one
 		within(t, fmt.Sprintf("roll %d", i+1), 30*time.Second, func() {
-			if err := c.Restart(t.Context(), "", func(ctl.Progress) {}); err != nil {
+			if err := c.Restart(t.Context(), "", discard); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -208,7 +210,7 @@ func TestReleases(t *testing.T) {
 	c.statusUntil("two workers at work", allRunning(2))
 	s := b.stream(200)
 
-	restart := func() error { return c.Restart(t.Context(), "", func(ctl.Progress) {}) }
+	restart := func() error { return c.Restart(t.Context(), "", discard) }
 	held := func(after string) { t.Helper(); holder(t, at("d.pid"), p.Pid(), after) }
 	held("status")
 	if _, err := c.Config(t.Context()); err != nil {
