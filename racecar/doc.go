@@ -19,6 +19,25 @@
 // messages since the last commit are processed again, so Process must bear
 // being called twice (or be registered Transactional).
 //
+// # Contents
+//
+// A consumer: [Register] and [Spec] with its [Subscription]s; [Processor] or
+// [BatchProcessor], and the optional [Tearer], [AssignmentHook], [RevocationHook] and
+// [StatisticsHook]; [ProcessFunc] and [ProcessBatchFunc] for functions. Its
+// constructor is given a [Runtime], its calls a [Message] each.
+//
+// What a call returns: nil, an error, or one of [Skip], [DeadLetter], [RetryAfter],
+// [Fatal] and [FailedAt]. How long it may take: [Leaving].
+//
+// Producing: [Producer] within consumers; [ProduceSync], [ProduceAsync],
+// [WaitForDelivery] and [Close], or [OpenProducer], in any other program.
+//
+// Configuration in code: [Configure] with [Config] and [ErrorInfo]. Watching:
+// [Observe] with [Event], of which each kind is a type.
+//
+// For racecar itself and for tools: [Registered], [Lookup], [Registration],
+// [Configures] and [Observers].
+//
 // The package holds no machinery: supervising processes, joining the group and
 // producing live in packages that author code never imports. Tests of consumers
 // import racecartest.

@@ -3,6 +3,8 @@ package racecartest_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/racecar-go/racecar/racecar"
@@ -23,33 +25,107 @@ func (c *GreetingConsumer) Process(ctx context.Context, m *racecar.Message) erro
 	return c.out.Produce(ctx, racecar.ProducerMessage{Topic: "greetings", Value: append([]byte("Hello "), m.Value...)})
 }
 
-// t stands for the test's in the examples.
-var t *testing.T
+// exampleT stands for the *testing.T that a test has and an example has not.
+type exampleT struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (*exampleT) Helper()                        {}
+func (*exampleT) Context() context.Context       { return context.Background() }
+func (*exampleT) Log(...any)                     {}
+func (*exampleT) Error(a ...any)                 { fmt.Println(a...) }
+func (*exampleT) Errorf(format string, a ...any) { fmt.Printf(format+"\n", a...) }
+func (*exampleT) Fatal(a ...any)                 { panic(fmt.Sprint(a...)) }
+func (*exampleT) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
+func (t *exampleT) Cleanup(f func())             { t.cleanups = append(t.cleanups, f) }
+
+// end does what the end of a test does.
+func (t *exampleT) end() {
+	for _, f := range slices.Backward(t.cleanups) {
+		f()
+	}
+}
 
 func ExampleRun() {
-	// func TestGreeting(t *testing.T) {
+	t := &exampleT{} // in a test: func TestGreeting(t *testing.T)
+	defer t.end()
+
 	result := racecartest.Run(t, NewGreetingConsumer,
 		&racecar.Message{Value: []byte("Ada")},
 		&racecar.Message{},
 	)
-	if got := string(result.Produced[0].Value); got != "Hello Ada" {
-		t.Errorf("greeted with %q", got)
+	fmt.Printf("%s\n", result.Produced[0].Value)
+	for _, err := range result.Errors {
+		fmt.Println(racecartest.VerdictOf(err))
 	}
-	if racecartest.VerdictOf(result.Errors[1]) != racecartest.Skipped {
-		t.Errorf("nobody was not skipped: %v", result.Errors[1])
-	}
+	// Output:
+	// Hello Ada
+	// processed
+	// skipped
 }
 
-func ExampleRunWorker() {
-	// func TestGreetingsSurviveARebalance(t *testing.T) {
+// A constructor's runtime whose producer records.
+func ExampleRuntime() {
+	t := &exampleT{} // in a test: func TestGreeting(t *testing.T)
+	defer t.end()
+
+	rt := racecartest.Runtime(t)
+	c, err := NewGreetingConsumer(rt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println(c.Process(t.Context(), &racecar.Message{Value: []byte("Grace")}))
+	fmt.Printf("%s\n", racecartest.Produced(rt)[0].Value)
+	// Output:
+	// <nil>
+	// Hello Grace
+}
+
+// A broker in the test's process, without a worker.
+func ExampleNewBroker() {
+	t := &exampleT{} // in a test: func TestArchive(t *testing.T)
+	defer t.end()
+
 	b := racecartest.NewBroker(t)
+	b.Topic("names", 1)
+	b.Produce(racecar.ProducerMessage{Topic: "names", Value: []byte("Ada")}, racecar.ProducerMessage{Topic: "names"})
+	for _, m := range b.Messages("names") {
+		fmt.Printf("%d %q\n", m.Offset, m.Value)
+	}
+	// Output:
+	// 0 "Ada"
+	// 1 ""
+}
+
+// A real worker: the first message fails once, the group rebalances, and all the
+// same each greeting is there once.
+func ExampleRunWorker() {
+	t := &exampleT{} // in a test: func TestGreetingsSurviveARebalance(t *testing.T)
+	defer t.end()
+
+	b := racecartest.NewBroker(t)
+	b.Topic("names", 1)
 	w := racecartest.RunWorker(t, b, NewGreetingConsumer, racecar.Spec{
 		Subscriptions: []racecar.Subscription{{Topic: "names"}},
 	})
-	w.FailNext(1, errors.New("a bad day")) // the first is tried again
+	w.FailNext(1, errors.New("a bad day"))
 	b.Produce(racecar.ProducerMessage{Topic: "names", Value: []byte("Ada")})
+	w.WaitProcessed(1)
 	w.Rebalance()
-	b.WaitMessages("greetings", 1)
+	b.Produce(racecar.ProducerMessage{Topic: "names", Value: []byte("Grace")})
 	b.WaitConsumed("greeting-consumer", "names")
+	var greetings []string
+	for _, m := range b.WaitMessages("greetings", 2) { // ordered by partition
+		greetings = append(greetings, string(m.Value))
+	}
+	slices.Sort(greetings)
+	fmt.Println(greetings)
+
+	failed := racecartest.WaitFor(w, func(e racecar.ProcessMessageEvent) bool { return e.Err != nil })
+	fmt.Println("failed once:", failed.Err)
 	w.Stop()
+	// Output:
+	// [Hello Ada Hello Grace]
+	// failed once: a bad day
 }

@@ -1,0 +1,71 @@
+package racecar_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// CountConsumer keeps a count for each partition it has.
+type CountConsumer struct{ counts map[int32]int }
+
+// These say at compile time what racecar.Register says at the start otherwise: that
+// the optional methods have the signatures that are called.
+var (
+	_ racecar.Processor      = (*CountConsumer)(nil)
+	_ racecar.AssignmentHook = (*CountConsumer)(nil)
+	_ racecar.RevocationHook = (*CountConsumer)(nil)
+	_ racecar.Tearer         = (*CountConsumer)(nil)
+)
+
+// OnPartitionsAssigned is told of partitions before their first message.
+func (c *CountConsumer) OnPartitionsAssigned(ctx context.Context, a racecar.Assignment) {
+	for _, p := range a.Partitions["steps"] {
+		c.counts[p] = 0
+	}
+}
+
+// Process counts.
+func (c *CountConsumer) Process(ctx context.Context, m *racecar.Message) error {
+	c.counts[m.Partition]++
+	return nil
+}
+
+// OnPartitionsRevoked is told which go, after their last message and commit. Those
+// that are Lost may already belong to another member.
+func (c *CountConsumer) OnPartitionsRevoked(ctx context.Context, a racecar.Assignment) {
+	for _, p := range a.Partitions["steps"] {
+		delete(c.counts, p)
+	}
+}
+
+// Teardown runs once, after everything else.
+func (c *CountConsumer) Teardown(ctx context.Context) error {
+	fmt.Println("at the end:", c.counts)
+	return nil
+}
+
+// The methods that a consumer may have beside Process.
+func ExampleAssignmentHook() {
+	ctx, c := context.Background(), &CountConsumer{counts: map[int32]int{}}
+	c.OnPartitionsAssigned(ctx, racecar.Assignment{Partitions: map[string][]int32{"steps": {0, 3}}})
+	for range 2 {
+		if err := c.Process(ctx, &racecar.Message{Topic: "steps", Partition: 3}); err != nil {
+			fmt.Println(err)
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(c.counts)) {
+		fmt.Printf("partition %d: %d\n", p, c.counts[p])
+	}
+	c.OnPartitionsRevoked(ctx, racecar.Assignment{Partitions: map[string][]int32{"steps": {3}}})
+	if err := c.Teardown(ctx); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// partition 0: 0
+	// partition 3: 2
+	// at the end: map[0:0]
+}
