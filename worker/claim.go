@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -101,6 +103,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 			going = append(going, p)
 		}
 	}
+	m.latest = slices.Collect(maps.Keys(now))
 	for k := range now {
 		if m.parts[k] == nil {
 			added.partitions[k.topic] = append(added.partitions[k.topic], k.partition)

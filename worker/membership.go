@@ -49,6 +49,7 @@ type membership struct {
 	mu       sync.Mutex
 	parts    map[tp]*partition
 	assigned map[tp]*assignment // to be told to the hook
+	latest   []tp               // the last assignment
 	told     map[tp]bool        // what the hook has been told is assigned
 	ended    map[bool][]tp      // claims that ended with the session, by lost
 	counts   map[string]int     // partitions of each topic that the last assignment knew of
@@ -129,7 +130,7 @@ func (m *membership) run(ctx context.Context) error {
 	defer func() { stopWatching(); <-watching }()
 
 	tries, quick := 0, 0
-	for ctx.Err() == nil {
+	for m.takeSlot(ctx) && ctx.Err() == nil {
 		m.setState(status.Joining, "")
 		began := time.Now()
 		m.joining, m.cause = began, nil
@@ -154,6 +155,9 @@ func (m *membership) run(ctx context.Context) error {
 				return permanentError{errors.New(reason)}
 			}
 			tries = m.trouble.say(err, "consuming interrupted, to be tried again")
+			if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
+				m.takePartitions(ctx, m.generation.Load())
+			}
 			m.w.emit(racecar.PollRetryEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Try: tries, Err: err})
 			m.wait(err)
 		}

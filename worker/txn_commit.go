@@ -400,29 +400,11 @@ func (m *membership) takeTransactions(p *partition) (*transactions, bool) {
 	default:
 		t = m.w.newTransactions(kafka.TransactionalIDForPartition(m.w.group, kafka.TopicPartition{Topic: p.topic, Partition: p.partition}))
 	}
-	for n := 1; ; n++ {
-		ctx, cancel := context.WithTimeout(p.untilLeaving(), commitTimeout)
-		err := t.take(ctx)
-		cancel()
-		switch e, _ := errors.AsType[*kafka.TxnError](err); {
-		case err == nil:
-			return t, true
-		case p.isLeaving():
-		case e != nil && e.Kind == kafka.TxnFatal:
-			m.w.endForGood(err)
-		default:
-			if _, _, permanent := kafka.Permanent(err); permanent {
-				m.w.endForGood(err)
-				break
-			}
-			m.trouble.say(err, "taking the transactional id")
-			if sleep(p.untilLeaving(), backoff(n)) {
-				continue
-			}
-		}
-		m.discard(t)
-		return nil, false
+	if m.takeID(p.untilLeaving(), t) {
+		return t, true
 	}
+	m.discard(t)
+	return nil, false
 }
 
 // discard closes the transactions of a partition that was never opened.
