@@ -55,28 +55,34 @@ func newWideBed(t *testing.T, partitions, messages int) *bed {
 // produce adds messages, spread evenly; key and value number them per partition.
 func (b *bed) produce(messages int) {
 	b.t.Helper()
+	produceNumbered(b.t, b.broker.Addrs(), b.topic, messages, b.counts)
+}
+
+// produceNumbered adds messages to counts of each of a topic's partitions.
+func produceNumbered(t *testing.T, addrs []string, topic string, messages int, counts []int) {
+	t.Helper()
 	conf := sarama.NewConfig()
 	conf.Producer.Return.Successes = true
 	conf.Producer.RequiredAcks = sarama.WaitForAll
 	conf.Producer.Partitioner = sarama.NewManualPartitioner
-	p, err := sarama.NewSyncProducer(b.broker.Addrs(), conf)
+	p, err := sarama.NewSyncProducer(addrs, conf)
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer p.Close()
 	var batch []*sarama.ProducerMessage
 	flush := func() {
 		if err := p.SendMessages(batch); err != nil {
-			b.t.Fatal(err)
+			t.Fatal(err)
 		}
 		batch = batch[:0]
 	}
 	for i := range messages {
-		partition := i % len(b.counts)
-		key := fmt.Sprintf("%d-%d", partition, b.counts[partition])
-		b.counts[partition]++
+		partition := i % len(counts)
+		key := fmt.Sprintf("%d-%d", partition, counts[partition])
+		counts[partition]++
 		batch = append(batch, &sarama.ProducerMessage{
-			Topic: b.topic, Partition: int32(partition),
+			Topic: topic, Partition: int32(partition),
 			Key: sarama.StringEncoder(key), Value: sarama.StringEncoder(strings.Repeat("x", 100)),
 		})
 		if len(batch) == 10_000 {
