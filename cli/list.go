@@ -45,9 +45,9 @@ func list(in *parsed, stdout, _ io.Writer) error {
 		return err
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONSUMER\tGROUP\tTOPICS\t")
+	fmt.Fprintln(w, "CONSUMER\tGROUP\tTOPICS")
 	for _, c := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t\n", c.Name, c.Group, strings.Join(c.Topics, " "))
+		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Name, c.Group, strings.Join(c.Topics, " "))
 	}
 	return w.Flush()
 }

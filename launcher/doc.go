@@ -10,7 +10,7 @@
 //	args.go     what of the command line is the launcher's
 //	module.go   where the module is
 //	program.go  the generated main
-//	gobuild.go  running the go command, and its errors
+//	gotool.go   running the go command, and its errors
 //	modfile.go  building where go.mod does not know racecar
 //	cache.go    built programs, and when they are out of date
 //	stamp.go    the inputs of a build and their state
