@@ -28,7 +28,8 @@ func Fatal(err error) error { return disposed(verdict.Fatal, -1, err) }
 
 // FailedAt says that message i (counted from 0) of a batch failed with err and
 // that those before it are done. err may be one of Skip, DeadLetter, RetryAfter
-// and Fatal; a plain error retries from i on.
+// and Fatal, and concerns message i alone: once it is skipped or dead-lettered,
+// those behind it are handed over again. A plain error retries from i on.
 func FailedAt(i int, err error) error {
 	if err == nil {
 		err = errUnspecified

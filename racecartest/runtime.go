@@ -71,7 +71,8 @@ type Result struct {
 	Produced []racecar.ProducerMessage
 	// Errors has the error of each message, in the order they were given; nil:
 	// processed. VerdictOf says what a worker would make of it. A batch's error is
-	// that of each of its messages, with racecar.FailedAt of those from there on.
+	// that of each of its messages; with racecar.FailedAt of those from there on, or,
+	// where it says Skip or DeadLetter, of that one alone.
 	Errors []error
 	// TeardownErr is Teardown's error.
 	TeardownErr error
@@ -140,7 +141,10 @@ func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racec
 		err := c.ProcessBatch(ctx, messages[start:end:end])
 		failed := start
 		if at, ok := failedAt(err); ok {
-			failed = min(start+max(0, at), end)
+			failed = min(start+max(0, at), end-1)
+			if v := VerdictOf(err); v == Skipped || v == DeadLettered {
+				end = failed + 1 // that one alone: those behind it are the next batch
+			}
 		}
 		for i := failed; i < end; i++ {
 			errs[i] = err

@@ -21,7 +21,7 @@ const (
 )
 
 // VerdictOf says what a worker makes of err. Of a batch's racecar.FailedAt it is
-// the verdict on the messages from that one on.
+// the verdict on the message it names; to be retried are all from that one on.
 func VerdictOf(err error) Verdict {
 	if err == nil {
 		return Processed

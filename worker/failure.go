@@ -32,7 +32,8 @@ func (w *worker) failed(p *partition, end ended) {
 	}
 	err, messages := end.err, end.messages
 	if at, ok := errors.AsType[*verdict.At](err); ok && p.inst.batch != nil {
-		if i := min(max(at.Index, 0), len(messages)-1); i > 0 {
+		i := min(max(at.Index, 0), len(messages)-1)
+		if i > 0 {
 			if p.inst.txn.mixed() {
 				// Some of the output that was dropped is theirs: they are called again,
 				// by themselves, and then comes the one that failed.
@@ -40,8 +41,8 @@ func (w *worker) failed(p *partition, end ended) {
 				return
 			}
 			p.advance(messages[:i])
-			messages = messages[i:]
 		}
+		messages = messages[i : i+1] // of those behind it nothing is known: they are called again
 		err = at.Err
 		p.again = 0
 	} else if p.inst.batch != nil {

@@ -175,18 +175,37 @@ func TestBatchesFail(t *testing.T) {
 		case 2:
 			return racecar.FailedAt(4, errors.New("the fifth"))
 		case 3:
-			return racecar.FailedAt(2, racecar.Skip(errors.New("the seventh and all behind it")))
+			return racecar.FailedAt(2, racecar.Skip(errors.New("the seventh, and it alone")))
+		case 4:
+			return racecar.FailedAt(1, racecar.DeadLetter(errors.New("the ninth, and it alone")))
 		}
 		return nil
 	})
 	cfg := testConfig(b, group)
-	cfg.MaxWaitTime = 2 * time.Second
+	cfg.MaxWaitTime, cfg.DeadLetterTopic = 2*time.Second, group+".dead"
+	b.CreateTopic(cfg.DeadLetterTopic, 1)
+	var toldMu sync.Mutex
+	var told []string
+	cfg.OnError = func(_ context.Context, err error, info racecar.ErrorInfo) {
+		toldMu.Lock()
+		defer toldMu.Unlock()
+		told = append(told, fmt.Sprintf("%d-%d of %d, %d: %v", info.FirstOffset, info.LastOffset, info.Messages, info.Retries, err))
+	}
 	s := start(t, reg, cfg)
 	s.await("all", func() bool { return b.Committed(group, topic, 0) == 10 })
 	s.stop()
-	want := []string{"0-9/0", "0-9/1", "4-9/1"}
+	want := []string{"0-9/0", "0-9/1", "4-9/1", "7-9/0", "9-9/0"}
 	if !slices.Equal(calls, want) {
 		t.Errorf("calls %v, want %v", calls, want)
+	}
+	wantTold := []string{
+		"0-9 of 10, 0: all of it", "4-4 of 1, 0: the fifth", "6-6 of 1, 0: the seventh, and it alone", "8-8 of 1, 0: the ninth, and it alone",
+	}
+	if !slices.Equal(told, wantTold) {
+		t.Errorf("OnError was told %q, want %q", told, wantTold)
+	}
+	if got := readAll(t, b, cfg.DeadLetterTopic, 1); string(got[0].Value) != "value-8" {
+		t.Errorf("dead-lettered %q", got[0].Value)
 	}
 }
 
