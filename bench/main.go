@@ -41,6 +41,7 @@ type options struct {
 	kafka    string
 	only     string
 	save     string
+	profile  string
 	rounds   int
 	messages int
 	all      bool
@@ -54,6 +55,7 @@ func main() {
 	flag.StringVar(&o.kafka, "kafka", "real", "real starts Apache Kafka (Java and Maven); embedded; or `addresses`")
 	flag.StringVar(&o.only, "only", "", "`rows` to measure, with wildcards (default: the main ones)")
 	flag.StringVar(&o.save, "save", "", "write bench/results/`name`.{md,json,svg}")
+	flag.StringVar(&o.profile, "profile", "", "have those written in Go write profiles to this `directory`")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each contestant runs")
 	flag.IntVar(&o.messages, "messages", 2_000_000, "messages of a topic; some rows take a share of them")
 	flag.BoolVar(&o.all, "all", false, "measure every row")
@@ -112,6 +114,14 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	if err := inModule(); err != nil {
 		return err
+	}
+	if o.profile != "" {
+		if o.profile, err = filepath.Abs(o.profile); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+			return err
+		}
 	}
 	b := &bench{opts: o, filled: map[string]bool{}, binaries: map[string]string{}, began: time.Now()}
 	if b.dir, err = os.MkdirTemp("", "racecar-bench-"); err != nil {

@@ -51,7 +51,7 @@ func (b *bench) start(e entrant, task board.Task, args ...string) (*process, err
 	}
 	defer log.Close()
 	p.cmd = exec.Command(b.binaries[e.contestant], args...)
-	p.cmd.Env = append(os.Environ(), task.Env()...)
+	p.cmd.Env = append(append(os.Environ(), task.Env()...), "BENCH_PROFILE="+b.opts.profile)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C is for us, who end them
 	p.began = time.Now()

@@ -52,7 +52,12 @@ func register[C any](spec racecar.Spec, name string, of func(*base) C) {
 			var none C
 			return none, err
 		}
-		c := &base{board: b, out: rt.Producer, pid: os.Getpid(), stop: make(chan struct{})}
+		profiled, err := board.Profile("racecar")
+		if err != nil {
+			var none C
+			return none, err
+		}
+		c := &base{profiled: profiled, board: b, out: rt.Producer, pid: os.Getpid(), stop: make(chan struct{})}
 		go b.Watch(c.stop)
 		return of(c), nil
 	}, spec)
@@ -63,11 +68,13 @@ type base struct {
 	out   racecar.Producer
 	pid   int
 	stop  chan struct{}
+
+	profiled func() error
 }
 
 func (c *base) Teardown(context.Context) error {
 	close(c.stop)
-	return nil
+	return c.profiled()
 }
 
 type count struct{ *base }

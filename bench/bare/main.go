@@ -26,7 +26,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, task board.Task) error {
+func run(ctx context.Context, task board.Task) (err error) {
 	b, err := board.Open(task.Path)
 	if err != nil {
 		return err
@@ -34,6 +34,11 @@ func run(ctx context.Context, task board.Task) error {
 	stop := make(chan struct{})
 	defer close(stop)
 	go b.Watch(stop)
+	profiled, err := board.Profile("sarama")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, profiled()) }()
 	conf := sarama.NewConfig()
 	conf.Version = sarama.V2_8_0_0
 	conf.Consumer.Offsets.Initial = sarama.OffsetOldest

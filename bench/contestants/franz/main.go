@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -24,7 +25,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, task board.Task) error {
+func run(ctx context.Context, task board.Task) (err error) {
 	b, err := board.Open(task.Path)
 	if err != nil {
 		return err
@@ -32,6 +33,11 @@ func run(ctx context.Context, task board.Task) error {
 	stop := make(chan struct{})
 	defer close(stop)
 	go b.Watch(stop)
+	profiled, err := board.Profile("franz")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, profiled()) }()
 	switch task.Mode {
 	case "produce", "produce-sync":
 		return produce(ctx, task, b)
