@@ -14,6 +14,11 @@ const (
 	fetchLeast = 16 << 10
 )
 
+// fetchShare is which part of what the queues may hold one fetch may bring. Larger
+// ones fill the queues by themselves, so that fetching stops and starts instead of
+// flowing; and all that one brings lives at once, which garbage collection doubles.
+const fetchShare = 8
+
 // budget bounds how much memory fetches take: what is in the queues together, and
 // what one fetch may bring, by how much larger the messages are than what travels
 // (compression; and Go's overhead for many small ones). It is a kafka.FetchControl.
@@ -55,7 +60,7 @@ func (b *budget) Limit() int32 {
 		}
 		t.mu.Lock()
 	}
-	free := t.limits.bytes - t.bytes
+	free := min(t.limits.bytes-t.bytes, t.limits.bytes/fetchShare)
 	t.mu.Unlock()
 	b.look()
 	ramp := b.ramp.Load()

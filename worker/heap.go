@@ -10,8 +10,9 @@ import (
 // heapFloor is the size up to which the heap may grow before garbage is
 // collected, however little of it lives. Consuming at full speed makes garbage of
 // all it fetches while a few MB live: with Go's default a worker collects a
-// hundred times a second, for a fifth of its time.
-const heapFloor = 64 << 20
+// hundred times a second, for a fifth of its time. Measured with 200-byte messages:
+// 0.68 to 0.71 s of processor time a million with 32 MiB, 0.59 s with 64.
+const heapFloor = 48 << 20
 
 // Bounds of GOGC: the default, and one below which a wrong reading does no harm.
 const (

@@ -8,7 +8,7 @@ func TestGCPercentKeepsAFloor(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, gcMost}, {1 << 20, gcMost}, {16 << 20, 300}, {32 << 20, 100}, {64 << 20, 100}, {1 << 40, 100},
+		{0, gcMost}, {1 << 20, gcMost}, {16 << 20, 200}, {24 << 20, 100}, {32 << 20, 100}, {64 << 20, 100}, {1 << 40, 100},
 	} {
 		tuner := &gcTuner{now: 1, set: func(p int) int { set = p; return 0 }}
 		if tuner.adjust(c.live); set != c.want {
@@ -16,7 +16,7 @@ func TestGCPercentKeepsAFloor(t *testing.T) {
 		}
 	}
 	calls := 0
-	tuner := &gcTuner{now: 300, set: func(int) int { calls++; return 0 }}
+	tuner := &gcTuner{now: 200, set: func(int) int { calls++; return 0 }}
 	tuner.adjust(16<<20 - 1<<18)
 	if calls != 0 {
 		t.Error("a small change was made")
