@@ -24,7 +24,7 @@ type contestant struct {
 var contestants = []*contestant{
 	{
 		name: "racecar", build: goBuild(".", "./bench/app"), args: racecarArgs,
-		settings: "supervisor and worker processes, default configuration; read_committed, acks=all, idempotent, lz4 off",
+		settings: "supervisor and worker processes, default configuration; read_committed; acks=all, idempotent, no compression",
 	},
 	{
 		name: "sarama", build: goBuild(".", "./bench/bare"),
@@ -87,7 +87,7 @@ func output(cmd *exec.Cmd) error {
 
 // consumerOf is the consumer of bench/app for a mode.
 var consumerOf = map[string]string{
-	"process": "Count", "batch": "CountBatch", "copy": "Copy", "copy-deliver": "CopyDeliver", "latency": "Latency", "slow": "SlowFirst",
+	"process": "Count", "batch": "CountBatch", "copy": "Copy", "copy-deliver": "CopyDeliver", "copy-txn": "CopyTransactional", "latency": "Latency", "slow": "SlowFirst",
 }
 
 func racecarArgs(task board.Task, e entrant) []string {

@@ -47,6 +47,13 @@ func rows() []*row {
 			targets: []target{{of: "racecar", than: "Deliver each", metric: rate, factor: 20, atLeast: true}},
 		},
 		{
+			name: "copy-txn", what: "the same in transactions", topic: normal, out: 8, share: 0.25,
+			run: copyAll, main: rate, who: []entrant{
+				{contestant: "racecar", mode: "copy-txn"}, {contestant: "racecar", mode: "copy", label: "without"},
+				{contestant: "franz", mode: "copy-txn"},
+			},
+		},
+		{
 			name: "produce", what: "produce without waiting, 200 bytes, 8 partitions, acks=all", size: 200, out: 8, share: 0.5,
 			run: produceAll, main: rate, who: producers("produce"),
 		},

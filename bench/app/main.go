@@ -39,7 +39,9 @@ func init() {
 	register(spec, "Copy", func(c *base) *copyAll { return &copyAll{base: c} })
 	register(spec, "CopyDeliver", func(c *base) *copyAll { return &copyAll{base: c, deliver: true} })
 	register(spec, "Latency", func(c *base) *latency { return &latency{c} })
-	spec.Concurrency = 2
+	spec.Transactional = true
+	register(spec, "CopyTransactional", func(c *base) *copyAll { return &copyAll{base: c} })
+	spec.Transactional, spec.Concurrency = false, 2
 	register(spec, "SlowFirst", func(c *base) *slowFirst { return &slowFirst{c} })
 }
 

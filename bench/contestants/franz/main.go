@@ -41,6 +41,8 @@ func run(ctx context.Context, task board.Task) (err error) {
 	switch task.Mode {
 	case "produce", "produce-sync":
 		return produce(ctx, task, b)
+	case "copy-txn":
+		return transactions(ctx, task, b)
 	}
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(task.Brokers...), kgo.ConsumerGroup(task.Group), kgo.ConsumeTopics(task.Topic),
@@ -106,4 +108,38 @@ func produce(ctx context.Context, task board.Task, b *board.Board) error {
 		cl.Produce(ctx, &kgo.Record{Topic: task.Out, Value: value}, nil)
 	}
 	return cl.Flush(ctx)
+}
+
+// transactions are one for each poll, as the documentation of GroupTransactSession
+// shows.
+func transactions(ctx context.Context, task board.Task, b *board.Board) error {
+	session, err := kgo.NewGroupTransactSession(
+		kgo.SeedBrokers(task.Brokers...), kgo.ConsumerGroup(task.Group), kgo.ConsumeTopics(task.Topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionalID(task.Group),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
+	)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	for {
+		fetches := session.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errs := fetches.Errors(); len(errs) > 0 {
+			return fmt.Errorf("%s: %w", errs[0].Topic, errs[0].Err)
+		}
+		if err := session.Begin(); err != nil {
+			return err
+		}
+		promise := kgo.AbortingFirstErrPromise(session.Client())
+		fetches.EachRecord(func(r *kgo.Record) {
+			session.Produce(ctx, &kgo.Record{Topic: task.Out, Key: r.Key, Value: r.Value}, promise.Promise())
+			b.Count(r.Partition, 1)
+		})
+		if _, err := session.End(context.WithoutCancel(ctx), promise.Err() == nil); err != nil {
+			return err
+		}
+	}
 }
