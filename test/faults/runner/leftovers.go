@@ -22,6 +22,8 @@ const (
 	fdsOfSupervisor = 16
 	fdsPerWorker    = 5
 	socketsOfWorker = 24
+	// A transactional producer of each partition has a coordinator and leaders.
+	socketsOfPartition = 5
 )
 
 // takeStock looks at the product in peace, before it is stopped. What is closed in
@@ -44,6 +46,9 @@ func (r *run) takeStock(ctx context.Context) {
 		}
 		r.left.FDs, _ = descriptors(pid)
 		r.left.FDsAllowed, r.left.SocketsAllowed = fdsOfSupervisor+fdsPerWorker*workers, socketsOfWorker
+		if m := r.schedule.Mode; m.Transactional && m.Concurrency > 1 {
+			r.left.SocketsAllowed += socketsOfPartition * (partitions + 3)
+		}
 		if len(r.left.Findings()) == 0 {
 			return
 		}
