@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"log/slog"
 	"time"
 )
 
@@ -365,8 +364,9 @@ type Config struct {
 	// delivery that finally failed. It may be called from several goroutines at
 	// once. A panic in it is contained and logged.
 	OnError func(ctx context.Context, err error, info ErrorInfo) `json:"-"`
-	// Logger replaces the log that logfile, log_level and log_format describe.
-	Logger *slog.Logger `json:"-"`
+	// Logger replaces the log that logfile and log_format describe: a *slog.Logger, a
+	// *logrus.Logger or a *logrus.Entry. It gets what log_level lets through.
+	Logger any `json:"-"`
 	// OAuthToken supplies tokens for sasl_mechanism OAUTHBEARER. It is called
 	// for each new connection and may be called concurrently.
 	OAuthToken func(ctx context.Context) (OAuthToken, error) `json:"-"`

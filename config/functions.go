@@ -2,9 +2,12 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"reflect"
 	"runtime"
+
+	"github.com/sirupsen/logrus"
 )
 
 // configure runs the Configure functions on what the file made. Which keys they set
@@ -32,7 +35,33 @@ func call(f func(*Config) error, c *Config) (err error) {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return f(c)
+	if err := f(c); err != nil {
+		return err
+	}
+	return checkLogger(c.Logger)
+}
+
+// checkLogger refuses what is no logger, and a logger that is not there.
+func checkLogger(logger any) error {
+	switch l := logger.(type) {
+	case nil:
+		return nil
+	case *slog.Logger:
+		if l != nil {
+			return nil
+		}
+	case *logrus.Logger:
+		if l != nil {
+			return nil
+		}
+	case *logrus.Entry:
+		if l != nil && l.Logger != nil {
+			return nil
+		}
+	default:
+		return fmt.Errorf("Logger: a *slog.Logger, *logrus.Logger or *logrus.Entry is needed, not a %T", logger)
+	}
+	return fmt.Errorf("Logger: the %T is nil", logger)
 }
 
 // origin is where a function is written: the last directory, file and line.

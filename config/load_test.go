@@ -3,11 +3,14 @@ package config
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 // project makes a directory with a config/racecar.yml.
@@ -185,6 +188,32 @@ func TestConfigureFailures(t *testing.T) {
 	}})
 	if err == nil || !strings.HasPrefix(err.Error(), "Configure (config/load_test.go:") || !strings.HasSuffix(err.Error(), "): pause_timeout: -5 s must be at least 0 (or -1)") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Logger is one of three kinds; anything else is told of with its place.
+func TestLoggers(t *testing.T) {
+	var none *slog.Logger
+	for want, logger := range map[string]any{
+		"":    nil,
+		" ":   slog.Default(),
+		"  ":  logrus.New(),
+		"   ": logrus.New().WithField("app", "shop"),
+		"Logger: a *slog.Logger, *logrus.Logger or *logrus.Entry is needed, not a string": "stdout",
+		"Logger: the *slog.Logger is nil":                                                 none,
+	} {
+		_, err := Load(Options{Dir: t.TempDir(), Configure: []func(*Config) error{func(c *Config) error {
+			c.Logger = logger
+			return nil
+		}}})
+		switch {
+		case strings.TrimSpace(want) == "":
+			if err != nil {
+				t.Errorf("%T: %v", logger, err)
+			}
+		case err == nil || !strings.HasPrefix(err.Error(), "Configure (config/load_test.go:") || !strings.HasSuffix(err.Error(), want):
+			t.Errorf("%T: got %v, want %s", logger, err, want)
+		}
 	}
 }
 

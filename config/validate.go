@@ -46,6 +46,9 @@ func (v *validator) all() []error {
 	v.memory()
 	v.names()
 	v.security()
+	if err := checkLogger(v.c.Logger); err != nil {
+		v.problems = append(v.problems, err)
+	}
 	return v.problems
 }
 

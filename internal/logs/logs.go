@@ -43,9 +43,16 @@ func Open(c *config.Config, stdout *os.File) (*Log, error) {
 		_ = l.Close()
 		return nil, err
 	}
-	if c.Logger != nil {
+	switch user := c.Logger.(type) {
+	case *slog.Logger:
 		l.SetOutput(io.Discard)
-		l.AddHook(toSlog{c.Logger.Handler()})
+		l.AddHook(toSlog{user.Handler()})
+	case *logrus.Logger:
+		l.SetOutput(io.Discard)
+		l.AddHook(toLogrus{logrus.NewEntry(user)})
+	case *logrus.Entry:
+		l.SetOutput(io.Discard)
+		l.AddHook(toLogrus{user})
 	}
 	return l, nil
 }

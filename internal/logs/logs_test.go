@@ -126,11 +126,21 @@ func TestConsumersSlogWritesThroughLogrus(t *testing.T) {
 
 func TestUsersLoggerGetsEverything(t *testing.T) {
 	var buf bytes.Buffer
-	user := slog.New(slog.NewTextHandler(&buf, nil))
-	l := open(t, config.Config{Logger: user})
-	l.WithFields(logrus.Fields{"b": 2, "a": 1}).Error("broken")
-	if got := buf.String(); !strings.Contains(got, "level=ERROR msg=broken a=1 b=2") {
-		t.Errorf("got %q", got)
+	plain := logrus.New()
+	plain.SetOutput(&buf)
+	plain.SetFormatter(&logrus.TextFormatter{DisableColors: true, DisableTimestamp: true})
+	for want, user := range map[string]any{
+		"level=ERROR msg=broken a=1 b=2":            slog.New(slog.NewTextHandler(&buf, nil)),
+		"level=error msg=broken a=1 b=2":            plain,
+		"level=error msg=broken a=1 app=shop b=2\n": plain.WithField("app", "shop"),
+	} {
+		buf.Reset()
+		l := open(t, config.Config{Logger: user, LogLevel: "warn"})
+		l.Info("not at this level")
+		l.WithFields(logrus.Fields{"b": 2, "a": 1}).Error("broken")
+		if got := buf.String(); !strings.Contains(got, want) || strings.Contains(got, "not at") {
+			t.Errorf("%T: got %q, want %q", user, got, want)
+		}
 	}
 }
 

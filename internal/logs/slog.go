@@ -109,3 +109,14 @@ func (h toSlog) Fire(e *logrus.Entry) error {
 	}
 	return h.handler.Handle(ctx, r)
 }
+
+// toLogrus is a logrus hook that hands every line to a logger of the user's.
+type toLogrus struct{ entry *logrus.Entry }
+
+func (toLogrus) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (h toLogrus) Fire(e *logrus.Entry) error {
+	// Fatal and panic are ours to act upon, not the user's logger's.
+	h.entry.WithContext(e.Context).WithTime(e.Time).WithFields(e.Data).Log(max(e.Level, logrus.ErrorLevel), e.Message)
+	return nil
+}
