@@ -68,8 +68,12 @@ func runConsumers(in *parsed, stdout, stderr io.Writer) error {
 func check(r *run, stdout, stderr io.Writer) error {
 	warn(stderr, r.plan.Warnings)
 	for _, c := range r.plan.Consumers {
-		if _, err := fmt.Fprintf(stdout, "%s: %d workers, group %s, brokers %s\n",
-			c.Name, c.Config.ParallelWorkers, c.Config.GroupID, strings.Join(c.Config.Brokers, ",")); err != nil {
+		workers := "1 worker"
+		if n := c.Config.ParallelWorkers; n != 1 {
+			workers = fmt.Sprintf("%d workers", n)
+		}
+		if _, err := fmt.Fprintf(stdout, "%s: %s, group %s, brokers %s\n",
+			c.Name, workers, c.Config.GroupID, strings.Join(c.Config.Brokers, ",")); err != nil {
 			return err
 		}
 	}
