@@ -23,12 +23,13 @@ type stage struct {
 	each    int // partitions of a worker
 	calm    bool
 	begun   time.Time
+	ago     time.Duration // the scene of so long ago is played
 	asked   []string
 	gone    error
 }
 
 func newStage(workers, each int) *stage {
-	return &stage{workers: workers, each: each, begun: time.Now()}
+	return &stage{workers: workers, each: each, begun: time.Now().Add(-10 * time.Minute)}
 }
 
 func (s *stage) note(format string, args ...any) error {
@@ -50,7 +51,7 @@ func (s *stage) Status(context.Context) (status.Status, error) {
 	if s.gone != nil {
 		return status.Status{}, s.gone
 	}
-	t := time.Since(s.begun).Seconds()
+	t := (time.Since(s.begun) - s.ago).Seconds()
 	up, wup := s.begun.Add(-3*time.Hour), s.begun.Add(-59*time.Minute)
 	times := status.Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{800, 200, 10}, Sum: 2.3}
 	totals := map[string]uint64{"messages": uint64(1e6 + t*3100), "errors": 37, "dead_letters": 2, "skipped": 1}
@@ -134,7 +135,7 @@ func (s *stage) Continue(_ context.Context, consumer string) error {
 func (s *stage) SetLogLevel(context.Context, string) error { return s.note("log-level") }
 func (s *stage) Dump(context.Context) error                { return s.note("dump") }
 
-// show serves the page of a stage.
+// show serves the page of a stage, which has been looked at for a while.
 func show(t *testing.T, s *stage, token string) string {
 	t.Helper()
 	log, _ := logtest.NewNullLogger()
@@ -144,6 +145,15 @@ func show(t *testing.T, s *stage, token string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for i := range samples {
+		s.ago = time.Duration(samples-i) * sampleEvery
+		st, err := s.Status(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.history.take(st)
+	}
+	s.ago = 0
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
