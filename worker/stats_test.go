@@ -1,0 +1,21 @@
+package worker
+
+import (
+	"testing"
+	"time"
+)
+
+// What counting a message costs, for /metrics, status and OnStatistics alike.
+func BenchmarkTally(b *testing.B) {
+	var (
+		t tally
+		c counters
+		p partition
+	)
+	for i := 0; b.Loop(); i++ {
+		t.observe(1, 12345*time.Nanosecond, false, false)
+		if i%1000 == 999 {
+			t.flush(&p, &c)
+		}
+	}
+}
