@@ -10,21 +10,15 @@ import (
 
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/test/kafka/cluster"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
-// longRun is how long the tests of this file keep producing: RACECAR_SOAK says
-// how long when it is set ("2m").
-func longRun(t testing.TB, otherwise time.Duration) time.Duration {
-	t.Helper()
-	text := os.Getenv("RACECAR_SOAK")
-	if text == "" {
-		return otherwise
+// longRun is how long the tests of this file keep producing: two minutes in a soak.
+func longRun(otherwise time.Duration) time.Duration {
+	if os.Getenv(seeds.SoakVar) != "" {
+		return 2 * time.Minute
 	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("RACECAR_SOAK: %v", err)
-	}
-	return d
+	return otherwise
 }
 
 // Each broker in turn is stopped in order, killed, or frozen, and comes back,
@@ -40,7 +34,7 @@ func TestProducerWhileBrokersRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newProducer(t, settings(c.Addrs()...), kafka.ProducerOptions{Logger: testLog(t)})
-	run, stop := context.WithTimeout(ctx, longRun(t, 30*time.Second))
+	run, stop := context.WithTimeout(ctx, longRun(30*time.Second))
 	defer stop()
 	var restarts atomic.Int64
 	broken := make(chan error, 1)

@@ -27,7 +27,7 @@ func TestTxnWhileBrokersRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newTxnProducer(t, c.Addrs(), "txn-id")
-	run, stop := context.WithTimeout(ctx, longRun(t, 30*time.Second))
+	run, stop := context.WithTimeout(ctx, longRun(30*time.Second))
 	defer stop()
 	var restarts atomic.Int64
 	broken := make(chan error, 1)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,6 +151,55 @@ func TestProduceAsyncReturnsDuringAnOutage(t *testing.T) {
 	}
 	if n := len(b.Messages("out")); n != 1000 {
 		t.Errorf("%d of 1000 messages arrived", n)
+	}
+}
+
+// In an outage messages are buffered up to the bound, and then ProduceAsync blocks
+// as long as its ctx lets it. Close ends in time, says how many are left, and each is
+// told to OnError: once the log says that nobody answers, and how many were lost.
+func TestAnUnreachableClusterSwallowsNothing(t *testing.T) {
+	var log lines
+	var told atomic.Int64
+	p := open(t, nobody, logTo(&log), func(c *racecar.Config) error {
+		c.Producer = []string{"queue.buffering.max.kbytes=64"}
+		c.OnError = func(_ context.Context, err error, _ racecar.ErrorInfo) {
+			if de, ok := errors.AsType[*kafka.DeliveryError](err); ok && de.Kind == kafka.DeliveryClosed {
+				told.Add(1)
+			}
+		}
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	queued := 0
+	var err error
+	for queued = 0; err == nil; queued++ {
+		err = p.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out", Value: make([]byte, 1000)})
+	}
+	queued--
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no room to produce") {
+		t.Errorf("full: %v", err)
+	}
+	if queued < 40 || queued > 64 {
+		t.Errorf("%d messages of 1 kB queued, bound 64 kB", queued)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := p.Close(ctx); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%d messages are not acknowledged yet", queued)) {
+		t.Errorf("Close: %v", err)
+	}
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("Close took %v", d)
+	}
+	if n := told.Load(); n != int64(queued) {
+		t.Errorf("OnError was told of %d of %d messages", n, queued)
+	}
+	if n := strings.Count(log.String(), "no broker reachable, tried "+nobody); n < 1 || n > 2 {
+		t.Errorf("%d lines about the brokers:\n%s", n, log.String())
+	}
+	if !strings.Contains(log.String(), fmt.Sprintf("messages=%d", queued)) {
+		t.Errorf("the log does not say how many were lost:\n%s", log.String())
 	}
 }
 
