@@ -77,6 +77,8 @@ func NewTxnProducer(ctx context.Context, c *config.Config, o TxnOptions) (*TxnPr
 	t := &TxnProducer{p: p, timeout: p.conf.Producer.Transaction.Timeout, offsets: map[groupMember]map[TopicPartition]Commit{}}
 	t.txn = &transaction{coordinator: newTxnCoordinator(p, o.ID)}
 	p.txn = t.txn
+	// After that the broker has aborted the transaction.
+	p.timeout = min(p.timeout, t.timeout)
 	return t, nil
 }
 

@@ -70,8 +70,10 @@ type transaction struct {
 	shares   map[*partition]*share
 	then     []func() // to be called once it is committed
 
-	mu      sync.Mutex    // guards what becomes of out
-	refused []*outMessage // which no broker takes, or which were in a batch with such a one
+	mu       sync.Mutex    // guards what becomes of out
+	refused  []*outMessage // which no broker takes, or which were in a batch with such a one
+	timedOut []*outMessage // which could not be delivered in their time
+	stored   int           // how many were stored, visible or not
 }
 
 // share is a partition's part in a transaction.
@@ -170,6 +172,10 @@ func (t *transactions) produce(ctx context.Context, m racecar.ProducerMessage) e
 	t.of.queued(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.ctx.Err() != nil {
+		t.of.gone(1)
+		return &kafka.DeliveryError{Kind: kafka.DeliveryClosed, Topic: m.Topic, Partition: -1}
+	}
 	for !t.turn && t.full.Load() {
 		settled := t.settled
 		t.mu.Unlock()

@@ -50,6 +50,7 @@ func (t *transactions) commit(tr *transaction) error {
 		return err
 	}
 	for tries := 1; ; tries++ {
+		tr.forget()
 		err := t.attempt(p, tr)
 		if err == nil {
 			return nil
@@ -108,9 +109,22 @@ func (tr *transaction) result(o *outMessage, partition int32, offset int64, err 
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	o.partition, o.offset, o.err = partition, offset, err
-	if refusedDelivery(err) {
+	d, _ := errors.AsType[*kafka.DeliveryError](err)
+	switch {
+	case err == nil:
+		tr.stored++
+	case refusedDelivery(err):
 		tr.refused = append(tr.refused, o)
+	case d != nil && (d.Kind == kafka.DeliveryTimedOut || d.Kind == kafka.DeliveryFailed):
+		tr.timedOut = append(tr.timedOut, o)
 	}
+}
+
+// forget is for another attempt.
+func (tr *transaction) forget() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.refused, tr.timedOut, tr.stored = nil, nil, 0
 }
 
 // refusedDelivery reports whether a failure is due to a message that no broker
@@ -207,12 +221,11 @@ func (a *abortion) Unwrap() error { return a.err }
 // partitions are set back, and with them what they have in later transactions.
 // The others' part of those stays.
 func (t *transactions) aborted(tr *transaction, err error) {
-	tr.mu.Lock()
-	refused := tr.refused
-	tr.mu.Unlock()
+	tr.mu.Lock() // a delivery may still end, if time is up
+	defer tr.mu.Unlock()
 	t.mu.Lock()
 	t.failures++
-	ends := tr.blame(refused, err, t.pauseAfter(err))
+	ends := t.blame(tr, err)
 	for _, later := range append(t.sealed[1:len(t.sealed):len(t.sealed)], t.cur) {
 		if later == nil {
 			continue
@@ -229,8 +242,8 @@ func (t *transactions) aborted(tr *transaction, err error) {
 		p.setBack = true
 	}
 	noWay := refusedDelivery(err)
-	lost := noWay && len(tr.shares) == 0 && len(tr.out) == 1
-	t.discard(tr, func(o *outMessage) bool { return o.p != nil || lost })
+	lost := tr.lostBetween(err, t.ctx.Err() != nil)
+	t.discard(tr, func(o *outMessage) bool { return o.p != nil || slices.Contains(lost, o) })
 	if noWay && len(tr.out) > 0 {
 		t.seal() // what was produced between calls goes one by one then, beside nothing else
 	}
@@ -241,7 +254,7 @@ func (t *transactions) aborted(tr *transaction, err error) {
 	}
 	t.next()
 	t.mu.Unlock()
-	t.report(tr, refused, err, len(ends) == 1 && ends[0].how.blamed, lost)
+	t.report(tr, err, len(ends) == 1 && ends[0].how.blamed, lost)
 	for _, e := range ends {
 		e.output.done(e.how)
 	}
@@ -261,34 +274,49 @@ func (t *transactions) discard(tr *transaction, which func(*outMessage) bool) {
 	t.w.stats.add(statProduceErrors, uint64(n-len(tr.out)))
 }
 
+// lostBetween returns what was produced between calls and is given up, as a
+// delivery that finally fails is without transactions.
+func (tr *transaction) lostBetween(err error, timeUp bool) (lost []*outMessage) {
+	for _, o := range tr.out {
+		if o.p == nil && (timeUp || slices.Contains(tr.timedOut, o) || refusedDelivery(err) && len(tr.out) == 1) {
+			lost = append(lost, o)
+		}
+	}
+	return lost
+}
+
 // blame says what each partition is to make of the failure. A batch is refused as a
 // whole: who is to blame for it is found out by making the calls again, each alone
-// in its transaction.
-func (tr *transaction) blame(refused []*outMessage, err error, pause time.Duration) []ending {
+// in its transaction. So are calls whose output could not be delivered while others'
+// could, lest they hold up the others time and again. t.mu is held.
+func (t *transactions) blame(tr *transaction, err error) []ending {
+	refused := refusedDelivery(err)
+	culprits := tr.refused
+	if !refused && tr.stored > 0 {
+		culprits = tr.timedOut
+	}
+	one := tr.calls == 1 && len(tr.shares) == 1
 	var ends []ending
 	for p, s := range tr.shares {
-		a := &abortion{err: err, messages: s.messages, letters: s.letters, pause: pause}
+		a := &abortion{err: err, messages: s.messages, letters: s.letters, pause: t.pauseAfter(err)}
 		ends = append(ends, ending{s.output, a})
-		if !refusedDelivery(err) {
-			continue
-		}
-		a.pause = 0
-		if tr.calls == 1 && len(tr.shares) == 1 && !slices.ContainsFunc(tr.out, func(o *outMessage) bool { return o.p != p }) {
-			a.blamed = true
-			if len(refused) > 0 {
-				a.err = refused[0].err
+		alone := one && !slices.ContainsFunc(tr.out, func(o *outMessage) bool { return o.p != p })
+		switch {
+		case alone && refused:
+			if a.blamed = true; len(culprits) > 0 {
+				a.err = culprits[0].err
 			}
-			continue
-		}
-		if len(refused) == 0 { // no knowing whose
-			a.aloneFrom, a.aloneTo = s.from, s.next
-			continue
-		}
-		a.aloneFrom = math.MaxInt64
-		for _, o := range refused {
-			if o.p == p {
-				a.aloneFrom, a.aloneTo = min(a.aloneFrom, o.first), max(a.aloneTo, o.last+1)
+		case alone && len(tr.timedOut) > 0:
+			a.pause = max(a.pause, pauseFor(&t.w.cfg, 1, func() float64 { return 0.5 }))
+		case len(culprits) > 0:
+			a.pause, a.aloneFrom = 0, math.MaxInt64
+			for _, o := range culprits {
+				if o.p == p {
+					a.aloneFrom, a.aloneTo = min(a.aloneFrom, o.first), max(a.aloneTo, o.last+1)
+				}
 			}
+		case refused: // no knowing whose
+			a.pause, a.aloneFrom, a.aloneTo = 0, s.from, s.next
 		}
 	}
 	return ends
@@ -308,7 +336,7 @@ func (t *transactions) pauseAfter(err error) time.Duration {
 
 // report tells of a transaction that failed. What is one call's fault is told when
 // that call is dealt with.
-func (t *transactions) report(tr *transaction, refused []*outMessage, err error, blamed, lost bool) {
+func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*outMessage) {
 	for p := range tr.shares {
 		if staleMember(err) && p.m.sessionEnded() {
 			p.lose(err)
@@ -319,6 +347,11 @@ func (t *transactions) report(tr *transaction, refused []*outMessage, err error,
 	if e, ok := errors.AsType[*kafka.TxnError](err); ok {
 		kind = e.Kind
 	}
+	if len(lost) > 0 {
+		log.WithField("lost", len(lost)).Error("output produced between calls is not delivered")
+		t.of.failed(err)
+		t.w.onError(err, racecar.ErrorInfo{UnrecoverableDelivery: true})
+	}
 	switch {
 	case t.ctx.Err() != nil:
 		log.Warn("transaction given up: time is up")
@@ -326,13 +359,9 @@ func (t *transactions) report(tr *transaction, refused []*outMessage, err error,
 		t.w.endForGood(err)
 	case kind == kafka.TxnUnknown:
 		t.w.crash(err)
-	case blamed:
+	case blamed, len(lost) > 0 && len(tr.shares) == 0:
 	case staleMember(err), errors.Is(err, errLost):
 		log.Warn("transaction aborted: a partition may belong to another member")
-	case lost:
-		log.Error("output produced between calls was refused")
-		t.of.failed(err)
-		t.w.onError(err, racecar.ErrorInfo{UnrecoverableDelivery: true})
 	case refusedDelivery(err):
 		log.Warn("transaction aborted, its output was refused: its calls are made again, one in a transaction")
 	default:
@@ -342,7 +371,7 @@ func (t *transactions) report(tr *transaction, refused []*outMessage, err error,
 		}
 		t.w.onError(err, racecar.ErrorInfo{Messages: tr.messages, UnrecoverableDelivery: true})
 	}
-	for _, o := range refused {
+	for _, o := range slices.Concat(tr.refused, tr.timedOut) {
 		t.of.tellEnded(o.Topic, o.partition, -1, o.err)
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -390,6 +392,38 @@ func TestRefusedOutputHurtsItsMessageOnly(t *testing.T) {
 	}
 }
 
+// Output that cannot be delivered holds up its own partition: the others, whose
+// transactions it was in at first, get on.
+func TestUndeliverableOutputHurtsItsPartitionOnly(t *testing.T) {
+	b := testbroker.New(t)
+	from, to, group := b.Topic(2), b.Topic(2), b.Group()
+	for p := range int32(2) {
+		b.Produce(from, p, values(60)...)
+	}
+	var there atomic.Bool
+	reg := registration(t, transactional(from), func(rt racecar.Runtime) (*processor, error) {
+		return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+			out := copyOf(to, m)
+			if m.Partition == 1 && m.Offset == 20 && !there.Load() {
+				out.Topic = "no such topic!"
+			}
+			return rt.Producer.Produce(ctx, out)
+		}}, nil
+	})
+	cfg := txnConfig(b, group)
+	cfg.MessageTimeout = 300 * time.Millisecond
+	s := start(t, reg, cfg)
+	s.await("the other partition, and what comes before", func() bool {
+		return b.Committed(group, from, 0) == 60 && b.Committed(group, from, 1) == 20
+	})
+	there.Store(true)
+	s.await("the end", func() bool { return b.Committed(group, from, 1) == 60 })
+	s.stop()
+	for p := range int32(2) {
+		wantCopies(t, readCommitted(t, b, to, p), 60)
+	}
+}
+
 // A dead letter is not visible before the offset after its message is committed.
 func TestDeadLetterAndOffsetAreOneTransaction(t *testing.T) {
 	b := testbroker.New(t)
@@ -613,6 +647,102 @@ func TestTransactionsBetweenCalls(t *testing.T) {
 	s.stop()
 	if got := readCommitted(t, b, to, 0); !slices.Equal(got, []string{"constructor", "assigned", "teardown"}) {
 		t.Errorf("visible: %v", got)
+	}
+}
+
+// Output between calls that no broker takes is lost alone, and its Deliver says so.
+func TestRefusedOutputBetweenCalls(t *testing.T) {
+	b := testbroker.New(t)
+	from, to, group := b.Topic(1), b.Topic(1), b.Group()
+	b.Produce(from, 0, values(30)...)
+	var got error
+	reg := registration(t, transactional(from), func(rt racecar.Runtime) (*processor, error) {
+		return &processor{
+			process: func(ctx context.Context, m *racecar.Message) error { return rt.Producer.Produce(ctx, copyOf(to, m)) },
+			assigned: func(racecar.Assignment) {
+				ctx := context.Background()
+				if err := errors.Join(
+					rt.Producer.Produce(ctx, racecar.ProducerMessage{Topic: "no such topic!", Value: []byte("x")}),
+					rt.Producer.Produce(ctx, racecar.ProducerMessage{Topic: to, Value: []byte("first"), Partition: new(int32)}),
+				); err != nil {
+					t.Error(err)
+				}
+				got = rt.Producer.Deliver(ctx)
+			},
+		}, nil
+	})
+	cfg := txnConfig(b, group)
+	cfg.MessageTimeout = 300 * time.Millisecond
+	s := start(t, reg, cfg)
+	s.await("the end", func() bool { return b.Committed(group, from, 0) == 30 })
+	s.stop()
+	if got == nil || !strings.Contains(got.Error(), "no such topic!") {
+		t.Errorf("Deliver returned %v", got)
+	}
+	visible := readCommitted(t, b, to, 0)
+	if len(visible) == 0 || visible[0] != "first" {
+		t.Fatalf("visible: %v", visible)
+	}
+	wantCopies(t, visible[1:], 30)
+}
+
+// What belongs to an aborted transaction of the input is not there.
+func TestAbortedInputIsNotProcessed(t *testing.T) {
+	b := testbroker.New(t)
+	from, group := b.Topic(1), b.Group()
+	cfg := txnConfig(b, group)
+	rec := newRecorder()
+	reg := registration(t, transactional(from), func(racecar.Runtime) (*processor, error) {
+		return &processor{process: recording(rec)}, nil
+	})
+	p, err := kafka.NewTxnProducer(t.Context(), &cfg, kafka.TxnOptions{Logger: inlineOptions(t, reg, cfg).Log, ID: group + "/input"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close(context.Background()) //nolint:errcheck // all is ended
+	for _, end := range []func(context.Context) error{p.Commit, p.Abort, p.Commit} {
+		if err := p.Begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stored := make(chan error, 1)
+		if err := p.Send(t.Context(), kafka.ProducerMessage{Topic: from, Value: []byte("x"), Partition: new(int32)}, func(_ int32, _ int64, err error) { stored <- err }); err != nil {
+			t.Fatal(err)
+		}
+		if err := end(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-stored
+	}
+	s := start(t, reg, cfg)
+	rec.await(t, 2)
+	s.stop()
+	if rec.n != 2 {
+		t.Errorf("%d messages processed, want the two that were committed", rec.n)
+	}
+}
+
+// Settings that transactions do not go with end the worker for good, in one line.
+func TestSettingsAgainstTransactions(t *testing.T) {
+	for want, change := range map[string]func(*config.Config){
+		"consumer: isolation.level=read_uncommitted does not go with transactions: leave it out": func(c *config.Config) {
+			c.Consumer = []string{"isolation.level=read_uncommitted"}
+		},
+		"producer: a transactional consumer needs enable.idempotence=true and acks=all": func(c *config.Config) {
+			c.Producer = []string{"enable.idempotence=false"}
+		},
+	} {
+		b := testbroker.New(t)
+		cfg := txnConfig(b, b.Group())
+		change(&cfg)
+		s := start(t, registration(t, transactional(b.Topic(1)), func(racecar.Runtime) (*processor, error) {
+			return &processor{process: recording(newRecorder())}, nil
+		}), cfg)
+		if code := s.awaitExit(); code != wire.ExitPermanent {
+			t.Errorf("exit code %d", code)
+		}
+		if w := s.lastWords(); w.Reason != want {
+			t.Errorf("last words %q, want %q", w.Reason, want)
+		}
 	}
 }
 
