@@ -20,6 +20,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -42,8 +44,8 @@ func Main() { os.Exit(Run(os.Args)) }
 func Run(args []string) (code int) { return RunWithHelp(args, "") }
 
 // RunWithHelp is Run for a program with commands of its own, which has dealt with
-// them: commands is what --help says of them.
-func RunWithHelp(args []string, commands string) (code int) {
+// them: commands is what --help says of them, own what completions and man page do.
+func RunWithHelp(args []string, commands string, own ...kong.Option) (code int) {
 	if role := takeRole(); role != "" {
 		return runRole(role, args)
 	}
@@ -58,6 +60,9 @@ func RunWithHelp(args []string, commands string) (code int) {
 		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
 	in, err := parseArgs(args, commands)
+	if err == nil {
+		in.own = own
+	}
 	var done printed
 	switch {
 	case errors.As(err, &done):

@@ -32,6 +32,10 @@ type commandLine struct {
 		JSON     bool   `help:"As JSON."`
 		Changed  bool   `help:"Only what differs from the defaults."`
 	} `cmd:"" name:"config" help:"Show each key's value and where it comes from."`
+	Completion struct {
+		Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+	} `cmd:"" help:"Print the script that completes racecar's command line in a shell."`
+	Man struct{} `cmd:"" help:"Print the man page: racecar man | man -l -"`
 }
 
 // parsed is a command line that was understood.
@@ -39,6 +43,7 @@ type parsed struct {
 	invocation
 	args []string // as typed, the program's name first
 	line commandLine
+	own  []kong.Option // commands of a program that dealt with them itself
 	run  func(in *parsed, stdout, stderr io.Writer) error
 }
 
@@ -47,6 +52,20 @@ type printed struct{ stdout string }
 
 func (printed) Error() string { return "printed" }
 
+// newGrammar is that of the command line, filled into line.
+func newGrammar(line *commandLine, flags *KeyFlags, more ...kong.Option) *kong.Kong {
+	options := append(flags.Options(),
+		kong.Name("racecar"),
+		kong.Description("Run Kafka consumers as supervised processes."),
+		kong.Vars{"version": "Racecar " + buildVersion()},
+	)
+	k, err := kong.New(line, append(options, more...)...)
+	if err != nil {
+		panic("racecar: " + err.Error()) // the grammar is wrong: any test of Run sees it
+	}
+	return k
+}
+
 // parseArgs reads a command line, the program's name first. commands are put into
 // the help.
 func parseArgs(args []string, commands string) (*parsed, error) {
@@ -54,17 +73,10 @@ func parseArgs(args []string, commands string) (*parsed, error) {
 	flags := NewKeyFlags()
 	flags.commands = commands
 	var out bytes.Buffer
-	options := append(flags.Options(),
-		kong.Name("racecar"),
-		kong.Description("Run Kafka consumers as supervised processes."),
-		kong.Vars{"version": "Racecar " + buildVersion()},
+	k := newGrammar(&in.line, flags,
 		kong.Writers(&out, &out),
 		kong.Exit(func(int) { panic(printed{}) }), // after --help; kong has no other way
 	)
-	k, err := kong.New(&in.line, options...)
-	if err != nil {
-		panic("racecar: " + err.Error()) // the grammar is wrong: any test of Run sees it
-	}
 	selected, err := func() (ctx *kong.Context, err error) {
 		defer func() {
 			switch p := recover().(type) {
@@ -86,6 +98,12 @@ func parseArgs(args []string, commands string) (*parsed, error) {
 		in.run = list
 	case "config":
 		in.run = showConfig
+	case "completion":
+		in.run = func(in *parsed, stdout, _ io.Writer) error {
+			return writeCompletion(stdout, in.line.Completion.Shell, in.own)
+		}
+	case "man":
+		in.run = func(in *parsed, stdout, _ io.Writer) error { return writeManPage(stdout, in.own) }
 	default:
 		in.run = runConsumers
 	}

@@ -44,6 +44,8 @@ type grammar struct {
 	Lag           lagCmd          `cmd:"" help:"Show how far a group is behind"`
 	ResetOffsets  resetOffsetsCmd `cmd:"" help:"Move a stopped group to other offsets"`
 	DLQ           dlqCmd          `cmd:"" name:"dlq" help:"Look at dead letters and bring them back"`
+	Completion    completionCmd   `cmd:"" help:"Print the script that completes racecarctl in a shell"`
+	Man           manCmd          `cmd:"" help:"Print the man page: racecarctl man | man -l -"`
 }
 
 // app is one run of racecarctl.
@@ -112,6 +114,7 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 		return a.failed(err)
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
+	k.Bind(parser.Model)
 	return a.failed(k.Run(a))
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // The launcher's own commands; all other words are the program's.
-var ownCommands = []string{"broker", "build", "demo", "generate", "install"}
+var ownCommands = []string{"broker", "build", "completion", "demo", "generate", "install", "man"}
 
 // ownHelp is what --help says of them, below what it says of the program.
 const ownHelp = `

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/racecar-go/racecar/cli"
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -66,6 +68,8 @@ func dispatch(args []string) error {
 	}
 	own := append(a.program, a.rest...) // flags may come before the command
 	switch a.command {
+	case "completion", "man":
+		return exitCode(cli.RunWithHelp(os.Args, ownHelp, manualCommands()...))
 	case "broker":
 		return command("broker", "Run a Kafka broker for development.", &brokerCommand{}, own)
 	case "build":
@@ -81,6 +85,17 @@ func dispatch(args []string) error {
 		return exitCode(cli.RunWithHelp(os.Args, ownHelp))
 	}
 	return run(a, role)
+}
+
+// manualCommands are our own commands for completions and man page.
+func manualCommands() []kong.Option {
+	return []kong.Option{
+		kong.DynamicCommand("demo", "Watch supervised workers at work on real earthquakes.", "", &demo.Command{}),
+		kong.DynamicCommand("install", "Set up a module for consumers.", "", &installCommand{}),
+		kong.DynamicCommand("generate", "Write code to begin with.", "", &generateCommand{}),
+		kong.DynamicCommand("build", "Build a program of this module's consumers.", "", &buildCommand{}),
+		kong.DynamicCommand("broker", "Run a Kafka broker for development.", "", &brokerCommand{}),
+	}
 }
 
 // takesValue says whether a flag of the program is followed by a value: all do

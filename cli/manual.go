@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/racecar-go/racecar/internal/manual"
+)
+
+// writeCompletion prints the script that completes racecar's command line in shell
+// (manual.Shells). A program with commands of its own adds them by own
+// (kong.DynamicCommand).
+func writeCompletion(w io.Writer, shell string, own []kong.Option) error {
+	k := newGrammar(&commandLine{}, NewKeyFlags(), own...)
+	script, err := manual.Completion(shell, k.Model, "racecar list 2>/dev/null | awk 'NR > 1 {print $1}'")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(w, script)
+	return err
+}
+
+// writeManPage prints racecar(1), with commands as for writeCompletion.
+func writeManPage(w io.Writer, own []kong.Option) error {
+	k := newGrammar(&commandLine{}, NewKeyFlags(), own...)
+	_, err := fmt.Fprint(w, manual.Page(k.Model, "Racecar "+buildVersion(),
+		manual.Section{Title: "Environment", Text: "Each key of the configuration is also a variable: client_id is RACECAR_CLIENT_ID. " +
+			"RACECAR_ENV (else RAILS_ENV, RACK_ENV, development) chooses the section of the configuration file."},
+		manual.Section{Title: "Files", Text: "config/racecar.yml: the configuration, under the working directory."},
+		manual.Section{Title: "Exit status", Text: "0 if it stopped in order or did what it was asked, 1 for anything else."},
+		manual.Section{Title: "See also", Text: "racecarctl(1)"},
+	))
+	return err
+}
