@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -480,6 +481,10 @@ func (m *membership) fetch(k tp, on bool) {
 func (m *membership) drainErrors() {
 	t := trouble{log: m.log}
 	for err := range m.group.Errors() {
+		if errors.Is(err, net.ErrClosed) { // by us: see kafka.Client.Drop
+			m.log.WithError(err).Debug("a fetch was cut off")
+			continue
+		}
 		if reason, _, permanent := kafka.Permanent(err); permanent {
 			m.w.fatal(errors.New(reason))
 			continue

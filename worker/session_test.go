@@ -2,11 +2,14 @@ package worker
 
 import (
 	"context"
+	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -167,4 +170,29 @@ func TestReasonOfARebalanceIsLogged(t *testing.T) {
 		}
 	}
 	t.Error("the log does not say why the session ended")
+}
+
+// failing is a consumer group with errors to be read.
+type failing struct {
+	sarama.ConsumerGroup
+	errors chan error
+}
+
+func (g *failing) Errors() <-chan error { return g.errors }
+
+// What sarama reports beside Consume is logged, but for the connections that we
+// closed ourselves.
+func TestErrorsBesideConsumeAreLogged(t *testing.T) {
+	log, said := test.NewNullLogger()
+	g := &failing{errors: make(chan error, 2)}
+	for _, err := range []error{&net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}, io.ErrUnexpectedEOF} {
+		g.errors <- &sarama.ConsumerError{Topic: "t", Partition: 3, Err: err}
+	}
+	close(g.errors)
+	m := &membership{w: &worker{}, group: g, log: logrus.NewEntry(log)}
+	m.drainErrors()
+	all := said.AllEntries()
+	if len(all) != 1 || all[0].Level != logrus.ErrorLevel || !strings.Contains(all[0].Message, "t/3: unexpected EOF") {
+		t.Errorf("logged %d lines, want that of the error alone", len(all))
+	}
 }

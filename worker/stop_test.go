@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
@@ -31,10 +33,11 @@ func ignore(context.Context, *racecar.Message) error { return nil }
 
 func TestStopWhileIdle(t *testing.T) {
 	b := testbroker.New(t)
-	topic, group := b.Topic(1), b.Group()
+	topic, group := b.Topic(6), b.Group()
 	cfg := testConfig(b, group)
 	cfg.MaxWaitTime = 10 * time.Second // a fetch that the broker holds holds nothing up
-	s := start(t, one(t, topic, ignore), cfg)
+	var said *test.Hook
+	s := start(t, one(t, topic, ignore), cfg, func(o *Options) { said = test.NewLocal(o.Log) })
 	s.running()
 	began := time.Now()
 	if code := s.stop(); code != wire.ExitOK {
@@ -44,6 +47,11 @@ func TestStopWhileIdle(t *testing.T) {
 		t.Errorf("took %v", d)
 	}
 	wantNoMembers(t, b, group)
+	for _, e := range said.AllEntries() {
+		if e.Level <= logrus.ErrorLevel && e.Message != "reading commands" { // what ends the test
+			t.Errorf("an ordered stop logs %q", e.Message)
+		}
+	}
 }
 
 // The message in hand is finished and committed, and nothing is begun.

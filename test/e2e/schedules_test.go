@@ -67,7 +67,9 @@ func TestSchedules(t *testing.T) {
 					p.Signal(syscall.SIGTTOU)
 				}
 			case 5:
+				mark := p.Mark()
 				p.Signal(syscall.SIGTSTP)
+				p.WaitLineAfter(mark, `signal=stopped`) // two signals at once come in any order
 				p.Signal(syscall.SIGCONT)
 			case 6:
 				n := int32(r.IntN(partitions))
