@@ -227,6 +227,7 @@ func (s *supervisor) command(c wire.Command) wire.Reply {
 	}
 	var r wire.Reply
 	s.await("the reply to "+string(c.Kind), func() bool { var ok bool; r, ok = s.replies[c.ID]; return ok })
+	s.change(func() { delete(s.replies, c.ID) }) // tests of what is left behind look at the heap
 	return r
 }
 
