@@ -23,6 +23,7 @@ import (
 // A join waits for the other members for as long as they may take, which is longer
 // than an answer may take otherwise.
 func TestJoinOutlastsTheSocketTimeout(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(2), b.Group()
 	b.Produce(topic, 0, "a")

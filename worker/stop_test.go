@@ -137,6 +137,32 @@ func TestStopGivesUpOnACallThatNeverEnds(t *testing.T) {
 	}
 }
 
+// The batch in hand is finished and committed, and no other one is begun.
+func TestStopInTheMiddleOfABatch(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(40)...)
+	begun := make(chan int, 10)
+	cfg := testConfig(b, group)
+	cfg.FetchMessages, cfg.OffsetCommitInterval = 10, time.Hour
+	s := start(t, batchRegistration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(ctx context.Context, ms []*racecar.Message) error {
+		begun <- len(ms)
+		<-racecar.Leaving(ctx)
+		return ctx.Err()
+	}), cfg)
+	n := <-begun
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if len(begun) > 0 {
+		t.Error("another batch was begun")
+	}
+	if c := b.Committed(group, topic, 0); c != int64(n) || n > 10 {
+		t.Errorf("committed %d after a batch of %d", c, n)
+	}
+	wantNoMembers(t, b, group)
+}
+
 func TestStopDuringAPause(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
