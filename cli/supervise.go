@@ -90,6 +90,11 @@ func warn(stderr io.Writer, warnings []string) {
 // in the foreground.
 func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (err error) {
 	c := r.process()
+	// Before the pidfile: whoever finds that may send a HUP, which would end us.
+	terminal := d == nil && signals.OnTerminal()
+	pid1 := os.Getpid() == 1
+	queue := signals.Listen(terminal, pid1)
+	defer queue.Close()
 	if c.Pidfile != "" {
 		held, err := pidfile.Create(c.Pidfile)
 		if err != nil {
@@ -108,10 +113,6 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 	}
 	defer func() { err = errors.Join(err, closeSocket()) }()
 
-	terminal := d == nil && signals.OnTerminal()
-	pid1 := os.Getpid() == 1
-	queue := signals.Listen(terminal, pid1)
-	defer queue.Close()
 	subscribers := monitor.NewSubscribers(racecar.Observers(), log)
 	defer func() { err = errors.Join(err, subscribers.Close()) }()
 	sup, err := newSupervisor(in, r, log, supervisor.Options{
