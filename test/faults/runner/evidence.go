@@ -28,7 +28,7 @@ func (r *run) judge(ctx context.Context) (judge.Verdict, error) {
 	if e.Committed, _, err = r.committed(); err != nil {
 		return judge.Verdict{}, err
 	}
-	e.Excused = r.excused
+	e.Excused, e.Unfinished = r.excused, r.unfinished
 	if r.schedule.Mode.Transactional {
 		// The journal is no part of the transaction; the copies are.
 		e.Excused = func(_, _ judge.Record) bool { return true }

@@ -79,10 +79,12 @@ type run struct {
 	mu       sync.Mutex
 	problems []string
 	windows  []window
-	left     judge.Leftovers
-	settled  int32 // the group's generation when the first fault came
-	fed      *feed
-	now      []schedule.Event // what lasts and is not over; guarded by mu
+	// unfinished: nobody is there to process the rest, which is not lost for that.
+	unfinished bool
+	left       judge.Leftovers
+	settled    int32 // the group's generation when the first fault came
+	fed        *feed
+	now        []schedule.Event // what lasts and is not over; guarded by mu
 }
 
 // product is the supervisor started last.
@@ -262,6 +264,7 @@ func (r *run) drain(ctx context.Context) {
 		}
 		if r.product().gone() {
 			r.problem("the supervisor ended by itself: %v", r.product().err)
+			r.unfinished = true
 			return
 		}
 		select {
