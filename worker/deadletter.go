@@ -32,6 +32,12 @@ func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, er
 	}
 	d := &deadLetters{w: w, p: p, left: len(messages), messages: messages, topic: topic, cause: err, attempts: attempts}
 	p.letters = d
+	d.slow = w.turns.clock.after(letterSlow, func() {
+		if d.under(w.turns) {
+			w.partLog(p).WithField("offset", messages[0].Offset).WithField("dead_letter_topic", topic).
+				Warn("the dead-letter topic does not take the message: the partition waits for it")
+		}
+	})
 	w.turns.change(func() {
 		p.state, p.reason, p.blocked = status.PartitionBlocked, "waiting for the dead-letter topic "+topic, true
 	})
@@ -51,6 +57,9 @@ func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, er
 	}()
 }
 
+// letterSlow is after how long dead letters on their way are worth a word.
+const letterSlow = 5 * time.Second
+
 // deadLetters are messages on their way to the dead-letter topic.
 type deadLetters struct {
 	w        *worker
@@ -59,8 +68,9 @@ type deadLetters struct {
 	topic    string
 	cause    error // why they go there
 	attempts int
-	left     int   // guarded by turns.mu
-	err      error // the first failure; guarded by turns.mu
+	slow     stopper // says after a while that they are still on their way
+	left     int     // guarded by turns.mu
+	err      error   // the first failure; guarded by turns.mu
 }
 
 // ended counts one down; with the last the partition goes on, or tries again.
@@ -84,6 +94,7 @@ func (d *deadLetters) ended(err error) {
 func (w *worker) lettersEnded(p *partition) {
 	d := p.letters
 	p.letters = nil
+	d.slow.Stop()
 	p.unsignal(attentionLetters)
 	if d.err != nil {
 		w.partLog(p).WithError(d.err).WithField("offset", d.messages[0].Offset).Error("dead letter not delivered, to be tried again")

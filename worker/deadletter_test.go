@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -186,11 +188,22 @@ func TestDeadLetterIsAcknowledgedFirst(t *testing.T) {
 	})
 	cfg := testConfig(b, group)
 	cfg.DeadLetterTopic = letters
-	s := start(t, reg, cfg)
+	clock := newTestClock()
+	var hook logtest.Hook
+	s := start(t, reg, cfg, func(o *Options) {
+		o.clock = clock.clock()
+		o.Log.AddHook(&hook)
+	})
 	waitFor(t, "the letter refused a few times", func() bool { return refused.Load() > 3 })
 	if p := s.partition(0); p.State != status.PartitionBlocked || !strings.Contains(p.Reason, letters) {
 		t.Errorf("partition 0 is %s (%s)", p.State, p.Reason)
 	}
+	clock.move(letterSlow)
+	waitFor(t, "a word in the log", func() bool {
+		return slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool {
+			return strings.HasPrefix(e.Message, "the dead-letter topic does not take") && e.Data["partition"] == int32(0) && e.Data["dead_letter_topic"] == letters
+		})
+	})
 	b.Produce(topic, 1, values(5)...)
 	rec.await(t, 5) // the other partition goes on
 	if c := b.Committed(group, topic, 0); c > 0 {
