@@ -14,6 +14,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
@@ -86,7 +87,11 @@ func TestWaysToFail(t *testing.T) {
 	}
 	s := start(t, reg, cfg)
 	rec.await(t, 8*20-3)
-	s.await("dead letters", func() bool { return true })
+	waitFor(t, "the letters", func() bool { return s.status().Counters[status.CountDeadLetters] == 2 })
+	counters := s.status().Counters
+	if counters[status.CountSkipped] != 1 || counters[status.CountErrors] != 2+1+1+1+1+2+4 {
+		t.Errorf("counted %v", counters)
+	}
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}

@@ -134,6 +134,8 @@ func failedDeliveryIsProcessedAgain(t *testing.T, inFlight int) {
 	cfg := testConfig(b, group)
 	cfg.MessageTimeout = 300 * time.Millisecond
 	cfg.ProduceInFlight = inFlight
+	reported := make(chan racecar.ErrorInfo, 100)
+	cfg.OnError = func(_ context.Context, _ error, info racecar.ErrorInfo) { reported <- info }
 	s := start(t, reg, cfg)
 	s.await("the end", func() bool { return b.Committed(group, from, 0) == 50 })
 	if code := s.stop(); code != wire.ExitOK {
@@ -152,6 +154,9 @@ func failedDeliveryIsProcessedAgain(t *testing.T, inFlight int) {
 	}
 	if again != 1 || got[0] != 0 || got[len(got)-1] != 49 {
 		t.Errorf("processed %v", got)
+	}
+	if info := <-reported; !info.UnrecoverableDelivery || info.FirstOffset != 20 || info.LastOffset != 20 || len(reported) > 0 {
+		t.Errorf("OnError was told %+v, and %d more", info, len(reported))
 	}
 	seen := map[string]bool{}
 	for _, m := range readAll(t, b, to, len(got)-1) {
