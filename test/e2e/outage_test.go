@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -20,14 +19,6 @@ import (
 	"github.com/racecar-go/racecar/test/seeds"
 )
 
-// outage is how long brokers stay away: the second when there is time for it.
-func outage(short, long time.Duration) time.Duration {
-	if os.Getenv(seeds.SoakVar) != "" {
-		return long
-	}
-	return short
-}
-
 // ownCluster makes newBed and testbroker.New use three brokers of the test's own.
 func ownCluster(t *testing.T) *cluster.Cluster {
 	t.Helper()
@@ -39,6 +30,7 @@ func ownCluster(t *testing.T) *cluster.Cluster {
 // The broker of the dead-letter topic is away: the partition whose message is to go
 // there stays where it is and says so, the others do not notice, and nothing is lost.
 func TestDeadLetterBrokerDown(t *testing.T) {
+	seeds.Soak(t)
 	c := ownCluster(t)
 	b := &bed{t: t, broker: testbroker.New(t), dir: t.TempDir(), counts: make([]int, partitions)}
 	b.topic = b.broker.Group()
@@ -64,7 +56,7 @@ func TestDeadLetterBrokerDown(t *testing.T) {
 	if err := c.Broker(3).Kill(); err != nil {
 		t.Fatal(err)
 	}
-	away := outage(10*time.Second, time.Minute)
+	away := time.Minute
 	over := time.After(away)
 	stream := b.stream(400)
 	b.awaitState(p, 3, status.PartitionBlocked)
@@ -136,6 +128,7 @@ func createOn(t *testing.T, c *cluster.Cluster, topic string, on map[int32][]int
 // All brokers are away, for longer than message_timeout: what they did to deliveries
 // is no failure of a message. Nothing is lost, and nothing dead-lettered.
 func TestAllBrokersDown(t *testing.T) {
+	seeds.Soak(t)
 	c := ownCluster(t)
 	b := newBed(t, 12_000)
 	letters, out := b.group+".dead", b.broker.Topic(3)
@@ -147,7 +140,7 @@ func TestAllBrokersDown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	over := time.After(outage(12*time.Second, 2*time.Minute))
+	over := time.After(2 * time.Minute)
 	p.WaitLine("output not delivered, its message is processed again")
 	<-over
 	restartAll(t, c)
