@@ -145,11 +145,6 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	fmt.Print(b.report(results))
-	if o.save != "" {
-		if err := b.save(filepath.Join("bench", "results", o.save), results); err != nil {
-			return err
-		}
-	}
 	if o.smoke {
 		return smoke(results)
 	}
@@ -246,6 +241,11 @@ func (b *bench) measure(ctx context.Context, rows []*row) ([]*result, error) {
 				}
 				res.samples[e.name()] = append(res.samples[e.name()], s)
 				b.say("row %d of %d, round %d of %d: %-20s %-14s %s", i+1, len(rows), round+1, b.opts.rounds, r.name, e.name(), brief(r, s))
+			}
+		}
+		if b.opts.save != "" { // what is there counts, should a later row fail
+			if err := b.save(filepath.Join("bench", "results", b.opts.save), results); err != nil {
+				return nil, err
 			}
 		}
 	}
