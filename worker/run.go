@@ -82,7 +82,7 @@ func Run(ctx context.Context, o Options) int {
 	s := newSender(o.Conn)
 	if o.Conn != nil {
 		go s.run()
-		tuneGC() // a process of its own
+		tuneGC(floorFor(o.Handshake.Consumer.Config.ParallelWorkers)) // a process of its own
 		if err := boundMemory(o.Handshake.Consumer.Config.WorkerMemoryLimit); err != nil {
 			o.Log.WithError(err).Warn("worker_memory_limit bounds no single allocation")
 		}
