@@ -261,7 +261,8 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 	if p.isLeaving() {
 		return false
 	}
-	p.operator = m.w.isPaused(p.tp)
+	paused := m.w.isPaused(p.tp)
+	m.w.turns.change(func() { p.operator = paused }) // it has a pump, so it is looked at already
 	p.served.Store(true)
 	m.w.turns.add(p)
 	m.ready(1)
