@@ -15,7 +15,8 @@ import (
 // for it.
 const queueSize = 4096
 
-// lossInterval is how often a subscriber that is too slow is complained about.
+// lossInterval is how often a subscriber that is too slow, or panics, is complained
+// about: events come with messages, and a line for each would be worse than both.
 const lossInterval = time.Minute
 
 // dispatcher hands events to the subscribers of racecar.Observe, each on a
@@ -33,6 +34,10 @@ type subscriber struct {
 	log   logrus.FieldLogger
 	queue chan racecar.Event
 	lost  atomic.Uint64
+
+	// Of its own goroutine.
+	panics   uint64 // not told of yet
+	panicked time.Time
 }
 
 func newDispatcher(subscribers []func(racecar.Event), log logrus.FieldLogger) *dispatcher {
@@ -100,6 +105,9 @@ func (s *subscriber) run(stop <-chan struct{}) {
 					s.call(e)
 				default:
 					s.complain(time.Time{})
+					if s.panics > 0 {
+						s.log.WithFields(logrus.Fields{"subscriber": s.index, "panics": s.panics}).Error("Subscriber to events panicked, since it was last said")
+					}
 					return
 				}
 			}
@@ -120,9 +128,15 @@ func (s *subscriber) complain(last time.Time) time.Time {
 
 func (s *subscriber) call(e racecar.Event) {
 	defer func() {
-		if p := recover(); p != nil {
-			s.log.WithFields(logrus.Fields{"subscriber": s.index, "event": e.EventName(), "panic": p, "stack": string(debug.Stack())}).
+		p := recover()
+		if p == nil {
+			return
+		}
+		s.panics++
+		if now := time.Now(); s.panicked.IsZero() || now.Sub(s.panicked) >= lossInterval {
+			s.log.WithFields(logrus.Fields{"subscriber": s.index, "event": e.EventName(), "panic": p, "panics": s.panics, "stack": string(debug.Stack())}).
 				Error("Subscriber to events panicked")
+			s.panics, s.panicked = 0, now
 		}
 	}()
 	s.f(e)

@@ -44,13 +44,18 @@ func TestAPanickingSubscriberIsCalledAgainAndHurtsNobody(t *testing.T) {
 		func(racecar.Event) { other++ },
 	}, log)
 	d.emit(rebalance(1))
-	d.emit(rebalance(2))
-	d.close(t.Context())
-	if calls != 2 || other != 2 {
-		t.Errorf("called %d and %d times, want 2 and 2", calls, other)
+	for range 99 {
+		d.emit(rebalance(2))
 	}
-	e := hook.LastEntry()
-	if len(hook.Entries) != 2 || e.Level != logrus.ErrorLevel || e.Data["panic"] != "oops" || e.Data["event"] != "rebalance" || e.Data["stack"] == "" {
+	d.close(t.Context())
+	if calls != 100 || other != 100 {
+		t.Errorf("called %d and %d times, want 100 and 100", calls, other)
+	}
+	if last := hook.LastEntry(); len(hook.Entries) != 2 || last.Data["panics"] != uint64(99) { // not a line for each
+		t.Errorf("%d lines, the last %+v", len(hook.Entries), last)
+	}
+	e := hook.Entries[0]
+	if e.Level != logrus.ErrorLevel || e.Data["panic"] != "oops" || e.Data["event"] != "rebalance" || e.Data["stack"] == "" {
 		t.Errorf("log: %+v", e)
 	}
 }
