@@ -30,9 +30,6 @@ func TestPidfilesThatAreNone(t *testing.T) {
 		"link":      {func(path string) error { return os.Symlink("/etc/passwd", path) }, "is a symbolic link"},
 		"FIFO":      {func(path string) error { return unix.Mkfifo(path, 0o600) }, "is not a regular file"},
 		"directory": {func(path string) error { return os.Mkdir(path, 0o700) }, "is a directory"},
-		"in a directory that is not there": {func(path string) error {
-			return os.Symlink(filepath.Join(filepath.Dir(path), "nowhere", "x.pid"), path)
-		}, "is a symbolic link"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "d.pid")
@@ -48,6 +45,28 @@ func TestPidfilesThatAreNone(t *testing.T) {
 				t.Errorf("the file was changed: %v, %v", is, err)
 			}
 		})
+	}
+}
+
+// Places that cannot be used are named, whether in the foreground or as a daemon,
+// and nothing is left there.
+func TestPlacesThatCannotBeUsed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	writeFile(t, file, "somebody's\n")
+	nowhere := filepath.Join(t.TempDir(), "nowhere", "x")
+	for _, test := range []struct{ flag, path, want string }{
+		{"--pidfile", nowhere, "pidfile: open " + nowhere + ": no such file or directory"},
+		{"--logfile", nowhere, "open " + nowhere + ": no such file or directory"},
+		{"--control-socket", nowhere, "control socket \"" + nowhere + "\": "},
+		{"--control-socket", file, "there is something that is no socket; remove it or set control_socket"},
+		{"--pidfile", file, "is not a pidfile"},
+	} {
+		for _, daemonize := range []string{"--no-daemonize", "--daemonize"} {
+			refusedToStart(t, harness.Command{Role: "app", Args: []string{"--brokers", "127.0.0.1:1", daemonize, test.flag, test.path, "Journal"}}, test.want)
+		}
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "somebody's\n" {
+		t.Errorf("the file was changed: %q, %v", text, err)
 	}
 }
 
