@@ -141,7 +141,7 @@ func TestHungProcesses(t *testing.T) {
 	asleep.over(0, 1)
 	frozen.over(1)
 	spinning.over(1 - victim)
-	delays := asleep.s.delays(asleep.records(), false)
+	delays := asleep.s.delays(asleep.records())
 	longest := delays[len(delays)-1]
 	t.Logf("while its supervisor was stopped, no message waited longer than %v", longest.Round(time.Millisecond))
 	if longest > 2*time.Second {

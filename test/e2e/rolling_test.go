@@ -122,8 +122,8 @@ func TestRollsUnderLoad(t *testing.T) {
 	if was, is := before.Workers, after.Workers; was[0].PID == is[0].PID || was[1].PID == is[1].PID || was[2].PID == is[2].PID {
 		t.Errorf("not all were replaced: %s, then %s", pids(before), pids(after))
 	}
-	all := s.delays(b.records(), true)
-	delays := s.delays(b.records(), false)
+	all := s.delaysOf(b.records(), func(time.Time) bool { return true })
+	delays := s.delays(b.records())
 	of := len(delays)
 	t.Logf("%d messages in %v with %d rolls: %.3f %% processed within 1 s of being produced; of the %d sent while the producer was not held up %.3f %%: median %v, 99.8 %% within %v, longest %v",
 		n, length, rolls, 100*share(all, time.Second), of, 100*share(delays, time.Second), delays[of/2].Round(100*time.Microsecond), delays[of*998/1000].Round(time.Millisecond), delays[of-1].Round(time.Millisecond))

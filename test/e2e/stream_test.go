@@ -105,12 +105,17 @@ func (s *stream) end() int {
 }
 
 // delays are the times from the production of each message of the stream to the
-// end of its (first) processing, ascending. Unless all are asked for, those sent
-// within a second of a stall are left out: what they measure is not the product.
-func (s *stream) delays(records []judge.Record, all bool) []time.Duration {
+// end of its (first) processing, ascending. Those sent within a second of a stall
+// are left out: what they measure is not the product.
+func (s *stream) delays(records []judge.Record) []time.Duration {
+	return s.delaysOf(records, func(sent time.Time) bool { return !s.hadStalled(sent) })
+}
+
+// delaysOf is delays of those sent at times that count.
+func (s *stream) delaysOf(records []judge.Record, counts func(sent time.Time) bool) []time.Duration {
 	first := map[string]time.Duration{}
 	for _, r := range records {
-		if at, ok := s.sent[r.Key]; ok && r.Topic == s.bed.topic && (all || !s.hadStalled(at)) {
+		if at, ok := s.sent[r.Key]; ok && r.Topic == s.bed.topic && counts(at) {
 			d := r.End.Sub(at)
 			if was, seen := first[r.Key]; !seen || d < was {
 				first[r.Key] = d
