@@ -12,38 +12,6 @@ import (
 	"github.com/racecar-go/racecar/test/harness"
 )
 
-// Workers that leak are drained and replaced when they are above
-// worker_memory_limit, one after the other: nothing comes twice, nobody
-// rebalances.
-func TestLeakingWorkersAreReplaced(t *testing.T) {
-	t.Parallel()
-	x := newProduct(t, []string{"JOURNAL_LEAK=256"}, 200, "--worker-memory-limit", "220MiB")
-	x.c.statusUntil("both replaced", func(st status.Status) error {
-		if n := st.RestartsBy["memory"]; n < 2 {
-			return fmt.Errorf("%d replaced for their memory", n)
-		}
-		return allRunning(2)(st)
-	})
-	x.over()
-
-	// One at a time: between the two decisions the first one's successor ran.
-	var order []string
-	for _, l := range logLines(x.p.Stdout()) {
-		switch {
-		case l.msg == "worker is replaced":
-			if !strings.HasPrefix(l.fields["reason"], "memory: ") || !strings.HasSuffix(l.fields["reason"], "more than worker_memory_limit (220 MiB)") {
-				t.Errorf("reason %q", l.fields["reason"])
-			}
-			order = append(order, "replaced")
-		case l.fields["state"] == "running" && len(order) > 0:
-			order = append(order, "runs")
-		}
-	}
-	if got := strings.Join(order[:min(3, len(order))], " "); got != "replaced runs replaced" {
-		t.Errorf("in this order: %v", order)
-	}
-}
-
 // memoryGroup makes a control group that bounds memory and returns the file which
 // takes the processes that are to be in it.
 func memoryGroup(t *testing.T, bytes int64) (procs string) {

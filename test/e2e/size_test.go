@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/test/harness"
 	"github.com/racecar-go/racecar/test/seeds"
 )
@@ -55,4 +58,36 @@ func TestAnIdleSupervisorIsSmall(t *testing.T) {
 		}
 	}
 	stop(t, p)
+}
+
+// Workers that leak are drained and replaced when they are above
+// worker_memory_limit, one after the other: nothing comes twice, nobody
+// rebalances. (The race detector's own memory would count as theirs.)
+func TestLeakingWorkersAreReplaced(t *testing.T) {
+	t.Parallel()
+	x := newProduct(t, []string{"JOURNAL_LEAK=256"}, 200, "--worker-memory-limit", "220MiB")
+	x.c.statusUntil("both replaced", func(st status.Status) error {
+		if n := st.RestartsBy["memory"]; n < 2 {
+			return fmt.Errorf("%d replaced for their memory", n)
+		}
+		return allRunning(2)(st)
+	})
+	x.over()
+
+	// One at a time: between the two decisions the first one's successor ran.
+	var order []string
+	for _, l := range logLines(x.p.Stdout()) {
+		switch {
+		case l.msg == "worker is replaced":
+			if !strings.HasPrefix(l.fields["reason"], "memory: ") || !strings.HasSuffix(l.fields["reason"], "more than worker_memory_limit (220 MiB)") {
+				t.Errorf("reason %q", l.fields["reason"])
+			}
+			order = append(order, "replaced")
+		case l.fields["state"] == "running" && len(order) > 0:
+			order = append(order, "runs")
+		}
+	}
+	if got := strings.Join(order[:min(3, len(order))], " "); got != "replaced runs replaced" {
+		t.Errorf("in this order: %v", order)
+	}
 }
