@@ -65,7 +65,7 @@ func TestAnIdleSupervisorIsSmall(t *testing.T) {
 // rebalances. (The race detector's own memory would count as theirs.)
 func TestLeakingWorkersAreReplaced(t *testing.T) {
 	t.Parallel()
-	x := newProduct(t, []string{"JOURNAL_LEAK=256"}, 200, "--worker-memory-limit", "220MiB")
+	x := newProduct(t, []string{"JOURNAL_LEAK=128"}, 200, "--worker-memory-limit", "120MiB")
 	x.c.statusUntil("both replaced", func(st status.Status) error {
 		if n := st.RestartsBy["memory"]; n < 2 {
 			return fmt.Errorf("%d replaced for their memory", n)
@@ -79,7 +79,7 @@ func TestLeakingWorkersAreReplaced(t *testing.T) {
 	for _, l := range logLines(x.p.Stdout()) {
 		switch {
 		case l.msg == "worker is replaced":
-			if !strings.HasPrefix(l.fields["reason"], "memory: ") || !strings.HasSuffix(l.fields["reason"], "more than worker_memory_limit (220 MiB)") {
+			if !strings.HasPrefix(l.fields["reason"], "memory: ") || !strings.HasSuffix(l.fields["reason"], "more than worker_memory_limit (120 MiB)") {
 				t.Errorf("reason %q", l.fields["reason"])
 			}
 			order = append(order, "replaced")
