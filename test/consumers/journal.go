@@ -23,6 +23,7 @@ const (
 	EnvDir         = "JOURNAL_DIR"         // where journals go; required
 	EnvTopics      = "JOURNAL_TOPICS"      // comma list, or @FILE that holds one; default journal
 	EnvOut         = "JOURNAL_OUT"         // topic each message is copied to; default none
+	EnvDeliver     = "JOURNAL_DELIVER"     // not empty: each copy is waited for with Deliver
 	EnvDelay       = "JOURNAL_DELAY"       // what each message takes
 	EnvLog         = "JOURNAL_LOG"         // not empty: a log line for each message
 	EnvLeak        = "JOURNAL_LEAK"        // KiB that each message leaves behind in memory
@@ -84,6 +85,7 @@ type Journal struct {
 	journal *judge.Journal
 	delay   time.Duration
 	out     string
+	deliver bool
 	log     bool
 	leak    int // bytes a message
 	leaked  [][]byte
@@ -123,7 +125,7 @@ func newJournal(rt racecar.Runtime) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{
-		rt: rt, journal: journal, delay: delay, out: os.Getenv(EnvOut), log: os.Getenv(EnvLog) != "", leak: leak << 10,
+		rt: rt, journal: journal, delay: delay, out: os.Getenv(EnvOut), deliver: os.Getenv(EnvDeliver) != "", log: os.Getenv(EnvLog) != "", leak: leak << 10,
 		traps: map[string]string{}, mischief: mischief,
 	}
 	if s := os.Getenv(EnvTrap); s != "" {
@@ -170,6 +172,11 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 			Headers: []racecar.Header{{Key: "origin", Value: fmt.Appendf(nil, "%s/%d/%d", m.Topic, m.Partition, m.Offset)}},
 		}); err != nil {
 			return err
+		}
+		if j.deliver {
+			if err := j.rt.Producer.Deliver(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return j.journal.Write(judge.Record{

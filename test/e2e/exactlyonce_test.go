@@ -42,6 +42,41 @@ func TestNothingIsLostWhileKilling(t *testing.T) {
 	}
 }
 
+// A worker that goes on while output is in flight copies twenty times as much as one
+// that calls Deliver after each message, and has promised no less.
+func TestProducingBeatsDeliveringEach(t *testing.T) {
+	seeds.Soak(t) // a measurement: it wants the machine for itself
+	const messages, factor = 200_000, 20
+	b := newKillBed(t, messages)
+	rate := func(env string, enough int) float64 {
+		r := b.start(t, "Journal", "1", "JOURNAL_DELAY=0s", env)
+		var records []judge.Record
+		harness.Eventually(t, fmt.Sprintf("%d messages copied", enough), func() (err error) {
+			if records, err = judge.ReadDir(r.dir); err == nil && len(records) < enough {
+				err = fmt.Errorf("%d", len(records))
+			}
+			return err
+		})
+		stop(t, r.process)
+		first, last := records[0].Start, records[0].End
+		for _, r := range records {
+			if r.Start.Before(first) {
+				first = r.Start
+			}
+			if r.End.After(last) {
+				last = r.End
+			}
+		}
+		return float64(len(records)) / last.Sub(first).Seconds()
+	}
+	each := rate("JOURNAL_DELIVER=1", 5_000)
+	ahead := rate("JOURNAL_DELIVER=", messages-10_000)
+	t.Logf("%.0f messages/s, %.0f with Deliver after each: %.0f times", ahead, each, ahead/each)
+	if ahead < factor*each {
+		t.Errorf("%.0f messages/s are less than %d times %.0f", ahead, factor, each)
+	}
+}
+
 // killBed is three brokers and a topic with messages.
 type killBed struct {
 	cluster *cluster.Cluster
@@ -80,7 +115,7 @@ func newKillBed(t *testing.T, messages int) *killBed {
 	return b
 }
 
-func (b *killBed) start(t *testing.T, consumer, concurrency string) *killRun {
+func (b *killBed) start(t *testing.T, consumer, concurrency string, env ...string) *killRun {
 	r := &killRun{consumer: consumer, dir: t.TempDir()}
 	r.process = harness.Start(t, harness.Command{
 		Role: "app",
@@ -89,10 +124,10 @@ func (b *killBed) start(t *testing.T, consumer, concurrency string) *killRun {
 			"--heartbeat-interval", "0.5", "--session-timeout", "10", "--max-wait-time", "0.1", "--worker-restart-limit", "-1",
 			"--log-format", "text", consumer,
 		},
-		Env: []string{
+		Env: append([]string{
 			"JOURNAL_DIR=" + r.dir, "JOURNAL_TOPICS=" + killTopic, "JOURNAL_OUT=" + consumer, "JOURNAL_DELAY=50us",
 			"JOURNAL_CONCURRENCY=" + concurrency,
-		},
+		}, env...),
 	})
 	return r
 }
