@@ -211,20 +211,16 @@ func (b *killBed) killAt(t *testing.T, runs []*killRun, messages, kills int) {
 			continue
 		}
 		for _, r := range runs {
-			var pids []int
-			harness.Eventually(t, "a worker to kill", func() error {
-				pids = pids[:0]
+			harness.Eventually(t, "a worker killed", func() error {
+				var pids []int
 				for _, pid := range workers(r.process) {
 					pids = append(pids, pid)
 				}
 				if len(pids) == 0 {
 					return errors.New("none is there")
 				}
-				return nil
+				return syscall.Kill(pids[random.IntN(len(pids))], syscall.SIGKILL) // it may be gone by now
 			})
-			if err := syscall.Kill(pids[random.IntN(len(pids))], syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
 			workersKilled++
 		}
 	}
