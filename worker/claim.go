@@ -167,6 +167,10 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 		case <-pumping: // the claim was closed: revoked, or out of range
 		case <-p.leaving:
 		}
+	} else if s.Context().Err() == nil {
+		// Revoked before it was open, as others joined: it is not waited for, or the
+		// membership would be called joining for ever, and its worker replaced for that.
+		m.ready(1)
 	}
 	m.finish(p)
 	<-pumping
