@@ -88,7 +88,7 @@ func run(ctx context.Context, f flags) (failed bool, err error) {
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	view := newView(os.Stderr)
-	rn := &runner.Runner{Cluster: c, App: app, Dir: dir, Rate: f.Rate, Say: view.line, Live: view.live}
+	rn := &runner.Runner{Cluster: c, App: app, Dir: dir, Rate: f.Rate, Race: f.Race, Say: view.line, Live: view.live}
 
 	version := commit(ctx)
 	end := time.Now().Add(time.Duration(f.Minutes * float64(time.Minute)))

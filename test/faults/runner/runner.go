@@ -30,6 +30,7 @@ type Runner struct {
 	App     string // the journal application's binary
 	Dir     string // where each run keeps its journals and logs
 	Rate    int    // messages a second
+	Race    bool   // App is built with the race detector: it has no memory limit
 	// Say is told what happens, a line each; Live, once a second, how it stands.
 	Say, Live func(string)
 }
