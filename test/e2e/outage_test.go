@@ -140,9 +140,7 @@ func TestAllBrokersDown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	over := time.After(2 * time.Minute)
-	p.WaitLine("output not delivered, its message is processed again")
-	<-over
+	<-time.After(2 * time.Minute) // the outage itself: sessions and message_timeout are over long before
 	restartAll(t, c)
 	b.awaitProcessed(b.total())
 	awaitCommitted(t, b)
