@@ -214,7 +214,9 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		if observed {
 			e.w.emit(racecar.ProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: time.Duration(now - last), Err: err})
 		}
-		p.acks.close(err == nil)
+		// With FailedAt some messages are done, and nobody knows which output is
+		// theirs: all of it is waited for.
+		p.acks.close(err == nil || doneBefore(err) > 0)
 		if err != nil {
 			e.end = ended{err: err, messages: batch}
 			return

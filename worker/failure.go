@@ -87,6 +87,15 @@ func (w *worker) failed(p *partition, end ended) {
 	}
 }
 
+// doneBefore is how many messages of a batch are done though the call failed
+// (racecar.FailedAt).
+func doneBefore(err error) int {
+	if at, ok := errors.AsType[*verdict.At](err); ok {
+		return max(at.Index, 0)
+	}
+	return 0
+}
+
 // exhausted deals with messages whose retries are used up: a single one is
 // dead-lettered, a batch is called again message by message.
 func (w *worker) exhausted(p *partition, messages []*sarama.ConsumerMessage, err error, attempt int) {

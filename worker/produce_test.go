@@ -293,3 +293,48 @@ func TestAcksMoveOverThePrefixOnly(t *testing.T) {
 		t.Error("nobody was told")
 	}
 }
+
+// What a batch produced before FailedAt is waited for as well: the offset does not
+// move over messages whose output is not delivered, though they are done.
+func TestOutputBeforeFailedAtIsWaitedFor(t *testing.T) {
+	b := testbroker.New(t)
+	from, to, group := b.Topic(1), b.Topic(1), b.Group()
+	b.Produce(from, 0, values(4)...)
+	var mu sync.Mutex
+	var calls []string
+	reg := batchCopier(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(ctx context.Context, out racecar.Producer, ms []*racecar.Message) error {
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, fmt.Sprintf("%d-%d", ms[0].Offset, ms[len(ms)-1].Offset))
+		for i, m := range ms {
+			if len(calls) == 1 && i == 2 {
+				return racecar.FailedAt(i, errors.New("the third"))
+			}
+			topic := to
+			if len(calls) == 1 && i == 0 {
+				topic = "no such topic!"
+			}
+			if err := out.Produce(ctx, racecar.ProducerMessage{Topic: topic, Value: fmt.Appendf(nil, "%d", m.Offset), Partition: new(int32)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	cfg := testConfig(b, group)
+	cfg.MessageTimeout, cfg.MaxWaitTime = 300*time.Millisecond, 2*time.Second
+	s := start(t, reg, cfg)
+	s.await("the end", func() bool { return b.Committed(group, from, 0) == 4 })
+	s.stop()
+	if len(calls) < 2 || calls[0] != "0-3" || calls[len(calls)-1][len("0-"):] != "3" {
+		t.Errorf("calls %v", calls)
+	}
+	seen := map[string]bool{}
+	for _, m := range readAll(t, b, to, 4) {
+		seen[string(m.Value)] = true
+	}
+	for _, want := range []string{"0", "1", "2", "3"} {
+		if !seen[want] {
+			t.Errorf("calls %v: the output of message %s is lost", calls, want)
+		}
+	}
+}
