@@ -21,7 +21,7 @@ import (
 )
 
 // stalledEnv makes the test binary a worker whose handler never returns.
-const stalledEnv = "RACECAR_TEST_STALLED"
+const stalledEnv = "TESTBED_STALLED"
 
 func TestMain(m *testing.M) {
 	if order := os.Getenv(stalledEnv); order != "" {

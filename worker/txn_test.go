@@ -711,7 +711,7 @@ func TestAbortedInputIsNotProcessed(t *testing.T) {
 		if err := end(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		<-stored
+		<-stored //nolint:errcheck // that it was stored, not how
 	}
 	s := start(t, reg, cfg)
 	rec.await(t, 2)

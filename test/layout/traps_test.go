@@ -16,7 +16,7 @@ func TestTrapsAreAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| ([TI]\\d+) [^|]+ \\| ([^|]+) \\| ([^|]+) \\|$")
+	row := regexp.MustCompile(`(?m)^\| ([TI]\d+) [^|]+ \| ([^|]+) \| ([^|]+) \|$`)
 	name := regexp.MustCompile("`([\\w/]+\\.Test\\w+)`")
 	tests := testsOfTheModule(t)
 	answered := map[string]bool{}
