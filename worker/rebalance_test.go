@@ -506,3 +506,43 @@ func endInTheMiddle(t *testing.T, end func(*testbroker.Broker, string, *supervis
 	}
 	d.check(t, topic, partitions, each)
 }
+
+// A partition that is taken away again before its first position is committed is
+// not waited for: its worker runs, and is not called joining for ever.
+func TestRevokedBeforeItIsOpen(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(2), b.Group()
+	c := b.Embedded()
+	gate := make(chan struct{})
+	holding := make(chan struct{}, 1000)
+	c.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		holding <- struct{}{}
+		c.SleepControl(func() { <-gate })
+		return nil, nil, false
+	})
+	d := &diary{}
+	make := diarist(t, topic, d, 0)
+	cfg := testConfig(b, group)
+	cfg.PartitionAssignmentStrategy = []string{"cooperative-sticky"}
+	var assignments atomic.Int32
+	first := start(t, make(0), cfg, func(o *Options) {
+		o.Emit = func(e racecar.Event) {
+			if _, ok := e.(racecar.RebalanceEvent); ok {
+				assignments.Add(1)
+			}
+		}
+	})
+	<-holding // both are about to be opened
+	before := assignments.Load()
+	second := start(t, make(1), cfg, withIndex(1))
+	waitFor(t, "one of them being taken away", func() bool { return assignments.Load() > before })
+	close(gate)
+	first.running()
+	second.running()
+	waitFor(t, "a partition each", func() bool {
+		return len(first.status().Partitions) == 1 && len(second.status().Partitions) == 1
+	})
+	first.stop()
+	second.stop()
+}
