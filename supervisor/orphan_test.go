@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -236,6 +237,10 @@ func openTerminal(t *testing.T) (keyboard, tty *os.File) {
 // worker that is hit by a signal of its own would be reported dead.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
+	// Under nohup a HUP is ignored, by what is started here as well unless we listen.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hup) })
 	for name, end := range map[string]func(keyboard *os.File) error{
 		"Ctrl-C":         func(k *os.File) error { _, err := k.WriteString("\x03"); return err },
 		"Ctrl-\\":        func(k *os.File) error { _, err := k.WriteString("\x1c"); return err },
@@ -258,6 +263,8 @@ func TestTerminal(t *testing.T) {
 					t.Errorf("ended with %v", err)
 				}
 			case <-time.After(patience):
+				_ = s.cmd.Process.Kill()
+				<-ended //nolint:errcheck // it was killed
 				t.Fatal("it does not end")
 			}
 			if n := strings.Count(s.log.String(), "worker stopped"); n != 2 || strings.Contains(s.log.String(), "worker died") {
