@@ -265,6 +265,9 @@ func (t *transactions) join(p *partition, messages []*sarama.ConsumerMessage, ou
 		t.of.gone(len(out))
 		return nil
 	}
+	if p.alone && t.cur != nil && (t.cur.calls > 0 || len(t.cur.out) > 0) {
+		t.seal() // what others have done goes without it
+	}
 	tr := t.gather()
 	s := t.shareOf(tr, p)
 	first, last := messages[0].Offset, messages[len(messages)-1].Offset

@@ -412,6 +412,7 @@ func TestUndeliverableOutputHurtsItsPartitionOnly(t *testing.T) {
 	})
 	cfg := txnConfig(b, group)
 	cfg.MessageTimeout = 300 * time.Millisecond
+	cfg.TransactionInterval = 300 * time.Millisecond // so that both partitions' calls meet in one
 	s := start(t, reg, cfg)
 	s.await("the other partition, and what comes before", func() bool {
 		return b.Committed(group, from, 0) == 60 && b.Committed(group, from, 1) == 20
