@@ -51,6 +51,7 @@ type SpecValues struct {
 	PauseTimeout    *time.Duration // nil: as configured, for 0 is a value
 	MaxRetries      int
 	DeadLetterTopic string
+	Transactional   bool
 	// Properties are the subscriptions' AdditionalConfig, by topic or pattern. They
 	// are checked here and applied by the worker (SubscriptionProperties).
 	Properties map[string]map[string]string

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,7 +26,35 @@ func (l *loader) properties() {
 			continue
 		}
 		l.overlay(p.key, props)
+		for _, wrong := range l.conflicts(props) {
+			l.problem(fmt.Errorf("%s: %s", place(p.key, l.sources), wrong))
+		}
 	}
+}
+
+// conflicts says what in the properties of one side contradicts itself, or the Spec.
+// The clients refuse the same; this is so that --check does.
+func (l *loader) conflicts(p Properties) (wrong []string) {
+	if p.Idempotence != nil && *p.Idempotence && (p.Acks != nil && *p.Acks != -1 || p.Retries != nil && *p.Retries == 0) {
+		wrong = append(wrong, "enable.idempotence=true needs acks=all and retries of at least 1")
+	}
+	if l.Spec == nil || !l.Spec.Transactional {
+		return wrong
+	}
+	for _, setting := range []struct {
+		given bool
+		text  string
+	}{
+		{p.Idempotence != nil && !*p.Idempotence, "enable.idempotence=false"},
+		{p.Acks != nil && *p.Acks != -1, "acks other than all"},
+		{p.Retries != nil && *p.Retries == 0, "retries=0"},
+		{p.IsolationLevel == "read_uncommitted", "isolation.level=read_uncommitted"},
+	} {
+		if setting.given {
+			wrong = append(wrong, fmt.Sprintf("%s does not go with %s, which is Transactional: leave it out", setting.text, l.Spec.Name))
+		}
+	}
+	return wrong
 }
 
 func (l *loader) overlay(side string, props Properties) {
@@ -59,6 +88,9 @@ func (l *loader) subscriptions() {
 		problems := unjoin(err)
 		if err == nil {
 			problems = unjoin(props.Apply(l.config).Validate())
+			for _, wrong := range l.conflicts(props) {
+				problems = append(problems, errors.New(wrong))
+			}
 		}
 		for _, p := range problems {
 			l.problem(fmt.Errorf("Spec of %s: AdditionalConfig of %s: %w", l.Spec.Name, topic, p))

@@ -187,3 +187,54 @@ func TestSpecsPropertiesAreChecked(t *testing.T) {
 		t.Errorf("got\n%v\nwant\n%s", err, strings.Join(want, "\n"))
 	}
 }
+
+// What a transactional consumer cannot do without is refused before anything runs.
+func TestPropertiesAgainstTransactions(t *testing.T) {
+	for _, c := range []struct {
+		name, consumer, producer, want string
+		additional                     map[string]string
+	}{
+		{name: "nothing said"},
+		{name: "what is so anyway", consumer: "isolation.level=read_committed", producer: "enable.idempotence=true,acks=-1,retries=5"},
+		{name: "no idempotence", producer: "enable.idempotence=false", want: "RACECAR_PRODUCER: enable.idempotence=false does not go with X, which is Transactional: leave it out"},
+		{name: "acks", producer: "acks=1", want: "RACECAR_PRODUCER: acks other than all does not go with X, which is Transactional: leave it out"},
+		{name: "no retries", producer: "retries=0", want: "RACECAR_PRODUCER: retries=0 does not go with X, which is Transactional: leave it out"},
+		{name: "isolation", consumer: "isolation.level=read_uncommitted", want: "RACECAR_CONSUMER: isolation.level=read_uncommitted does not go with X, which is Transactional: leave it out"},
+		{name: "isolation of one subscription", additional: map[string]string{"isolation.level": "read_uncommitted"}, want: "Spec of X: AdditionalConfig of a: isolation.level=read_uncommitted does not go with X, which is Transactional: leave it out"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			spec := &SpecValues{Name: "X", Transactional: true, Topics: []string{"a"}}
+			if c.additional != nil {
+				spec.Properties = map[string]map[string]string{"a": c.additional}
+			}
+			o := Options{Dir: t.TempDir(), Spec: spec}
+			if c.consumer != "" {
+				o.Environ = append(o.Environ, "RACECAR_CONSUMER="+c.consumer)
+			}
+			if c.producer != "" {
+				o.Environ = append(o.Environ, "RACECAR_PRODUCER="+c.producer)
+			}
+			if _, err := Load(o); text(err) != c.want {
+				t.Errorf("got\n%v\nwant\n%s", err, c.want)
+			}
+			spec.Transactional = false
+			if _, err := Load(o); err != nil {
+				t.Errorf("without transactions: %v", err)
+			}
+		})
+	}
+}
+
+func TestIdempotenceAgainstItself(t *testing.T) {
+	for list, want := range map[string]string{
+		"enable.idempotence=true,acks=1":     "RACECAR_PRODUCER: enable.idempotence=true needs acks=all and retries of at least 1",
+		"enable.idempotence=true,retries=0":  "RACECAR_PRODUCER: enable.idempotence=true needs acks=all and retries of at least 1",
+		"enable.idempotence=true,acks=all":   "",
+		"enable.idempotence=false,acks=1":    "",
+		"enable.idempotence=false,retries=0": "",
+	} {
+		if _, err := Load(Options{Dir: t.TempDir(), Environ: []string{"RACECAR_PRODUCER=" + list}}); text(err) != want {
+			t.Errorf("%s: got %v, want %q", list, err, want)
+		}
+	}
+}

@@ -12,7 +12,7 @@ func (r *Registration) SpecValues() config.SpecValues {
 	v := config.SpecValues{
 		Name: s.Name, GroupID: s.GroupID, ParallelWorkers: s.ParallelWorkers, Concurrency: s.Concurrency,
 		FetchMessages: s.FetchMessages, MaxWaitTime: s.MaxWaitTime, MaxPollInterval: s.MaxPollInterval,
-		MaxRetries: s.MaxRetries, DeadLetterTopic: s.DeadLetterTopic,
+		MaxRetries: s.MaxRetries, DeadLetterTopic: s.DeadLetterTopic, Transactional: s.Transactional,
 	}
 	for _, sub := range s.Subscriptions {
 		if sub.Topic != "" {

@@ -22,7 +22,11 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 		"wrong type":       {[]string{"Journal", "--fetch-messages", "abc"}, `=> Crashed: --fetch-messages: `},
 		"missing file":     {[]string{"Journal", "--config", "nowhere.yml"}, `nowhere.yml`},
 		"open status page": {[]string{"Journal", "--status-addr", ":0"}, `=> Crashed: --status-addr: ":0" can be reached from other hosts: set status_token, or use 127.0.0.1`},
-		"--dev":            {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
+		"properties against transactions, at a check": {
+			[]string{"JournalTx", "--check", "--producer", "enable.idempotence=false"},
+			`=> Crashed: --producer: enable.idempotence=false does not go with JournalTx, which is Transactional: leave it out`,
+		},
+		"--dev": {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := harness.Start(t, harness.Command{Role: "app", Args: test.args})
