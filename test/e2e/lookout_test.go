@@ -81,11 +81,15 @@ func TestStatusPageWithoutAToken(t *testing.T) {
 		"--brokers", "127.0.0.1:1", "--log-format", "text", "--status-addr", "127.0.0.1:0", "--parallel-workers", "2", "Journal",
 	}})
 	url := pageOf(p)
-	p.WaitLine(`try 2/10`)
+	p.WaitLine(`try 2/10`) // by either worker: the other one may still be starting
 	eventuallyAsk(t, url+"/healthz", http.StatusOK)
-	if code, body := ask(t, "GET", url+"/readyz", "", ""); code != http.StatusServiceUnavailable || !strings.Contains(body, "Journal[1] is waiting: ") {
-		t.Errorf("/readyz: %d %s", code, body)
-	}
+	harness.Eventually(t, "both workers waiting in /readyz", func() error {
+		code, body := ask(t, "GET", url+"/readyz", "", "")
+		if code != http.StatusServiceUnavailable || !strings.Contains(body, "Journal[0] is waiting: ") || !strings.Contains(body, "Journal[1] is waiting: ") {
+			return fmt.Errorf("%d %s", code, body)
+		}
+		return nil
+	})
 	if code, body := ask(t, "GET", url+"/", "", ""); code != http.StatusOK || !strings.Contains(body, "<html") {
 		t.Errorf("/: %d %s", code, body)
 	}
