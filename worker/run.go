@@ -86,6 +86,9 @@ func Run(ctx context.Context, o Options) int {
 		if err := boundMemory(o.Handshake.Consumer.Config.WorkerMemoryLimit); err != nil {
 			o.Log.WithError(err).Warn("worker_memory_limit bounds no single allocation")
 		}
+		if err := yieldToSupervisor("/proc/self/oom_score_adj"); err != nil {
+			o.Log.WithError(err).Warn("when memory is short the kernel may kill the supervisor before this worker")
+		}
 	}
 	if err != nil {
 		o.Log.WithError(err).Error("worker cannot start")

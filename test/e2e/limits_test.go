@@ -1,10 +1,10 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,16 +76,44 @@ func TestOutOfMemory(t *testing.T) {
 		}
 		return fmt.Errorf("restarts %v", st.RestartsBy)
 	})
-	if st.RestartsBy["oom"] != 3 || len(st.RestartsBy) != 1 {
+	// More than three when the kernel, asked again before the first one's memory was
+	// free, took the other worker as well; the supervisor it may not take.
+	if st.RestartsBy["oom"] < 3 || len(st.RestartsBy) != 1 {
 		t.Errorf("restarts %v, want 3 for oom", st.RestartsBy)
+	}
+	own := killPreference(t, p.Pid())
+	for pid := range pidsOf(p) {
+		if n := killPreference(t, pid); n <= own {
+			t.Errorf("the kernel may take the supervisor (%d) rather than worker %d (%d)", own, pid, n)
+		}
 	}
 	b.awaitProcessed(b.total() - 50 + 7)
 	stop(t, p)
-	if n := bytes.Count([]byte(p.Stdout()), []byte(`reason="killed by the kernel: out of memory"`)); n != 3 {
-		t.Errorf("the log names the reason %d times", n)
+	var died uint64
+	for _, l := range logLines(p.Stdout()) {
+		if l.msg == "worker died" && l.fields["reason"] == "killed by the kernel: out of memory" {
+			died++
+		}
+	}
+	if died != st.RestartsBy["oom"] {
+		t.Errorf("the log names the reason %d times, but restarts are %v", died, st.RestartsBy)
 	}
 	e := b.evidence()
 	e.Unfinished = true
 	e.AllowedRepeats = b.total()
 	b.judge(e)
+}
+
+// killPreference reads how much the kernel prefers a process when memory is short.
+func killPreference(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -3,6 +3,8 @@ package worker
 import (
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,4 +36,27 @@ func boundMemory(limit int64) error {
 	}
 	now.Cur = ceiling
 	return unix.Setrlimit(unix.RLIMIT_DATA, &now)
+}
+
+const (
+	// killPreference is how many thousandths of the memory at hand a worker counts
+	// for more than it has when the kernel looks for a process to kill.
+	killPreference = 100
+	maxScore       = 1000 // OOM_SCORE_ADJ_MAX
+)
+
+// yieldToSupervisor has the kernel, when memory is short, take this process rather
+// than the supervisor, which may be no smaller: a killed worker is replaced, but
+// nobody replaces the supervisor. See oom_score_adj in proc(5); raising one's own
+// takes no privilege.
+func yieldToSupervisor(score string) error {
+	b, err := os.ReadFile(score)
+	if err != nil {
+		return err
+	}
+	now, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return fmt.Errorf("%s: %w", score, err)
+	}
+	return os.WriteFile(score, strconv.AppendInt(nil, int64(min(now+killPreference, maxScore)), 10), 0o600)
 }
