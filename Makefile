@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Only Go is needed, but for what says otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test race flakes kafka lint fmt tidy ci soak bench broker clean
+.PHONY: help demo build test race measure flakes kafka lint fmt tidy ci soak bench broker clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: ## Run the tests on the embedded broker, in less than three minutes
 
 race: ## The same with the race detector
 	go test -race ./...
+
+measure: ## Run the tests of sizes, times and rates, on a machine with nothing else to do
+	.ci/measuring-tests | while read -r dir names; do TESTBED_MEASURE=1 go test -v -count 1 -run "^($$names)\$$" ./$$dir || exit 1; done
 
 flakes: ## Run them twenty times, half of it on a loaded machine
 	.ci/repeat

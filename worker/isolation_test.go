@@ -13,6 +13,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // While one partition is stuck, paused or failing, all of the other one on the same
@@ -98,9 +99,7 @@ func TestFailingPartitionsDoNotEatTheBudget(t *testing.T) {
 // keeps 90 % of its rate (in a plain sarama loop beside a slow one: 15 %). Rates
 // depend on what else the machine does, so the best time of each counts.
 func TestSlowPartitionHoldsUpNoOther(t *testing.T) {
-	if testing.Short() || raceDetector {
-		t.Skip("measures rates")
-	}
+	seeds.Measure(t)
 	const messages = 30_000
 	b := testbroker.New(t)
 	alone, pair := b.Topic(1), b.Topic(2)
@@ -175,9 +174,7 @@ func quietly(o *Options) { o.Log.SetLevel(logrus.PanicLevel) }
 // A worker that does one thing at a time is never idle while a partition has
 // messages, whatever another one on the same broker does.
 func TestSerialWorkerIsNeverIdle(t *testing.T) {
-	if testing.Short() || raceDetector {
-		t.Skip("measures rates")
-	}
+	seeds.Measure(t)
 	const messages = 20_000
 	b := testbroker.New(t)
 	topic := b.Topic(2)

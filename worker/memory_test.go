@@ -18,6 +18,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // stalledEnv makes the test binary a worker whose handler never returns.
@@ -60,9 +61,7 @@ func stalled(order string) int {
 // 200 partitions of 1 MiB batches, compressed 20:1, and a handler that stalls: what
 // a worker holds stays bounded.
 func TestMemoryOfAStalledWorker(t *testing.T) {
-	if testing.Short() || raceDetector {
-		t.Skip("measures memory")
-	}
+	seeds.Measure(t)
 	const partitions, batches = 200, 4
 	b := testbroker.New(t)
 	topic := b.Topic(partitions)

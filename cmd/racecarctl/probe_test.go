@@ -1,5 +1,3 @@
-//go:build !race
-
 package main
 
 import (
@@ -8,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // longestProbe is what a liveness probe may take, starting the program included:
@@ -15,6 +15,7 @@ import (
 const longestProbe = 50 * time.Millisecond
 
 func TestLivenessProbeIsQuick(t *testing.T) {
+	seeds.Measure(t)
 	dir := t.TempDir()
 	program, file := filepath.Join(dir, "racecarctl"), filepath.Join(dir, "alive")
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {

@@ -1,5 +1,3 @@
-//go:build !race
-
 package e2e
 
 import (
@@ -19,11 +17,11 @@ import (
 // core: over ten seconds here, over a minute in a soak. The best of three counts,
 // since what the rest of the machine does shows in both.
 func TestAnIdleSupervisorIsSmall(t *testing.T) {
+	seeds.Measure(t)
 	watch := 10 * time.Second
 	if os.Getenv(seeds.SoakVar) != "" {
 		watch = time.Minute
 	}
-	t.Parallel()
 	b := newBed(t, 0)
 	b.program = filepath.Join(t.TempDir(), "app")
 	release(t, b.program, "")
@@ -64,7 +62,7 @@ func TestAnIdleSupervisorIsSmall(t *testing.T) {
 // worker_memory_limit, one after the other: nothing comes twice, nobody
 // rebalances. (The race detector's own memory would count as theirs.)
 func TestLeakingWorkersAreReplaced(t *testing.T) {
-	t.Parallel()
+	seeds.Measure(t)
 	x := newProduct(t, []string{"JOURNAL_LEAK=128"}, 200, "--worker-memory-limit", "120MiB")
 	x.c.statusUntil("both replaced", func(st status.Status) error {
 		if n := st.RestartsBy["memory"]; n < 2 {

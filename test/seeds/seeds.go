@@ -102,3 +102,18 @@ func Soak(t testing.TB) {
 		t.Skipf("takes long: `make soak` runs it, or set %s=1", SoakVar)
 	}
 }
+
+// MeasureVar is set by `make measure` and by .ci/run in a stage of its own.
+const MeasureVar = "TESTBED_MEASURE"
+
+// Measure skips a test of sizes, times or rates unless somebody has asked for
+// those: they mean nothing beside other tests or under the race detector.
+func Measure(t testing.TB) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("measures, and the race detector would be measured too")
+	}
+	if os.Getenv(MeasureVar) == "" {
+		t.Skipf("measures: `make measure` runs it, or set %s=1", MeasureVar)
+	}
+}
