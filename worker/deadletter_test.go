@@ -24,6 +24,7 @@ import (
 
 // A dead-letter topic that is missing is made before anything is consumed.
 func TestDeadLetterTopicIsMade(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	cfg := testConfig(b, group)
@@ -59,6 +60,7 @@ func partitionsOf(t *testing.T, b *testbroker.Broker, topic string) int {
 // One that is missing and that we may not make, or may not write to, is one clear
 // line at start, and final.
 func TestDeadLetterTopicThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		key    kmsg.Key
 		answer func(kmsg.Request, string) kmsg.Response
@@ -156,6 +158,7 @@ func TestDeadLetterWithoutATopic(t *testing.T) {
 // added; the offset moves once it is acknowledged and not before. While the topic
 // does not take it, its partition stays and says so, and others go on.
 func TestDeadLetterIsAcknowledgedFirst(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	cluster := b.Embedded()
 	topic, group := b.Topic(2), b.Group()

@@ -23,6 +23,7 @@ import (
 // Each way to fail, on a partition of its own beside one that does not fail:
 // only what fails waits, and nothing is left out but what Skip and DeadLetter say.
 func TestWaysToFail(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(8), b.Group()
 	letters := group + ".dead"
@@ -165,6 +166,7 @@ func TestFatalEndsTheWorkerForGood(t *testing.T) {
 
 // A batch fails as a whole, or from FailedAt on.
 func TestBatchesFail(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	b.Produce(topic, 0, values(10)...)
@@ -217,6 +219,7 @@ func TestBatchesFail(t *testing.T) {
 // With max_retries used up a batch is called message by message, and only what
 // fails then is dead-lettered.
 func TestExhaustedBatchIsSplit(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	letters := group + ".dlq"
@@ -386,6 +389,7 @@ func batchRegistration(t testing.TB, spec racecar.Spec, f func(context.Context, 
 // A message is done with when its dead letter is acknowledged, not before: until
 // then the partition waits, and a crash would send the letter again.
 func TestOffsetWaitsForTheDeadLetter(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	letters := group + ".dead"

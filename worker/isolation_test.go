@@ -20,6 +20,7 @@ import (
 // broker is processed. In a plain sarama loop it would stand still: sarama waits
 // until every partition has taken its part of a fetch.
 func TestStuckPartitionHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	const messages = 20_000
 	b := testbroker.New(t)
 	topic := b.Topic(2)

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	if order := os.Getenv(stalledEnv); order != "" {
 		os.Exit(stalled(order))
 	}
+	seeds.Parallel(8) // most tests wait: for joins, intervals and pauses
 	os.Exit(m.Run())
 }
 

@@ -164,6 +164,7 @@ func TestAddedTopic(t *testing.T) {
 
 // membership dynamic: no instance ids; the predecessor's member is removed first.
 func TestDynamicMembership(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(2), b.Group()
 	cfg := testConfig(b, group)

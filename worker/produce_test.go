@@ -64,6 +64,7 @@ func (h *held) letGo() {
 // The offset moves only over what is acknowledged, and no more than
 // produce_in_flight messages are begun meanwhile.
 func TestOffsetsWaitForAcknowledgements(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(100)...)
@@ -107,6 +108,7 @@ func TestOffsetsWaitForAcknowledgements(t *testing.T) {
 // A delivery that finally fails goes back to its message: it and what came behind
 // it are processed again, in order, and the offset has not moved over it.
 func TestFailedDeliveryIsProcessedAgain(t *testing.T) {
+	t.Parallel()
 	t.Run("when all has been begun", func(t *testing.T) { failedDeliveryIsProcessedAgain(t, 1000) })
 	// What has not been begun comes after what is done again.
 	t.Run("in the middle", func(t *testing.T) { failedDeliveryIsProcessedAgain(t, 10) })
@@ -169,6 +171,7 @@ func failedDeliveryIsProcessedAgain(t *testing.T, inFlight int) {
 
 // Deliver waits, and says what was not delivered.
 func TestDeliver(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(3)...)
@@ -297,6 +300,7 @@ func TestAcksMoveOverThePrefixOnly(t *testing.T) {
 // What a batch produced before FailedAt is waited for as well: the offset does not
 // move over messages whose output is not delivered, though they are done.
 func TestOutputBeforeFailedAtIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(4)...)

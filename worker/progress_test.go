@@ -34,6 +34,7 @@ func brokersLag(t *testing.T, b *testbroker.Broker, group, topic string, partiti
 // The lag in a report is the broker's, also of what is not fetched: while paused by
 // an operator, after a failure, and while a call takes its time.
 func TestLagIsTheBrokers(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(3), b.Group()
 	reached := make(chan struct{}, 1)
@@ -87,6 +88,7 @@ func TestLagIsTheBrokers(t *testing.T) {
 // What is read committed may end with markers of transactions, and with messages
 // that are not for us: that is no lag. A transaction that is open is.
 func TestMarkersAreNoLag(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	rec := newRecorder()
@@ -138,6 +140,7 @@ func TestMarkersAreNoLag(t *testing.T) {
 // A partition that stands still for stall_timeout though there is lag is named;
 // one that an operator has paused is not.
 func TestStallTimeout(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(2), b.Group()
 	release := make(chan struct{})

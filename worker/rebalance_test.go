@@ -434,6 +434,7 @@ func waitUpTo(t testing.TB, limit time.Duration, what string, f func() bool) {
 // cooperative rebalance, a generation ahead of what that session knows: commits
 // are refused then. It has to outlast that, or all since the last commit comes twice.
 func TestEndInTheMiddleOfACooperativeRebalance(t *testing.T) {
+	t.Parallel()
 	t.Run("stop", func(t *testing.T) {
 		endInTheMiddle(t, func(_ *testbroker.Broker, _ string, first *supervisor) {
 			if err := first.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second, Leave: true}); err != nil {

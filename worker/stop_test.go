@@ -88,6 +88,7 @@ func TestStopInTheMiddleOfAMessage(t *testing.T) {
 
 // A call that does not end by itself is cancelled 5 s before the grace is over.
 func TestStopCancelsALongCall(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	b.Produce(topic, 0, values(5)...)
@@ -221,6 +222,7 @@ func TestStopWithoutBrokers(t *testing.T) {
 
 // The broker goes away while messages are there to be committed.
 func TestStopAfterTheBrokerWentAway(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	b.Produce(topic, 0, values(5)...)
@@ -276,6 +278,7 @@ func TestStopDuringAJoin(t *testing.T) {
 // A join that waits for another member, which is busy with a message, holds no stop
 // up, and who joined is no member afterwards.
 func TestStopWhileOthersHoldTheJoinUp(t *testing.T) {
+	t.Parallel()
 	for _, membership := range []config.Membership{config.MembershipRun, config.MembershipDynamic} {
 		t.Run(string(membership), func(t *testing.T) {
 			b := testbroker.New(t)
@@ -416,6 +419,7 @@ func TestTeardownRunsOnceForEachInstance(t *testing.T) {
 // --inline: without a supervisor the end of ctx is the order to stop, and calls
 // that take too long are the worker's own to judge.
 func TestWithoutASupervisor(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	b.Produce(topic, 0, values(3)...)

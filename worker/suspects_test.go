@@ -97,6 +97,7 @@ func TestSuspectsInABatch(t *testing.T) {
 // A message that killed its process three times goes to the dead-letter topic
 // without being called, or its partition is paused until an operator resumes it.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	for _, letters := range []bool{true, false} {
 		b := testbroker.New(t)
 		topic, group := b.Topic(2), b.Group()

@@ -19,6 +19,7 @@ import (
 // is ended the group's offsets are withheld, from sarama as from us: whoever takes
 // the place ends it before it asks, and does not wait for transaction.timeout.ms.
 func TestReplacementEndsTheOpenTransactionFirst(t *testing.T) {
+	t.Parallel()
 	t.Run("of a worker", func(t *testing.T) {
 		replacementEndsTheOpenTransaction(t, 1, func(group, _, place string) string { return kafka.TransactionalIDForWorker(group, place) })
 	})

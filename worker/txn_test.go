@@ -121,6 +121,7 @@ func (r *requests) count() int {
 // is each message's copy, once and in order, whatever the concurrency and whether
 // messages come one by one or in batches.
 func TestTransactions(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name        string
 		concurrency int
@@ -192,6 +193,7 @@ func batchCopier(t testing.TB, spec racecar.Spec, process func(context.Context, 
 // What a call has produced that fails is never visible, nor is that of the calls
 // of a batch that are made again.
 func TestOutputOfFailedCallsIsDropped(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(50)...)
@@ -230,6 +232,7 @@ func TestOutputOfFailedCallsIsDropped(t *testing.T) {
 // FailedAt says that what came before is done, but not which output was whose: it
 // is called again by itself, and the failed one after it.
 func TestFailedAtInATransaction(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(50)...)
@@ -261,6 +264,7 @@ func TestFailedAtInATransaction(t *testing.T) {
 // A transaction that fails is aborted, and its messages, from memory, are
 // processed again: nothing is missing and nothing visible twice.
 func TestAbortProcessesAgain(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		key    kmsg.Key
 		answer func(req kmsg.Request) kmsg.Response
@@ -333,6 +337,7 @@ func TestAbortProcessesAgain(t *testing.T) {
 // transaction in the end, is counted, and dead-lettered; the others of the
 // transaction are visible once.
 func TestRefusedOutputHurtsItsMessageOnly(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(2), b.Topic(2), b.Group()
 	letters := group + ".dead"
@@ -395,6 +400,7 @@ func TestRefusedOutputHurtsItsMessageOnly(t *testing.T) {
 // Output that cannot be delivered holds up its own partition: the others, whose
 // transactions it was in at first, get on.
 func TestUndeliverableOutputHurtsItsPartitionOnly(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(2), b.Topic(2), b.Group()
 	for p := range int32(2) {
@@ -427,6 +433,7 @@ func TestUndeliverableOutputHurtsItsPartitionOnly(t *testing.T) {
 
 // A dead letter is not visible before the offset after its message is committed.
 func TestDeadLetterAndOffsetAreOneTransaction(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, group := b.Topic(1), b.Group()
 	letters := group + ".dead"
@@ -471,6 +478,7 @@ func TestDeadLetterAndOffsetAreOneTransaction(t *testing.T) {
 
 // transaction_interval and transaction_messages are what ends a transaction.
 func TestTransactionBounds(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, group := b.Topic(1), b.Group()
 	b.Produce(from, 0, values(25)...)
@@ -498,6 +506,7 @@ func TestTransactionBounds(t *testing.T) {
 // A partition that moves takes nothing along: what the old owner has processed is
 // committed before it goes, in the middle of a transaction's time.
 func TestTransactionEndsBeforeAHandOver(t *testing.T) {
+	t.Parallel()
 	for _, strategy := range []string{"range", "cooperative-sticky"} {
 		t.Run(strategy, func(t *testing.T) {
 			b := testbroker.New(t)
@@ -545,6 +554,7 @@ func TestTransactionEndsBeforeAHandOver(t *testing.T) {
 // A zombie's transaction is nothing: whoever takes its place has its id too, and
 // begins behind what was committed.
 func TestSuccessorFencesItsPredecessor(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(30)...)
@@ -653,6 +663,7 @@ func TestTransactionsBetweenCalls(t *testing.T) {
 
 // Output between calls that no broker takes is lost alone, and its Deliver says so.
 func TestRefusedOutputBetweenCalls(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(30)...)

@@ -14,6 +14,7 @@
 package seeds
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -115,5 +116,16 @@ func Measure(t testing.TB) {
 	}
 	if os.Getenv(MeasureVar) == "" {
 		t.Skipf("measures: `make measure` runs it, or set %s=1", MeasureVar)
+	}
+}
+
+// Parallel lets n tests of a package that wait more than they work run at once, where
+// the command line does not say how many. TestMain calls it.
+func Parallel(n int) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(n)) // it is there, and takes a number
 	}
 }
