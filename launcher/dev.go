@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -138,7 +137,7 @@ func untilOrphaned(ctx context.Context, parent int) {
 func serveOrStandBy(ctx context.Context, dir string, announce func(addr string)) error {
 	announced := ""
 	for ctx.Err() == nil {
-		b, err := devkafka.Start(devkafka.Options{DataDir: dir, Port: preferredPort(dir), Logger: stderrLog()})
+		b, err := startBroker(dir, preferredPort(dir))
 		if err != nil {
 			other, busy := errors.AsType[*devkafka.InUseError](err)
 			if !busy {
@@ -166,19 +165,23 @@ func serveOrStandBy(ctx context.Context, dir string, announce func(addr string))
 }
 
 // preferredPort is Kafka's own for a directory that was never served, so that
-// clients find the broker without being told; if it is free.
+// clients find the broker without being told; 0 lets the broker choose the one of
+// before.
 func preferredPort(dir string) int {
 	if _, err := os.Stat(filepath.Join(dir, "address")); err == nil {
-		return 0 // the one of before
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(defaultPort)))
-	if err != nil {
-		return 0
-	}
-	if l.Close() != nil {
 		return 0
 	}
 	return defaultPort
+}
+
+// startBroker starts the broker at a port, or at any free one where somebody has
+// that already.
+func startBroker(dir string, port int) (*devkafka.Broker, error) {
+	b, err := devkafka.Start(devkafka.Options{DataDir: dir, Port: port, Logger: stderrLog()})
+	if port != 0 && errors.Is(err, syscall.EADDRINUSE) {
+		return devkafka.Start(devkafka.Options{DataDir: dir, Logger: stderrLog()})
+	}
+	return b, err
 }
 
 func stderrLog() *logrus.Logger {

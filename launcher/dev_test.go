@@ -64,6 +64,25 @@ func TestOneServesAndTheOthersStandBy(t *testing.T) {
 	}
 }
 
+// Two that begin at the same time want the same port, and one of them gets it.
+func TestBrokerTakesAnotherPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	b, err := startBroker(filepath.Join(t.TempDir(), "dev"), l.Addr().(*net.TCPAddr).Port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Addr() == l.Addr().String() {
+		t.Errorf("broker at %s, which is taken", b.Addr())
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUntilOrphaned(t *testing.T) {
 	untilOrphaned(t.Context(), -1) // our parent is another: at once
 	ctx, cancel := context.WithCancel(t.Context())

@@ -30,6 +30,7 @@ func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the go command")
 	}
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -45,6 +46,7 @@ func TestFlow(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds real programs")
 	}
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "flow"),
 		RequireExplicitExec: true,
@@ -69,7 +71,8 @@ func setup(env *testscript.Env) error {
 	env.Setenv("GOMODCACHE", caches[1])
 	env.Setenv("COMMANDS", filepath.SplitList(env.Getenv("PATH"))[0]) // only racecar is there
 	env.Setenv("GOPROXY", "off")
-	env.Setenv("GOFLAGS", "")
+	env.Setenv("GOFLAGS", "-ldflags=-w")      // a third less to link
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command of ours takes a second more under -race
 	env.Setenv("GOTOOLCHAIN", "local")
 	env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, ".run")) // supervisors of this script only
 	if err := os.Mkdir(filepath.Join(env.WorkDir, ".run"), 0o700); err != nil {

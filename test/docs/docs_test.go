@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/racecar-go/racecar/launcher"
@@ -95,24 +96,34 @@ func TestCommandsExist(t *testing.T) {
 
 func ourTools(t *testing.T) map[string]*tool {
 	t.Helper()
-	tools := map[string]*tool{}
-	for _, name := range []string{"racecar", "racecarctl"} {
-		own, err := readTool(name, name == "racecar", func(args ...string) (string, error) { return ask(name, args...) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		tools[name] = own
+	tools, err := readOurTools()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return tools
 }
 
-// ask runs this test's program as racecar or racecarctl.
+// readOurTools asks each command once for all tests.
+var readOurTools = sync.OnceValues(func() (map[string]*tool, error) {
+	tools := map[string]*tool{}
+	for _, name := range []string{"racecar", "racecarctl"} {
+		own, err := readTool(name, name == "racecar", func(args ...string) (string, error) { return ask(name, args...) })
+		if err != nil {
+			return nil, err
+		}
+		tools[name] = own
+	}
+	return tools, nil
+})
+
+// ask runs this test's program as racecar or racecarctl. Under the race detector
+// that would sleep a second at its end.
 func ask(name string, args ...string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	out, err := (&exec.Cmd{Path: self, Args: append([]string{name}, args...), Env: os.Environ()}).Output()
+	out, err := (&exec.Cmd{Path: self, Args: append([]string{name}, args...), Env: append(os.Environ(), "GORACE=atexit_sleep_ms=0")}).Output()
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
 	}
