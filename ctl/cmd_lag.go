@@ -3,6 +3,7 @@ package ctl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -48,10 +49,8 @@ func (c *lagCmd) Run(ctx context.Context, a *app) error {
 	if c.JSON {
 		return a.json(rows)
 	}
-	var sum int64
 	var table [][]string
 	for _, r := range rows {
-		sum += max(0, r.Lag)
 		name := kafka.TopicPartition{Topic: r.Topic, Partition: r.Partition}.String()
 		worker := r.Worker
 		if worker == "" {
@@ -64,8 +63,28 @@ func (c *lagCmd) Run(ctx context.Context, a *app) error {
 		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true}, {Title: "POSITION", Right: true},
 		{Title: "END", Right: true}, {Title: "LAG", Right: true},
 	}, table, width))
-	a.printf("total %s\n", view.Count(sum))
+	a.printf("total %s\n", totalLag(rows))
 	return nil
+}
+
+// totalLag is the sum of what is known, and of how many partitions it is not: a
+// worker learns of a partition's end with its first fetch.
+func totalLag(rows []lagRow) string {
+	var sum int64
+	unknown := 0
+	for _, r := range rows {
+		sum += max(0, r.Lag)
+		if r.Lag < 0 {
+			unknown++
+		}
+	}
+	switch {
+	case unknown == 0:
+		return view.Count(sum)
+	case unknown == len(rows):
+		return "unknown"
+	}
+	return fmt.Sprintf("%s, and unknown of %d of %d partitions", view.Count(sum), unknown, len(rows))
 }
 
 func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {

@@ -4,6 +4,7 @@ package examples
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +52,7 @@ func TestExamples(t *testing.T) {
 				RequireExplicitExec: true,
 				Setup:               func(env *testscript.Env) error { return setup(env, root, dir) },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"consumed":   consumed,
 					"copyenv":    copyenv,
 					"eventually": eventually,
 					"http":       request,
@@ -123,6 +126,26 @@ func eventually(ts *testscript.TestScript, _ bool, args []string) {
 // copyenv sets a variable to what is in a file: `copyenv NAME FILE`.
 func copyenv(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// consumed waits until workers are past so many messages: `consumed N [CONSUMER]`.
+// A lag of none would not do: they may not know of the messages yet.
+func consumed(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	until(ts, func() (string, bool) {
+		err := ts.Exec("racecarctl", append([]string{"lag", "--json"}, args[1:]...)...)
+		out := ts.ReadFile("stdout")
+		var partitions []struct{ Position int64 }
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &partitions)
+		}
+		sum := int64(0)
+		for _, p := range partitions {
+			sum += max(0, p.Position)
+		}
+		return fmt.Sprintf("%v\n%s%s", err, out, ts.ReadFile("stderr")), sum == want
+	})
 }
 
 // lines waits until the files of a directory have so many lines: `lines N DIR`.
