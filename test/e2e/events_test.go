@@ -42,6 +42,7 @@ func events(t *testing.T, dir string) map[string][]json.RawMessage {
 // Subscribers are told of everything in workers and supervisor; that one of them
 // panics and another blocks for ever is noticed by nobody.
 func TestSubscribersAreToldAndHurtNobody(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 80)
 	dir, letters := t.TempDir(), b.broker.Topic(1)
 	p := b.start([]string{"JOURNAL_EVENTS=" + dir, "JOURNAL_TRAP=3-4=fail"}, "--parallel-workers", "2",

@@ -120,6 +120,7 @@ func TestStatusPageWithoutAToken(t *testing.T) {
 
 // With a token nothing is told without it but health and metrics, and actions act.
 func TestStatusPageWithAToken(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 80)
 	// On all interfaces: the token is what allows that.
 	p := b.start([]string{"RACECAR_STATUS_TOKEN=sesame"}, "--status-addr", "0.0.0.0:0", "Journal")

@@ -91,6 +91,7 @@ func (b *bed) lagOf(partition int32) int64 {
 // /metrics counts what happened, over all workers, also when one is killed and
 // replaced meanwhile, and has the brokers' lag, also of what is paused.
 func TestMetricsCountWhatHappened(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 80)
 	// A message fails three times and goes to the dead-letter topic.
 	p := b.start([]string{"JOURNAL_TRAP=3-4=fail"}, "--status-addr", "127.0.0.1:0", "--parallel-workers", "2",
@@ -174,6 +175,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 
 // The page's feed, /metrics, status --json and top say the same.
 func TestAllThatIsShownAgrees(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 80)
 	p := b.start(nil, "--status-addr", "127.0.0.1:0", "--parallel-workers", "3", "--offset-commit-interval", "0.2", "Journal")
 	url := pageOf(p)

@@ -24,6 +24,7 @@ func messages(b interface{ Real() bool }) int {
 
 // TERM in the middle and a second start: nothing lost, nothing twice, in order.
 func TestAStopInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
 	for _, consumer := range []string{"Journal", "JournalBatch"} {
 		t.Run(consumer, func(t *testing.T) {
 			b := newBed(t, 0)
@@ -136,6 +137,7 @@ func TestAKilledWorkerIsReplacedWithoutARebalance(t *testing.T) {
 // kill -9 of the supervisor: no process left after ten seconds, what was processed
 // is committed, and the group has no members left to wait for.
 func TestNoProcessOutlivesTheSupervisor(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 4000)
 	b.keeps = []string{"*.sock"} // racecarctl removes it when it comes across it
 	p := b.start([]string{"JOURNAL_DELAY=2ms"}, "--parallel-workers", "3", "Journal")

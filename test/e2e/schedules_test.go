@@ -29,6 +29,7 @@ import (
 // after a kill or a delivery that finally failed, and only what was processed shortly
 // before; and nothing is committed whose copy is not there.
 func TestSchedules(t *testing.T) {
+	t.Parallel()
 	seeds.Run(t, func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		const partitions = 12

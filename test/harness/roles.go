@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 	"testing"
+
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // Variables of the processes that a test starts.
@@ -20,6 +22,7 @@ const (
 func Main(m *testing.M, roles map[string]func()) int {
 	name, isRole := os.LookupEnv(roleVar)
 	if !isRole {
+		seeds.Parallel(3) // tests of processes wait more than they work
 		return m.Run()
 	}
 	role, known := roles[name]
