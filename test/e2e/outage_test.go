@@ -30,7 +30,6 @@ func ownCluster(t *testing.T) *cluster.Cluster {
 // The broker of the dead-letter topic is away: the partition whose message is to go
 // there stays where it is and says so, the others do not notice, and nothing is lost.
 func TestDeadLetterBrokerDown(t *testing.T) {
-	seeds.Soak(t)
 	c := ownCluster(t)
 	b := &bed{t: t, broker: testbroker.New(t), dir: t.TempDir(), counts: make([]int, partitions)}
 	b.topic = b.broker.Group()
@@ -56,7 +55,7 @@ func TestDeadLetterBrokerDown(t *testing.T) {
 	if err := c.Broker(3).Kill(); err != nil {
 		t.Fatal(err)
 	}
-	away := time.Minute
+	away := seeds.Length(6*time.Second, time.Minute)
 	over := time.After(away)
 	stream := b.stream(400)
 	b.awaitState(p, 3, status.PartitionBlocked)
@@ -128,7 +127,6 @@ func createOn(t *testing.T, c *cluster.Cluster, topic string, on map[int32][]int
 // All brokers are away, for longer than message_timeout: what they did to deliveries
 // is no failure of a message. Nothing is lost, and nothing dead-lettered.
 func TestAllBrokersDown(t *testing.T) {
-	seeds.Soak(t)
 	c := ownCluster(t)
 	b := newBed(t, 12_000)
 	letters, out := b.group+".dead", b.broker.Topic(3)
@@ -140,7 +138,7 @@ func TestAllBrokersDown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	<-time.After(2 * time.Minute) // the outage itself: sessions and message_timeout are over long before
+	<-time.After(seeds.Length(12*time.Second, 2*time.Minute)) // the outage itself: message_timeout, and in a soak sessions, are over long before
 	restartAll(t, c)
 	b.awaitProcessed(b.total())
 	awaitCommitted(t, b)

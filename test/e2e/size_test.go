@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,10 +17,7 @@ import (
 // since what the rest of the machine does shows in both.
 func TestAnIdleSupervisorIsSmall(t *testing.T) {
 	seeds.Measure(t)
-	watch := 10 * time.Second
-	if os.Getenv(seeds.SoakVar) != "" {
-		watch = time.Minute
-	}
+	watch := seeds.Length(10*time.Second, time.Minute)
 	b := newBed(t, 0)
 	b.program = filepath.Join(t.TempDir(), "app")
 	release(t, b.program, "")

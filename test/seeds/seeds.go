@@ -104,6 +104,14 @@ func Soak(t testing.TB) {
 	}
 }
 
+// Length is how long a test goes on with something: long in a soak, else short.
+func Length(short, long time.Duration) time.Duration {
+	if os.Getenv(SoakVar) == "" {
+		return short
+	}
+	return long
+}
+
 // MeasureVar is set by `make measure` and by .ci/run in a stage of its own.
 const MeasureVar = "TESTBED_MEASURE"
 
