@@ -36,8 +36,15 @@ func TestRestartsLeaveNothingBehind(t *testing.T) {
 		roll()
 	}
 	before := holds(t, p.Pid())
-	for range rolls {
+	half := before
+	for i := range rolls {
 		roll()
+		if i+1 == rolls/2 {
+			half = holds(t, p.Pid())
+		}
+		if (i+1)%50 == 0 {
+			t.Logf("after %d restarts %+v", 2*(i+1), holds(t, p.Pid()))
+		}
 	}
 	var after holdings
 	harness.Eventually(t, "files and threads to be as many as before", func() error {
@@ -48,8 +55,9 @@ func TestRestartsLeaveNothingBehind(t *testing.T) {
 		return nil
 	})
 	t.Logf("before %+v, after %d restarts %+v", before, 2*rolls, after)
-	if grown := after.memory - before.memory; grown > 4<<20 {
-		t.Errorf("the supervisor grew by %d KiB", grown>>10)
+	// The collector lets the heap become a few MB before it runs at all; then it stays.
+	if first, then := half.memory-before.memory, after.memory-half.memory; first > 4<<20 || then > 1<<20 {
+		t.Errorf("the supervisor grew by %d KiB and then by %d KiB", first>>10, then>>10)
 	}
 	b.awaitProcessed(b.total())
 	stop(t, p)
