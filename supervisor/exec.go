@@ -45,6 +45,8 @@ type ExecOptions struct {
 type Exec struct {
 	opts   ExecOptions
 	stderr *pump
+	// startedAs names the file that this process was started from; empty: unknown.
+	startedAs string
 	// forks carries functions to one thread that lives as long as we do: Linux
 	// ties a child's parent-death signal to the thread that started it.
 	forks chan func()
@@ -82,6 +84,9 @@ func NewExec(o ExecOptions) (*Exec, error) {
 		return nil, err
 	}
 	e := &Exec{opts: o, forks: make(chan func()), null: null, stderr: newPump(o.Stderr)}
+	if e.startedAs, err = startedAs(); err != nil {
+		e.startedAs = "" // Look does without, and says what it did not find
+	}
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with us
 		for f := range e.forks {
@@ -104,22 +109,23 @@ func (e *Exec) Close() error {
 func (e *Exec) Running() (Image, error) { return runningImage() }
 
 // Look finds the program as it was typed: a name with a slash is a path from
-// Dir, another one is looked up in PATH again.
+// Dir, another one is looked up in PATH again. One that is not there is a name
+// that somebody gave the process, as `exec -a` does in the systemd units that
+// Foreman exports: it is the file that was started then.
 func (e *Exec) Look() (Image, error) {
 	path := e.opts.Program
-	switch {
-	case filepath.IsAbs(path):
-	case strings.ContainsRune(path, filepath.Separator):
-		path = filepath.Join(e.opts.Dir, path)
-	default:
+	if !strings.ContainsRune(path, filepath.Separator) {
 		found, err := exec.LookPath(path)
+		if errors.Is(err, exec.ErrNotFound) && e.startedAs != "" {
+			found, err = e.startedAs, nil
+		}
 		if err != nil && !errors.Is(err, exec.ErrDot) {
 			return nil, fmt.Errorf("look for the program: %w", err)
 		}
 		path = found
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(e.opts.Dir, path)
-		}
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(e.opts.Dir, path)
 	}
 	return openImage(path)
 }

@@ -38,6 +38,9 @@ func runningImage() (Image, error) {
 	return openImage(path)
 }
 
+// startedAs is the path of this program; what links led there is not known.
+func startedAs() (string, error) { return os.Executable() }
+
 // namedImage is a file known by its name.
 type namedImage struct {
 	name string

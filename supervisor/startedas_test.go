@@ -1,0 +1,37 @@
+package supervisor
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// A process under a name that is no program, as after exec -a, finds the file it
+// was started from, by the name that was given then.
+func TestLookWithAnotherName(t *testing.T) {
+	e, err := NewExec(ExecOptions{Program: "racecar-web.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if name := filepath.Base(e.startedAs); name != filepath.Base(os.Args[0]) {
+		t.Errorf("started as %q, argv[0] is %s", e.startedAs, os.Args[0])
+	}
+	running, err := e.Running()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Close()
+	found, err := e.Look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer found.Close()
+	if !found.Same(running) {
+		t.Errorf("found %v, running is %v", found, running)
+	}
+	e.startedAs = ""
+	if _, err := e.Look(); err == nil {
+		t.Error("found without knowing where")
+	}
+}
