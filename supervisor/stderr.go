@@ -41,6 +41,7 @@ type capture struct {
 	mu   sync.Mutex
 	read int64 // bytes read so far
 	last []byte
+	line []byte // the beginning of a line whose end has not been read
 	died []byte // the line that began the last panic or fatal error
 }
 
@@ -79,14 +80,18 @@ func (c *capture) drain() []byte {
 // dies. Pages of stacks follow, so they are not in the tail.
 var deaths = [...]string{"panic: ", "fatal error: ", "SIGQUIT: ", "runtime/cgo: ", "SIGABRT: ", "SIGSEGV: ", "SIGBUS: "}
 
-// findDeath looks for such a line in what was just read. One that a chunk cuts in
-// two is missed; then the last line of the tail has to do.
+// findDeath looks for such a line in what was just read.
 func (c *capture) findDeath(b []byte) {
+	b = append(c.line, b...)
+	c.line = nil
 	for line := range bytes.Lines(b) {
 		for _, begin := range deaths {
 			if bytes.HasPrefix(line, []byte(begin)) && !(begin == "SIGABRT: " && bytes.HasPrefix(c.died, []byte("runtime/cgo: "))) { // which says why it aborts
 				c.died = bytes.Clone(bytes.TrimSpace(line))
 			}
+		}
+		if line[len(line)-1] != '\n' { // looked at again once more of it is there
+			c.line = bytes.Clone(line[:min(len(line), headlineSize)])
 		}
 	}
 }

@@ -120,6 +120,14 @@ func TestHeadline(t *testing.T) {
 		if got := f.headline(); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
+		for cut := range min(len(c.stderr), 60) { // wherever the supervisor looked in the middle
+			pieces := &capture{}
+			pieces.findDeath([]byte(c.stderr[:cut]))
+			pieces.findDeath([]byte(c.stderr[cut:]))
+			if !bytes.Equal(pieces.died, f.died) {
+				t.Errorf("%s cut at %d: %q, want %q", name, cut, pieces.died, f.died)
+			}
+		}
 		if err := f.close(); err != nil {
 			t.Error(err)
 		}
