@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -16,7 +17,13 @@ type control struct {
 	broker *sarama.Broker
 	next   int              // index of the address to try next
 	failed map[string]error // addresses that did not answer since one did
+	silent int              // how many of these answered nothing in time, in a row
 }
+
+// askPatience is how long a broker may take to answer a question, unless
+// socket_timeout is shorter: another one knows it as well. It doubles with each that
+// is silent, in case all are slow.
+const askPatience = 3 * time.Second
 
 // controlLoop asks a broker for what the dispatch loop lacks: partitions and
 // leaders of topics, and a producer id. It also refreshes what is known.
@@ -197,7 +204,9 @@ func (c *control) open() *sarama.Broker {
 		c.broker = sarama.NewBroker(addrs[c.next%len(addrs)])
 		c.next++
 	}
-	_ = c.broker.Open(c.p.conf) // an open one says so; Connected tells of a failure
+	conf := *c.p.conf
+	conf.Net.ReadTimeout = min(conf.Net.ReadTimeout, askPatience<<min(c.silent, 8))
+	_ = c.broker.Open(&conf) // an open one says so; Connected tells of a failure
 	return c.broker
 }
 
@@ -226,6 +235,9 @@ func (c *control) close() {
 // says so once.
 func (c *control) lost(err error) error {
 	p := c.p
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		c.silent++
+	}
 	c.failed[c.broker.Addr()] = err
 	_ = c.broker.Close() // "not connected" is fine
 	c.broker = nil
@@ -252,6 +264,7 @@ func (c *control) lost(err error) error {
 func (c *control) answered() {
 	p := c.p
 	clear(c.failed)
+	c.silent = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.silent {

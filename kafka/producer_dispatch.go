@@ -90,10 +90,16 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 			soon(at)
 		case q.leader == nil:
 			p.wantTopic(q.topic)
+		case q.leader.busy && q.leader.askAt.After(now):
+			soon(q.leader.askAt)
 		case q.leader.busy:
+			p.wantTopic(q.topic)
+			soon(now.Add(busyLong))
 		case !p.admits(q):
 		case !p.identify(q):
 			poke(p.ask)
+		case !q.leader.open:
+			p.connect(q.leader)
 		default:
 			p.addTo(requests, q)
 		}
@@ -103,8 +109,13 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 	if len(active) > 1 { // who came last comes first the next time
 		p.active = append(active[1:], active[0])
 	}
+	for _, l := range p.links {
+		if l.busy && !l.askAt.After(now) {
+			l.askAt = now.Add(busyLong)
+		}
+	}
 	for l, r := range requests {
-		l.busy = true
+		l.begin(now)
 		p.wg.Add(1)
 		go p.send(r)
 	}
@@ -179,7 +190,6 @@ func (p *Producer) send(r *produceRequest) {
 		b.records.IsTransactional = req.TransactionalID != nil
 		req.AddBatch(q.topic, q.id, b.records)
 	}
-	_ = r.link.broker.Open(p.conf) // an open one says so; a failing one fails the request
 	resp, err := r.link.broker.Produce(req)
 	if err != nil {
 		_ = r.link.broker.Close() // "not connected" is fine
@@ -223,6 +233,9 @@ func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err
 		}
 		if e, ok := p.settle(q, offset, blockErr, now); ok {
 			ended = append(ended, e)
+		}
+		if q.leader != nil && q.leader != r.link {
+			q.retryAt = time.Time{} // as in learnTopic, which was before the answer
 		}
 	}
 	p.mu.Unlock()
@@ -321,11 +334,12 @@ func isEncodingError(err error) bool {
 
 // noteLink counts the failures of a connection. p.mu is held.
 func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
+	l.open = err == nil
 	if err == nil || isEncodingError(err) {
 		if l.failures > 1 {
 			p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr}).Info("broker takes messages again")
 		}
-		l.failures, l.retryAt = 0, time.Time{}
+		l.failures, l.retryAt, l.err = 0, time.Time{}, nil
 		return
 	}
 	if p.ctx.Err() != nil {
@@ -336,7 +350,7 @@ func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
 		p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr, "error": err}).
 			Warn("connection to broker failed: its messages wait")
 	}
-	l.retryAt = now.Add(p.backoff(l.failures))
+	l.retryAt, l.err = now.Add(p.backoff(l.failures)), err
 }
 
 // warn logs a state of a topic at most once a minute. p.mu is held.
@@ -380,6 +394,8 @@ func (p *Producer) expire(now time.Time) {
 // whyWaiting is the reason known why q's messages are not stored; nil: none.
 func (p *Producer) whyWaiting(q *outPartition) error {
 	switch {
+	case q.leader != nil && q.leader.err != nil:
+		return q.leader.err
 	case q.lastErr != nil:
 		return q.lastErr
 	case p.lastErr != nil:

@@ -348,6 +348,136 @@ func TestProducerFollowsTheLeader(t *testing.T) {
 	checkNumbered(t, c.ListenAddrs(), "out", 3, 300, &d)
 }
 
+// When a partition has moved, what failed at its old leader goes to the new one at
+// once, whatever the backoff: brokers that restart one after the other leave little
+// time in between.
+func TestProducerDoesNotLetANewLeaderWait(t *testing.T) {
+	c := fakeCluster(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "out"))
+	conf := settings(c.ListenAddrs()...)
+	conf.Producer = []string{"retry.backoff.ms=300000", "retry.backoff.max.ms=300000"}
+	conf.MessageTimeout = 5 * time.Minute
+	p := newProducer(t, conf, kafka.ProducerOptions{})
+	var d deliveries
+	for i := range 6 {
+		if err := c.MoveTopicPartition("out", 0, int32(i%2)); err != nil {
+			t.Fatal(err)
+		}
+		sendNumberedOne(t, p, i, 1, &d)
+		if err := p.Flush(patience(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkNumbered(t, c.ListenAddrs(), "out", 1, 6, &d)
+}
+
+// muteListener takes connections and says nothing while it is mute, as the kernel
+// does for a process that is stopped.
+type muteListener struct {
+	net.Listener
+	mute  atomic.Bool
+	taken chan net.Conn
+}
+
+func (l *muteListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil || !l.mute.Load() {
+			return conn, err
+		}
+		l.taken <- conn
+	}
+}
+
+// muteCluster is a cluster of two with a topic of one partition, at broker 0. The
+// second address is that of broker 0, the first that of broker 1, which is mute.
+func muteCluster(t *testing.T) (c *kfake.Cluster, addrs [2]string, mute *muteListener) {
+	t.Helper()
+	var listeners []*muteListener
+	c = fakeCluster(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "out"), kfake.ListenFn(func(network, address string) (net.Listener, error) {
+		l, err := net.Listen(network, address)
+		if err != nil {
+			return nil, err
+		}
+		m := &muteListener{Listener: l, taken: make(chan net.Conn, 100)}
+		listeners = append(listeners, m)
+		return m, nil
+	}))
+	t.Cleanup(func() {
+		for _, l := range listeners {
+			for len(l.taken) > 0 {
+				_ = (<-l.taken).Close() // it was never used
+			}
+		}
+	})
+	if err := c.MoveTopicPartition("out", 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	client, err := sarama.NewClient(c.ListenAddrs(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close() //nolint:errcheck // it only asked
+	leader, err := client.Leader("out", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listeners {
+		if addr := l.Addr().String(); addr == leader.Addr() {
+			addrs[1] = addr
+		} else {
+			addrs[0], mute = addr, l
+		}
+	}
+	mute.mute.Store(true)
+	return c, addrs, mute
+}
+
+// A broker that is frozen holds up no partition that another leads by now, however
+// long socket_timeout is.
+func TestProducerLeavesAFrozenLeader(t *testing.T) {
+	c, addrs, mute := muteCluster(t)
+	if err := c.MoveTopicPartition("out", 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	conf := settings(addrs[1])
+	conf.SocketTimeout, conf.MessageTimeout = 5*time.Minute, 10*time.Minute
+	p := newProducer(t, conf, kafka.ProducerOptions{})
+	var d deliveries
+	sendNumberedOne(t, p, 0, 1, &d)
+	select {
+	case conn := <-mute.taken:
+		defer conn.Close() //nolint:errcheck // it was never used
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody connects to the leader")
+	}
+	if err := c.MoveTopicPartition("out", 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Flush(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	mute.mute.Store(false)
+	checkNumbered(t, addrs[1:], "out", 1, 1, &d)
+}
+
+// Nor is a frozen broker asked for long.
+func TestProducerAsksAnotherThanAFrozenBroker(t *testing.T) {
+	_, addrs, mute := muteCluster(t)
+	conf := settings(addrs[0], strings.Replace(addrs[1], "127.0.0.1", "localhost", 1)) // asked in order
+	conf.SocketTimeout, conf.MessageTimeout = 5*time.Minute, 10*time.Minute
+	p := newProducer(t, conf, kafka.ProducerOptions{})
+	var d deliveries
+	sendNumberedOne(t, p, 0, 1, &d)
+	if err := p.Flush(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	if len(mute.taken) == 0 {
+		t.Error("the frozen broker was not asked: nothing was tested")
+	}
+	mute.mute.Store(false)
+	checkNumbered(t, addrs[1:], "out", 1, 1, &d)
+}
+
 func TestProducerWaitsForItsID(t *testing.T) {
 	c := fakeCluster(t, kfake.SeedTopics(1, "out"))
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.CoordinatorNotAvailable, Count: 2})

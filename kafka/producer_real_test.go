@@ -33,7 +33,11 @@ func TestProducerWhileBrokersRestart(t *testing.T) {
 	if err := c.CreateTopic(ctx, "out", partitions, 3); err != nil {
 		t.Fatal(err)
 	}
-	p := newProducer(t, settings(c.Addrs()...), kafka.ProducerOptions{Logger: testLog(t)})
+	conf := settings(c.Addrs()...)
+	// As by default: when the leader is the next to go each time, a partition is
+	// without one for half a minute.
+	conf.MessageTimeout = 5 * time.Minute
+	p := newProducer(t, conf, kafka.ProducerOptions{Logger: testLog(t)})
 	run, stop := context.WithTimeout(ctx, longRun(30*time.Second))
 	defer stop()
 	var restarts atomic.Int64

@@ -129,9 +129,13 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 	leaderless := len(m.Partitions) == 0
 	for _, pm := range m.Partitions {
 		q := t.parts[pm.ID]
+		before := q.leader
 		q.leader = nil
 		if pm.Leader >= 0 {
 			q.leader = p.links[pm.Leader]
+		}
+		if q.leader != before {
+			q.retryAt = time.Time{} // what failed is no reason to let this one wait (KIP-951)
 		}
 		if q.leader == nil {
 			leaderless = leaderless || !q.empty()
