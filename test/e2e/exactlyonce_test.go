@@ -262,8 +262,22 @@ func (b *killBed) judge(t *testing.T, r *killRun) {
 	}
 }
 
-// readCopies reads a topic as read_committed readers see it.
+// readCopies reads the copies in a topic as read_committed readers see it.
 func readCopies(t *testing.T, addrs []string, topic string) [][]judge.Copy {
+	t.Helper()
+	var all [][]judge.Copy
+	for _, messages := range readCommitted(t, addrs, topic, partitions) {
+		var copies []judge.Copy
+		for _, m := range messages {
+			copies = append(copies, copyIn(t, m))
+		}
+		all = append(all, copies)
+	}
+	return all
+}
+
+// readCommitted reads the partitions of a topic up to marks that it writes.
+func readCommitted(t *testing.T, addrs []string, topic string, partitions int32) [][]*sarama.ConsumerMessage {
 	t.Helper()
 	conf := sarama.NewConfig()
 	conf.Version = sarama.V2_8_0_0
@@ -287,8 +301,8 @@ func readCopies(t *testing.T, addrs []string, topic string) [][]judge.Copy {
 	}
 	defer consumer.Close() //nolint:errcheck // it was only read
 	const mark = "the end"
-	var all [][]judge.Copy
-	for p := range int32(partitions) {
+	var all [][]*sarama.ConsumerMessage
+	for p := range partitions {
 		if _, _, err := marks.SendMessage(&sarama.ProducerMessage{Topic: topic, Partition: p, Key: sarama.StringEncoder(mark)}); err != nil {
 			t.Fatal(err)
 		}
@@ -296,22 +310,22 @@ func readCopies(t *testing.T, addrs []string, topic string) [][]judge.Copy {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var copies []judge.Copy
+		var messages []*sarama.ConsumerMessage
 		timeout := time.After(time.Minute)
 		for ended := false; !ended; {
 			select {
 			case m := <-pc.Messages():
 				if ended = string(m.Key) == mark; !ended {
-					copies = append(copies, copyIn(t, m))
+					messages = append(messages, m)
 				}
 			case <-timeout:
-				t.Fatalf("%s/%d: a transaction is open still: %d copies can be read, and not the end", topic, p, len(copies))
+				t.Fatalf("%s/%d: a transaction is open still: %d messages can be read, and not the end", topic, p, len(messages))
 			}
 		}
 		if err := pc.Close(); err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, copies)
+		all = append(all, messages)
 	}
 	return all
 }
