@@ -27,42 +27,65 @@ var (
 
 // ProcessMessage implements racecar.Tracer.
 func (t *tracer) ProcessMessage(ctx context.Context, w racecar.Worker, m *racecar.Message) (context.Context, func(error)) {
-	attributes := append(t.consuming(w, m), semconv.MessagingKafkaOffset(int(m.Offset)))
+	ctx, created := t.extract(ctx, m.Headers)
+	parent := created
+	if !created.IsValid() {
+		parent = trace.SpanContextFromContext(ctx)
+	}
+	name := "process " + m.Topic
+	becomes := t.sampling.of(parent)
+	if becomes == record {
+		if s := t.quick.begin(ctx, trace.SpanKindConsumer, parent); s != nil {
+			s.data.name = name
+			s.data.attributes = t.aboutMessage(s.data.attributes, w, m)
+			if created.IsValid() {
+				s.link[0].SpanContext = created
+				s.data.links = s.link[:]
+			}
+			return trace.ContextWithSpan(ctx, s), func(err error) { end(s, err) }
+		}
+	}
+	if created.IsValid() {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, created)
+	}
+	options := append(make([]trace.SpanStartOption, 0, 3), consumer)
+	if becomes != drop {
+		options = append(options, trace.WithAttributes(t.aboutMessage(make([]attribute.KeyValue, 0, maxAttributes), w, m)...))
+		if created.IsValid() {
+			options = append(options, trace.WithLinks(trace.Link{SpanContext: created}))
+		}
+	}
+	ctx, span := t.spans.Start(ctx, name, options...)
+	return ctx, func(err error) { end(span, err) }
+}
+
+// aboutMessage adds the attributes of a call that is handed one message.
+func (t *tracer) aboutMessage(attributes []attribute.KeyValue, w racecar.Worker, m *racecar.Message) []attribute.KeyValue {
+	attributes = append(t.consuming(attributes, w, m), semconv.MessagingKafkaOffset(int(m.Offset)))
 	attributes = addMessage(attributes, m.Key, m.Value)
 	if m.Retries > 0 {
 		attributes = append(attributes, retriesKey.Int(m.Retries))
 	}
-	options := append(make([]trace.SpanStartOption, 0, 3), consumer, trace.WithAttributes(attributes...))
-	if len(m.Headers) > 0 { // else there is nothing to extract
-		ctx = t.propagator.Extract(ctx, headers{&m.Headers})
-		if created := trace.SpanContextFromContext(ctx); created.IsRemote() {
-			options = append(options, trace.WithLinks(trace.Link{SpanContext: created}))
-		}
-	}
-	ctx, span := t.spans.Start(ctx, "process "+m.Topic, options...)
-	return ctx, func(err error) { end(span, err) }
+	return attributes
 }
 
 // ProcessBatch implements racecar.Tracer.
 func (t *tracer) ProcessBatch(ctx context.Context, w racecar.Worker, ms []*racecar.Message) (context.Context, func(error)) {
 	var links []trace.Link
 	for _, m := range ms {
-		if len(m.Headers) == 0 {
-			continue
-		}
-		created := trace.SpanContextFromContext(t.propagator.Extract(context.Background(), headers{&m.Headers}))
-		if created.IsValid() {
+		if _, created := t.extract(context.Background(), m.Headers); created.IsValid() {
 			links = append(links, trace.Link{SpanContext: created, Attributes: []attribute.KeyValue{semconv.MessagingKafkaOffset(int(m.Offset))}})
 		}
 	}
+	attributes := t.consuming(make([]attribute.KeyValue, 0, maxAttributes), w, ms[0])
 	ctx, span := t.spans.Start(ctx, "process "+ms[0].Topic, consumer, trace.WithLinks(links...),
-		trace.WithAttributes(append(t.consuming(w, ms[0]), semconv.MessagingBatchMessageCount(len(ms)))...))
+		trace.WithAttributes(append(attributes, semconv.MessagingBatchMessageCount(len(ms)))...))
 	return ctx, func(err error) { end(span, err) }
 }
 
-// consuming are the attributes of a call, whatever it is handed.
-func (t *tracer) consuming(w racecar.Worker, m *racecar.Message) []attribute.KeyValue {
-	return append(make([]attribute.KeyValue, 0, maxAttributes),
+// consuming adds the attributes of a call, whatever it is handed.
+func (t *tracer) consuming(attributes []attribute.KeyValue, w racecar.Worker, m *racecar.Message) []attribute.KeyValue {
+	return append(attributes,
 		semconv.MessagingSystemKafka, processName, semconv.MessagingOperationTypeProcess, t.client,
 		semconv.MessagingConsumerGroupName(w.Group),
 		semconv.MessagingDestinationName(m.Topic),
@@ -87,15 +110,9 @@ func addMessage(attributes []attribute.KeyValue, key, value []byte) []attribute.
 
 // Produce implements racecar.Tracer.
 func (t *tracer) Produce(ctx context.Context, m *racecar.ProducerMessage) func(partition int32, offset int64, err error) {
-	attributes := append(make([]attribute.KeyValue, 0, maxAttributes),
-		semconv.MessagingSystemKafka, sendName, semconv.MessagingOperationTypeSend, t.client, semconv.MessagingDestinationName(m.Topic))
-	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(addMessage(attributes, m.Key, m.Value)...)}
 	// A context that the author has put there is the message's own and stays.
-	own := trace.SpanContextFromContext(t.propagator.Extract(context.Background(), headers{&m.Headers}))
-	if own.IsValid() {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: own}))
-	}
-	ctx, span := t.spans.Start(ctx, "send "+m.Topic, options...)
+	_, own := t.extract(context.Background(), m.Headers)
+	ctx, span := t.startSend(ctx, m, own)
 	if !own.IsValid() {
 		m.Headers = m.Headers[:len(m.Headers):len(m.Headers)] // the author's array is not written to
 		t.propagator.Inject(ctx, headers{&m.Headers})
@@ -109,6 +126,39 @@ func (t *tracer) Produce(ctx context.Context, m *racecar.ProducerMessage) func(p
 		}
 		end(span, err)
 	}
+}
+
+// startSend begins the span of a message to be produced, which is linked to the
+// one that the message names itself.
+func (t *tracer) startSend(ctx context.Context, m *racecar.ProducerMessage, own trace.SpanContext) (context.Context, trace.Span) {
+	name := "send " + m.Topic
+	parent := trace.SpanContextFromContext(ctx)
+	becomes := t.sampling.of(parent)
+	if becomes == record {
+		if s := t.quick.begin(ctx, trace.SpanKindProducer, parent); s != nil {
+			s.data.name = name
+			s.data.attributes = t.producing(s.data.attributes, m)
+			if own.IsValid() {
+				s.link[0].SpanContext = own
+				s.data.links = s.link[:]
+			}
+			return trace.ContextWithSpan(ctx, s), s
+		}
+	}
+	options := append(make([]trace.SpanStartOption, 0, 3), trace.WithSpanKind(trace.SpanKindProducer))
+	if becomes != drop {
+		options = append(options, trace.WithAttributes(t.producing(make([]attribute.KeyValue, 0, maxAttributes), m)...))
+		if own.IsValid() {
+			options = append(options, trace.WithLinks(trace.Link{SpanContext: own}))
+		}
+	}
+	return t.spans.Start(ctx, name, options...)
+}
+
+// producing adds the attributes of a message to be produced.
+func (t *tracer) producing(attributes []attribute.KeyValue, m *racecar.ProducerMessage) []attribute.KeyValue {
+	return addMessage(append(attributes,
+		semconv.MessagingSystemKafka, sendName, semconv.MessagingOperationTypeSend, t.client, semconv.MessagingDestinationName(m.Topic)), m.Key, m.Value)
 }
 
 func end(span trace.Span, err error) {

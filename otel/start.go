@@ -36,7 +36,10 @@ type tracer struct {
 	err        error
 	spans      trace.Tracer
 	provider   *sdk.TracerProvider // nil: spans go nowhere
+	quick      *quick              // nil: all spans are the SDK's
+	sampling   sampling
 	propagator propagation.TextMapPropagator
+	w3c        bool // the propagator is W3C's Trace Context and perhaps Baggage
 	client     attribute.KeyValue
 }
 
@@ -52,6 +55,7 @@ func (t *tracer) start(c *racecar.Config, log *slog.Logger) error {
 	api.SetErrorHandler(&exportErrors{log: log})
 	t.propagator = autoprop.NewTextMapPropagator()
 	api.SetTextMapPropagator(t.propagator)
+	t.w3c = isW3C(os.Getenv("OTEL_PROPAGATORS"))
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		t.spans = noop.NewTracerProvider().Tracer(scope)
 		return nil
@@ -70,15 +74,28 @@ func (t *tracer) start(c *racecar.Config, log *slog.Logger) error {
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
 		return fmt.Errorf("OpenTelemetry's resource, by OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	t.use(sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(from)))
+	t.use(exporter, from)
 	return nil
 }
 
-// use has spans go to p.
-func (t *tracer) use(p *sdk.TracerProvider) {
-	t.provider = p
-	t.spans = p.Tracer(scope)
-	api.SetTracerProvider(p)
+// use has spans go to exporter.
+func (t *tracer) use(exporter sdk.SpanExporter, from *resource.Resource, options ...sdk.BatchSpanProcessorOption) {
+	batches := sdk.NewBatchSpanProcessor(exporter, options...)
+	t.provider = sdk.NewTracerProvider(sdk.WithSpanProcessor(batches), sdk.WithResource(from))
+	t.sampling = newSampling()
+	t.quick = newQuick(t.provider, batches, from)
+	t.spans = t.provider.Tracer(scope)
+	api.SetTracerProvider(t.provider)
+}
+
+// isW3C says whether OTEL_PROPAGATORS asks for nothing but W3C's forms, Trace
+// Context among them.
+func isW3C(propagators string) bool {
+	switch propagators {
+	case "", "tracecontext", "tracecontext,baggage", "baggage,tracecontext":
+		return true
+	}
+	return false
 }
 
 func serviceName(c *racecar.Config) string {
