@@ -202,7 +202,7 @@ func (t *TxnProducer) Commit(ctx context.Context) error {
 	}
 	if touched {
 		if err := t.txn.coordinator.end(ctx, t.current, true); err != nil {
-			if ctx.Err() != nil || t.p.ctx.Err() != nil {
+			if ctx.Err() != nil || t.p.ctx.Err() != nil || !notCommitted(err) {
 				err = &TxnError{Kind: TxnUnknown, Err: err}
 			}
 			return t.fail(err)

@@ -15,6 +15,10 @@ import (
 // transaction before, which takes it some 30 ms (KAFKA-5482).
 const concurrentBackoff = 10 * time.Millisecond
 
+// unknownTries is how often the end of a transaction is asked for again when the
+// coordinator answers that it does not know what went wrong.
+const unknownTries = 10
+
 // txnCoordinator asks the coordinators of a transaction: that of its
 // transactional id, and those of the groups whose offsets are in it. It does one
 // thing at a time, on connections of its own that can be cut when time is up.
@@ -218,11 +222,16 @@ func (c *txnCoordinator) addOffsets(ctx context.Context, id producerID, group st
 
 // end commits or aborts the transaction.
 func (c *txnCoordinator) end(ctx context.Context, id producerID, commit bool) error {
+	unknown := 0
 	err := c.do(ctx, c.own(), func(b *sarama.Broker) error {
 		resp, err := b.EndTxn(&sarama.EndTxnRequest{Version: 3, TransactionalID: c.id,
 			ProducerID: id.id, ProducerEpoch: id.epoch, TransactionResult: commit})
 		if err != nil {
 			return err
+		}
+		if resp.Err == sarama.ErrUnknown && unknown < unknownTries {
+			unknown++ // a coordinator that is stopping says so; asking again does no harm
+			return fmt.Errorf("%w, where the coordinator said: %w", errAgain, resp.Err)
 		}
 		return asError(resp.Err)
 	})

@@ -22,7 +22,8 @@ const (
 	TxnFenced
 	// TxnFatal: trying again does not help (not authorized, invalid settings).
 	TxnFatal
-	// TxnUnknown: ctx ended while the commit was under way. It may have happened:
+	// TxnUnknown: ctx ended while the commit was under way, or the coordinator gave an
+	// answer that says nothing. It may have happened:
 	// the group's committed offsets tell, once they can be read (Offsets.Fetch).
 	TxnUnknown
 )
@@ -59,6 +60,9 @@ func (e *TxnError) Refused() bool {
 	return errors.Is(e.Err, sarama.ErrTopicAuthorizationFailed) || errors.Is(e.Err, sarama.ErrInvalidTopic)
 }
 
+// errAgain is in what is to be asked again although its code is final elsewhere.
+var errAgain = errors.New("to be asked again")
+
 // errNoTransaction is returned for what needs a transaction when there is none.
 var errNoTransaction = errors.New("no transaction is open: Begin comes first")
 
@@ -90,6 +94,17 @@ func txnKind(err error) TxnKind {
 	return TxnAbortable
 }
 
+// notCommitted reports whether a request to commit failed so that the transaction is
+// not committed for sure. Of other answers that is not known: brokers that are going
+// down give odd ones, and may have begun to commit.
+func notCommitted(err error) bool {
+	switch txnKind(err) {
+	case TxnFenced, TxnFatal:
+		return true
+	}
+	return errors.Is(err, sarama.ErrInvalidTxnState)
+}
+
 // passes reports whether a request to a coordinator is to be made again.
 func passes(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -118,6 +133,9 @@ func moved(err error) bool {
 
 // busy reports whether the coordinator cannot answer yet.
 func busy(err error) bool {
+	if errors.Is(err, errAgain) {
+		return true
+	}
 	code, ok := errors.AsType[sarama.KError](err)
 	if !ok {
 		return false

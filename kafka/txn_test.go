@@ -387,3 +387,51 @@ func TestTransactionalIDs(t *testing.T) {
 		t.Errorf("for a worker: %s", worker)
 	}
 }
+
+// A broker that goes down may answer a commit with an error that says nothing: it is
+// asked again, which does no harm, and what is not known then is not called aborted.
+func TestTxnOddAnswerToACommit(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		code  *kerr.Error
+		times int
+		want  kafka.TxnKind
+	}{
+		{"once", kerr.UnknownServerError, 1, 0},
+		{"always", kerr.UnknownServerError, 1000, kafka.TxnUnknown},
+		{"another", kerr.InvalidRequest, 1, kafka.TxnUnknown},
+		{"not committed for sure", kerr.InvalidTxnState, 1, kafka.TxnAbortable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := fakeCluster(t, kfake.SeedTopics(1, "out"))
+			asked := 0
+			c.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				if !req.(*kmsg.EndTxnRequest).Commit || asked == test.times {
+					return nil, nil, false
+				}
+				asked++
+				resp := req.ResponseKind().(*kmsg.EndTxnResponse)
+				resp.ErrorCode = test.code.Code
+				return resp, nil, true
+			})
+			conf := settings(c.ListenAddrs()...)
+			conf.Producer = []string{"retry.backoff.ms=1", "retry.backoff.max.ms=1"}
+			p, err := kafka.NewTxnProducer(t.Context(), conf, kafka.TxnOptions{Logger: testLog(t), ID: "id"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close(patience(t)) //nolint:errcheck // its error is no matter here
+			begin(t, p, "out", "group", 1, "a")
+			if err := p.Commit(patience(t)); txnKind(err) != test.want || test.want == 0 && err != nil {
+				t.Errorf("got %v", err)
+			}
+			if test.want == 0 {
+				if got := committed(t, c.ListenAddrs(), "out"); !slices.Equal(got, []string{"a"}) {
+					t.Errorf("readers see %v", got)
+				}
+			}
+		})
+	}
+}
