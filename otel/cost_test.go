@@ -1,5 +1,3 @@
-//go:build !race
-
 package otel
 
 import (
@@ -12,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // What a span costs beside one of the SDK's: 0.3 of its CPU time as measured, and
@@ -22,6 +21,7 @@ const (
 )
 
 func TestSpanCostsLittle(t *testing.T) {
+	seeds.Measure(t)
 	tr, _ := newTracer(t)
 	if err := tr.provider.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
