@@ -127,7 +127,7 @@ const maxLine = 100 << 20
 func (c *produceCmd) lines(ctx context.Context, a *app, p *kafka.Producer, d *deliveries, template kafka.ProducerMessage, in io.Reader, size int64) error {
 	bar := a.newBar(size)
 	defer bar.clear()
-	r := bufio.NewReaderSize(in, 1<<20)
+	r := bufio.NewReaderSize(newInterruptible(ctx, in), 1<<20)
 	for n := 1; ; n++ {
 		raw, err := readLine(r)
 		if errors.Is(err, io.EOF) {
@@ -185,7 +185,7 @@ func readMessage(line []byte, m *kafka.ProducerMessage) error {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&j); err != nil {
-		return err
+		return jsonError(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more than one JSON value")
@@ -212,6 +212,20 @@ func readMessage(line []byte, m *kafka.ProducerMessage) error {
 	}
 	headers, err := readHeaders(j.Headers)
 	m.Headers = append(m.Headers[:len(m.Headers):len(m.Headers)], headers...)
+	return err
+}
+
+// jsonError says what is wrong with a line without the words of Go.
+func jsonError(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if wrong.Field == "" {
+			return fmt.Errorf(`not an object but %s: write {"value":…}`, wrong.Value)
+		}
+		return fmt.Errorf("%q cannot be %s", wrong.Field, wrong.Value)
+	}
+	if _, syntax := errors.AsType[*json.SyntaxError](err); syntax || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return fmt.Errorf("not JSON: %w", err)
+	}
 	return err
 }
 
@@ -306,8 +320,12 @@ func (d *deliveries) end(ctx context.Context, a *app, p *kafka.Producer, err err
 	if d.first == nil {
 		return err
 	}
-	if d.sent == 1 {
-		return d.first
+	interrupted := ""
+	if ctx.Err() != nil {
+		interrupted = "interrupted: "
 	}
-	return fmt.Errorf("%d of %d messages were not delivered: %w", d.lost, d.sent, d.first)
+	if d.sent == 1 {
+		return fmt.Errorf("%s%w", interrupted, d.first)
+	}
+	return fmt.Errorf("%s%d of %d messages were not delivered: %w", interrupted, d.lost, d.sent, d.first)
 }

@@ -152,6 +152,10 @@ func TestProduceFailures(t *testing.T) {
 	k.fails("", "Error: --value is one message; leave it out to send lines", "produce", "-t", "t", "-v", "x", "--json")
 	k.fails("", "no such file", "produce", "-t", "t", "/nonexistent/lines")
 	k.fails("{\"value\":\"1\"}\n{\"values\":1}\n", `Error: line 2: json: unknown field "values"`, "produce", "-t", "t", "--json")
+	k.fails("{\"value\":\n", "Error: line 1: not JSON: unexpected EOF", "produce", "-t", "t", "--json")
+	k.fails("hello\n", "Error: line 1: not JSON: invalid character 'h'", "produce", "-t", "t", "--json")
+	k.fails("[1]\n", `Error: line 1: not an object but array: write {"value":…}`, "produce", "-t", "t", "--json")
+	k.fails("{\"value\":1,\"partition\":\"x\"}\n", `Error: line 1: "partition" cannot be string`, "produce", "-t", "t", "--json")
 	k.fails("{}\n", `Error: line 1: no "value"`, "produce", "-t", "t", "--json")
 	k.fails("{\"value\":1,\"headers\":7}\n", `line 1: "headers" is neither an object`, "produce", "-t", "t", "--json")
 	k.fails("{\"value\":1} {\"value\":2}\n", "line 1: more than one JSON value", "produce", "-t", "t", "--json")
@@ -166,6 +170,29 @@ func TestProduceFailures(t *testing.T) {
 	}
 	k.env = []string{"RACECAR_NOPE=1"}
 	k.fails("", "RACECAR_NOPE", "produce", "-t", "t", "-v", "hello")
+}
+
+// An interrupt ends it although its input says nothing, as `tail -f` does.
+func TestProduceIsInterrupted(t *testing.T) {
+	input, feed := io.Pipe()
+	defer feed.Close() //nolint:errcheck // it is a pipe in memory
+	var errs bytes.Buffer
+	a := &app{in: input, out: io.Discard, err: &errs, now: time.Now, environ: []string{"RACECAR_BROKERS=127.0.0.1:1"}}
+	ctx, interrupt := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() { code <- a.run(ctx, []string{"produce", "-t", "t"}) }()
+	if _, err := io.WriteString(feed, "a\nb\n"); err != nil {
+		t.Fatal(err)
+	}
+	interrupt()
+	select {
+	case got := <-code:
+		if got != exitFailed || !strings.Contains(errs.String(), "Error: interrupted") {
+			t.Errorf("exit %d, %q", got, errs.String())
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not end")
+	}
 }
 
 func TestLivenessProbe(t *testing.T) {

@@ -381,11 +381,7 @@ func (p *Producer) expire(now time.Time) {
 		late(msgs[maybe:], q.topic, q.id, false, why)
 	}
 	for _, t := range p.topics {
-		why := t.err
-		if why == nil {
-			why = p.lastErr
-		}
-		late(t.expire(now), t.name, -1, false, why)
+		late(t.expire(now), t.name, -1, false, p.whyUnplaced(t))
 	}
 	p.mu.Unlock()
 	p.report(ended)
@@ -408,6 +404,14 @@ func (p *Producer) whyWaiting(q *outPartition) error {
 	return nil
 }
 
+// whyUnplaced is the reason known why messages of t have no partition yet.
+func (p *Producer) whyUnplaced(t *outTopic) error {
+	if t.err != nil {
+		return t.err
+	}
+	return p.lastErr
+}
+
 // takeAll empties all queues of what is not in flight. p.mu is held.
 func (p *Producer) takeAll(kind DeliveryKind) []ending {
 	var left []ending
@@ -419,13 +423,14 @@ func (p *Producer) takeAll(kind DeliveryKind) []ending {
 	}
 	for _, q := range p.active {
 		if !q.inFlight {
+			why := p.whyWaiting(q)
 			msgs, maybe := q.takeAll()
-			add(msgs[:maybe], q.topic, q.id, true, q.lastErr)
-			add(msgs[maybe:], q.topic, q.id, false, q.lastErr)
+			add(msgs[:maybe], q.topic, q.id, true, why)
+			add(msgs[maybe:], q.topic, q.id, false, why)
 		}
 	}
 	for _, t := range p.topics {
-		add(t.waiting, t.name, -1, false, t.err)
+		add(t.waiting, t.name, -1, false, p.whyUnplaced(t))
 		t.waiting = nil
 	}
 	return left

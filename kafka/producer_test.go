@@ -19,6 +19,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecartest"
+	"github.com/racecar-go/racecar/test/harness"
 )
 
 func settings(brokers ...string) *config.Config {
@@ -299,6 +300,14 @@ func TestProducerCloseReportsWhatIsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	harness.Eventually(t, "the refusal of the connection", func() error {
+		soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if err := p.Connect(soon); !strings.Contains(err.Error(), "refused") {
+			return err
+		}
+		return nil
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := p.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "3 messages") {
@@ -308,7 +317,7 @@ func TestProducerCloseReportsWhatIsLeft(t *testing.T) {
 		t.Errorf("%d of 3 messages were reported", d.count())
 	}
 	for id, e := range d.ends {
-		if de, ok := errors.AsType[*kafka.DeliveryError](e.err); !ok || de.Kind != kafka.DeliveryClosed || de.Refused() {
+		if de, ok := errors.AsType[*kafka.DeliveryError](e.err); !ok || de.Kind != kafka.DeliveryClosed || de.Refused() || !strings.Contains(de.Error(), "127.0.0.1:1 (connection refused)") {
 			t.Errorf("message %s: %v", id, e.err)
 		}
 	}
