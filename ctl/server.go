@@ -9,6 +9,7 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -129,7 +130,17 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusNotFound, answer{Error: fmt.Sprintf("no such command: %s %s", r.Method, r.URL.Path)})
 	})
-	return s.contained(mux)
+	return s.contained(s.logged(mux))
+}
+
+// logged has the log say what was ordered and by whom, as it does of signals.
+func (s *Server) logged(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			s.log.WithFields(logrus.Fields{"order": path.Base(r.URL.Path), "by": r.RemoteAddr}).Info("order received")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // contained keeps a panic in a handler from taking the supervisor along, and

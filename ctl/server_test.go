@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -85,6 +86,37 @@ func TestCommandsReachTheSupervisor(t *testing.T) {
 	}
 	if got := sup.heard(); !slices.Equal(got, want) {
 		t.Errorf("asked\n%q, want\n%q", got, want)
+	}
+}
+
+// As of signals, the log says of each order that it came, and from which process.
+func TestOrdersAreLogged(t *testing.T) {
+	ln, err := Listen(filepath.Join(t.TempDir(), "s.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, hook := logtest.NewNullLogger()
+	srv := NewServer(&fakeSupervisor{}, log)
+	go func() { _ = srv.Serve(ln) }() // what it says is another test's
+	defer srv.Shutdown(deadline(t))   //nolint:errcheck // likewise
+	c := NewClient(ln.Path())
+	defer c.Close()
+	if _, err := c.Status(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Quiet(deadline(t), "A"); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(hook.AllEntries()); n != 1 {
+		t.Fatalf("%d entries, one of them for the status?", n)
+	}
+	e := hook.LastEntry()
+	by := fmt.Sprintf("PID %d", os.Getpid())
+	if runtime.GOOS != "linux" {
+		by = e.Data["by"].(string) // the kernel is not asked
+	}
+	if e.Message != "order received" || e.Data["order"] != "quiet" || e.Data["by"] != by {
+		t.Errorf("%s %v, want %s", e.Message, e.Data, by)
 	}
 }
 
@@ -218,9 +250,8 @@ func TestAPanicIsContainedAndLogged(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	e := hook.LastEntry()
-	if e == nil || e.Level != logrus.ErrorLevel || e.Data["panic"] != "oops" {
-		t.Errorf("log: %+v", e)
+	if !slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool { return e.Level == logrus.ErrorLevel && e.Data["panic"] == "oops" }) {
+		t.Errorf("log: %+v", hook.AllEntries())
 	}
 }
 

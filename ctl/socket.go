@@ -95,7 +95,8 @@ func (l *Listener) install(temporary string) error {
 // Path is where the socket is.
 func (l *Listener) Path() string { return l.path }
 
-// Accept returns the next connection of this user or root.
+// Accept returns the next connection of this user or root. Its RemoteAddr is the
+// process at the other end, so that the log can say who gave an order.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -103,11 +104,28 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if uid, ok := peerUID(c); !ok || uid == 0 || uid == os.Geteuid() {
+			if pid, ok := peerPID(c); ok {
+				return &ofProcess{c, pid}, nil
+			}
 			return c, nil
 		}
 		_ = c.Close()
 	}
 }
+
+// ofProcess is a connection whose other end is known.
+type ofProcess struct {
+	net.Conn
+	pid int
+}
+
+// RemoteAddr names the process.
+func (c *ofProcess) RemoteAddr() net.Addr { return processAddr(c.pid) }
+
+type processAddr int
+
+func (processAddr) Network() string  { return "unix" }
+func (p processAddr) String() string { return fmt.Sprintf("PID %d", int(p)) }
 
 // Close stops listening and removes the socket, unless another has taken its
 // place.
