@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 )
 
@@ -25,6 +26,9 @@ func (generateConsumer) Help() string {
 	return `Example: racecar generate consumer TapDance --topic steps`
 }
 
+// topicName is what Kafka takes for one.
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
 // Run writes the files.
 func (c *generateConsumer) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -35,6 +39,9 @@ func (c *generateConsumer) Run() error {
 	}
 	if c.Topic != "" {
 		name.Topic = c.Topic
+	}
+	if !topicName.MatchString(name.Topic) {
+		return fmt.Errorf("topic %q: Kafka takes up to 249 letters of ASCII, digits, dots, dashes and underscores; name one with --topic", name.Topic)
 	}
 	m, err := findModule(".")
 	if err != nil {
