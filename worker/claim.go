@@ -35,6 +35,7 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.opening = n
 	m.mu.Unlock()
 	m.ready(0)
+	poke(m.commits.kick) // what the broker refused of an old generation
 	m.w.placesChanged()
 	return nil
 }

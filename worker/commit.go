@@ -50,6 +50,7 @@ type heldBack struct {
 
 // commitWait is somebody who waits for one partition.
 type commitWait struct {
+	ctx  context.Context // of who waits
 	p    *partition
 	done chan error // capacity 1
 }
@@ -78,14 +79,31 @@ func (c *commits) run() {
 			return
 		}
 		again = nil
-		if c.round() {
+		ok, waiting := c.round()
+		switch {
+		case !ok:
+			pause := min(100*time.Millisecond<<min(failures, 6), c.every)
+			if waiting {
+				pause = min(pause, longestPause)
+			}
+			again = time.After(pause)
+			failures++
+		case waiting:
+			again = time.After(outputPause)
 			failures = 0
-			continue
+		default:
+			failures = 0
 		}
-		again = time.After(min(100*time.Millisecond<<min(failures, 6), c.every))
-		failures++
 	}
 }
+
+const (
+	// longestPause is the most between two tries while somebody waits for them.
+	longestPause = time.Second
+	// outputPause is how often a commit that waits for output made between calls is
+	// looked at.
+	outputPause = 20 * time.Millisecond
+)
 
 // stop ends the loop; nothing is committed any more.
 func (c *commits) stop() {
@@ -116,7 +134,7 @@ func (c *commits) flush(ctx context.Context, p *partition) error {
 		if p.lost() {
 			return errLost
 		}
-		w := &commitWait{p: p, done: make(chan error, 1)}
+		w := &commitWait{ctx: ctx, p: p, done: make(chan error, 1)}
 		c.mu.Lock()
 		c.waiting = append(c.waiting, w)
 		c.mu.Unlock()
@@ -148,8 +166,10 @@ func (c *commits) now(p *partition) {
 // errLost is the end of a commit for a partition that another member may own.
 var errLost = errors.New("not committed: the partition may belong to another member")
 
-// round commits what has moved; false when something is to be tried again.
-func (c *commits) round() bool {
+// round commits what has moved; not ok when something is to be tried again. Who
+// waits for a commit that could not be made goes on waiting, or a commit that is
+// refused would be tried as fast as the broker refuses it.
+func (c *commits) round() (ok, anybodyWaits bool) {
 	c.mu.Lock()
 	waiting := c.waiting
 	c.waiting = nil
@@ -162,14 +182,28 @@ func (c *commits) round() bool {
 			todo[k], parts[k] = commit, p
 		}
 	}
-	ok := true
+	ok = true
 	if len(todo) > 0 {
 		ok = c.commit(todo, parts)
 	}
+	left := map[*partition]bool{} // whose commit could not be made
+	for _, p := range parts {
+		left[p] = true
+	}
+	for p := range c.held {
+		left[p] = true
+	}
 	for _, w := range waiting {
+		if left[w.p] && !w.p.lost() && w.ctx.Err() == nil {
+			c.mu.Lock()
+			c.waiting = append(c.waiting, w)
+			c.mu.Unlock()
+			anybodyWaits = true
+			continue
+		}
 		w.done <- nil // it looks for itself
 	}
-	return ok
+	return ok, anybodyWaits
 }
 
 // due returns what is to be committed for p, false when nothing has moved.
@@ -198,7 +232,8 @@ func (c *commits) due(p *partition) (kafka.Commit, bool) {
 	return h.commit, true
 }
 
-// commit makes one request and sorts the answers.
+// commit makes one request and sorts the answers; it takes from parts those whose
+// commit is confirmed.
 func (c *commits) commit(todo map[kafka.TopicPartition]kafka.Commit, parts map[kafka.TopicPartition]*partition) bool {
 	member, ok := c.m.member()
 	if !ok {
@@ -227,6 +262,7 @@ func (c *commits) commit(todo map[kafka.TopicPartition]kafka.Commit, parts map[k
 			continue
 		}
 		p.confirm(commit.Offset, commit.Metadata)
+		delete(parts, k)
 		c.m.w.stats.add(statCommits, 1)
 	}
 	return all

@@ -159,6 +159,42 @@ func TestSynchronousCommits(t *testing.T) {
 	}
 }
 
+// A commit that somebody waits for is not tried as fast as the broker refuses it.
+func TestRefusedCommitsAreNotTriedAsFastAsTheyAreRefused(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, "a")
+	c := b.Embedded()
+	var mu sync.Mutex
+	tries, over := 0, time.Time{}
+	c.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		if req.(*kmsg.OffsetCommitRequest).Topics[0].Partitions[0].Offset == 0 {
+			return nil, nil, false // the first position
+		}
+		if tries++; tries == 1 {
+			over = time.Now().Add(700 * time.Millisecond)
+		}
+		if time.Now().After(over) {
+			return nil, nil, false
+		}
+		return refuseCommit(req.(*kmsg.OffsetCommitRequest), kerr.RebalanceInProgress.Code), nil, true
+	})
+	cfg := testConfig(b, group)
+	cfg.SynchronousCommits, cfg.OffsetCommitInterval = true, time.Hour
+	s := start(t, one(t, topic, ignore), cfg)
+	waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 1 })
+	s.stop()
+	mu.Lock()
+	defer mu.Unlock()
+	if tries > 5 { // after 100, 300 and 700 ms
+		t.Errorf("tried %d times in 0.7 s", tries)
+	}
+}
+
 // Messages that were deleted before they were processed are never left out in
 // silence.
 func TestOffsetOutOfRange(t *testing.T) {

@@ -249,7 +249,8 @@ func cooperativeRebalance(t *testing.T, takes time.Duration) {
 			t.Errorf("partition %d: its call was told %v after the assignment; %v went", p, late, gone)
 		}
 	}
-	if len(gone) != 2 || len(told) == 0 || wasLost {
+	// Calls of 20 ms may all have ended by themselves.
+	if len(gone) != 2 || len(told) == 0 && takes >= 2*time.Second || wasLost {
 		t.Errorf("revoked %v (lost: %v), want two of four; %d calls were told", gone, wasLost, len(told))
 	}
 	mu.Unlock()
