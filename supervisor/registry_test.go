@@ -26,6 +26,11 @@ func TestAllWorkersAreStartedAndReadyOnce(t *testing.T) {
 	if w.ready != 0 {
 		t.Error("ready before all have been heard of")
 	}
+	w.worker("B[0]").says(status.Starting) // its constructor has not returned
+	w.settle()
+	if w.ready != 0 {
+		t.Error("ready before all are constructed")
+	}
 	w.worker("B[0]").says(status.Joining)
 	w.settle()
 	w.pass(time.Second)

@@ -6,21 +6,32 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 )
 
-// checkReady notes once that all slots have been heard of: they run, wait for
-// brokers, or were given up. With crashing workers it comes after their boot
+// checkReady notes once that all slots are up: their consumers are constructed and
+// they run or wait for brokers; or were given up. With crashing workers it comes after their boot
 // timeout at the latest, see deadline.
 func (r *registry) checkReady() {
 	if r.ready || r.ending != nil {
 		return
 	}
 	for s := range r.slots() {
-		booted := s.cur != nil && !s.cur.booted.IsZero()
-		if s.wanted && !booted && s.idle != status.Fatal && r.now.Before(r.readyBy()) {
+		if s.wanted && !s.up() && s.idle != status.Fatal && r.now.Before(r.readyBy()) {
 			return
 		}
 	}
 	r.ready = true
 	r.do(doReady{})
+}
+
+// up says that the slot's process has told of a state it is in once it has started.
+func (s *slot) up() bool {
+	if s.cur == nil {
+		return false
+	}
+	switch s.cur.frame.State {
+	case status.Waiting, status.Joining, status.Running, status.Quiet:
+		return true
+	}
+	return false
 }
 
 // readyBy is when the whole counts as started although workers still crash.

@@ -22,6 +22,9 @@ func (w *worker) state() (status.State, string) {
 	if w.stopAt.Load() != nil {
 		return status.Stopping, ""
 	}
+	if !w.constructed.Load() {
+		return status.Starting, ""
+	}
 	state, detail := status.Running, ""
 	order := map[status.State]int{status.Waiting: 0, status.Joining: 1, status.Running: 2}
 	for _, m := range w.memberships {

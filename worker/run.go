@@ -53,6 +53,10 @@ type worker struct {
 
 	letterBox atomic.Bool // the dead-letter topic is there
 
+	// constructed: the consumer's constructor has returned, where one instance serves
+	// all partitions.
+	constructed atomic.Bool
+
 	quiet    atomic.Bool
 	ending   chan end                  // capacity 1: how it ends, decided once
 	stopping chan struct{}             // closed when it ends; stopAt is set by then
@@ -182,6 +186,8 @@ func (w *worker) live(ctx context.Context) end {
 		}
 		w.serial = inst
 	}
+	w.constructed.Store(true)
+	w.changed()
 	for i := range w.cfg.Concurrency {
 		e := &executor{w: w, t: w.turns, slot: i, board: w.board}
 		executors.Add(1)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,10 +105,11 @@ func (s *stage) startSupervisor() error {
 	return nil
 }
 
-// status asks the supervisor; until it listens there is nothing to be seen.
+// status asks the supervisor; until it listens there is nothing to be seen, nor when
+// it dies while it is asked: of its death died tells more.
 func (s *stage) status(ctx context.Context) (status.Status, error) {
 	st, err := s.client.Status(ctx)
-	if errors.Is(err, ctl.ErrNotRunning) {
+	if errors.Is(err, ctl.ErrNotRunning) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return status.Status{State: status.Starting}, nil
 	}
 	return st, err

@@ -300,6 +300,11 @@ func readCommitted(t *testing.T, addrs []string, topic string, partitions int32)
 		t.Fatal(err)
 	}
 	defer consumer.Close() //nolint:errcheck // it was only read
+	if there, err := client.Partitions(topic); err != nil {
+		t.Fatal(err)
+	} else if len(there) < int(partitions) { // one that was made on the way
+		partitions = int32(len(there))
+	}
 	const mark = "the end"
 	var all [][]*sarama.ConsumerMessage
 	for p := range partitions {

@@ -100,7 +100,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	e := b.evidence()
 	e.Unfinished = true
-	e.AllowedRepeats = b.total()
+	e.AllowedRepeats = int(died) * b.total() // of each death what the next commit would have had
 	b.judge(e)
 }
 
