@@ -83,8 +83,8 @@ func (c *commits) run() {
 		switch {
 		case !ok:
 			pause := min(100*time.Millisecond<<min(failures, 6), c.every)
-			if waiting {
-				pause = min(pause, longestPause)
+			if waiting { // for the new generation, as a rule, which sarama has in a moment
+				pause = min(firstPause<<min(failures, 10), longestPause)
 			}
 			again = time.After(pause)
 			failures++
@@ -98,7 +98,9 @@ func (c *commits) run() {
 }
 
 const (
-	// longestPause is the most between two tries while somebody waits for them.
+	// firstPause and longestPause are between two tries while somebody waits for them;
+	// it doubles.
+	firstPause   = 5 * time.Millisecond
 	longestPause = time.Second
 	// outputPause is how often a commit that waits for output made between calls is
 	// looked at.
