@@ -41,7 +41,7 @@ func TestSchedules(t *testing.T) {
 		t.Logf("%s, membership %s, concurrency %s", strategy, membership, concurrency)
 		socket := filepath.Join(t.TempDir(), "control.sock")
 		if !b.broker.Real() {
-			sparesWaiting(b.broker.Embedded())
+			keepOutOfSync(b.broker.Embedded())
 		}
 		p := b.start([]string{"JOURNAL_DELAY=1ms", "JOURNAL_CONCURRENCY=" + concurrency, "JOURNAL_OUT=" + out},
 			"--parallel-workers", "3", "--partition-assignment-strategy", strategy, "--membership", membership,
@@ -111,39 +111,45 @@ func TestSchedules(t *testing.T) {
 	})
 }
 
-// sparesWaiting keeps the embedded broker from removing members that wait for their
-// assignment, as a dynamic one that was killed is removed by its successor: it takes
-// them for some that join, counts those wrongly from then on, and answers no join any
-// more. Such a member goes when its session is over.
-func sparesWaiting(c *kfake.Cluster) {
-	waiting := map[string]bool{} // the broker asks one request after the other
+// keepOutOfSync has members wait for their assignment at the door, so that none is
+// removed or replaced while it waits in the embedded broker. That takes such a one, a
+// worker that was killed, for one of those that join, counts those wrongly from then
+// on, and answers no join any more.
+func keepOutOfSync(c *kfake.Cluster) {
+	var mu sync.Mutex
+	changed := make(chan struct{})
+	given := int32(0) // the generation whose assignment is there
+	change := func(generation int32) {
+		mu.Lock()
+		defer mu.Unlock()
+		given = max(given, generation)
+		close(changed)
+		changed = make(chan struct{})
+	}
 	c.ControlKey(int16(kmsg.SyncGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
-		if req := r.(*kmsg.SyncGroupRequest); len(req.GroupAssignment) > 0 { // the leader's, which ends the wait
-			clear(waiting)
-		} else {
-			waiting[req.MemberID] = true
+		req := r.(*kmsg.SyncGroupRequest)
+		if len(req.GroupAssignment) > 0 { // the leader's
+			change(req.Generation)
+			return nil, nil, false
+		}
+		mu.Lock()
+		there, next := given >= req.Generation, changed
+		mu.Unlock()
+		if !there {
+			c.SleepControl(func() { // until it is there or somebody joins
+				select {
+				case <-next:
+				case <-time.After(5 * time.Second):
+				}
+			})
 		}
 		return nil, nil, false
 	})
 	c.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
-		clear(waiting) // told to join again
+		change(0)
 		return nil, nil, false
-	})
-	c.ControlKey(int16(kmsg.LeaveGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		req := r.(*kmsg.LeaveGroupRequest)
-		if !slices.ContainsFunc(req.Members, func(m kmsg.LeaveGroupRequestMember) bool { return waiting[m.MemberID] }) {
-			return nil, nil, false
-		}
-		resp := req.ResponseKind().(*kmsg.LeaveGroupResponse)
-		for _, m := range req.Members {
-			left := kmsg.NewLeaveGroupResponseMember()
-			left.MemberID, left.InstanceID = m.MemberID, m.InstanceID
-			resp.Members = append(resp.Members, left)
-		}
-		return resp, nil, true
 	})
 }
 
