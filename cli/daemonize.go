@@ -55,7 +55,7 @@ func refused(err error, banner supervisor.Banner, d *daemon.Daemon) error {
 	return exitCode(exitFailed)
 }
 
-// onReady lets the launching process end once all workers were heard of.
+// onReady lets the launching process end once all workers are up.
 func onReady(d *daemon.Daemon) func() {
 	if d == nil {
 		return nil

@@ -41,7 +41,7 @@ type Options struct {
 	Terminal bool
 	// PID1 says that orphans become our children and have to be reaped.
 	PID1 bool
-	// OnReady is called once by the loop, when all workers have been heard of. It
+	// OnReady is called once by the loop, when all workers are up. It
 	// must not block.
 	OnReady func()
 

@@ -26,7 +26,7 @@ type registry struct {
 	draw  func() float64 // uniform in [0,1), for jitter
 
 	started     time.Time
-	ready       bool   // all slots have been heard of once, or enough time went by
+	ready       bool   // all slots have been up, or enough time went by
 	logLevel    string // when changed while running
 	ending      *ending
 	roll        *roll

@@ -24,7 +24,7 @@ func TestAllWorkersAreStartedAndReadyOnce(t *testing.T) {
 	w.worker("A[1]").says(status.Waiting)
 	w.settle()
 	if w.ready != 0 {
-		t.Error("ready before all have been heard of")
+		t.Error("ready before all are up")
 	}
 	w.worker("B[0]").says(status.Starting) // its constructor has not returned
 	w.settle()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -178,7 +180,9 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	c.mu.Unlock()
 	todo := make(map[kafka.TopicPartition]kafka.Commit)
 	parts := make(map[kafka.TopicPartition]*partition)
-	for _, p := range c.m.claims() {
+	claims := c.m.claims()
+	maps.DeleteFunc(c.held, func(p *partition, _ heldBack) bool { return !slices.Contains(claims, p) })
+	for _, p := range claims {
 		if commit, ok := c.due(p); ok {
 			k := kafka.TopicPartition{Topic: p.topic, Partition: p.partition}
 			todo[k], parts[k] = commit, p
