@@ -100,7 +100,9 @@ func setup(env *testscript.Env, root, dir string) error {
 
 // until asks again and again, as nothing signals what other processes do.
 func until(ts *testscript.TestScript, ask func() (soFar string, done bool)) {
-	for deadline := time.Now().Add(time.Minute); ; {
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		soFar, done := ask()
 		if done {
 			return
@@ -108,7 +110,6 @@ func until(ts *testscript.TestScript, ask func() (soFar string, done bool)) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("a minute later still: %s", soFar)
 		}
-		time.Sleep(300 * time.Millisecond) //nolint:forbidigo // see above
 	}
 }
 

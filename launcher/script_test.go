@@ -102,13 +102,16 @@ func static(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // eventually runs a command again and again until it succeeds and its stdout
-// matches: `eventually PATTERN COMMAND ARGS...`.
+// matches, as nothing signals what another process prints: `eventually PATTERN
+// COMMAND ARGS...`.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: eventually PATTERN COMMAND ARGS...")
 	}
 	pattern := regexp.MustCompile("(?m)" + args[0])
-	for deadline := time.Now().Add(time.Minute); ; {
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		err := ts.Exec(args[1], args[2:]...)
 		out := ts.ReadFile("stdout")
 		if err == nil && pattern.MatchString(out) {
@@ -117,7 +120,6 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("a minute later still: %v\n%s%s", err, out, ts.ReadFile("stderr"))
 		}
-		time.Sleep(300 * time.Millisecond) //nolint:forbidigo // nothing signals what another process prints
 	}
 }
 

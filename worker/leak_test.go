@@ -54,7 +54,7 @@ func TestComingAndGoingLeaksNothing(t *testing.T) {
 				took = append(took, time.Since(began))
 			}
 			// However many rebalances there were, the next one is not put off.
-			if d := slices.Min(took[len(took)-3:]); d > 3*time.Second {
+			if d := slices.Min(took[len(took)-3:]); d > seeds.AtMost(3*time.Second) {
 				t.Errorf("the last rounds took %v at least", d)
 			}
 			var after usage

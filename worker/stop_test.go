@@ -19,6 +19,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // one registers a consumer of one topic.
@@ -43,7 +44,7 @@ func TestStopWhileIdle(t *testing.T) {
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if d := time.Since(began); d > 2*time.Second {
+	if d := time.Since(began); d > seeds.AtMost(2*time.Second) {
 		t.Errorf("took %v", d)
 	}
 	wantNoMembers(t, b, group)
@@ -106,7 +107,7 @@ func TestStopCancelsALongCall(t *testing.T) {
 	if code := s.awaitExit(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if d := time.Since(began); d < 900*time.Millisecond || d > 4*time.Second {
+	if d := time.Since(began); d < 900*time.Millisecond || d > seeds.AtMost(4*time.Second) {
 		t.Errorf("took %v", d)
 	}
 	if c := b.Committed(group, topic, 0); c != 0 {
@@ -187,7 +188,7 @@ func TestStopDuringAPause(t *testing.T) {
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if d := time.Since(began); d > time.Second {
+	if d := time.Since(began); d > seeds.AtMost(time.Second) {
 		t.Errorf("took %v", d)
 	}
 	if c := b.Committed(group, topic, 0); c != 2 {
@@ -215,7 +216,7 @@ func TestStopWithoutBrokers(t *testing.T) {
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if d := time.Since(began); d > 2*time.Second {
+	if d := time.Since(began); d > seeds.AtMost(2*time.Second) {
 		t.Errorf("took %v", d)
 	}
 }
@@ -239,7 +240,7 @@ func TestStopAfterTheBrokerWentAway(t *testing.T) {
 	if code := s.awaitExit(); code != wire.ExitCrash {
 		t.Errorf("exit code %d, want that of a failure: the position was not committed", code)
 	}
-	if d := time.Since(began); d > 5*time.Second {
+	if d := time.Since(began); d > 10*time.Second {
 		t.Errorf("took %v", d)
 	}
 }
@@ -270,7 +271,7 @@ func TestStopDuringAJoin(t *testing.T) {
 	if code := s.awaitExit(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if d := time.Since(began); d > 5*time.Second {
+	if d := time.Since(began); d > 10*time.Second {
 		t.Errorf("took %v", d)
 	}
 }
@@ -305,14 +306,14 @@ func TestStopWhileOthersHoldTheJoinUp(t *testing.T) {
 			code := s.stop()
 			took := time.Since(began)
 			close(goOn)
-			if code != wire.ExitOK || took > 5*time.Second {
+			if code != wire.ExitOK || took > 10*time.Second {
 				t.Errorf("exit code %d after %v", code, took)
 			}
 			t.Logf("ended after %v", took)
 			// The group goes on without it, at once.
 			began = time.Now()
 			waitFor(t, "all partitions", func() bool { return len(busy.status().Partitions) == 2 })
-			if d := time.Since(began); d > 5*time.Second {
+			if d := time.Since(began); d > 10*time.Second {
 				t.Errorf("its partition was given back after %v", d)
 			}
 			if got := membersOf(t, b, group); len(got) != 1 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // Partitions that are added are consumed within twice
@@ -55,7 +56,7 @@ func TestPartitionsAddedAfterTheLeaderRestarted(t *testing.T) {
 			rec.await(t, 4)
 			took := time.Since(began)
 			t.Logf("consumed after %v", took)
-			if took > 2*interval {
+			if took > seeds.AtMost(2*interval) {
 				t.Errorf("added partitions were consumed after %v, more than twice the interval of %v", took, interval)
 			}
 			for _, s := range []*supervisor{leader, second} {

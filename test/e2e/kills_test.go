@@ -156,7 +156,7 @@ func TestKilledWorkersComeBack(t *testing.T) {
 			first++
 		}
 		longest = max(longest, took-k.pause)
-		if k.back.IsZero() || took > k.pause+2*time.Second {
+		if k.back.IsZero() || took > k.pause+seeds.AtMost(2*time.Second) {
 			t.Errorf("%s (pid %d), killed at %s, ran again after %v; the pause was %v", k.worker, k.pid, k.at.Format(time.TimeOnly), took, k.pause)
 		}
 	}
@@ -169,7 +169,7 @@ func TestKilledWorkersComeBack(t *testing.T) {
 	paused := time.Duration(0)
 	for pid, d := range s.pauses(b.records()) {
 		paused = max(paused, d)
-		if d > time.Second {
+		if d > seeds.AtMost(time.Second) {
 			t.Errorf("the worker with pid %d paused for %v", pid, d)
 		}
 	}

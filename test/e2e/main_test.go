@@ -18,6 +18,7 @@ import (
 	"github.com/racecar-go/racecar/test/harness"
 	"github.com/racecar-go/racecar/test/judge"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 func TestMain(m *testing.M) {
@@ -193,6 +194,7 @@ func stop(t *testing.T, p *harness.Process) {
 // within asserts that f takes no longer than limit.
 func within(t *testing.T, what string, limit time.Duration, f func()) {
 	t.Helper()
+	limit = seeds.AtMost(limit)
 	start := time.Now()
 	f()
 	if took := time.Since(start); took > limit {

@@ -12,11 +12,12 @@ import (
 	"github.com/racecar-go/racecar/test/seeds"
 )
 
-// A supervisor that has replaced its workers again and again (a thousand of them in
-// a soak) holds no more files, threads and memory than at first.
+// A supervisor that has replaced its workers again and again holds no more files and
+// threads than at first, and, after a thousand of them in a soak, no more memory.
 func TestRestartsLeaveNothingBehind(t *testing.T) {
 	rolls := 4
-	if os.Getenv(seeds.SoakVar) != "" {
+	soak := os.Getenv(seeds.SoakVar) != ""
+	if soak {
 		rolls = 500
 	}
 	b := newBed(t, 200)
@@ -56,7 +57,8 @@ func TestRestartsLeaveNothingBehind(t *testing.T) {
 	})
 	t.Logf("before %+v, after %d restarts %+v", before, 2*rolls, after)
 	// The collector lets the heap become a few MB before it runs at all; then it stays.
-	if first, then := half.memory-before.memory, after.memory-half.memory; first > 4<<20 || then > 1<<20 {
+	// Eight restarts are too few to tell the one from the other.
+	if first, then := half.memory-before.memory, after.memory-half.memory; soak && (first > 4<<20 || then > 1<<20) {
 		t.Errorf("the supervisor grew by %d KiB and then by %d KiB", first>>10, then>>10)
 	}
 	b.awaitProcessed(b.total())

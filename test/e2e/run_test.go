@@ -11,6 +11,7 @@ import (
 
 	"github.com/racecar-go/racecar/test/harness"
 	"github.com/racecar-go/racecar/test/judge"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // messages is how many a run processes: many on Apache Kafka, few on the
@@ -92,7 +93,7 @@ func TestAKilledWorkerIsReplacedWithoutARebalance(t *testing.T) {
 	after := workers(p)
 	stop(t, p)
 
-	if d := replaced.Sub(killed); d > time.Second {
+	if d := replaced.Sub(killed); d > seeds.AtMost(time.Second) {
 		t.Errorf("replaced after %v", d)
 	}
 	for _, name := range []string{"Journal[0]", "Journal[2]"} {
@@ -115,12 +116,12 @@ func TestAKilledWorkerIsReplacedWithoutARebalance(t *testing.T) {
 		last[r.PID] = r.End
 	}
 	t.Logf("replaced after %v, its partitions go on after %v", replaced.Sub(killed).Round(time.Millisecond), resumed.Sub(killed).Round(time.Millisecond))
-	if d := resumed.Sub(killed); resumed.IsZero() || d > 2*time.Second {
+	if d := resumed.Sub(killed); resumed.IsZero() || d > seeds.AtMost(2*time.Second) {
 		t.Errorf("its partitions went on after %v", d)
 	}
 	for _, name := range []string{"Journal[0]", "Journal[2]"} {
 		t.Logf("%s paused at most %v", name, pauses[before[name]].Round(time.Millisecond))
-		if d := pauses[before[name]]; d > time.Second {
+		if d := pauses[before[name]]; d > seeds.AtMost(time.Second) {
 			t.Errorf("%s paused for %v", name, d)
 		}
 	}

@@ -127,6 +127,16 @@ func Measure(t testing.TB) {
 	}
 }
 
+// AtMost is d, or a multiple of it under the race detector: a bound on time that
+// belongs to a promise is kept by plain binaries, beside which no other package is
+// tested in the stage for Apache Kafka. Under the detector it only finds what hangs.
+func AtMost(d time.Duration) time.Duration {
+	if raceDetector {
+		return 5 * d
+	}
+	return d
+}
+
 // Parallel lets n tests of a package that wait more than they work run at once, where
 // the command line does not say how many. TestMain calls it.
 func Parallel(n int) {
