@@ -14,11 +14,12 @@ const (
 	fetchLeast = 16 << 10
 )
 
-// fetchShare is which part of what the queues may hold one fetch may bring. Larger
-// ones fill the queues by themselves, so that fetching stops and starts instead of
-// flowing; and all that one brings lives at once, which garbage collection doubles.
-// With smaller ones the time for each request counts, on a busy machine above all.
-const fetchShare = 4
+// fetchShare is which part of what the queues may hold one fetch may bring, here a
+// half. All of them fills the queues by itself, so that fetching stops and starts
+// instead of flowing; and all that one brings lives at once, which garbage collection
+// doubles. With less the time for each request counts, as there is one under way per
+// broker: docs/performance.md has the figures.
+const fetchShare = 2
 
 // budget bounds how much memory fetches take: what is in the queues together, and
 // what one fetch may bring, by how much larger the messages are than what travels

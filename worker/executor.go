@@ -192,13 +192,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		return
 	}
 	first, final := batch[0].Offset, batch[len(batch)-1].Offset
-	converted := convertAll(batch)
-	messages := make([]*racecar.Message, len(batch))
-	retries := p.retries(first)
-	for i := range converted {
-		converted[i].Retries = retries
-		messages[i] = &converted[i]
-	}
+	messages := convertBatch(batch, p.retries(first))
 	last := e.board.Now()
 	observed := e.w.opts.Emit != nil
 	if e.w.opts.EmitStarts {
@@ -255,7 +249,11 @@ func (e *executor) collect(p *partition) ([]*sarama.ConsumerMessage, why) {
 		if chunk == nil {
 			break
 		}
-		p.cur = append(p.cur[p.at:len(p.cur):len(p.cur)], chunk...)
+		if p.at == len(p.cur) {
+			p.cur = chunk
+		} else {
+			p.cur = append(p.cur[p.at:], chunk...)
+		}
 		p.at = 0
 	}
 	batch := p.cur[p.at:min(len(p.cur), p.at+want)]
@@ -488,4 +486,17 @@ func convertAll(cms []*sarama.ConsumerMessage) []racecar.Message {
 		}
 	}
 	return ms
+}
+
+// convertBatch is convertAll for a batch, by the chunk: see chunkSize.
+func convertBatch(cms []*sarama.ConsumerMessage, retries int) []*racecar.Message {
+	batch := make([]*racecar.Message, 0, len(cms))
+	for chunk := range slices.Chunk(cms, chunkSize) {
+		ms := convertAll(chunk)
+		for i := range ms {
+			ms[i].Retries = retries
+			batch = append(batch, &ms[i])
+		}
+	}
+	return batch
 }

@@ -1,23 +1,31 @@
 package worker
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
+// At full speed the heap may grow to the floor; with little to do it stays small.
 func TestGCPercentKeepsAFloor(t *testing.T) {
+	began := time.Now()
 	set := 0
 	for _, c := range []struct {
-		live uint64
-		want int
+		live, rate uint64 // bytes; bytes a second
+		want       int
 	}{
-		{0, gcMost}, {1 << 20, gcMost}, {16 << 20, 200}, {24 << 20, 100}, {32 << 20, 100}, {64 << 20, 100}, {1 << 40, 100},
+		{0, 1 << 30, gcMost}, {1 << 20, 1 << 30, gcMost}, {16 << 20, 1 << 30, 200}, {24 << 20, 1 << 30, 100}, {32 << 20, 1 << 30, 100}, {64 << 20, 1 << 30, 100},
+		{8 << 20, 320 << 20, 400}, // 40 MiB: what lives, and what is made meanwhile
+		{1 << 20, 5 << 20, 400}, // Go's least heap, four times
+		{4 << 20, 5 << 20, 300}, {8 << 20, 0, 100}, {1 << 40, 0, 100},
 	} {
-		tuner := &gcTuner{floor: floorFor(1), now: 1, set: func(p int) int { set = p; return 0 }}
-		if tuner.adjust(c.live); set != c.want {
-			t.Errorf("%d bytes live: GOGC %d, want %d", c.live, set, c.want)
+		tuner := &gcTuner{most: floorFor(1), now: 1, set: func(p int) int { set = p; return 0 }, seen: heap{at: began, allocated: 1 << 20}}
+		if tuner.adjust(heap{at: began.Add(2 * time.Second), live: c.live, allocated: 1<<20 + 2*c.rate}); set != c.want {
+			t.Errorf("%d bytes live, %d made a second: GOGC %d, want %d", c.live, c.rate, set, c.want)
 		}
 	}
 	calls := 0
-	tuner := &gcTuner{floor: floorFor(1), now: 200, set: func(int) int { calls++; return 0 }}
-	tuner.adjust(16<<20 - 1<<18)
+	tuner := &gcTuner{most: floorFor(1), now: 200, set: func(int) int { calls++; return 0 }, seen: heap{at: began}}
+	tuner.adjust(heap{at: began.Add(time.Second), live: 16<<20 - 1<<18, allocated: 1 << 30})
 	if calls != 0 {
 		t.Error("a small change was made")
 	}
