@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/IBM/sarama"
+
 	"github.com/racecar-go/racecar/bench/board"
 )
 
@@ -182,7 +184,11 @@ func latencies(ctx context.Context, b *bench, r *row, e entrant) (sample, error)
 
 // besideSlow measures a partition that is fast beside one that is slow.
 func besideSlow(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
-	n, err := b.fill(ctx, r, e)
+	if _, err := b.fill(ctx, r, e); err != nil {
+		return nil, err
+	}
+	// Half of them, more or less, or all.
+	quickest, err := b.client.GetOffset(b.topicName(r, e), 1, sarama.OffsetNewest)
 	if err != nil {
 		return nil, err
 	}
@@ -191,10 +197,6 @@ func besideSlow(ctx context.Context, b *bench, r *row, e entrant) (sample, error
 		return nil, err
 	}
 	defer p.close()
-	quickest := n / 2
-	if r.topicOf(e).bare0 {
-		quickest = n
-	}
 	s := sample{}
 	err = p.until(ctx, "first message", func() (uint64, bool) { n := p.board.Counted(1); return n, n > 0 })
 	if err != nil {
@@ -205,7 +207,7 @@ func besideSlow(ctx context.Context, b *bench, r *row, e entrant) (sample, error
 	end := time.Now().Add(r.interval)
 	// The fast one may be through before the time is.
 	err = p.until(ctx, "the fast partition", func() (uint64, bool) {
-		return p.board.Sum(2), time.Now().After(end) || p.board.Counted(1) >= quickest
+		return p.board.Sum(2), time.Now().After(end) || p.board.Counted(1) >= uint64(quickest)
 	})
 	if err != nil {
 		return nil, err
