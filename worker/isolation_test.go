@@ -66,6 +66,41 @@ func TestStuckPartitionHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// A partition whose queue was full while a call took long loses none of its messages.
+func TestAFullQueueLosesNothing(t *testing.T) {
+	t.Parallel()
+	const messages = 20_000
+	b := testbroker.New(t)
+	topic := b.Topic(2)
+	fill(t, b, topic, 2, 2*messages)
+	rec, full := newRecorder(), make(chan struct{})
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+		return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+			if m.Partition == 0 {
+				select {
+				case <-full:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			rec.add(m)
+			return nil
+		}}, nil
+	})
+	cfg := testConfig(b, b.Group())
+	cfg.Concurrency = 2
+	s := start(t, reg, cfg)
+	rec.await(t, messages) // all of the other one: fetches brought more of this one than may wait
+	close(full)
+	rec.await(t, 2*messages)
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	for p := range int32(2) {
+		wantUpTo(t, rec.offsets(tp{topic, p}), messages)
+	}
+}
+
 // Failing partitions may hold all the memory there is for messages: the others are
 // fetched nevertheless.
 func TestFailingPartitionsDoNotEatTheBudget(t *testing.T) {
