@@ -417,7 +417,7 @@ func TestUndeliverableOutputHurtsItsPartitionOnly(t *testing.T) {
 		}}, nil
 	})
 	cfg := txnConfig(b, group)
-	cfg.MessageTimeout = 300 * time.Millisecond
+	cfg.MessageTimeout = enough
 	cfg.TransactionInterval = 300 * time.Millisecond // so that both partitions' calls meet in one
 	s := start(t, reg, cfg)
 	s.await("the other partition, and what comes before", func() bool {
@@ -684,7 +684,7 @@ func TestRefusedOutputBetweenCalls(t *testing.T) {
 		}, nil
 	})
 	cfg := txnConfig(b, group)
-	cfg.MessageTimeout = 300 * time.Millisecond
+	cfg.MessageTimeout = enough
 	s := start(t, reg, cfg)
 	s.await("the end", func() bool { return b.Committed(group, from, 0) == 30 })
 	s.stop()
