@@ -84,7 +84,9 @@ func launch(logfile string) error {
 	}
 	child, err := ctx.Reborn()
 	_ = unix.Close(fd)
-	if err != nil {
+	// One that has ended before go-daemon had written the last of what it is sent is
+	// asked like any other: its own words say more than a broken pipe.
+	if err != nil && (child == nil || !errors.Is(err, unix.EPIPE)) {
 		return fmt.Errorf("start background process: %w", err)
 	}
 	said, err := io.ReadAll(r)
