@@ -238,7 +238,10 @@ func (c *control) lost(err error) error {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		c.silent++
 	}
-	c.failed[c.broker.Addr()] = err
+	// What our own end interrupts says nothing of the broker: its last words stay.
+	if addr := c.broker.Addr(); p.ctx.Err() == nil || c.failed[addr] == nil {
+		c.failed[addr] = err
+	}
 	_ = c.broker.Close() // "not connected" is fine
 	c.broker = nil
 	all := &UnreachableError{Addrs: p.addresses()}
