@@ -90,17 +90,19 @@ func (c *control) round() (again bool, err error) {
 	var topics []string
 	for name, t := range p.topics {
 		if t.wanted {
+			t.missed = false
 			topics = append(topics, name)
 		}
 	}
 	needID := p.wantsID()
 	p.mu.Unlock()
+	useless := false
 	broker := c.open()
 	if _, err := broker.Connected(); err != nil {
 		return false, c.lost(err)
 	}
 	if len(topics) > 0 { // sarama takes none for all
-		if err := c.askTopics(broker, topics); err != nil {
+		if useless, err = c.askTopics(broker, topics); err != nil {
 			return false, c.lost(err)
 		}
 	}
@@ -111,30 +113,24 @@ func (c *control) round() (again bool, err error) {
 	}
 	c.answered()
 	poke(p.wake)
-	return again || p.stillWanted(topics), p.registerPartitions()
+	return again || useless, p.registerPartitions()
 }
 
-// stillWanted reports whether one of the topics that were asked for is to be
-// asked for again.
-func (p *Producer) stillWanted(topics []string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.ContainsFunc(topics, func(name string) bool { return p.topics[name].wanted })
-}
-
-func (c *control) askTopics(broker *sarama.Broker, topics []string) error {
+// askTopics asks for topics; again is that of learn.
+func (c *control) askTopics(broker *sarama.Broker, topics []string) (again bool, err error) {
 	p := c.p
 	req := sarama.NewMetadataRequest(p.conf.Version, topics)
 	req.AllowAutoTopicCreation = p.conf.Metadata.AllowAutoTopicCreation
 	resp, err := broker.GetMetadata(req)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if len(resp.Brokers) == 0 { // KAFKA-7924
-		return errors.New("the broker is starting and knows of no brokers yet")
+		return false, errors.New("the broker is starting and knows of no brokers yet")
 	}
-	p.report(p.learn(resp, time.Now()))
-	return nil
+	ended, again := p.learn(resp, topics, time.Now())
+	p.report(ended)
+	return again, nil
 }
 
 // askID asks for a producer id. A refusal is final for the messages that wait

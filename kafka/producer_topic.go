@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -24,6 +25,7 @@ type outTopic struct {
 	// chosen yet.
 	waiting      []*outMessage
 	wanted       bool      // ask for it
+	missed       bool      // it was wanted again while it was asked for: the answer may be older than the reason
 	unknownSince time.Time // since when the cluster says there is no such topic; zero: it does not
 	err          error     // the last answer, when it was an error
 	sticky       stickyPartition
@@ -86,15 +88,22 @@ func (p *Producer) enqueue(t *outTopic, o *outMessage, now time.Time) {
 
 // wantTopic has the control loop ask for a topic. p.mu is held.
 func (p *Producer) wantTopic(name string) {
-	if t := p.topics[name]; t != nil && !t.wanted {
+	t := p.topics[name]
+	switch {
+	case t == nil:
+	case t.wanted:
+		t.missed = true
+	default:
 		t.wanted = true
 		poke(p.ask)
 	}
 }
 
-// learn takes in what a broker says of brokers and topics, and returns the
-// messages that are refused by it.
-func (p *Producer) learn(meta *sarama.MetadataResponse, now time.Time) (ended []ending) {
+// learn takes in what a broker says of brokers and of the topics it was asked for, and
+// returns the messages that are refused by it; again is true when the answer was no use
+// for one of the topics, which is to be asked for again after a pause. One that was
+// wanted again meanwhile, or is from now on, is asked for at once.
+func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time.Time) (ended []ending, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range meta.Brokers {
@@ -113,7 +122,11 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, now time.Time) (ended []
 			ended = append(ended, p.learnTopic(t, m, now)...)
 		}
 	}
-	return ended
+	if slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].missed }) {
+		poke(p.ask)
+		return ended, false
+	}
+	return ended, slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].wanted })
 }
 
 func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Time) []ending {
@@ -141,7 +154,7 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 			leaderless = leaderless || !q.empty()
 		}
 	}
-	t.wanted = leaderless
+	t.wanted = leaderless || t.missed
 	if leaderless {
 		t.err = sarama.ErrLeaderNotAvailable
 	}
@@ -174,7 +187,7 @@ func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []end
 		}
 		final = now.Sub(t.unknownSince) >= unknownTopicAfter
 	}
-	t.wanted = !final
+	t.wanted = !final || t.missed
 	if !final {
 		if code == sarama.ErrUnknownTopicOrPartition && now.Sub(t.unknownSince) < unknownTopicSaid {
 			return nil
