@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
 )
 
 func TestFigures(t *testing.T) {
@@ -35,6 +37,19 @@ func TestFigures(t *testing.T) {
 		if got := Duration(d); got != want {
 			t.Errorf("duration %s: %q, want %q", d, got, want)
 		}
+	}
+}
+
+// Before a supervisor has answered there is no start to reckon from.
+func TestHeadlineWithoutStart(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	st := status.Status{State: status.Starting}
+	if got := Headline(st, now); !strings.HasPrefix(got, "starting  up -  0 workers") {
+		t.Errorf("without a start: %q", got)
+	}
+	st.StartedAt = now.Add(-42 * time.Second)
+	if got := Headline(st, now); !strings.HasPrefix(got, "starting  up 42s  0 workers") {
+		t.Errorf("with a start: %q", got)
 	}
 }
 

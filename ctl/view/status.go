@@ -66,8 +66,12 @@ func Headline(st status.Status, now time.Time) string {
 	if sums.Known {
 		rate = Rate(sums.Rate)
 	}
+	up := Unknown
+	if !st.StartedAt.IsZero() { // zero: nobody has answered yet
+		up = Duration(now.Sub(st.StartedAt))
+	}
 	return fmt.Sprintf("%s  up %s  %s  %s  %s msg/s  lag %s  %s",
-		st.State, Duration(now.Sub(st.StartedAt)), plural(live, "worker"), plural(sums.Partitions, "partition"),
+		st.State, up, plural(live, "worker"), plural(sums.Partitions, "partition"),
 		rate, Count(sums.Lag), Bytes(rss))
 }
 
