@@ -114,6 +114,9 @@ func (t *TxnProducer) Begin(ctx context.Context) error {
 	for _, q := range t.txn.parts {
 		q.registered = false
 	}
+	for _, q := range t.txn.wanted { // nobody came to ask for them
+		q.wanted = false
+	}
 	*t.txn = transaction{coordinator: t.txn.coordinator, number: t.txn.number + 1, open: true}
 	clear(t.offsets)
 	return nil
