@@ -45,6 +45,11 @@ func (r *registry) ended(p *proc, e remains) {
 	}
 	s.left = append(s.left, p.places...)
 
+	if s.cur != p && s.next != p { // it stood by in a roll that was ended, and the next roll has another one
+		r.tellExited(p, e, string(stopRoll), false)
+		r.checkEnd()
+		return
+	}
 	if s.next == p {
 		s.next = nil
 		if p.stopping == "" {

@@ -287,7 +287,7 @@ func (r *registry) start(s *slot, rel *release) *proc {
 	p := &proc{slot: s, rel: rel, spawned: r.now, greeted: r.now, heard: r.now, since: r.now}
 	p.frame.State = status.Starting
 	s.cur = p
-	s.restartAt = time.Time{}
+	s.idle, s.restartAt = status.Starting, time.Time{} // one that was given up is not any more
 	r.do(doSpawn{proc: p, greet: true})
 	return p
 }
@@ -307,6 +307,10 @@ func (r *registry) spawnFailed(now time.Time, p *proc, err error, temporary bool
 	s.cur = nil
 	s.lastExit = fmt.Sprintf("not started: %v", err)
 	r.log(logrus.ErrorLevel, "worker could not be started", s, logrus.Fields{"error": err.Error()})
+	if ro := r.roll; ro != nil && ro.cur == s && p.rel == ro.targets[s.consumer] {
+		r.rollBack(s, s.name()+" was "+s.lastExit)
+		return
+	}
 	r.crashed(s, p, crash{reason: "spawn", text: s.lastExit, blameless: temporary})
 }
 

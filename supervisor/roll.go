@@ -193,15 +193,16 @@ func (r *registry) rollStart(s *slot) {
 func (r *registry) rollStopped(s *slot) {
 	s.restarts++
 	r.restartsBy[string(stopRoll)]++
-	if ro := r.roll; ro != nil && ro.cur == s && ro.failed != "" {
-		r.rollBack(s, ro.failed)
-		return
-	}
-	if r.roll == nil || r.roll.cur != s || s.next == nil {
+	switch ro := r.roll; {
+	case ro == nil || ro.cur != s:
 		r.start(s, s.rel) // the roll came to an end meanwhile
-		return
+	case ro.failed != "":
+		r.rollBack(s, ro.failed)
+	case s.next == nil || s.next.stopping != "":
+		r.rollStart(s) // scaled away meanwhile, and wanted again
+	default:
+		r.takeOver(s)
 	}
-	r.takeOver(s)
 }
 
 // takeOver gives the slot to the process that stands by.
@@ -277,11 +278,15 @@ func (r *registry) rollCrash(s *slot, p *proc, text string) bool {
 		return false
 	}
 	if p.rel != ro.targets[s.consumer] {
-		if s.next != nil { // the old one died while the new one stands by
+		switch {
+		case !s.wanted:
+			return false
+		case s.next == nil || s.next.stopping != "": // scaled away meanwhile, and wanted again
+			r.rollStart(s)
+		default: // the old one died while the new one stands by
 			r.takeOver(s)
-			return true
 		}
-		return false
+		return true
 	}
 	r.rollBack(s, fmt.Sprintf("%s died: %s", s.name(), text))
 	return true
@@ -317,6 +322,9 @@ func (r *registry) abortRoll(err error) {
 }
 
 func (r *registry) endRoll(err error) {
+	if s := r.roll.cur; s != nil {
+		r.dropNext(s) // nobody would ever hand the slot over to it
+	}
 	r.roll = nil
 	r.do(doLog{logrus.ErrorLevel, "rolling restart was stopped", logrus.Fields{"reason": err.Error()}})
 	r.do(doRollEnd{err})

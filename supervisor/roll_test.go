@@ -457,3 +457,256 @@ func TestRollDoesNotWaitForEver(t *testing.T) {
 	w.checkImages("old")
 	w.checkRolled("A[0] did not come to run")
 }
+
+// stops sees that everything stops, and that no process is left that nobody knows of:
+// the supervisor would wait for it for ever.
+func (w *world) stops() {
+	w.t.Helper()
+	w.stop(stopOrder{})
+	for _, f := range w.alive {
+		if f.stubborn {
+			f.ends(Exit{})
+		}
+	}
+	w.settle()
+	if w.end == nil || len(w.alive) != 0 {
+		w.t.Errorf("end %v with %d processes", w.end, len(w.alive))
+	}
+}
+
+func (w *world) scale(consumer, n int) {
+	w.t.Helper()
+	if err := w.r.scale(w.now, w.r.consumers[consumer], n); err != nil {
+		w.t.Fatal(err)
+	}
+	w.settle()
+}
+
+// The process that stands by in one consumer's slot goes when another consumer ends
+// the roll.
+func TestOtherConsumerThatIsGivenUpEndsARoll(t *testing.T) {
+	a, b := consumerOf("A", 1), consumerOf("B", 1, func(c *config.Config) { c.WorkerRestartLimit = 1 })
+	w := startWorld(t, a, b)
+	old := w.worker("A[0]")
+	old.stubborn = true
+	w.rollTo("new", a, b)
+	w.crash("B[0]")
+	w.crash("B[0]")
+	w.checkRolled("B was given up")
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("old fatal")
+	if len(w.alive) != 1 {
+		t.Errorf("%d processes: one stands by for nothing", len(w.alive))
+	}
+	w.rollTo("newer", a, b)
+	w.checkImages("newer newer")
+	w.stops()
+}
+
+// A slot that is scaled away when it is its turn, and back at once, is rolled all the
+// same, and the roll goes on.
+func TestScaleDownAndUpDuringARoll(t *testing.T) {
+	for name, first := range map[string]string{"old first": "old", "standby first": "standby"} {
+		t.Run(name, func(t *testing.T) {
+			a, b := consumerOf("A", 2), consumerOf("B", 1)
+			w := startWorld(t, a, b)
+			old := w.worker("A[1]")
+			old.stubborn = true
+			w.rollTo("new", a, b)
+			w.checkImages("new stopping old")
+			if first == "old" { // killed, but its end comes late
+				w.scaleWithLateStandby(old)
+			} else {
+				w.scale(0, 1)
+				w.scale(0, 2)
+				old.ends(Exit{})
+				w.settle()
+			}
+			w.checkImages("new new new")
+			w.checkRolled("")
+			w.stops()
+		})
+	}
+}
+
+// scaleWithLateStandby scales the first consumer to 1 and back to 2 while the old
+// process of the slot in turn ends before the one that stands by.
+func (w *world) scaleWithLateStandby(old *fake) {
+	w.t.Helper()
+	var standby *fake
+	for p, f := range w.alive {
+		if p.slot.next == p {
+			standby = f
+		}
+	}
+	delete(w.alive, standby.p) // signals do not reach it
+	w.scale(0, 1)
+	w.scale(0, 2)
+	old.ends(Exit{})
+	w.settle()
+	w.r.ended(standby.p, remains{exit: Exit{Code: -1, Signal: syscall.SIGKILL}})
+	w.settle()
+}
+
+// The new process of a slot, scaled away and back before it runs, is started anew.
+func TestScaleDownAndUpWhileTheNewOneStarts(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	w.boot = func(f *fake) {
+		f.says(status.Joining)
+		f.stubborn = true
+	}
+	w.rollTo("new", a)
+	w.worker("A[0]").runs()
+	w.settle()
+	starting := w.worker("A[1]")
+	w.checkImages("new new")
+	w.scale(0, 1)
+	w.scale(0, 2)
+	w.boot = nil
+	starting.ends(Exit{})
+	w.settle()
+	w.checkImages("new new")
+	w.checkRolled("")
+	w.stops()
+}
+
+// The new process of a slot failed, and the slot is scaled away before that one is
+// gone: the roll ends with that failure, and nothing is left of it.
+func TestSlotThatFailedIsScaledAway(t *testing.T) {
+	a, b := consumerOf("A", 2), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	w.rollToFailingAt("A[1]", a, b)
+	failing := w.worker("A[1]")
+	w.pass(time.Minute)
+	w.checkImages("new stopping old")
+	w.scale(0, 1)
+	w.boot = nil
+	failing.ends(Exit{})
+	w.settle()
+	w.checkImages("new old")
+	w.checkRolled("A[1] did not come to run")
+	w.rollTo("newer", a, b)
+	w.checkImages("newer newer")
+	w.stops()
+}
+
+// rollToFailingAt rolls to an image of which that worker is silent and does not stop.
+func (w *world) rollToFailingAt(name string, consumers ...wire.Consumer) {
+	w.t.Helper()
+	w.boot = func(f *fake) {
+		if f.p.name() == name {
+			f.stubborn, f.deaf = true, true
+			f.says(status.Starting)
+			return
+		}
+		f.runs()
+	}
+	w.rollTo("new", consumers...)
+}
+
+// Workers of a consumer that was given up may still be stopping when it is rolled:
+// their slots are revived all the same.
+func TestRollRevivesASlotThatStillStops(t *testing.T) {
+	a := consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = 1 })
+	w := startWorld(t, a)
+	old := w.worker("A[1]")
+	old.stubborn = true
+	w.crash("A[0]")
+	w.crash("A[0]")
+	w.checkImages("fatal stopping")
+	w.boot = func(f *fake) { f.says(status.Joining) }
+	w.rollTo("new", a)
+	w.checkImages("new stopping")
+	old.ends(Exit{}) // before its turn comes
+	w.settle()
+	w.boot = nil
+	w.worker("A[0]").runs()
+	w.settle()
+	w.checkImages("new new")
+	w.checkRolled("")
+	w.stops()
+}
+
+// A slot that was revived counts as any other when the number of workers changes.
+func TestScaleOfARevivedSlot(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.rollTo("new", a)
+	w.checkImages("new new")
+	old := w.worker("A[1]")
+	old.stubborn = true
+	w.scale(0, 1)
+	w.scale(0, 2)
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("new new")
+	w.stops()
+}
+
+// Of a roll that is aborted and begun anew before the process that stood by is gone,
+// that process takes nothing with it.
+func TestLateEndOfAProcessThatStoodBy(t *testing.T) {
+	a, b := consumerOf("A", 1), consumerOf("B", 1, func(c *config.Config) { c.WorkerRestartLimit = 1 })
+	w := startWorld(t, a, b)
+	old := w.worker("A[0]")
+	old.stubborn = true
+	w.rollTo("new", a, b)
+	var standby *fake
+	for p, f := range w.alive {
+		if p.slot.next == p {
+			standby = f
+		}
+	}
+	delete(w.alive, standby.p) // its end comes late
+	w.crash("B[0]")
+	w.crash("B[0]")
+	w.checkRolled("B was given up")
+	w.rollTo("newer", a, b)
+	w.r.ended(standby.p, remains{exit: Exit{Code: -1, Signal: syscall.SIGKILL}})
+	w.settle()
+	w.checkImages("stopping fatal")
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("newer newer")
+	w.checkRolled("B was given up", "")
+	w.stops()
+}
+
+// What cannot be started of the new release in an empty slot ends the roll too.
+func TestNewProcessThatCannotBeStartedInAnEmptySlot(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	w.crash("A[0]")
+	w.crash("A[0]")
+	w.checkState("A[0]", status.Backoff)
+	w.spawn = func(p *proc) error {
+		if p.rel.image == fakeImage("new") {
+			return syscall.ENOEXEC
+		}
+		return nil
+	}
+	w.rollTo("new", a)
+	w.checkRolled("A[0] was not started: exec format error; the rolling restart was stopped")
+	w.checkImages("old old")
+}
+
+// A supervisor that was stopped for a while does not hold that against a roll.
+func TestRollOfASupervisorThatWasStopped(t *testing.T) {
+	a := consumerOf("A", 1)
+	w := startWorld(t, a)
+	w.boot = func(f *fake) { f.says(status.Starting) }
+	w.rollTo("new", a)
+	w.pass(time.Second)
+	w.now = w.now.Add(time.Hour)
+	w.r.slept(time.Hour)
+	w.r.due(w.now) // before the frames that came meanwhile are read
+	w.settle()
+	w.checkRolled()
+	w.worker("A[0]").runs()
+	w.settle()
+	w.checkImages("new")
+	w.checkRolled("")
+}

@@ -160,13 +160,13 @@ func (r *registry) stopped(s *slot, p *proc, e remains, clean bool) {
 	switch {
 	case r.ending != nil:
 		r.retire(s)
-	case s.consumer.fatal != "":
+	case s.consumer.fatal != "", !s.wanted && p.stopping == stopFatal: // the latter is to be revived by a roll
 		s.idle, s.since = status.Fatal, r.now
 		r.leaveFor(s)
 	case !s.wanted:
 		r.retire(s)
 		r.leaveFor(s)
-	case p.stopping == stopRoll:
+	case p.stopping == stopRoll, r.roll != nil && r.roll.cur == s:
 		r.rollStopped(s)
 	default:
 		s.restarts++
@@ -180,8 +180,12 @@ func (r *registry) stopped(s *slot, p *proc, e remains, clean bool) {
 func (r *registry) retire(s *slot) {
 	s.idle, s.since = status.Exited, r.now
 	r.progress(s, string(status.Exited), "")
-	if r.roll != nil && r.roll.cur == s { // scaled away while it was its turn
-		r.roll.total--
+	if ro := r.roll; ro != nil && ro.cur == s { // scaled away while it was its turn
+		if ro.failed != "" {
+			r.endRoll(errors.New(ro.failed))
+			return
+		}
+		ro.total--
 		r.rollNext()
 	}
 }

@@ -97,6 +97,9 @@ func (r *registry) next() time.Time {
 // slept says that the supervisor itself did not run for d: nobody is to blame
 // for silence in that time.
 func (r *registry) slept(d time.Duration) {
+	if ro := r.roll; ro != nil && !ro.by.IsZero() {
+		ro.by, ro.latest = ro.by.Add(d), ro.latest.Add(d)
+	}
 	for p := range r.procs() {
 		p.heard = p.heard.Add(d)
 		p.greeted = p.greeted.Add(d)
