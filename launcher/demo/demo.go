@@ -58,6 +58,12 @@ func (c *Command) run(a audience) error {
 	}
 	summary, err := c.play(ctx, stage, a)
 	err = errors.Join(err, stage.strike())
+	if summary != nil {
+		if err == nil { // what was in hand when the end was asked for is assessed by now
+			err = summary.tally.until(stage.assessments())
+		}
+		summary.tally.stop()
+	}
 	if err != nil && !errors.Is(err, errStopped) {
 		return fmt.Errorf("%w; the log is %s", err, stage.log)
 	}
@@ -68,13 +74,13 @@ func (c *Command) run(a audience) error {
 	return summary.write(a.out)
 }
 
-// play feeds, shows and counts until the end.
+// play feeds, shows and counts until the end. The summary's tally goes on: it is
+// the caller's to stop.
 func (c *Command) play(ctx context.Context, s *stage, a audience) (*summary, error) {
 	t, err := s.startTally()
 	if err != nil {
 		return nil, err
 	}
-	defer t.stop()
 	f := &feed{stage: s}
 	feeding := start(ctx, func(ctx context.Context) error {
 		if c.Once {

@@ -121,6 +121,47 @@ func TestKillFromThePicture(t *testing.T) {
 	}
 }
 
+// What was in hand when the audience left is counted: as much as is committed, never
+// less.
+func TestLeavingCountsWhatWasInHand(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	keys, press := io.Pipe()
+	defer press.Close()
+	var out bytes.Buffer // nobody else looks into it before the end
+	ended := make(chan error, 1)
+	go func() { ended <- (&Command{Rate: 2000}).run(audience{in: keys, out: &out, terminal: true}) }()
+	eventually(t, "messages", func() bool {
+		sockets, _ := filepath.Glob(filepath.Join(os.TempDir(), "racecar-demo-*", "racecar.sock"))
+		if len(sockets) == 0 {
+			return false
+		}
+		s := &stage{client: ctl.NewClient(sockets[0])}
+		defer s.client.Close()
+		st, err := s.status(t.Context())
+		n := uint64(0)
+		for _, w := range st.Workers {
+			n += w.Processed
+		}
+		return err == nil && n > 200
+	})
+	if _, err := press.Write([]byte("q")); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	count := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + ` +(\d+)$`).FindStringSubmatch(out.String())
+		if m == nil {
+			t.Fatalf("no row %q in:\n%s", name, out.String())
+		}
+		return m[1]
+	}
+	if assessed, committed := count("assessed"), count("committed"); assessed != committed {
+		t.Errorf("assessed %s, committed %s", assessed, committed)
+	}
+}
+
 // When the demo is gone, its supervisor is told by the launcher; here: when the
 // supervisor is gone, the demo ends with an error.
 func TestSupervisorThatDies(t *testing.T) {

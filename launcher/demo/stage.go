@@ -187,6 +187,14 @@ func (s *stage) committed() int {
 	return sum
 }
 
+// assessments is how many the workers have produced.
+func (s *stage) assessments() int {
+	if p := s.broker.Cluster().PartitionInfo(quakes.Output, 0); p != nil {
+		return int(p.HighWatermark)
+	}
+	return 0
+}
+
 // remove ends the broker and removes the folder, unless something went wrong
 // and its log may tell what.
 func (s *stage) remove() error {

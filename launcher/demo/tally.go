@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -208,6 +209,25 @@ func (t *tally) levels() []share {
 		all = append(all, share{string(l), t.byLevel[l]})
 	}
 	return all
+}
+
+// until waits until n assessments were read.
+func (t *tally) until(n int) error {
+	limit := time.NewTimer(stuck)
+	defer limit.Stop()
+	for {
+		assessed, again := t.counts()
+		if assessed+again >= n {
+			return nil
+		}
+		select {
+		case <-t.changed:
+		case err := <-t.failed:
+			return err
+		case <-limit.C:
+			return fmt.Errorf("read %s: %d of %d assessments in %v", quakes.Output, assessed+again, n, stuck)
+		}
+	}
 }
 
 // stop ends the reading. The counts stay.
