@@ -263,3 +263,54 @@ func produceRecord(t *testing.T, b *testbroker.Broker, m *sarama.ProducerMessage
 		t.Fatal(err)
 	}
 }
+
+// A dead letter that is acknowledged while its partition is paused moves the offset,
+// and what is paused keeps no executor busy: other topics go on.
+func TestDeadLetterOfAPausedPartition(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	cluster := b.Embedded()
+	bad, other, group := b.Topic(1), b.Topic(1), b.Group()
+	letters := group + ".dead"
+	b.CreateTopic(letters, 1)
+	b.Produce(bad, 0, values(2)...)
+	var away atomic.Bool
+	away.Store(true)
+	var refused atomic.Int32
+	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if r.(*kmsg.ProduceRequest).Topics[0].Topic != letters || !away.Load() {
+			return nil, nil, false
+		}
+		refused.Add(1)
+		return nil, errors.New("the broker is away"), true
+	})
+	rec := newRecorder()
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: bad}, {Topic: other}}}, func(racecar.Runtime) (*processor, error) {
+		return &processor{process: func(_ context.Context, m *racecar.Message) error {
+			rec.add(m)
+			if m.Topic == bad && m.Offset == 0 {
+				return racecar.DeadLetter(errors.New("bad message"))
+			}
+			return nil
+		}}, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.DeadLetterTopic = letters
+	s := start(t, reg, cfg)
+	waitFor(t, "the letter on its way", func() bool { return refused.Load() > 0 })
+	which := []wire.Partition{{Topic: bad, Partition: 0}}
+	s.command(wire.Command{Kind: wire.CommandPause, Partitions: which})
+	away.Store(false)
+	waitFor(t, "the offset behind the letter", func() bool { return b.Committed(group, bad, 0) == 1 })
+	b.Produce(other, 0, values(1)...)
+	rec.await(t, 2)
+	if got := rec.offsets(tp{bad, 0}); len(got) != 1 {
+		t.Errorf("processed %v although paused", got)
+	}
+	s.command(wire.Command{Kind: wire.CommandResume, Partitions: which})
+	rec.await(t, 3)
+	s.stop()
+	wantUpTo(t, rec.offsets(tp{bad, 0}), 2)
+	wantUpTo(t, rec.offsets(tp{other, 0}), 1)
+}

@@ -390,14 +390,19 @@ func (t *turns) paced(p *partition, n int) {
 // lookUp deals with what asked for attention; false when nothing may be begun.
 func (e *executor) lookUp(p *partition) bool {
 	a := p.attention.Load()
-	if a&(attentionLeaving|attentionQuiet|attentionPaused) != 0 {
+	if a&(attentionLeaving|attentionQuiet) != 0 {
 		return false
 	}
+	// What has ended is dealt with whether the partition is paused or not: see
+	// turns.ready, which would offer it again and again.
 	if a&attentionLetters != 0 {
 		e.w.lettersEnded(p)
 		return false // the next turn looks anew
 	}
 	if a&attentionDelivery != 0 && !e.goBack(p) {
+		return false
+	}
+	if a&attentionPaused != 0 {
 		return false
 	}
 	p.unsignal(attentionSuspects)
@@ -444,7 +449,7 @@ func (e *executor) settle(p *partition, end ended) {
 	e.survey(p)
 	// Whoever waits for deliveries must not miss the last one: first say that
 	// it waits, then look whether there is anything to wait for.
-	if len(p.kept) > 0 {
+	if len(p.kept) > 0 || p.acks.outstanding.Load() != 0 {
 		p.awaiting.Store(true)
 		failure, flying := p.acks.state()
 		busy := e.keep(p, nil) || failure != nil
