@@ -27,25 +27,39 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.w.emit(racecar.JoinGroupEvent{
 		Consumer: m.w.reg.Name(), Group: m.w.group, MemberID: s.MemberID(), Generation: s.GenerationID(), Duration: time.Since(m.joining),
 	})
-	n := 0
-	for _, partitions := range s.Claims() {
-		n += len(partitions)
+	opening := map[tp]bool{}
+	var leaderless []string
+	for topic, partitions := range s.Claims() {
+		for _, n := range partitions {
+			if k := (tp{topic, n}); m.client.PartitionNotReadable(topic, n) {
+				leaderless = append(leaderless, k.String())
+			} else {
+				opening[k] = true
+			}
+		}
+	}
+	if len(leaderless) > 0 {
+		// sarama begins such a claim only when there is a leader, however long that takes:
+		// the others do not wait for it.
+		m.log.WithField("partitions", leaderless).Warn("partitions have no leader: they are consumed once they have one")
 	}
 	m.mu.Lock()
-	m.opening = n
+	m.opening = opening
 	m.mu.Unlock()
-	m.ready(0)
+	m.ready()
 	poke(m.commits.kick) // what the broker refused of an old generation
 	m.w.placesChanged()
 	return nil
 }
 
-// ready notes that so many of the session's first claims are open: with the last
-// the membership runs.
-func (m *membership) ready(claims int) {
+// ready notes that claims are open, or not to be waited for: when none is left of
+// those that the session began with, the membership runs.
+func (m *membership) ready(claims ...tp) {
 	m.mu.Lock()
-	m.opening -= claims
-	running := m.opening <= 0
+	for _, k := range claims {
+		delete(m.opening, k)
+	}
+	running := len(m.opening) == 0
 	m.mu.Unlock()
 	if running {
 		m.setState(status.Running, "")
@@ -104,6 +118,14 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 			going = append(going, p)
 		}
 	}
+	var unbegun []tp
+	if !m.sessionEnded() { // cooperative: sarama does not begin what is taken away before it could
+		for k := range m.opening {
+			if !now[k] {
+				unbegun = append(unbegun, k)
+			}
+		}
+	}
 	m.latest = slices.Collect(maps.Keys(now))
 	for k := range now {
 		if m.parts[k] == nil {
@@ -123,6 +145,9 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 	m.mu.Unlock()
 	for _, p := range going {
 		p.leave()
+	}
+	if len(unbegun) > 0 {
+		m.ready(unbegun...)
 	}
 	go func() { // not under sarama's locks
 		m.w.emit(racecar.RebalanceEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Generation: generation})
@@ -171,7 +196,7 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 	} else if s.Context().Err() == nil {
 		// Revoked before it was open, as others joined: it is not waited for, or the
 		// membership would be called joining for ever, and its worker replaced for that.
-		m.ready(1)
+		m.ready(p.tp)
 	}
 	m.finish(p)
 	<-pumping
@@ -266,11 +291,8 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 	if p.isLeaving() {
 		return false
 	}
-	paused := m.w.isPaused(p.tp)
-	m.w.turns.change(func() { p.operator = paused }) // it has a pump, so it is looked at already
-	p.served.Store(true)
-	m.w.turns.add(p)
-	m.ready(1)
+	m.w.serve(p)
+	m.ready(p.tp)
 	return true
 }
 

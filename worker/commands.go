@@ -119,13 +119,17 @@ func (w *worker) setPaused(which []wire.Partition, paused bool) {
 	w.changed()
 }
 
-// isPaused reports whether an operator has paused a partition.
-func (w *worker) isPaused(k tp) bool {
+// serve has p served from now on, but for one that an operator has paused. Pausing and
+// resuming wait meanwhile: what they miss here they find in turns.
+func (w *worker) serve(p *partition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.ContainsFunc(w.paused, func(one wire.Partition) bool {
-		return one.Topic == k.topic && (one.Partition < 0 || one.Partition == k.partition)
+	paused := slices.ContainsFunc(w.paused, func(one wire.Partition) bool {
+		return one.Topic == p.topic && (one.Partition < 0 || one.Partition == p.partition)
 	})
+	w.turns.change(func() { p.operator = paused }) // it has a pump, so it is looked at already
+	p.served.Store(true)
+	w.turns.add(p)
 }
 
 // setOperator pauses or resumes p. Called with turns.mu held.

@@ -256,7 +256,7 @@ func (c *commits) commit(todo map[kafka.TopicPartition]kafka.Commit, parts map[k
 	if c.away {
 		c.away = false
 		if !c.m.sessionEnded() {
-			c.m.ready(0)
+			c.m.ready()
 		}
 	}
 	all := true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/racecar"
@@ -59,10 +60,16 @@ func (w *worker) newInstance(txn *transactions) (*instance, error) {
 }
 
 // hook runs a piece of consumer code that is no message, with no call beside it.
-// A panic is contained: a hook stops nothing.
+// A panic is contained: a hook stops nothing. One that does not come back holds up
+// all calls of the instance, or the member's place in its group: the worker ends then.
 func (i *instance) hook(name string, f func() error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	limit := i.w.cfg.MaxPollInterval
+	stuck := time.AfterFunc(limit, func() { // no call of a message, so that the scoreboard does not show it
+		i.w.crash(fmt.Errorf("%s takes longer than max_poll_interval (%v)", name, limit))
+	})
+	defer stuck.Stop()
 	err := contained(f)
 	if err == nil {
 		return

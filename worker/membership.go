@@ -57,8 +57,8 @@ type membership struct {
 	seen     map[string]int     // as looked up last
 	state    status.State
 	detail   string
-	opening  int  // claims of the session that are not open yet
-	cut      bool // the client was interrupted
+	opening  map[tp]bool // claims that the session began with and that are not open yet
+	cut      bool        // the client was interrupted
 
 	forgotten chan struct{} // capacity 1: a claim is finished with
 	over      chan struct{} // closed when run has returned
@@ -210,6 +210,7 @@ func (m *membership) letGo(ctx context.Context) {
 	for {
 		claims := m.claims() // in a rebalance new ones may come
 		if len(claims) == 0 {
+			poke(m.forgotten) // somebody else may wait for the same
 			return
 		}
 		for _, p := range claims {
@@ -453,6 +454,14 @@ func (m *membership) member() (kafka.Member, bool) {
 func (m *membership) sessionEnded() bool {
 	s := m.session.Load()
 	return s == nil || s.Context().Err() != nil
+}
+
+// has reports whether p is ours still: it was not finished with, whether in order or
+// because its time was up.
+func (m *membership) has(p *partition) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.parts[p.tp] == p
 }
 
 // claims returns the partitions that are ours.

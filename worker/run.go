@@ -265,9 +265,11 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 func (w *worker) letGo(ctx context.Context, grace time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, max(grace/2, grace-cancelMargin-sessionEnd))
 	defer cancel()
-	for _, m := range w.memberships {
-		m.letGo(ctx)
+	var all sync.WaitGroup
+	for _, m := range w.memberships { // a long call of one is not to keep the others in the dark
+		all.Go(func() { m.letGo(ctx) })
 	}
+	all.Wait()
 }
 
 // sessionEnd is what the end of a session takes after its claims.

@@ -75,8 +75,10 @@ func (t *transactions) attempt(p *kafka.TxnProducer, tr *transaction) error {
 	}
 	commits := map[key]map[kafka.TopicPartition]kafka.Commit{}
 	for part, s := range tr.shares {
+		// In this order: a partition that is ours still is so in that generation. Of one
+		// that was given up a later generation would commit over its next owner.
 		member, ok := part.m.member()
-		if !ok || part.lost() {
+		if !ok || part.lost() || !part.m.has(part) {
 			return fmt.Errorf("%s: %w", part.tp, errLost)
 		}
 		s.metadata = part.attemptsAt(s.next)

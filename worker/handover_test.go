@@ -1,0 +1,241 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// loneWorker is a worker with one membership, of which nothing runs.
+func loneWorker(t *testing.T) (*worker, *membership) {
+	t.Helper()
+	reg := one(t, "t", func(context.Context, *racecar.Message) error { return nil })
+	cfg := testConfig(nil, "group")
+	cfg.Brokers = []string{"127.0.0.1:1"} // nobody is there
+	w, err := newWorker(inlineOptions(t, reg, cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sender = newSender(nil)
+	m := w.memberships[0]
+	m.commits = newCommits(m, nil, time.Second)
+	return w, m
+}
+
+// claim gives m a partition.
+func (m *membership) claim(k tp) *partition {
+	p := newPartition(m, k)
+	m.parts[k] = p
+	return p
+}
+
+// fakeSession is one of sarama's that nobody began.
+type fakeSession struct {
+	sarama.ConsumerGroupSession
+	ctx    context.Context
+	claims map[string][]int32
+}
+
+func (s *fakeSession) Claims() map[string][]int32 { return s.claims }
+func (s *fakeSession) MemberID() string           { return "member" }
+func (s *fakeSession) GenerationID() int32        { return 1 }
+func (s *fakeSession) Context() context.Context   { return s.ctx }
+
+// leaders knows which partitions have none.
+type leaders struct {
+	sarama.Client
+	without map[tp]bool
+}
+
+func (l *leaders) PartitionNotReadable(topic string, n int32) bool { return l.without[tp{topic, n}] }
+
+// A rejoin and a stop may wait for the same claims.
+func TestTwoWaitForTheLastClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, m := loneWorker(t)
+		p := m.claim(tp{"t", 0})
+		over := make(chan struct{}, 2)
+		for range cap(over) {
+			go func() { m.letGo(t.Context()); over <- struct{}{} }()
+		}
+		synctest.Wait() // both wait
+		m.forget(p)
+		synctest.Wait()
+		if n := len(over); n != cap(over) {
+			t.Errorf("%d of %d know that the last claim is finished with", n, cap(over))
+		}
+	})
+}
+
+// All memberships hear of a stop at once, whatever the first one is still at.
+func TestAllMembershipsHearOfAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, m := loneWorker(t)
+		other := newMembership(w, 1, m.subs)
+		w.memberships = append(w.memberships, other)
+		p, q := m.claim(tp{"t", 0}), other.claim(tp{"u", 0})
+		over := make(chan struct{})
+		go func() { defer close(over); w.letGo(t.Context(), time.Minute) }()
+		synctest.Wait()
+		if !p.isLeaving() || !q.isLeaving() {
+			t.Errorf("leaving: the first one's claim %v, the second one's %v", p.isLeaving(), q.isLeaving())
+		}
+		q.leave()
+		other.forget(q)
+		m.forget(p)
+		<-over
+	})
+}
+
+// A partition without a leader, which sarama does not begin, is not waited for: its
+// worker would be called joining until it were replaced for that, again and again.
+func TestRunningWithoutALeaderOfOnePartition(t *testing.T) {
+	_, m := loneWorker(t)
+	m.client = &kafka.Client{Client: &leaders{without: map[tp]bool{{"t", 1}: true}}}
+	s := &fakeSession{ctx: t.Context(), claims: map[string][]int32{"t": {0, 1}}}
+	if err := m.Setup(s); err != nil {
+		t.Fatal(err)
+	}
+	if state, _ := m.stateNow(); state == status.Running {
+		t.Error("running, although t/0 is not open")
+	}
+	m.ready(tp{"t", 0})
+	if state, _ := m.stateNow(); state != status.Running {
+		t.Errorf("%s, although only t/1 is not open, which has no leader", state)
+	}
+}
+
+// Nor is one that is taken away again before sarama has begun it.
+func TestRunningWithoutAPartitionThatWasNotBegun(t *testing.T) {
+	for name, before := range map[string]bool{"before the other one is open": true, "after it": false} {
+		t.Run(name, func(t *testing.T) {
+			_, m := loneWorker(t)
+			m.client = &kafka.Client{Client: &leaders{}}
+			s := &fakeSession{ctx: t.Context(), claims: map[string][]int32{"t": {0, 1}}}
+			if err := m.Setup(s); err != nil {
+				t.Fatal(err)
+			}
+			revoke := func() { m.onAssignment(&sarama.ConsumerGroupMemberAssignment{Topics: map[string][]int32{"t": {0}}}, 2) }
+			if before {
+				revoke()
+			}
+			m.ready(tp{"t", 0})
+			if state, _ := m.stateNow(); (state == status.Running) != before {
+				t.Errorf("%s with t/0 open", state)
+			}
+			if !before {
+				revoke()
+			}
+			if state, _ := m.stateNow(); state != status.Running {
+				t.Errorf("%s, although what is ours is open", state)
+			}
+		})
+	}
+}
+
+// Pausing and resuming reach a partition that is just about to be served.
+func TestResumedWhileItIsOpened(t *testing.T) {
+	w, m := loneWorker(t)
+	which := []wire.Partition{{Topic: "t", Partition: 0}}
+	w.setPaused(which, true)
+	p := m.claim(tp{"t", 0})
+	served, resumed := make(chan struct{}), make(chan struct{})
+	w.turns.mu.Lock()
+	go func() { defer close(served); w.serve(p) }()
+	waitFor(t, "the look at what is paused", func() bool {
+		if w.mu.TryLock() {
+			w.mu.Unlock()
+			return false
+		}
+		return true
+	})
+	go func() { defer close(resumed); w.setPaused(which, false) }()
+	w.turns.mu.Unlock()
+	<-served
+	<-resumed
+	w.turns.mu.Lock()
+	defer w.turns.mu.Unlock()
+	if p.operator {
+		t.Error("paused, although it was resumed")
+	}
+}
+
+// What a partition has in a transaction is not committed once the partition was given
+// up: in a later generation it is another member's.
+func TestTransactionOfAPartitionThatWasGivenUp(t *testing.T) {
+	w, m := loneWorker(t)
+	m.session.Store(&session{&fakeSession{ctx: t.Context()}})
+	p := m.claim(tp{"t", 0})
+	x := w.newTransactions("id")
+	x.of = newProducer(w)
+	producer, err := x.producer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.close(t.Context()) //nolint:errcheck // nothing is under way
+	x.cancel()                 // so that an attempt comes no further than to its beginning
+	tr := &transaction{shares: map[*partition]*share{p: {next: 1}}}
+	if err := x.attempt(producer, tr); err == nil || errors.Is(err, errLost) {
+		t.Errorf("while it is ours: %v", err)
+	}
+	m.forget(p)
+	if err := x.attempt(producer, tr); !errors.Is(err, errLost) {
+		t.Errorf("after it was given up: %v", err)
+	}
+}
+
+// A hook that does not come back ends the worker as a stuck call does.
+func TestStuckHookEndsTheWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := loneWorker(t)
+		i := &instance{w: w}
+		i.hook("OnPartitionsAssigned", func() error { return nil })
+		release := make(chan struct{})
+		go i.hook("OnPartitionsRevoked", func() error { <-release; return nil })
+		<-time.After(w.cfg.MaxPollInterval - time.Second)
+		if len(w.ending) != 0 {
+			t.Error("ended before its time")
+		}
+		<-time.After(time.Second)
+		synctest.Wait()
+		select {
+		case e := <-w.ending:
+			if want := "OnPartitionsRevoked takes longer than max_poll_interval (1m0s)"; e.code != wire.ExitCrash || e.err.Error() != want {
+				t.Errorf("ends with %d, %v", e.code, e.err)
+			}
+		default:
+			t.Error("goes on")
+		}
+		close(release)
+		synctest.Wait()
+	})
+}
+
+// A partition that must wait for a transaction in which it has no message, only how
+// often one failed, waits for it, and does not ask all the time.
+func TestWaitsForATransactionWithoutMessages(t *testing.T) {
+	w, m := loneWorker(t)
+	p := m.claim(tp{"t", 0})
+	p.begin(0, 0)
+	p.inst = &instance{w: w, txn: w.newTransactions("id")}
+	e := &executor{w: w, t: w.turns}
+	o := p.acks.hold()
+	p.awaitsAll = true
+	e.settle(p, ended{})
+	if !p.awaiting.Load() {
+		t.Error("it does not wait")
+	}
+	o.done(nil)
+	if p.awaiting.Load() {
+		t.Error("it waits for ever")
+	}
+}
