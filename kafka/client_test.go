@@ -101,6 +101,7 @@ func TestNewClient(t *testing.T) {
 
 // A broker that does not answer must not hold up one that does.
 func TestNewClientSkipsSilentBroker(t *testing.T) {
+	t.Parallel()
 	silent := listener(t)
 	cluster := fakeCluster(t)
 	c := settings(silent, silent, silent, cluster.ListenAddrs()[0])

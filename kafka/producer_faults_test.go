@@ -186,6 +186,7 @@ func difference(got, want []string) string {
 }
 
 func TestProducerOverLossyConnections(t *testing.T) {
+	t.Parallel()
 	var perMille, cuts atomic.Int64
 	c := fakeCluster(t, kfake.NumBrokers(3), kfake.SeedTopics(6, "out"), kfake.ListenFn(func(network, address string) (net.Listener, error) {
 		l, err := net.Listen(network, address)
@@ -436,6 +437,7 @@ func muteCluster(t *testing.T) (c *kfake.Cluster, addrs [2]string, mute *muteLis
 // A broker that is frozen holds up no partition that another leads by now, however
 // long socket_timeout is.
 func TestProducerLeavesAFrozenLeader(t *testing.T) {
+	t.Parallel()
 	c, addrs, mute := muteCluster(t)
 	if err := c.MoveTopicPartition("out", 0, 1); err != nil {
 		t.Fatal(err)
@@ -463,6 +465,7 @@ func TestProducerLeavesAFrozenLeader(t *testing.T) {
 
 // Nor is a frozen broker asked for long.
 func TestProducerAsksAnotherThanAFrozenBroker(t *testing.T) {
+	t.Parallel()
 	_, addrs, mute := muteCluster(t)
 	conf := settings(addrs[0], strings.Replace(addrs[1], "127.0.0.1", "localhost", 1)) // asked in order
 	conf.SocketTimeout, conf.MessageTimeout = 5*time.Minute, 10*time.Minute

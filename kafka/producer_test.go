@@ -238,6 +238,7 @@ func (s *syncWriter) Write(b []byte) (int, error) {
 }
 
 func TestProducerBufferIsConfigured(t *testing.T) {
+	t.Parallel()
 	c := settings("127.0.0.1:1")
 	c.Producer = []string{"queue.buffering.max.kbytes=1"}
 	p := newProducer(t, c, kafka.ProducerOptions{})

@@ -108,6 +108,7 @@ func TestTxnCommitAndAbort(t *testing.T) {
 }
 
 func TestTxnManyPartitions(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic := b.Topic(20)
 	p := newTxnProducer(t, b.Addrs(), b.Group())

@@ -104,6 +104,7 @@ func diarist(t testing.TB, topic string, d *diary, takes time.Duration) func(wor
 // A second worker joins, and later leaves, while messages are processed: none is
 // processed twice, none by both, all in order.
 func TestJoiningAndLeaving(t *testing.T) {
+	t.Parallel()
 	for _, strategy := range []string{"range", "roundrobin", "sticky", "cooperative-sticky"} {
 		for _, takes := range handlers {
 			t.Run(fmt.Sprintf("%s/%v", strategy, takes), func(t *testing.T) {
@@ -153,6 +154,7 @@ func TestJoiningAndLeaving(t *testing.T) {
 // call learns within 250 ms that its partition is to go, and goes on to its end; and
 // no message is processed by both.
 func TestCooperativeRebalance(t *testing.T) {
+	t.Parallel()
 	for _, takes := range handlers {
 		t.Run(fmt.Sprint(takes), func(t *testing.T) {
 			soakLong(t, takes)

@@ -35,6 +35,7 @@ func refuseOffsets(req kmsg.Request, code int16) kmsg.Response {
 // ours the transaction is made again as it is, and nothing is processed again. When
 // another has the transactional id its messages are. Either way each is visible once.
 func TestOffsetsRefusedInATransaction(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		err       *kerr.Error
 		processed bool // again
@@ -43,6 +44,7 @@ func TestOffsetsRefusedInATransaction(t *testing.T) {
 		{kerr.ProducerFenced, true}, {kerr.InvalidProducerEpoch, true},
 	} {
 		t.Run(test.err.Message, func(t *testing.T) {
+			t.Parallel()
 			b := testbroker.New(t)
 			from, to, group := b.Topic(2), b.Topic(2), b.Group()
 			for p := range int32(2) {
@@ -88,6 +90,7 @@ func copying(to string, rec *recorder) func(racecar.Runtime) (*processor, error)
 // committed, however often it tries: the new owners process its messages. This is
 // what the group coordinator refuses by itself, at the old generation.
 func TestTransactionOfAMemberThatIsOut(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(2), b.Topic(2), b.Group()
 	for p := range int32(2) {
