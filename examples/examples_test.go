@@ -64,6 +64,46 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestREADMEsCanBeFollowed looks at what is run with the go command: an example's
+// go.mod has what the example needs, which is less than racecar itself does.
+func TestREADMEsCanBeFollowed(t *testing.T) {
+	index, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readmes, err := filepath.Glob("*/README.md")
+	if err != nil || len(readmes) == 0 {
+		t.Fatalf("READMEs %v, %v", readmes, err)
+	}
+	goRun := regexp.MustCompile(`\bgo run ([^\s-]\S*)`)
+	found := 0
+	for _, readme := range readmes {
+		dir := filepath.Dir(readme)
+		if !strings.Contains(string(index), fmt.Sprintf("[%s](%[1]s)", dir)) {
+			t.Errorf("examples/README.md does not name %s", dir)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "try.txtar")); err != nil {
+			continue // what it needs may not be on this machine
+		}
+		text, err := os.ReadFile(readme)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range goRun.FindAllStringSubmatch(string(text), -1) {
+			found++
+			list := exec.Command("go", "list", "-deps", match[1])
+			list.Dir = dir
+			list.Env = append(os.Environ(), "GOPROXY=off", "GOTOOLCHAIN=local", "GOFLAGS=-mod=readonly")
+			if out, err := list.CombinedOutput(); err != nil {
+				t.Errorf("%s: %s: %v\n%s", readme, match[0], err, out)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("nothing was looked at")
+	}
+}
+
 // setup copies the example and lets the go command use this machine's caches and
 // nothing of the network.
 func setup(env *testscript.Env, root, dir string) error {
