@@ -128,7 +128,7 @@ type Config struct {
 	// Membership says how long a place in the consumer group lives. run: as long as the
 	// supervisor, so that a killed worker is replaced without a rebalance; host: longer,
 	// under StaticID, so that a deploy within SessionTimeout rebalances nothing; dynamic:
-	// as long as the worker, for brokers before 2.4 (KIP-345). Defaults to run. Not an upstream key.
+	// as long as the worker, for brokers without static members (KIP-345). Defaults to run. Not an upstream key.
 	Membership Membership `key:"membership" default:"run" enum:"run,host,dynamic" help:"whose the places in the group are: run, host or dynamic"`
 	// StaticID makes the instance ids that membership host keeps over a stop. It must
 	// differ between the hosts of a group. Empty: the host's name. Not an upstream key.
