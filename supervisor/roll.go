@@ -131,8 +131,11 @@ func (c *consumer) places() int {
 func (r *registry) rollNext() {
 	ro := r.roll
 	ro.cur, ro.was, ro.by = nil, nil, time.Time{}
-	for len(ro.queue) > 0 && !ro.queue[0].wanted && !ro.revives[ro.queue[0]] { // scaled away since
-		ro.queue = ro.queue[1:]
+	for len(ro.queue) > 0 {
+		if s := ro.queue[0]; s.wanted || ro.revives[s] || s.idle == status.Fatal { // the last one was given up since
+			break
+		}
+		ro.queue = ro.queue[1:] // scaled away since
 		ro.total--
 	}
 	if len(ro.queue) == 0 {

@@ -629,6 +629,49 @@ func TestRollRevivesASlotThatStillStops(t *testing.T) {
 	w.stops()
 }
 
+// One that is given up while others are rolled is revived when its turn comes.
+func TestRollRevivesWhatIsGivenUpMeanwhile(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	old := w.worker("A[0]")
+	old.stubborn = true
+	w.rollTo("new", a)
+	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.checkImages("stopping fatal")
+	old.ends(Exit{})
+	w.settle()
+	w.checkImages("new new")
+	w.checkRolled("")
+	w.stops()
+}
+
+// A slot that was given up and scaled away stays away.
+func TestScaledAwayAfterItWasGivenUp(t *testing.T) {
+	for name, rolling := range map[string]bool{"before a roll": false, "during one": true} {
+		t.Run(name, func(t *testing.T) {
+			a := consumerOf("A", 2)
+			w := startWorld(t, a)
+			old := w.worker("A[0]")
+			old.stubborn = true
+			w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+			if rolling {
+				w.rollTo("new", a)
+			}
+			w.scale(0, 1)
+			if !rolling {
+				w.rollTo("new", a)
+			}
+			old.ends(Exit{})
+			w.settle()
+			w.checkImages("new")
+			w.checkRolled("")
+			w.scale(0, 2)
+			w.checkImages("new new")
+			w.stops()
+		})
+	}
+}
+
 // A slot that was revived counts as any other when the number of workers changes.
 func TestScaleOfARevivedSlot(t *testing.T) {
 	a := consumerOf("A", 2)

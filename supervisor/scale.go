@@ -50,6 +50,11 @@ func (r *registry) scale(now time.Time, c *consumer, n int) error {
 				r.retire(s)
 				r.leaveFor(s)
 			}
+		case i >= n && s.cur == nil && s.idle == status.Fatal: // no roll is to revive it
+			if r.roll != nil {
+				delete(r.roll.revives, s)
+			}
+			r.retire(s)
 		case i < n && !s.wanted && s.idle != status.Fatal:
 			s.wanted = true
 			if s.cur == nil { // else its end starts the next one
