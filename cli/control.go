@@ -58,7 +58,7 @@ func keyInfos(c wire.Consumer) ([]ctl.KeyInfo, error) {
 		if json.Unmarshal(v.Value, &unquoted) == nil { // a string; anything else is shown as JSON
 			text = unquoted
 		}
-		keys = append(keys, ctl.KeyInfo{Key: k.Name, Value: text, Source: v.Source})
+		keys = append(keys, ctl.KeyInfo{Key: k.Name, Value: text, Source: v.Source, Written: k.Written(&c.Config)})
 	}
 	return keys, nil
 }

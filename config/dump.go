@@ -32,13 +32,19 @@ func Dump(w io.Writer, c Config, sources map[string]string, o DumpOptions) error
 // sourceColumn is where sources begin after short values.
 const sourceColumn = 48
 
+// Line is one line of Dump: a key, its value as Key.Written gives it, and where that
+// is from.
+func Line(key, written, source string) string {
+	return fmt.Sprintf("%-*s # %s", sourceColumn, key+" = "+written, source)
+}
+
 func dumpText(b *bytes.Buffer, c Config, sources map[string]string, changed bool) {
 	for _, k := range shown(c, sources, changed) {
-		line := k.Name + " = " + k.inspected(&c)
-		if sources != nil {
-			line = fmt.Sprintf("%-*s # %s", sourceColumn, line, sourceOf(k, sources))
+		if sources == nil {
+			b.WriteString(k.Name + " = " + k.Written(&c) + "\n")
+			continue
 		}
-		b.WriteString(line + "\n")
+		b.WriteString(Line(k.Name, k.Written(&c), sourceOf(k, sources)) + "\n")
 	}
 }
 

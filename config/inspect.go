@@ -13,8 +13,8 @@ import (
 // hidden stands for a secret wherever a configuration is shown.
 const hidden = "[hidden]"
 
-// inspected writes a key's value as upstream does, in Ruby's notation.
-func (k Key) inspected(c *Config) string {
+// Written writes a key's value as upstream does, in Ruby's notation, secrets hidden.
+func (k Key) Written(c *Config) string {
 	v := k.value(c)
 	unset := v.IsZero() && k.Default == ""
 	class := k.inspect

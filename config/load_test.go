@@ -78,7 +78,7 @@ func TestPrecedence(t *testing.T) {
 		}
 		for i, name := range []string{"fetch_messages", "max_wait_time", "dead_letter_topic"} {
 			k, _ := Lookup(name)
-			if got := k.inspected(&l.Config); got != s.wants[i] {
+			if got := k.Written(&l.Config); got != s.wants[i] {
 				t.Errorf("with %s: %s = %s, want %s (from %s)", s.source, name, got, s.wants[i], l.Sources[name])
 			}
 		}

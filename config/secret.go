@@ -17,7 +17,7 @@ type Carried Config
 func (c Config) String() string {
 	var parts []string
 	for _, k := range shown(c, nil, true) {
-		parts = append(parts, k.Name+" = "+k.inspected(&c))
+		parts = append(parts, k.Name+" = "+k.Written(&c))
 	}
 	return "config.Config{" + strings.Join(parts, ", ") + "}"
 }

@@ -73,6 +73,9 @@ type KeyInfo struct {
 	Key    string `json:"key"`
 	Value  string `json:"value"`
 	Source string `json:"source"`
+	// Written is the value as upstream writes it on SIGUSR1 (config.Key.Written);
+	// supervisors before it was there leave it empty.
+	Written string `json:"written"`
 }
 
 // The requests' bodies. A field that the server does not know is refused, so

@@ -1,11 +1,13 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/ctl/view"
 	"github.com/racecar-go/racecar/internal/status"
 )
@@ -159,7 +161,7 @@ type configCmd struct {
 	JSON bool `help:"Print it as JSON"`
 }
 
-// Run prints what is in effect, as the supervisor has it.
+// Run prints what is in effect, as the supervisor has it, in the lines of SIGUSR1.
 func (c *configCmd) Run(ctx context.Context, a *app) error {
 	client, err := a.running(ctx, c.where, c.Consumer)
 	if err != nil {
@@ -187,12 +189,9 @@ func (c *configCmd) Run(ctx context.Context, a *app) error {
 			a.printf("\n")
 		}
 		a.printf("# %s\n", cc.Consumer)
-		var rows [][]string
 		for _, k := range cc.Keys {
-			rows = append(rows, []string{k.Key, view.Line(k.Value), k.Source})
+			a.printf("%s\n", config.Line(k.Key, cmp.Or(k.Written, view.Line(k.Value)), k.Source))
 		}
-		width, _ := terminal(a.out)
-		a.lines(view.Table([]view.Column{{Title: "KEY"}, {Title: "VALUE", Flexible: true}, {Title: "FROM", Flexible: true}}, rows, max(width, 120)))
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func fakesup() {
 	}
 	sup.steps = []Progress{{Worker: "A[0]", State: status.Stopping, Total: 2}, {Worker: "A[0]", Message: "restarting: 1 of 2"}, {Worker: "A[0]", State: status.Running, Done: 1, Total: 2, Message: "pid 124"}}
 	sup.config = []ConsumerConfig{
-		{Consumer: "A", Keys: []KeyInfo{{"brokers", "k1:9092,k2:9092", "RACECAR_BROKERS"}, {"sasl_password", "***", "config/racecar.yml:12"}}},
+		{Consumer: "A", Keys: []KeyInfo{{"brokers", `["k1:9092","k2:9092"]`, "RACECAR_BROKERS", `["k1:9092", "k2:9092"]`}, {"sasl_password", "[hidden]", "config/racecar.yml:12", `"[hidden]"`}}},
 	}
 	sup.st = status.Status{
 		Version: 1, PID: os.Getpid(), State: status.Running, StartedAt: scriptNow.Add(-time.Hour),

@@ -123,7 +123,7 @@ func TestOrdersAreLogged(t *testing.T) {
 func TestStatusAndConfig(t *testing.T) {
 	sup := &fakeSupervisor{
 		st:     status.Status{Version: 1, PID: 77, Workers: []status.Worker{{Consumer: "A", State: status.Running}}},
-		config: []ConsumerConfig{{Consumer: "A", Keys: []KeyInfo{{"brokers", "k1:9092", "default"}}}},
+		config: []ConsumerConfig{{Consumer: "A", Keys: []KeyInfo{{"brokers", "k1:9092", "default", "k1"}}}},
 	}
 	c := serve(t, sup)
 	st, err := c.Status(deadline(t))
@@ -131,7 +131,7 @@ func TestStatusAndConfig(t *testing.T) {
 		t.Errorf("status = %+v, %v", st, err)
 	}
 	cc, err := c.Config(deadline(t))
-	if err != nil || len(cc) != 1 || cc[0].Keys[0] != (KeyInfo{"brokers", "k1:9092", "default"}) {
+	if err != nil || len(cc) != 1 || cc[0].Keys[0] != (KeyInfo{"brokers", "k1:9092", "default", "k1"}) {
 		t.Errorf("config = %+v, %v", cc, err)
 	}
 	pid, err := c.PID(deadline(t))
