@@ -126,9 +126,17 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 			}
 		}
 	}
+	maps.DeleteFunc(m.assigned, func(k tp, _ *assignment) bool { return !now[k] })
+	var never []tp // the hook was told of them, but they were not begun: nobody forgets them
+	for k := range m.told {
+		if !now[k] && m.parts[k] == nil {
+			never = append(never, k)
+			delete(m.told, k)
+		}
+	}
 	m.latest = slices.Collect(maps.Keys(now))
 	for k := range now {
-		if m.parts[k] == nil {
+		if m.parts[k] == nil && !m.told[k] {
 			added.partitions[k.topic] = append(added.partitions[k.topic], k.partition)
 			m.assigned[k] = added
 		}
@@ -151,6 +159,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 	}
 	go func() { // not under sarama's locks
 		m.w.emit(racecar.RebalanceEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Generation: generation})
+		m.tellRevoked(map[bool][]tp{false: never})
 		m.w.placesChanged()
 	}()
 }
@@ -329,20 +338,28 @@ func (m *membership) gap(p *partition, committed, start int64) {
 func (m *membership) tellAssigned(p *partition) {
 	m.mu.Lock()
 	a := m.assigned[p.tp]
-	delete(m.assigned, p.tp)
 	m.mu.Unlock()
 	if a != nil && !p.isLeaving() {
 		a.once.Do(func() {
+			partitions := map[string][]int32{}
 			m.mu.Lock()
-			for topic, partitions := range a.partitions {
-				for _, n := range partitions {
-					m.told[tp{topic, n}] = true
+			for topic, all := range a.partitions {
+				for _, n := range all {
+					// Some may have been taken away again before they were open.
+					if k := (tp{topic, n}); m.assigned[k] == a {
+						partitions[topic] = append(partitions[topic], n)
+						m.told[k] = true
+					}
 				}
+				slices.Sort(partitions[topic])
 			}
 			m.mu.Unlock()
-			m.w.emit(racecar.PartitionsAssignedEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: a.partitions})
+			if len(partitions) == 0 {
+				return // all of them, just now
+			}
+			m.w.emit(racecar.PartitionsAssignedEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: partitions})
 			if m.w.serial != nil {
-				m.w.serial.assigned(racecar.Assignment{Partitions: a.partitions})
+				m.w.serial.assigned(racecar.Assignment{Partitions: partitions})
 			}
 		})
 	}

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -237,5 +239,77 @@ func TestWaitsForATransactionWithoutMessages(t *testing.T) {
 	o.done(nil)
 	if p.awaiting.Load() {
 		t.Error("it waits for ever")
+	}
+}
+
+// A partition that stays ours while it is not begun yet is told of once.
+func TestHookOfAPartitionThatIsBegunLate(t *testing.T) {
+	w, m := loneWorker(t)
+	m.session.Store(&session{&fakeSession{ctx: t.Context()}})
+	var got []string
+	w.serial = &instance{w: w, value: &processor{assigned: func(a racecar.Assignment) { got = append(got, fmt.Sprint(a.Partitions["t"])) }}}
+	both := &sarama.ConsumerGroupMemberAssignment{Topics: map[string][]int32{"t": {0, 1}}}
+	m.onAssignment(both, 1)
+	m.tellAssigned(m.claim(tp{"t", 0}))
+	m.onAssignment(both, 2)
+	m.tellAssigned(m.claim(tp{"t", 1}))
+	if want := []string{"[0 1]"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+// The hook is told of partitions in pairs also where one is taken away again before it
+// is open, or before sarama has begun it.
+func TestHookOfAPartitionThatIsTakenAwayAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		begun, told bool // t/1 was begun; the hook was told before it is taken away
+		want        []string
+	}{
+		"not begun":           {false, false, []string{"assigned [0]"}},
+		"begun":               {true, false, []string{"assigned [0]"}},
+		"not begun, but told": {false, true, []string{"assigned [0 1]", "revoked [1]"}},
+		"begun, and told":     {true, true, []string{"assigned [0 1]", "revoked [1]"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, m := loneWorker(t)
+				m.session.Store(&session{&fakeSession{ctx: t.Context()}})
+				var got []string
+				note := func(what string) func(racecar.Assignment) {
+					return func(a racecar.Assignment) { got = append(got, fmt.Sprint(what, " ", a.Partitions["t"])) }
+				}
+				w.serial = &instance{w: w, value: &processor{assigned: note("assigned"), revoked: note("revoked")}}
+				assign := func(generation int32, partitions ...int32) {
+					m.onAssignment(&sarama.ConsumerGroupMemberAssignment{Topics: map[string][]int32{"t": partitions}}, generation)
+					synctest.Wait()
+				}
+				assign(1, 0, 1)
+				p := m.claim(tp{"t", 0})
+				var q *partition
+				if c.begun {
+					q = m.claim(tp{"t", 1})
+				}
+				if c.told {
+					m.tellAssigned(p)
+				}
+				assign(2, 0)
+				if q != nil {
+					m.forget(q)
+				}
+				if !c.told {
+					m.tellAssigned(p)
+				}
+				if !slices.Equal(got, c.want) {
+					t.Errorf("told %q, want %q", got, c.want)
+				}
+				m.forget(p)
+				if err := m.Cleanup(&fakeSession{ctx: t.Context()}); err != nil {
+					t.Fatal(err)
+				}
+				if want := append(c.want, "revoked [0]"); !slices.Equal(got, want) {
+					t.Errorf("told %q, want %q", got, want)
+				}
+			})
+		})
 	}
 }

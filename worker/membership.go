@@ -49,7 +49,7 @@ type membership struct {
 
 	mu       sync.Mutex
 	parts    map[tp]*partition
-	assigned map[tp]*assignment // to be told to the hook
+	assigned map[tp]*assignment // what a partition came with; for the hook
 	latest   []tp               // the last assignment
 	told     map[tp]bool        // what the hook has been told is assigned
 	ended    map[bool][]tp      // claims that ended with the session, by lost
