@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/racecar-go/racecar/ctl/view"
 	"github.com/racecar-go/racecar/internal/status"
@@ -43,6 +44,9 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 			f.silent = err
 		} else if f.pid == 0 {
 			f.pid = st.PID // in another pid namespace: as it sees itself
+		}
+		if one := only(st, c.Consumer); err == nil && c.Consumer != "" && len(one.Workers) == 0 && len(one.Consumers) == 0 {
+			return fmt.Errorf("no consumer is called %q there", c.Consumer)
 		}
 	}
 	if c.JSON {
