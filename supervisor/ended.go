@@ -245,12 +245,15 @@ func (r *registry) giveUp(c *consumer, why string) {
 	r.abortRoll(fmt.Errorf("%s was given up: %s", c.name, why))
 	var left []status.Place
 	for _, s := range c.slots {
+		away := s.scaledAway() // and stays so
 		s.wanted = false
 		if s.cur == nil {
-			s.idle, s.since = status.Fatal, r.now
+			if !away {
+				s.idle, s.since = status.Fatal, r.now
+			}
 			left = append(left, s.left...)
 			s.left = nil
-		} else {
+		} else if !away {
 			r.stopProc(s.cur, stopFatal, true)
 		}
 		r.dropNext(s)

@@ -117,14 +117,23 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 // places is the number of slots that c is to have: all but those that are being
 // scaled away, whose processes may still be there. Those given up count.
 func (c *consumer) places() int {
-	if c.fatal != "" {
-		return len(c.slots)
-	}
 	n := len(c.slots)
-	for n > 0 && !c.slots[n-1].wanted && c.slots[n-1].idle != status.Fatal {
+	for n > 0 && c.slots[n-1].scaledAway() {
 		n--
 	}
 	return n
+}
+
+// scaledAway says that s is to have no process any more, or has none, because there are
+// to be fewer; not that it was given up.
+func (s *slot) scaledAway() bool {
+	switch {
+	case s.wanted:
+		return false
+	case s.cur != nil:
+		return s.cur.stopping == stopScale
+	}
+	return s.idle == status.Exited
 }
 
 // rollNext takes the next slot, or ends the roll.

@@ -753,3 +753,50 @@ func TestRollOfASupervisorThatWasStopped(t *testing.T) {
 	w.checkImages("new")
 	w.checkRolled("")
 }
+
+// What is being scaled away when its consumer is given up, or when a roll that was to
+// revive the others ends early, is not revived by the next roll.
+func TestScaledAwayBeforeItsConsumerIsGivenUp(t *testing.T) {
+	t.Run("given up", func(t *testing.T) {
+		a := consumerOf("A", 2)
+		w := startWorld(t, a)
+		old := w.worker("A[1]")
+		old.stubborn = true
+		w.scale(0, 1)
+		w.kill("A[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+		w.checkImages("fatal stopping")
+		w.rollTo("new", a)
+		old.ends(Exit{})
+		w.settle()
+		w.checkImages("new")
+		w.checkRolled("")
+		w.stops()
+	})
+	t.Run("roll that ended early", func(t *testing.T) {
+		a, b := consumerOf("A", 1), consumerOf("B", 2)
+		w := startWorld(t, a, b)
+		old := w.worker("B[1]")
+		old.stubborn = true
+		w.kill("B[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+		w.boot = func(f *fake) {
+			f.says(status.Joining)
+			if f.p.rel.image == fakeImage("old") {
+				f.runs()
+			}
+		}
+		w.rollTo("new", a, b)
+		w.scale(1, 1)
+		w.crash("A[0]")
+		w.checkRolled("A[0] died")
+		w.checkImages("old fatal stopping")
+		w.rollTo("newer", a, b)
+		old.ends(Exit{}) // before the turn of its consumer
+		w.settle()
+		w.boot = nil
+		w.worker("A[0]").runs()
+		w.settle()
+		w.checkImages("newer newer")
+		w.checkRolled("A[0] died", "")
+		w.stops()
+	})
+}
