@@ -93,7 +93,8 @@ func judge(err sarama.KError) outcome {
 	case sarama.ErrNoError, sarama.ErrDuplicateSequenceNumber:
 		return outcomeDone
 	case sarama.ErrOutOfOrderSequenceNumber, sarama.ErrInvalidProducerEpoch, sarama.ErrInvalidProducerIDMapping,
-		sarama.ErrUnknownProducerID, sarama.ErrProducerFenced:
+		sarama.ErrUnknownProducerID, sarama.ErrProducerFenced,
+		sarama.ErrInvalidTxnState: // it knows of no transaction that this is of (KIP-890)
 		return outcomeNewID
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, sarama.ErrInvalidMessageSize,
 		sarama.ErrInvalidTopic, sarama.ErrInvalidRequiredAcks, sarama.ErrTopicAuthorizationFailed,
@@ -117,10 +118,17 @@ func perRecord(err sarama.KError) bool {
 }
 
 // mayBeStored reports whether a failed request can have reached the log: not
-// when it was never written or the broker answered that it was not appended.
+// when it was never written or the broker turned it down before it appended
+// anything. Most codes do not tell: a leader that loses its partition while it waits
+// for its followers answers NOT_LEADER_OR_FOLLOWER although the next one may have
+// the batch (Kafka's DelayedProduce and Partition.checkEnoughReplicasReachOffset).
 func mayBeStored(err error) bool {
 	if k, ok := errors.AsType[sarama.KError](err); ok {
-		return k == sarama.ErrRequestTimedOut || k == sarama.ErrNotEnoughReplicasAfterAppend
+		switch k {
+		case sarama.ErrNotEnoughReplicas, sarama.ErrUnknownTopicOrPartition, sarama.ErrInvalidMessage:
+			return false
+		}
+		return true
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return false

@@ -52,6 +52,10 @@ func (p *Producer) connect(l *brokerLink) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		l.open, l.busy = err == nil, false
+		if p.links[l.id] != l { // it was dropped before the connection was made
+			l.open = false
+			p.drop(l)
+		}
 		if err != nil {
 			p.noteLink(l, err, time.Now())
 			for _, q := range p.active {

@@ -116,7 +116,8 @@ func (q *outPartition) number(b *sarama.RecordBatch) {
 func (q *outPartition) done() []*outMessage {
 	msgs := q.batch.msgs
 	q.sequence = addSequence(q.sequence, len(msgs))
-	q.batch, q.attempts, q.lastErr, q.retryAt = nil, 0, nil, time.Time{}
+	q.batch = nil
+	q.forgive()
 	if q.limit > 0 {
 		if q.limit *= 2; q.limit > 1<<16 {
 			q.limit = 0
@@ -124,6 +125,9 @@ func (q *outPartition) done() []*outMessage {
 	}
 	return msgs
 }
+
+// forgive forgets failures: what comes next has not failed yet.
+func (q *outPartition) forgive() { q.attempts, q.lastErr, q.retryAt = 0, nil, time.Time{} }
 
 // addSequence counts on from s as brokers do: after the largest int32 comes 0.
 func addSequence(s int32, n int) int32 {
@@ -134,7 +138,8 @@ func addSequence(s int32, n int) int32 {
 // the number it had is free again.
 func (q *outPartition) giveUp(kind DeliveryKind, why error) ending {
 	b := q.batch
-	q.batch, q.attempts, q.lastErr, q.retryAt = nil, 0, nil, time.Time{}
+	q.batch = nil
+	q.forgive()
 	if b.maybeStored {
 		q.bumpEpoch()
 	}
@@ -181,10 +186,11 @@ func (q *outPartition) expire(now time.Time) (expired []*outMessage, maybeStored
 	if q.inFlight || head == nil || now.Before(head.deadline) {
 		return nil, 0
 	}
-	inBatch := 0
+	inBatch, tried := 0, 0
 	if q.batch != nil {
+		tried = len(q.batch.msgs)
 		if q.batch.maybeStored {
-			inBatch = len(q.batch.msgs)
+			inBatch = tried
 		}
 		q.dissolve()
 	}
@@ -194,6 +200,9 @@ func (q *outPartition) expire(now time.Time) (expired []*outMessage, maybeStored
 		n++
 	}
 	expired, q.queue = q.queue[:n:n], q.queue[n:]
+	if n >= tried {
+		q.forgive()
+	}
 	return expired, min(inBatch, n)
 }
 
@@ -206,5 +215,6 @@ func (q *outPartition) takeAll() (msgs []*outMessage, maybeStored int) {
 		q.dissolve()
 	}
 	msgs, q.queue, q.bytes = q.queue, nil, 0
+	q.forgive()
 	return msgs, maybeStored
 }

@@ -2,10 +2,13 @@ package kafka
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/IBM/sarama"
 )
 
 var epoch0 = time.Unix(1_000_000, 0)
@@ -155,6 +158,68 @@ func TestPartitionTakeAll(t *testing.T) {
 	msgs, maybe := q.takeAll()
 	if values(msgs) != "[0 1 2 3]" || maybe != 2 || !q.empty() || q.bytes != 0 {
 		t.Errorf("took %s, %d maybe stored, %d bytes left", values(msgs), maybe, q.bytes)
+	}
+}
+
+// What is left when a batch that failed is gone has not failed itself: it has all the
+// tries that are allowed, and the reason of the others is none of its own.
+func TestPartitionForgetsTheFailuresOfWhatIsGone(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		remove func(*outPartition)
+		want   int
+	}{
+		{"a part of the batch", func(q *outPartition) { q.expire(epoch0) }, 3},
+		{"the batch", func(q *outPartition) { q.expire(epoch0.Add(time.Second)) }, 0},
+		{"all", func(q *outPartition) { q.takeAll() }, 0},
+	} {
+		q := queued(4)
+		q.take(200, 0)
+		q.attempts, q.lastErr, q.retryAt = 3, sarama.ErrNotEnoughReplicas, epoch0.Add(time.Hour)
+		tc.remove(q)
+		forgotten := q.lastErr == nil && q.retryAt.IsZero()
+		if q.attempts != tc.want || forgotten != (tc.want == 0) {
+			t.Errorf("%s is gone: %d attempts, %v, again at %v", tc.name, q.attempts, q.lastErr, q.retryAt)
+		}
+	}
+}
+
+// A leader that loses its partition may have handed a batch on that it did not
+// acknowledge. When the batch is given up its sequence number is used up: the next one
+// under it would be taken for a repetition, and called stored although it is not.
+func TestPartitionDoesNotUseANumberTwice(t *testing.T) {
+	for _, tc := range []struct {
+		err    error
+		epoch  int16
+		stored bool // maybe
+	}{
+		{sarama.ErrNotLeaderForPartition, 4, true},
+		{sarama.ErrKafkaStorageError, 4, true},
+		{sarama.ErrNetworkException, 4, true},
+		{sarama.ErrRequestTimedOut, 4, true},
+		{sarama.ErrUnknown, 4, true},
+		{sarama.KError(9999), 4, true},
+		{io.EOF, 4, true},
+		{sarama.ErrNotEnoughReplicas, 3, false},
+		{sarama.ErrUnknownTopicOrPartition, 3, false},
+		{sarama.ErrNotConnected, 3, false},
+	} {
+		p, err := NewProducer(t.Context(), settings("127.0.0.1:1"), ProducerOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, giveUp := range map[string]func(*outPartition){
+			"out of time":  func(q *outPartition) { p.settle(q, -1, tc.err, epoch0); q.expire(epoch0) },
+			"out of tries": func(q *outPartition) { p.retries = 0; p.settle(q, -1, tc.err, epoch0) },
+		} {
+			p.retries = -1
+			q := queued(1)
+			q.take(100, 0)
+			giveUp(q)
+			if used := q.sequence == 0; !q.empty() || q.producer.epoch != tc.epoch || used != tc.stored {
+				t.Errorf("%s after %v: epoch %d, sequence %d, empty: %t", name, tc.err, q.producer.epoch, q.sequence, q.empty())
+			}
+		}
 	}
 }
 

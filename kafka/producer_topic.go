@@ -21,6 +21,10 @@ const unknownTopicSaid = 2 * time.Second
 type outTopic struct {
 	name  string
 	parts []*outPartition // by id; nil: not known yet
+	// count is how many partitions it has by the last answer. A topic that was made anew
+	// may have fewer than parts, which only grows: a partition that comes back goes on in
+	// its sequence.
+	count int
 	// waiting holds, in the order of Send, the messages whose partition cannot be
 	// chosen yet.
 	waiting      []*outMessage
@@ -49,7 +53,7 @@ func (p *Producer) place(o *outMessage, now time.Time) {
 		t = &outTopic{name: o.Topic}
 		p.topics[o.Topic] = t
 	}
-	if t.parts == nil || len(t.waiting) > 0 || o.Partition != nil && int(*o.Partition) >= len(t.parts) {
+	if t.parts == nil || len(t.waiting) > 0 || o.Partition != nil && int(*o.Partition) >= t.count {
 		t.waiting = append(t.waiting, o)
 		if !t.wanted || len(t.waiting) == 1 {
 			p.wantTopic(t.name)
@@ -68,12 +72,12 @@ func (p *Producer) enqueue(t *outTopic, o *outMessage, now time.Time) {
 	case o.Partition != nil:
 		id = *o.Partition
 	case o.PartitionKey != nil:
-		id = p.choose.Partition(o.PartitionKey, int32(len(t.parts)))
+		id = p.choose.Partition(o.PartitionKey, int32(t.count))
 	default:
-		id = p.choose.Partition(o.Key, int32(len(t.parts)))
+		id = p.choose.Partition(o.Key, int32(t.count))
 	}
 	if id == AnyPartition {
-		id = t.sticky.choose(len(t.parts), now, p.sticky)
+		id = t.sticky.choose(t.count, now, p.sticky)
 	}
 	q := t.parts[id]
 	q.push(o)
@@ -113,7 +117,9 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time
 		}
 		if l != nil { // it moved; the partitions follow when their topics are asked for
 			p.drop(l)
+			p.leave(l)
 			p.wantAllLocked()
+			poke(p.ask) // not all of them are answered here
 		}
 		p.links[b.ID()] = newBrokerLink(b.ID(), b.Addr())
 	}
@@ -129,12 +135,28 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time
 	return ended, slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].wanted })
 }
 
+// leave takes a connection that is dropped from its partitions, so that none of them has
+// it made again. p.mu is held.
+func (p *Producer) leave(l *brokerLink) {
+	for _, t := range p.topics {
+		for _, q := range t.parts {
+			if q.leader == l {
+				q.leader = nil
+			}
+		}
+	}
+}
+
 func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Time) []ending {
 	if m.Err != sarama.ErrNoError && m.Err != sarama.ErrLeaderNotAvailable {
 		return p.noTopic(t, m.Err, now)
 	}
 	t.unknownSince, t.err = time.Time{}, nil
+	if len(m.Partitions) > 0 {
+		t.count = 0
+	}
 	for _, pm := range m.Partitions {
+		t.count = max(t.count, int(pm.ID)+1)
 		for int(pm.ID) >= len(t.parts) {
 			t.parts = append(t.parts, &outPartition{topic: t.name, id: int32(len(t.parts))})
 		}
@@ -165,10 +187,10 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 	waiting := t.waiting
 	t.waiting = nil
 	for _, o := range waiting {
-		if o.Partition != nil && int(*o.Partition) >= len(t.parts) {
+		if o.Partition != nil && int(*o.Partition) >= t.count {
 			ended = append(ended, ending{msgs: []*outMessage{o}, part: -1, offset: -1, err: &DeliveryError{
 				Kind: DeliveryRefused, Topic: t.name, Partition: *o.Partition,
-				Err: fmt.Errorf("the topic has %d partitions, counted from 0", len(t.parts))}})
+				Err: fmt.Errorf("the topic has %d partitions, counted from 0", t.count)}})
 			continue
 		}
 		p.enqueue(t, o, now)

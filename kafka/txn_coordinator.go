@@ -223,17 +223,27 @@ func (c *txnCoordinator) addOffsets(ctx context.Context, id producerID, group st
 // end commits or aborts the transaction.
 func (c *txnCoordinator) end(ctx context.Context, id producerID, commit bool) error {
 	unknown := 0
+	again := false // an attempt before this one may have been carried out
 	err := c.do(ctx, c.own(), func(b *sarama.Broker) error {
 		resp, err := b.EndTxn(&sarama.EndTxnRequest{Version: 3, TransactionalID: c.id,
 			ProducerID: id.id, ProducerEpoch: id.epoch, TransactionResult: commit})
-		if err != nil {
+		before := again
+		switch {
+		case err != nil:
+			again = again || mayBeStored(err)
 			return err
-		}
-		if resp.Err == sarama.ErrUnknown && unknown < unknownTries {
+		case resp.Err == sarama.ErrNoError:
+			return nil
+		case resp.Err == sarama.ErrUnknown && unknown < unknownTries:
 			unknown++ // a coordinator that is stopping says so; asking again does no harm
+			again = true
 			return fmt.Errorf("%w, where the coordinator said: %w", errAgain, resp.Err)
 		}
-		return asError(resp.Err)
+		again = true
+		if before && !passes(resp.Err) {
+			return fmt.Errorf("%w: %w", errOpen, resp.Err)
+		}
+		return resp.Err
 	})
 	if commit {
 		return wrapTxn(err, "commit the transaction")

@@ -1,5 +1,11 @@
 package kafka
 
+import (
+	"errors"
+
+	"github.com/IBM/sarama"
+)
+
 // transaction is what a Producer knows of the transaction under way. It is
 // guarded by Producer.mu. The methods of nil are those of a producer without
 // transactions.
@@ -110,6 +116,11 @@ func (p *Producer) registerPartitions() error {
 		if err == nil && t.number == number { // else it was aborted meanwhile
 			q.registered = true
 			t.parts = append(t.parts, q)
+		}
+	}
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		for _, q := range wanted { // they may be gone, which nothing else would tell
+			p.wantTopic(q.topic)
 		}
 	}
 	poke(p.wake) // to send them, or to want them again

@@ -63,6 +63,10 @@ func (e *TxnError) Refused() bool {
 // errAgain is in what is to be asked again although its code is final elsewhere.
 var errAgain = errors.New("to be asked again")
 
+// errOpen is in the answer to a request that may have been carried out when it was made
+// before: what says no to the repetition says nothing of that.
+var errOpen = errors.New("asked again after an answer that was lost or said nothing")
+
 // errNoTransaction is returned for what needs a transaction when there is none.
 var errNoTransaction = errors.New("no transaction is open: Begin comes first")
 
@@ -98,6 +102,9 @@ func txnKind(err error) TxnKind {
 // not committed for sure. Of other answers that is not known: brokers that are going
 // down give odd ones, and may have begun to commit.
 func notCommitted(err error) bool {
+	if errors.Is(err, errOpen) {
+		return false
+	}
 	switch txnKind(err) {
 	case TxnFenced, TxnFatal:
 		return true

@@ -308,6 +308,7 @@ func TestTxnFails(t *testing.T) {
 		{kmsg.Produce, kerr.UnknownProducerID, kafka.TxnAbortable, false},
 		{kmsg.Produce, kerr.MessageTooLarge, kafka.TxnAbortable, true},
 		{kmsg.Produce, kerr.TopicAuthorizationFailed, kafka.TxnAbortable, true},
+		{kmsg.Produce, kerr.InvalidTxnState, kafka.TxnAbortable, false},
 		{kmsg.Produce, kerr.InvalidProducerEpoch, kafka.TxnFenced, false},
 		{kmsg.Produce, kerr.ProducerFenced, kafka.TxnFenced, false},
 		{kmsg.AddPartitionsToTxn, kerr.TopicAuthorizationFailed, kafka.TxnAbortable, true},
@@ -335,6 +336,9 @@ func TestTxnFails(t *testing.T) {
 			}
 			if err := p.Send(patience(t), kafka.ProducerMessage{Topic: "out"}, nil); err == nil {
 				t.Error("Send into a failed transaction returned nil")
+			}
+			if n := fault.Hits(); tc.key == kmsg.Produce && n != 1 {
+				t.Errorf("sent %d times before it failed", n)
 			}
 			fault.Remove()
 			abort(t, p)
@@ -434,5 +438,47 @@ func TestTxnOddAnswerToACommit(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// When the answer to a commit is lost and its repetition is refused, the commit may have
+// happened: somebody who came after it has taken the id.
+func TestTxnCommitRefusedAfterALostAnswer(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "out"))
+	asked := 0
+	c.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if asked++; asked == 1 {
+			return nil, errors.New("the connection is cut"), true
+		}
+		resp := req.ResponseKind().(*kmsg.EndTxnResponse)
+		resp.ErrorCode = kerr.ProducerFenced.Code
+		return resp, nil, true
+	})
+	p := newTxnProducer(t, c.ListenAddrs(), "id")
+	begin(t, p, "out", "group", 1, "a")
+	if err := p.Commit(patience(t)); txnKind(err) != kafka.TxnUnknown || !errors.Is(err, sarama.ErrProducerFenced) {
+		t.Errorf("Commit returned %v", err)
+	}
+}
+
+// A topic that is gone is noticed when the coordinator does not know its partitions: its
+// messages would else wait for their time to be up, transaction after transaction.
+func TestTxnAsksForATopicThatTheCoordinatorDoesNotKnow(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "out"))
+	p := newTxnProducer(t, c.ListenAddrs(), "id")
+	begin(t, p, "out", "group", 1, "a")
+	commit(t, p)
+	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.UnknownTopicOrPartition, Count: -1})
+	asked := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Observe: true, Count: -1})
+	begin(t, p, "out", "group", 2, "b")
+	ended, ctx := make(chan error, 1), patience(t)
+	go func() { ended <- p.Commit(ctx) }()
+	if err := asked.Wait(patience(t), 1); err != nil {
+		t.Errorf("the topic is not asked for: %v", err)
+	}
+	fault.Remove()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
