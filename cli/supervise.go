@@ -17,6 +17,7 @@ import (
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/monitor"
 	"github.com/racecar-go/racecar/pidfile"
 	"github.com/racecar-go/racecar/racecar"
@@ -64,9 +65,17 @@ func runConsumers(in *parsed, stdout, stderr io.Writer) error {
 	return supervise(in, r, banner, nil)
 }
 
-// check says what would run.
+// check says what would run. Certificates, keys and keytabs are read as a worker
+// does, so that a missing one is found here; nobody is connected to.
 func check(r *run, stdout, stderr io.Writer) error {
 	warn(stderr, r.plan.Warnings)
+	for _, c := range r.plan.Consumers {
+		access, err := kafka.NewAccess(&c.Config)
+		if err != nil {
+			return err
+		}
+		access.Close()
+	}
 	for _, c := range r.plan.Consumers {
 		workers := "1 worker"
 		if n := c.Config.ParallelWorkers; n != 1 {

@@ -26,6 +26,10 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 			[]string{"JournalTx", "--check", "--producer", "enable.idempotence=false"},
 			`=> Crashed: --producer: enable.idempotence=false does not go with JournalTx, which is Transactional: leave it out`,
 		},
+		"missing certificate, at a check": {
+			[]string{"Journal", "--check", "--security-protocol", "ssl", "--ssl-ca-location", "nowhere.pem"},
+			`=> Crashed: ssl_ca_location: stat nowhere.pem: no such file or directory`,
+		},
 		"--dev": {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
 	} {
 		t.Run(name, func(t *testing.T) {
