@@ -141,7 +141,10 @@ func (r *registry) rollNext() {
 	ro := r.roll
 	ro.cur, ro.was, ro.by = nil, nil, time.Time{}
 	for len(ro.queue) > 0 {
-		if s := ro.queue[0]; s.wanted || ro.revives[s] || s.idle == status.Fatal { // the last one was given up since
+		s := ro.queue[0]
+		// One with status Fatal was given up since. What is started in a slot that its
+		// consumer does not have any more nobody would know of.
+		if slices.Contains(s.consumer.slots, s) && (s.wanted || ro.revives[s] || s.idle == status.Fatal) {
 			break
 		}
 		ro.queue = ro.queue[1:] // scaled away since
@@ -270,7 +273,7 @@ func (r *registry) rollOverdue() {
 		return
 	}
 	p := ro.cur.cur
-	if p == nil {
+	if p == nil || !ro.cur.wanted { // scaled away: its end goes on with the roll
 		return
 	}
 	ro.failed = fmt.Sprintf("%s did not come to run: it is %s", ro.cur.name(), p.frame.State)

@@ -754,6 +754,52 @@ func TestRollOfASupervisorThatWasStopped(t *testing.T) {
 	w.checkRolled("")
 }
 
+// The new process of a slot that is scaled away before it runs has all its time to stop,
+// and is no failure of the roll.
+func TestRollDoesNotWaitForWhatIsScaledAway(t *testing.T) {
+	a, b := consumerOf("A", 2), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	w.boot = func(f *fake) {
+		if f.stubborn = f.p.name() == "A[1]"; f.stubborn {
+			f.says(status.Waiting)
+			return
+		}
+		f.runs()
+	}
+	w.rollTo("new", a, b)
+	w.pass(50 * time.Second)
+	starting := w.worker("A[1]")
+	w.scale(0, 1)
+	w.pass(24 * time.Second) // beyond the minute for coming up
+	w.checkSignals()
+	w.checkRolled()
+	if next := w.r.next(); !next.After(w.now) {
+		t.Errorf("the loop turns for a time %v ago", w.now.Sub(next))
+	}
+	starting.ends(Exit{})
+	w.settle()
+	w.checkImages("new new")
+	w.checkRolled("")
+	w.stops()
+}
+
+// A slot that its consumer does not have any more is not started.
+func TestRollOfASlotThatIsGone(t *testing.T) {
+	a := consumerOf("A", 1)
+	w := startWorld(t, a)
+	w.boot = func(f *fake) { f.says(status.Joining) }
+	w.rollTo("new", a)
+	ro := w.r.roll
+	gone := &slot{consumer: w.r.consumers[0], index: 1, rel: w.r.consumers[0].rel}
+	ro.queue, ro.revives[gone] = append(ro.queue, gone), true
+	w.boot = nil
+	w.worker("A[0]").runs()
+	w.settle()
+	w.checkRolled("")
+	w.checkImages("new")
+	w.stops()
+}
+
 // What is being scaled away when its consumer is given up, or when a roll that was to
 // revive the others ends early, is not revived by the next roll.
 func TestScaledAwayBeforeItsConsumerIsGivenUp(t *testing.T) {

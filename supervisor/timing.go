@@ -82,8 +82,8 @@ func (r *registry) next() time.Time {
 			at(p.ladder.at)
 		}
 	}
-	if r.roll != nil && r.roll.failed == "" {
-		at(r.roll.by)
+	if ro := r.roll; ro != nil && ro.failed == "" && ro.cur != nil && ro.cur.wanted {
+		at(ro.by)
 	}
 	if !r.ready && r.ending == nil {
 		at(r.readyBy())
