@@ -222,6 +222,22 @@ func TestStuckHookEndsTheWorker(t *testing.T) {
 	})
 }
 
+// Teardown is the last that an instance is called for, whatever was on its way to it.
+func TestTeardownIsTheLastHook(t *testing.T) {
+	w, _ := loneWorker(t)
+	var got []string
+	i := &instance{w: w, producer: newProducer(w), value: &processor{
+		revoked:  func(racecar.Assignment) { got = append(got, "revoked") },
+		teardown: func() { got = append(got, "teardown") },
+	}}
+	i.revoked(racecar.Assignment{Partitions: map[string][]int32{"t": {0}}})
+	i.tearDown(t.Context())
+	i.hook("OnStatistics", func() error { got = append(got, "statistics"); return nil })
+	if want := []string{"revoked", "teardown"}; !slices.Equal(got, want) {
+		t.Errorf("called %q, want %q", got, want)
+	}
+}
+
 // A partition that must wait for a transaction in which it has no message, only how
 // often one failed, waits for it, and does not ask all the time.
 func TestWaitsForATransactionWithoutMessages(t *testing.T) {

@@ -23,7 +23,8 @@ type instance struct {
 	teardown sync.Once
 
 	// mu is held while consumer code runs: for a turn, or for a hook.
-	mu sync.Mutex
+	mu   sync.Mutex
+	torn bool // Teardown was called: it is the last hook; guarded by mu
 }
 
 // newInstance calls the constructor. txn is what the instance commits with, and
@@ -65,6 +66,9 @@ func (w *worker) newInstance(txn *transactions) (*instance, error) {
 func (i *instance) hook(name string, f func() error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.torn { // figures that were made before
+		return
+	}
 	limit := i.w.cfg.MaxPollInterval
 	stuck := time.AfterFunc(limit, func() { // no call of a message, so that the scoreboard does not show it
 		i.w.crash(fmt.Errorf("%s takes longer than max_poll_interval (%v)", name, limit))
@@ -114,7 +118,7 @@ func (i *instance) tearDown(ctx context.Context) {
 			i.w.log.WithError(err).Error("output not delivered before teardown")
 		}
 		if h, ok := i.value.(racecar.Tearer); ok {
-			i.hook("Teardown", func() error { return h.Teardown(ctx) })
+			i.hook("Teardown", func() error { i.torn = true; return h.Teardown(ctx) })
 		}
 		if i.txn == nil {
 			return
