@@ -82,7 +82,6 @@ func TestStandaloneProducerLeavesNothingBehind(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	before := goleak.IgnoreCurrent()
 	p := open(t, b.Addr(), func(c *racecar.Config) error {
-		c.MessageTimeout = 50 * time.Millisecond
 		c.OnError = func(context.Context, error, racecar.ErrorInfo) {}
 		return nil
 	})

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -77,10 +78,18 @@ func TestSecondTermKills(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 0)
 	socket := filepath.Join(t.TempDir(), "s.sock")
-	p := b.start([]string{"JOURNAL_TRAP=0-0=spin"}, "--parallel-workers", "2", "--control-socket", socket, "Journal")
+	mischief := t.TempDir()
+	p := b.start([]string{"JOURNAL_MISCHIEF=" + mischief}, "--parallel-workers", "2", "--control-socket", socket, "Journal")
 	newControl(t, socket).statusUntil("two at work", allRunning(2))
+	spin := filepath.Join(mischief, "spin")
+	writeFile(t, spin, "")
 	b.produce(partitions)
-	b.awaitProcessed(4) // those of the other worker at the least
+	harness.Eventually(t, "a call that spins", func() error {
+		if _, err := os.Stat(spin); err == nil {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
 	p.Signal(syscall.SIGTERM)
 	p.WaitLine(`worker stopped.*reason=stop`)
 	harness.Eventually(t, "the second TERM heard as one of its own", func() error {
