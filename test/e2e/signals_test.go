@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/test/harness"
 )
@@ -21,6 +23,13 @@ func TestSignalTable(t *testing.T) {
 	p := b.start(nil, "--parallel-workers", "2", "--control-socket", socket, "Journal")
 	c := newControl(t, socket)
 	first := c.statusUntil("two at work", allRunning(2))
+	// What a terminal sends (Ctrl-C, say) goes to a session's processes: workers have
+	// one of their own and hear of it from the supervisor, once.
+	for _, w := range first.Workers {
+		if sid, err := unix.Getsid(w.PID); err != nil || sid != w.PID {
+			t.Errorf("%s (pid %d) is in session %d, %v", w.Name(), w.PID, sid, err)
+		}
+	}
 	s := b.stream(100)
 
 	p.Signal(syscall.SIGUSR1)
