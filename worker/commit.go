@@ -180,6 +180,9 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	c.mu.Unlock()
 	todo := make(map[kafka.TopicPartition]kafka.Commit)
 	parts := make(map[kafka.TopicPartition]*partition)
+	// In this order: what is ours still is so in that generation. Of a partition that is
+	// given up between the two a later generation would commit over its next owner.
+	member, joined := c.m.member()
 	claims := c.m.claims()
 	maps.DeleteFunc(c.held, func(p *partition, _ heldBack) bool { return !slices.Contains(claims, p) })
 	for _, p := range claims {
@@ -190,7 +193,7 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	}
 	ok = true
 	if len(todo) > 0 {
-		ok = c.commit(todo, parts)
+		ok = joined && c.commit(member, todo, parts)
 	}
 	left := map[*partition]bool{} // whose commit could not be made
 	for _, p := range parts {
@@ -240,11 +243,7 @@ func (c *commits) due(p *partition) (kafka.Commit, bool) {
 
 // commit makes one request and sorts the answers; it takes from parts those whose
 // commit is confirmed.
-func (c *commits) commit(todo map[kafka.TopicPartition]kafka.Commit, parts map[kafka.TopicPartition]*partition) bool {
-	member, ok := c.m.member()
-	if !ok {
-		return false
-	}
+func (c *commits) commit(member kafka.Member, todo map[kafka.TopicPartition]kafka.Commit, parts map[kafka.TopicPartition]*partition) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	failed, err := c.offsets.Commit(ctx, member, todo)

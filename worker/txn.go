@@ -68,7 +68,6 @@ type transaction struct {
 	bytes    int
 	out      []*outMessage
 	shares   map[*partition]*share
-	then     []func() // to be called once it is committed
 
 	mu       sync.Mutex    // guards what becomes of out
 	refused  []*outMessage // which no broker takes, or which were in a batch with such a one
@@ -82,7 +81,8 @@ type share struct {
 	from     int64 // the position it began with
 	next     int64 // the position to be committed
 	messages int
-	letters  bool // dead letters are in it
+	letters  bool     // dead letters are in it
+	then     []func() // to be called once it is committed
 
 	metadata string // what was committed with next
 }
@@ -374,13 +374,8 @@ func (t *transactions) deadLetter(p *partition, messages []*sarama.ConsumerMessa
 		return
 	}
 	s.letters = true
-	if tr := t.cur; tr != nil { // else it was full, and is on its way
-		tr.then = append(tr.then, then)
-		t.seal()
-	} else {
-		tr = t.sealed[len(t.sealed)-1]
-		tr.then = append(tr.then, then)
-	}
+	s.then = append(s.then, then)
+	t.seal() // unless it was full, and is on its way
 }
 
 // deliver is Deliver: within a call there is nothing to wait for, since what it

@@ -177,8 +177,10 @@ func (t *transactions) committed(tr *transaction) {
 	for _, o := range tr.out {
 		t.of.tellEnded(o.Topic, o.partition, o.offset, nil)
 	}
-	for _, f := range tr.then {
-		f()
+	for _, s := range tr.shares {
+		for _, f := range s.then {
+			f()
+		}
 	}
 	t.tellSettled()
 }

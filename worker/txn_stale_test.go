@@ -8,12 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
+	"github.com/sirupsen/logrus"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -141,5 +144,42 @@ func TestTransactionOfAMemberThatIsOut(t *testing.T) {
 	}
 	if rec.n <= 400 {
 		t.Errorf("%d calls for 400 messages: nothing was tested", rec.n)
+	}
+}
+
+// Dead letters that are to be written again, because what their partition had in the
+// transaction before theirs was aborted, are not told of: their transaction is committed
+// without them, for the sake of the other partitions.
+func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
+	cfg := config.Default()
+	cfg.TransactionInterval = time.Hour
+	log := logrus.New()
+	log.SetOutput(t.Output())
+	w := &worker{cfg: cfg, log: logrus.NewEntry(log), turns: newTurns(1, false, newLimits(&cfg))}
+	txn := &transactions{w: w, of: newProducer(w), ctx: t.Context(), settled: make(chan struct{}), running: true} // the test commits
+	p, other := &partition{}, &partition{}
+	p.acks.notify, other.acks.notify = func() {}, func() {}
+	at := func(offset int64) []*sarama.ConsumerMessage { return []*sarama.ConsumerMessage{{Offset: offset}} }
+	told := 0
+	dead := func(offset int64) { txn.deadLetter(p, at(offset), make([]kafka.ProducerMessage, 1), func() { told++ }) }
+
+	txn.add(p, at(0))
+	txn.seal()
+	p.acks.processed.Store(1)
+	txn.add(other, at(0))
+	dead(1)
+	txn.aborted(txn.sealed[0], errLost)
+	if txn.committed(txn.sealed[0]); told != 0 {
+		t.Error("told of a dead letter that is not written")
+	}
+	if failure, flying := p.acks.state(); failure == nil || flying != 0 || other.acks.outstanding.Load() != 0 {
+		t.Errorf("of its partition: %v, %d in flight; of the other: %d", failure, flying, other.acks.outstanding.Load())
+	}
+
+	txn.restart(p)
+	p.acks.restart()
+	dead(0)
+	if txn.committed(txn.sealed[0]); told != 1 {
+		t.Errorf("told %d times of a dead letter that is written", told)
 	}
 }
