@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"syscall"
@@ -55,7 +56,7 @@ func (l *life) chance(oneIn int) bool { return l.rand.IntN(oneIn) == 0 }
 
 // comeUp is what a process does when it is greeted.
 func (l *life) comeUp(f *fake) {
-	f.stubborn, f.deaf = l.chance(6), l.chance(6)
+	f.stubborn, f.deaf, f.lingers = l.chance(6), l.chance(6), l.chance(3)
 	switch l.rand.IntN(10) {
 	case 0:
 		f.ends(Exit{Code: 1})
@@ -88,10 +89,12 @@ func (l *life) run() {
 			if l.end != nil {
 				break
 			}
+			l.bury()
 			l.pass(time.Second)
 			l.check()
 		}
 	}
+	l.bury() // a process that nobody knows of is not waited for
 	if l.end == nil || len(l.alive) != 0 {
 		l.t.Errorf("not ended: %d processes left", len(l.alive))
 	}
@@ -109,12 +112,13 @@ func (l *life) peace() {
 	l.boot, l.spawn = func(f *fake) { f.rss = 0; f.runs() }, nil
 	for range 60 {
 		for _, f := range l.alive {
-			f.stubborn, f.deaf, f.unread, f.inHand, f.rss = false, false, false, nil, 0
+			f.stubborn, f.deaf, f.lingers, f.unread, f.inHand, f.rss = false, false, false, false, nil, 0
 			if !f.p.greeted.IsZero() && f.state != "" && f.p.stopping == "" {
 				f.runs()
 			}
 		}
 		l.settle()
+		l.bury()
 		l.pass(30 * time.Second)
 		l.check()
 	}
@@ -129,6 +133,24 @@ func (l *life) peace() {
 }
 
 func (l *life) note(what string) { l.history = append(l.history, what) }
+
+// bury ends those that were killed some time ago.
+func (l *life) bury() {
+	l.r.now = l.now
+	for _, f := range l.byName() {
+		if f.dying {
+			f.ends(Exit{Code: -1, Signal: syscall.SIGKILL})
+		}
+	}
+	l.settle()
+}
+
+// byName are all processes, in an order that depends on the seed alone.
+func (l *life) byName() []*fake {
+	all := slices.Collect(maps.Values(l.alive))
+	slices.SortFunc(all, func(a, b *fake) int { return a.p.pid - b.p.pid })
+	return all
+}
 
 // someone picks a process, in an order that depends on the seed alone.
 func (l *life) someone() *fake {
@@ -147,17 +169,18 @@ func (l *life) someone() *fake {
 func (l *life) step() {
 	l.r.now = l.now
 	f := l.someone()
-	switch n := l.rand.IntN(14); {
+	switch n := l.rand.IntN(17); {
 	case n < 4:
 		d := []time.Duration{time.Millisecond, time.Second, 20 * time.Second, 7 * time.Minute}[l.rand.IntN(4)]
 		l.note("pass " + d.String())
+		l.bury()
 		l.pass(d)
-	case n == 4:
+	case n == 4, n == 14:
 		c := l.r.consumers[l.rand.IntN(len(l.r.consumers))]
 		k := 1 + l.rand.IntN(4)
 		l.note(fmt.Sprintf("scale %s %d", c.name, k))
 		_ = l.r.scale(l.now, c, k) // refused for one that was given up
-	case n == 5:
+	case n == 5, n == 15:
 		l.note("roll")
 		plan := wire.Plan{}
 		for _, c := range l.r.consumers {
@@ -176,10 +199,11 @@ func (l *life) step() {
 	case n == 8:
 		l.note("ends by itself " + f.p.name())
 		f.ends(Exit{})
-	case n == 9 && l.chance(3):
+	case n == 9 && l.chance(3), n == 16 && l.chance(2):
 		l.note("permanent " + f.p.name())
 		f.ends(Exit{Code: wire.ExitPermanent})
 	case f.p.greeted.IsZero(): // stands by: says nothing
+		f.lingers = l.chance(2)
 	case n == 10:
 		l.note("runs " + f.p.name())
 		f.processed++
@@ -205,8 +229,8 @@ func (l *life) check() {
 	for p := range l.r.procs() {
 		known[p] = true
 	}
-	for p := range l.alive {
-		if !known[p] {
+	for p, f := range l.alive {
+		if !known[p] && !f.dying {
 			l.t.Fatalf("nobody knows a process of %s after %v", p.name(), l.history)
 		}
 	}

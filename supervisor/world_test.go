@@ -52,6 +52,8 @@ type fake struct {
 	processed uint64
 	stubborn  bool // does not stop when asked
 	deaf      bool // SIGQUIT does not end it
+	lingers   bool // SIGKILL does not end it at once
+	dying     bool // and was sent
 	unread    bool
 	stopped   bool
 	inHand    []scoreboard.Call
@@ -132,6 +134,8 @@ func (w *world) carryOut(e effect) {
 		w.signals = append(w.signals, fmt.Sprintf("%s %v", e.proc.name(), e.sig))
 		switch {
 		case f == nil:
+		case e.sig == syscall.SIGKILL && f.lingers:
+			f.dying = true
 		case e.sig == syscall.SIGKILL:
 			f.ends(Exit{Code: -1, Signal: e.sig})
 		case e.sig == syscall.SIGQUIT && !f.deaf:
