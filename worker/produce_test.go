@@ -158,8 +158,13 @@ func failedDeliveryIsProcessedAgain(t *testing.T, inFlight int) {
 	if again != 1 || got[0] != 0 || got[len(got)-1] != 49 {
 		t.Errorf("processed %v", got)
 	}
-	if info := <-reported; !info.UnrecoverableDelivery || info.FirstOffset != 20 || info.LastOffset != 20 || len(reported) > 0 {
-		t.Errorf("OnError was told %+v, and %d more", info, len(reported))
+	select {
+	case info := <-reported:
+		if !info.UnrecoverableDelivery || info.FirstOffset != 20 || info.LastOffset != 20 || len(reported) > 0 {
+			t.Errorf("OnError was told %+v, and %d more", info, len(reported))
+		}
+	case <-time.After(patient):
+		t.Error("OnError was told nothing")
 	}
 	seen := map[string]bool{}
 	for _, m := range readAll(t, b, to, len(got)-1) {
