@@ -9,6 +9,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // testLog is where sarama's log goes in all tests: its logger is a global that
@@ -20,6 +22,7 @@ func TestMain(m *testing.M) {
 	log.SetOutput(testLog)
 	log.SetLevel(logrus.DebugLevel)
 	SetLogger(log)
+	seeds.Parallel(4) // most tests wait: for timeouts, backoffs and brokers that do not answer
 	os.Exit(m.Run())
 }
 

@@ -487,6 +487,7 @@ type blocked struct{ until chan struct{} }
 func (b blocked) Write(p []byte) (int, error) { <-b.until; return len(p), nil }
 
 func TestFullStderrAndFullLogHoldUpNobody(t *testing.T) {
+	t.Parallel()
 	full := blocked{make(chan struct{})}
 	spawner, err := NewExec(ExecOptions{Stderr: full})
 	if err != nil {

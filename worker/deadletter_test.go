@@ -115,6 +115,7 @@ func TestDeadLetterTopicThatCannotBeUsed(t *testing.T) {
 
 // Brokers that are in trouble while the topic is made are waited for.
 func TestDeadLetterTopicIsMadeLater(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	cluster := b.Embedded()
 	topic, group := b.Topic(1), b.Group()

@@ -253,6 +253,7 @@ func TestExhaustedBatchIsSplit(t *testing.T) {
 
 // Attempts go with the partition: a graceful hand-over carries them in the commit.
 func TestAttemptsSurviveARestart(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	b.Produce(topic, 0, values(10)...)

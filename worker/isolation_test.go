@@ -104,6 +104,7 @@ func TestAFullQueueLosesNothing(t *testing.T) {
 // Failing partitions may hold all the memory there is for messages: the others are
 // fetched nevertheless.
 func TestFailingPartitionsDoNotEatTheBudget(t *testing.T) {
+	t.Parallel()
 	const partitions, good = 12, 5
 	b := testbroker.New(t)
 	topic := b.Topic(partitions)

@@ -122,6 +122,7 @@ func TestBatchWaits(t *testing.T) {
 // TestOffsetCommitInterval: positions are committed that often while all goes well,
 // and not with each message.
 func TestOffsetCommitInterval(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		interval time.Duration
 		want     int64

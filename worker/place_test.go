@@ -54,6 +54,7 @@ func TestInstanceIDs(t *testing.T) {
 // A place that is kept over a stop is taken over by the next process, and nobody
 // rebalances; one that is left is gone.
 func TestPlaceOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(4), b.Group()
 	cfg := testConfig(b, group)
@@ -118,6 +119,7 @@ func TestFencedInstance(t *testing.T) {
 // A Spec that changed gets another instance id; the old one is removed, so that
 // the added topic is consumed.
 func TestAddedTopic(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	one, two, group := b.Topic(2), b.Topic(2), b.Group()
 	for _, topic := range []string{one, two} {

@@ -101,6 +101,7 @@ func refuseCommit(req *kmsg.OffsetCommitRequest, code int16) kmsg.Response {
 
 // Commits that fail are counted, logged and made again.
 func TestFailedCommitsAreRepeated(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	b.Produce(topic, 0, values(5)...)

@@ -216,6 +216,7 @@ func TestDeliver(t *testing.T) {
 // What is produced between calls, from a goroutine of the consumer's own, holds
 // the next commit up, and Teardown comes after its delivery.
 func TestOutputBetweenCallsIsAwaited(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	b.Embedded() // its answers are held back
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()

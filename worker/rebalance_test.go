@@ -278,6 +278,7 @@ func cooperativeRebalance(t *testing.T, takes time.Duration) {
 // Hooks: each partition assigned once and revoked once, in pairs, and never a
 // call of another partition than those assigned.
 func TestHooks(t *testing.T) {
+	t.Parallel()
 	for _, concurrency := range []int{1, 3} {
 		t.Run(fmt.Sprint("concurrency ", concurrency), func(t *testing.T) {
 			b := testbroker.New(t)
@@ -355,6 +356,7 @@ func TestHooks(t *testing.T) {
 // A partition that is lost has its call cancelled, tells the hook so, and commits
 // nothing.
 func TestLostPartition(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	b.Produce(topic, 0, values(3)...)
@@ -514,6 +516,7 @@ func endInTheMiddle(t *testing.T, end func(*testbroker.Broker, string, *supervis
 // A partition that is taken away again before its first position is committed is
 // not waited for: its worker runs, and is not called joining for ever.
 func TestRevokedBeforeItIsOpen(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(2), b.Group()
 	c := b.Embedded()

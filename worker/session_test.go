@@ -121,6 +121,7 @@ func TestRetentionOvertakesARunningWorker(t *testing.T) {
 
 // A worker is running once all claims of its session are open, and not before.
 func TestRunningOnceAllClaimsAreOpen(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(3), b.Group()
 	c := b.Embedded()

@@ -117,6 +117,7 @@ func TestStopCancelsALongCall(t *testing.T) {
 
 // A call that ignores even that is left behind: the process ends with an error.
 func TestStopGivesUpOnACallThatNeverEnds(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	b.Produce(topic, 0, values(5)...)
@@ -248,6 +249,7 @@ func TestStopAfterTheBrokerWentAway(t *testing.T) {
 
 // A join that the coordinator does not answer holds no stop up.
 func TestStopDuringAJoin(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	c := b.Embedded()

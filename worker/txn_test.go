@@ -594,6 +594,7 @@ func TestSuccessorFencesItsPredecessor(t *testing.T) {
 // How often a message has failed is in the offset's metadata, written by a
 // transaction of its own, and outlives the worker.
 func TestAttemptsInATransaction(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, group := b.Topic(1), b.Group()
 	b.Produce(from, 0, values(10)...)
@@ -631,6 +632,7 @@ func TestAttemptsInATransaction(t *testing.T) {
 
 // What is produced between calls is committed too, by itself.
 func TestTransactionsBetweenCalls(t *testing.T) {
+	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, "a")

@@ -31,6 +31,7 @@ func (p poison) key() string { return fmt.Sprintf("%d-%d", p.partition, p.offset
 // in hand it is dead-lettered. Everything else is processed, the deaths do not count
 // against the slot, and the neighbour does not notice.
 func TestPoisonMessage(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		what     string
 		consumer string

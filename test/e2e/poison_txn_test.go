@@ -16,6 +16,7 @@ import (
 // in hand, in a transaction with its offset; readers with read_committed see the copy
 // of each other message once and in order, and nothing of its own.
 func TestPoisonInTransactions(t *testing.T) {
+	t.Parallel()
 	for _, concurrency := range []string{"1", "4"} {
 		t.Run("concurrency "+concurrency, func(t *testing.T) {
 			t.Parallel()
