@@ -7,6 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/racecar-go/racecar/internal/manual"
+	"github.com/racecar-go/racecar/internal/version"
 )
 
 // writeCompletion prints the script that completes racecar's command line in shell
@@ -25,7 +26,7 @@ func writeCompletion(w io.Writer, shell string, own []kong.Option) error {
 // writeManPage prints racecar(1), with commands as for writeCompletion.
 func writeManPage(w io.Writer, own []kong.Option) error {
 	k := newGrammar(&commandLine{}, NewKeyFlags(), own...)
-	_, err := fmt.Fprint(w, manual.Page(k.Model, "Racecar "+buildVersion(),
+	_, err := fmt.Fprint(w, manual.Page(k.Model, version.Of(),
 		manual.Section{Title: "Environment", Text: "Each key of the configuration is also a variable: client_id is RACECAR_CLIENT_ID. " +
 			"RACECAR_ENV (else RAILS_ENV, RACK_ENV, development) chooses the section of the configuration file."},
 		manual.Section{Title: "Files", Text: "config/racecar.yml: the configuration, under the working directory."},

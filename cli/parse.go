@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/racecar-go/racecar/internal/version"
 )
 
 // commandLine is the grammar of an app binary, but for the configuration keys,
@@ -57,7 +59,7 @@ func newGrammar(line *commandLine, flags *KeyFlags, more ...kong.Option) *kong.K
 	options := append(flags.Options(),
 		kong.Name("racecar"),
 		kong.Description("Run Kafka consumers as supervised processes."),
-		kong.Vars{"version": "Racecar " + buildVersion()},
+		kong.Vars{"version": version.Of()},
 	)
 	k, err := kong.New(line, append(options, more...)...)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/racecar-go/racecar/config"
@@ -175,19 +174,4 @@ func runLeave(conn *wire.Conn) int {
 		return wire.ExitCrash
 	}
 	return wire.ExitOK
-}
-
-// buildVersion is the version of the main module, "(devel)" when it is not known.
-func buildVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Path == "github.com/racecar-go/racecar" && info.Main.Version != "" {
-			return info.Main.Version
-		}
-		for _, dep := range info.Deps {
-			if dep.Path == "github.com/racecar-go/racecar" {
-				return dep.Version
-			}
-		}
-	}
-	return "(devel)"
 }

@@ -226,6 +226,8 @@ func (c *dlqReplayCmd) Run(ctx context.Context, a *app) error {
 		a.printf("Nothing was sent (--dry-run)\n")
 	case n == 0:
 		a.printf("No dead letters to replay\n")
+	case n == 1:
+		a.printf("Replayed 1 dead letter\n")
 	default:
 		a.printf("Replayed %d dead letters\n", n)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/racecar-go/racecar/internal/manual"
+	"github.com/racecar-go/racecar/internal/version"
 )
 
 type completionCmd struct {
@@ -26,7 +27,7 @@ type manCmd struct{}
 
 // Run prints racecarctl(1).
 func (manCmd) Run(a *app, m *kong.Application) error {
-	_, err := fmt.Fprint(a.out, manual.Page(m, "Racecar",
+	_, err := fmt.Fprint(a.out, manual.Page(m, version.Of(),
 		manual.Section{Title: "Exit status", Text: "0 if it was done; 1 if it could not be done. Commands of upstream keep upstream's: status is 0 also if nothing runs, and status --check is 3 then."},
 		manual.Section{Title: "See also", Text: "racecar(1)"},
 	))

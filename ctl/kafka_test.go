@@ -375,7 +375,7 @@ func TestDeadLettersComeBackOnce(t *testing.T) {
 	if strings.Contains(out, "k1") || !strings.Contains(out, "k2") {
 		t.Errorf("the new ones:\n%s", out)
 	}
-	k.ok("", "Replayed 1 dead letters\n", "", "dlq", "replay", "--group", "user-ban-consumer")
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--group", "user-ban-consumer")
 	k.ok("", "No dead letters to replay\n", "", "dlq", "replay", "UserBanConsumer")
 	if got := k.topic("bans"); !slices.Equal(got, append(want[:1:1], "bans/0 k2:v2 [own=1 own=2]", want[1])) {
 		t.Errorf("after all: %q", got)

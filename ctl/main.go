@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/racecar-go/racecar/internal/nearest"
+	"github.com/racecar-go/racecar/internal/version"
 	"golang.org/x/term"
 )
 
@@ -27,6 +28,8 @@ const (
 // grammar is racecarctl's command line. The first three commands are upstream's
 // and keep its words and exit codes.
 type grammar struct {
+	Version kong.VersionFlag `help:"Show the version."`
+
 	Status        statusCmd       `cmd:"" help:"Show whether it runs, and how"`
 	Stop          stopCmd         `cmd:"" help:"Stop it gracefully and wait until it is gone"`
 	Produce       produceCmd      `cmd:"" help:"Send messages to a topic"`
@@ -78,8 +81,9 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 		kong.Name("racecarctl"),
 		kong.Description("Rule running Racecar consumers.\n\nWithout --pidfile and --socket it finds what runs for this user.\n\n"+
 			"Example: racecarctl scale UserBanConsumer 5"),
+		kong.Vars{"version": version.Of()},
 		kong.Writers(a.out, a.err),
-		kong.Exit(func(code int) { panic(exit(code)) }), // after --help; kong has no other way
+		kong.Exit(func(code int) { panic(exit(code)) }), // after --help and --version; kong has no other way
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 80}),
 	)
 	if err != nil {

@@ -62,7 +62,7 @@ func TestAttemptsSurviveAKillAndReplayBringsBack(t *testing.T) {
 	if err := json.Unmarshal([]byte(list), &shown); err != nil || shown.Key != "3-5" || shown.Replayed {
 		t.Errorf("dlq list: %v: %s", err, list)
 	}
-	if out := b.dlq("replay", "--topic", letters); out != "Replayed 1 dead letters\n" {
+	if out := b.dlq("replay", "--topic", letters); out != "Replayed 1 dead letter\n" {
 		t.Errorf("dlq replay: %q", out)
 	}
 	if out := b.dlq("replay", "--topic", letters); out != "No dead letters to replay\n" {
