@@ -101,7 +101,7 @@ func create(path string) (p *File, again bool, err error) {
 	}
 	if err := write(f); err != nil {
 		_ = os.Remove(path) // made or emptied by us, and still locked
-		return nil, false, fmt.Errorf("write pidfile %q: %w", path, err)
+		return nil, false, fmt.Errorf("write pidfile %q: %w", path, cause(err))
 	}
 	return &File{path, f}, false, nil
 }
@@ -110,7 +110,7 @@ func create(path string) (p *File, again bool, err error) {
 func check(f *os.File, path string) error {
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
-		return fmt.Errorf("read pidfile %q: %w", path, err)
+		return fmt.Errorf("read pidfile %q: %w", path, cause(err))
 	}
 	if len(bytes.TrimSpace(b)) == 0 {
 		return nil // new, or left by a full disk
@@ -119,6 +119,15 @@ func check(f *os.File, path string) error {
 		return fmt.Errorf("%q is not a pidfile (%w): remove it or choose another pidfile", path, err)
 	}
 	return nil
+}
+
+// cause is err without the path that package os adds: ours says it already.
+func cause(err error) error {
+	var of *os.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
 }
 
 func write(f *os.File) error {

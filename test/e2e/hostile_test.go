@@ -120,7 +120,7 @@ func inFullDirectory(t *testing.T, dir string, args ...string) harness.Command {
 func TestNoRoomForThePidfile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "d.pid")
-	refusedToStart(t, inFullDirectory(t, dir, "--pidfile", path, "Journal"), "write pidfile", path, "no space left on device")
+	refusedToStart(t, inFullDirectory(t, dir, "--pidfile", path, "Journal"), fmt.Sprintf("write pidfile %q: no space left on device", path))
 }
 
 // A log that cannot be written to stops no work, and does not fill stderr.
