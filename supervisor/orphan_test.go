@@ -15,9 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/test/harness"
 )
 
 // standalone is a supervisor in a process of its own, so that it can be killed
@@ -210,29 +209,6 @@ func TestWorkersComeBackThoughTheProgramIsGone(t *testing.T) {
 	}
 }
 
-// openTerminal returns both ends of a new one.
-func openTerminal(t *testing.T) (keyboard, tty *os.File) {
-	t.Helper()
-	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("no terminals here: %v", err)
-	}
-	t.Cleanup(func() { _ = keyboard.Close() })
-	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tty, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = tty.Close() })
-	return keyboard, tty
-}
-
 // What is typed at the terminal, and its end, reach the supervisor alone: a
 // worker that is hit by a signal of its own would be reported dead.
 func TestTerminal(t *testing.T) {
@@ -249,7 +225,7 @@ func TestTerminal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			keyboard, tty := openTerminal(t)
+			keyboard, tty := harness.OpenTerminal(t)
 			s := superviseOn(t, tty, os.Args[0], testConsumer("A", "", 2))
 			_ = tty.Close()
 			if err := end(keyboard); err != nil {

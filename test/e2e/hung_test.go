@@ -129,9 +129,10 @@ func TestHungProcesses(t *testing.T) {
 	if reason := st.Workers[victim].LastExit; !strings.HasPrefix(reason, "handler stuck: "+spinning.topic) {
 		t.Errorf("its last exit reason is %q", reason)
 	}
-	if !strings.Contains(spinning.p.Stdout(), "misbehave") || !strings.Contains(spinning.p.Stderr(), "SIGQUIT") {
-		t.Error("its stacks are not in the log and on stderr")
-	}
+	// What a process leaves behind is passed on beside the supervisor's work, and may
+	// come after the status that knows of its end.
+	spinning.p.WaitLine(`stacks of the worker.*misbehave`)
+	spinning.p.WaitLine(`^SIGQUIT: quit`)
 	spinning.replaced(victim, spins)
 
 	<-woken
@@ -142,6 +143,10 @@ func TestHungProcesses(t *testing.T) {
 	frozen.over(1)
 	spinning.over(1 - victim)
 	delays := asleep.s.delays(asleep.records())
+	if len(delays) == 0 {
+		t.Log("the machine had no time: how long messages waited is not known")
+		return
+	}
 	longest := delays[len(delays)-1]
 	t.Logf("while its supervisor was stopped, no message waited longer than %v", longest.Round(time.Millisecond))
 	if longest > seeds.AtMost(2*time.Second) {

@@ -130,6 +130,7 @@ func TestAKilledWorkerIsReplacedWithoutARebalance(t *testing.T) {
 	e.AllowedRepeats = b.total()
 	b.judge(e)
 	// Nobody else left a session: the group did not rebalance.
+	p.WaitLine(`msg="worker died"`)
 	if _, after, found := strings.Cut(p.Stdout(), `msg="worker died"`); !found || strings.Contains(after, "rebalance") {
 		t.Errorf("a rebalance after the kill, or no kill")
 	}
