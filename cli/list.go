@@ -21,7 +21,7 @@ type listed struct {
 }
 
 func list(in *parsed, stdout, _ io.Writer) error {
-	var all []listed
+	all := []listed{} // in JSON [], not null
 	for _, r := range racecar.Registered() {
 		o := in.options()
 		spec := r.SpecValues()

@@ -121,7 +121,7 @@ func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {
 	if len(committed) == 0 {
 		return nil, errorNothingCommitted(group)
 	}
-	var rows []lagRow
+	rows := []lagRow{} // in JSON [], not null
 	for p, at := range committed {
 		end, err := k.GetOffset(p.Topic, p.Partition, sarama.OffsetNewest)
 		if errors.Is(plainTopic(err), errNoTopic) {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 type livenessCmd struct {
@@ -27,6 +28,7 @@ func (c *livenessCmd) Run(_ context.Context, a *app) error {
 	o := config.Options{Environ: a.environ, NoFile: skip}
 	if !skip {
 		o.File, o.FileGiven = c.Config, c.Config != ""
+		o.Configure = racecar.Configures() // in an application's binary
 	}
 	loaded, err := config.Load(o)
 	if err != nil {

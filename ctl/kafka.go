@@ -64,6 +64,11 @@ func connect(ctx context.Context, c *config.Config) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A worker's letters and its offsets may be one transaction: of one that was
+	// aborted the message was processed again, and is no dead letter.
+	conf.Consumer.IsolationLevel = sarama.ReadCommitted
+	conf.Consumer.Return.Errors = true
+	conf.Consumer.Retry.Backoff = settled / 8 // less than what is taken for the end
 	client, err := kafka.NewClient(ctx, c, conf)
 	if err != nil {
 		return nil, err

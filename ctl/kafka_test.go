@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -245,6 +246,21 @@ func TestLivenessProbe(t *testing.T) {
 		t.Errorf("broken file: exit %d, %q", code, errs)
 	}
 	expect("", 0, "RACECAR_LIVENESS_PROBE_SKIP_CONFIG_FILES=true", "RACECAR_LIVENESS_PROBE_MAX_INTERVAL=9")
+
+	// What the application says in Configure counts as the file does.
+	write("")
+	configured := true
+	racecar.Configure(func(c *racecar.Config) error {
+		if configured {
+			c.LivenessProbeMaxInterval = 9 * time.Second
+		}
+		return nil
+	})
+	defer func() { configured = false }() // it stays in this process
+	expect("", 0)
+	if _, code := probe("RACECAR_LIVENESS_PROBE_SKIP_CONFIG_FILES=true"); code != 1 {
+		t.Error("Configure is asked although only the environment is to be")
+	}
 }
 
 func TestLagAndResetOffsets(t *testing.T) {
@@ -385,6 +401,51 @@ func TestDeadLettersComeBackOnce(t *testing.T) {
 	k.ok("", "Replayed 1200 dead letters\n", "", "dlq", "replay", "UserBanConsumer", "--to", "elsewhere")
 	if got := len(k.topic("elsewhere")); got != 1200 {
 		t.Errorf("%d elsewhere", got)
+	}
+}
+
+// A letter whose transaction was aborted is none: its message was processed again.
+// One of a transaction that is still open is not sent, and not passed over either.
+func TestDeadLettersOfTransactions(t *testing.T) {
+	k := newKafkaRun(t)
+	k.broker.Topic("bans", 1)
+	k.broker.Topic("g.dlq", 1)
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.addr), kgo.TransactionalID("worker"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	letter := func(key string) {
+		t.Helper()
+		r := &kgo.Record{Topic: "g.dlq", Key: []byte(key), Headers: []kgo.RecordHeader{
+			{Key: "racecar-dlq-topic", Value: []byte("bans")}, {Key: "racecar-dlq-partition", Value: []byte("0")}, {Key: "racecar-dlq-offset", Value: []byte("7")},
+		}}
+		if err := errors.Join(client.BeginTransaction(), client.ProduceSync(t.Context(), r).FirstErr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := func(how kgo.TransactionEndTry) {
+		t.Helper()
+		if err := client.EndTransaction(t.Context(), how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	letter("aborted")
+	end(kgo.TryAbort)
+	letter("dead")
+	end(kgo.TryCommit)
+	letter("aborted too")
+	end(kgo.TryAbort)
+	if out, errs, code := k.run("", "dlq", "list", "--group", "g"); code != 0 || errs != "" || !strings.Contains(out, "dead") || strings.Contains(out, "aborted") {
+		t.Errorf("list: exit %d, %q\n%s", code, errs, out)
+	}
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--group", "g")
+	letter("open")
+	k.fails("", "Error: g.dlq/0: read up to offset 3 of 7 only: the broker sends no more, or a transaction is still open there; try again", "dlq", "replay", "--group", "g")
+	end(kgo.TryCommit)
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--group", "g")
+	if got, want := k.topic("bans"), []string{"bans/0 dead:null []", "bans/0 open:null []"}; !slices.Equal(got, want) {
+		t.Errorf("sent back %q, want %q", got, want)
 	}
 }
 

@@ -90,45 +90,80 @@ func (k *cluster) read(ctx context.Context, topic string, from map[kafka.TopicPa
 		if begin >= end {
 			continue
 		}
-		if err := readPartition(ctx, consumer, tp, begin, end, each); err != nil {
-			if errors.Is(err, errEnough) {
-				return nil
-			}
+		next, err := readPartition(ctx, consumer, tp, begin, end, each)
+		if err == nil && next < end {
+			err = k.nothingBetween(tp, next, end)
+		}
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		if err != nil {
 			return errorAbout(tp, err)
 		}
 	}
 	return nil
 }
 
-func readPartition(ctx context.Context, consumer sarama.Consumer, p kafka.TopicPartition, begin, end int64, each func(letter) error) error {
+// nothingBetween is an error unless there is nothing to read from offset next to
+// end: a fetch that was not answered in time would look the same.
+func (k *cluster) nothingBetween(p kafka.TopicPartition, next, end int64) error {
+	hollow, err := k.Hollow(p, next, end)
+	if err == nil && !hollow {
+		err = fmt.Errorf("read up to offset %d of %d only: the broker sends no more, or a transaction is still open there; try again", next, end)
+	}
+	return err
+}
+
+// readPartition returns the offset after the last record that was handed over, or
+// end. It gives up when nothing comes for a while.
+func readPartition(ctx context.Context, consumer sarama.Consumer, p kafka.TopicPartition, begin, end int64, each func(letter) error) (next int64, err error) {
 	pc, err := consumer.ConsumePartition(p.Topic, p.Partition, begin)
 	if err != nil {
-		return err
+		return begin, err
 	}
 	defer pc.AsyncClose()
 	quiet := time.NewTimer(settled)
 	defer quiet.Stop()
+	next = begin
 	for {
 		select {
-		case m := <-pc.Messages():
+		case m, ok := <-pc.Messages():
+			if !ok { // its error says why
+				return next, lastError(pc)
+			}
 			if m.Offset >= end {
-				return nil
+				return end, nil
 			}
 			if err := each(letter{m}); err != nil {
-				return err
+				return next, err
 			}
-			if m.Offset == end-1 {
-				return nil
+			next = m.Offset + 1
+			if next == end {
+				return end, nil
 			}
 			quiet.Reset(settled)
-		case err := <-pc.Errors():
-			return err.Err
+		case err, ok := <-pc.Errors():
+			if !ok {
+				return next, errGaveUp
+			}
+			return next, err.Err
 		case <-quiet.C:
-			return nil
+			return next, nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return next, ctx.Err()
 		}
 	}
+}
+
+// errGaveUp is sarama's end of a partition without a word.
+var errGaveUp = errors.New("the client gave up reading it")
+
+// lastError is what ended pc.
+func lastError(pc sarama.PartitionConsumer) error {
+	if err, ok := <-pc.Errors(); ok {
+		return err.Err
+	}
+	return errGaveUp
 }
 
 // replayer sends dead letters back, each exactly once: the record and the

@@ -125,11 +125,37 @@ func (t tokenSource) Token() (*sarama.AccessToken, error) {
 	return token, nil
 }
 
+// asked is what the user's function returns. It runs inside sarama, where a panic
+// would end the process and a call that never ends would hold the broker for ever.
+func (t tokenSource) asked(ctx context.Context) (config.OAuthToken, error) {
+	type answer struct {
+		token config.OAuthToken
+		err   error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() {
+			if p := recover(); p != nil {
+				a.err = fmt.Errorf("the OAuthToken function panicked: %v", p)
+			}
+			got <- a
+		}()
+		a.token, a.err = t.ask(ctx)
+	}()
+	select {
+	case a := <-got:
+		return a.token, a.err
+	case <-ctx.Done():
+		return config.OAuthToken{}, fmt.Errorf("the OAuthToken function did not return within %v", t.timeout)
+	}
+}
+
 func (t tokenSource) token() (*sarama.AccessToken, error) {
 	if t.ask != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
 		defer cancel()
-		token, err := t.ask(ctx)
+		token, err := t.asked(ctx)
 		if err == nil && token.Token == "" {
 			err = errors.New("the OAuthToken function returned an empty one")
 		}

@@ -170,6 +170,17 @@ func TestTokenSource(t *testing.T) {
 	if _, err := asked.Token(); !errors.As(err, &tokenErr) {
 		t.Errorf("empty token: %v", err)
 	}
+	asked.ask = func(context.Context) (config.OAuthToken, error) { panic("no issuer") }
+	if _, err := asked.Token(); !errors.As(err, &tokenErr) || !strings.Contains(err.Error(), "the OAuthToken function panicked: no issuer") {
+		t.Errorf("a panic: %v", err)
+	}
+	end := make(chan struct{})
+	defer close(end)
+	asked.ask = func(context.Context) (config.OAuthToken, error) { <-end; return config.OAuthToken{}, nil }
+	asked.timeout = 20 * time.Millisecond
+	if _, err := asked.Token(); !errors.As(err, &tokenErr) || !strings.Contains(err.Error(), "the OAuthToken function did not return within 20ms") {
+		t.Errorf("no end: %v", err)
+	}
 }
 
 // What a broker refuses while we run is told as well: topics, groups, the

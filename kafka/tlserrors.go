@@ -73,7 +73,7 @@ func explainTLS(addr string, err error, sent bool) *AccessError {
 		e.Key = "security_protocol"
 		e.Problem = "it does not speak TLS on this port: change security_protocol or the port"
 	case explainAlert(e, err, sent):
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		e.Passes = true
 		e.Problem = "it closed the connection during the TLS handshake (if this goes on: does it speak TLS on this port? see security_protocol)"
 	case errors.As(err, &netError):

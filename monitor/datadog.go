@@ -3,6 +3,7 @@ package monitor
 import (
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -128,12 +129,12 @@ func datadogAddress(c *config.Config) (string, error) {
 	if port < 0 || port > 65535 {
 		return "", fmt.Errorf("datadog_port %d: must be 1 to 65535", c.DatadogPort)
 	}
-	if c.DatadogHost == "" && c.DatadogPort == 0 {
-		return "", nil // DD_AGENT_HOST and the like, else localhost
+	if c.DatadogHost == "" && c.DatadogPort == 0 && (os.Getenv("DD_AGENT_HOST") != "" || os.Getenv("DD_DOGSTATSD_URL") != "") {
+		return "", nil // the client finds it there, and only there
 	}
 	host := c.DatadogHost
 	if host == "" {
-		host = "localhost"
+		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port)), nil
 }

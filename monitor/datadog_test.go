@@ -293,6 +293,34 @@ func TestDatadogPartitionsComeAndGo(t *testing.T) {
 	}
 }
 
+// datadog_enabled is enough: the agent's usual place, where the environment names no
+// other.
+func TestDatadogFindsItsAgent(t *testing.T) {
+	log, _ := logtest.NewNullLogger()
+	for _, test := range []struct{ variable, value, want string }{
+		{"DD_AGENT_HOST", "", "127.0.0.1:8125"},
+		{"DD_AGENT_HOST", "127.0.0.2", ""},
+		{"DD_DOGSTATSD_URL", "udp://127.0.0.2:9", ""},
+	} {
+		t.Run(test.variable+"="+test.value, func(t *testing.T) {
+			t.Setenv("DD_AGENT_HOST", "")
+			t.Setenv("DD_DOGSTATSD_URL", "")
+			t.Setenv(test.variable, test.value)
+			c := datadogConfig()
+			if addr, err := datadogAddress(&c); err != nil || addr != test.want {
+				t.Errorf("%q, %v; want %q", addr, err, test.want)
+			}
+			d, err := NewDatadog(&c, log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestDatadogWithoutAnAgent(t *testing.T) {
 	log, _ := logtest.NewNullLogger()
 	c := datadogConfig()
