@@ -90,7 +90,7 @@ func (h *history) take(st status.Status) {
 		for _, p := range w.Report.Partitions {
 			rate += p.Rate
 			lag += float64(max(0, p.Lag))
-			name := fmt.Sprintf("%s/%d", p.Topic, p.Partition)
+			name := fmt.Sprintf("%s %s/%d", w.Consumer, p.Topic, p.Partition)
 			r := h.parts[name]
 			if r == nil {
 				r = newRing()
@@ -113,7 +113,7 @@ type historyJSON struct {
 	Every      float64              `json:"every"` // seconds between values
 	Rate       []float32            `json:"rate"`
 	Lag        []float32            `json:"lag"`
-	Partitions map[string][]float32 `json:"partitions"`
+	Partitions map[string][]float32 `json:"partitions"` // by "CONSUMER TOPIC/PARTITION"
 }
 
 func (h *history) json() historyJSON {

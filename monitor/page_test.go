@@ -22,6 +22,7 @@ type stage struct {
 	workers int
 	each    int // partitions of a worker
 	calm    bool
+	twin    bool // a second consumer reads the same topic
 	begun   time.Time
 	ago     time.Duration // the scene of so long ago is played
 	asked   []string
@@ -78,6 +79,20 @@ func (s *stage) Status(context.Context) (status.Status, error) {
 	}
 	if !s.calm {
 		s.trouble(&st)
+	}
+	if s.twin { // reads the same topic, in a group of its own
+		twin := st.Consumers[0]
+		twin.Name, twin.Group = "AuditConsumer", "audit-consumer"
+		st.Consumers = append(st.Consumers, twin)
+		for _, w := range slices.Clone(st.Workers) {
+			r := *w.Report
+			r.Partitions = slices.Clone(r.Partitions)
+			for i := range r.Partitions {
+				r.Partitions[i].Lag = 7
+			}
+			w.Consumer, w.Group, w.PID, w.Report = twin.Name, twin.Group, w.PID+100, &r
+			st.Workers = append(st.Workers, w)
+		}
 	}
 	return st, nil
 }
@@ -231,6 +246,23 @@ func TestPageGoesAlong(t *testing.T) {
 	s.gone = nil
 	s.mu.Unlock()
 	b.until("document.querySelector('#lost').hidden")
+}
+
+// Consumers that read one topic have a row each for its partitions, and their own
+// past.
+func TestPageTellsConsumersOfATopicApart(t *testing.T) {
+	s := newStage(2, 2)
+	s.calm, s.twin = true, true
+	b := openBrowser(t, 1400, 1000, false)
+	b.open(show(t, s, ""))
+	b.until("document.querySelectorAll('#partitions tbody tr.row').length === 8")
+	h := newHistory()
+	st, _ := s.Status(t.Context())
+	h.take(st)
+	past := h.json().Partitions
+	if theirs, ours := past["AuditConsumer user-bans/0"], past["UserBanConsumer user-bans/0"]; len(past) != 8 || theirs[len(theirs)-1] != 7 || ours[len(ours)-1] == 7 {
+		t.Errorf("history %v", past)
+	}
 }
 
 func TestPageByKeyboard(t *testing.T) {

@@ -12,7 +12,7 @@ const known = {
   status: null,
   rate: [],            // [time in s, value]
   lag: [],
-  lags: new Map(),     // partition → last lags, five seconds apart
+  lags: new Map(),     // consumer and partition → last lags, five seconds apart
   lagsAt: 0,
   previous: new Map(), // worker → {cpu, at, use}: for the share of a core
 };
@@ -248,11 +248,11 @@ const partitions = new Grid('partitions', [
   { title: 'End', kind: 'num', value: (p) => count(p.end), by: (p) => p.end },
   { title: 'Lag', kind: 'num', value: (p) => count(p.lag), by: (p) => p.lag },
   { title: 'Behind', kind: 'num', value: (p) => p.lag < 0 ? '–' : span(p.lag_seconds), by: (p) => p.lag_seconds },
-  { title: '5 min', kind: 'spark', value: (p) => known.lags.get(p.name) || [] },
+  { title: '5 min', kind: 'spark', value: (p) => known.lags.get(p.key) || [] },
   { title: 'Messages/s', kind: 'num', value: (p) => rate(p.rate), by: (p) => p.rate },
   { title: 'Failed', kind: 'num', value: (p) => count(p.errors), by: (p) => p.errors },
   { title: 'Why', value: why, class: 'text' },
-], { key: (p) => p.name, open: openPartition, virtual: true, empty: 'No partitions', sort: 'Partition' });
+], { open: openPartition, virtual: true, empty: 'No partitions', sort: 'Partition' });
 
 const errors = new Grid('errors', [
   { title: 'At', value: (e) => clock(e.at) },
@@ -329,6 +329,7 @@ function prepare(st) {
       p.name = p.topic + '/' + p.partition;
       p.worker = w.name;
       p.consumer = w.consumer;
+      p.key = w.consumer + ' ' + p.name; // two consumers may read one topic
       p.shown = p.stalled && p.state === 'running' ? 'stalled' : p.state;
       st.partitions.push(p);
       add(st.sums, p);
@@ -617,13 +618,13 @@ function take(raw) {
     known.lagsAt = now;
     const here = new Set();
     for (const p of st.partitions) {
-      here.add(p.name);
-      const l = known.lags.get(p.name) || [];
+      here.add(p.key);
+      const l = known.lags.get(p.key) || [];
       l.push(p.lag);
       if (l.length > 60) l.shift();
-      known.lags.set(p.name, l);
+      known.lags.set(p.key, l);
     }
-    for (const name of known.lags.keys()) if (!here.has(name)) known.lags.delete(name);
+    for (const key of known.lags.keys()) if (!here.has(key)) known.lags.delete(key);
   }
   draw();
 }
@@ -639,7 +640,7 @@ async function loadHistory() {
   const series = (values) => values.map((v, i) => [now - (values.length - i) * h.every, v]).filter((p) => p[1] >= 0);
   known.rate = series(h.rate);
   known.lag = series(h.lag);
-  for (const [name, values] of Object.entries(h.partitions || {})) known.lags.set(name, values.filter((v) => v >= 0));
+  for (const [key, values] of Object.entries(h.partitions || {})) known.lags.set(key, values.filter((v) => v >= 0));
   known.lagsAt = now - 5;
 }
 
