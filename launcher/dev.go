@@ -51,7 +51,18 @@ func startDev(a arguments, environ []string) ([]string, error) {
 		return nil, err
 	}
 	fmt.Fprintf(os.Stderr, "=> Embedded broker at %s, data in %s\n", addr, devData)
-	return append(environ, "RACECAR_BROKERS="+addr, "RACECAR_SECURITY_PROTOCOL=plaintext"), nil
+	return setenv(environ, "RACECAR_BROKERS="+addr, "RACECAR_SECURITY_PROTOCOL=plaintext"), nil
+}
+
+// setenv returns environ with pairs in the place of what it had under their names:
+// of two of one name a program that we become takes the first, and that could be a
+// broker in production.
+func setenv(environ []string, pairs ...string) []string {
+	kept := slices.DeleteFunc(slices.Clone(environ), func(have string) bool {
+		name, _, _ := strings.Cut(have, "=")
+		return slices.ContainsFunc(pairs, func(pair string) bool { return strings.HasPrefix(pair, name+"=") })
+	})
+	return append(kept, pairs...)
 }
 
 // devDataDir is devData in the module you stand in, else in the working

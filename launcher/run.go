@@ -65,13 +65,13 @@ func upToDate(a arguments) (string, error) {
 	if name := c.current(environment); name != "" {
 		return name, nil
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	unlock, err := c.lock()
+	unlock, err := c.lock() // while another launcher builds, a signal ends us as it would anybody
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	if name := c.current(environment); name != "" {
 		return name, nil // another launcher was faster
 	}
@@ -88,10 +88,10 @@ func upToDate(a arguments) (string, error) {
 // building puts one line above the go command's words: what was being built.
 func building(ctx context.Context, m *module, all []required, err error) error {
 	switch {
+	case ctx.Err() != nil: // also when it was built all the same
+		return errInterrupted
 	case err == nil:
 		return nil
-	case ctx.Err() != nil:
-		return errInterrupted
 	}
 	if g, ok := errors.AsType[*goError](err); ok {
 		what := what(all)
