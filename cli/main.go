@@ -36,6 +36,13 @@ const (
 // process ends.
 const closeTimeout = 10 * time.Second
 
+// closeProducer delivers what the default producer has, if it was used.
+func closeProducer() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return racecar.Close(ctx)
+}
+
 // Main runs the program and exits. It never returns.
 func Main() { os.Exit(Run(os.Args)) }
 
@@ -50,9 +57,7 @@ func RunWithHelp(args []string, commands string, own ...kong.Option) (code int) 
 		return runRole(role, args)
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		if err := racecar.Close(ctx); err != nil {
+		if err := closeProducer(); err != nil {
 			code = fail(os.Stderr, fmt.Errorf("close the producer: %w", err))
 		}
 	}()

@@ -33,6 +33,13 @@ func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
 		return lastWords(o.Conn, errors.Join(err, m.Close()), true)
 	}
 	code := worker.Run(ctx, o)
+	// What consumers sent by the package functions instead of their Runtime. Whoever
+	// runs inline has the producer closed at the end of the process.
+	if o.Conn != nil {
+		if err := closeProducer(); err != nil {
+			log.WithError(err).Error("Output of the default producer lost")
+		}
+	}
 	if o.Tracer != nil {
 		flushSpans(o.Tracer, log)
 	}

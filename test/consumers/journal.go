@@ -24,6 +24,7 @@ const (
 	EnvTopics      = "JOURNAL_TOPICS"      // comma list, or @FILE that holds one; default journal
 	EnvOut         = "JOURNAL_OUT"         // topic each message is copied to; default none
 	EnvDeliver     = "JOURNAL_DELIVER"     // not empty: each copy is waited for with Deliver
+	EnvAside       = "JOURNAL_ASIDE"       // topic each message is copied to by the default producer; default none
 	EnvDelay       = "JOURNAL_DELAY"       // what each message takes
 	EnvLog         = "JOURNAL_LOG"         // not empty: a log line for each message
 	EnvLeak        = "JOURNAL_LEAK"        // KiB that each message leaves behind in memory
@@ -148,6 +149,11 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 		j.keep()
 	} else if err := misbehave(ctx, what); err != nil {
 		return err
+	}
+	if topic := os.Getenv(EnvAside); topic != "" {
+		if err := racecar.ProduceAsync(ctx, racecar.ProducerMessage{Topic: topic, Key: m.Key, Value: m.Value}); err != nil {
+			return err
+		}
 	}
 	if j.delay > 0 {
 		select {

@@ -14,6 +14,22 @@ import (
 	"github.com/racecar-go/racecar/test/seeds"
 )
 
+// What consumers send by the package functions is delivered before a worker ends,
+// though nobody waits for it while it runs.
+func TestTheDefaultProducerOfAWorkerIsClosed(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 80)
+	aside := b.broker.Topic(partitions)
+	// It lingers, so that nothing has left by then.
+	env := []string{"JOURNAL_ASIDE=" + aside, "RACECAR_BROKERS=" + strings.Join(b.broker.Addrs(), ","), "RACECAR_PRODUCER=linger.ms=60000"}
+	p := b.start(env, "--parallel-workers", "2", "Journal")
+	b.awaitProcessed(b.total())
+	stop(t, p)
+	if n := len(slices.Concat(readCommitted(t, b.broker.Addrs(), aside, partitions)...)); n != b.total() {
+		t.Errorf("%d of %d were delivered", n, b.total())
+	}
+}
+
 // messages is how many a run processes: many on Apache Kafka, few on the
 // embedded broker, which keeps them in memory beside everything else.
 func messages(b interface{ Real() bool }) int {
