@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -129,31 +130,39 @@ func (c *Client) Hollow(p TopicPartition, from, end int64) (bool, error) {
 	if !errors.Is(block.Err, sarama.ErrNoError) {
 		return false, fmt.Errorf("look at the end of %s: %w", p, block.Err)
 	}
-	aborted := map[int64]bool{} // producers whose messages do not count
+	var aborted []*sarama.AbortedTransaction // whose messages do not count
 	if isolation == sarama.ReadCommitted {
 		if block.LastStableOffset < end {
 			return false, nil
 		}
-		for _, t := range block.AbortedTransactions {
-			aborted[t.ProducerID] = true
-		}
+		aborted = slices.Clone(block.AbortedTransactions)
 	}
 	for _, records := range block.RecordsSet {
 		b := records.RecordBatch
 		switch {
 		case b == nil: // of before Kafka 0.11
 			return false, nil
+		case b.FirstOffset >= end: // came meanwhile
+			return from >= end, nil
 		case b.LastOffset() < from:
 		case b.Control:
-			if isAbort(b) {
-				delete(aborted, b.ProducerID)
+			if i := abortOf(aborted, b); i >= 0 && isAbort(b) {
+				aborted = slices.Delete(aborted, i, i+1)
 			}
-		case !b.IsTransactional || !aborted[b.ProducerID]:
+		case !b.IsTransactional || abortOf(aborted, b) < 0:
 			return false, nil
 		}
 		from = max(from, b.LastOffset()+1)
 	}
 	return from >= end, nil
+}
+
+// abortOf is the place of the aborted transaction that b belongs to, else -1: its
+// producer's, begun no later than b. One producer may have committed before it aborts.
+func abortOf(aborted []*sarama.AbortedTransaction, b *sarama.RecordBatch) int {
+	return slices.IndexFunc(aborted, func(t *sarama.AbortedTransaction) bool {
+		return t.ProducerID == b.ProducerID && t.FirstOffset <= b.FirstOffset
+	})
 }
 
 // isAbort reports whether a control batch is the end of an aborted transaction:
