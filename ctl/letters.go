@@ -57,8 +57,7 @@ func (l letter) original() []sarama.RecordHeader {
 var errEnough = errors.New("enough")
 
 // settled is how long a partition may bring nothing before it is taken for read
-// to its end. It matters only where the end is the mark of a transaction, which
-// nobody is shown: every fetch in between was answered, or is an error.
+// to its end, or the broker for one that does not answer: nothingBetween finds out.
 const settled = 2 * time.Second
 
 // read hands over the records of a topic from the given positions (where there
