@@ -83,10 +83,19 @@ func (c control) Stop(ctx context.Context, o ctl.StopOptions, progress func(ctl.
 }
 
 func (c control) Restart(ctx context.Context, consumer string, progress func(ctl.Progress)) error {
+	return c.follow(progress, func() error { return c.sup.Restart(ctx, consumer) })
+}
+
+func (c control) Scale(ctx context.Context, consumer string, workers int, progress func(ctl.Progress)) error {
+	return c.follow(progress, func() error { return c.sup.Scale(ctx, consumer, workers) })
+}
+
+// follow passes on the steps until do returns.
+func (c control) follow(progress func(ctl.Progress), do func() error) error {
 	steps, cancel := c.sup.Subscribe()
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- c.sup.Restart(ctx, consumer) }()
+	go func() { done <- do() }()
 	for {
 		select {
 		case step, open := <-steps:
@@ -101,48 +110,6 @@ func (c control) Restart(ctx context.Context, consumer string, progress func(ctl
 			return err
 		}
 	}
-}
-
-func (c control) Scale(ctx context.Context, consumer string, workers int, progress func(ctl.Progress)) error {
-	steps, cancel := c.sup.Subscribe()
-	defer cancel()
-	if err := c.sup.Scale(ctx, consumer, workers); err != nil {
-		return err
-	}
-	for {
-		st, err := c.sup.Status(ctx)
-		if err != nil {
-			return err
-		}
-		if scaled(st, consumer, workers) {
-			return nil
-		}
-		select {
-		case step, open := <-steps:
-			if !open {
-				return supervisor.ErrEnded
-			}
-			tell(progress, step)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// scaled reports whether the consumer has just that many workers, all settled.
-func scaled(st status.Status, consumer string, workers int) bool {
-	n := 0
-	for _, w := range st.Workers {
-		if consumer != "" && w.Consumer != consumer {
-			continue
-		}
-		n++
-		switch w.State {
-		case status.Starting, status.Stopping, status.Joining:
-			return false
-		}
-	}
-	return n == workers
 }
 
 func (c control) Pause(ctx context.Context, consumer, topic string, partition int32) error {

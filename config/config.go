@@ -201,7 +201,7 @@ type Config struct {
 	// ParallelWorkers is how many worker processes a consumer has; the supervisor
 	// comes on top. A Spec overrides it. Defaults to 1. Upstream has it on the consumer
 	// class only.
-	ParallelWorkers int `key:"parallel_workers" group:"Workers" default:"1" range:"1.." help:"worker processes of a consumer"`
+	ParallelWorkers int `key:"parallel_workers" group:"Workers" default:"1" range:"1..1000" help:"worker processes of a consumer"`
 	// ShutdownTimeout is how long a stop may take. Five seconds before its end calls
 	// are cancelled, at its end what is left is killed. Keep it below what your init
 	// system grants (Kubernetes: 30 s). Defaults to 25 s. Not an upstream key.

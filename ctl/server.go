@@ -25,13 +25,13 @@ import (
 const (
 	maxBody        = 64 << 10
 	maxHeader      = 16 << 10
-	maxConnections = 64
+	maxConnections = 256
+	maxLong        = 192 // of them are longer operations: a status always finds room
 	headerTimeout  = 5 * time.Second
 	readTimeout    = 10 * time.Second
 	writeTimeout   = 30 * time.Second // of one answer, or one line of a longer one
 	idleTimeout    = 30 * time.Second
 	statusTimeout  = 2 * time.Second // how long workers have to report
-	maxScale       = 1024            // workers of one consumer
 )
 
 // Server answers the control socket.
@@ -39,11 +39,12 @@ type Server struct {
 	sup  Supervisor
 	log  logrus.FieldLogger
 	http *http.Server
+	long chan struct{} // holds one for each longer operation that somebody waits for
 }
 
 // NewServer returns a server in front of sup; it serves nothing yet.
 func NewServer(sup Supervisor, log logrus.FieldLogger) *Server {
-	s := &Server{sup: sup, log: log}
+	s := &Server{sup: sup, log: log, long: make(chan struct{}, maxLong)}
 	s.http = &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -80,21 +81,18 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/config", s.config)
-	mux.HandleFunc("POST /v1/stop", long(func(ctx context.Context, o StopOptions, p func(Progress)) error {
+	mux.HandleFunc("POST /v1/stop", long(s, func(ctx context.Context, o StopOptions, p func(Progress)) error {
 		if o.Timeout < 0 {
 			return badRequest("timeout is negative")
 		}
 		return s.sup.Stop(ctx, o, p)
 	}))
-	mux.HandleFunc("POST /v1/restart", long(func(ctx context.Context, r targetRequest, p func(Progress)) error {
+	mux.HandleFunc("POST /v1/restart", long(s, func(ctx context.Context, r targetRequest, p func(Progress)) error {
 		return s.sup.Restart(ctx, r.Consumer, p)
 	}))
-	mux.HandleFunc("POST /v1/scale", long(func(ctx context.Context, r scaleRequest, p func(Progress)) error {
-		switch {
-		case r.Workers == nil:
+	mux.HandleFunc("POST /v1/scale", long(s, func(ctx context.Context, r scaleRequest, p func(Progress)) error {
+		if r.Workers == nil {
 			return badRequest("no number of workers")
-		case *r.Workers < 0 || *r.Workers > maxScale:
-			return badRequest(fmt.Sprintf("%d workers: must be 0 to %d", *r.Workers, maxScale))
 		}
 		return s.sup.Scale(ctx, r.Consumer, *r.Workers, p)
 	}))
@@ -216,16 +214,24 @@ func short[T any](do func(context.Context, T) error) http.HandlerFunc {
 }
 
 // long handles an operation that takes its time: its answer is one Progress a
-// line and, as the last line, an answer. It goes on when the asker hangs up.
-func long[T any](do func(context.Context, T, func(Progress)) error) http.HandlerFunc {
+// line and, as the last line, an answer. What was begun goes on when the asker
+// hangs up; nobody waits for its end then.
+func long[T any](s *Server, do func(context.Context, T, func(Progress)) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var req T
 		if err := decode(w, r, &req); err != nil {
 			fail(w, err)
 			return
 		}
+		select {
+		case s.long <- struct{}{}:
+			defer func() { <-s.long }()
+		default:
+			fail(w, errBusy)
+			return
+		}
 		out := &lines{w: w, rc: http.NewResponseController(w)}
-		err := do(context.WithoutCancel(r.Context()), req, func(p Progress) { out.write(p) })
+		err := do(r.Context(), req, func(p Progress) { out.write(p) })
 		if err == nil {
 			out.write(answer{End: true})
 			return
@@ -237,6 +243,8 @@ func long[T any](do func(context.Context, T, func(Progress)) error) http.Handler
 		out.write(answer{End: true, Error: err.Error()})
 	}
 }
+
+var errBusy = fmt.Errorf("%d operations are waited for already: try again later", maxLong)
 
 // lines writes one JSON value a line and gives up silently when the asker is
 // gone: the operation is not its hostage.

@@ -167,7 +167,9 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 }
 
 // Scale sets the number of workers of a consumer; its name may be empty when
-// there is one. It returns once the change has begun.
+// there is one. It returns when that many workers have settled, or an error when
+// they never will: a later order asks for another number, the consumer was given
+// up, or everything is stopped.
 func (s *Supervisor) Scale(ctx context.Context, consumer string, n int) error {
 	return act(ctx, s, func(now time.Time, done func(error)) {
 		cs, err := s.consumers(consumer)
@@ -178,7 +180,11 @@ func (s *Supervisor) Scale(ctx context.Context, consumer string, n int) error {
 		default:
 			err = s.reg.scale(now, cs[0], n)
 		}
-		done(err)
+		if err != nil {
+			done(err)
+			return
+		}
+		s.scales = append(s.scales, scaleOrder{cs[0], n, done})
 	})
 }
 

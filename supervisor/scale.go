@@ -74,5 +74,53 @@ func (r *registry) scale(now time.Time, c *consumer, n int) error {
 	return nil
 }
 
-// maxWorkers is the most workers of one consumer: more is a typing mistake.
+// maxWorkers is the most workers of one consumer, as of parallel_workers: more is
+// a typing mistake.
 const maxWorkers = 1000
+
+// scaleOrder is a Scale that waits for its workers.
+type scaleOrder struct {
+	consumer *consumer
+	workers  int
+	done     func(error)
+}
+
+// answerScales answers the orders that are carried out or cannot be any more.
+func (s *Supervisor) answerScales() {
+	s.scales = slices.DeleteFunc(s.scales, func(o scaleOrder) bool {
+		settled, err := s.reg.scaled(o.consumer, o.workers)
+		if settled || err != nil {
+			o.done(err)
+		}
+		return settled || err != nil
+	})
+}
+
+// scaled reports whether a consumer has just that many workers, all settled; an
+// error says why it will not.
+func (r *registry) scaled(c *consumer, n int) (bool, error) {
+	switch desired := c.places(); {
+	case r.ending != nil:
+		return false, errStopping
+	case c.fatal != "":
+		return false, fmt.Errorf("%s was given up: %s", c.name, c.fatal)
+	case desired != n:
+		return false, fmt.Errorf("superseded by a later scale (%s)", workers(desired))
+	case len(c.slots) != n:
+		return false, nil // some still stop
+	}
+	for _, s := range c.slots {
+		switch s.status(func(*proc) bool { return false }).State {
+		case status.Starting, status.Stopping, status.Joining:
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func workers(n int) string {
+	if n == 1 {
+		return "1 worker"
+	}
+	return fmt.Sprintf("%d workers", n)
+}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -162,6 +163,48 @@ func TestScale(t *testing.T) {
 	if w.end != nil {
 		t.Error("ended")
 	}
+}
+
+// Each order to scale has an answer: once its workers have settled, or why they
+// never will.
+func TestScaledAnswersEachOrder(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2), consumerOf("B", 1))
+	c := w.r.consumers[0]
+	answer := func(n int) string {
+		t.Helper()
+		settled, err := w.r.scaled(c, n)
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprint(settled)
+	}
+	check := func(n int, want string) {
+		t.Helper()
+		if got := answer(n); got != want {
+			t.Errorf("scale %d: %s, want %s", n, got, want)
+		}
+	}
+	check(2, "true")
+	check(3, "superseded by a later scale (2 workers)")
+	w.worker("A[1]").stubborn = true
+	w.scale(0, 1)
+	check(2, "superseded by a later scale (1 worker)")
+	check(1, "false") // A[1] still stops
+	w.worker("A[1]").ends(Exit{})
+	w.settle()
+	check(1, "true")
+	w.boot = func(f *fake) { f.says(status.Joining) }
+	w.scale(0, 2)
+	check(2, "false")
+	w.worker("A[1]").runs()
+	check(2, "true")
+	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}, headline: "no access"})
+	check(2, "true") // given up is settled: status says so
+	w.kill("A[0]", remains{exit: Exit{Code: wire.ExitPermanent}, headline: "no access"})
+	check(2, "A was given up: exited with status 3: no access")
+	w.worker("B[0]").stubborn = true
+	w.stop(stopOrder{})
+	check(2, "racecar is stopping")
 }
 
 // A worker that is killed while it is scaled away leaves its place behind.

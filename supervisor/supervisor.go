@@ -35,6 +35,7 @@ type Supervisor struct {
 	shots    map[*child]*oneShot
 	pending  map[uint64]waiter   // by command
 	rolling  []func(error)       // who waits for the end of the roll
+	scales   []scaleOrder        // orders whose workers have not settled
 	leavers  map[string]*oneShot // prepared, by consumer
 	planning *planning
 	again    bool // a HUP came while a look at the program or a roll was under way
@@ -139,6 +140,7 @@ func (s *Supervisor) loop(ctx context.Context) (int, error) {
 			s.rollChanges()
 			s.carryOut()
 		}
+		s.answerScales()
 		s.notify.alive(now)
 		s.turn = now // not the end of the turn: we may have been stopped in its midst
 	}
