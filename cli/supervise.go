@@ -116,18 +116,19 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 		return err
 	}
 	defer closeLog(log)
-	socket, closeSocket, err := listen(c)
+	socket, err := listen(c, ctl.Runtime{}, log.WithField("component", "control"))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeSocket()) }()
+	defer func() { err = errors.Join(err, socket.close()) }()
 
 	subscribers := monitor.NewSubscribers(racecar.Observers(), log)
 	defer func() { err = errors.Join(err, subscribers.Close()) }()
 	sup, err := newSupervisor(in, r, log, supervisor.Options{
 		OnEvent: tellOfWorkers(subscribers),
 		Stderr:  banner.W, Signals: queue.C(), Terminal: terminal, PID1: pid1,
-		Pidfile: c.Pidfile, Socket: socket.Path(), OnReady: onReady(d), LogReopen: reopen(log, c, d),
+		Pidfile: c.Pidfile, Socket: socket.Path(), OnReady: onReady(d),
+		LogReopen: reopen(log, c, d), OnReload: socket.reload,
 	})
 	if err != nil {
 		return err
@@ -158,7 +159,7 @@ func newSupervisor(in *parsed, r *run, log *logs.Log, o supervisor.Options) (*su
 	if err != nil {
 		return nil, err
 	}
-	o.Plan, o.PlanArgv, o.Spawner, o.Log, o.PrintConfig = r.plan, in.args, spawner, log, printConfig
+	o.Plan, o.PlanArgv, o.Spawner, o.Log, o.PrintConfig, o.Dir = r.plan, in.args, spawner, log, printConfig, dir
 	o.SetLogLevel = func(level string) error { return setLevel(log, level) }
 	sup, err := supervisor.New(o)
 	if err != nil {
@@ -168,10 +169,15 @@ func newSupervisor(in *parsed, r *run, log *logs.Log, o supervisor.Options) (*su
 }
 
 // serve runs the supervisor and its control socket until it has stopped.
-func serve(sup *supervisor.Supervisor, server *ctl.Server, socket *ctl.Listener) error {
+func serve(sup *supervisor.Supervisor, server *ctl.Server, socket *controlSocket) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(socket) }()
+	kept := make(chan struct{})
+	keeping, enough := context.WithCancel(context.Background())
+	go func() { defer close(kept); socket.keep(keeping) }()
 	code, err := sup.Run(context.Background())
+	enough()
+	<-kept
 
 	// Whoever waits for the end over the socket is answered before we go.
 	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
@@ -185,31 +191,6 @@ func serve(sup *supervisor.Supervisor, server *ctl.Server, socket *ctl.Listener)
 
 // answerWithin bounds the last answers of the control socket.
 const answerWithin = 2 * time.Second
-
-// listen opens the control socket where configuration says: beside the pidfile,
-// else in the user's runtime folder. The function closes it.
-func listen(c *config.Config) (*ctl.Listener, func() error, error) {
-	path := c.ControlSocket
-	if path == "" && c.Pidfile != "" {
-		path = ctl.SocketBeside(c.Pidfile)
-	}
-	if path == "" {
-		l, err := ctl.Runtime{}.Listen()
-		if err != nil {
-			return nil, nil, err
-		}
-		return l, l.Close, nil
-	}
-	l, err := ctl.Listen(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	withdraw, err := ctl.Runtime{}.Announce(path)
-	if err != nil {
-		return nil, nil, errors.Join(err, l.Close())
-	}
-	return l, func() error { withdraw(); return l.Close() }, nil
-}
 
 func setLevel(log *logs.Log, level string) error {
 	l, err := logs.ParseLevel(level)

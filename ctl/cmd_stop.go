@@ -47,6 +47,9 @@ func (c *stopCmd) Run(ctx context.Context, a *app) error {
 	}
 	if f.client != nil {
 		defer f.client.Close()
+		if f.search {
+			a.announceStop(ctx, f)
+		}
 	} else if c.Leave {
 		return fmt.Errorf("--leave needs the control socket: %w", f.silent)
 	}
@@ -59,6 +62,24 @@ func (c *stopCmd) Run(ctx context.Context, a *app) error {
 		return nil
 	}
 	return c.stop(ctx, a, f, held)
+}
+
+// announceStop says what is going to be stopped when nobody has said which.
+func (a *app) announceStop(ctx context.Context, f found) {
+	st, err := f.client.Status(ctx)
+	if err != nil {
+		a.note("Stopping what listens at %s (PID = %d)\n", f.client.Socket(), f.pid)
+		return
+	}
+	var names []string
+	for _, c := range st.Consumers {
+		names = append(names, c.Name)
+	}
+	in := ""
+	if st.Dir != "" { // an older supervisor does not say
+		in = ", started in " + st.Dir
+	}
+	a.note("Stopping %s (PID = %d)%s\n", strings.Join(names, ", "), f.pid, in)
 }
 
 // alone refuses to stop more than the consumer that was named.

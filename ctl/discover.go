@@ -45,55 +45,82 @@ func (r Runtime) Listen() (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	folder := func() error { return usable(dir) }
 	name := filepath.Join(dir, strconv.Itoa(os.Getpid()))
-	l, err := Listen(name + ".sock")
+	l, err := listenAt(name+".sock", folder)
 	// A process of another pid namespace that shares the folder may have our pid.
 	for i := 2; err != nil && i < 10; i++ {
-		if other, again := Listen(fmt.Sprintf("%s-%d.sock", name, i)); again == nil {
+		if other, again := listenAt(fmt.Sprintf("%s-%d.sock", name, i), folder); again == nil {
 			return other, nil
 		}
 	}
 	return l, err
 }
 
-// Announce makes a socket that lies elsewhere known to racecarctl of the same
-// user, by a link. The returned function takes it back.
-func (r Runtime) Announce(socket string) (withdraw func(), err error) {
-	dir, err := r.dir()
-	if err != nil {
-		return nil, err
+// Announcement makes a socket that lies elsewhere known to racecarctl of the same
+// user, by a link.
+type Announcement struct {
+	runtime Runtime
+	socket  string
+	link    string // empty: there is none
+}
+
+// Announce makes a socket known. Without it racecarctl has to be told where the
+// socket is, and nothing else is wrong: the Announcement is good in any case.
+func (r Runtime) Announce(socket string) (*Announcement, error) {
+	a := &Announcement{runtime: r, socket: socket}
+	return a, a.Restore()
+}
+
+// Restore makes the link anew when it is gone.
+func (a *Announcement) Restore() error {
+	if target, err := os.Readlink(a.link); err == nil && target == a.socket {
+		return nil
 	}
-	if socket, err = filepath.Abs(socket); err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+	dir, err := a.runtime.dir()
+	if err != nil {
+		return err
 	}
 	unlock, err := lockDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("control sockets: %w", err)
+		return fmt.Errorf("control sockets: %w", err)
 	}
 	defer unlock()
 	link := filepath.Join(dir, fmt.Sprintf("%d.link.sock", os.Getpid()))
 	_ = os.Remove(link) // of a dead process that had our pid
-	if err := os.Symlink(socket, link); err != nil {
-		return nil, fmt.Errorf("control sockets: %w", err)
+	if err := os.Symlink(a.socket, link); err != nil {
+		return fmt.Errorf("control sockets: %w", err)
 	}
-	return func() { _ = os.Remove(link) }, nil
+	a.link = link
+	return nil
+}
+
+// Withdraw removes the link.
+func (a *Announcement) Withdraw() {
+	if target, err := os.Readlink(a.link); err == nil && target == a.socket {
+		_ = os.Remove(a.link) // a left-over is recognised
+	}
 }
 
 // dir returns the folder for new sockets, made if it is not there.
 func (r Runtime) dir() (string, error) {
 	var errs []error
 	for _, dir := range r.dirs() {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			errs = append(errs, fmt.Errorf("control sockets: %w", err))
-			continue
+		err := usable(dir)
+		if err == nil {
+			return dir, nil
 		}
-		if err := ours(dir); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		return dir, nil
+		errs = append(errs, err)
 	}
 	return "", errors.Join(errs...)
+}
+
+// usable makes a folder for sockets if it is not there, and checks that it is ours.
+func usable(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("control sockets: %w", err)
+	}
+	return ours(dir)
 }
 
 // ours checks that a folder is one that only this user can have put things

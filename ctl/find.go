@@ -32,6 +32,8 @@ type found struct {
 	pid     int    // 0: not known
 	pidfile string // as given; empty: found by its socket
 	client  *Client
+	// search says that nobody said which is meant: it is the only one that runs.
+	search bool
 	// silent says why there is no client though it runs.
 	silent error
 }
@@ -94,39 +96,66 @@ func (a *app) byPidfile(ctx context.Context, file, socket string) (found, error)
 	if err != nil {
 		return found{}, fmt.Errorf("pidfile: %w", err)
 	}
-	f := found{pidfile: path}
-	if f.state, f.pid, err = pidfile.Query(path); err != nil {
-		return found{}, err
-	}
-	if f.state != pidfile.Running {
-		return f, nil
-	}
 	candidates := []string{SocketBeside(path)}
 	if socket != "" {
 		candidates = []string{socket}
 	}
-	f.client, f.silent = a.clientOf(ctx, f.pid, candidates)
-	return f, nil
+	f := found{pidfile: path}
+	f.state, f.pid, err = pidfile.Query(path)
+	switch {
+	case f.state == pidfile.Running:
+		f.client, f.silent = a.clientOf(ctx, f.pid, candidates)
+	case f.state != pidfile.NotOwned: // it may have been removed under its holder
+		if other, ok := a.claimant(ctx, path, candidates); ok {
+			return other, nil
+		}
+	}
+	return f, err
+}
+
+// claimant looks for a supervisor that runs with this pidfile although the file is
+// gone or nobody holds it.
+func (a *app) claimant(ctx context.Context, path string, candidates []string) (found, bool) {
+	if more, err := a.runtime.Find(ctx); err == nil { // else there are none to be found
+		candidates = append(candidates, more...)
+	}
+	for _, socket := range candidates {
+		f, err := bySocket(ctx, socket)
+		if err != nil || f.client == nil {
+			continue // nobody there, or another user
+		}
+		if st, err := f.client.Status(ctx); err == nil && st.Pidfile == path {
+			a.note("The pidfile %s is not held any more; its supervisor was found by the control socket %s\n", path, socket)
+			return f, true
+		}
+		f.client.Close()
+	}
+	return found{}, false
 }
 
 // clientOf returns a client of the supervisor with that pid. The socket must be
 // its own: beside a pidfile there may be one of an earlier configuration.
 func (a *app) clientOf(ctx context.Context, pid int, candidates []string) (*Client, error) {
-	err := errors.New("no control socket")
+	var reason error
 	for i := 0; i < len(candidates); i++ {
 		c := NewClient(candidates[i])
-		var answered int
-		answered, err = c.PID(ctx)
-		if err == nil && (answered == pid || answered == 0) {
+		answered, err := c.PID(ctx)
+		switch {
+		case err == nil && (answered == pid || answered == 0):
 			return c, nil
+		case errors.Is(err, ErrNotRunning):
+			err = fmt.Errorf("nobody listens at control socket %q (one that was removed is made anew within a minute, or at kill -HUP %d)", candidates[i], pid)
+		case err == nil:
+			err = fmt.Errorf("control socket %q is that of process %d", candidates[i], answered)
 		}
 		if i == 0 { // with control_socket set it may be anywhere; its link is where all are
+			reason = err
 			if more, ferr := a.runtime.Find(ctx); ferr == nil {
 				candidates = append(candidates, more...)
 			}
 		}
 	}
-	return nil, err
+	return nil, reason
 }
 
 func (a *app) search(ctx context.Context, consumer string) (found, error) {
@@ -157,6 +186,7 @@ func (a *app) search(ctx context.Context, consumer string) (found, error) {
 	}
 	switch {
 	case len(all) == 1:
+		all[0].search = consumer == ""
 		return all[0].found, nil
 	case len(all) == 0 && consumer != "" && len(sockets) > 0:
 		return found{}, fmt.Errorf("no consumer is called %q in what runs for this user", consumer)

@@ -110,7 +110,7 @@ func fakesup() {
 		{Consumer: "A", Keys: []KeyInfo{{"brokers", `["k1:9092","k2:9092"]`, "RACECAR_BROKERS", `["k1:9092", "k2:9092"]`}, {"sasl_password", "[hidden]", "config/racecar.yml:12", `"[hidden]"`}}},
 	}
 	sup.st = status.Status{
-		Version: 1, PID: os.Getpid(), State: status.Running, StartedAt: scriptNow.Add(-time.Hour),
+		Version: 1, PID: os.Getpid(), Pidfile: absolute(*pidfile), Dir: "/srv/shop", State: status.Running, StartedAt: scriptNow.Add(-time.Hour),
 		Consumers: []status.Consumer{{Name: "A", Group: "a", Workers: 1, State: status.Running}},
 		Workers:   []status.Worker{{Consumer: "A", State: status.Running, Group: "a"}},
 	}
@@ -180,6 +180,15 @@ func (s *scriptSupervisor) Stop(ctx context.Context, o StopOptions, progress fun
 		close(s.stop)
 	}
 	return err
+}
+
+func absolute(path string) string {
+	if path == "" {
+		return ""
+	}
+	abs, err := filepath.Abs(path)
+	check(err)
+	return abs
 }
 
 func check(err error) {

@@ -162,11 +162,11 @@ func TestProgressComesInOrderAndTheErrorLast(t *testing.T) {
 
 // Who hangs up is not served any longer, so that nothing waits for it.
 func TestHangingUpEndsTheWaiting(t *testing.T) {
-	begun, ended := make(chan struct{}), make(chan error, 1)
+	begun, ended := make(chan struct{}), make(chan struct{})
 	sup := &fakeSupervisor{steps: []Progress{{Worker: "A[0]"}}, during: func(ctx context.Context) {
 		close(begun)
 		<-ctx.Done()
-		ended <- ctx.Err()
+		close(ended)
 	}}
 	c := serve(t, sup)
 	ctx, cancel := context.WithCancel(deadline(t))

@@ -32,33 +32,57 @@ func SocketBeside(pidfile string) string {
 // Listener is a control socket: mode 0600, and only processes of the same user
 // and root get past Accept.
 type Listener struct {
-	net.Listener
 	path string
-	own  fs.FileInfo // of the socket as made: what Close may remove
+	// folder makes the socket's folder if it is ours to make.
+	folder func() error
 
-	closing sync.Once
-	err     error
+	mu     sync.Mutex
+	now    *bound // what is listened at; Restore changes it
+	closed bool
+	err    error // of Close
+}
+
+// bound is a socket that was made at the path.
+type bound struct {
+	net.Listener
+	own fs.FileInfo // of the socket as made: what Close may remove
 }
 
 // Listen makes the control socket at path. A left-over of a dead process is
 // replaced; a socket that answers, and a file of any other kind, is an error.
-//
-// The socket is bound under another name and moved to path once it listens, so
-// that a socket at path that refuses connections is always a left-over.
 func Listen(path string) (*Listener, error) {
+	return listenAt(path, func() error { return nil })
+}
+
+func listenAt(path string, folder func() error) (*Listener, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	unlock, err := lockDir(filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("control socket %q: %w", path, err)
-	}
-	defer unlock()
-	if err := vacant(path); err != nil {
+	l := &Listener{path: path, folder: folder}
+	if l.now, err = l.bind(); err != nil {
 		return nil, err
 	}
-	temporary := filepath.Join(filepath.Dir(path), fmt.Sprintf(".racecar-%d.sock", os.Getpid()))
+	return l, nil
+}
+
+// bind makes the socket. It is bound under another name and moved to its path once
+// it listens, so that a socket at the path that refuses connections is always a
+// left-over.
+func (l *Listener) bind() (*bound, error) {
+	if err := l.folder(); err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(l.path)
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("control socket %q: %w", l.path, err)
+	}
+	defer unlock()
+	if err := vacant(l.path); err != nil {
+		return nil, err
+	}
+	temporary := filepath.Join(dir, fmt.Sprintf(".racecar-%d.sock", os.Getpid()))
 	_ = os.Remove(temporary) // of a dead process that had our pid: the directory is locked
 	lc := net.ListenConfig{Control: ownerOnly}
 	var ln net.Listener
@@ -67,40 +91,71 @@ func Listen(path string) (*Listener, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("control socket %q: %w", path, plainNetError(err))
+		return nil, fmt.Errorf("control socket %q: %w", l.path, plainNetError(err))
 	}
 	ln.(*net.UnixListener).SetUnlinkOnClose(false) // its name changes, and Close looks first
-	l := &Listener{Listener: ln, path: path}
-	if err := l.install(temporary); err != nil {
+	own, err := install(temporary, l.path)
+	if err != nil {
 		_ = ln.Close()
 		_ = os.Remove(temporary)
-		return nil, fmt.Errorf("control socket %q: %w", path, err)
+		return nil, fmt.Errorf("control socket %q: %w", l.path, err)
 	}
-	return l, nil
+	return &bound{ln, own}, nil
 }
 
-func (l *Listener) install(temporary string) error {
+func install(temporary, path string) (fs.FileInfo, error) {
 	// Where the mode set before bind does not count (BSDs).
 	if err := os.Chmod(temporary, 0o600); err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.Rename(temporary, l.path); err != nil {
-		return err
+	if err := os.Rename(temporary, path); err != nil {
+		return nil, err
 	}
-	own, err := os.Lstat(l.path)
-	l.own = own
-	return err
+	return os.Lstat(path)
 }
 
 // Path is where the socket is.
 func (l *Listener) Path() string { return l.path }
 
+// Addr is the socket's address.
+func (l *Listener) Addr() net.Addr { return l.current().Addr() }
+
+func (l *Listener) current() *bound {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
+}
+
+// Restore makes the socket anew when it was removed from its path, as cleaners of
+// temporary folders do, and reports whether it did.
+func (l *Listener) Restore() (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false, nil
+	}
+	if there, err := os.Lstat(l.path); err == nil && os.SameFile(there, l.now.own) {
+		return false, nil
+	}
+	fresh, err := l.bind()
+	if err != nil {
+		return false, err
+	}
+	old := l.now
+	l.now = fresh // before old is closed: Accept goes on with it
+	return true, old.Close()
+}
+
 // Accept returns the next connection of this user or root. Its RemoteAddr is the
 // process at the other end, so that the log can say who gave an order.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
+		at := l.current()
+		c, err := at.Accept()
+		switch {
+		case err != nil && at != l.current():
+			continue // Restore has closed it
+		case err != nil:
 			return nil, err
 		}
 		if uid, ok := peerUID(c); !ok || uid == 0 || uid == os.Geteuid() {
@@ -130,17 +185,20 @@ func (p processAddr) String() string { return fmt.Sprintf("PID %d", int(p)) }
 // Close stops listening and removes the socket, unless another has taken its
 // place.
 func (l *Listener) Close() error {
-	l.closing.Do(func() {
-		l.err = l.Listener.Close()
-		unlock, err := lockDir(filepath.Dir(l.path))
-		if err != nil {
-			return // the directory is gone, or stays locked: a left-over is recognised
-		}
-		defer unlock()
-		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.own) {
-			_ = os.Remove(l.path)
-		}
-	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return l.err
+	}
+	l.closed, l.err = true, l.now.Close()
+	unlock, err := lockDir(filepath.Dir(l.path))
+	if err != nil {
+		return l.err // the directory is gone: a left-over is recognised
+	}
+	defer unlock()
+	if there, err := os.Lstat(l.path); err == nil && os.SameFile(there, l.now.own) {
+		_ = os.Remove(l.path)
+	}
 	return l.err
 }
 
@@ -187,8 +245,12 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 }
 
 // lockPatience is how long another process may hold a directory's lock; what is
-// done under it takes microseconds, or one connect.
-const lockPatience = 3 * time.Second
+// done under it takes microseconds, or one connect. In a folder of others, as
+// /tmp, anybody can hold it for ever: there we go on without it after a moment.
+const (
+	lockPatience       = 3 * time.Second
+	sharedLockPatience = 200 * time.Millisecond
+)
 
 // lockDir takes the lock under which sockets in dir come and go.
 func lockDir(dir string) (unlock func(), err error) {
@@ -196,14 +258,22 @@ func lockDir(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	unlock = func() { _ = d.Close() }
+	shared := ours(dir) != nil
 	deadline := time.Now().Add(lockPatience)
+	if shared {
+		deadline = time.Now().Add(sharedLockPatience)
+	}
 	for {
 		err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { _ = d.Close() }, nil
+			return unlock, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || time.Now().After(deadline) {
-			_ = d.Close()
+			if shared {
+				return unlock, nil //nolint:nilerr // on without it
+			}
+			unlock()
 			return nil, fmt.Errorf("lock %q: %w", dir, err)
 		}
 		<-time.After(5 * time.Millisecond) // flock has no deadline of its own

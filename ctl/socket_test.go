@@ -220,7 +220,7 @@ func TestRuntimeFind(t *testing.T) {
 		t.Errorf("folder: %v, %v", info.Mode(), err)
 	}
 	elsewhere := listen(t, filepath.Join(t.TempDir(), "b.sock"))
-	withdraw, err := Runtime{Dirs: []string{two}}.Announce(elsewhere.Path())
+	link, err := Runtime{Dirs: []string{two}}.Announce(elsewhere.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestRuntimeFind(t *testing.T) {
 	if _, err := os.Lstat(other); err != nil {
 		t.Errorf("a file that is none of ours is gone: %v", err)
 	}
-	withdraw()
+	link.Withdraw()
 	if got, _ = r.Find(t.Context()); !slices.Equal(got, []string{l.Path()}) {
 		t.Errorf("after withdrawing: %q", got)
 	}
@@ -309,4 +309,106 @@ func TestRuntimeMistrustsFolders(t *testing.T) {
 	if filepath.Dir(l.Path()) != good {
 		t.Errorf("socket in %s", l.Path())
 	}
+}
+
+// A cleaner that removes socket, link and folder leaves a supervisor that is found
+// again, and the connections that there are stay.
+func TestRestore(t *testing.T) {
+	one := filepath.Join(t.TempDir(), "one")
+	r := Runtime{Dirs: []string{one}}
+	l, err := r.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan net.Conn)
+	go func() {
+		defer close(accepted)
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			accepted <- c
+		}
+	}()
+	elsewhere := listen(t, filepath.Join(t.TempDir(), "b.sock"))
+	link, err := r.Announce(elsewhere.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fresh, err := l.Restore(); fresh || err != nil {
+		t.Errorf("nothing to do: %t, %v", fresh, err)
+	}
+	connect := func() {
+		t.Helper()
+		c, err := dial(t.Context(), l.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		_ = (<-accepted).Close()
+	}
+	connect()
+	for range 2 {
+		if err := os.RemoveAll(one); err != nil {
+			t.Fatal(err)
+		}
+		if fresh, err := l.Restore(); !fresh || err != nil {
+			t.Errorf("removed: %t, %v", fresh, err)
+		}
+		if err := link.Restore(); err != nil {
+			t.Error(err)
+		}
+		connect()
+		want := []string{elsewhere.Path(), l.Path()}
+		found, err := r.Find(t.Context())
+		_ = (<-accepted).Close() // Find connects
+		slices.Sort(found)
+		slices.Sort(want)
+		if err != nil || !slices.Equal(found, want) {
+			t.Errorf("found %q, %v; want %q", found, err, want)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, open := <-accepted; open {
+		t.Error("a connection after the end")
+	}
+	if fresh, err := l.Restore(); fresh || err != nil {
+		t.Errorf("after the end: %t, %v", fresh, err)
+	}
+	link.Withdraw()
+	if left, _ := os.ReadDir(one); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// What somebody else has put at the path is left alone, and said.
+func TestRestoreLeavesAnothersSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sock")
+	first := listen(t, path)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	second := listen(t, path)
+	if fresh, err := first.Restore(); fresh || err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("%t, %v", fresh, err)
+	}
+	if there, err := os.Lstat(path); err != nil || !os.SameFile(there, second.now.own) {
+		t.Errorf("%v, %v", there, err)
+	}
+}
+
+// A folder of others may be locked by anybody, for as long as they like.
+func TestLockOfASharedFolderHoldsUpNobody(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	listen(t, filepath.Join(dir, "a.sock"))
 }

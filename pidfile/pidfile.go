@@ -4,7 +4,8 @@
 // The kernel drops the lock with the process, however it ends, and names the
 // holder to whoever asks (F_GETLK). So a stale file, a file somebody else has
 // written, and a number that now belongs to another process are all harmless:
-// nothing is signalled that does not hold the lock.
+// nothing is signalled that does not hold the lock. A file whose writer lives and
+// holds no lock is another program's: it is neither overwritten nor called stale.
 //
 // Two properties of record locks are to be known. They are not inherited by
 // children, so workers never hold one. And they are lost when the process closes
@@ -20,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,7 +55,8 @@ const attempts = 100
 // Create takes the pidfile at path for this process: it is opened or made,
 // locked, and filled with our pid. When another process holds it, the error is a
 // *RunningError. A stale one is taken over. A file that is no pidfile (a link, a
-// FIFO, one with other content) is refused and left as it is.
+// FIFO, one with other content) and one of a program that lives and takes no lock
+// (*StrangerError) are refused and left as they are.
 func Create(path string) (*File, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -65,7 +68,7 @@ func Create(path string) (*File, error) {
 			return p, err
 		}
 	}
-	return nil, fmt.Errorf("pidfile %q: it is made and removed all the time", path)
+	return nil, fmt.Errorf("pidfile %q: it is made and removed, or locked for reading, all the time", path)
 }
 
 func create(path string) (p *File, again bool, err error) {
@@ -87,7 +90,7 @@ func create(path string) (p *File, again bool, err error) {
 			return nil, false, fmt.Errorf("pidfile %q: %w", path, err)
 		}
 		if !held {
-			return nil, true, nil // it ended just now
+			return nil, true, nil // it ended just now, or reads it under a lock
 		}
 		return nil, false, &RunningError{path, pid}
 	}
@@ -115,11 +118,50 @@ func check(f *os.File, path string) error {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return nil // new, or left by a full disk
 	}
-	if _, err := parse(b); err != nil {
+	pid, err := parse(b)
+	if err != nil {
 		return fmt.Errorf("%q is not a pidfile (%w): remove it or choose another pidfile", path, err)
 	}
-	return nil
+	return stranger(f, path, pid)
 }
+
+// StrangerError is returned for a pidfile that names a process which lives, has
+// probably written it, and does not hold its lock: another program's, such as
+// Racecar in Ruby.
+type StrangerError struct {
+	Path    string
+	PID     int
+	Program string // its command line; empty: not known
+}
+
+func (e *StrangerError) Error() string {
+	program := "another program"
+	if e.Program != "" {
+		program = fmt.Sprintf("another program (%s)", e.Program)
+	}
+	return fmt.Sprintf("pidfile %q names process %d, %s that is alive but does not hold its lock, as Racecar in Ruby: "+
+		"end it by its own means, or choose another pidfile", e.Path, e.PID, program)
+}
+
+// stranger finds the process that has written a pidfile which nobody holds. One
+// that began after the file was written only has the number of one that is gone.
+func stranger(f *os.File, path string, pid int) error {
+	if pid == os.Getpid() || errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("pidfile: %w", err)
+	}
+	started, err := startOf(pid)
+	if errors.Is(err, unix.ESRCH) || err == nil && started.After(info.ModTime().Add(clockSlack)) {
+		return nil
+	}
+	return &StrangerError{path, pid, programOf(pid)}
+}
+
+// clockSlack is by how much the clocks of processes and files may differ.
+const clockSlack = time.Second
 
 // cause is err without the path that package os adds: ours says it already.
 func cause(err error) error {
@@ -222,13 +264,14 @@ func wholeFile(kind int16) *unix.Flock_t {
 	return &unix.Flock_t{Type: kind, Whence: io.SeekStart}
 }
 
-// holder asks the kernel who holds the lock; pid is 0 when it cannot be named.
+// holder asks the kernel who holds the lock; pid is 0 when it cannot be named. A
+// lock for reading is anybody's: ours is one for writing.
 func holder(f *os.File) (pid int, held bool, err error) {
 	lock := wholeFile(unix.F_WRLCK)
 	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, lock); err != nil {
 		return 0, false, fmt.Errorf("ask for the lock: %w", err)
 	}
-	if lock.Type == unix.F_UNLCK {
+	if lock.Type != unix.F_WRLCK {
 		return 0, false, nil
 	}
 	return max(0, int(lock.Pid)), true, nil

@@ -146,17 +146,95 @@ func TestTwoStartsAtOnceOneWins(t *testing.T) {
 	}
 }
 
-// What is in a file does not matter: nobody holds these.
+// What is in a file does not matter: nobody holds these, and none of the processes
+// has written them.
 func TestContentIsNotTrusted(t *testing.T) {
-	for _, content := range []string{"", "junk", "1\n", strconv.Itoa(os.Getppid()), "-1", "99999999999999999999", strings.Repeat("1", 1<<20)} {
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	ancient := time.Unix(1, 0)
+	for _, content := range []string{"", "junk", strconv.Itoa(gone.Process.Pid), strconv.Itoa(os.Getppid()), "-1", "99999999999999999999", strings.Repeat("1", 1<<20)} {
 		path := filepath.Join(t.TempDir(), "r.pid")
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, ancient, ancient); err != nil {
 			t.Fatal(err)
 		}
 		checkQuery(t, path, Dead, 0)
 		if _, err := Find(path); !errors.Is(err, ErrNotRunning) {
 			t.Errorf("Find with content %.20q: %v", content, err)
 		}
+	}
+}
+
+// A pidfile of Racecar in Ruby: its process lives and holds no lock. It is neither
+// called dead nor overwritten.
+func TestPidfileOfAnotherProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.pid")
+	ruby := exec.Command("sleep", "1000")
+	if err := ruby.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ruby.Process.Kill(); _ = ruby.Wait() })
+	content := strconv.Itoa(ruby.Process.Pid)
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("pidfile %q names process %s, another program (sleep 1000) that is alive but does not hold its lock, as Racecar in Ruby: end it by its own means, or choose another pidfile", path, content)
+	check := func(what string, err error) {
+		t.Helper()
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v\nwant %s", what, err, want)
+		}
+	}
+	_, err := Create(path)
+	check("Create", err)
+	_, _, err = Query(path)
+	check("Query", err)
+	if b, err := os.ReadFile(path); err != nil || string(b) != content {
+		t.Errorf("content %q, %v", b, err)
+	}
+	if err := ruby.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for ended := false; !ended; { // a zombie is enough
+		_, err := startOf(ruby.Process.Pid)
+		ended = errors.Is(err, unix.ESRCH)
+	}
+	checkQuery(t, path, Dead, 0)
+	start(t, path)
+}
+
+// A lock for reading is anybody's: who has one is not the file's process.
+func TestReadersLockIsNotOurs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.pid")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reader := exec.Command("python3", "-c", "import fcntl,sys; f=open(sys.argv[1]); fcntl.lockf(f, fcntl.LOCK_SH); print('locked', flush=True); sys.stdin.read()", path)
+	in, err := reader.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := reader.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Start(); err != nil {
+		t.Skipf("no python3 to hold the lock: %v", err)
+	}
+	t.Cleanup(func() { _ = in.Close(); _ = reader.Wait() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "locked\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	checkQuery(t, path, Dead, 0)
+	if _, err := Find(path); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("Find: %v", err)
+	}
+	if _, err := Create(path); err == nil || !strings.Contains(err.Error(), "locked for reading") {
+		t.Errorf("Create: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ package pidfile
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,3 +20,8 @@ func (p process) signal(sig unix.Signal) error { return unix.Kill(p.pid, sig) }
 func (p process) ended() bool { return errors.Is(unix.Kill(p.pid, 0), unix.ESRCH) }
 
 func (p process) close() {}
+
+// startOf is not known here.
+func startOf(int) (time.Time, error) { return time.Time{}, errors.ErrUnsupported }
+
+func programOf(int) string { return "" }

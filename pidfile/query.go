@@ -2,6 +2,8 @@ package pidfile
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +21,8 @@ const (
 )
 
 // Query asks the kernel for the process that holds the pidfile. What is written
-// in the file plays no part. pid is 0 unless Running, or NotOwned and known.
+// in the file plays a part only where nobody holds it: see StrangerError. pid is 0
+// unless Running, or NotOwned and known.
 func Query(path string) (state State, pid int, err error) {
 	f, err := open(path, unix.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
@@ -34,6 +37,15 @@ func Query(path string) (state State, pid int, err error) {
 	case err != nil:
 		return "", 0, err
 	case !held:
+		b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+		if err != nil {
+			return "", 0, fmt.Errorf("read pidfile %q: %w", path, cause(err))
+		}
+		if named, err := parse(b); err == nil {
+			if err := stranger(f, path, named); err != nil {
+				return "", 0, err
+			}
+		}
 		return Dead, 0, nil
 	case pid == 0:
 		return NotOwned, 0, nil

@@ -84,7 +84,7 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 			finished = true
 			limit.Stop()
 			st := s.reg.status(func(p *proc) bool { return fresh[p] })
-			st.PID, st.Pidfile, st.Socket = os.Getpid(), s.opts.Pidfile, s.opts.Socket
+			st.PID, st.Pidfile, st.Socket, st.Dir = os.Getpid(), s.opts.Pidfile, s.opts.Socket, s.opts.Dir
 			st.RSS = ownRSS()
 			done(st, nil)
 		}

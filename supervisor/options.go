@@ -29,6 +29,8 @@ type Options struct {
 	Stderr io.Writer
 	// LogReopen opens the log file again, after it was renamed. Nil: nothing to do.
 	LogReopen func() error
+	// OnReload is called by the loop at HUP. It must not block. Nil: nothing to do.
+	OnReload func()
 	// SetLogLevel changes the level of Log. Nil: only workers change.
 	SetLogLevel func(level string) error
 	// PrintConfig writes a consumer's configuration with the source of each value,
@@ -49,8 +51,8 @@ type Options struct {
 	// nobody is.
 	OnEvent func(Event)
 
-	// Pidfile and Socket are for the status only.
-	Pidfile, Socket string
+	// Pidfile, Socket and Dir, where it was started, are for the status only.
+	Pidfile, Socket, Dir string
 }
 
 // EventKind says what Event is about.

@@ -112,6 +112,9 @@ func (s *Supervisor) setQuiet(cs []*consumer, quiet bool, done func(error)) {
 
 // reload answers HUP: logs are opened anew, and what has changed is rolled.
 func (s *Supervisor) reload() {
+	if s.opts.OnReload != nil {
+		s.opts.OnReload()
+	}
 	if reopen := s.opts.LogReopen; reopen != nil {
 		s.log.run(func() {
 			if err := reopen(); err != nil {

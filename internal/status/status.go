@@ -168,6 +168,7 @@ type Status struct {
 	State      State             `json:"state"`
 	Pidfile    string            `json:"pidfile,omitempty"`
 	Socket     string            `json:"socket,omitempty"`
+	Dir        string            `json:"dir,omitempty"` // where it was started
 	Consumers  []Consumer        `json:"consumers"`
 	Workers    []Worker          `json:"workers"`
 	RSS        int64             `json:"rss"`
