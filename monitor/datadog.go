@@ -100,13 +100,17 @@ func NewDatadog(c *config.Config, log logrus.FieldLogger) (*Datadog, error) {
 		namespace = datadogNamespace
 	}
 	d := &Datadog{
-		log: log, now: time.Now, client: "client:" + c.ClientID,
+		log: log, now: time.Now, client: "client:" + tag(c.ClientID),
 		parts: map[partition]*series{}, plain: map[string]*counts{}, groupTags: map[string][]string{},
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	tags := make([]string, len(c.DatadogTags))
+	for i, t := range c.DatadogTags {
+		tags[i] = tag(t)
+	}
 	d.statsd, err = statsd.New(addr,
-		statsd.WithNamespace(namespace),
-		statsd.WithTags(c.DatadogTags),
+		statsd.WithNamespace(strings.ReplaceAll(tag(namespace), ":", "_")),
+		statsd.WithTags(tags),
 		statsd.WithExtendedClientSideAggregation(),
 		statsd.WithMaxSamplesPerContext(maxSamples),
 		statsd.WithoutTelemetry(), // metrics about metrics, which upstream's users did not have
@@ -385,7 +389,8 @@ func (d *Datadog) group(name string) []string {
 	return tags
 }
 
-// tag makes a text fit for a tag's value: these characters end it.
+// tag makes a text fit for a tag or name: these characters end it in DogStatsD's
+// protocol.
 func tag(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == ',' || r == '|' || r == '\n' {

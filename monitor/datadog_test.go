@@ -263,6 +263,27 @@ func TestDatadogSendsUpstreamsMetrics(t *testing.T) {
 	}
 }
 
+// What ends a name or a tag in DogStatsD's protocol cannot come in from a setting.
+func TestDatadogDelimiters(t *testing.T) {
+	a, c := udpAgent(t)
+	c.ClientID, c.DatadogNamespace, c.DatadogTags = "x|y,z", "a:b|c", []string{"env:p|x"}
+	log, _ := logtest.NewNullLogger()
+	d, err := NewDatadog(&c, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Observe(racecar.JoinGroupEvent{Group: "g|,h"})
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	packet := <-a.packets
+	line, _, _ := strings.Cut(packet, "\n")
+	name, rest, _ := strings.Cut(line, ":")
+	if !strings.HasPrefix(name, "a_b_c.") || !strings.HasSuffix(rest, "|#env:p_x,client:x_y_z,group_id:g__h") {
+		t.Errorf("%q", packet)
+	}
+}
+
 func TestDatadogPartitionsComeAndGo(t *testing.T) {
 	agent, c := udpAgent(t)
 	log, _ := logtest.NewNullLogger()
