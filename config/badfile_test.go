@@ -94,6 +94,35 @@ var badFiles = map[string][]string{
 	},
 	"erb-statement": {
 		`$:2:1: <% if ENV["X"] %> is Ruby, which is not run here: use <%= ENV["NAME"] %>, <%= ENV.fetch("NAME", "default") %> or ${NAME:-default}, or set the key in racecar.Configure`,
+		`$:4:1: <% end %> is Ruby, which is not run here: use <%= ENV["NAME"] %>, <%= ENV.fetch("NAME", "default") %> or ${NAME:-default}, or set the key in racecar.Configure`,
+	},
+	"common-unmerged": {
+		`$:6:1: production does not merge common, which has the anchor &common: Ruby's Racecar would read production alone, this one reads common as well; write <<: *common into production, or remove the anchor to share common with all`,
+	},
+	"indented-oddly": {
+		"$:3:1: \u00a0\u00a0client_id stands outside of any section (it is indented with U+00A0, which YAML does not take for a space): put it under common: or development:",
+		"$:4:1: \u00a0\u00a0brokers stands outside of any section (it is indented with U+00A0, which YAML does not take for a space): put it under common: or development:",
+	},
+	"outside": {
+		`$:4:1: kafka_brokers stands outside of any section: put it under common: or development:`,
+		`$:5:1: extra stands outside of any section: put it under common: or development:`,
+	},
+	"pem-as-path": {
+		`$:3:3: sasl_password: contains the control character U+0007: only one line of text belongs here`,
+		`$:4:3: ssl_key_location: this is a key, not a path: use ssl_key_pem`,
+		`$:9:3: ssl_keystore_location: this is a certificate, not a path`,
+		`$:10:3: client_id: contains a line break: only one line of text belongs here`,
+		`$:11:3: log_format: contains a line break: only one line of text belongs here`,
+		`$:12:3: fetch_messages: [PEM, not shown] is not a whole number (example: 1000)`,
+		`$:13:3: ssl_ca_pem: this is a path, not PEM: use ssl_ca_location`,
+		`$:8: sasl_mechanism: PLAIN needs sasl_username`,
+	},
+	"octal": {
+		`$:2:3: fetch_messages: 010 would be 8 for Ruby, which reads a leading 0 as octal: write the number without it`,
+		`$:3:3: session_timeout: 0030 would be 24 for Ruby, which reads a leading 0 as octal: write the number without it`,
+	},
+	"protocol-unknown": {
+		`$:2: security_protocol: "tls" is not one of plaintext, ssl, sasl_plaintext, sasl_ssl (did you mean "ssl"?)`,
 	},
 	"erb-type": {
 		`$:3:3: fetch_messages: "ten" is not a whole number (example: 1000)`,
@@ -176,8 +205,8 @@ var badFiles = map[string][]string{
 		`$:2: partitioner: "nope" is not one of consistent, consistent_random, murmur2, murmur2_random, fnv1a, fnv1a_random`,
 	},
 	"pem": {
+		`$:7:3: ssl_key_pem: holds no PEM (-----BEGIN …): for a file use ssl_key_location`,
 		`$:4: ssl_ca_pem: cannot be combined with ssl_ca_location ($:3): leave one out`,
-		`$:7: ssl_key_pem: needs ssl_certificate_pem as well (one PEM file may hold both)`,
 	},
 	"property-form": {
 		`$:2: consumer: "client.rack": write name=value`,
@@ -193,7 +222,8 @@ var badFiles = map[string][]string{
 	},
 	"property-secret": {
 		`$:2: consumer: sasl.passwd: librdkafka has no such property, or it cannot be set here (did you mean "sasl.password"?)`,
-		`$:2: consumer: "[hidden]": write name=value`,
+		`$:2: consumer: ssl.key.pem: holds no PEM (-----BEGIN …): for a file use ssl_key_location`,
+		`$:2: consumer: [hidden]: write name=value`,
 	},
 	"property-side": {
 		`$:2: consumer: linger.ms: is a producer property: put it under producer`,

@@ -35,7 +35,8 @@ const (
 // The tags are the key's record, from which all else derives: `key` its name
 // (flag: `_` becomes `-`; variable: RACECAR_ and upper case), `default` its default
 // as a user would write it, `help` its line in --help, `unit` when it is not the
-// type's (s), `range` and `special` what is allowed, `enum` the words allowed,
+// type's (s), `range` and `special` what is allowed, `enum` the words allowed, `alias`
+// other words for them (word=meaning),
 // `secret` that it is never shown, `group` on a theme's first key: the theme of
 // this and the following keys in --help.
 //
@@ -245,9 +246,10 @@ type Config struct {
 	// Logfile is the file the log is appended to; SIGHUP opens it anew. Empty:
 	// standard output, as upstream. Defaults to empty.
 	Logfile string `key:"logfile" group:"Logs" help:"file for the log; standard output when empty"`
-	// LogLevel is the least severity that is logged: debug, info, warn or error.
-	// `racecarctl log-level` changes it while running. Defaults to info.
-	LogLevel string `key:"log_level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error"`
+	// LogLevel is the least severity that is logged: debug, info, warn or error; fatal
+	// and unknown, which Ruby has above error, mean error. `racecarctl log-level`
+	// changes it while running. Defaults to info.
+	LogLevel string `key:"log_level" default:"info" enum:"debug,info,warn,error" alias:"fatal=error,unknown=error" help:"debug, info, warn or error"`
 	// LogFormat is text or json; auto is text on a terminal, in colour, and JSON
 	// elsewhere. Defaults to auto. Not an upstream key.
 	LogFormat string `key:"log_format" default:"auto" enum:"auto,text,json" help:"text, json, or auto: text on a terminal, else JSON"`

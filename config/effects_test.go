@@ -123,12 +123,22 @@ but for ` + "`heartbeat_interval`" + `, its defaults.
 | integer, float | ` + "`1000`, `1_000`, `0.5`" + ` |
 | boolean | ` + "`true`, `yes`, `on`, `1`; `false`, `no`, `off`, `0`" + ` |
 | list | ` + "`a,b`" + ` anywhere, a list in the file, a flag several times |
-| string | as it is; of a fixed set of words also in other case and as ` + "`:symbol`" + ` |
+| string | one line of text; of a fixed set of words also in other case and as ` + "`:symbol`" + ` |
+| PEM | as it is, in one line with ` + "`\\n`" + ` or spaces for its line ends, or as base64 of the whole |
+
+Blanks and line ends around a value are cut off, of a secret only line ends after it. What cannot be meant is refused by
+its key: control characters, quotes around the whole value, a placeholder that a deployment tool has not replaced
+(` + "`${X}`" + ` in a variable, ` + "`$(X)`, `{{ x }}`" + `), a key or certificate where a path belongs and the reverse, a whole number with a
+leading zero (octal, for Ruby). A value that spans lines or holds PEM is never repeated in a message.
 
 A variable that is set but empty says "none" to a string or list and is a mistake for the others. In the file ` + "`null`" + `
 (or nothing) is the default.
 
 ## The file
+
+The top level holds sections and nothing else. A ` + "`common`" + ` with an anchor that the chosen section does not merge is refused,
+since Ruby's Racecar would read that section alone ([moving from Ruby](migrating-from-racecar.md#a-configuration-file-step-by-step)).
+A file that every user of the host can change, and a key or token that everyone can read, is a warning.
 
 The file is ` + "`config/racecar.yml`" + `, or what ` + "`--config` or `RACECAR_CONFIG`" + ` names, which must then exist. YAML's anchors
 and merges work. These stand for variables:
@@ -141,7 +151,7 @@ and merges work. These stand for variables:
 | ` + "`<%= ENV.fetch(\"X\") %>`" + ` | the variable, which must be set |
 | ` + "`$${`" + ` | the two characters ` + "`${`" + ` |
 
-Other Ruby is refused, and a ` + "`config/racecar.rb`" + ` is not run; use ` + "`racecar.Configure`" + `. A variable's value is put in as a
+Methods that only convert (` + "`.to_i`, `.to_f`, `.to_s`, `.to_sym`, `.strip`, `.split(\",\")`" + `) may follow and change nothing. Other Ruby is refused, and a ` + "`config/racecar.rb`" + ` is not run; use ` + "`racecar.Configure`" + `. A variable's value is put in as a
 value: it may hold ` + "`#`, `: `" + ` or quotes.
 `
 

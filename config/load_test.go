@@ -155,6 +155,16 @@ func TestLoadAllChecksConsumersTogether(t *testing.T) {
 	}
 }
 
+// A bare number in a Spec is nanoseconds to Go, which nobody means.
+func TestDurationsOfTheSpec(t *testing.T) {
+	thirty := 30 * time.Nanosecond
+	_, err := Load(Options{Dir: t.TempDir(), Spec: &SpecValues{Name: "X", PauseTimeout: &thirty, MaxWaitTime: 5, MaxPollInterval: 300}})
+	const want = "Spec of X: MaxWaitTime: 5ns: write 5 * time.Second\nSpec of X: MaxPollInterval: 300ns: write 300 * time.Second\nSpec of X: PauseTimeout: 30ns: write 30 * time.Second"
+	if text(err) != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
 func TestGroupOfTheSpecCannotBeMoved(t *testing.T) {
 	o := Options{Dir: t.TempDir(), Spec: &SpecValues{Name: "X", GroupID: "mine"}, Environ: []string{"RACECAR_GROUP_ID=other"}}
 	_, err := Load(o)

@@ -180,11 +180,11 @@ func readList(list []string, of side) (Properties, error) {
 		name, value, ok := strings.Cut(item, "=")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		if !ok || name == "" {
-			shown := item
+			shown := echo(item)
 			if secretProperty(item) {
 				shown = hidden
 			}
-			problems = append(problems, fmt.Errorf("%q: write name=value", shown))
+			problems = append(problems, fmt.Errorf("%s: write name=value", shown))
 			continue
 		}
 		canonical := canonicalProperty(name)
@@ -219,7 +219,7 @@ func (p *Properties) read(name, value string, of side) error {
 	if prop.refused != "" {
 		return fmt.Errorf("cannot be honoured: %s", prop.refused)
 	}
-	shown := fmt.Sprintf("%q", value)
+	shown := echo(value)
 	if secretProperty(name) {
 		shown = hidden
 	}
@@ -250,7 +250,7 @@ func (p *Properties) override(name, value string, prop property, of side) error 
 	if prop.milliseconds {
 		ms, ok := parseInt(value)
 		if !ok {
-			return fmt.Errorf("%q is not a number of milliseconds", value)
+			return fmt.Errorf("%s is not a number of milliseconds", echo(value))
 		}
 		if k.Unit == unitSeconds {
 			in.text = plain(float64(ms) / 1000)

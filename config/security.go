@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // tlsKeys need a protocol with TLS.
 var tlsKeys = []string{
@@ -36,14 +39,18 @@ func (c Config) Mechanism() string {
 // security checks the keys of TLS and SASL against the protocol: settings that
 // would not act must not look as if they did.
 func (v *validator) security() {
+	if !v.sound("security_protocol", "sasl_mechanism") {
+		return // what follows from them is not known
+	}
 	c := v.c
 	protocol := c.SecurityProtocol
 	if protocol == "" {
 		protocol = "plaintext"
 	}
+	// A value that could not be read was given all the same.
 	given := func(key string) bool {
 		k, _ := Lookup(key)
-		return !k.value(c).IsZero()
+		return v.unsound[key] || !k.value(c).IsZero()
 	}
 	with := "ssl"
 	if c.UsesSASL() {
@@ -51,7 +58,7 @@ func (v *validator) security() {
 	}
 	for _, key := range tlsKeys {
 		if given(key) && !c.UsesTLS() {
-			v.bad(key, "has no effect with security_protocol %s: set security_protocol to %s", protocol, with)
+			v.idle(key, "has no effect with security_protocol %s: set security_protocol to %s", protocol, with)
 		}
 	}
 	with = "sasl_ssl"
@@ -60,13 +67,23 @@ func (v *validator) security() {
 	}
 	for _, key := range saslKeys {
 		if given(key) && !c.UsesSASL() {
-			v.bad(key, "has no effect with security_protocol %s: set security_protocol to %s", protocol, with)
+			v.idle(key, "has no effect with security_protocol %s: set security_protocol to %s", protocol, with)
 		}
 	}
 	if c.UsesTLS() {
 		v.clientCertificate(given)
 	}
-	v.mechanism()
+	v.mechanism(given)
+}
+
+// idle reports a key that does not act. In the common section of a file it may be
+// there for another environment, whose section sets the protocol: a warning.
+func (v *validator) idle(key, format string, args ...any) {
+	if source := v.sources[key]; source != "" && source == v.shared[key] {
+		v.warnings = append(v.warnings, fmt.Sprintf("%s: %s", place(key, v.sources), fmt.Sprintf(format, args...)))
+		return
+	}
+	v.bad(key, format, args...)
 }
 
 func (v *validator) clientCertificate(given func(string) bool) {
@@ -98,18 +115,18 @@ func (v *validator) clientCertificate(given func(string) bool) {
 	}
 }
 
-func (v *validator) mechanism() {
+func (v *validator) mechanism(given func(string) bool) {
 	c := v.c
 	switch c.Mechanism() {
 	case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
-		if c.SASLUsername == "" {
+		if !given("sasl_username") {
 			v.bad("sasl_mechanism", "%s needs sasl_username", c.SASLMechanism)
 		}
-		if c.SASLPassword == "" {
+		if !given("sasl_password") {
 			v.bad("sasl_mechanism", "%s needs sasl_password", c.SASLMechanism)
 		}
 	case "OAUTHBEARER":
-		if c.SASLOAuthBearerTokenFile == "" && c.OAuthToken == nil {
+		if !given("sasl_oauthbearer_token_file") && c.OAuthToken == nil {
 			v.bad("sasl_mechanism", "OAUTHBEARER needs sasl_oauthbearer_token_file, or OAuthToken in racecar.Configure")
 		}
 	case "GSSAPI":

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/racecar-go/racecar/internal/nearest"
 )
@@ -28,8 +29,10 @@ type validator struct {
 	c        *Config
 	topics   []string // those subscribed to by name, where they are known
 	sources  map[string]string
-	unsound  map[string]bool // keys without a proper value, reported already
+	unsound  map[string]bool   // keys without a proper value, reported already
+	shared   map[string]string // sources of what may be meant for another environment
 	problems []error
+	warnings []string
 }
 
 func (v *validator) all() []error {
@@ -100,14 +103,13 @@ func (v *validator) key(k Key) {
 	}
 	seen := map[string]bool{}
 	for _, w := range k.words(v.c) {
+		_, misshapen := k.tidy(w)
 		switch {
-		case !utf8.ValidString(w):
-			v.bad(k.Name, "not valid UTF-8")
-		case strings.ContainsRune(w, 0):
-			v.bad(k.Name, "contains a NUL character")
+		case misshapen != nil:
+			v.bad(k.Name, "%v", misshapen)
 		case k.Enum == nil || k.Type == TypeString && w == "" && k.Default == "":
 		case !contains(k.Enum, w):
-			v.bad(k.Name, "%q is not one of %s%s", w, strings.Join(k.Enum, ", "), nearest.Hint(strings.TrimPrefix(w, ":"), k.Enum))
+			v.bad(k.Name, "%s is not one of %s%s", echo(w), strings.Join(k.Enum, ", "), nearest.Hint(strings.TrimPrefix(w, ":"), k.Enum))
 		case seen[w]:
 			v.bad(k.Name, "%q is given twice", w)
 		}
@@ -147,8 +149,8 @@ func withPort(addr string) string {
 	if addr == "" || strings.Contains(addr, "://") {
 		return addr
 	}
-	if ip := strings.Trim(addr, "[]"); strings.Count(ip, ":") > 1 && net.ParseIP(ip) != nil {
-		return net.JoinHostPort(ip, defaultPort)
+	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")); err == nil && ip.Is6() && !strings.Contains(addr, "]:") {
+		return net.JoinHostPort(ip.String(), defaultPort)
 	}
 	switch host, _, found := strings.Cut(addr, ":"); {
 	case !found:
@@ -168,7 +170,7 @@ func (v *validator) brokers() {
 			if i := strings.LastIndexByte(b, '@'); i >= 0 {
 				b = "…" + b[i:] // there may be a password before it
 			}
-			v.bad("brokers", "%q %s: write host:port", b, wrong)
+			v.bad("brokers", "%s %s: write host:port", echo(b), wrong)
 		}
 	}
 }
@@ -182,7 +184,7 @@ func badAddress(addr string, listen bool) string {
 	if err != nil {
 		return "is not an address"
 	}
-	if strings.ContainsAny(host, " \t\r\n/,;@") || host == "" && !listen {
+	if !hostName.MatchString(host) && (host != "" || !listen) {
 		return "has no proper host"
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 || n == 0 && !listen {
@@ -190,6 +192,9 @@ func badAddress(addr string, listen bool) string {
 	}
 	return ""
 }
+
+// hostName matches names, IPv4 and IPv6 addresses, these with their zone.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._:-]+(%[A-Za-z0-9._-]+)?$`)
 
 func (v *validator) timing() {
 	c := v.c
@@ -226,13 +231,13 @@ func (v *validator) memory() {
 func (v *validator) names() {
 	c := v.c
 	if t := c.DeadLetterTopic; t != "" && !validTopic(t) {
-		v.bad("dead_letter_topic", "%q cannot be a topic: use up to %d of the characters a-z, A-Z, 0-9, '.', '_' and '-'", t, maxTopicName)
+		v.bad("dead_letter_topic", "%s cannot be a topic: use up to %d of the characters a-z, A-Z, 0-9, '.', '_' and '-'", echo(t), maxTopicName)
 	} else if slices.Contains(v.topics, t) {
 		v.bad("dead_letter_topic", "%q is a topic that the consumer reads: what it gives up would come back to it at once; name another one", t)
 	}
 	if c.StatusAddr != "" {
 		if wrong := badAddress(c.StatusAddr, true); wrong != "" {
-			v.bad("status_addr", "%q %s: write host:port, for example 127.0.0.1:9394", c.StatusAddr, wrong)
+			v.bad("status_addr", "%s %s: write host:port, for example 127.0.0.1:9394", echo(c.StatusAddr), wrong)
 		} else if c.StatusToken == "" && !loopback(c.StatusAddr) {
 			v.bad("status_addr", "%q can be reached from other hosts: set status_token, or use 127.0.0.1", c.StatusAddr)
 		}

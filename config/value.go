@@ -1,9 +1,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,13 +13,14 @@ import (
 	"unicode/utf8"
 )
 
-// input is what a source gives for a key: a text, a list that needs no splitting,
-// or null: nothing.
+// input is what a source gives for a key: a text, a list, or null: nothing.
 type input struct {
 	text  string
 	items []string
 	list  bool
 	null  bool
+	// literal is true when what looks like a placeholder is meant as it stands.
+	literal bool
 }
 
 // set parses in and stores it in c. The error says what is wrong with the value,
@@ -44,11 +47,17 @@ func (k Key) parse(in input) (any, error) {
 	if in.list {
 		return nil, fmt.Errorf("a list, where %s belongs", k.wanted())
 	}
-	if !utf8.ValidString(in.text) {
-		return nil, fmt.Errorf("not valid UTF-8")
+	if !in.literal {
+		if err := filled(in.text); err != nil {
+			return nil, err
+		}
 	}
 	if k.Type == TypeString {
-		return k.canonical(in.text), nil
+		text, err := k.tidy(in.text)
+		return k.canonical(text), err
+	}
+	if !utf8.ValidString(in.text) {
+		return nil, errors.New("not valid UTF-8")
 	}
 	text := strings.TrimSpace(in.text)
 	if text == "" {
@@ -61,6 +70,9 @@ func (k Key) parse(in input) (any, error) {
 		v, ok = parseBool(text)
 	case TypeInteger:
 		v, ok = parseInt(text)
+		if !ok {
+			v, ok = parseIntegral(text)
+		}
 	case TypeSize:
 		v, ok = parseSize(text)
 	case TypeFloat:
@@ -69,9 +81,23 @@ func (k Key) parse(in input) (any, error) {
 		v, ok = parseDuration(text, k.Unit)
 	}
 	if !ok {
-		return nil, fmt.Errorf("%q is not %s", text, k.wanted())
+		if octal.MatchString(text) {
+			return nil, fmt.Errorf("%s would be %s for Ruby, which reads a leading 0 as octal: write the number without it", text, rubyOctal(text))
+		}
+		return nil, fmt.Errorf("%s is not %s", echo(text), k.wanted())
 	}
 	return v, nil
+}
+
+// octal matches the numbers that YAML 1.1 and Ruby read to the base of 8.
+var octal = regexp.MustCompile(`^[+-]?0[0-7_]*[0-7]$`)
+
+func rubyOctal(text string) string {
+	n, err := strconv.ParseInt(strings.ReplaceAll(text, "_", ""), 8, 64)
+	if err != nil {
+		return "another number"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // wanted names the kind of value the key takes, with an example.
@@ -101,19 +127,25 @@ func (k Key) wanted() string {
 	return "a text"
 }
 
-// parseList splits a text at commas; items that stand in a list already are taken
-// as they are.
+// parseList splits a text at commas, and the items of a list as well, since a
+// variable in one may hold several: none of our lists has items with commas in them
+// but properties, which are taken as they are.
 func (k Key) parseList(in input) ([]string, error) {
 	items := in.items
 	if !in.list {
 		items = strings.Split(in.text, ",")
+	} else if k.props == "" {
+		items = strings.Split(strings.Join(in.items, ","), ",")
 	}
 	var list []string
 	for _, item := range items {
-		item = strings.TrimSpace(item)
+		item, err := k.tidy(item)
+		if err == nil && !in.literal {
+			err = filled(item)
+		}
 		switch {
-		case !utf8.ValidString(item):
-			return nil, fmt.Errorf("not valid UTF-8")
+		case err != nil:
+			return nil, err
 		case item == "":
 		case k.props != "" && !in.list && !strings.Contains(item, "=") && len(list) > 0:
 			// "partition.assignment.strategy=range,roundrobin" is one property.
@@ -132,6 +164,9 @@ func (k Key) canonical(text string) string {
 		return text
 	}
 	word := strings.TrimPrefix(strings.TrimSpace(text), ":")
+	if meaning, ok := k.aliases[strings.ToLower(word)]; ok {
+		return meaning
+	}
 	for _, w := range k.Enum {
 		if strings.EqualFold(w, word) {
 			return w
@@ -163,8 +198,18 @@ func digits(s string) string {
 }
 
 func parseInt(s string) (int64, bool) {
+	if octal.MatchString(s) {
+		return 0, false
+	}
 	n, err := strconv.ParseInt(digits(s), 10, 64)
 	return n, err == nil && int64(int(n)) == n
+}
+
+// parseIntegral takes 10.0, which Ruby's Racecar reads as 10.
+func parseIntegral(s string) (int64, bool) {
+	whole, zeros, found := strings.Cut(s, ".")
+	n, ok := parseInt(whole)
+	return n, ok && found && strings.Trim(zeros, "0") == "" && zeros != ""
 }
 
 // sizeUnits are powers of 1024 with an i and of 1000 without; a bare letter is
@@ -195,7 +240,7 @@ func parseSize(s string) (int64, bool) {
 
 // parseFloat takes decimal numbers only, none of Go's hexadecimal ones, inf or nan.
 func parseFloat(s string) (float64, bool) {
-	if s == "" || strings.Trim(s, "0123456789_.eE+-") != "" {
+	if s == "" || strings.Trim(s, "0123456789_.eE+-") != "" || octal.MatchString(s) {
 		return 0, false
 	}
 	f, err := strconv.ParseFloat(digits(s), 64)

@@ -19,8 +19,9 @@ func TestParse(t *testing.T) {
 
 		{"fetch_messages", "10", int64(10)}, {"fetch_messages", "-3", int64(-3)}, {"fetch_messages", "1_000", int64(1000)},
 		{"fetch_messages", "1__0", nil}, {"fetch_messages", "_1", nil}, {"fetch_messages", "1e3", nil},
-		{"fetch_messages", "1.0", nil}, {"fetch_messages", "0x10", nil}, {"fetch_messages", "9223372036854775808", nil},
-		{"fetch_messages", "10s", nil}, {"fetch_messages", "010", int64(10)},
+		{"fetch_messages", "10.0", int64(10)}, {"fetch_messages", "10.", nil}, {"fetch_messages", "0x10", nil}, {"fetch_messages", "9223372036854775808", nil},
+		{"fetch_messages", "10s", nil}, {"fetch_messages", "010", nil}, {"fetch_messages", "0", int64(0)},
+		{"max_wait_time", "010", nil}, {"max_wait_time", "08", 8 * time.Second}, {"max_bytes", "0777", nil},
 
 		{"max_bytes", "1024", int64(1024)}, {"max_bytes", "1KiB", int64(1024)}, {"max_bytes", "1 kb", int64(1000)},
 		{"max_bytes", "2M", int64(2 << 20)}, {"max_bytes", "1.5GiB", int64(3 << 29)}, {"max_bytes", "10B", int64(10)},
@@ -41,7 +42,7 @@ func TestParse(t *testing.T) {
 		{"datadog_tags", "a,b", list("a", "b")},
 		{"partition_assignment_strategy", ":Range, STICKY,x", list("range", "sticky", "x")},
 
-		{"client_id", " a ", " a "}, {"client_id", "\xff", nil}, {"brokers", "a,\xff", nil},
+		{"client_id", " a ", "a"}, {"client_id", "a\r\n", "a"}, {"client_id", "\ufeffa\u00a0", "a"}, {"client_id", "a\nb", nil}, {"client_id", "\xff", nil}, {"brokers", "a,\xff", nil},
 		{"partitioner", ":murmur2", "murmur2"}, {"partitioner", "MURMUR2", "murmur2"}, {"partitioner", ":nope", ":nope"},
 		{"sasl_mechanism", "scram-sha-512", "SCRAM-SHA-512"}, {"log_level", "DEBUG", "debug"},
 	} {

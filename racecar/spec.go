@@ -1,6 +1,9 @@
 package racecar
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Spec describes a consumer. Zero values mean "as configured", so that one file
 // can set a value for all consumers.
@@ -20,8 +23,10 @@ type Spec struct {
 	FetchMessages   int
 	MaxWaitTime     time.Duration
 	MaxPollInterval time.Duration
-	// PauseTimeout: 0 as configured; NoPause retries at once; PauseForever waits
-	// for `racecarctl resume`.
+	// PauseTimeout is how long a partition pauses after a failed call. 0: as
+	// configured; NoPause: not at all; PauseForever, and -1 of any unit as in the file:
+	// until `racecarctl resume`. Durations of a Spec are at least 1 ms: a bare 30 means
+	// 30 ns to Go and is refused.
 	PauseTimeout time.Duration
 	// MaxRetries: 0 as configured (and the configured 0 is for ever).
 	MaxRetries      int
@@ -35,7 +40,7 @@ type Spec struct {
 
 const (
 	// NoPause as Spec.PauseTimeout retries a failed message without pausing.
-	NoPause time.Duration = -1
+	NoPause time.Duration = math.MinInt64
 	// PauseForever pauses a failing partition until it is resumed by hand.
 	PauseForever = -1 * time.Second
 )

@@ -29,6 +29,9 @@ func (r *Registration) SpecValues() config.SpecValues {
 	case 0:
 	case NoPause:
 		v.PauseTimeout = new(time.Duration)
+	case -1, -time.Microsecond, -time.Millisecond, -time.Second, -time.Minute, -time.Hour:
+		forever := PauseForever
+		v.PauseTimeout = &forever
 	default:
 		v.PauseTimeout = &s.PauseTimeout
 	}
