@@ -71,7 +71,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("GOMODCACHE", caches[1])
 	env.Setenv("COMMANDS", filepath.SplitList(env.Getenv("PATH"))[0]) // only racecar is there
 	env.Setenv("GOPROXY", "off")
-	env.Setenv("GOSUMDB", "off") // what the cache holds was verified by our own go.sum
+	env.Setenv("GOSUMDB", "off")              // what the cache holds was verified by our own go.sum
 	env.Setenv("GOFLAGS", "-ldflags=-w")      // a third less to link
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command of ours takes a second more under -race
 	env.Setenv("GOTOOLCHAIN", "local")
