@@ -26,8 +26,9 @@ func notLive(st status.Status) []string {
 			// Its consumer says so, or it was stopped by an operator.
 		case w.State == status.Backoff:
 			why = append(why, fmt.Sprintf("%s waits to be started again: %s", w.Name(), w.LastExit))
-		case w.State == status.Starting, w.State == status.Stopping:
-			// Bounded by worker_boot_timeout and shutdown_timeout.
+		case w.State == status.Starting && w.Detail == "", w.State == status.Stopping:
+			// Bounded by worker_boot_timeout, after which Detail says so, and by
+			// shutdown_timeout.
 		case !w.Live:
 			why = append(why, strings.TrimSuffix(fmt.Sprintf("%s is stuck: %s", w.Name(), w.Detail), ": "))
 		}

@@ -194,7 +194,7 @@ func (r *registry) crashed(s *slot, p *proc, c crash) {
 	if p.booted.IsZero() {
 		healthy = 0
 	}
-	wait, giveUp := s.record.add(r.now, healthy, !c.blameless, limit, r.draw())
+	wait, giveUp := s.record.add(r.now, healthy, !c.blameless, !s.consumer.wasReady, limit, r.draw())
 	if c.poison && s.record.consecutive <= wire.PoisonedAfter+1 { // and one before it was found out
 		wait = 0 // the message's deaths are counted and bounded; its neighbours need not wait
 	}
@@ -205,7 +205,11 @@ func (r *registry) crashed(s *slot, p *proc, c crash) {
 		r.retire(s)
 	case giveUp:
 		r.retire(s)
-		r.giveUp(s.consumer, fmt.Sprintf("%s died more than %d times within a minute, at last: %s", s.name(), limit, c.text))
+		when := "within a minute"
+		if !s.consumer.wasReady {
+			when = "and was never ready"
+		}
+		r.giveUp(s.consumer, fmt.Sprintf("%s died more than %d times %s, at last: %s", s.name(), limit, when, c.text))
 	default:
 		s.restarts++
 		r.restartsBy[c.reason]++

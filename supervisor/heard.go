@@ -66,6 +66,9 @@ func (r *registry) frame(now time.Time, p *proc, f wire.Frame) {
 		}
 		r.progress(p.slot, string(f.State), f.Detail)
 	}
+	if p.slot.cur == p && p.slot.up() {
+		p.slot.consumer.wasReady = true
+	}
 	r.checkReady()
 	r.rollFrame(p)
 }

@@ -134,7 +134,9 @@ func (s *Supervisor) reload() {
 func (s *Supervisor) rollChanges() {
 	s.notify.reloading()
 	s.restart("", true, func(err error) {
-		s.notify.ready()
+		if s.reg.ready { // systemd also takes this word for the end of the start
+			s.notify.ready()
+		}
 		switch {
 		case errors.Is(err, errNothingChanged):
 			s.logf(logrus.InfoLevel, "nothing changed: workers go on", nil)

@@ -24,20 +24,22 @@ const (
 // crashes is the record of one slot from which its restarts follow.
 type crashes struct {
 	consecutive int         // without a healthy minute in between
-	counted     []time.Time // those of the last minute that count against the slot
+	counted     []time.Time // those that count against the slot: see add
 }
 
 // add notes a crash. healthy is how long the process had been healthy, counts
-// whether it is the slot's own fault. It returns the wait before the next start
-// and whether the limit is exceeded. draw is uniform in [0,1).
-func (c *crashes) add(now time.Time, healthy time.Duration, counts bool, limit int, draw float64) (wait time.Duration, giveUp bool) {
+// whether it is the slot's own fault. Those of the last minute count, or all with
+// ever: before the consumer has been ready, a crash that takes long (a constructor
+// with a timeout) must not escape the limit. It returns the wait before the next
+// start and whether the limit is exceeded. draw is uniform in [0,1).
+func (c *crashes) add(now time.Time, healthy time.Duration, counts, ever bool, limit int, draw float64) (wait time.Duration, giveUp bool) {
 	if healthy >= healthyAfter {
 		c.consecutive = 0
 	}
 	c.consecutive++
 	recent := c.counted[:0]
 	for _, at := range c.counted {
-		if now.Sub(at) < crashWindow {
+		if ever || now.Sub(at) < crashWindow {
 			recent = append(recent, at)
 		}
 	}

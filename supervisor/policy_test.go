@@ -28,12 +28,12 @@ func TestBackoffDoublesToItsLimit(t *testing.T) {
 func TestHealthyMinuteForgetsCrashes(t *testing.T) {
 	var c crashes
 	for i := range 4 {
-		c.add(epoch.Add(time.Duration(i)*5*time.Second), time.Second, true, 5, 0)
+		c.add(epoch.Add(time.Duration(i)*5*time.Second), time.Second, true, false, 5, 0)
 	}
-	if wait, _ := c.add(epoch.Add(time.Hour), healthyAfter, true, 5, 0); wait != 0 {
+	if wait, _ := c.add(epoch.Add(time.Hour), healthyAfter, true, false, 5, 0); wait != 0 {
 		t.Errorf("first crash after a healthy minute waits %v", wait)
 	}
-	if wait, _ := c.add(epoch.Add(time.Hour), healthyAfter-1, true, 5, 0); wait != time.Second {
+	if wait, _ := c.add(epoch.Add(time.Hour), healthyAfter-1, true, false, 5, 0); wait != time.Second {
 		t.Errorf("second crash waits %v", wait)
 	}
 }
@@ -44,20 +44,22 @@ func TestRestartLimit(t *testing.T) {
 		limit  int
 		every  time.Duration
 		counts bool
+		ever   bool
 		want   int // crashes until given up; 0: never
 	}{
-		{"five a minute", 5, time.Second, true, 6},
-		{"none", 0, time.Second, true, 1},
-		{"never", config.NeverGiveUp, time.Second, true, 0},
-		{"spread out", 5, 12 * time.Second, true, 0},
-		{"just too many", 5, 11 * time.Second, true, 6},
-		{"not its fault", 0, time.Second, false, 0},
+		{"five a minute", 5, time.Second, true, false, 6},
+		{"none", 0, time.Second, true, false, 1},
+		{"never", config.NeverGiveUp, time.Second, true, false, 0},
+		{"spread out", 5, 12 * time.Second, true, false, 0},
+		{"just too many", 5, 11 * time.Second, true, false, 6},
+		{"spread out, never ready", 5, time.Minute, true, true, 6},
+		{"not its fault", 0, time.Second, false, false, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var record crashes
 			got := 0
 			for i := range 100 {
-				if _, giveUp := record.add(epoch.Add(time.Duration(i)*c.every), 0, c.counts, c.limit, 0); giveUp {
+				if _, giveUp := record.add(epoch.Add(time.Duration(i)*c.every), 0, c.counts, c.ever, c.limit, 0); giveUp {
 					got = i + 1
 					break
 				}

@@ -26,7 +26,7 @@ type registry struct {
 	draw  func() float64 // uniform in [0,1), for jitter
 
 	started     time.Time
-	ready       bool   // all slots have been up, or enough time went by
+	ready       bool   // see checkReady
 	logLevel    string // when changed while running
 	ending      *ending
 	roll        *roll
@@ -50,6 +50,7 @@ type consumer struct {
 	rel      *release         // what new slots run
 	slots    []*slot          // by index
 	fatal    string           // why it was given up; empty: it was not
+	wasReady bool             // one of its workers has been up
 	quiet    bool             // by an operator
 	paused   []wire.Partition // by an operator
 	suspects suspects

@@ -40,15 +40,69 @@ func TestAllWorkersAreStartedAndReadyOnce(t *testing.T) {
 	w.checkState("A[1]", status.Waiting)
 }
 
-func TestReadinessDoesNotWaitForCrashingWorkersForEver(t *testing.T) {
-	w := newWorld(t, consumerOf("A", 1, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
-	w.boot = func(f *fake) { f.ends(Exit{Code: 1}) }
-	w.begin()
-	w.pass(59 * time.Second)
-	if w.ready != 0 {
-		t.Error("ready")
+// One crashing worker of several is waited for until its boot timeout; a consumer of
+// which no worker is up keeps the whole from being ready.
+func TestReadinessAfterTheBootTimeout(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
+	up := map[string]bool{}
+	w.boot = func(f *fake) {
+		if up[f.p.name()] {
+			f.runs()
+			return
+		}
+		f.ends(Exit{Code: 1})
 	}
-	w.pass(2 * time.Second)
+	w.begin()
+	w.pass(10 * time.Minute)
+	if w.ready != 0 {
+		t.Error("ready without any worker")
+	}
+	up["A[0]"] = true
+	w.pass(maxBackoff)
+	if w.ready != 1 {
+		t.Error("not ready with one of two workers")
+	}
+	w.pass(time.Minute)
+	if w.ready != 1 {
+		t.Errorf("ready %d times", w.ready)
+	}
+}
+
+// Readiness has three outcomes: without a consumer left it never comes, and the end
+// has the reason.
+func TestNeverReady(t *testing.T) {
+	for name, boot := range map[string]func(*fake){
+		"permanent": func(f *fake) { f.ends(Exit{Code: wire.ExitPermanent}) },
+		"crash":     func(f *fake) { f.ends(Exit{Code: 1}) },
+		"hangs":     func(f *fake) {}, // a crash a minute
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, consumerOf("A", 2), consumerOf("B", 1))
+			w.boot = boot
+			w.begin()
+			w.pass(10 * time.Minute)
+			if w.ready != 0 {
+				t.Error("ready although every consumer was given up")
+			}
+			w.checkEnd(1, "A was given up: ")
+			w.checkEnd(1, "B was given up: ")
+		})
+	}
+}
+
+func TestReadyWithoutTheConsumerThatWasGivenUp(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 1), consumerOf("B", 1))
+	w.boot = func(f *fake) {
+		if f.p.slot.consumer.name == "A" {
+			f.ends(Exit{Code: wire.ExitPermanent})
+		}
+	}
+	w.begin()
+	if w.ready != 0 {
+		t.Error("ready before B is up")
+	}
+	w.worker("B[0]").runs()
+	w.settle()
 	if w.ready != 1 {
 		t.Error("not ready")
 	}

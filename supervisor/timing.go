@@ -6,20 +6,41 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 )
 
-// checkReady notes once that all slots are up: their consumers are constructed and
-// they run or wait for brokers; or were given up. With crashing workers it comes after their boot
-// timeout at the latest, see deadline.
+// checkReady notes once that the supervisor is ready: all workers are up. One that
+// still crashes is waited for until readyBy; then one worker of each consumer suffices.
+// A consumer that has stopped permanently is not waited for, but when all have, the
+// supervisor is never ready: checkEnd ends it with the reason.
 func (r *registry) checkReady() {
 	if r.ready || r.ending != nil {
 		return
 	}
-	for s := range r.slots() {
-		if s.wanted && !s.up() && s.idle != status.Fatal && r.now.Before(r.readyBy()) {
+	late, some := !r.now.Before(r.readyBy()), false
+	for _, c := range r.consumers {
+		if c.fatal != "" {
+			continue
+		}
+		some = true
+		if up, missing := c.up(); missing > 0 && (up == 0 || !late) {
 			return
 		}
 	}
-	r.ready = true
-	r.do(doReady{})
+	if some {
+		r.ready = true
+		r.do(doReady{})
+	}
+}
+
+// up counts the workers that are up, and those that are to be and are not.
+func (c *consumer) up() (up, missing int) {
+	for _, s := range c.slots {
+		switch {
+		case s.up():
+			up++
+		case s.wanted:
+			missing++
+		}
+	}
+	return up, missing
 }
 
 // up says that the slot's process has told of a state it is in once it has started.
@@ -34,7 +55,7 @@ func (s *slot) up() bool {
 	return false
 }
 
-// readyBy is when the whole counts as started although workers still crash.
+// readyBy is until when readiness waits for workers that still crash.
 func (r *registry) readyBy() time.Time {
 	var longest time.Duration
 	for _, c := range r.consumers {
@@ -85,7 +106,7 @@ func (r *registry) next() time.Time {
 	if ro := r.roll; ro != nil && ro.failed == "" && ro.cur != nil && ro.cur.wanted {
 		at(ro.by)
 	}
-	if !r.ready && r.ending == nil {
+	if !r.ready && r.ending == nil && r.now.Before(r.readyBy()) {
 		at(r.readyBy())
 	}
 	if r.ending != nil && r.ending.leaving && !r.ending.done {

@@ -29,7 +29,7 @@ const (
 	EnvLog         = "JOURNAL_LOG"         // not empty: a log line for each message
 	EnvLeak        = "JOURNAL_LEAK"        // KiB that each message leaves behind in memory
 	EnvConcurrency = "JOURNAL_CONCURRENCY" // partitions at once
-	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail": it returns an error
+	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail", "fatal": it returns such an error
 	// EnvTrap names messages that misbehave, "KEY=what,KEY=what": what is exit,
 	// panic, fail, hang, spin, alloc, keep, chatter, fatal or slow.
 	EnvTrap = "JOURNAL_TRAP"
@@ -111,6 +111,8 @@ func newJournal(rt racecar.Runtime) (*Journal, error) {
 		os.Exit(9)
 	case "fail":
 		return nil, errors.New("told to fail at boot")
+	case "fatal":
+		return nil, racecar.Fatal(errors.New("told to fail for good"))
 	}
 	delay, err := time.ParseDuration(env(EnvDelay, "0s"))
 	if err != nil {

@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/racecar-go/racecar/pidfile"
 	"github.com/racecar-go/racecar/test/harness"
@@ -57,21 +60,59 @@ func TestDaemonize(t *testing.T) {
 	}
 }
 
-// What keeps the daemon from coming up is the launching process's error.
+// What keeps the daemon from coming up is the launching process's error, and a
+// service manager never hears that it is ready.
 func TestDaemonizeFailsWithTheDaemonsError(t *testing.T) {
-	b := newBed(t, 0)
-	p := b.start([]string{"JOURNAL_BOOT=exit"}, "--daemonize", "--worker-restart-limit", "0", "--logfile", "d.log", "Journal")
-	if code := p.Wait(); code != 1 {
-		t.Errorf("exit code %d", code)
+	for boot, c := range map[string]struct{ limit, want string }{
+		"exit":  {"0", "exited with status 9"},
+		"fail":  {"1", "constructor of Journal: told to fail at boot"},
+		"fatal": {"5", "constructor of Journal: told to fail for good"},
+	} {
+		t.Run(boot, func(t *testing.T) {
+			b := newBed(t, 0)
+			path := filepath.Join(t.TempDir(), "notify")
+			manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer manager.Close()
+			p := b.start([]string{"JOURNAL_BOOT=" + boot, "NOTIFY_SOCKET=" + path}, "--daemonize", "--worker-restart-limit", c.limit, "--logfile", "d.log", "Journal")
+			if code := p.Wait(); code != 1 {
+				t.Errorf("exit code %d", code)
+			}
+			lines := strings.Split(strings.TrimSpace(p.Stderr()), "\n")
+			if last := lines[len(lines)-1]; !strings.HasPrefix(last, "=> Crashed: ") || !strings.Contains(last, c.want) {
+				t.Errorf("last line of stderr: %s", last)
+			}
+			harness.Eventually(t, "nothing left running", func() error {
+				if procs := p.Processes(); len(procs) > 0 {
+					return errCount(len(procs))
+				}
+				return nil
+			})
+			if heard := notified(t, manager); strings.Contains(heard, "READY=1") || !strings.Contains(heard, "STOPPING=1") {
+				t.Errorf("the service manager heard %q", heard)
+			}
+		})
 	}
-	lines := strings.Split(strings.TrimSpace(p.Stderr()), "\n")
-	if last := lines[len(lines)-1]; !strings.Contains(last, "=> Crashed: ") || !strings.Contains(last, "9") {
-		t.Errorf("last line of stderr: %s", last)
+}
+
+// notified is all that a socket of a service manager has received.
+func notified(t *testing.T, manager *net.UnixConn) string {
+	t.Helper()
+	if err := manager.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
 	}
-	harness.Eventually(t, "nothing left running", func() error {
-		if procs := p.Processes(); len(procs) > 0 {
-			return errCount(len(procs))
+	var heard strings.Builder
+	buf := make([]byte, 1<<10)
+	for {
+		n, err := manager.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return heard.String()
 		}
-		return nil
-	})
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard.Write(buf[:n])
+	}
 }
