@@ -215,8 +215,10 @@ type Config struct {
 	// upstream key.
 	WorkerTimeout time.Duration `key:"worker_timeout" default:"15" range:"1.." help:"silence after which a worker counts as frozen"`
 	// WorkerRestartLimit is how many crashes of one worker slot within a minute are
-	// answered with a restart; one more and the consumer is given up. 0: the first
-	// crash stops everything, as upstream; NeverGiveUp (-1): there is no limit.
+	// answered with a restart; one more and the consumer is given up. Until the
+	// consumer is ready for the first time all crashes count, however slowly they come.
+	// 0: the first crash stops everything, as upstream; NeverGiveUp (-1): there is no
+	// limit.
 	// Defaults to 5. Not an upstream key.
 	WorkerRestartLimit int `key:"worker_restart_limit" default:"5" range:"0.." special:"-1" help:"crashes of a worker per minute before giving up; 0: any, -1: never"`
 	// WorkerMemoryLimit is the resident size, in bytes or as "512MiB", above which a

@@ -39,7 +39,7 @@ type crash struct {
 func (r *registry) ended(p *proc, e remains) {
 	s := p.slot
 	s.base.add(p.done())
-	clean := e.exit.Signal == 0 && e.exit.Code == wire.ExitOK && p.killed == ""
+	clean := e.exit.Signal == 0 && e.exit.Code == wire.ExitOK && p.killed == "" || p.finished
 	if p.leaves && clean {
 		p.places = nil // it has left
 	}

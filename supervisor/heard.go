@@ -66,6 +66,11 @@ func (r *registry) frame(now time.Time, p *proc, f wire.Frame) {
 		}
 		r.progress(p.slot, string(f.State), f.Detail)
 	}
+	if f.State == status.Exited && p.stays && !p.finished {
+		p.finished = true
+		r.logStopped(p)
+		r.checkEnd()
+	}
 	if p.slot.cur == p && p.slot.up() {
 		p.slot.consumer.wasReady = true
 	}

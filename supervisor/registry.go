@@ -125,6 +125,8 @@ type proc struct {
 
 	stopping stopReason    // empty: it is to run
 	leaves   bool          // it was told to leave its group
+	stays    bool          // it was told to stay once it has stopped: see wire.Command
+	finished bool          // and does
 	grace    time.Duration // for that, from the order on
 	killAt   time.Time     // when it is over
 	ladder   *ladder

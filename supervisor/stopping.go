@@ -18,6 +18,8 @@ const (
 	leaveWithin = 4 * time.Second
 	// leaveForced bounds it after a forced end.
 	leaveForced = 2 * time.Second
+	// exitWithin is how long a worker may take to exit that has stopped and stayed.
+	exitWithin = 2 * time.Second
 	// debounce is how soon after the first a second order to stop is the same one:
 	// timeout(1) and some shells signal the process and then its group.
 	debounce = 500 * time.Millisecond
@@ -37,9 +39,10 @@ type ending struct {
 	stopOrder
 	at      time.Time // the first order
 	failed  []string  // what was killed or failed
-	leaving bool      // all workers are gone, members are being removed
+	leaving bool      // all workers have stopped, members are being removed
 	leaves  int       // removals under way
 	leaveBy time.Time
+	exiting bool // the workers that stayed were told to exit
 	done    bool
 }
 
@@ -103,6 +106,9 @@ func (r *registry) endAgain(o stopOrder) {
 // force kills what is left.
 func (r *registry) force() {
 	for p := range r.procs() {
+		if p.finished {
+			continue
+		}
 		r.put(p, overdue, "killed: a stop was forced", killRung)
 		if p.ladder.kind != overdue { // it was on another one: no more waiting there
 			p.ladder.rungs = []rung{killRung}
@@ -134,7 +140,8 @@ func (r *registry) stopProc(p *proc, why stopReason, leave bool) {
 	}
 	// Its counters as they are now; what it does until its end is in its frames.
 	r.command(p, wire.Command{Kind: wire.CommandStatus})
-	r.command(p, wire.Command{Kind: wire.CommandStop, Grace: grace, Leave: leave})
+	p.stays = why == stopWhole && !leave && r.leavesAtEnd(p.slot.consumer)
+	r.command(p, wire.Command{Kind: wire.CommandStop, Grace: grace, Leave: leave, Stay: p.stays})
 	r.progress(p.slot, string(status.Stopping), string(why))
 }
 
@@ -148,16 +155,20 @@ func (r *registry) dropNext(s *slot) {
 
 // stopped takes the end of a process that was asked to end.
 func (r *registry) stopped(s *slot, p *proc, e remains, clean bool) {
-	if !clean {
+	switch {
+	case p.finished: // which was told then
+	case clean:
+		r.logStopped(p)
+	default:
 		text := describe(p, e)
 		r.note(s, p, e, text)
 		if r.ending != nil {
 			r.ending.failed = append(r.ending.failed, s.name()+": "+text)
 		}
-	} else {
-		r.log(logrus.InfoLevel, "worker stopped", s, logrus.Fields{"pid": p.pid, "reason": string(p.stopping)})
 	}
 	switch {
+	case r.ending != nil && p.finished:
+		s.idle, s.since = status.Exited, r.now
 	case r.ending != nil:
 		r.retire(s)
 	case !s.wanted && p.stopping == stopScale:
@@ -176,6 +187,10 @@ func (r *registry) stopped(s *slot, p *proc, e remains, clean bool) {
 		r.restartsBy[string(p.stopping)]++
 		r.start(s, s.rel)
 	}
+}
+
+func (r *registry) logStopped(p *proc) {
+	r.log(logrus.InfoLevel, "worker stopped", p.slot, logrus.Fields{"pid": p.pid, "reason": string(p.stopping)})
 }
 
 // retire leaves a slot without a process. One that was scaled away vanishes
@@ -212,37 +227,66 @@ func (r *registry) checkEnd() {
 		r.end(stopOrder{code: 1, err: errors.Join(texts...)})
 		return
 	}
+	if r.ending.done {
+		return
+	}
+	for p := range r.procs() {
+		if !p.finished {
+			return
+		}
+	}
+	if !r.ending.leaving {
+		r.leaveAtEnd()
+	}
+	r.finish()
+}
+
+// leaveAtEnd removes the members of all workers from their groups, of each group with
+// one request.
+func (r *registry) leaveAtEnd() {
 	e := r.ending
-	if e.done {
-		return
+	e.leaving = true
+	within := leaveWithin
+	if e.failed != nil {
+		within = leaveForced
 	}
-	for range r.procs() {
-		return
-	}
-	if !e.leaving {
-		e.leaving = true
-		within := leaveWithin
-		if e.failed != nil {
-			within = leaveForced
-		}
-		e.leaveBy = r.now.Add(within)
-		for _, c := range r.consumers {
-			var places []status.Place
-			for _, s := range c.slots {
-				places = append(places, s.left...)
-				s.left = nil
-			}
-			if len(places) > 0 && r.leavesAtEnd(c) {
-				e.leaves++
-				r.do(doLeave{consumer: c.rel.consumer, image: c.rel.image, places: places, within: within, final: true})
+	e.leaveBy = r.now.Add(within)
+	for _, c := range r.consumers {
+		var places []status.Place
+		for _, s := range c.slots {
+			places = append(places, s.left...)
+			s.left = nil
+			if s.cur != nil {
+				places = append(places, s.cur.places...)
 			}
 		}
+		if len(places) > 0 && r.leavesAtEnd(c) {
+			e.leaves++
+			r.do(doLeave{consumer: c.rel.consumer, image: c.rel.image, places: places, within: within, final: true})
+		}
 	}
+}
+
+// finish ends a whole stop once members are removed and the workers that stayed until
+// then have exited.
+func (r *registry) finish() {
+	e := r.ending
 	if e.leaves > 0 {
 		if r.now.Before(e.leaveBy) {
 			return
 		}
 		r.do(doLog{logrus.WarnLevel, "members were not removed from their groups in time", nil})
+		e.leaves = 0
+	}
+	for p := range r.procs() {
+		if !e.exiting {
+			r.command(p, wire.Command{Kind: wire.CommandExit})
+			p.grace, p.killAt = exitWithin, r.now.Add(exitWithin)
+		}
+	}
+	e.exiting = true
+	for range r.procs() {
+		return
 	}
 	e.done = true
 	out := doEnd{code: e.code, err: e.err}
@@ -255,7 +299,7 @@ func (r *registry) checkEnd() {
 // overdueStops kills what was asked to end and did not in time.
 func (r *registry) overdueStops() {
 	for p := range r.procs() {
-		if p.stopping == "" || r.now.Before(p.killAt) || p.greeted.IsZero() {
+		if p.stopping == "" || r.now.Before(p.killAt) || p.greeted.IsZero() || p.finished && !r.ending.exiting {
 			continue
 		}
 		text := fmt.Sprintf("killed: did not stop within %v", p.grace)
@@ -292,7 +336,7 @@ func (r *registry) leave(rel *release, places []status.Place) {
 // leaveDone is the end of a final removal.
 func (r *registry) leaveDone(now time.Time) {
 	r.now = now
-	if r.ending != nil {
+	if r.ending != nil && r.ending.leaves > 0 { // else it was not waited for any longer
 		r.ending.leaves--
 	}
 	r.checkEnd()

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +30,39 @@ func TestStopEndsWorkersAndLeavesTheGroupsOnce(t *testing.T) {
 	if cmd := stopped.last(wire.CommandStop); cmd.Grace != 25*time.Second || cmd.Leave {
 		t.Errorf("%+v", cmd)
 	}
+}
+
+// A worker that has stopped stays until all have and their members are removed: until
+// then it can still leave by itself should the supervisor be killed.
+func TestWorkersStayUntilTheirMembersAreRemoved(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 3), consumerOf("B", 1))
+	first, slow := w.worker("A[0]"), w.worker("A[1]")
+	slow.stubborn = true
+	w.stop(stopOrder{})
+	w.pass(10 * time.Second)
+	if len(w.alive) != 4 || len(w.leaves) != 0 || !first.last(wire.CommandStop).Stay {
+		t.Fatalf("%d processes, left %v", len(w.alive), w.leaves)
+	}
+	w.kill("A[2]", remains{exit: Exit{Code: -1, Signal: syscall.SIGKILL}}) // it had nothing left to do
+	slow.says(status.Exited)
+	w.settle()
+	w.checkLeft("A[0] A[1] A[2]; B[0]")
+	w.checkSignals()
+	w.checkEnd(0, "")
+	if first.count(wire.CommandExit) != 1 {
+		t.Errorf("commands %+v", first.commands)
+	}
+}
+
+// One that has stopped and does not exit is killed, and nothing is lost by that.
+func TestStoppedWorkerThatDoesNotExitIsKilled(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	w.worker("A[0]").hangsAtExit = true
+	w.stop(stopOrder{})
+	w.checkLeft("A[0]")
+	w.pass(exitWithin)
+	w.checkSignals("A[0] killed")
+	w.checkEnd(0, "")
 }
 
 func TestStopWhileASlotWaitsToStartAgain(t *testing.T) {

@@ -98,7 +98,9 @@ func (r *registry) next() time.Time {
 	}
 	for p := range r.procs() {
 		if p.ladder == nil {
-			at(p.killAt)
+			if !p.finished || r.ending.exiting {
+				at(p.killAt)
+			}
 		} else if len(p.ladder.rungs) > 0 {
 			at(p.ladder.at)
 		}
@@ -109,7 +111,7 @@ func (r *registry) next() time.Time {
 	if !r.ready && r.ending == nil && r.now.Before(r.readyBy()) {
 		at(r.readyBy())
 	}
-	if r.ending != nil && r.ending.leaving && !r.ending.done {
+	if r.ending != nil && r.ending.leaving && !r.ending.exiting {
 		at(r.ending.leaveBy)
 	}
 	return next

@@ -44,20 +44,21 @@ type world struct {
 
 // fake is a process that does not exist.
 type fake struct {
-	w         *world
-	p         *proc
-	handshake *wire.Handshake
-	commands  []wire.Command
-	state     status.State // of its frames; empty: it is silent
-	processed uint64
-	stubborn  bool // does not stop when asked
-	deaf      bool // SIGQUIT does not end it
-	lingers   bool // SIGKILL does not end it at once
-	dying     bool // and was sent
-	unread    bool
-	stopped   bool
-	inHand    []scoreboard.Call
-	rss       int64
+	w           *world
+	p           *proc
+	handshake   *wire.Handshake
+	commands    []wire.Command
+	state       status.State // of its frames; empty: it is silent
+	processed   uint64
+	stubborn    bool // does not stop when asked
+	hangsAtExit bool // nor exit, when it has stopped
+	deaf        bool // SIGQUIT does not end it
+	lingers     bool // SIGKILL does not end it at once
+	dying       bool // and was sent
+	unread      bool
+	stopped     bool
+	inHand      []scoreboard.Call
+	rss         int64
 }
 
 // fakeImage is an image by name.
@@ -126,7 +127,10 @@ func (w *world) carryOut(e effect) {
 			return
 		}
 		f.commands = append(f.commands, e.cmd)
-		if e.cmd.Kind == wire.CommandStop && !f.stubborn {
+		switch {
+		case e.cmd.Kind == wire.CommandStop && !f.stubborn && e.cmd.Stay:
+			f.says(status.Exited)
+		case e.cmd.Kind == wire.CommandStop && !f.stubborn, e.cmd.Kind == wire.CommandExit && !f.hangsAtExit:
 			f.ends(Exit{})
 		}
 	case doSignal:

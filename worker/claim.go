@@ -401,7 +401,7 @@ var errEnded = errors.New("the partition was given up")
 func (m *membership) awaitCall(p *partition) {
 	cancelAt := time.NewTimer(time.Until(m.w.deadline(p)) - cancelMargin)
 	defer cancelAt.Stop()
-	stopping := m.w.stopping
+	stopping, orphaned := m.w.stopping, m.w.orphaned.Done()
 	for {
 		select {
 		case <-p.idle:
@@ -409,6 +409,9 @@ func (m *membership) awaitCall(p *partition) {
 		case <-stopping: // there may be less time than we thought
 			cancelAt.Reset(time.Until(m.w.deadline(p)) - cancelMargin)
 			stopping = nil
+		case <-orphaned: // again less
+			cancelAt.Reset(time.Until(m.w.deadline(p)) - cancelMargin)
+			orphaned = nil
 		case <-cancelAt.C:
 			p.ctx.Load().cancel(errTimeUp)
 		}

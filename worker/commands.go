@@ -22,8 +22,7 @@ func (w *worker) readCommands() {
 			if !errors.Is(err, io.EOF) {
 				w.log.WithError(err).Error("reading commands")
 			}
-			w.log.Warn("the supervisor is gone: stopping")
-			w.end(end{grace: orphanGrace, leave: true})
+			w.supervisorGone()
 			return
 		}
 		if e.Kind != wire.KindCommand {
@@ -36,7 +35,7 @@ func (w *worker) readCommands() {
 			continue
 		}
 		data, err := w.command(c)
-		if c.Kind == wire.CommandStop {
+		if c.Kind == wire.CommandStop || c.Kind == wire.CommandExit {
 			continue // the exit is the answer
 		}
 		r := wire.Reply{ID: c.ID, Data: data}
@@ -51,7 +50,9 @@ func (w *worker) readCommands() {
 func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 	switch c.Kind {
 	case wire.CommandStop:
-		w.end(end{grace: c.Grace, leave: c.Leave})
+		w.end(end{grace: c.Grace, leave: c.Leave, stay: c.Stay})
+	case wire.CommandExit:
+		poke(w.exit)
 	case wire.CommandStatus:
 		return json.Marshal(w.statusReport())
 	case wire.CommandQuiet:

@@ -86,7 +86,7 @@ func TestAllMembershipsHearOfAStop(t *testing.T) {
 		w.memberships = append(w.memberships, other)
 		p, q := m.claim(tp{"t", 0}), other.claim(tp{"u", 0})
 		over := make(chan struct{})
-		go func() { defer close(over); w.letGo(t.Context(), time.Minute) }()
+		go func() { defer close(over); w.stopWithin(time.Minute, 0); w.letGo(t.Context()) }()
 		synctest.Wait()
 		if !p.isLeaving() || !q.isLeaving() {
 			t.Errorf("leaving: the first one's claim %v, the second one's %v", p.isLeaving(), q.isLeaving())

@@ -19,7 +19,10 @@ const maxProblems = 20
 // state is where the worker stands: the least of its memberships, unless
 // something said to the whole worker comes before.
 func (w *worker) state() (status.State, string) {
-	if w.stopAt.Load() != nil {
+	switch {
+	case w.finished.Load():
+		return status.Exited, ""
+	case w.stopAt.Load() != nil:
 		return status.Stopping, ""
 	}
 	if !w.constructed.Load() {

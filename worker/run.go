@@ -21,11 +21,8 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// How long a worker takes when nobody is there to say so.
-const (
-	orphanGrace = 10 * time.Second // the supervisor is gone: the call in hand has half of it
-	lastWait    = time.Second      // for last words to be read
-)
+// lastWait is how long a worker that ends waits for its last words to be read.
+const lastWait = time.Second
 
 // worker is one process's worth of consuming.
 type worker struct {
@@ -62,8 +59,13 @@ type worker struct {
 	stopping chan struct{}             // closed when it ends; stopAt is set by then
 	stopAt   atomic.Pointer[time.Time] // when all must be over; nil: not stopping
 	time     context.Context           // ends at stopAt
+	timer    *time.Timer               // ends time; guarded by mu; nil: not stopping
+	timeUp   context.CancelCauseFunc
 
-	timeUp context.CancelCauseFunc
+	orphaned context.Context // ends when the supervisor is gone; stopAt is set by then
+	orphan   context.CancelFunc
+	finished atomic.Bool   // stopped, and staying: see stay
+	exit     chan struct{} // capacity 1: CommandExit
 
 	mu       sync.Mutex
 	problems []status.Problem
@@ -76,6 +78,7 @@ type end struct {
 	err   error // nil: ordered
 	grace time.Duration
 	leave bool
+	stay  bool // see wire.Command
 }
 
 // Run is the life of a worker: it returns the exit code of the process once
@@ -125,8 +128,10 @@ func newWorker(o Options) (*worker, error) {
 		base:     time.Now(),
 		ending:   make(chan end, 1),
 		stopping: make(chan struct{}),
+		exit:     make(chan struct{}, 1),
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
+	w.orphaned, w.orphan = context.WithCancel(context.Background())
 	w.access = sync.OnceValues(func() (*kafka.Access, error) { return kafka.NewAccess(&w.cfg) })
 	if w.cfg.DeadLetterTopic == "" && w.cfg.MaxRetries > 0 { // as config.Load derives it
 		w.cfg.DeadLetterTopic = config.DeadLetterTopicFor(w.group)
@@ -219,16 +224,12 @@ func (w *worker) live(ctx context.Context) end {
 
 // wind ends what live began: first those that take, then those that work.
 func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) end {
-	stopAt := time.Now().Add(e.grace)
-	w.stopAt.Store(&stopAt)
+	w.stopWithin(e.grace, 0)
 	close(w.stopping)
 	w.turns.halt()
-	timer := time.AfterFunc(e.grace, func() { w.timeUp(errTimeUp) })
-	defer timer.Stop()
 	w.changed()
-	ctx, cancel := context.WithDeadline(context.Background(), stopAt)
-	defer cancel()
-	w.letGo(ctx, e.grace)
+	ctx := w.time
+	w.letGo(ctx)
 	stop()
 	for _, m := range w.memberships {
 		go m.hasten(ctx)
@@ -237,6 +238,9 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 		// A call that does not end, a join that waits, brokers that are gone.
 		for _, m := range w.memberships {
 			m.cutOff()
+		}
+		if w.orphaned.Err() != nil {
+			w.leaveUnfinished()
 		}
 		if e.err == nil {
 			e.code, e.err = wire.ExitCrash, fmt.Errorf("not finished within %v: %s", e.grace, w.inHand())
@@ -253,6 +257,15 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 			w.log.WithError(err).Error("output not delivered")
 		}
 	}
+	if e.stay {
+		w.stay()
+	}
+	if w.leavesAsOrphan() {
+		e.leave = true
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(context.Background(), *w.stopAt.Load())
+		defer cancel()
+	}
 	for _, m := range w.memberships {
 		m.leave(ctx, e.leave)
 	}
@@ -262,9 +275,16 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 
 // letGo has all memberships finish with their claims. What is not finished in
 // most of the grace is left to the end of the session.
-func (w *worker) letGo(ctx context.Context, grace time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, max(grace/2, grace-cancelMargin-sessionEnd))
+func (w *worker) letGo(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	most := func() time.Duration {
+		grace := time.Until(*w.stopAt.Load())
+		return max(grace/2, grace-cancelMargin-sessionEnd)
+	}
+	timer := time.AfterFunc(most(), cancel)
+	defer timer.Stop()
+	defer context.AfterFunc(w.orphaned, func() { timer.Reset(most()) })()
 	var all sync.WaitGroup
 	for _, m := range w.memberships { // a long call of one is not to keep the others in the dark
 		all.Go(func() { m.letGo(ctx) })

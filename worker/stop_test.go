@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -349,6 +350,122 @@ func TestSupervisorGone(t *testing.T) {
 		t.Errorf("committed %d", c)
 	}
 	wantNoMembers(t, b, group)
+}
+
+// A worker that was told to stop without leaving leaves all the same when the
+// supervisor, which was to remove its member, is gone by then; with membership host
+// members are kept over a stop.
+func TestSupervisorGoneDuringAStop(t *testing.T) {
+	for name, c := range map[string]struct {
+		membership config.Membership
+		stay       bool
+		finished   bool // the worker is done by then
+		want       int  // members
+	}{
+		"in a call":           {config.MembershipRun, false, false, 0},
+		"in a call, stays":    {config.MembershipRun, true, false, 0},
+		"finished, and stays": {config.MembershipRun, true, true, 0},
+		"host":                {config.MembershipHost, false, false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			b.Produce(topic, 0, values(3)...)
+			begun, goOn := make(chan struct{}, 10), make(chan struct{})
+			cfg := testConfig(b, group)
+			cfg.Membership = c.membership
+			s := start(t, one(t, topic, func(context.Context, *racecar.Message) error {
+				begun <- struct{}{}
+				<-goOn
+				return nil
+			}), cfg)
+			<-begun
+			if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: patient, Stay: c.stay}); err != nil {
+				t.Fatal(err)
+			}
+			s.await("stopping", func() bool { return s.frame.State == status.Stopping })
+			if c.finished {
+				close(goOn)
+				s.await("finished", func() bool { return s.frame.State == status.Exited })
+				if n := b.Members(group); n != 1 {
+					t.Errorf("%d members while the worker stays", n)
+				}
+			}
+			_ = s.raw.Close()
+			if !c.finished {
+				close(goOn)
+			}
+			if code := s.awaitExit(); code != wire.ExitOK {
+				t.Errorf("exit code %d", code)
+			}
+			if n := b.Members(group); n != c.want {
+				t.Errorf("%d members, want %d", n, c.want)
+			}
+			if c := b.Committed(group, topic, 0); c != 1 {
+				t.Errorf("committed %d", c)
+			}
+		})
+	}
+}
+
+// A worker that stays exits when it is told to, its member still in the group.
+func TestWorkerThatStaysExits(t *testing.T) {
+	b := testbroker.New(t)
+	group := b.Group()
+	s := start(t, one(t, b.Topic(1), ignore), testConfig(b, group))
+	s.running()
+	for _, cmd := range []wire.Command{{Kind: wire.CommandStop, Grace: patient, Stay: true}, {Kind: wire.CommandExit}} {
+		if err := s.conn.Write(wire.KindCommand, cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code := s.awaitExit(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if n := b.Members(group); n != 1 {
+		t.Errorf("%d members", n)
+	}
+}
+
+// A call that does not end keeps an orphan neither alive nor in its group, also when a
+// longer stop was under way.
+func TestSupervisorGoneWhileACallNeverEnds(t *testing.T) {
+	for _, stopping := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stopping %v", stopping), func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			b.Produce(topic, 0, values(3)...)
+			begun, never := make(chan struct{}, 10), make(chan struct{})
+			t.Cleanup(func() { close(never) })
+			cfg := testConfig(b, group)
+			cfg.SessionTimeout = time.Minute
+			s := start(t, one(t, topic, func(context.Context, *racecar.Message) error {
+				begun <- struct{}{}
+				<-never
+				return nil
+			}), cfg)
+			<-begun
+			if stopping {
+				if err := s.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: time.Minute, Stay: true}); err != nil {
+					t.Fatal(err)
+				}
+				s.await("stopping", func() bool { return s.frame.State == status.Stopping })
+			}
+			began := time.Now()
+			_ = s.raw.Close()
+			if code := s.awaitExit(); code != wire.ExitCrash {
+				t.Errorf("exit code %d", code)
+			}
+			if took := time.Since(began); took > seeds.AtMost(orphanGrace) {
+				t.Errorf("took %v", took)
+			}
+			if n := b.Members(group); n != 0 {
+				t.Errorf("%d members", n)
+			}
+		})
+	}
 }
 
 // A constructor's error is a crash, its Fatal is final.

@@ -144,9 +144,10 @@ const PoisonedAfter = 3
 type CommandKind string
 
 // The commands. Each is answered by a Reply with its ID once it is done, except
-// stop, which is answered by the exit.
+// stop and exit, which are answered by the exit.
 const (
-	CommandStop     CommandKind = "stop"      // Grace, Leave
+	CommandStop     CommandKind = "stop"      // Grace, Leave, Stay
+	CommandExit     CommandKind = "exit"      // ends a worker that stays
 	CommandStatus   CommandKind = "status"    // → status.Report
 	CommandQuiet    CommandKind = "quiet"     //
 	CommandContinue CommandKind = "continue"  // ends quiet
@@ -162,14 +163,18 @@ const (
 
 // Command is an order to a worker.
 type Command struct {
-	ID         uint64        `json:"id"`
-	Kind       CommandKind   `json:"kind"`
-	Grace      time.Duration `json:"grace,omitempty"` // stop: how long in all; calls are cancelled 5 s before
-	Leave      bool          `json:"leave,omitempty"` // stop: remove the places from their groups
-	Partitions []Partition   `json:"partitions,omitempty"`
-	Suspects   []Suspect     `json:"suspects,omitempty"`
-	Reason     string        `json:"reason,omitempty"`
-	Value      string        `json:"value,omitempty"`
+	ID    uint64        `json:"id"`
+	Kind  CommandKind   `json:"kind"`
+	Grace time.Duration `json:"grace,omitempty"` // stop: how long in all; calls are cancelled 5 s before
+	Leave bool          `json:"leave,omitempty"` // stop: remove the places from their groups
+	// Stay: once it has stopped, the process says so (a frame with status.Exited) and
+	// waits for CommandExit. Meanwhile the supervisor removes the members of all
+	// workers with one request; when it is gone the worker leaves by itself.
+	Stay       bool        `json:"stay,omitempty"`
+	Partitions []Partition `json:"partitions,omitempty"`
+	Suspects   []Suspect   `json:"suspects,omitempty"`
+	Reason     string      `json:"reason,omitempty"`
+	Value      string      `json:"value,omitempty"`
 }
 
 // Reply answers a Command or a Leave.

@@ -31,7 +31,7 @@ const (
 	EnvConcurrency = "JOURNAL_CONCURRENCY" // partitions at once
 	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail", "fatal": it returns such an error
 	// EnvTrap names messages that misbehave, "KEY=what,KEY=what": what is exit,
-	// panic, fail, hang, spin, alloc, keep, chatter, fatal or slow.
+	// panic, fail, hang, spin, alloc, keep, chatter, fatal, slow or slower.
 	EnvTrap = "JOURNAL_TRAP"
 	// EnvMischief is a directory: a file in it, named as in EnvTrap, makes one call
 	// of one process do that, and is moved by it to done/ there, with its pid as a
@@ -283,10 +283,14 @@ func misbehave(ctx context.Context, what string) error {
 		}
 	case "fatal":
 		runtimeFatal()
-	case "slow":
+	case "slow", "slower":
+		d := time.Second
+		if what == "slower" {
+			d = 3 * time.Second
+		}
 		fmt.Fprintln(os.Stderr, "slow: begun") // for whoever wants to do something meanwhile
 		select {
-		case <-time.After(time.Second):
+		case <-time.After(d):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

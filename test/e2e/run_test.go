@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -193,4 +195,46 @@ func TestNoProcessOutlivesTheSupervisor(t *testing.T) {
 	b.awaitProcessed(b.total())
 	stop(t, second)
 	b.judge(b.evidence())
+}
+
+// The supervisor is told to stop and killed before it is done, as a container whose
+// grace is too short does it, while one worker is in a slow call and the others are on
+// their way out or gone: no worker and no member of the group is left.
+func TestSupervisorKilledDuringAStop(t *testing.T) {
+	moments := []int{0, 10, 30, 100, 400, 2000}
+	if os.Getenv(seeds.SoakVar) != "" {
+		moments = []int{0, 2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 400, 700, 1000, 1500, 2000}
+	}
+	for _, ms := range moments {
+		t.Run(fmt.Sprintf("%d ms", ms), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, 0)
+			b.keeps = []string{"*.sock"}
+			socket := filepath.Join(t.TempDir(), "s.sock")
+			p := b.start([]string{"JOURNAL_TRAP=3-10=slower"}, "--control-socket", socket, "--session-timeout", "45", "--parallel-workers", "4", "Journal")
+			newControl(t, socket).statusUntil("four workers at work", allRunning(4))
+			b.produce(400)
+			b.awaitProcessed(300) // those of the other workers
+			p.WaitLine("slow: begun")
+			p.Signal(syscall.SIGTERM)
+			<-time.After(time.Duration(ms) * time.Millisecond) // the moment itself
+			all := p.Processes()
+			p.Signal(syscall.SIGKILL)
+			p.Wait()
+			within(t, "the end of workers and members", 10*time.Second, func() {
+				harness.Eventually(t, "nothing left", func() error {
+					if procs := p.Processes(); len(procs) > 0 {
+						return fmt.Errorf("%d processes of %v", len(procs), all)
+					}
+					if n := b.broker.Members(b.group); n != 0 {
+						return fmt.Errorf("%d members in the group", n)
+					}
+					return nil
+				})
+			})
+			half := b.evidence()
+			half.Unfinished = true
+			b.judge(half)
+		})
+	}
 }
