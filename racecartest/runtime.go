@@ -140,8 +140,10 @@ func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racec
 		}
 		err := c.ProcessBatch(ctx, messages[start:end:end])
 		failed := start
-		if at, ok := failedAt(err); ok {
-			failed = min(start+max(0, at), end-1)
+		if at, ok := failedAt(err); ok && (at < 0 || at >= end-start) {
+			err = outside(err, end-start)
+		} else if ok {
+			failed = start + at
 			if v := VerdictOf(err); v == Skipped || v == DeadLettered {
 				end = failed + 1 // that one alone: those behind it are the next batch
 			}

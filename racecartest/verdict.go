@@ -1,7 +1,7 @@
 package racecartest
 
 import (
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/verdict"
@@ -26,15 +26,13 @@ func VerdictOf(err error) Verdict {
 	if err == nil {
 		return Processed
 	}
-	if v, ok := errors.AsType[*verdict.Error](err); ok {
-		switch v.Kind {
-		case verdict.Skip:
-			return Skipped
-		case verdict.DeadLetter:
-			return DeadLettered
-		case verdict.Fatal:
-			return Fatal
-		}
+	switch verdict.Of(err).Kind {
+	case verdict.Skip:
+		return Skipped
+	case verdict.DeadLetter:
+		return DeadLettered
+	case verdict.Fatal:
+		return Fatal
 	}
 	return Retried
 }
@@ -42,8 +40,8 @@ func VerdictOf(err error) Verdict {
 // RetryAfter returns the pause that racecar.RetryAfter asks for; ok is false
 // when err leaves it to pause_timeout.
 func RetryAfter(err error) (d time.Duration, ok bool) {
-	v, is := errors.AsType[*verdict.Error](err)
-	if !is || v.Kind != verdict.Retry || v.After < 0 {
+	v := verdict.Of(err)
+	if err == nil || v.Kind != verdict.Retry || v.After < 0 {
 		return 0, false
 	}
 	return v.After, true
@@ -51,9 +49,16 @@ func RetryAfter(err error) (d time.Duration, ok bool) {
 
 // failedAt returns the index that racecar.FailedAt named.
 func failedAt(err error) (i int, ok bool) {
-	at, ok := errors.AsType[*verdict.At](err)
-	if !ok {
-		return 0, false
+	v := verdict.Of(err)
+	return v.Index, v.At
+}
+
+// outside is what a worker makes of racecar.FailedAt with an index that the batch does
+// not have: such an index says nothing about what is done, so all of it is retried.
+func outside(err error, messages int) error {
+	v := verdict.Of(err)
+	return &verdict.Error{
+		Kind: min(v.Kind, verdict.Retry), After: v.After,
+		Err: fmt.Errorf("FailedAt(%d) of a batch of %d: %w", v.Index, messages, err),
 	}
-	return at.Index, true
 }

@@ -4,18 +4,19 @@ package verdict
 
 import "time"
 
-// Kind is what the author wants done about a failed message.
+// Kind is what the author wants done about a failed message. Of several the
+// smallest decides: it loses least.
 type Kind int
 
 const (
+	// Fatal ends the worker for good.
+	Fatal Kind = iota
 	// Retry pauses the partition and calls again: what a plain error means.
-	Retry Kind = iota
-	// Skip reports the error and moves on.
-	Skip
+	Retry
 	// DeadLetter sends the message to the dead-letter topic now.
 	DeadLetter
-	// Fatal ends the worker for good.
-	Fatal
+	// Skip reports the error and moves on.
+	Skip
 )
 
 // Error is an author's error with what is to be done about it. A wrapped Error
@@ -37,3 +38,94 @@ type At struct {
 
 func (e *At) Error() string { return e.Err.Error() }
 func (e *At) Unwrap() error { return e.Err }
+
+// Verdict is what an error says as a whole.
+type Verdict struct {
+	Kind  Kind
+	After time.Duration // Retry only: the pause; negative: as configured
+	At    bool          // it concerns message Index of a batch, and those before it are done
+	Index int
+}
+
+// Of reads err, all of its tree: errors.Join and others put several errors into
+// one. On the way to each error the outermost Kind counts. Of several the smallest
+// index decides, and of what concerns the same message what loses least; Fatal
+// decides wherever it stands. An error without an index beside one that has one
+// concerns the whole batch, so nothing of it is known to be done.
+func Of(err error) Verdict {
+	var leaves []Verdict
+	left := maxErrors
+	collect(err, Verdict{Kind: Retry, After: -1}, false, &left, &leaves)
+	if left <= 0 || len(leaves) == 0 {
+		return Verdict{Kind: Retry, After: -1}
+	}
+	v := leaves[0]
+	for _, leaf := range leaves[1:] {
+		v = v.and(leaf)
+	}
+	return v
+}
+
+// maxErrors is how many errors a tree may have: one that unwraps to itself has no end.
+const maxErrors = 10_000
+
+// Finite reports whether err's tree has an end, near enough to be read.
+func Finite(err error) bool {
+	left := maxErrors
+	collect(err, Verdict{}, false, &left, new([]Verdict))
+	return left > 0
+}
+
+// collect gathers what each error at the end of a branch says. v is what those
+// above err say, and disposed that one of them has a Kind.
+func collect(err error, v Verdict, disposed bool, left *int, leaves *[]Verdict) {
+	if *left--; *left < 0 {
+		return
+	}
+	switch e := err.(type) { //nolint:errorlint // this is what unwraps
+	case *Error:
+		if !disposed {
+			disposed, v.Kind, v.After = true, e.Kind, e.After
+		}
+	case *At:
+		if !v.At || e.Index < v.Index {
+			v.At, v.Index = true, e.Index
+		}
+	}
+	var inside []error
+	switch e := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() error }:
+		inside = []error{e.Unwrap()}
+	case interface{ Unwrap() []error }:
+		inside = e.Unwrap()
+	}
+	end := true
+	for _, one := range inside {
+		if one != nil {
+			end = false
+			collect(one, v, disposed, left, leaves)
+		}
+	}
+	if end {
+		*leaves = append(*leaves, v)
+	}
+}
+
+// and is the verdict of two errors of one call.
+func (v Verdict) and(other Verdict) Verdict {
+	switch {
+	case v.At != other.At:
+		return Verdict{Kind: min(v.Kind, other.Kind, Retry), After: max(v.After, other.After)}
+	case v.Index != other.Index:
+		first, second := v, other
+		if other.Index < v.Index {
+			first, second = other, v
+		}
+		if second.Kind == Fatal {
+			first.Kind = Fatal
+		}
+		return first
+	}
+	v.Kind, v.After = min(v.Kind, other.Kind), max(v.After, other.After)
+	return v
+}

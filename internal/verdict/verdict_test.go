@@ -1,0 +1,91 @@
+package verdict_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/verdict"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// Each error of a tree counts, and what loses least decides.
+func TestOf(t *testing.T) {
+	var (
+		plain = errors.New("plain")
+		skip  = racecar.Skip(io.EOF)
+		dead  = racecar.DeadLetter(io.EOF)
+		after = racecar.RetryAfter(io.EOF, time.Minute)
+		fatal = racecar.Fatal(io.EOF)
+		join  = errors.Join
+		at    = racecar.FailedAt
+	)
+	retry := verdict.Verdict{Kind: verdict.Retry, After: -1}
+	kind := func(k verdict.Kind) verdict.Verdict { return verdict.Verdict{Kind: k, After: -1} }
+	atIndex := func(i int, v verdict.Verdict) verdict.Verdict { v.At, v.Index = true, i; return v }
+	minute := verdict.Verdict{Kind: verdict.Retry, After: time.Minute}
+	for name, c := range map[string]struct {
+		err  error
+		want verdict.Verdict
+	}{
+		"plain":                                {plain, retry},
+		"skip":                                 {skip, kind(verdict.Skip)},
+		"dead letter":                          {dead, kind(verdict.DeadLetter)},
+		"retry after":                          {after, minute},
+		"fatal":                                {fatal, kind(verdict.Fatal)},
+		"wrapped":                              {fmt.Errorf("row 3: %w", skip), kind(verdict.Skip)},
+		"the outermost decides":                {racecar.Skip(dead), kind(verdict.Skip)},
+		"what a disposition holds is its own":  {racecar.Skip(join(plain, fatal)), kind(verdict.Skip)},
+		"two wrapped, one plain":               {fmt.Errorf("%w: %w", plain, skip), retry},
+		"skip and plain":                       {join(skip, plain), retry},
+		"plain and skip":                       {join(plain, skip), retry},
+		"skip and dead letter":                 {join(skip, dead), kind(verdict.DeadLetter)},
+		"skip twice":                           {join(skip, fmt.Errorf("and: %w", skip)), kind(verdict.Skip)},
+		"dead letter and retry after":          {join(dead, after), minute},
+		"plain and retry after":                {join(plain, after), minute},
+		"all":                                  {join(skip, dead, plain, after, fatal), verdict.Verdict{Kind: verdict.Fatal, After: time.Minute}},
+		"at":                                   {at(4, plain), atIndex(4, retry)},
+		"at with a disposition":                {at(4, skip), atIndex(4, kind(verdict.Skip))},
+		"at within a disposition":              {racecar.Skip(at(4, plain)), atIndex(4, kind(verdict.Skip))},
+		"at within at":                         {at(4, at(1, plain)), atIndex(1, retry)},
+		"two at: the smallest":                 {join(at(4, plain), at(1, plain)), atIndex(1, retry)},
+		"two at: with what it says":            {join(at(4, plain), at(1, skip)), atIndex(1, kind(verdict.Skip))},
+		"two at, the other way round":          {join(at(1, dead), at(4, skip)), atIndex(1, kind(verdict.DeadLetter))},
+		"two at of one message":                {join(at(1, skip), at(1, plain)), atIndex(1, retry)},
+		"two at, one fatal":                    {join(at(1, skip), at(4, fatal)), atIndex(1, kind(verdict.Fatal))},
+		"at and plain: nothing is known":       {join(at(4, plain), plain), retry},
+		"at skip and skip: nothing is known":   {join(at(4, skip), skip), retry},
+		"at and fatal: nothing is known":       {join(at(4, plain), fatal), kind(verdict.Fatal)},
+		"beyond the batch is the worker's":     {at(-3, plain), atIndex(-3, retry)},
+		"an error that unwraps to itself":      {circle{}, retry},
+		"an error that unwraps to itself more": {join(circle{}, skip, circles{}), retry},
+		"an error that unwraps to nothing":     {hollow{}, retry},
+	} {
+		if got := verdict.Of(c.err); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestFinite(t *testing.T) {
+	if !verdict.Finite(errors.Join(io.EOF, hollow{}, fmt.Errorf("a %w", io.EOF))) || verdict.Finite(circle{}) || verdict.Finite(errors.Join(io.EOF, circles{})) {
+		t.Error("only circles have no end")
+	}
+}
+
+type circle struct{}
+
+func (circle) Error() string   { return "round and round" }
+func (c circle) Unwrap() error { return c }
+
+type circles struct{}
+
+func (circles) Error() string     { return "more and more" }
+func (c circles) Unwrap() []error { return []error{c, c, c} }
+
+type hollow struct{}
+
+func (hollow) Error() string   { return "hollow" }
+func (hollow) Unwrap() []error { return []error{nil, nil} }
