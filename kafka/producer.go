@@ -46,6 +46,8 @@ type ProducerMessage struct {
 	PartitionKey []byte
 	Headers      []Header
 	Timestamp    time.Time // zero: the time of Send
+	// AnySize leaves it to the topic what is too large, whatever message.max.bytes says.
+	AnySize bool
 }
 
 // Done is told how the delivery of one message ended: with the partition and
@@ -237,7 +239,7 @@ func (p *Producer) check(o *outMessage) error {
 		return refuse(fmt.Errorf("the topic's name has %d characters, more than %d", len(o.Topic), maxTopic))
 	case o.Partition != nil && *o.Partition < 0:
 		return refuse(fmt.Errorf("partition %d is negative", *o.Partition))
-	case o.size > p.conf.Producer.MaxMessageBytes:
+	case o.size > p.conf.Producer.MaxMessageBytes && !o.AnySize:
 		return refuse(fmt.Errorf("%d bytes are more than the %d of message.max.bytes", o.size, p.conf.Producer.MaxMessageBytes))
 	}
 	return nil

@@ -41,6 +41,7 @@ type Worker struct {
 
 // Leaving returns a channel that is closed as soon as the partition of the call
 // that ctx belongs to, or the whole worker, is to go: a long call may then
-// finish early and return an error, or go on to its end. It is nil (never
-// ready) for a ctx that belongs to no call.
+// finish early and return an error, which is no failure (of a batch, FailedAt says how
+// far it has come), or go on to its end. It is nil (never ready) for a ctx that belongs
+// to no call.
 func Leaving(ctx context.Context) <-chan struct{} { return callctx.Leaving(ctx) }

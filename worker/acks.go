@@ -26,19 +26,19 @@ type acks struct {
 	mu      sync.Mutex
 	calling bool // a turn is on: what is produced belongs to its call
 	entries []*output
-	flying  int     // deliveries begun and not ended, of dropped entries too
-	failure error   // the first delivery that finally failed
-	failed  *output // whose
+	flying  int // deliveries begun and not ended, of dropped entries too
+	failed  int // entries with a delivery that finally failed
 }
 
 // output is what one call has produced.
 type output struct {
 	acks    *acks
 	offset  int64 // of the call's first message: where the position stood when it ran
+	next    int64 // the offset after the call's last message; set when it is no longer open
 	flying  int
-	open    bool // the call is still running
-	failed  bool // a delivery finally failed: the offset does not move over it
-	dropped bool // the call failed or is to be repeated: the outcome does not matter
+	open    bool  // the call is still running
+	err     error // of a delivery that finally failed: the offset does not move over it
+	dropped bool  // the call failed or is to be repeated: the outcome does not matter
 }
 
 // enter says that what is produced from now on belongs to this partition.
@@ -54,7 +54,7 @@ func (a *acks) exit() {
 	a.mu.Lock()
 	a.calling = false
 	a.mu.Unlock()
-	a.close(true)
+	a.close(a.processed.Load())
 }
 
 // begin notes a delivery of the call that is running; nil when no turn is on. done
@@ -83,24 +83,27 @@ func (o *output) done(err error) {
 	a.mu.Lock()
 	a.flying--
 	o.flying--
-	if err != nil && !o.dropped {
-		o.failed = true
-		if a.failure == nil {
-			a.failure, a.failed = err, o
-		}
+	switch {
+	case err == nil || o.dropped:
+	case o.err == nil:
+		o.err = err
+		a.failed++
+	case !refusedDelivery(o.err) && refusedDelivery(err): // that one is the call's fault
+		o.err = err
 	}
 	a.sweep()
 	// Somebody waits for the failure, for the oldest entry to go, or for all.
-	tell := a.failure != nil || a.flying == 0 || len(a.entries) == 0 || a.entries[0].offset > o.offset
+	tell := a.failed > 0 || a.flying == 0 || len(a.entries) == 0 || a.entries[0].offset > o.offset
 	a.mu.Unlock()
 	if tell {
 		a.notify()
 	}
 }
 
-// close ends the call that ran last: processed says that it need not be
-// repeated. Without output it does nothing; callers look at outstanding first.
-func (a *acks) close(processed bool) {
+// close ends the call that ran last: next is the offset after its last message when
+// it need not be called again, negative when it is. Without output it does nothing;
+// callers look at outstanding first.
+func (a *acks) close(next int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := len(a.entries) - 1
@@ -108,20 +111,28 @@ func (a *acks) close(processed bool) {
 		return
 	}
 	o := a.entries[n]
-	o.open = false
-	if !processed {
-		o.dropped = true
+	o.open, o.next = false, next
+	if next < 0 {
+		a.drop(o)
 		a.entries = a.entries[:n]
-		if a.failed == o { // it is called again anyway
-			a.failure, a.failed = nil, nil
-		}
 	}
 	a.sweep()
 }
 
+// again has close end a call that is called again.
+const again = -1
+
+// drop says that the outcome of o does not matter any more. a.mu is held.
+func (a *acks) drop(o *output) {
+	if o.err != nil && !o.dropped {
+		a.failed--
+	}
+	o.dropped = true
+}
+
 // sweep forgets what is acknowledged, up to the first that is not.
 func (a *acks) sweep() {
-	for len(a.entries) > 0 && a.entries[0].flying == 0 && !a.entries[0].open && !a.entries[0].failed {
+	for len(a.entries) > 0 && a.entries[0].flying == 0 && !a.entries[0].open && a.entries[0].err == nil {
 		a.entries[0] = nil
 		a.entries = a.entries[1:]
 	}
@@ -142,27 +153,41 @@ func (a *acks) position() int64 {
 	return a.processed.Load()
 }
 
-// state returns the failure, if any, and the number of deliveries in flight.
+// state returns the failure that is to be dealt with, if any, and the number of
+// deliveries in flight. Of several failures it is that of the oldest call.
 func (a *acks) state() (failure error, flying int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.failure, a.flying
+	return a.failure(), a.flying
 }
 
-// restart forgets everything and goes back to the position, which it returns:
-// processing goes on from there.
-func (a *acks) restart() int64 {
+func (a *acks) failure() error {
+	if a.failed == 0 {
+		return nil
+	}
+	for _, o := range a.entries {
+		if o.err != nil && !o.dropped {
+			return o.err
+		}
+	}
+	return nil
+}
+
+// restart forgets everything and goes back to the position, which it returns with
+// the end of the call that was there: processing goes on from there.
+func (a *acks) restart() (position, next int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.entries) > 0 {
 		a.processed.Store(a.entries[0].offset)
+		next = a.entries[0].next
 	}
 	for _, o := range a.entries {
-		o.dropped = true
+		a.drop(o)
 	}
-	a.entries, a.failure, a.failed = nil, nil, nil
+	a.entries = nil
 	a.outstanding.Store(0)
-	return a.processed.Load()
+	return a.processed.Load(), next
 }
 
 // hold notes a delivery that begins where processing stands and is to end with

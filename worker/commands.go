@@ -150,7 +150,7 @@ func (p *partition) setOperator(paused bool) {
 
 // cancelCalls cancels the ctx of the calls in hand.
 func (w *worker) cancelCalls(reason string) {
-	cause := fmt.Errorf("cancelled by the supervisor: %s", reason)
+	cause := fmt.Errorf("%w: %s", errOverdue, reason)
 	w.turns.each(func(p *partition) {
 		if p.busy {
 			p.ctx.Load().cancel(cause)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/IBM/sarama"
 
@@ -14,44 +16,78 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
+// deadLetters are messages on their way to the dead-letter topic. Their partition
+// stays where it is until all of them are acknowledged.
+type deadLetters struct {
+	w        *worker
+	p        *partition
+	messages []*sarama.ConsumerMessage
+	topic    string
+	cause    error // why they go there
+	attempts int
+	records  []*deadLetter
+	out      []*outMessage // what their call produced for a transaction: it is committed with them
+	slow     stopper       // reports after a while that they are still on their way; nil: not sent yet
+
+	left    int  // records on their way; guarded by turns.mu
+	waiting bool // they are sent again once the partition's pause is over; guarded by turns.mu
+}
+
+// deadLetter is one of them.
+type deadLetter struct {
+	message   *sarama.ConsumerMessage
+	truncated bool // it goes without what makes it too large
+	keyed     bool // it goes with a key that its message has not
+
+	// Guarded by turns.mu.
+	acknowledged bool
+	err          error
+}
+
 // deadLetter sends messages to the dead-letter topic; the partition goes on
-// behind them once all are acknowledged, and stays where it is until then. The
-// executor owns p.
-func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, err error, attempts int) {
-	topic := w.cfg.DeadLetterTopic
-	if topic == "" {
-		w.partLog(p).WithField("offset", messages[0].Offset).
-			Error("the message is to be dead-lettered, but no dead_letter_topic is configured: it is retried instead")
-		w.pause(p, pauseFor(&w.cfg, attempts, func() float64 { return 0.5 }), err)
-		p.m.commits.soon(p)
-		return
+// behind them once all are acknowledged. The executor owns p.
+func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, err error, attempts int, out []*outMessage) {
+	d := &deadLetters{w: w, p: p, messages: messages, topic: w.cfg.DeadLetterTopic, cause: err, attempts: attempts, out: out}
+	for _, m := range messages {
+		d.records = append(d.records, &deadLetter{message: m})
+	}
+	p.letters = d
+	d.send()
+}
+
+// send sends what is not acknowledged yet. The executor owns the partition.
+func (d *deadLetters) send() {
+	w, p := d.w, d.p
+	var left []*deadLetter
+	for _, r := range d.records {
+		if !r.acknowledged {
+			r.err = nil
+			left = append(left, r)
+		}
 	}
 	if p.inst.txn != nil {
-		w.deadLetterInTransaction(p, messages, topic, err, attempts)
+		d.sendInTransaction(left)
 		return
 	}
-	d := &deadLetters{w: w, p: p, left: len(messages), messages: messages, topic: topic, cause: err, attempts: attempts}
-	p.letters = d
 	d.slow = w.turns.clock.after(letterSlow, func() {
 		if d.under(w.turns) {
-			w.partLog(p).WithField("offset", messages[0].Offset).WithField("dead_letter_topic", topic).
+			w.partLog(p).WithField("offset", d.messages[0].Offset).WithField("dead_letter_topic", d.topic).
 				Warn("the dead-letter topic does not take the message: the partition waits for it")
 		}
 	})
 	w.turns.change(func() {
-		p.state, p.reason, p.blocked = status.PartitionBlocked, "waiting for the dead-letter topic "+topic, true
+		d.left, d.waiting = len(left), false
+		p.state, p.reason, p.blocked = status.PartitionBlocked, "waiting for the dead-letter topic "+d.topic, true
 	})
 	t, terr := w.transport()
-	if terr != nil {
-		d.left = 1
-		d.ended(terr)
-		return
-	}
 	go func() { // Send may wait for room; the executor may not
-		for _, m := range messages {
-			out := kafka.ProducerMessage{Topic: topic, Key: m.Key, Value: m.Value, Headers: w.letterHeaders(m, err, attempts)}
-			if serr := t.Send(context.Background(), out, func(_ int32, _ int64, err error) { d.ended(err) }); serr != nil {
-				d.ended(serr)
+		for _, r := range left {
+			serr := terr
+			if serr == nil {
+				serr = t.Send(context.Background(), w.record(d, r), func(_ int32, _ int64, err error) { d.ended(r, err) })
+			}
+			if serr != nil {
+				d.ended(r, serr)
 			}
 		}
 	}()
@@ -60,26 +96,11 @@ func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, er
 // letterSlow is after how long dead letters on their way are worth a word.
 const letterSlow = 5 * time.Second
 
-// deadLetters are messages on their way to the dead-letter topic.
-type deadLetters struct {
-	w        *worker
-	p        *partition
-	messages []*sarama.ConsumerMessage
-	topic    string
-	cause    error // why they go there
-	attempts int
-	slow     stopper // says after a while that they are still on their way
-	left     int     // guarded by turns.mu
-	err      error   // the first failure; guarded by turns.mu
-}
-
-// ended counts one down; with the last the partition goes on, or tries again.
-func (d *deadLetters) ended(err error) {
+// ended notes what became of a record; after the last the executor looks at them.
+func (d *deadLetters) ended(r *deadLetter, err error) {
 	p := d.p
 	d.w.turns.change(func() {
-		if err != nil && d.err == nil {
-			d.err = err
-		}
+		r.acknowledged, r.err = err == nil, err
 		d.left--
 		if d.left > 0 {
 			return
@@ -90,21 +111,86 @@ func (d *deadLetters) ended(err error) {
 	})
 }
 
-// lettersEnded is called by the executor, which owns p again.
+// lettersEnded is called by the executor, which owns p again, and at the end of p.
 func (w *worker) lettersEnded(p *partition) {
 	d := p.letters
-	p.letters = nil
 	d.slow.Stop()
 	p.unsignal(attentionLetters)
-	if d.err != nil {
-		w.partLog(p).WithError(d.err).WithField("offset", d.messages[0].Offset).Error("dead letter not delivered, to be tried again")
-		w.problem(p.tp, d.messages[0].Offset, d.err)
-		w.pause(p, max(time.Second, pauseFor(&w.cfg, 1, func() float64 { return 0.5 })), d.err)
+	if d.failed() {
 		return
 	}
+	p.letters = nil
 	d.tell()
-	p.advance(d.messages)
+	p.advance(d.messages, nil)
 	p.m.commits.soon(p)
+}
+
+// failed deals with the records that were not acknowledged, and is false when there are
+// none. They are sent again, after a pause or changed so that their topic takes them.
+func (d *deadLetters) failed() bool {
+	var worst action
+	for _, r := range d.records {
+		if r.err == nil {
+			continue
+		}
+		a := decide(d.outcome(r), d.attempts, &d.w.cfg)
+		switch {
+		case a.step == stepTruncate:
+			r.truncated = true
+		case a.step == stepKey:
+			r.keyed = true
+		}
+		if worst.step < a.step {
+			worst = a
+		}
+	}
+	switch worst.step {
+	case stepDone:
+		return false
+	case stepTruncate, stepKey:
+		d.w.partLog(d.p).WithError(bounded(worst.err)).WithField("offset", d.messages[0].Offset).
+			Warn("the dead-letter topic does not take the record as it is: it is sent without its value, or with a key")
+		d.send()
+	default:
+		d.wait(worst)
+	}
+	return true
+}
+
+// outcome is what a record's failure is to decide.
+func (d *deadLetters) outcome(r *deadLetter) outcome {
+	o := outcome{event: eventDeadLetterUndelivered, err: r.err, messages: 1, truncated: r.truncated, keyed: r.keyed || r.message.Key != nil}
+	switch {
+	case !refusedDelivery(r.err):
+	case errors.Is(r.err, sarama.ErrMessageSizeTooLarge), errors.Is(r.err, sarama.ErrMessageSetSizeTooLarge):
+		o.event = eventDeadLetterTooLarge
+	case errors.Is(r.err, sarama.ErrInvalidRecord):
+		o.event = eventDeadLetterInvalid
+	default:
+		o.event = eventDeadLetterRefused
+	}
+	return o
+}
+
+// blockedPause is how often a record is sent again that its topic has refused.
+const blockedPause = time.Minute
+
+// wait pauses the partition before the records are sent again.
+func (d *deadLetters) wait(a action) {
+	w, p := d.w, d.p
+	pause, state := max(time.Second, pauseFor(&w.cfg, 1, func() float64 { return 0.5 })), status.PartitionBackoff
+	if a.step == stepBlock {
+		pause, state = blockedPause, status.PartitionBlocked
+	}
+	reason := fmt.Errorf("the dead-letter topic %s does not take the message: %w", d.topic, a.err)
+	w.partLog(p).WithError(bounded(reason)).WithField("offset", d.messages[0].Offset).WithField("pause", pauseText(pause)).
+		Error("dead letter not delivered, to be sent again after the pause, or when its partition is resumed")
+	w.problem(p.tp, d.messages[0].Offset, reason)
+	w.pause(p, pause, reason)
+	w.turns.change(func() {
+		d.waiting = true
+		p.state, p.reason = state, oneLine(reason)
+	})
 }
 
 // tell says that they are in the dead-letter topic.
@@ -117,19 +203,47 @@ func (d *deadLetters) tell() {
 	}
 }
 
-// deadLetterInTransaction is deadLetter for transactional consumers: the letters
-// and the offset after their messages go into one transaction.
-func (w *worker) deadLetterInTransaction(p *partition, messages []*sarama.ConsumerMessage, topic string, err error, attempts int) {
-	d := &deadLetters{w: w, p: p, messages: messages, topic: topic, cause: err, attempts: attempts}
-	letters := make([]kafka.ProducerMessage, len(messages))
-	for i, m := range messages {
-		letters[i] = kafka.ProducerMessage{Topic: topic, Key: m.Key, Value: m.Value, Headers: w.letterHeaders(m, err, attempts)}
+// sendInTransaction is send for transactional consumers: the records, what the call of
+// their messages produced and the offset after them go into one transaction.
+func (d *deadLetters) sendInTransaction(records []*deadLetter) {
+	w, p := d.w, d.p
+	out := d.out
+	for _, r := range records {
+		m := w.record(d, r)
+		out = append(out, &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + messageOverhead, deadLetter: r})
 	}
+	p.letters = nil // until the transaction has failed, if it does
 	w.turns.change(func() {
-		p.state, p.reason = status.PartitionBlocked, "waiting for the dead-letter topic "+topic
+		d.waiting = false
+		p.state, p.reason = status.PartitionBlocked, "waiting for the dead-letter topic "+d.topic
 	})
-	p.inst.txn.deadLetter(p, messages, letters, d.tell)
-	p.moveOver(messages)
+	p.inst.txn.deadLetter(p, d, out)
+	p.moveOver(d.messages)
+}
+
+// refusedInTransaction deals with the abort of a transaction that held d and nothing
+// else: one of the messages was refused. Which of several records of a batch is
+// too large the broker does not tell: the largest is truncated.
+func (d *deadLetters) refusedInTransaction(refused []*outMessage, err error) {
+	var largest *deadLetter
+	for _, o := range refused {
+		r := o.deadLetter
+		if r == nil {
+			continue
+		}
+		if r.err = err; largest == nil || len(r.message.Value) > len(largest.message.Value) {
+			largest = r
+		}
+	}
+	if d.outcome(largest).event == eventDeadLetterTooLarge {
+		for _, r := range d.records {
+			if r != largest {
+				r.err = nil
+			}
+		}
+	}
+	d.p.letters = d
+	d.failed()
 }
 
 // letterBox sees to it that the dead-letter topic is there before anything is
@@ -157,30 +271,90 @@ func (m *membership) letterBox() error {
 	return nil
 }
 
-// letterHeaders are the message's own, and ours.
-func (w *worker) letterHeaders(m *sarama.ConsumerMessage, err error, attempts int) []kafka.Header {
-	hs := make([]kafka.Header, 0, len(m.Headers)+8)
+// record is r as it is sent.
+func (w *worker) record(d *deadLetters, r *deadLetter) kafka.ProducerMessage {
+	m := r.message
+	out := kafka.ProducerMessage{Topic: d.topic, Key: m.Key, Value: m.Value, AnySize: true}
 	for _, h := range m.Headers {
-		hs = append(hs, kafka.Header{Key: string(h.Key), Value: h.Value})
+		out.Headers = append(out.Headers, kafka.Header{Key: string(h.Key), Value: h.Value})
 	}
+	origin := fmt.Sprintf("%s/%d/%d", m.Topic, m.Partition, m.Offset)
 	add := func(name, value string) {
-		hs = append(hs, kafka.Header{Key: "racecar-dlq-" + name, Value: []byte(value)})
+		out.Headers = append(out.Headers, kafka.Header{Key: "racecar-dlq-" + name, Value: []byte(value)})
 	}
 	add("topic", m.Topic)
 	add("partition", strconv.Itoa(int(m.Partition)))
 	add("offset", strconv.FormatInt(m.Offset, 10))
 	add("timestamp", m.Timestamp.UTC().Format(time.RFC3339Nano))
 	add("group", w.group)
-	add("error", err.Error())
-	add("attempts", strconv.Itoa(attempts))
+	add("error", errorText(d.cause))
+	add("attempts", strconv.Itoa(d.attempts))
 	add("at", time.Now().UTC().Format(time.RFC3339Nano))
-	return hs
+	if r.keyed {
+		out.Key = []byte(origin)
+		add("no-key", "true")
+	}
+	if r.truncated {
+		truncate(&out, len(m.Headers))
+	}
+	return out
 }
 
-// lettersOf returns what is on its way for a partition that no executor owns.
+// keptWhenTruncated bounds each part that a truncated record keeps.
+const keptWhenTruncated = 64 << 10
+
+// truncate takes from a record what can make it too large: the value, and of its
+// message's own headers and key what is large as well.
+func truncate(m *kafka.ProducerMessage, own int) {
+	left := []string{"value"}
+	m.Value = nil
+	size := 0
+	for _, h := range m.Headers[:own] {
+		size += len(h.Key) + len(h.Value)
+	}
+	if size > keptWhenTruncated {
+		left = append(left, "headers")
+		m.Headers = m.Headers[own:]
+	}
+	if len(m.Key) > keptWhenTruncated {
+		left = append(left, "key")
+		m.Key = nil
+	}
+	m.Headers = append(m.Headers, kafka.Header{Key: "racecar-dlq-truncated", Value: []byte(strings.Join(left, ","))})
+}
+
+// maxErrorText bounds the text of an error that came from consumer code, which may
+// hold a whole message.
+const maxErrorText = 4 << 10
+
+// bounded is err as logs have it.
+func bounded(err error) error {
+	if text := err.Error(); len(text) > maxErrorText {
+		return errors.New(errorText(err))
+	}
+	return err
+}
+
+// errorText is err as dead-letter records have it.
+func errorText(err error) string {
+	s := err.Error()
+	if len(s) <= maxErrorText {
+		return s
+	}
+	n := maxErrorText
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return fmt.Sprintf("%s… (cut, %d bytes)", s[:n], len(s))
+}
+
+// lettersOf returns what is on its way, or was, for a partition that no executor owns.
 func (t *turns) lettersOf(p *partition) *deadLetters {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if p.letters == nil || p.letters.waiting {
+		return nil
+	}
 	return p.letters
 }
 

@@ -1,9 +1,6 @@
 package worker
 
 import (
-	"errors"
-	"fmt"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -54,9 +51,6 @@ func (e *executor) turn(p *partition, alone bool) {
 		e.w.emit(racecar.StartMainLoopEvent{Consumer: e.w.reg.Name(), Group: e.w.group})
 	}
 	defer func() { // even when consumer code ends this goroutine
-		if e.end.err != nil && p.inst.txn != nil {
-			p.inst.txn.drop()
-		}
 		p.inst.producer.exit()
 		p.inst.mu.Unlock()
 		e.tally.flush(p, &e.w.stats)
@@ -67,6 +61,10 @@ func (e *executor) turn(p *partition, alone bool) {
 		e.t.release(p)
 	}()
 	if p.attention.Load() != 0 && !e.lookUp(p) {
+		return
+	}
+	if p.letters != nil { // their pause is over
+		p.letters.send()
 		return
 	}
 	p.awaitsAll = false
@@ -85,7 +83,7 @@ func (e *executor) turn(p *partition, alone bool) {
 		} else {
 			e.callEach(p, alone, began)
 		}
-		if e.end.err != nil || e.end.why != wantMore || time.Since(began) >= turnTime {
+		if e.end.failed != nil || e.end.why != wantMore || time.Since(began) >= turnTime {
 			return
 		}
 	}
@@ -93,10 +91,15 @@ func (e *executor) turn(p *partition, alone bool) {
 
 // ended says how a series of calls came to its end.
 type ended struct {
-	why why
-	// err is that of the last call; nil: it went well. A *panicError when it panicked.
-	err      error
-	messages []*sarama.ConsumerMessage // of the call that failed
+	why    why
+	failed *failedCall // the last one; nil: it went well
+}
+
+// failedCall is a call that failed, and what is done about it.
+type failedCall struct {
+	messages []*sarama.ConsumerMessage
+	action   action
+	out      []*outMessage // what it has produced for a transaction, and is kept
 }
 
 type why int
@@ -113,7 +116,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	if p.msgs == nil {
 		p.msgs = convertAll(p.cur)
 	}
-	p.msgs[p.at].Retries = p.retries(p.cur[p.at].Offset)
+	p.msgs[p.at].Retries = p.retries()
 	var (
 		ctx      = p.liveContext()
 		txn      = p.inst.txn
@@ -127,12 +130,11 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	defer func() {
 		if inCall {
 			err := broken(recover())
-			e.end = ended{err: err, messages: p.cur[p.at : p.at+1]}
 			now := e.observe(p, 1, last, err)
 			if observed {
 				e.tellProcessed(p, time.Duration(now-last), err)
 			}
-			p.acks.close(false)
+			e.failed(p, eventPanicked, err, p.cur[p.at:p.at+1])
 		}
 		if inHand {
 			e.board.End(e.slot)
@@ -164,18 +166,21 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		}
 		inCall = true
 		err := process(ctx, &p.msgs[p.at])
+		if err != nil {
+			err = soundly(err)
+		}
 		inCall = false
 		now := e.observe(p, 1, last, err)
 		if observed {
 			e.tellProcessed(p, time.Duration(now-last), err)
 		}
 		last = now
-		if p.acks.outstanding.Load() != 0 {
-			p.acks.close(err == nil)
-		}
 		if err != nil {
-			e.end = ended{err: err, messages: p.cur[p.at : p.at+1]}
+			e.failed(p, eventReturned, err, p.cur[p.at:p.at+1])
 			return
+		}
+		if p.acks.outstanding.Load() != 0 {
+			p.acks.close(m.Offset + 1)
 		}
 		if full := e.processed(p, p.cur[p.at:p.at+1]); full || last >= until || p.suspect {
 			e.end.why = timeUp
@@ -192,15 +197,15 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		return
 	}
 	first, final := batch[0].Offset, batch[len(batch)-1].Offset
-	messages := convertBatch(batch, p.retries(first))
+	messages := convertBatch(batch, p.retries())
 	last := e.board.Now()
 	observed := e.w.opts.Emit != nil
 	if e.w.opts.EmitStarts {
 		e.w.emit(racecar.StartProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages})
 	}
-	err, returned := error(nil), false
+	err, how := error(nil), eventPanicked
 	defer func() {
-		if !returned {
+		if how == eventPanicked {
 			err = broken(recover())
 		}
 		e.board.End(e.slot)
@@ -208,18 +213,42 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		if observed {
 			e.w.emit(racecar.ProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: time.Duration(now - last), Err: err})
 		}
-		// With FailedAt some messages are done, and nobody knows which output is
-		// theirs: all of it is waited for.
-		p.acks.close(err == nil || doneBefore(err) > 0)
 		if err != nil {
-			e.end = ended{err: err, messages: batch}
+			e.failed(p, how, err, batch)
 			return
 		}
+		p.acks.close(final + 1)
 		e.processed(p, batch)
 	}()
 	e.board.Begin(e.slot, p.topic, p.partition, first, final, alone)
-	err = p.inst.batch.ProcessBatch(p.liveContext(), messages)
-	returned = true
+	if err = p.inst.batch.ProcessBatch(p.liveContext(), messages); err != nil {
+		err = soundly(err)
+	}
+	how = eventReturned
+}
+
+// failed decides what becomes of a call that failed, as long as what it produced can be
+// told from what others produce.
+func (e *executor) failed(p *partition, how event, err error, messages []*sarama.ConsumerMessage) {
+	o := p.called(how, err, len(messages))
+	var out []*outMessage
+	if txn := p.inst.txn; txn != nil {
+		out = txn.takeCall()
+		o.mixed = o.batch && len(out) > 0 && len(messages) > 1
+	}
+	f := &failedCall{messages: messages, action: decide(o, p.retries(), &e.w.cfg)}
+	e.end = ended{failed: f}
+	if !f.action.keep {
+		p.acks.close(again)
+		p.inst.producer.gone(len(out))
+		return
+	}
+	moved := f.action.done
+	if f.action.step == stepDone || f.action.step == stepDeadLetter {
+		moved += f.action.messages
+	}
+	p.acks.close(messages[moved-1].Offset + 1)
+	f.out = out
 }
 
 // tellProcessed emits the end of a call of Process.
@@ -276,36 +305,6 @@ func (e *executor) collect(p *partition) ([]*sarama.ConsumerMessage, why) {
 		return batch[:i], timeUp
 	}
 	return batch, timeUp
-}
-
-// broken makes an error of what ended a call that did not return.
-func broken(reason any) error {
-	if reason == nil {
-		reason = errGoexit
-	}
-	return &panicError{value: reason, stack: string(debug.Stack())}
-}
-
-// errGoexit stands in for a call that ended its goroutine.
-var errGoexit = errors.New("consumer code called runtime.Goexit")
-
-// panicError is a panic of consumer code.
-type panicError struct {
-	value any
-	stack string
-}
-
-func (e *panicError) Error() string {
-	if e.value == any(errGoexit) { //nolint:errorlint // itself, not one that wraps it
-		return errGoexit.Error()
-	}
-	return fmt.Sprintf("panic: %v", e.value)
-}
-
-// Unwrap lets errors.As find an error that was panicked with.
-func (e *panicError) Unwrap() error {
-	err, _ := e.value.(error)
-	return err
 }
 
 // processed moves the cursor behind messages, which start at it; true when
@@ -423,7 +422,7 @@ func (e *executor) goBack(p *partition) bool {
 	if p.inst.txn != nil {
 		p.inst.txn.restart(p)
 	}
-	position := p.acks.restart() // the first that failed: those before it are through by now
+	position, next := p.acks.restart() // the first that failed: those before it are through by now
 	p.unsignal(attentionDelivery)
 	drop := 0
 	for drop < len(p.kept) && p.kept[drop].Offset < position {
@@ -432,17 +431,17 @@ func (e *executor) goBack(p *partition) bool {
 	p.cur = append(append([]*sarama.ConsumerMessage(nil), p.kept[drop:]...), p.cur[p.at:]...)
 	p.at, p.msgs, p.kept, p.again = 0, nil, nil, 0
 	if p.inst.txn != nil {
-		e.transactionAborted(p, failure)
-		return false
+		e.w.transactionAborted(p, failure)
+	} else {
+		e.w.outputFailed(p, failure, next)
 	}
-	e.w.deliveryFailed(p, failure)
 	return false // its pause comes first
 }
 
 // settle arranges what follows from a turn, still owning p.
 func (e *executor) settle(p *partition, end ended) {
-	if end.err != nil {
-		e.w.failed(p, end)
+	if f := end.failed; f != nil {
+		e.w.carryOut(p, f.messages, f.action, f.out)
 	} else if e.w.cfg.SynchronousCommits {
 		p.m.commits.now(p)
 	}

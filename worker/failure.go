@@ -11,7 +11,6 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
-	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -20,116 +19,96 @@ import (
 // a second.
 const retryFloor = 100 * time.Millisecond
 
-// failed decides what becomes of the messages of a call that failed. The
-// executor still owns p, whose cursor is at the first of them.
-func (w *worker) failed(p *partition, end ended) {
+// carryOut does what was decided about messages at p's cursor. The executor owns p.
+func (w *worker) carryOut(p *partition, messages []*sarama.ConsumerMessage, a action, out []*outMessage) {
 	p.msgs = nil // the call may have changed them
 	p.inst.producer.forget(p)
-	if cause := context.Cause(p.ctx.Load()); cause != nil {
-		// We told it to give up: no failure of the message.
-		w.partLog(p).WithError(end.err).WithField("cause", cause).WithField("offset", end.messages[0].Offset).Info("call cancelled")
+	if a.done > 0 {
+		p.advance(messages[:a.done], nil)
+	}
+	messages = messages[a.done : a.done+a.messages]
+	p.again = a.size
+	if !a.report {
+		if a.step == stepAgain && a.size == 0 {
+			w.partLog(p).WithError(a.err).WithField("cause", context.Cause(p.ctx.Load())).Info("call ended early")
+		}
 		return
 	}
-	err, messages := end.err, end.messages
-	if at, ok := errors.AsType[*verdict.At](err); ok && p.inst.batch != nil {
-		i := min(max(at.Index, 0), len(messages)-1)
-		if i > 0 {
-			if p.inst.txn.mixed() {
-				// Some of the output that was dropped is theirs: they are called again,
-				// by themselves, and then comes the one that failed.
-				p.again = i
-				return
-			}
-			p.advance(messages[:i])
-		}
-		messages = messages[i : i+1] // of those behind it nothing is known: they are called again
-		err = at.Err
-		p.again = 0
-	} else if p.inst.batch != nil {
-		p.again = len(messages)
-	}
-	v, disposed := errors.AsType[*verdict.Error](err)
-	if !disposed {
-		v = &verdict.Error{Kind: verdict.Retry, After: -1, Err: err}
-	}
-	attempt := p.retries(messages[0].Offset) + 1
-	if w.counts(err) {
-		p.setAttempts(messages[0].Offset, attempt, err)
-	} else {
-		attempt--
-		p.setAttempts(messages[0].Offset, attempt, err)
-	}
-	log := w.noteFailure(p, messages, err, attempt)
-	switch {
-	case v.Kind == verdict.Skip:
+	p.noteFailure(a)
+	log := w.noteFailure(p, messages, a.err, a.attempts)
+	switch a.step {
+	case stepDone:
 		w.stats.add(statSkipped, uint64(len(messages)))
-		p.advance(messages)
+		p.advance(messages, out)
 		log.Warn("message skipped")
-	case v.Kind == verdict.Fatal:
+	case stepFatal:
 		log.Error("message failed for good")
-		w.fatal(err)
-	case v.Kind == verdict.DeadLetter:
-		log.Warn("message failed, to be dead-lettered")
-		w.deadLetter(p, messages, err, attempt)
-	case w.cfg.MaxRetries > 0 && attempt > w.cfg.MaxRetries:
-		log.Error("message failed too often, to be dead-lettered")
-		w.exhausted(p, messages, err, attempt)
-	default:
-		pause := v.After
-		if pause < 0 {
-			pause = pauseFor(&w.cfg, attempt, rand.Float64)
+		w.fatal(a.err)
+	case stepDeadLetter:
+		log.WithField("poison", a.poison).Error("message failed, to be dead-lettered")
+		w.deadLetter(p, messages, a.err, a.attempts, out)
+	case stepSplit:
+		log.Error("batch failed too often, its messages are handed over one by one")
+		p.splitTo = messages[len(messages)-1].Offset + 1
+	case stepHold:
+		log.Error("message is poison, its partition is paused: resume it to try again, or set dead_letter_topic")
+		w.turns.change(func() {
+			p.forever, p.state, p.reason = true, status.PartitionPoisoned, oneLine(a.err)
+		})
+	case stepRetry:
+		w.retry(p, log, a)
+	}
+}
+
+// retry pauses p, whose messages are then handed over again.
+func (w *worker) retry(p *partition, log *logrus.Entry, a action) {
+	pause := a.pause
+	if pause < 0 {
+		pause = pauseFor(&w.cfg, a.attempts, rand.Float64)
+	}
+	w.pause(p, pause, a.err)
+	if w.worthSaying(p, p.acks.processed.Load(), pause) {
+		what := "message failed, to be retried"
+		if a.noTopic {
+			what = "message is to be dead-lettered, but no dead_letter_topic is configured: it is retried instead"
 		}
-		w.pause(p, pause, err)
-		if w.worthSaying(p, messages[0].Offset, pause) {
-			log.WithField("pause", pauseText(pause)).Error("message failed, to be retried")
-		}
-		p.m.commits.soon(p)
-	}
-}
-
-// doneBefore is how many messages of a batch are done though the call failed
-// (racecar.FailedAt).
-func doneBefore(err error) int {
-	if at, ok := errors.AsType[*verdict.At](err); ok {
-		return max(at.Index, 0)
-	}
-	return 0
-}
-
-// exhausted deals with messages whose retries are used up: a single one is
-// dead-lettered, a batch is called again message by message.
-func (w *worker) exhausted(p *partition, messages []*sarama.ConsumerMessage, err error, attempt int) {
-	if len(messages) == 1 {
-		w.deadLetter(p, messages, err, attempt)
-		return
-	}
-	p.again = 1
-	p.splitTo = messages[len(messages)-1].Offset + 1
-}
-
-// counts reports whether a failure is an attempt: not when the brokers were away.
-func (w *worker) counts(err error) bool {
-	d, ok := errors.AsType[*kafka.DeliveryError](err)
-	return !ok || d.Refused()
-}
-
-// deliveryFailed is failed for a delivery that finally failed after its call had
-// returned. p has been set back to that call's message.
-func (w *worker) deliveryFailed(p *partition, err error) {
-	p.inst.producer.forget(p)
-	offset := p.acks.processed.Load()
-	attempt := p.retries(offset)
-	if w.counts(err) {
-		attempt++
-	}
-	p.setAttempts(offset, attempt, err)
-	log := w.noteFailure(p, p.cur[p.at:min(p.at+1, len(p.cur))], err, attempt)
-	pause := pauseFor(&w.cfg, attempt, rand.Float64)
-	w.pause(p, pause, err)
-	if w.worthSaying(p, offset, pause) {
-		log.WithField("pause", pauseText(pause)).Error("output not delivered, its message is processed again")
+		log.WithField("pause", pauseText(pause)).Error(what)
 	}
 	p.m.commits.soon(p)
+}
+
+// called returns the outcome of a call of p's instance.
+func (p *partition) called(event event, err error, messages int) outcome {
+	o := outcome{
+		event: event, err: err, messages: messages,
+		batch: p.inst.batch != nil, transactional: p.inst.txn != nil,
+	}
+	switch cause := context.Cause(p.ctx.Load()); {
+	case p.lost():
+		o.interrupted = cancelled
+	case errors.Is(cause, errOverdue):
+		o.interrupted = overdue
+	case cause != nil:
+		o.interrupted = cancelled
+	case p.isLeaving():
+		o.interrupted = leavingClosed
+	}
+	return o
+}
+
+// outputFailed deals with output that finally failed after its call had returned. p
+// has been set back to that call's messages, of which the last is before next.
+func (w *worker) outputFailed(p *partition, err error, next int64) {
+	o := p.called(eventOutputUndelivered, err, 0)
+	if !counts(err) {
+		o.event = eventOutputUndelivered
+	} else {
+		o.event = eventOutputRefused
+	}
+	for p.at+o.messages < len(p.cur) && p.cur[p.at+o.messages].Offset < next {
+		o.messages++
+	}
+	w.carryOut(p, p.cur[p.at:], decide(o, p.retries(), &w.cfg), nil)
 }
 
 // worthSaying reports whether a failure is to be logged: each is, but where a message
@@ -208,15 +187,19 @@ func (w *worker) resumed(p *partition) {
 	}
 }
 
-// advance moves p's cursor behind messages that are done with.
-func (p *partition) advance(messages []*sarama.ConsumerMessage) {
+// advance moves p's cursor behind messages that are done with; out is what their call
+// produced for a transaction.
+func (p *partition) advance(messages []*sarama.ConsumerMessage, out []*outMessage) {
 	if p.inst.txn != nil {
-		p.inst.txn.add(p, messages)
+		p.inst.txn.addOutput(p, messages, out)
 	}
 	p.moveOver(messages)
 }
 
 func (p *partition) moveOver(messages []*sarama.ConsumerMessage) {
+	n := uint64(len(messages))
+	p.messages.Add(n)
+	p.m.w.stats.add(statMessages, n)
 	p.at += len(messages)
 	p.again = 0
 	p.acks.processed.Store(messages[len(messages)-1].Offset + 1)
@@ -225,10 +208,14 @@ func (p *partition) moveOver(messages []*sarama.ConsumerMessage) {
 	}
 }
 
-func (p *partition) setAttempts(offset int64, attempts int, err error) {
+// noteFailure keeps why the messages at p's position failed, and how often.
+func (p *partition) noteFailure(a action) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.failedAt, p.attempts, p.lastError = offset, attempts, oneLine(err)
+	p.lastError = oneLine(a.err)
+	if a.remember {
+		p.failedAt, p.attempts = p.acks.processed.Load(), a.attempts
+	}
 }
 
 // noteFailure tells OnError and the list of problems of a failure, and returns the
@@ -238,7 +225,7 @@ func (w *worker) noteFailure(p *partition, messages []*sarama.ConsumerMessage, e
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition,
 		Messages: len(messages), Retries: max(0, attempt-1),
 	}
-	log := w.partLog(p).WithError(err).WithField("attempt", attempt)
+	log := w.partLog(p).WithError(bounded(err)).WithField("attempt", attempt)
 	if len(messages) > 0 {
 		info.FirstOffset, info.LastOffset = messages[0].Offset, messages[len(messages)-1].Offset
 		log = log.WithField("offset", info.FirstOffset)

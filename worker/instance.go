@@ -140,7 +140,9 @@ func contained(f func() error) (err error) {
 				err = broken(recover())
 			}
 		}()
-		err = f()
+		if err = f(); err != nil {
+			err = soundly(err)
+		}
 		returned = true
 	}()
 	<-done

@@ -100,7 +100,7 @@ type partition struct {
 
 	// What the executor, the commit loop and status share.
 	mu        sync.Mutex
-	failedAt  int64 // offset the attempts belong to
+	failedAt  int64 // position that the attempts belong to: they are those of the first message there
 	attempts  int   // failed calls in a row at failedAt
 	lastError string
 	// committedMetadata goes with committed.
@@ -241,11 +241,11 @@ func (p *partition) attemptsAt(offset int64) (metadata string) {
 	return metadata
 }
 
-// retries returns how often the message at offset has failed.
-func (p *partition) retries(offset int64) int {
+// retries returns how often the message at p's position has failed.
+func (p *partition) retries() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.failedAt != offset {
+	if p.failedAt != p.acks.processed.Load() {
 		return 0
 	}
 	return p.attempts

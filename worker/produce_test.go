@@ -259,7 +259,7 @@ func TestAcksMoveOverThePrefixOnly(t *testing.T) {
 		for range outputs {
 			os = append(os, a.begin())
 		}
-		a.close(true)
+		a.close(offset + 1)
 		a.processed.Store(offset + 1)
 		a.exit()
 		return os
@@ -293,8 +293,8 @@ func TestAcksMoveOverThePrefixOnly(t *testing.T) {
 	if failure, flying := a.state(); failure == nil || flying != 0 {
 		t.Fatalf("failure %v, %d flying", failure, flying)
 	}
-	if at := a.restart(); at != 5 {
-		t.Fatalf("to be repeated from %d", at)
+	if at, next := a.restart(); at != 5 || next != 6 {
+		t.Fatalf("to be repeated from %d up to %d", at, next)
 	}
 	want(5)
 	call(5, 0)

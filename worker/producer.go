@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -159,7 +160,7 @@ func (p *producer) deliver(ctx context.Context) error {
 		select {
 		case <-settled:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return fmt.Errorf("%w: %w", errNotAcknowledged, context.Cause(ctx))
 		}
 		p.mu.Lock()
 	}

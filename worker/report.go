@@ -145,7 +145,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 		Stalled:   p.stalled.Load(),
 		Processed: p.messages.Load(),
 		Errors:    p.errors.Load(),
-		Retries:   p.retries(p.acks.processed.Load()),
+		Retries:   p.retries(),
 	}
 	_, s.InFlight = p.acks.state()
 	t := w.turns

@@ -334,7 +334,7 @@ func (w *worker) crash(err error) { w.endBy(err) }
 
 // failedConstructor ends the worker: racecar.Fatal for good, else as a crash.
 func (w *worker) failedConstructor(err error) {
-	if v, ok := errors.AsType[*verdict.Error](err); ok && v.Kind == verdict.Fatal {
+	if verdict.Of(err).Kind == verdict.Fatal {
 		w.fatal(err)
 		return
 	}

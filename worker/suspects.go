@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -66,20 +65,11 @@ func (w *worker) condemned(p *partition) bool {
 	if s == nil || pardoned {
 		return false
 	}
-	err := fmt.Errorf("the message killed its process %d times, last: %s", s.Deaths, s.Reason)
-	messages := p.cur[p.at : p.at+1]
 	w.emit(racecar.PoisonedEvent{
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: s.FirstOffset, Deaths: s.Deaths, Reason: s.Reason,
 	})
-	log := w.noteFailure(p, messages, err, s.Deaths)
-	if w.cfg.DeadLetterTopic != "" {
-		log.Error("message is poison, to be dead-lettered")
-		w.deadLetter(p, messages, err, s.Deaths)
-		return true
-	}
-	log.Error("message is poison, its partition is paused: resume it to try again, or set dead_letter_topic")
-	w.turns.change(func() {
-		p.forever, p.state, p.reason = true, status.PartitionPoisoned, oneLine(err)
-	})
+	o := p.called(eventDied, fmt.Errorf("the message killed its process %d times, last: %s", s.Deaths, s.Reason), 1)
+	o.deaths = s.Deaths
+	w.carryOut(p, p.cur[p.at:], decide(o, p.retries(), &w.cfg), nil)
 	return true
 }

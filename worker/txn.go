@@ -49,7 +49,6 @@ type transactions struct {
 	mu       sync.Mutex
 	turn     bool          // a turn is on: what is produced belongs to a call
 	call     []*outMessage // what the running call has produced
-	dropped  bool          // the call that failed last had produced something
 	cur      *transaction  // being gathered; nil: none
 	sealed   []*transaction
 	running  bool          // the goroutine that commits is there
@@ -81,8 +80,7 @@ type share struct {
 	from     int64 // the position it began with
 	next     int64 // the position to be committed
 	messages int
-	letters  bool     // dead letters are in it
-	then     []func() // to be called once it is committed
+	letters  *deadLetters // nil: none are in it
 
 	metadata string // what was committed with next
 }
@@ -91,8 +89,9 @@ type share struct {
 type outMessage struct {
 	kafka.ProducerMessage
 	size        int
-	p           *partition // nil: produced between calls
-	first, last int64      // offsets of the call that produced it
+	p           *partition  // nil: produced between calls
+	first, last int64       // offsets of the call that produced it
+	deadLetter  *deadLetter // nil: consumer code produced it
 
 	partition int32 // where it is stored
 	offset    int64
@@ -214,7 +213,7 @@ func (t *transactions) loose(o *outMessage) {
 func (t *transactions) beginTurn() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.turn, t.dropped = true, false
+	t.turn = true
 }
 
 func (t *transactions) endTurn() {
@@ -227,24 +226,14 @@ func (t *transactions) endTurn() {
 	t.call = nil
 }
 
-// drop forgets what the call that failed has produced.
-func (t *transactions) drop() {
-	t.mu.Lock()
-	n := len(t.call)
-	t.dropped, t.call = n > 0, nil
-	t.mu.Unlock()
-	t.of.gone(n)
-}
-
-// mixed reports whether the call that failed last had produced something: which of
-// its messages that belonged to is not known. Of nil it is false.
-func (t *transactions) mixed() bool {
-	if t == nil {
-		return false
-	}
+// takeCall returns what the call that has just ended produced: it joins no transaction
+// by itself any more.
+func (t *transactions) takeCall() []*outMessage {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.dropped
+	call := t.call
+	t.call = nil
+	return call
 }
 
 // add puts messages that p is done with, and what their call produced, into the
@@ -256,6 +245,13 @@ func (t *transactions) add(p *partition, messages []*sarama.ConsumerMessage) (fu
 	t.call = nil
 	t.join(p, messages, call)
 	return p.alone || t.full.Load()
+}
+
+// addOutput is add after the turn of the call that produced out.
+func (t *transactions) addOutput(p *partition, messages []*sarama.ConsumerMessage, out []*outMessage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.join(p, messages, out)
 }
 
 // join is add for output of any origin; nil when p is to be set back: it gets to
@@ -357,25 +353,24 @@ func (t *transactions) soon(p *partition) {
 	t.seal()
 }
 
-// deadLetter puts messages of p, as they are in the dead-letter topic, and the
-// offset after them into one transaction; then is called once it is committed. The
-// executor owns p, and begins nothing of it until the transaction has ended.
-func (t *transactions) deadLetter(p *partition, messages []*sarama.ConsumerMessage, letters []kafka.ProducerMessage, then func()) {
-	out := make([]*outMessage, len(letters))
-	for i, l := range letters {
-		out[i] = &outMessage{ProducerMessage: l, size: len(l.Key) + len(l.Value) + messageOverhead}
-	}
+// deadLetter puts the records of d with other output of p's call and the offset after
+// their messages into one transaction. The executor owns p, and begins nothing of it
+// until the transaction has ended.
+func (t *transactions) deadLetter(p *partition, d *deadLetters, out []*outMessage) {
 	p.awaitsAll = true
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.of.queued(len(out))
-	s := t.join(p, messages, out)
-	if s == nil {
-		return
+	records := 0
+	for _, o := range out {
+		if o.deadLetter != nil {
+			records++
+		}
 	}
-	s.letters = true
-	s.then = append(s.then, then)
-	t.seal() // unless it was full, and is on its way
+	t.of.queued(records)
+	if s := t.join(p, d.messages, out); s != nil {
+		s.letters = d
+		t.seal() // unless it was full, and is on its way
+	}
 }
 
 // deliver is Deliver: within a call there is nothing to wait for, since what it

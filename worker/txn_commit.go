@@ -178,8 +178,8 @@ func (t *transactions) committed(tr *transaction) {
 		t.of.tellEnded(o.Topic, o.partition, o.offset, nil)
 	}
 	for _, s := range tr.shares {
-		for _, f := range s.then {
-			f()
+		if s.letters != nil {
+			s.letters.tell()
 		}
 	}
 	t.tellSettled()
@@ -211,7 +211,8 @@ type abortion struct {
 	// is that call's failure. It had so many messages.
 	blamed   bool
 	messages int
-	letters  bool
+	letters  *deadLetters  // nil: none were in it
+	refused  []*outMessage // blamed: of what there was
 	// Calls from an offset up to another are to be alone in their transactions, as
 	// one of them is to blame. Equal: none.
 	aloneFrom, aloneTo int64
@@ -308,7 +309,7 @@ func (t *transactions) blame(tr *transaction, err error) []ending {
 		switch {
 		case alone && refused:
 			if a.blamed = true; len(culprits) > 0 {
-				a.err = culprits[0].err
+				a.err, a.refused = culprits[0].err, culprits
 			}
 		case alone && len(tr.timedOut) > 0:
 			a.pause = max(a.pause, pauseFor(&t.w.cfg, 1, func() float64 { return 0.5 }))
@@ -391,20 +392,19 @@ func (w *worker) endForGood(err error) {
 	w.fatal(err)
 }
 
-// transactionAborted is deliveryFailed for transactions. p has been set back to
+// transactionAborted deals with the abort of a transaction. p has been set back to
 // where its share began; the executor owns it.
-func (e *executor) transactionAborted(p *partition, failure error) {
+func (w *worker) transactionAborted(p *partition, failure error) {
 	a, ok := errors.AsType[*abortion](failure)
 	if !ok {
 		a = &abortion{err: failure}
 	}
+	letter := slices.ContainsFunc(a.refused, func(o *outMessage) bool { return o.deadLetter != nil })
 	switch {
-	case a.letters && a.blamed:
-		e.w.partLog(p).WithError(a.err).WithField("offset", p.cur[p.at].Offset).Error("dead letter not delivered, to be tried again")
-		e.w.problem(p.tp, p.cur[p.at].Offset, a.err)
-		e.w.pause(p, max(time.Second, pauseFor(&e.w.cfg, 1, func() float64 { return 0.5 })), a.err)
+	case a.blamed && letter:
+		a.letters.refusedInTransaction(a.refused, a.err)
 	case a.blamed:
-		e.w.failed(p, ended{err: a.err, messages: p.cur[p.at : p.at+a.messages]})
+		w.carryOut(p, p.cur[p.at:], decide(p.called(eventOutputRefused, a.err, a.messages), p.retries(), &w.cfg), nil)
 	default:
 		if a.aloneFrom < a.aloneTo {
 			if p.aloneTo <= a.aloneFrom || p.aloneFrom >= p.aloneTo {
@@ -412,7 +412,7 @@ func (e *executor) transactionAborted(p *partition, failure error) {
 			}
 			p.aloneFrom, p.aloneTo = min(p.aloneFrom, a.aloneFrom), max(p.aloneTo, a.aloneTo)
 		}
-		e.w.turns.change(func() { // a pause that is on goes on
+		w.turns.change(func() { // a pause that is on goes on
 			if until := time.Now().Add(a.pause); until.After(p.until) {
 				p.until = until
 			}

@@ -16,7 +16,6 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -155,13 +154,15 @@ func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
 	cfg.TransactionInterval = time.Hour
 	log := logrus.New()
 	log.SetOutput(t.Output())
-	w := &worker{cfg: cfg, log: logrus.NewEntry(log), turns: newTurns(1, false, newLimits(&cfg))}
+	w := &worker{cfg: cfg, reg: one(t, "t", nil), log: logrus.NewEntry(log), turns: newTurns(1, false, newLimits(&cfg))}
 	txn := &transactions{w: w, of: newProducer(w), ctx: t.Context(), settled: make(chan struct{}), running: true} // the test commits
 	p, other := &partition{}, &partition{}
 	p.acks.notify, other.acks.notify = func() {}, func() {}
 	at := func(offset int64) []*sarama.ConsumerMessage { return []*sarama.ConsumerMessage{{Offset: offset}} }
-	told := 0
-	dead := func(offset int64) { txn.deadLetter(p, at(offset), make([]kafka.ProducerMessage, 1), func() { told++ }) }
+	told := func() uint64 { return w.stats.n[statDeadLetters].Load() }
+	dead := func(offset int64) {
+		txn.deadLetter(p, &deadLetters{w: w, p: p, messages: at(offset)}, []*outMessage{{deadLetter: &deadLetter{}}})
+	}
 
 	txn.add(p, at(0))
 	txn.seal()
@@ -169,7 +170,7 @@ func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
 	txn.add(other, at(0))
 	dead(1)
 	txn.aborted(txn.sealed[0], errLost)
-	if txn.committed(txn.sealed[0]); told != 0 {
+	if txn.committed(txn.sealed[0]); told() != 0 {
 		t.Error("told of a dead letter that is not written")
 	}
 	if failure, flying := p.acks.state(); failure == nil || flying != 0 || other.acks.outstanding.Load() != 0 {
@@ -179,7 +180,7 @@ func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
 	txn.restart(p)
 	p.acks.restart()
 	dead(0)
-	if txn.committed(txn.sealed[0]); told != 1 {
-		t.Errorf("told %d times of a dead letter that is written", told)
+	if txn.committed(txn.sealed[0]); told() != 1 {
+		t.Errorf("told %d times of a dead letter that is written", told())
 	}
 }
