@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/racecar-go/racecar/internal/owner"
 )
 
 // What lies in a data directory.
@@ -35,6 +37,9 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, nil
 	}
 	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, fmt.Errorf("embedded broker: data directory: %w", err)
+	}
+	if err := owner.Trusted(path); err != nil {
 		return nil, fmt.Errorf("embedded broker: data directory: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o644)

@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/racecar-go/racecar/internal/owner"
 )
 
 // cache is a folder of the user's cache with the programs built from one set of
@@ -49,15 +52,37 @@ func openCache(m *module, all []required) (*cache, error) {
 	}
 	h := sha256.Sum256([]byte(strings.Join(append([]string{m.root}, patterns(all)...), "\x00")))
 	c := &cache{dir: filepath.Join(base, hex.EncodeToString(h[:12])), from: ownSource()}
-	return c, os.MkdirAll(c.dir, 0o700)
+	return c, ownFolder(c.dir)
 }
 
+// cacheBase is the folder of all caches: in the user's cache, or, where another user
+// could have put programs into that, in the folder for temporary files.
 func cacheBase() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("nowhere to keep built programs: %w; set XDG_CACHE_HOME or HOME", err)
 	}
-	return filepath.Join(dir, "racecar"), nil
+	base := filepath.Join(dir, "racecar")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	shared := ownFolder(base)
+	if shared == nil {
+		return base, nil
+	}
+	base = filepath.Join(os.TempDir(), fmt.Sprintf("racecar-cache-%d", os.Geteuid()))
+	if err := ownFolder(base); err != nil {
+		return "", fmt.Errorf("nowhere to keep built programs: %w; %w; set XDG_CACHE_HOME to a folder of your own", shared, err)
+	}
+	return base, nil
+}
+
+// ownFolder makes a folder that nobody else can have put anything into.
+func ownFolder(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return owner.Private(dir)
 }
 
 // current returns the program if it is up to date, else an empty string.
@@ -67,8 +92,9 @@ func (c *cache) current(environment string) string {
 		return "" // a stamp that cannot be read is rewritten by the build
 	}
 	name := filepath.Join(c.dir, s.Program)
-	if _, err := os.Stat(name); err != nil {
-		return ""
+	dir := filepath.Dir(name)
+	if !filepath.IsLocal(s.Program) || owner.Private(dir) != nil || owner.Private(filepath.Dir(dir)) != nil || owner.Trusted(name) != nil {
+		return "" // not a program that a build of ours has put there
 	}
 	c.used()
 	return name

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/modfile"
+
+	"github.com/racecar-go/racecar/internal/owner"
 )
 
 // racecarPath is the module that programs are built with.
@@ -36,6 +38,9 @@ func findModule(dir string) (*module, error) {
 		raw, err := os.ReadFile(name)
 		switch {
 		case err == nil:
+			if err := trusted(name); err != nil {
+				return nil, err
+			}
 			return readModule(name, raw)
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
@@ -46,6 +51,19 @@ func findModule(dir string) (*module, error) {
 		}
 		dir = parent
 	}
+}
+
+// trusted refuses a module that another user may have left above the working
+// directory, as git refuses repositories: building it runs what it says. The same
+// for a workspace that the go command would heed.
+func trusted(goMod string) error {
+	root := filepath.Dir(goMod)
+	for _, name := range append([]string{goMod, root}, workspaceFiles(root)...) {
+		if err := owner.Trusted(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func readModule(name string, raw []byte) (*module, error) {

@@ -70,7 +70,7 @@ func newStamp(files, dirs []string, environment string, began time.Time) stamp {
 
 // fresh reports whether nothing has changed.
 func (s stamp) fresh(environment string) bool {
-	if s.Version != stampVersion || s.Environment != environment {
+	if s.Version != stampVersion || s.Environment != environment || len(s.Files) == 0 {
 		return false
 	}
 	for name, state := range s.Files {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/racecar-go/racecar/internal/owner"
 )
 
 // file is an append-only file that can be reopened while it is written.
@@ -29,15 +31,11 @@ type file struct {
 const complainEvery = time.Minute
 
 func openFile(path string, complain io.Writer) (*file, error) {
-	f, err := openAppend(path)
+	f, err := owner.OpenAppend(path)
 	if err != nil {
 		return nil, err
 	}
 	return &file{path: path, complain: complain, now: time.Now, f: f}, nil
-}
-
-func openAppend(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 }
 
 // Write never fails: logrus would print an error for every line.
@@ -72,7 +70,7 @@ func (f *file) say(format string, args ...any) {
 }
 
 func (f *file) reopen() error {
-	fresh, err := openAppend(f.path)
+	fresh, err := owner.OpenAppend(f.path)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,8 @@ import (
 
 	godaemon "github.com/sevlyar/go-daemon"
 	"golang.org/x/sys/unix"
+
+	"github.com/racecar-go/racecar/internal/owner"
 )
 
 // envReady carries the number of the ready pipe's descriptor to the daemon.
@@ -66,6 +68,13 @@ func Reborn() bool { return os.Getenv(envReady) != "" && godaemon.WasReborn() }
 
 // launch starts the daemon and waits for what it says.
 func launch(logfile string) error {
+	if logfile != "" { // go-daemon would follow any link
+		f, err := owner.OpenAppend(logfile)
+		if err != nil {
+			return fmt.Errorf("logfile: %w", err)
+		}
+		_ = f.Close() // nothing was written
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("ready pipe: %w", err)
@@ -78,7 +87,7 @@ func launch(logfile string) error {
 	}
 	ctx := &godaemon.Context{
 		LogFileName: logfile,
-		LogFilePerm: 0o644,
+		LogFilePerm: 0o640,
 		Env:         append(os.Environ(), envReady+"="+strconv.Itoa(fd)),
 		Args:        slices.Clone(os.Args),
 	}
@@ -163,7 +172,7 @@ func (d *Daemon) say(text string) {
 // again, after it was renamed. What is being written meanwhile goes to the one or
 // the other, never nowhere.
 func ReopenOutput(logfile string) error {
-	f, err := os.OpenFile(logfile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	f, err := owner.OpenAppend(logfile)
 	if err != nil {
 		return fmt.Errorf("log file: %w", err)
 	}

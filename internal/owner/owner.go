@@ -1,0 +1,61 @@
+// Package owner tells whose a file or folder is: what another user of the host has
+// put somewhere is not run, trusted or written to. Root's files are trusted, since
+// root could do anything anyway.
+package owner
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// Trusted checks that a file belongs to this user or to root. Under sudo the user
+// who called it counts as well. It follows no symbolic link; the error names the
+// path, its owner and what to do. A path that does not exist is an fs.ErrNotExist.
+func Trusted(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid == 0 || int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	if os.Geteuid() == 0 && os.Getenv("SUDO_UID") == strconv.Itoa(int(st.Uid)) {
+		return nil
+	}
+	return fmt.Errorf("%s belongs to user %d, neither to you (%d) nor to root: it could run anything in your name; run racecar as that user, or chown it",
+		path, st.Uid, os.Geteuid())
+}
+
+// Private checks that only this user can put things into a folder: it is no link, it
+// belongs to this user, and others cannot write to it.
+func Private(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a folder", dir)
+	case ok && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to user %d, not to you (%d)", dir, st.Uid, os.Geteuid())
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("%s can be written by others (mode %04o)", dir, info.Mode().Perm())
+	}
+	return nil
+}
+
+// OpenAppend opens a logfile for appending, made for its owner and group if need be,
+// since lines may quote messages. A link that another user has put there is not
+// followed.
+func OpenAppend(path string) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		if err := Trusted(path); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+}
