@@ -64,13 +64,15 @@ func onReady(d *daemon.Daemon) func() {
 }
 
 // reopen opens the log anew after a rename; a daemon's stdout and stderr are the
-// same file.
-func reopen(log *logs.Log, c *config.Config, d *daemon.Daemon) func() error {
-	return func() error {
+// same file. It does not wait for a log that hangs.
+func reopen(log *logs.Log, c *config.Config, d *daemon.Daemon) {
+	log.After(func() {
 		err := log.Reopen()
 		if d != nil && c.Logfile != "" {
 			err = errors.Join(err, daemon.ReopenOutput(c.Logfile))
 		}
-		return err
-	}
+		if err != nil {
+			log.WithError(err).Error("log file was not opened again")
+		}
+	})
 }

@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
@@ -107,9 +109,12 @@ func runWorker(conn *wire.Conn) int {
 func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, log *logs.Log) worker.Options {
 	return worker.Options{
 		Conn: conn, Board: board, Handshake: h, Lookup: racecar.Lookup, Log: log.Logger,
-		PrintConfig: func(w io.Writer) { printConfig(w, h.Consumer) },
+		PrintConfig: func(w io.Writer) {
+			fmt.Fprintf(w, "=> Configuration of %s (PID = %d)\n", status.Name(h.Consumer.Name, h.Index), os.Getpid())
+			printConfig(w, h.Consumer)
+		},
 		SetLogLevel: func(level string) error { return setLevel(log, level) },
-		Reopen:      log.Reopen,
+		Reopen:      log.Reopen, LogTrouble: log.Trouble,
 	}
 }
 
@@ -136,9 +141,16 @@ func openLog(c *config.Config, level string) (*logs.Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Lines are there before what they tell of goes on, unless nobody reads the log:
+	// then they are dropped, and messages go on.
+	log.Detach(logPatience, os.Stderr)
 	kafka.SetLogger(log.WithField("component", "sarama"))
 	return log, nil
 }
+
+// logPatience is how long a worker waits for its log to take a line, once; then it
+// goes on without until the log is read again.
+const logPatience = time.Second
 
 func closeLog(log *logs.Log) {
 	if err := log.Close(); err != nil {

@@ -116,6 +116,7 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 		return err
 	}
 	defer closeLog(log)
+	log.Detach(0, nil) // nobody here waits for a log that nobody reads
 	socket, err := listen(c, ctl.Runtime{}, log.WithField("component", "control"))
 	if err != nil {
 		return err
@@ -128,7 +129,7 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 		OnEvent: tellOfWorkers(subscribers),
 		Stderr:  banner.W, Signals: queue.C(), Terminal: terminal, PID1: pid1,
 		Pidfile: c.Pidfile, Socket: socket.Path(), OnReady: onReady(d),
-		LogReopen: reopen(log, c, d), OnReload: socket.reload,
+		LogTrouble: log.Trouble, OnReload: func() { reopen(log, c, d); socket.reload() },
 	})
 	if err != nil {
 		return err

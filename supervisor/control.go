@@ -86,6 +86,9 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 			st := s.reg.status(func(p *proc) bool { return fresh[p] })
 			st.PID, st.Pidfile, st.Socket, st.Dir = os.Getpid(), s.opts.Pidfile, s.opts.Socket, s.opts.Dir
 			st.RSS = ownRSS()
+			if s.opts.LogTrouble != nil {
+				st.LogTrouble = s.opts.LogTrouble()
+			}
 			done(st, nil)
 		}
 		limit = time.AfterFunc(statusWithin, func() { s.deliver(func(time.Time) { finish() }) })

@@ -22,14 +22,16 @@ type Options struct {
 	// Nonce goes into the instance ids of membership run. Empty: one is drawn.
 	Nonce string
 
-	// Log is written to by one goroutine, never by the loop.
+	// Log is written to by the loop, so it must not block.
 	Log logrus.FieldLogger
+	// LogTrouble says in one line that the log is not being read; empty: it is. Nil:
+	// nobody knows.
+	LogTrouble func() string
 	// Stderr takes what workers write to theirs, and the answer to USR1. Nil:
 	// os.Stderr.
 	Stderr io.Writer
-	// LogReopen opens the log file again, after it was renamed. Nil: nothing to do.
-	LogReopen func() error
-	// OnReload is called by the loop at HUP. It must not block. Nil: nothing to do.
+	// OnReload is called by the loop at HUP, to open log files anew. It must not
+	// block. Nil: nothing to do.
 	OnReload func()
 	// SetLogLevel changes the level of Log. Nil: only workers change.
 	SetLogLevel func(level string) error

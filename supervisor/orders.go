@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"time"
@@ -55,20 +57,26 @@ func (s *Supervisor) dump() {
 	s.broadcast(wire.Command{Kind: wire.CommandDump})
 }
 
-// printConfig answers USR1: the supervisor, then each worker.
+// printConfig answers USR1: the supervisor, then each worker. Our stderr may be a
+// full pipe, so the loop does not write to it.
 func (s *Supervisor) printConfig() {
-	if print := s.opts.PrintConfig; print != nil {
-		consumers := make([]wire.Consumer, 0, len(s.reg.consumers))
-		for _, c := range s.reg.consumers {
-			consumers = append(consumers, c.rel.consumer)
-		}
-		s.log.run(func() {
-			for _, c := range consumers {
-				print(s.opts.Stderr, c)
-			}
-		})
-	}
 	s.broadcast(wire.Command{Kind: wire.CommandConfig})
+	if s.opts.PrintConfig == nil {
+		return
+	}
+	if !s.printing.CompareAndSwap(false, true) {
+		s.logf(logrus.WarnLevel, "the configuration was not printed: nobody reads what was printed before", nil)
+		return
+	}
+	var text bytes.Buffer
+	for _, c := range s.reg.consumers {
+		fmt.Fprintf(&text, "=> Configuration of %s, as the supervisor has it (PID = %d)\n", c.name, os.Getpid())
+		s.opts.PrintConfig(&text, c.rel.consumer)
+	}
+	go func() {
+		defer s.printing.Store(false)
+		_, _ = s.opts.Stderr.Write(text.Bytes()) // one that is closed has nobody to tell
+	}()
 }
 
 // scaleBy answers TTIN and TTOU, for each consumer.
@@ -114,13 +122,6 @@ func (s *Supervisor) setQuiet(cs []*consumer, quiet bool, done func(error)) {
 func (s *Supervisor) reload() {
 	if s.opts.OnReload != nil {
 		s.opts.OnReload()
-	}
-	if reopen := s.opts.LogReopen; reopen != nil {
-		s.log.run(func() {
-			if err := reopen(); err != nil {
-				s.opts.Log.WithError(err).Error("log file was not opened again")
-			}
-		})
 	}
 	s.broadcast(wire.Command{Kind: wire.CommandReopen})
 	if s.planning != nil || s.reg.roll != nil {

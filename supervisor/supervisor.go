@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,7 +30,7 @@ type Supervisor struct {
 
 	// What follows belongs to the loop.
 	reg      *registry
-	log      *asyncLog
+	printing atomic.Bool // the configuration, to stderr
 	children map[*proc]*child
 	procs    map[*child]*proc
 	shots    map[*child]*oneShot
@@ -99,7 +100,6 @@ func New(o Options) (*Supervisor, error) {
 // The code is for os.Exit: 0 after an ordered stop, else 1; then err says why.
 func (s *Supervisor) Run(ctx context.Context) (code int, err error) {
 	now := time.Now()
-	s.log = newAsyncLog(s.opts.Log)
 	s.notify = newNotifier()
 	s.reg = newRegistry(now, s.opts.Plan, s.images[0], s.opts.Nonce, s.host, mathrand.Float64)
 	defer s.close()
@@ -168,7 +168,7 @@ func (s *Supervisor) overslept(now time.Time) {
 }
 
 func (s *Supervisor) logf(level logrus.Level, msg string, fields logrus.Fields) {
-	s.log.write(level, msg, fields)
+	s.opts.Log.WithFields(fields).Log(level, msg)
 }
 
 func (s *Supervisor) handle(now time.Time, event any) {
@@ -269,7 +269,6 @@ func (s *Supervisor) close() {
 		_ = c.process.Close()
 	}
 	s.watchers.close()
-	s.log.close(2 * time.Second)
 	s.notify.close()
 	for _, i := range s.images {
 		_ = i.Close()

@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
@@ -493,11 +494,16 @@ func TestFullStderrAndFullLogHoldUpNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := logrus.New()
-	log.SetOutput(full)
+	unread := logrus.New()
+	unread.SetOutput(full)
+	log, err := logs.Open(&config.Config{Logger: unread}, os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Detach(0, nil)
 	c := testConsumer("A", "chatty", 2)
 	c.Config.Membership = config.MembershipHost
-	sup, err := New(Options{Plan: wire.Plan{Consumers: []wire.Consumer{c}}, Spawner: spawner, Log: log, Stderr: full})
+	sup, err := New(Options{Plan: wire.Plan{Consumers: []wire.Consumer{c}}, Spawner: spawner, Log: log, Stderr: full, PrintConfig: func(io.Writer, wire.Consumer) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -507,6 +513,9 @@ func TestFullStderrAndFullLogHoldUpNobody(t *testing.T) {
 		r.code, r.err = sup.Run(context.Background())
 	}()
 	r.until("running", running(2))
+	for range 3 { // the configuration is not printed, which is said
+		sup.requests <- request{func(time.Time) { sup.printConfig() }}
+	}
 	if err := sup.Stop(context.Background(), StopOptions{}); err != nil {
 		t.Error(err)
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	PrintConfig func(w io.Writer)
 	// SetLogLevel changes the level of the process's log; nil: not offered.
 	SetLogLevel func(level string) error
+	// LogTrouble says in one line that the log is not being read; nil: it is.
+	LogTrouble func() string
 	// Reopen opens the log file again (HUP); nil: nothing to reopen.
 	Reopen func() error
 	// Stderr is where configuration goes; nil: os.Stderr.

@@ -132,6 +132,9 @@ func (w *worker) statusReport() status.Report {
 		r.CPU = time.Duration(use.Utime.Nano() + use.Stime.Nano()).Seconds()
 	}
 	r.RSS = residentBytes()
+	if w.opts.LogTrouble != nil {
+		r.LogTrouble = w.opts.LogTrouble()
+	}
 	return r
 }
 

@@ -177,6 +177,9 @@ func Troubles(st status.Status, now time.Time) []string {
 		}
 		lines = append(lines, Line(who+" "+what))
 	}
+	if st.LogTrouble != "" {
+		add("Supervisor:", st.LogTrouble, "")
+	}
 	for _, c := range st.Consumers {
 		if c.Reason != "" {
 			add(c.Name, string(c.State), c.Reason)
@@ -190,6 +193,9 @@ func Troubles(st status.Status, now time.Time) []string {
 			add(w.Name(), string(w.State), w.LastExit)
 		case w.LastExit != "":
 			add(w.Name(), "was restarted", w.LastExit)
+		}
+		if w.Report != nil && w.Report.LogTrouble != "" {
+			add(w.Name()+":", w.Report.LogTrouble, "")
 		}
 	}
 	for _, p := range AllPartitions(st) {

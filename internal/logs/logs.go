@@ -19,7 +19,8 @@ import (
 // Log is an open log.
 type Log struct {
 	*logrus.Logger
-	out *file // nil: not a file of ours
+	out   *file  // nil: not a file of ours
+	queue *queue // nil: callers write
 }
 
 // Open sets up the log that c describes; stdout is where it goes without a
@@ -42,6 +43,10 @@ func Open(c *config.Config, stdout *os.File) (*Log, error) {
 	if l.Formatter, err = formatter(c.LogFormat, terminal); err != nil {
 		_ = l.Close()
 		return nil, err
+	}
+	if c.Logfile == "" && isPipe(stdout) {
+		l.Formatter = fitting{l.Formatter}
+		l.SetOutput(lineWriter{stdout})
 	}
 	switch user := c.Logger.(type) {
 	case *slog.Logger:
@@ -77,7 +82,7 @@ func formatter(format string, terminal bool) (logrus.Formatter, error) {
 	switch format {
 	case "", "auto":
 		if terminal {
-			return &logrus.TextFormatter{FullTimestamp: true, TimestampFormat: "15:04:05.000"}, nil
+			return &logrus.TextFormatter{ForceColors: true, FullTimestamp: true, TimestampFormat: "15:04:05.000"}, nil
 		}
 		return &logrus.JSONFormatter{TimestampFormat: stamp}, nil
 	case "text":
@@ -98,8 +103,11 @@ func (l *Log) Reopen() error {
 	return l.out.reopen()
 }
 
-// Close closes the logfile.
+// Close writes what is queued and closes the logfile.
 func (l *Log) Close() error {
+	if l.queue != nil {
+		l.queue.close()
+	}
 	if l.out == nil {
 		return nil
 	}

@@ -91,6 +91,8 @@ type Report struct {
 	RSS       int64     `json:"rss"`         // bytes
 	CPU       float64   `json:"cpu_seconds"` // user and system, since start
 	Live      bool      `json:"live"`
+	// LogTrouble says in one line that the worker's log is not being read.
+	LogTrouble string `json:"log_trouble,omitempty"`
 }
 
 // Histogram of durations in seconds; len(Counts) == len(Bounds)+1.
@@ -162,16 +164,18 @@ func (w Worker) Name() string { return Name(w.Consumer, w.Index) }
 
 // Status is the whole.
 type Status struct {
-	Version    int               `json:"version"` // of this API: 1
-	PID        int               `json:"pid"`
-	StartedAt  time.Time         `json:"started_at"`
-	State      State             `json:"state"`
-	Pidfile    string            `json:"pidfile,omitempty"`
-	Socket     string            `json:"socket,omitempty"`
-	Dir        string            `json:"dir,omitempty"` // where it was started
-	Consumers  []Consumer        `json:"consumers"`
-	Workers    []Worker          `json:"workers"`
-	RSS        int64             `json:"rss"`
+	Version   int        `json:"version"` // of this API: 1
+	PID       int        `json:"pid"`
+	StartedAt time.Time  `json:"started_at"`
+	State     State      `json:"state"`
+	Pidfile   string     `json:"pidfile,omitempty"`
+	Socket    string     `json:"socket,omitempty"`
+	Dir       string     `json:"dir,omitempty"` // where it was started
+	Consumers []Consumer `json:"consumers"`
+	Workers   []Worker   `json:"workers"`
+	RSS       int64      `json:"rss"`
+	// LogTrouble says that the supervisor's log is not being read; see Report.
+	LogTrouble string            `json:"log_trouble,omitempty"`
 	Totals     map[string]uint64 `json:"totals"` // counters over all workers, dead ones included
 	RestartsBy map[string]uint64 `json:"restarts_by_reason"`
 }

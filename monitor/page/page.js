@@ -289,7 +289,9 @@ function why(p) {
 function troubles(st) {
   const list = [];
   for (const c of st.consumers) if (c.reason) list.push(['bad', c.state, c.name, c.reason]);
+  if (st.log_trouble) list.push(['warn', 'log', 'supervisor', st.log_trouble]);
   for (const w of st.workers) {
+    if (w.report && w.report.log_trouble) list.push(['warn', 'log', w.name, w.report.log_trouble]);
     if (w.state === 'running' && w.live) continue;
     if (['waiting', 'backoff', 'fatal'].includes(w.state)) list.push([tones[w.state], w.state, w.name, w.detail || w.last_exit || '']);
     else if (w.pid && !w.live && w.state !== 'starting' && w.state !== 'stopping') list.push(['bad', 'stuck', w.name, w.detail || 'a call takes longer than max_poll_interval']);

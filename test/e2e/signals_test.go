@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,6 +41,15 @@ func TestSignalTable(t *testing.T) {
 		}
 		return nil
 	})
+	headings := []string{fmt.Sprintf("=> Configuration of Journal, as the supervisor has it (PID = %d)\n", p.Pid())}
+	for _, w := range first.Workers {
+		headings = append(headings, fmt.Sprintf("=> Configuration of %s (PID = %d)\n", w.Name(), w.PID))
+	}
+	for _, heading := range headings {
+		if strings.Count(p.Stderr(), heading) != 1 {
+			t.Errorf("not once on stderr: %s", heading)
+		}
+	}
 	if !strings.Contains(p.Stderr(), "--heartbeat-interval") {
 		t.Error("the source of a value is not named")
 	}
@@ -76,7 +86,8 @@ func TestSignalTable(t *testing.T) {
 	if code := p.Wait(); code != 0 {
 		t.Errorf("exit code %d after QUIT", code)
 	}
-	if out := p.Stdout(); !strings.Contains(out, "stacks of the supervisor") || strings.Count(out, "stacks of the worker") != 2 {
+	beginning := regexp.MustCompile(`stacks of the worker.* part=1/`) // they come on several lines
+	if out := p.Stdout(); !strings.Contains(out, "stacks of the supervisor") || len(beginning.FindAllString(out, -1)) != 2 {
 		t.Error("the log does not have the stacks of supervisor and workers")
 	}
 	b.judge(b.evidence())
