@@ -3,6 +3,8 @@ package kafka
 import (
 	"context"
 	"net"
+	"strings"
+	"sync/atomic"
 
 	"github.com/IBM/sarama"
 
@@ -19,6 +21,26 @@ type Access struct {
 	sasl     *saslSettings // nil: none
 	kerberos *kerberos     // nil unless the mechanism is GSSAPI
 	traffic  *traffic
+	admitted *atomic.Bool // a broker has let us in
+}
+
+// judge is given how an attempt to reach the broker at addr ended. Once a broker has
+// let us in, our settings have been right: what is refused later is for others to
+// mend (a certificate or a revocation list that was not renewed in time, an account
+// that is locked), and passes. a may be nil.
+func (a *Access) judge(addr string, err error) error {
+	if a == nil {
+		return err
+	}
+	if err == nil {
+		a.admitted.Store(true)
+		return nil
+	}
+	reason, key, final := Permanent(err)
+	if !final || !a.admitted.Load() {
+		return err
+	}
+	return &AccessError{Addr: addr, Key: key, Passes: true, Problem: strings.TrimPrefix(reason, "broker "+addr+": ")}
 }
 
 // NewAccess checks the security settings and reads the files they name. Its
@@ -28,7 +50,7 @@ func NewAccess(c *config.Config) (*Access, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Access{c: c, security: sec, traffic: &traffic{}}
+	a := &Access{c: c, security: sec, traffic: &traffic{}, admitted: new(atomic.Bool)}
 	if sec.tls {
 		if a.tls, err = newTLSSource(c); err != nil {
 			return nil, err
@@ -45,6 +67,15 @@ func NewAccess(c *config.Config) (*Access, error) {
 		}
 	}
 	return a, nil
+}
+
+// refusal words an error of a connection that sarama authenticates, without asking
+// the broker again. a may be nil.
+func (a *Access) refusal(addr string, err error) error {
+	if a == nil || a.sasl == nil {
+		return err
+	}
+	return a.judge(addr, explainSASL(addr, a.sasl.mechanism, a.tls != nil, err))
 }
 
 // Close forgets tickets. Clients that still use the access cannot connect anew.

@@ -2,7 +2,11 @@ package kafka
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"regexp"
+	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -45,6 +49,9 @@ func (d *dialer) bind(ctx context.Context, wrap func(net.Conn) net.Conn) *dialer
 
 // Dial implements proxy.Dialer.
 func (d *dialer) Dial(network, addr string) (net.Conn, error) {
+	if err := d.checkAdvertised(addr); err != nil {
+		return nil, err
+	}
 	life := context.Background()
 	if d.base != nil {
 		d.mu.Lock()
@@ -65,7 +72,7 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 	conn := raw
 	if d.access != nil {
 		if conn, err = d.access.secure(ctx, raw, addr); err != nil {
-			return nil, err
+			return nil, d.access.judge(addr, err)
 		}
 	}
 	if d.wrap != nil {
@@ -73,6 +80,29 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 	}
 	return conn, nil
 }
+
+// hostName is what a broker may advertise as its host: a name or an address without
+// a zone. It goes into Kerberos principals, the environment of commands and log lines.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._:][A-Za-z0-9._:-]*$`)
+
+// checkAdvertised refuses an address that brokers gave us and that is none. What
+// the user configured is not checked: only its author can be harmed by it.
+func (d *dialer) checkAdvertised(addr string) error {
+	if d.access != nil && slices.Contains(Brokers(d.access.c), addr) {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || len(host) > maxHostName || !hostName.MatchString(host) {
+		return &AccessError{Passes: true, Problem: fmt.Sprintf("a broker advertises the address %.300q, which is no host and port: see advertised.listeners in its configuration", addr)}
+	}
+	return nil
+}
+
+// maxHostName is how long a name in the DNS may be.
+const maxHostName = 253
 
 // keepAlive notices a peer that vanished while nothing is sent after 30 s.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}

@@ -59,9 +59,10 @@ func brief(err error, addr string) string {
 	return strings.TrimPrefix(s, "connect: ")
 }
 
-// TooOldError is a broker that lacks what we need. It is permanent.
+// TooOldError is a broker that lacks what we need.
 type TooOldError struct {
-	Addr string
+	Addr   string
+	Passes bool // true: nothing proves that it was the broker who answered
 }
 
 func (e *TooOldError) Error() string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -16,26 +17,71 @@ import (
 
 // kinit is sasl_kerberos_kinit_cmd (librdkafka: sasl.kerberos.kinit.cmd): a
 // command for the shell that gets a ticket.
+//
+// The shell gets the values of the placeholders in environment variables. They
+// are never part of the command line: a value cannot become a command, and other
+// users cannot read passwords in the list of processes.
 type kinit struct {
-	command string
+	script  string            // the command with a variable in place of each placeholder
+	names   []string          // of the placeholders in it
 	values  map[string]string // librdkafka's name → value, for %{name}
 	secrets []string
 }
 
-var placeholder = regexp.MustCompile(`%\{([^}]*)\}`)
+var placeholder = regexp.MustCompile(`^%\{([^}]*)\}`)
 
 // brokerName is the one placeholder that is no property: the broker's host.
 const brokerName = "broker.name"
 
 func newKinit(c *config.Config) (*kinit, error) {
-	k := &kinit{command: c.SASLKerberosKinitCmd, values: properties(c), secrets: secrets(c)}
-	for _, m := range placeholder.FindAllStringSubmatch(k.command, -1) {
-		if _, ok := k.values[m[1]]; !ok && m[1] != brokerName {
+	k := &kinit{values: properties(c), secrets: secrets(c)}
+	k.script, k.names = shellScript(c.SASLKerberosKinitCmd)
+	for _, name := range k.names {
+		if _, ok := k.values[name]; !ok && name != brokerName {
 			return nil, &ConfigError{Key: "sasl_kerberos_kinit_cmd",
-				Problem: fmt.Sprintf("%s names nothing we know: use librdkafka's names, such as %%{sasl.kerberos.principal}, or %%{broker.name}", m[0])}
+				Problem: fmt.Sprintf("%%{%s} names nothing we know: use librdkafka's names, such as %%{sasl.kerberos.principal}, or %%{broker.name}", name)}
 		}
 	}
 	return k, nil
+}
+
+// shellScript replaces each placeholder by a variable of the shell, quoted so that
+// its value stays one word, wherever in quotes the placeholder stands.
+func shellScript(command string) (script string, names []string) {
+	var out strings.Builder
+	quote := byte(0) // the quotes that are open; 0: none
+	for i := 0; i < len(command); i++ {
+		if m := placeholder.FindStringSubmatch(command[i:]); m != nil {
+			variable := "${" + kinitVariable(m[1]) + "}"
+			switch quote {
+			case '\'':
+				variable = `'"` + variable + `"'`
+			case 0:
+				variable = `"` + variable + `"`
+			}
+			out.WriteString(variable)
+			names = append(names, m[1])
+			i += len(m[0]) - 1
+			continue
+		}
+		c := command[i]
+		out.WriteByte(c)
+		switch {
+		case c == '\\' && quote != '\'' && i+1 < len(command):
+			i++
+			out.WriteByte(command[i])
+		case c == quote:
+			quote = 0
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		}
+	}
+	return out.String(), names
+}
+
+// kinitVariable is the environment variable that holds a placeholder's value.
+func kinitVariable(name string) string {
+	return "KINIT_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
 }
 
 // properties are what a command may refer to, by librdkafka's names.
@@ -87,13 +133,15 @@ const kinitTimeout = time.Minute
 func (k *kinit) run(ctx context.Context, host string) error {
 	ctx, cancel := context.WithTimeout(ctx, kinitTimeout)
 	defer cancel()
-	line := placeholder.ReplaceAllStringFunc(k.command, func(p string) string {
-		if name := p[2 : len(p)-1]; name != brokerName {
-			return k.values[name]
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", k.script) // #nosec G204 -- a command is what this key holds
+	cmd.Env = os.Environ()
+	for _, name := range k.names {
+		value := k.values[name]
+		if name == brokerName {
+			value = host
 		}
-		return host
-	})
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", line) // #nosec G204 -- a command is what this key holds
+		cmd.Env = append(cmd.Env, kinitVariable(name)+"="+value)
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second // what it left behind may hold the pipe

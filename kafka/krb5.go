@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	krb5client "github.com/jcmturner/gokrb5/v8/client"
 	krb5config "github.com/jcmturner/gokrb5/v8/config"
 	"github.com/jcmturner/gokrb5/v8/credentials"
 	"github.com/jcmturner/gokrb5/v8/iana/nametype"
@@ -47,11 +47,11 @@ type kerberos struct {
 	minRelogin time.Duration // between logins that renew; 0: renew when the ticket has expired
 
 	mu       sync.Mutex
-	client   *krb5client.Client // guarded by mu; nil before the first login
-	tgt      ticket             // guarded by mu
-	stamp    string             // guarded by mu; of the ccache that tgt was read from
-	loggedIn time.Time          // guarded by mu
-	services map[string]ticket  // guarded by mu; by service principal
+	client   *credentials.Credentials // guarded by mu; nil before the first login
+	tgt      ticket                   // guarded by mu
+	stamp    string                   // guarded by mu; of the ccache that tgt was read from
+	loggedIn time.Time                // guarded by mu
+	services map[string]ticket        // guarded by mu; by service principal
 }
 
 // ticket is a ticket with its key.
@@ -65,10 +65,10 @@ type ticket struct {
 
 // newTicket takes a ticket out of the KDC's answer, the parts of which have the
 // same form for both kinds.
-func newTicket(client *krb5client.Client, t messages.Ticket, enc messages.EncKDCRepPart) ticket {
+func newTicket(client *credentials.Credentials, t messages.Ticket, enc messages.EncKDCRepPart) ticket {
 	return ticket{
 		Ticket: t, key: enc.Key, start: enc.AuthTime, end: enc.EndTime,
-		client: client.Credentials.CName(), clientRealm: client.Credentials.Realm(),
+		client: client.CName(), clientRealm: client.Realm(),
 	}
 }
 
@@ -156,6 +156,7 @@ func (k *kerberos) loadKeytab() (*keytab.Keytab, error) {
 // authenticate authenticates a new connection to the broker at addr. It closes
 // conn when it fails.
 func (k *kerberos) authenticate(ctx context.Context, conn net.Conn, addr, clientID string) (net.Conn, error) {
+	_, proven := conn.(*tls.Conn)
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -179,7 +180,7 @@ func (k *kerberos) authenticate(ctx context.Context, conn net.Conn, addr, client
 			return 0, &AccessError{Addr: addr, Key: "sasl_kerberos_principal", Passes: true, Err: err,
 				Problem: "it refuses our Kerberos ticket; the next attempt uses a new one"}
 		}
-		return lifetime, explainSASL(addr, sarama.SASLTypeGSSAPI, err)
+		return lifetime, explainSASL(addr, sarama.SASLTypeGSSAPI, proven, err)
 	}
 	lifetime, err := attempt(ctx)
 	if err != nil {
@@ -208,7 +209,7 @@ func (k *kerberos) ticketFor(ctx context.Context, host string) (t ticket, cached
 	if t, ok := k.services[spn]; ok && t.valid() {
 		return t, true, nil
 	}
-	if t, err = await(ctx, func() (ticket, error) { return k.serviceTicket(k.client, k.tgt, spn) }); err != nil {
+	if t, err = k.serviceTicket(ctx, spn); err != nil {
 		return ticket{}, false, err
 	}
 	k.services[spn] = t
@@ -259,26 +260,17 @@ func (k *kerberos) loginWithKeytab(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client := krb5client.NewWithKeytab(k.principal.PrincipalNameString(), k.realm, kt, k.conf, noFAST)
-	rep, err := await(ctx, func() (messages.ASRep, error) {
-		req, err := messages.NewASReqForTGT(k.realm, k.conf, client.Credentials.CName())
-		if err != nil {
-			return messages.ASRep{}, err
-		}
-		return client.ASExchange(k.realm, req, 0)
-	})
+	client := credentials.NewFromPrincipalName(k.principal, k.realm).WithKeytab(kt)
+	tgt, err := requestTGT(ctx, k.conf, client)
 	if err != nil {
 		return err
 	}
-	k.replace(client, newTicket(client, rep.Ticket, rep.DecryptedEncPart))
+	k.replace(client, tgt)
 	return nil
 }
 
-// noFAST leaves out a hint that Active Directory answers with an error.
-var noFAST = krb5client.DisablePAFXFAST(true)
-
 // replace begins a new session.
-func (k *kerberos) replace(client *krb5client.Client, tgt ticket) {
+func (k *kerberos) replace(client *credentials.Credentials, tgt ticket) {
 	k.client, k.tgt, k.loggedIn = client, tgt, time.Now()
 	clear(k.services)
 }
@@ -319,12 +311,8 @@ func (k *kerberos) readCCache() error {
 	if err := tgt.Unmarshal(cred.Ticket); err != nil {
 		return fmt.Errorf("credential cache %q: %w", k.ccache, err)
 	}
-	client, err := krb5client.NewFromCCache(cc, k.conf, noFAST)
-	if err != nil {
-		return fmt.Errorf("credential cache %q: %w", k.ccache, err)
-	}
 	k.stamp = stamp
-	k.replace(client, ticket{Ticket: tgt, key: cred.Key, start: cred.AuthTime, end: cred.EndTime})
+	k.replace(cc.GetClientCredentials(), ticket{Ticket: tgt, key: cred.Key, start: cred.AuthTime, end: cred.EndTime})
 	return k.checkExpiry()
 }
 
@@ -348,22 +336,18 @@ func (k *kerberos) checkExpiry() error {
 
 // serviceTicket gets a ticket for a service from the KDC (RFC 4120, 3.3), by way
 // of that service's realm where krb5.conf says that it is another.
-func (k *kerberos) serviceTicket(client *krb5client.Client, tgt ticket, spn string) (ticket, error) {
-	realm := client.Credentials.Realm()
+func (k *kerberos) serviceTicket(ctx context.Context, spn string) (ticket, error) {
+	tgt, realm := k.tgt, k.client.Realm()
 	_, host, _ := strings.Cut(spn, "/")
 	if other := k.conf.ResolveRealm(host); other != "" && other != realm {
-		_, rep, err := client.TGSREQGenerateAndExchange(
-			types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{"krbtgt", other}}, realm, tgt.Ticket, tgt.key, false)
-		if err != nil {
+		var err error
+		if tgt, err = requestTicket(ctx, k.conf, k.client, realm, tgt,
+			types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{"krbtgt", other}}); err != nil {
 			return ticket{}, err
 		}
-		tgt, realm = newTicket(client, rep.Ticket, rep.DecryptedEncPart), other
+		realm = other
 	}
-	_, rep, err := client.TGSREQGenerateAndExchange(types.NewPrincipalName(nametype.KRB_NT_PRINCIPAL, spn), realm, tgt.Ticket, tgt.key, false)
-	if err != nil {
-		return ticket{}, err
-	}
-	return newTicket(client, rep.Ticket, rep.DecryptedEncPart), nil
+	return requestTicket(ctx, k.conf, k.client, realm, tgt, types.NewPrincipalName(nametype.KRB_NT_PRINCIPAL, spn))
 }
 
 // loadKrb5Conf reads KRB5_CONFIG, or /etc/krb5.conf.

@@ -16,8 +16,8 @@ import (
 const probeHeadStart = time.Second
 
 // probe asks the brokers one after the other, each with a head start, until one
-// answers. The first that refuses us for good ends it as well: the others have
-// the same users and certificates.
+// answers. Only when all of them refuse us for good is that final: one broker may
+// have a certificate that has expired.
 func probe(ctx context.Context, addrs []string, conf *sarama.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -45,7 +45,7 @@ func probe(ctx context.Context, addrs []string, conf *sarama.Config) error {
 				i := order[asked]
 				asked++
 				pending++
-				go func() { answers <- answer{i, probeBroker(ctx, addrs[i], &cfg, d.access)} }()
+				go func() { answers <- answer{i, d.access.judge(addrs[i], probeBroker(ctx, addrs[i], &cfg, d.access))} }()
 				headStart.Reset(probeHeadStart)
 			}
 		case a := <-answers:
@@ -56,14 +56,15 @@ func probe(ctx context.Context, addrs []string, conf *sarama.Config) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if _, _, ok := Permanent(a.err); ok {
-				return a.err
-			}
 			errs[a.i] = a.err
 			if asked < len(order) {
 				headStart.Reset(0)
 			} else if pending == 0 {
-				return &UnreachableError{Addrs: addrs, Errs: errs}
+				all := &UnreachableError{Addrs: addrs, Errs: errs}
+				if _, _, final := Permanent(all); final {
+					return errs[0]
+				}
+				return all
 			}
 		}
 	}
@@ -97,7 +98,7 @@ func probeBroker(ctx context.Context, addr string, conf *sarama.Config, a *Acces
 		recent = recent || k.ApiKey == leaveGroupKey && k.MaxVersion >= oldestLeaveGroup
 	}
 	if !recent {
-		return &TooOldError{Addr: addr}
+		return &TooOldError{Addr: addr, Passes: a == nil || a.tls == nil}
 	}
 	// Some tell their versions to everybody; the next request shows whether we are
 	// in. What it asks for is of no interest, a topic that we may not see included.
@@ -146,7 +147,7 @@ func explain(ctx context.Context, addr string, err error, a *Access) error {
 			err = &mechanismError{offered}
 		}
 	}
-	return explainSASL(addr, a.sasl.mechanism, err)
+	return explainSASL(addr, a.sasl.mechanism, a.tls != nil, err)
 }
 
 // closedByPeer reports whether the other side ended the connection, or sent what

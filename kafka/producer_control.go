@@ -231,6 +231,7 @@ func (c *control) close() {
 // says so once.
 func (c *control) lost(err error) error {
 	p := c.p
+	err = dialerOf(p.conf).access.refusal(c.broker.Addr(), err)
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		c.silent++
 	}

@@ -17,7 +17,7 @@ func TestAReasonOutlivesClose(t *testing.T) {
 	const addr = "127.0.0.1:1"
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	p := &Producer{seeds: []string{addr}, news: make(chan struct{}), log: log}
+	p := &Producer{conf: sarama.NewConfig(), seeds: []string{addr}, news: make(chan struct{}), log: log}
 	p.ctx, p.cancel = context.WithCancel(t.Context())
 	c := &control{p: p, failed: map[string]error{}}
 	lost := func(err error) {

@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecartest"
 	"github.com/racecar-go/racecar/test/harness"
+	"github.com/racecar-go/racecar/test/kafka/pki"
 	"github.com/racecar-go/racecar/test/seeds"
 )
 
@@ -359,9 +361,12 @@ func TestProducerConnect(t *testing.T) {
 }
 
 func TestProducerConnectIsTurnedAway(t *testing.T) {
-	c := fakeCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "password"))
+	ca := pki.Root(t, "Test CA") // without TLS nobody can turn us away for good
+	c := fakeCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "password"),
+		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{ca.Issue("broker").TLS()}}))
 	conf := settings(c.ListenAddrs()...)
-	conf.SecurityProtocol, conf.SASLMechanism = "sasl_plaintext", "OAUTHBEARER" // not offered there
+	conf.SSLVerifyHostname, conf.SSLCALocation = true, pki.File(t, "ca.pem", ca.CertPEM())
+	conf.SecurityProtocol, conf.SASLMechanism = "sasl_ssl", "OAUTHBEARER" // not offered there
 	conf.OAuthToken = func(context.Context) (config.OAuthToken, error) { return config.OAuthToken{Token: "t"}, nil }
 	err := newProducer(t, conf, kafka.ProducerOptions{}).Connect(patience(t))
 	if _, _, permanent := kafka.Permanent(err); !permanent || errors.Is(err, context.DeadlineExceeded) {

@@ -67,6 +67,8 @@ func TestSASL(t *testing.T) {
 // hangs up.
 func TestSASLProblems(t *testing.T) {
 	cluster := saslCluster(t)
+	ca := pki.Root(t, "Test CA")
+	secure := saslCluster(t, kfake.TLS(tlsConfig(ca.Issue("broker"))))
 	for _, tt := range []struct {
 		name                      string
 		cluster                   *kfake.Cluster
@@ -74,7 +76,7 @@ func TestSASLProblems(t *testing.T) {
 		protocol                  string
 		key, want                 string
 	}{
-		{"mechanism not offered", cluster, "OAUTHBEARER", "", "", "",
+		{"mechanism not offered", secure, "OAUTHBEARER", "", "", "sasl_ssl",
 			"sasl_mechanism", "broker ADDR: it does not offer sasl_mechanism OAUTHBEARER: it offers PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"},
 		{"mechanism unknown", cluster, "DIGEST-MD5", "alice", "hatter-7", "",
 			"sasl_mechanism", `sasl_mechanism: "DIGEST-MD5" is unknown: use GSSAPI, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER`},
@@ -92,6 +94,9 @@ func TestSASLProblems(t *testing.T) {
 			c := saslSettingsFor(tt.cluster, tt.mechanism, tt.user, tt.password)
 			if tt.protocol != "" {
 				c.SecurityProtocol = tt.protocol
+			}
+			if tt.protocol == "sasl_ssl" {
+				c.SSLCALocation = pki.File(t, "ca.pem", ca.CertPEM())
 			}
 			if tt.mechanism == "OAUTHBEARER" {
 				c.OAuthToken = func(context.Context) (config.OAuthToken, error) { return config.OAuthToken{Token: "hatter-7"}, nil }
@@ -112,6 +117,20 @@ func TestSASLProblems(t *testing.T) {
 				t.Errorf("the password is shown: %s", said)
 			}
 		})
+	}
+}
+
+// Without TLS nothing proves who answers: a refusal is told, and passes.
+func TestRefusalsWithoutTLSPass(t *testing.T) {
+	cluster := saslCluster(t)
+	c := saslSettingsFor(cluster, "OAUTHBEARER", "", "")
+	c.OAuthToken = func(context.Context) (config.OAuthToken, error) { return config.OAuthToken{Token: "t"}, nil }
+	err := try(t, c)
+	if reason, _, final := Permanent(err); final {
+		t.Errorf("permanent: %s", reason)
+	}
+	if err == nil || !strings.Contains(err.Error(), "it does not offer sasl_mechanism OAUTHBEARER: it offers PLAIN, SCRAM-SHA-256, SCRAM-SHA-512") {
+		t.Errorf("got %v, want what is refused", err)
 	}
 }
 
@@ -195,6 +214,12 @@ func TestPermanentAnswers(t *testing.T) {
 		{sarama.ErrGroupAuthorizationFailed, "group_id", "not authorized for the consumer group: have the ACL operation Read allowed on it, or change group_id"},
 		{sarama.ErrClusterAuthorizationFailed, "", "not authorized for the cluster: to produce, have the ACL operation Write allowed on the topics (before Kafka 2.8 also IdempotentWrite on the cluster)"},
 		{sarama.ErrTransactionalIDAuthorizationFailed, "", "not authorized for the transactional id: have the ACL operations Write and Describe allowed on ids that begin with the group id"},
+		{sarama.ErrInvalidSessionTimeout, "session_timeout", "session_timeout (10s) is outside of what the brokers allow: set it between their group.min.session.timeout.ms and group.max.session.timeout.ms"},
+		{sarama.ErrInvalidGroupId, "group_id", "group_id (a b) is not a group id that the brokers accept: change it"},
+		{sarama.ErrInvalidTransactionTimeout, "producer", "producer: transaction.timeout.ms is more than the brokers allow: lower it, or raise their transaction.max.timeout.ms"},
+		{sarama.ErrGroupMaxSizeReached, "", ""},
+		{sarama.ErrSASLAuthenticationFailed, "", ""},
+		{sarama.ErrUnsupportedSASLMechanism, "", ""},
 		{sarama.ErrFencedInstancedId, "static_id", "another process has taken this member's place: two of them have the same group instance id; give each host a static_id of its own"},
 		{sarama.ErrUnsupportedForMessageFormat, "", ""},
 		{sarama.ErrNotCoordinatorForConsumer, "", ""},
@@ -203,7 +228,7 @@ func TestPermanentAnswers(t *testing.T) {
 		{&TokenError{errors.New("issuer is down")}, "", ""},
 		{nil, "", ""},
 	} {
-		reason, key, ok := Permanent(tt.err)
+		reason, key, ok := PermanentWith(&config.Config{SessionTimeout: 10 * time.Second, GroupID: "a b"}, tt.err)
 		if reason != tt.want || key != tt.key || ok != (tt.want != "") {
 			t.Errorf("%v: got %q, %q, %v\nwant %q, %q", tt.err, reason, key, ok, tt.want, tt.key)
 		}

@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
+	"net"
 	"strings"
 
 	"github.com/IBM/sarama"
 	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
 )
 
-// explainSASL says what a failed authentication means; nil for nil.
-func explainSASL(addr string, mechanism sarama.SASLMechanism, err error) error {
-	e := &AccessError{Addr: addr, Err: err}
+// explainSASL says what a failed authentication means; nil for nil. proven tells
+// whether TLS has shown that the broker is one: only then is its answer final.
+func explainSASL(addr string, mechanism sarama.SASLMechanism, proven bool, err error) error {
+	e := &AccessError{Addr: addr, Err: err, Passes: !proven}
 	var mech *mechanismError
 	switch {
 	case err == nil:
@@ -55,69 +55,60 @@ func said(err error) string {
 	return " (the broker says: " + s + ")"
 }
 
-// krbCode finds the number of a KDC's answer in an error of the Kerberos
-// library, which keeps its text alone.
-var krbCode = regexp.MustCompile(`KRB Error: \((\d+)\)`)
-
-// explain says what a failed login or request for a ticket means.
+// explain says what a failed login or request for a ticket means. What a KDC says
+// passes: nothing proves that it was the KDC who said it.
 func (k *kerberos) explain(addr string, err error) error {
-	var conf *ConfigError
-	var expired *expiredTicketError
-	var command *kinitError
-	if errors.As(err, &conf) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	var (
+		refused *kdcError
+		unknown *unknownRealmError
+	)
+	if _, ok := errors.AsType[*ConfigError](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	e := &AccessError{Addr: addr, Err: err}
-	if errors.As(err, &expired) || errors.As(err, &command) {
-		e.Passes = true
-		e.Problem = err.Error()
-		return e
-	}
-	code := int64(-1)
-	if m := krbCode.FindStringSubmatch(err.Error()); m != nil {
-		code, _ = strconv.ParseInt(m[1], 10, 32) //nolint:errcheck // digits; too many leave -1's meaning: unknown
-	}
-	host, _, _ := strings.Cut(addr, ":")
-	switch int32(code) {
-	case errorcode.KDC_ERR_C_PRINCIPAL_UNKNOWN:
-		e.Key, e.Problem = "sasl_kerberos_principal", fmt.Sprintf("Kerberos knows no principal %s: check sasl_kerberos_principal", k.name())
-	case errorcode.KDC_ERR_S_PRINCIPAL_UNKNOWN:
-		e.Key, e.Problem = "sasl_kerberos_service_name",
-			fmt.Sprintf("Kerberos knows no service %s/%s: check sasl_kerberos_service_name and the name that the broker advertises", k.service, host)
-	case errorcode.KDC_ERR_NAME_EXP, errorcode.KDC_ERR_CLIENT_REVOKED:
-		e.Key, e.Problem = "sasl_kerberos_principal", fmt.Sprintf("the Kerberos principal %s has expired or is locked", k.name())
-	case errorcode.KDC_ERR_KEY_EXPIRED:
-		e.Key, e.Problem = "sasl_kerberos_keytab", fmt.Sprintf("the key of %s has expired: have a new one made, with a new keytab", k.name())
-	case errorcode.KDC_ERR_PREAUTH_FAILED, errorcode.KRB_AP_ERR_BAD_INTEGRITY:
-		e.Key, e.Problem = "sasl_kerberos_keytab", fmt.Sprintf("the keytab's key is not (or no longer) that of %s: have a new keytab made", k.name())
-	case errorcode.KDC_ERR_ETYPE_NOSUPP:
-		e.Key, e.Problem = "sasl_kerberos_keytab", fmt.Sprintf("the KDC accepts no encryption type of the key of %s: have a new keytab made", k.name())
-	case errorcode.KRB_AP_ERR_SKEW:
-		e.Passes = true
-		e.Problem = "our clock differs too much from that of the Kerberos server: set the clock"
-	case errorcode.KRB_AP_ERR_TKT_EXPIRED:
-		e.Passes = true
-		e.Problem = "our Kerberos ticket has expired"
-	case -1:
-		e.Passes = true // networks come back
-		e.Problem = "Kerberos: " + lastLine(err)
-		switch text := err.Error(); {
-		case strings.Contains(text, "clock skew"):
-			e.Problem = "our clock differs too much from that of the Kerberos server: set the clock"
-		case strings.Contains(text, "client password/keytab incorrect"), strings.Contains(text, "error decrypting"):
-			e.Passes = false
-			e.Key, e.Problem = "sasl_kerberos_keytab", fmt.Sprintf("the keytab's key is not (or no longer) that of %s: have a new keytab made", k.name())
-		case strings.Contains(text, "does not have any defined KDCs"), strings.Contains(text, "no KDC"):
-			e.Passes = false
-			e.Key, e.Problem = "sasl_kerberos_principal", fmt.Sprintf("%s names no Kerberos server (kdc) of realm %s", k.confPath, k.realm)
-		case strings.Contains(text, "KDC"):
-			e.Problem = fmt.Sprintf("no Kerberos server (KDC) of realm %s answers: %s", k.realm, lastLine(err))
-		}
-	default:
-		e.Passes = true
-		e.Problem = "Kerberos: " + lastLine(err)
+	e := &AccessError{Addr: addr, Err: err, Passes: true, Problem: lastLine(err)}
+	switch {
+	case errors.As(err, &unknown):
+		e.Passes = false
+		e.Key, e.Problem = "sasl_kerberos_principal", fmt.Sprintf("%s names no Kerberos server (kdc) of realm %s", k.confPath, unknown.realm)
+	case errors.As(err, &refused):
+		e.Key, e.Problem = k.explainCode(addr, refused.code)
+	case strings.Contains(err.Error(), "clock skew"): // in the library's check of a reply
+		e.Problem = clockProblem
+	case strings.Contains(err.Error(), "error decrypting"), strings.Contains(err.Error(), "matching key not found"):
+		e.Key, e.Problem = "sasl_kerberos_keytab", k.keyProblem()
 	}
 	return e
+}
+
+const clockProblem = "our clock differs too much from that of the Kerberos server: set the clock"
+
+func (k *kerberos) keyProblem() string {
+	return fmt.Sprintf("the keytab's key is not (or no longer) that of %s: have a new keytab made", k.name())
+}
+
+// explainCode words an error message of a KDC, with the configuration key to look at.
+func (k *kerberos) explainCode(addr string, code int32) (key, problem string) {
+	switch code {
+	case errorcode.KDC_ERR_C_PRINCIPAL_UNKNOWN:
+		return "sasl_kerberos_principal", fmt.Sprintf("Kerberos knows no principal %s: check sasl_kerberos_principal", k.name())
+	case errorcode.KDC_ERR_S_PRINCIPAL_UNKNOWN:
+		host, _, _ := net.SplitHostPort(addr) //nolint:errcheck // it was dialed
+		return "sasl_kerberos_service_name",
+			fmt.Sprintf("Kerberos knows no service %s/%s: check sasl_kerberos_service_name and the name that the broker advertises", k.service, host)
+	case errorcode.KDC_ERR_NAME_EXP, errorcode.KDC_ERR_CLIENT_REVOKED:
+		return "sasl_kerberos_principal", fmt.Sprintf("the Kerberos principal %s has expired or is locked", k.name())
+	case errorcode.KDC_ERR_KEY_EXPIRED:
+		return "sasl_kerberos_keytab", fmt.Sprintf("the key of %s has expired: have a new one made, with a new keytab", k.name())
+	case errorcode.KDC_ERR_PREAUTH_FAILED, errorcode.KRB_AP_ERR_BAD_INTEGRITY:
+		return "sasl_kerberos_keytab", k.keyProblem()
+	case errorcode.KDC_ERR_ETYPE_NOSUPP:
+		return "sasl_kerberos_keytab", fmt.Sprintf("the KDC accepts no encryption type of the key of %s: have a new keytab made", k.name())
+	case errorcode.KRB_AP_ERR_SKEW:
+		return "", clockProblem
+	case errorcode.KRB_AP_ERR_TKT_EXPIRED:
+		return "", "our Kerberos ticket has expired"
+	}
+	return "", "Kerberos: " + lastLine(&kdcError{code})
 }
 
 // lastLine makes an error of the Kerberos library, which puts causes in lines

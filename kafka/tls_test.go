@@ -223,7 +223,6 @@ func TestTLSProblems(t *testing.T) {
 
 	plainTLS := tlsCluster(t, server)
 	mutual := tlsCluster(t, server, clientsOf(ca))
-	mutual12 := tlsCluster(t, server, clientsOf(ca), func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
 	plaintext := fakeCluster(t)
 	dir := t.TempDir()
 	encrypted, err := pkcs8.MarshalPrivateKey(client.Key, []byte("secret"), nil)
@@ -280,8 +279,6 @@ func TestTLSProblems(t *testing.T) {
 
 		{"no certificate of ours", mutual, nil,
 			"ssl_certificate_location", "broker ADDR: it wants a certificate from us: set ssl_certificate_location and ssl_key_location, or ssl_keystore_location"},
-		{"no certificate of ours, TLS 1.2", mutual12, nil,
-			"ssl_certificate_location", "broker ADDR: it ended the TLS handshake: perhaps it wants a certificate from us (ssl_certificate_location), or has no cipher in common with us"},
 		{"our certificate of another authority", mutual, func(c *config.Config) { identify(t, c, other.Issue("worker")) },
 			"ssl_certificate_location", "broker ADDR: it refuses our certificate: it does not know its authority: set ssl_certificate_location (or ssl_keystore_location) to one of an authority that it trusts"},
 		{"our certificate expired", mutual, func(c *config.Config) { identify(t, c, ca.Issue("worker", pki.Expired)) },
@@ -355,6 +352,76 @@ func TestTLSProblems(t *testing.T) {
 				t.Errorf("key %q, want %q", key, tt.key)
 			}
 		})
+	}
+}
+
+// An alert before the handshake is done may be anybody's: it is told, and passes.
+func TestAlertDuringHandshakePasses(t *testing.T) {
+	ca := pki.Root(t, "Test CA")
+	cluster := tlsCluster(t, ca.Issue("broker"), clientsOf(ca), func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
+	err := try(t, tlsSettings(t, cluster, ca))
+	if reason, _, final := Permanent(err); final {
+		t.Errorf("permanent: %s", reason)
+	}
+	const want = "it ended the TLS handshake: perhaps it wants a certificate from us (ssl_certificate_location), or has no cipher in common with us"
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+// One broker whose certificate has expired takes nobody down while another lets us in.
+func TestOneBrokerWithAnExpiredCertificate(t *testing.T) {
+	ca := pki.Root(t, "Test CA")
+	bad := tlsCluster(t, ca.Issue("broker", pki.Expired))
+	good := tlsCluster(t, ca.Issue("broker"))
+	c := tlsSettings(t, bad, ca)
+	if _, _, final := Permanent(try(t, c)); !final {
+		t.Error("a certificate that has expired at the only broker passes at the start")
+	}
+	c.Brokers = append(c.Brokers, good.ListenAddrs()...)
+	for range 10 { // they are asked in random order
+		if err := try(t, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Brokers[1] = closedPort(t)
+	if reason, _, final := Permanent(try(t, c)); final {
+		t.Errorf("permanent though the other broker is only away: %s", reason)
+	}
+}
+
+// Once a broker has let us in, what is refused later is for others to renew, and passes.
+func TestRefusalsPassOnceLetIn(t *testing.T) {
+	ca := pki.Root(t, "Test CA")
+	good := tlsCluster(t, ca.Issue("broker"))
+	c := tlsSettings(t, good, ca)
+	c.SSLCRLLocation = pki.File(t, "crl.pem", ca.CRL(pki.Revocation{}))
+	access, err := NewAccess(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect := func() error {
+		conf, err := access.Config()
+		if err != nil {
+			return err
+		}
+		client, err := NewClient(testContext(t), c, conf)
+		if err != nil {
+			return err
+		}
+		return client.Close()
+	}
+	if err := connect(); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, c.SSLCRLLocation, ca.CRL(pki.Revocation{Expired: true})) // nobody fetched the next in time
+	err = connect()
+	if reason, _, final := Permanent(err); err == nil || final || !strings.Contains(err.Error(), "fetch a current one") {
+		t.Errorf("got %v (%s), want a refusal that passes", err, reason)
+	}
+	overwrite(t, c.SSLCRLLocation, ca.CRL(pki.Revocation{}))
+	if err := connect(); err != nil {
+		t.Errorf("with a current list: %v", err)
 	}
 }
 

@@ -73,6 +73,9 @@ func explainTLS(addr string, err error, sent bool) *AccessError {
 		e.Key = "security_protocol"
 		e.Problem = "it does not speak TLS on this port: change security_protocol or the port"
 	case explainAlert(e, err, sent):
+		// Before the handshake is done anybody can send an alert. With TLS 1.3 those
+		// about our certificate come after it.
+		e.Passes = true
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		e.Passes = true
 		e.Problem = "it closed the connection during the TLS handshake (if this goes on: does it speak TLS on this port? see security_protocol)"
@@ -80,6 +83,7 @@ func explainTLS(addr string, err error, sent bool) *AccessError {
 		e.Passes = true
 		e.Problem = "TLS handshake: " + brief(err, addr)
 	default:
+		e.Passes = true
 		e.Problem = "TLS handshake: " + err.Error()
 	}
 	return e

@@ -92,7 +92,7 @@ func txnKind(err error) TxnKind {
 		return TxnFenced
 	case sarama.ErrTransactionalIDAuthorizationFailed, sarama.ErrClusterAuthorizationFailed,
 		sarama.ErrGroupAuthorizationFailed, sarama.ErrUnsupportedVersion, sarama.ErrInvalidTransactionTimeout,
-		sarama.ErrUnsupportedForMessageFormat, sarama.ErrSASLAuthenticationFailed:
+		sarama.ErrUnsupportedForMessageFormat:
 		return TxnFatal
 	}
 	return TxnAbortable
