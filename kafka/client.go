@@ -25,7 +25,7 @@ type Client struct {
 	groups    map[string]*coordinator // guarded by mu
 	getOffset GetOffsetFunc           // guarded by mu
 	fetches   FetchControl            // guarded by mu; nil: fetches go as sarama sends them
-	joins     func(memberID string)   // guarded by mu
+	notify    joinHandlers            // guarded by mu
 }
 
 var _ sarama.Client = (*Client)(nil)
@@ -80,7 +80,17 @@ func (c *Client) HandleGetOffset(f GetOffsetFunc) {
 func (c *Client) HandleJoin(f func(memberID string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.joins = f
+	c.notify.joins = f
+}
+
+// HandleStrangeMembers has f told of a member of the group whose subscription is not
+// taken as it is: a name in it cannot be a topic's, or it cannot be decoded. It is
+// told at each join of which we are the leader. f must neither block nor use the
+// client. To be set before the group is made.
+func (c *Client) HandleStrangeMembers(f func(memberID, problem string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.notify.strange = f
 }
 
 // GetOffset implements sarama.Client.
@@ -104,7 +114,7 @@ func (c *Client) Coordinator(group string) (*sarama.Broker, error) {
 	c.mu.Lock()
 	k := c.groups[group]
 	if k == nil {
-		k = newCoordinator(c.Client, group, c.joins)
+		k = newCoordinator(c.Client, group, c.notify)
 		c.groups[group] = k
 	}
 	c.mu.Unlock()

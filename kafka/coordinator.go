@@ -30,14 +30,13 @@ type coordinator struct {
 	old    sync.WaitGroup // connections being closed
 }
 
-// newCoordinator copies the client's configuration; nothing is opened yet. joins may
-// be nil.
-func newCoordinator(client sarama.Client, group string, joins func(memberID string)) *coordinator {
+// newCoordinator copies the client's configuration; nothing is opened yet.
+func newCoordinator(client sarama.Client, group string, notify joinHandlers) *coordinator {
 	conf := *client.Config()
 	usual := conf.Net.ReadTimeout
 	k := &coordinator{client: client, group: group, conf: &conf}
 	k.dialer = dialerOf(&conf).bind(context.Background(), func(c net.Conn) net.Conn {
-		return &patientConn{Conn: c, usual: usual, joins: joins}
+		return &patientConn{Conn: c, usual: usual, notify: notify, version: -1}
 	})
 	conf.Net.ReadTimeout = max(usual, conf.Consumer.Group.Rebalance.Timeout+joinMargin)
 	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, k.dialer
@@ -186,10 +185,20 @@ func coordinatorMoved(err error) bool {
 // and sets the read deadline when it begins to wait for the answer.
 type patientConn struct {
 	net.Conn
-	usual   time.Duration
-	joins   func(memberID string) // nil: nobody wants to know
+	usual  time.Duration
+	notify joinHandlers
+
 	mu      sync.Mutex
-	joining bool // guarded by mu
+	joining bool  // guarded by mu
+	version int16 // guarded by mu; of the join whose answer is awaited; -1: none is
+
+	answer []byte // to a join, what sarama has not read of it yet
+}
+
+// joinHandlers are told of joins; either may be nil.
+type joinHandlers struct {
+	joins   func(memberID string)          // of each join that is sent
+	strange func(memberID, problem string) // of a member whose subscription was not taken as it is
 }
 
 const (
@@ -198,18 +207,42 @@ const (
 )
 
 func (p *patientConn) Write(b []byte) (int, error) {
-	if len(b) >= 6 { // 4 bytes of length, then the key of the request
+	if len(b) >= 8 { // 4 bytes of length, then the key and the version of the request
 		key := int(b[4])<<8 | int(b[5])
 		p.mu.Lock()
 		p.joining = key == joinGroupKey || key == syncGroupKey
+		p.version = -1
+		if key == joinGroupKey {
+			p.version = int16(binary.BigEndian.Uint16(b[6:]))
+		}
 		p.mu.Unlock()
-		if p.joins != nil && key == joinGroupKey {
+		if p.notify.joins != nil && key == joinGroupKey {
 			if id := joiningMember(b); id != "" {
-				p.joins(id)
+				p.notify.joins(id)
 			}
 		}
 	}
 	return p.Conn.Write(b)
+}
+
+// Read hands out answers to joins as joinFilter leaves them.
+func (p *patientConn) Read(b []byte) (int, error) {
+	if len(p.answer) == 0 {
+		p.mu.Lock()
+		version := p.version
+		p.version = -1
+		p.mu.Unlock()
+		if version < 0 {
+			return p.Conn.Read(b)
+		}
+		var err error
+		if p.answer, err = filterJoin(p.Conn, version, p.notify.strange); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(b, p.answer)
+	p.answer = p.answer[n:]
+	return n, nil
 }
 
 func (p *patientConn) SetReadDeadline(t time.Time) error {

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// dialer makes the connections of a client. TLS and Kerberos are its
-// business. Where it can it hands out *net.TCPConn or *tls.Conn, since sarama
-// looks into those to see whether they are dead. It remembers them, so that drop and interrupt can cut off whatever waits for an answer: sarama holds
-// its locks while it waits, and cannot be asked to stop.
+// dialer makes the connections of a client. TLS, Kerberos and the size of answers
+// are its business. It remembers the connections, so that drop and interrupt can cut
+// off whatever waits for an answer: sarama holds its locks while it waits, and cannot
+// be asked to stop.
 type dialer struct {
 	access  *Access // makes the connection one that requests may be sent on; nil: plaintext
 	timeout time.Duration
@@ -75,6 +75,7 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 			return nil, d.access.judge(addr, err)
 		}
 	}
+	conn = &answerConn{Conn: conn}
 	if d.wrap != nil {
 		conn = d.wrap(conn)
 	}

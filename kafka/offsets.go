@@ -51,7 +51,7 @@ type Offsets struct {
 
 // NewOffsets opens nothing yet. Close it before the client.
 func NewOffsets(client *Client, group string) *Offsets {
-	return &Offsets{coord: newCoordinator(client.Client, group, nil)}
+	return &Offsets{coord: newCoordinator(client.Client, group, joinHandlers{})}
 }
 
 // Close closes the connection; what is under way fails.

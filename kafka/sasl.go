@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -76,17 +78,34 @@ type scramClient struct {
 
 // Begin implements sarama.SCRAMClient.
 func (s *scramClient) Begin(user, password, authzID string) error {
-	client, err := s.hash.NewClient(user, password, authzID)
+	// Unprepped: Kafka's brokers, Java's client and librdkafka take names and passwords
+	// as they are, without the normalization of RFC 4013.
+	client, err := s.hash.NewClientUnprepped(user, password, authzID)
 	if err != nil {
-		// What the library says may quote the password.
-		return &ConfigError{Key: "sasl_password", Problem: "sasl_username or sasl_password holds characters that SCRAM does not allow (RFC 4013)"}
+		return err
 	}
-	s.conversation = client.NewConversation()
+	s.conversation = client.WithMinIterations(minIterations).NewConversation()
 	return nil
 }
 
+// Kafka's brokers keep passwords with 4,096 to 16,384 rounds of hashing. Fewer would
+// make it easy to guess the password from what we send. How many there are is said by
+// whoever answers: with two thousand million a core would be busy for half an hour.
+const (
+	minIterations = 4096
+	maxIterations = 1_000_000
+)
+
+// iterations finds the number of rounds in a server's first message (RFC 5802, 7).
+var iterations = regexp.MustCompile(`(?:^|,)i=([0-9]*)`)
+
 // Step implements sarama.SCRAMClient.
 func (s *scramClient) Step(challenge string) (string, error) {
+	if m := iterations.FindStringSubmatch(challenge); m != nil {
+		if n, err := strconv.ParseUint(m[1], 10, 32); err != nil || n > maxIterations {
+			return "", fmt.Errorf("%s: it wants %.20s rounds of hashing, more than %d", scramRefused, m[1], maxIterations)
+		}
+	}
 	response, err := s.conversation.Step(challenge)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", scramRefused, err)

@@ -24,9 +24,6 @@ const (
 	saslAuthenticateKey = 36 // version 1, with the session's lifetime
 )
 
-// maxSASLFrame bounds what we read before the broker is known to be one.
-const maxSASLFrame = 1 << 20
-
 // saslExchange authenticates on conn. step is given what the broker sent (nil at
 // first) and returns what to answer; last tells that nothing follows. It returns
 // how long the session lasts; 0: as long as the connection.
@@ -128,8 +125,8 @@ func (w *saslWire) call(key int16, body []byte) (*reader, error) {
 		return nil, err
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n > maxSASLFrame {
-		return nil, fmt.Errorf("an answer of %d bytes: not a Kafka broker", n)
+	if n > maxLoginAnswer {
+		return nil, &OversizedError{key, n, maxLoginAnswer}
 	}
 	buf := make([]byte, n)
 	if _, err := io.ReadFull(w.conn, buf); err != nil {

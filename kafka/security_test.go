@@ -26,6 +26,9 @@ type fortress struct {
 	admin            sarama.ClusterAdmin
 }
 
+// asTyped is a password that RFC 4013 would change.
+const asTyped = "p\u00b2ss cafe\u0301 \U0001f511"
+
 // The names of the listeners.
 const (
 	tlsDoor    = "TLS"
@@ -90,7 +93,7 @@ func buildFortress(t *testing.T) *fortress {
 		Properties: map[string]string{
 			"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 			// Brokers among themselves, and those that come without a name.
-			"super.users": "User:ANONYMOUS;User:alice;User:bob;User:carol;User:CN=worker",
+			"super.users": "User:ANONYMOUS;User:alice;User:bob;User:carol;User:dave;User:CN=worker",
 		},
 		JVMFlags: []string{"-Djava.security.krb5.conf=" + f.kdc.Conf()},
 	})
@@ -105,6 +108,7 @@ func buildFortress(t *testing.T) *fortress {
 	if _, err := admin.UpsertUserScramCredentials([]sarama.AlterUserScramCredentialsUpsert{
 		{Name: "bob", Mechanism: sarama.SCRAM_MECHANISM_SHA_256, Iterations: 4096, Salt: []byte("salt"), Password: []byte("builder")},
 		{Name: "carol", Mechanism: sarama.SCRAM_MECHANISM_SHA_512, Iterations: 4096, Salt: []byte("salt"), Password: []byte("singer")},
+		{Name: "dave", Mechanism: sarama.SCRAM_MECHANISM_SHA_256, Iterations: 4096, Salt: []byte("salt"), Password: []byte(asTyped)},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +235,7 @@ func TestSecurity(t *testing.T) {
 		{"mutual tls", mutualDoor, func(c *config.Config) { identify(t, c, f.clients.Issue("worker")) }},
 		{"plain", saslDoor, password("PLAIN", "alice", "wonderland")},
 		{"scram 256", saslDoor, password("SCRAM-SHA-256", "bob", "builder")},
+		{"scram, a password as typed", saslDoor, password("SCRAM-SHA-256", "dave", asTyped)},
 		{"scram 512 tls", saslTLS, password("SCRAM-SHA-512", "carol", "singer")},
 		{"kerberos", krbDoor, kerberos},
 		{"oauth", tokenDoor, func(c *config.Config) {

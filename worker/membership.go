@@ -32,6 +32,7 @@ type membership struct {
 
 	client  *kafka.Client // guarded by mu until run has connected
 	group   sarama.ConsumerGroup
+	view    *kafka.GroupClient // of client, for group
 	offsets offsets
 	commits *commits
 	slot    string // empty: dynamic
@@ -39,6 +40,7 @@ type membership struct {
 	rejoins atomic.Uint32
 	trouble trouble
 	starts  starts
+	strange strangeMembers
 
 	session    atomic.Pointer[session]
 	joinedAs   atomic.Pointer[string] // member id of the last join, answered or not; nil: none had one
@@ -101,7 +103,7 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 		over:      make(chan struct{}),
 		forgotten: make(chan struct{}, 1),
 	}
-	m.trouble.log = m.log
+	m.trouble.log, m.strange.log = m.log, m.log
 	m.starts.m = m
 	if w.cfg.Membership != config.MembershipDynamic && w.opts.Handshake.Nonce != "" {
 		m.slot = slotID(w.cfg.ClientID, w.opts.Handshake.Nonce, w.reg.Name(), w.index, n)
@@ -152,9 +154,10 @@ func (m *membership) run(ctx context.Context) error {
 				tries = quick - 3
 			}
 		default:
-			if reason, _, permanent := kafka.Permanent(err); permanent {
+			if reason, _, permanent := kafka.PermanentWith(&m.w.cfg, err); permanent {
 				return permanentError{errors.New(reason)}
 			}
+			err = kafka.Explained(err)
 			tries = m.trouble.say(err, "consuming interrupted, to be tried again")
 			if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
 				m.takePartitions(ctx, m.generation.Load())
@@ -181,6 +184,7 @@ func (m *membership) consume(ctx context.Context, topics []string) error {
 	defer cancel(nil)
 	m.interrupt.Store(&cancel)
 	m.noteCounts(topics)
+	m.view.Subscribe(topics)
 	err := m.group.Consume(ctx, topics, m)
 	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errRejoin) {
 		return nil
@@ -298,10 +302,12 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 	}
 	m.client.HandleGetOffset(m.starts.answer)
 	m.client.HandleJoin(m.joins)
+	m.client.HandleStrangeMembers(m.strange.report)
 	m.offsets = kafka.NewOffsets(m.client, m.w.group)
 	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
 	m.clearPlaces(ctx)
-	group, err := sarama.NewConsumerGroupFromClient(m.w.group, m.client)
+	m.view = m.client.ForGroup()
+	group, err := sarama.NewConsumerGroupFromClient(m.w.group, m.view)
 	if err != nil {
 		m.offsets.Close()
 		_ = m.client.Close()

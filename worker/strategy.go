@@ -2,9 +2,11 @@ package worker
 
 import (
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 
 	"github.com/IBM/sarama"
+	"github.com/sirupsen/logrus"
 )
 
 // wrapStrategy wraps a sarama strategy for two things that have no other place:
@@ -41,6 +43,49 @@ func (s *observedStrategy) OnAssignment(a *sarama.ConsumerGroupMemberAssignment,
 		inner.OnAssignment(a, generation)
 	}
 	s.on(a, generation)
+}
+
+// Plan implements sarama.BalanceStrategy. Members may carry user data of any kind; the
+// sticky strategies give up at what they cannot decode. Without user data they plan
+// anew, which moves more partitions than necessary and stops nobody.
+func (s *observedStrategy) Plan(members map[string]sarama.ConsumerGroupMemberMetadata, topics map[string][]int32) (sarama.BalanceStrategyPlan, error) {
+	plan, err := s.BalanceStrategy.Plan(members, topics)
+	if err == nil {
+		return plan, nil
+	}
+	plain := make(map[string]sarama.ConsumerGroupMemberMetadata, len(members))
+	for id, m := range members {
+		m.UserData = nil
+		plain[id] = m
+	}
+	return s.BalanceStrategy.Plan(plain, topics)
+}
+
+// strangeMembers logs members of the group whose subscription cannot be used as it
+// is, each once.
+type strangeMembers struct {
+	log *logrus.Entry
+
+	mu     sync.Mutex
+	logged map[string]bool // by member id and problem
+}
+
+// maxStrangeMembers bounds what is remembered: member ids are made anew at each start.
+const maxStrangeMembers = 1000
+
+func (s *strangeMembers) report(member, problem string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := member + " " + problem
+	if s.logged[key] {
+		return
+	}
+	if s.logged == nil || len(s.logged) >= maxStrangeMembers {
+		s.logged = map[string]bool{}
+	}
+	s.logged[key] = true
+	s.log.WithField("member", member).WithField("problem", problem).
+		Warn("another member of the group has a subscription that cannot be used as it is")
 }
 
 // SupportedProtocols implements sarama.RebalanceProtocolBalanceStrategy.

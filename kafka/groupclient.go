@@ -1,0 +1,76 @@
+package kafka
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// GroupClient is the client that a consumer group is made with. A group's leader
+// plans for all members; a topic that only others subscribe to, and that is not there
+// or that we may not see, is left out of the plan. sarama would end the rebalance.
+type GroupClient struct {
+	*Client
+
+	mu    sync.Mutex
+	own   []string        // guarded by mu; the topics that we subscribe to
+	known map[string]bool // guarded by mu; topics that sarama has metadata of
+	asOf  time.Time       // guarded by mu; when that was looked at
+}
+
+// ForGroup returns a view of the client for a consumer group.
+func (c *Client) ForGroup() *GroupClient { return &GroupClient{Client: c} }
+
+// Subscribe notes our own topics. To be called before each join.
+func (g *GroupClient) Subscribe(topics []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.own = slices.Clone(topics)
+}
+
+// RefreshMetadata implements sarama.Client. What brokers say of topics of other
+// members is no error.
+func (g *GroupClient) RefreshMetadata(topics ...string) error {
+	err := g.Client.RefreshMetadata(topics...)
+	g.mu.Lock()
+	own := g.own
+	g.asOf = time.Time{}
+	g.mu.Unlock()
+	if err == nil || len(own) == 0 {
+		return err
+	}
+	if slices.ContainsFunc(topics, func(t string) bool { return !slices.Contains(own, t) }) {
+		err = g.Client.RefreshMetadata(own...)
+	}
+	if errors.Is(err, sarama.ErrInvalidTopic) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) {
+		return nil // of one topic: the worker tells, when it looks for its topics
+	}
+	return err
+}
+
+// Partitions implements sarama.Client: none for a topic of others that is not there.
+func (g *GroupClient) Partitions(topic string) ([]int32, error) {
+	g.mu.Lock()
+	if !slices.Contains(g.own, topic) && len(g.own) > 0 {
+		if time.Since(g.asOf) > time.Second {
+			topics, err := g.Topics()
+			if err != nil {
+				g.mu.Unlock()
+				return nil, err
+			}
+			g.known, g.asOf = map[string]bool{}, time.Now()
+			for _, t := range topics {
+				g.known[t] = true
+			}
+		}
+		if !g.known[topic] {
+			g.mu.Unlock()
+			return nil, nil
+		}
+	}
+	g.mu.Unlock()
+	return g.Client.Partitions(topic)
+}
