@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/ctl"
@@ -35,6 +37,32 @@ func (c control) Config(ctx context.Context) ([]ctl.ConsumerConfig, error) {
 		all = append(all, ctl.ConsumerConfig{Consumer: consumer.Name, Keys: keys})
 	}
 	return all, nil
+}
+
+func (c control) Settings(ctx context.Context, consumer string) (ctl.Settings, error) {
+	running, err := c.sup.Config(ctx)
+	if err != nil {
+		return ctl.Settings{}, err
+	}
+	i := slices.IndexFunc(running, func(c wire.Consumer) bool { return c.Name == consumer })
+	if i < 0 {
+		return ctl.Settings{}, fmt.Errorf("no consumer is called %q there", consumer)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return ctl.Settings{}, err
+	}
+	conf := running[i].Config
+	conf.ResolvePaths(dir) // who asks may stand elsewhere
+	s := ctl.Settings{Consumer: consumer, Config: config.Carried(conf)}
+	for _, sub := range running[i].Subscriptions {
+		if sub.Topic != "" {
+			s.Topics = append(s.Topics, sub.Topic)
+		} else {
+			s.Patterns = append(s.Patterns, sub.Pattern)
+		}
+	}
+	return s, nil
 }
 
 // keyInfos is what `racecar config` shows, secrets hidden, in the same order.

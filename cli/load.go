@@ -73,11 +73,19 @@ func load(in invocation) (*run, error) {
 			return nil, err
 		}
 		r.plan.Consumers = append(r.plan.Consumers, wire.Consumer{
-			Name: chosen[i].Name(), Config: l.Config, Sources: l.Sources, Digest: digest,
+			Name: chosen[i].Name(), Config: l.Config, Sources: l.Sources, Digest: digest, Subscriptions: subscriptions(chosen[i]),
 		})
 		r.plan.Warnings = append(r.plan.Warnings, l.Warnings...)
 	}
 	return r, nil
+}
+
+func subscriptions(c *racecar.Registration) []wire.Subscription {
+	var all []wire.Subscription
+	for _, s := range c.Spec().Subscriptions {
+		all = append(all, wire.Subscription{Topic: s.Topic, Pattern: s.TopicPattern})
+	}
+	return all
 }
 
 // options is the configuration asked for, without a Spec.

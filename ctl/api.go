@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 )
 
@@ -20,6 +21,9 @@ type Supervisor interface {
 	// report in time has a nil Report.
 	Status(ctx context.Context) (status.Status, error)
 	Config(ctx context.Context) ([]ConsumerConfig, error)
+	// Settings returns what a command needs to act for a consumer at the brokers.
+	// It holds the secrets: the control socket alone serves it.
+	Settings(ctx context.Context, consumer string) (Settings, error)
 
 	// Stop, Restart and Scale return when it is done; progress is called in
 	// order, from one goroutine at a time, never after the return.
@@ -76,6 +80,15 @@ type KeyInfo struct {
 	// Written is the value as upstream writes it on SIGUSR1 (config.Key.Written);
 	// supervisors before it was there leave it empty.
 	Written string `json:"written"`
+}
+
+// Settings are a consumer's group, topics and whole configuration, as they are in
+// effect in a running supervisor. Paths in it are absolute.
+type Settings struct {
+	Consumer string         `json:"consumer"`
+	Topics   []string       `json:"topics,omitempty"`   // subscribed to by name
+	Patterns []string       `json:"patterns,omitempty"` // subscribed to by pattern
+	Config   config.Carried `json:"config"`
 }
 
 // The requests' bodies. A field that the server does not know is refused, so

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -78,6 +79,13 @@ func (c *Client) Config(ctx context.Context) ([]ConsumerConfig, error) {
 	var cc []ConsumerConfig
 	err := c.get(ctx, "/v1/config", &cc)
 	return cc, err
+}
+
+// Settings returns what a command needs to act for a consumer, secrets included.
+func (c *Client) Settings(ctx context.Context, consumer string) (Settings, error) {
+	var s Settings
+	err := c.get(ctx, "/v1/settings?consumer="+url.QueryEscape(consumer), &s)
+	return s, err
 }
 
 // Stop asks for a stop and returns when the supervisor is about to exit or has

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,29 +24,31 @@ type letters struct {
 	Consumer string `arg:"" optional:"" help:"The consumer whose dead letters they are"`
 	Topic    string `short:"t" placeholder:"TOPIC" help:"The dead-letter topic (default: the consumer's)"`
 	Group    string `placeholder:"ID" help:"The group whose dead-letter topic it is"`
+	where
 	connection
 }
 
 func (c *letters) open(ctx context.Context, a *app) (k *cluster, conf *config.Config, topic string, err error) {
-	loaded, err := a.load(c.connection, c.Consumer)
+	s, err := a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
+	if c.Topic != "" && c.Consumer == "" && c.Group == "" { // it says enough
+		if err != nil {
+			s = &subject{}
+			var loaded *config.Loaded
+			if loaded, err = a.load(c.connection, ""); err == nil {
+				s.conf = &loaded.Config
+			}
+		}
+		s.group, s.spec, s.topics, s.patterns = "", false, nil, nil
+	}
 	if err != nil {
 		return nil, nil, "", err
 	}
-	conf = &loaded.Config
-	switch {
-	case c.Topic != "":
-		topic = c.Topic
-	case c.Group != "":
-		topic = config.DeadLetterTopicFor(c.Group)
-	case conf.DeadLetterTopic != "":
-		topic = conf.DeadLetterTopic
-	case c.Consumer != "":
-		topic = config.DeadLetterTopicFor(conf.GroupID)
-	default:
-		return nil, nil, "", errors.New("name a consumer, or give --topic or --group")
+	topic = cmp.Or(c.Topic, s.deadLetterTopic())
+	if topic == "" {
+		return nil, nil, "", errors.New("nothing runs here to be asked: name a consumer, or give --topic or --group")
 	}
-	k, err = connect(ctx, conf)
-	return k, conf, topic, err
+	k, err = connect(ctx, s.conf)
+	return k, s.conf, topic, err
 }
 
 // replayGroup keeps how far a dead-letter topic has been replayed.

@@ -97,29 +97,26 @@ func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {
 		case err == nil && f.client != nil:
 			defer f.client.Close()
 			return c.fromSupervisor(ctx, f.client)
-		case c.Consumer == "":
-			return nil, errors.New("nothing runs here to be asked: name a consumer or give --group")
 		}
 	}
-	loaded, err := a.load(c.connection, c.Consumer)
+	s, err := a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
 	if err != nil {
 		return nil, err
 	}
-	group := c.Group
-	if group == "" {
-		group = loaded.Config.GroupID
+	if s.group == "" {
+		return nil, errNobodyToAsk
 	}
-	k, err := connect(ctx, &loaded.Config)
+	k, err := connect(ctx, s.conf)
 	if err != nil {
 		return nil, err
 	}
 	defer k.close()
-	committed, err := k.committed(group)
+	committed, err := k.committed(s.group)
 	if err != nil {
 		return nil, err
 	}
 	if len(committed) == 0 {
-		return nil, errorNothingCommitted(group)
+		return nil, errorNothingCommitted(s.group)
 	}
 	rows := []lagRow{} // in JSON [], not null
 	for p, at := range committed {
@@ -139,6 +136,9 @@ func (c *lagCmd) fromSupervisor(ctx context.Context, client *Client) ([]lagRow, 
 	st, err := client.Status(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if c.Consumer != "" && !runs(st, c.Consumer) {
+		return nil, fmt.Errorf("no consumer is called %q there", c.Consumer)
 	}
 	rows := []lagRow{}
 	for _, p := range view.AllPartitions(only(st, c.Consumer)) {

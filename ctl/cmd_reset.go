@@ -13,7 +13,6 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/ctl/view"
 	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
 )
 
 type resetOffsetsCmd struct {
@@ -22,6 +21,7 @@ type resetOffsetsCmd struct {
 	Topic    []string `short:"t" placeholder:"TOPIC[/PARTITION]" help:"Only this; may be repeated (default: all of the group)"`
 	To       string   `required:"" placeholder:"WHERE" help:"earliest, latest, an offset, or a time: 2026-11-23T09:00:00Z, 2026-11-23, or 2h (ago)"`
 	DryRun   bool     `help:"Only show what would be done"`
+	where
 	connection
 }
 
@@ -37,15 +37,15 @@ func (c *resetOffsetsCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.Consumer == "" && c.Group == "" {
-		return errors.New("name a consumer or give --group")
-	}
-	loaded, err := a.load(c.connection, c.Consumer)
+	s, err := a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
 	if err != nil {
 		return err
 	}
-	group := cmp.Or(c.Group, loaded.Config.GroupID)
-	k, err := connect(ctx, &loaded.Config)
+	if s.group == "" {
+		return errNobodyToAsk
+	}
+	group := s.group
+	k, err := connect(ctx, s.conf)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (c *resetOffsetsCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	partitions, err := c.chosen(k, group, from)
+	partitions, err := c.chosen(k, s, from)
 	if err != nil {
 		return err
 	}
@@ -112,20 +112,14 @@ func commit(ctx context.Context, k *cluster, group string, moves map[kafka.Topic
 }
 
 // chosen are the partitions to be moved, in order.
-func (c *resetOffsetsCmd) chosen(k *cluster, group string, from map[kafka.TopicPartition]kafka.Commit) ([]kafka.TopicPartition, error) {
+func (c *resetOffsetsCmd) chosen(k *cluster, s *subject, from map[kafka.TopicPartition]kafka.Commit) ([]kafka.TopicPartition, error) {
 	all := map[kafka.TopicPartition]bool{}
 	wanted := c.Topic
 	if len(wanted) == 0 {
 		for p := range from {
 			all[p] = true
 		}
-		if r := racecar.Lookup(c.Consumer); r != nil {
-			for _, s := range r.Spec().Subscriptions {
-				if s.Topic != "" {
-					wanted = append(wanted, s.Topic)
-				}
-			}
-		}
+		wanted = s.topics
 	}
 	for _, w := range wanted {
 		topic, partition, err := parsePartition(w)
@@ -146,7 +140,7 @@ func (c *resetOffsetsCmd) chosen(k *cluster, group string, from map[kafka.TopicP
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%w; say which with --topic", errorNothingCommitted(group))
+		return nil, fmt.Errorf("%w; say which with --topic", errorNothingCommitted(s.group))
 	}
 	return slices.SortedFunc(maps.Keys(all), func(x, y kafka.TopicPartition) int {
 		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))

@@ -15,6 +15,7 @@ type fakeSupervisor struct {
 	asked  []string
 	st     status.Status
 	config []ConsumerConfig
+	sets   map[string]Settings // by consumer
 	steps  []Progress
 	err    error
 	// during, when set, runs in the middle of Stop, Restart and Scale.
@@ -49,6 +50,14 @@ func (f *fakeSupervisor) Status(context.Context) (status.Status, error) {
 }
 
 func (f *fakeSupervisor) Config(context.Context) ([]ConsumerConfig, error) { return f.config, f.err }
+
+func (f *fakeSupervisor) Settings(_ context.Context, consumer string) (Settings, error) {
+	s, ok := f.sets[consumer]
+	if !ok {
+		return s, fmt.Errorf("no consumer is called %q there", consumer)
+	}
+	return s, f.err
+}
 
 func (f *fakeSupervisor) Stop(ctx context.Context, o StopOptions, progress func(Progress)) error {
 	_ = f.note("stop %s force=%t leave=%t", o.Timeout, o.Force, o.Leave)

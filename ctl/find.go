@@ -42,10 +42,24 @@ type found struct {
 var errNoPidfile = errors.New("No pidfile specified") //nolint:staticcheck // upstream's words
 
 // severalError lists what runs when it is not clear which is meant.
-type severalError struct{ lines []string }
+type severalError struct {
+	lines []string
+	named bool // a consumer was named, and several run it
+}
 
 func (e *severalError) Error() string {
-	return fmt.Sprintf("%d are running; choose one with --pidfile or --socket:\n%s", len(e.lines), strings.Join(e.lines, "\n"))
+	how := "name a consumer, or choose one with"
+	if e.named {
+		how = "choose one with"
+	}
+	return fmt.Sprintf("%d are running; %s --pidfile or --socket:\n%s", len(e.lines), how, strings.Join(e.lines, "\n"))
+}
+
+// notHereError says that nothing that runs for this user has the consumer.
+type notHereError struct{ consumer string }
+
+func (e *notHereError) Error() string {
+	return fmt.Sprintf("no consumer is called %q in what runs for this user", e.consumer)
 }
 
 // find looks for the supervisor that is meant. consumer, when given, chooses
@@ -189,11 +203,11 @@ func (a *app) search(ctx context.Context, consumer string) (found, error) {
 		all[0].search = consumer == ""
 		return all[0].found, nil
 	case len(all) == 0 && consumer != "" && len(sockets) > 0:
-		return found{}, fmt.Errorf("no consumer is called %q in what runs for this user", consumer)
+		return found{}, &notHereError{consumer}
 	case len(all) == 0:
 		return found{}, fmt.Errorf("%w, and nothing runs for this user", errNoPidfile)
 	}
-	several := &severalError{}
+	several := &severalError{named: consumer != ""}
 	for _, c := range all {
 		several.lines = append(several.lines, oneLine(c.st, c.pid, c.client.Socket(), a.now()))
 		c.client.Close()

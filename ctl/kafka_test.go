@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,7 @@ type kafkaRun struct {
 	broker *racecartest.Broker
 	addr   string
 	env    []string
+	dir    string // of control sockets; empty: nothing runs
 }
 
 func (k kafkaRun) run(stdin string, args ...string) (stdout, stderr string, code int) {
@@ -36,7 +38,7 @@ func (k kafkaRun) run(stdin string, args ...string) (stdout, stderr string, code
 	var out, errs bytes.Buffer
 	a := &app{
 		in: strings.NewReader(stdin), out: &out, err: &errs, now: time.Now,
-		runtime: Runtime{Dirs: []string{filepath.Join(k.t.TempDir(), "run")}},
+		runtime: Runtime{Dirs: []string{cmp.Or(k.dir, filepath.Join(k.t.TempDir(), "run"))}},
 		environ: append([]string{"RACECAR_BROKERS=" + k.addr, "RACECAR_MESSAGE_TIMEOUT=10"}, k.env...),
 	}
 	begun := time.Now()
@@ -276,7 +278,7 @@ func TestLagAndResetOffsets(t *testing.T) {
 	k.fails("", "Error: nothing runs here to be asked: name a consumer or give --group", "lag")
 	k.fails("", `Error: group "g" has committed nothing`, "lag", "--group", "g")
 	k.fails("", `Error: group "g" has committed nothing; say which with --topic`, "reset-offsets", "--group", "g", "--to", "latest")
-	k.fails("", `Error: name a consumer or give --group`, "reset-offsets", "--to", "latest")
+	k.fails("", `Error: nothing runs here to be asked: name a consumer or give --group`, "reset-offsets", "--to", "latest")
 	k.fails("", `Error: --to "soon": expected earliest, latest, an offset`, "reset-offsets", "--group", "g", "--to", "soon")
 	k.fails("", `Error: topic "t" has 2 partitions, and none is number 7`, "reset-offsets", "--group", "g", "-t", "t/7", "--to", "latest")
 	k.fails("", `Error: t/0: offset 6 is not there; it holds 0 to 5`, "reset-offsets", "--group", "g", "-t", "t", "--to", "6")
@@ -359,6 +361,7 @@ func TestDeadLettersComeBackOnce(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("bans", 2)
 	k.broker.Topic("user-ban-consumer.dlq", 1)
+	k.supervised(settingsOf("UserBanConsumer", "user-ban-consumer", k.addr, "bans"))
 	k.broker.Produce(deadLetters(3, "bans", "user-ban-consumer.dlq")...)
 
 	out, errs, code := k.run("", "dlq", "list", "UserBanConsumer")
@@ -497,7 +500,7 @@ func TestDeadLetterFailures(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("g.dlq", 1)
 	k.broker.Produce(racecar.ProducerMessage{Topic: "g.dlq", Value: []byte("not ours")})
-	k.fails("", "Error: name a consumer, or give --topic or --group", "dlq", "list")
+	k.fails("", "Error: nothing runs here to be asked: name a consumer, or give --topic or --group", "dlq", "list")
 	k.fails("", "Error: g.dlq/0: offset 0 does not say where it came from: give --to TOPIC", "dlq", "replay", "--group", "g")
 	k.fails("", "Error: --to g.dlq is the dead-letter topic itself", "dlq", "replay", "--group", "g", "--to", "g.dlq")
 	k.env = []string{"RACECAR_BROKERS=127.0.0.1:1"}

@@ -46,7 +46,7 @@ type Server struct {
 func NewServer(sup Supervisor, log logrus.FieldLogger) *Server {
 	s := &Server{sup: sup, log: log, long: make(chan struct{}, maxLong)}
 	s.http = &http.Server{
-		Handler:           s.Handler(),
+		Handler:           s.socketHandler(),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -75,9 +75,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// Handler is the service without its socket. The status page serves it too,
-// behind its token.
-func (s *Server) Handler() http.Handler {
+// Handler is the service without its socket and without what only the socket
+// serves. The status page serves it too, behind its token.
+func (s *Server) Handler() http.Handler { return s.wrapped(s.routes()) }
+
+// socketHandler also serves secrets: whoever may open the socket could read them
+// from the process itself.
+func (s *Server) socketHandler() http.Handler {
+	mux := s.routes()
+	mux.HandleFunc("GET /v1/settings", s.settings)
+	return s.wrapped(mux)
+}
+
+func (s *Server) wrapped(mux http.Handler) http.Handler { return s.contained(s.logged(mux)) }
+
+func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/config", s.config)
@@ -128,7 +140,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusNotFound, answer{Error: fmt.Sprintf("no such command: %s %s", r.Method, r.URL.Path)})
 	})
-	return s.contained(s.logged(mux))
+	return mux
 }
 
 // logged has the log say what was ordered and by whom, as it does of signals.
@@ -172,6 +184,15 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) config(w http.ResponseWriter, r *http.Request) {
 	c, err := s.sup.Config(r.Context())
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	reply(w, http.StatusOK, c)
+}
+
+func (s *Server) settings(w http.ResponseWriter, r *http.Request) {
+	c, err := s.sup.Settings(r.Context(), r.FormValue("consumer"))
 	if err != nil {
 		fail(w, err)
 		return

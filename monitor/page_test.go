@@ -113,6 +113,8 @@ func (s *stage) trouble(st *status.Status) {
 	w.Detail = "starts again in 4 s"
 }
 
+func (*stage) Settings(context.Context, string) (ctl.Settings, error) { return ctl.Settings{}, nil }
+
 func (s *stage) Config(context.Context) ([]ctl.ConsumerConfig, error) {
 	return []ctl.ConsumerConfig{{Consumer: "UserBanConsumer", Keys: []ctl.KeyInfo{
 		{Key: "brokers", Value: `["k1:9092","k2:9092"]`, Source: "RACECAR_BROKERS"}, {Key: "client_id", Value: "racecar", Source: "default"},

@@ -90,6 +90,14 @@ type Consumer struct {
 	// Digest changes when anything does that calls for new workers: the
 	// configuration, or what the Spec says.
 	Digest string `json:"digest"`
+	// Subscriptions are what it consumes.
+	Subscriptions []Subscription `json:"subscriptions,omitempty"`
+}
+
+// Subscription is a topic, or a pattern of topic names.
+type Subscription struct {
+	Topic   string `json:"topic,omitempty"`
+	Pattern string `json:"pattern,omitempty"`
 }
 
 // Plan is what to run: the outcome of loading and validating everything.
