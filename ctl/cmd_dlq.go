@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/config"
@@ -19,17 +19,19 @@ type dlqCmd struct {
 	Replay dlqReplayCmd `cmd:"" help:"Send dead letters back to where they came from, each once however often it is run"`
 }
 
-// letters are the flags that say which dead-letter topic is meant.
-type letters struct {
-	Consumer string `arg:"" optional:"" help:"The consumer whose dead letters they are"`
-	Topic    string `short:"t" placeholder:"TOPIC" help:"The dead-letter topic (default: the consumer's)"`
-	Group    string `placeholder:"ID" help:"The group whose dead-letter topic it is"`
+// deadLetters are the flags that say which dead letters are meant.
+type deadLetters struct {
+	Consumer  string `arg:"" optional:"" help:"The consumer whose dead letters they are (default: the only one that runs)"`
+	Topic     string `short:"t" placeholder:"TOPIC" help:"The dead-letter topic (default: the consumer's)"`
+	Group     string `placeholder:"ID" help:"The group whose dead letters they are (default: the consumer's)"`
+	AllGroups bool   `help:"Those of other groups in the topic, too"`
 	where
 	connection
 }
 
-func (c *letters) open(ctx context.Context, a *app) (k *cluster, conf *config.Config, topic string, err error) {
-	s, err := a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
+// subject is whose dead letters are meant, and their topic.
+func (c *deadLetters) subject(ctx context.Context, a *app) (s *subject, topic string, err error) {
+	s, err = a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
 	if c.Topic != "" && c.Consumer == "" && c.Group == "" { // it says enough
 		if err != nil {
 			s = &subject{}
@@ -41,251 +43,267 @@ func (c *letters) open(ctx context.Context, a *app) (k *cluster, conf *config.Co
 		s.group, s.spec, s.topics, s.patterns = "", false, nil, nil
 	}
 	if err != nil {
-		return nil, nil, "", err
+		return nil, "", err
 	}
 	topic = cmp.Or(c.Topic, s.deadLetterTopic())
 	if topic == "" {
-		return nil, nil, "", errors.New("nothing runs here to be asked: name a consumer, or give --topic or --group")
+		return nil, "", errors.New("nothing runs here to be asked: name a consumer, or give --topic or --group")
 	}
-	k, err = connect(ctx, s.conf)
-	return k, s.conf, topic, err
+	return s, topic, nil
 }
 
-// replayGroup keeps how far a dead-letter topic has been replayed.
-func replayGroup(topic string) string { return topic + ".replay" }
+// open connects and selects the dead letters that are meant. It returns nil when
+// the topic is a consumer's own and not there yet: then there are none.
+func (c *deadLetters) open(ctx context.Context, a *app, s *subject, topic string) (*cluster, *selection, error) {
+	k, err := connect(ctx, s.conf)
+	if err != nil {
+		return nil, nil, err
+	}
+	group := s.group
+	if c.AllGroups {
+		group = ""
+	}
+	sel, err := k.selection(ctx, topic, group)
+	if err == nil {
+		return k, sel, nil
+	}
+	k.close()
+	if errors.Is(err, errNoTopic) && c.Topic == "" && s.spec {
+		a.note("=> There is no topic %q: the consumer has dead-lettered nothing yet\n", topic)
+		return nil, nil, nil
+	}
+	return nil, nil, err
+}
+
+// noteOthers says that the topic holds more than was taken.
+func (s *selection) noteOthers(a *app) {
+	if s.others > 0 {
+		a.note("=> %s of other groups left aside; --all-groups takes them\n", plural(s.others, "record"))
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
 
 type dlqListCmd struct {
-	letters
+	deadLetters
 	JSON  bool `help:"Print each as a line of JSON, with key, value and headers"`
 	New   bool `help:"Only those that were not replayed yet"`
 	Limit int  `default:"0" placeholder:"N" help:"At most so many"`
 }
 
-// letterJSON is a line of dlq list --json. Bytes that are no text come as base64.
-type letterJSON struct {
-	Partition int32        `json:"partition"` // of the dead-letter topic
-	Offset    int64        `json:"offset"`
-	Timestamp time.Time    `json:"timestamp"`
-	Key       *string      `json:"key"` // null: none, or no text
-	KeyBytes  []byte       `json:"key_base64,omitempty"`
-	Value     *string      `json:"value"`
-	Bytes     []byte       `json:"value_base64,omitempty"`
-	Headers   []headerJSON `json:"headers"`
-	Replayed  bool         `json:"replayed"`
+// deadLetterJSON is a line of dlq list --json.
+type deadLetterJSON struct {
+	recordJSON
+	Group    string `json:"group"`
+	Replayed bool   `json:"replayed"`
 }
 
-type headerJSON struct {
-	Key   string  `json:"key"`
-	Value *string `json:"value"`
-	Bytes []byte  `json:"value_base64,omitempty"`
-}
-
-// Run lists the letters that are in the topic now.
+// Run lists the dead letters that are in the topic now.
 func (c *dlqListCmd) Run(ctx context.Context, a *app) error {
-	k, _, topic, err := c.open(ctx, a)
+	s, topic, err := c.subject(ctx, a)
 	if err != nil {
+		return err
+	}
+	k, sel, err := c.open(ctx, a, s, topic)
+	if k == nil {
 		return err
 	}
 	defer k.close()
-	done, err := k.committed(replayGroup(topic))
+	ranges, err := k.ranges(topic, nil)
 	if err != nil {
 		return err
-	}
-	from := done
-	if !c.New {
-		from = nil
 	}
 	var rows [][]string
 	n := 0
-	err = k.read(ctx, topic, from, func(l letter) error {
+	err = k.read(ctx, ranges, func(m *sarama.ConsumerMessage) error {
+		d := deadLetter{m}
+		mine, replayed, err := sel.takes(ctx, d)
+		if err != nil || !mine || replayed && c.New {
+			return err
+		}
 		if n++; c.Limit > 0 && n > c.Limit {
 			return errEnough
 		}
-		replayed := done[kafka.TopicPartition{Topic: topic, Partition: l.Partition}].Offset > l.Offset
 		if c.JSON {
-			return a.jsonLine(jsonOf(l, replayed))
+			return a.jsonLine(deadLetterJSON{jsonOf(m), d.group(), replayed})
 		}
-		mark := ""
-		if replayed {
-			mark = "replayed"
-		}
-		rows = append(rows, []string{
-			fmt.Sprintf("%d/%d", l.Partition, l.Offset), fromText(l), view.Line(string(l.Key)), l.about("attempts"),
-			age(l, a.now()), mark, view.Line(l.about("error")),
-		})
+		rows = append(rows, row(d, replayed, a.now()))
 		return nil
 	})
-	if err != nil || c.JSON {
-		return err
+	if err == nil && !c.JSON {
+		width, _ := terminal(a.out)
+		a.lines(view.Table([]view.Column{
+			{Title: "RECORD", Right: true}, {Title: "FROM", Middle: true}, {Title: "GROUP", Middle: true}, {Title: "KEY", Flexible: true},
+			{Title: "TRIES", Right: true}, {Title: "AGE", Right: true}, {Title: "", Optional: true}, {Title: "ERROR", Flexible: true},
+		}, rows, width))
 	}
-	width, _ := terminal(a.out)
-	a.lines(view.Table([]view.Column{
-		{Title: "AT", Right: true}, {Title: "FROM", Middle: true}, {Title: "KEY", Flexible: true}, {Title: "TRIES", Right: true},
-		{Title: "AGE", Right: true}, {Title: "", Optional: true}, {Title: "ERROR", Flexible: true},
-	}, rows, width))
-	return nil
+	sel.noteOthers(a)
+	return err
 }
 
-func jsonOf(l letter, replayed bool) letterJSON {
-	j := letterJSON{Partition: l.Partition, Offset: l.Offset, Timestamp: l.Timestamp, Headers: []headerJSON{}, Replayed: replayed}
-	j.Key, j.KeyBytes = textOrBytes(l.Key)
-	j.Value, j.Bytes = textOrBytes(l.Value)
-	for _, h := range l.Headers {
-		jh := headerJSON{Key: string(h.Key)}
-		jh.Value, jh.Bytes = textOrBytes(h.Value)
-		j.Headers = append(j.Headers, jh)
+func row(d deadLetter, replayed bool, now time.Time) []string {
+	from, key, mark := view.Unknown, view.Unknown, ""
+	if p, offset, ok := d.origin(); ok {
+		from = fmt.Sprintf("%s@%d", p, offset)
 	}
-	return j
+	if d.Key != nil {
+		key = string(d.Key)
+	}
+	if replayed {
+		mark = "replayed"
+	}
+	return []string{
+		record{d.Partition, d.Offset}.String(), view.Line(from), view.Line(cmp.Or(d.group(), view.Unknown)), view.Line(key),
+		view.Line(d.about("attempts")), age(d, now), mark, view.Line(d.about("error")),
+	}
 }
 
-// textOrBytes returns b in the one of two forms in which it can be shown.
-func textOrBytes(b []byte) (*string, []byte) {
-	if b == nil || !utf8.Valid(b) {
-		return nil, b
-	}
-	text := string(b)
-	return &text, nil
-}
-
-func fromText(l letter) string {
-	if p, offset, ok := l.origin(); ok {
-		return fmt.Sprintf("%s@%d", p, offset)
-	}
-	return view.Unknown
-}
-
-func age(l letter, now time.Time) string {
-	at, err := time.Parse(time.RFC3339Nano, l.about("at"))
+func age(d deadLetter, now time.Time) string {
+	at, err := time.Parse(time.RFC3339Nano, d.about("at"))
 	if err != nil {
-		at = l.Timestamp
+		at = d.Timestamp
 	}
 	return view.Duration(now.Sub(at))
 }
 
 type dlqReplayCmd struct {
-	letters
-	To     string `placeholder:"TOPIC" help:"Send them there (default: where each came from)"`
-	Limit  int    `default:"0" placeholder:"N" help:"At most so many"`
-	DryRun bool   `help:"Only show what would be sent"`
+	deadLetters
+	To             string   `placeholder:"TOPIC" help:"Send them there (default: where each came from)"`
+	AnyTopic       bool     `help:"Send them also to topics that the consumer does not subscribe to"`
+	Only           string   `placeholder:"TOPIC" help:"Only those that came from there"`
+	Skip           []record `placeholder:"PARTITION/OFFSET" help:"Pass over this record for good; may be repeated"`
+	KeepTimestamps bool     `help:"Keep the messages' timestamps (default: now); retention may delete them at once"`
+	Limit          int      `default:"0" placeholder:"N" help:"At most so many"`
+	DryRun         bool     `help:"Only show what would be sent"`
 }
 
 // Help is shown below the flags.
 func (dlqReplayCmd) Help() string {
-	return "Key, value and headers are as they were; the racecar-dlq-* headers are taken off. Progress is kept as the offsets of the group TOPIC.replay, in the same transaction as the messages."
+	return "Key, value and headers are as they were; the racecar-dlq-* headers are replaced by racecar-replay-group and racecar-replay-timestamp. " +
+		"Every group of the topic gets the messages. Progress is kept as the offsets of the group TOPIC.replay.GROUP, in the same transaction as the messages. " +
+		"What cannot be sent is named and stays for the next replay."
 }
 
 // Run replays what was not replayed yet.
 func (c *dlqReplayCmd) Run(ctx context.Context, a *app) error {
-	k, conf, topic, err := c.open(ctx, a)
-	if err != nil {
+	s, topic, err := c.subject(ctx, a)
+	switch {
+	case err != nil:
+		return err
+	case s.group == "" && !c.AllGroups:
+		return errors.New("whose dead letters? name a consumer, give --group, or take all with --all-groups")
+	case c.To == topic:
+		return fmt.Errorf("--to %s is the dead-letter topic itself", c.To)
+	case strings.HasPrefix(c.To, internalPrefix):
+		return fmt.Errorf("--to %s is internal to Kafka", c.To)
+	}
+	r := &replayer{
+		subject: s, to: c.To, anyTopic: c.AnyTopic, only: c.Only, skip: c.Skip, keepTime: c.KeepTimestamps, dry: c.DryRun,
+		topics: map[string]error{}, parts: map[string][]int32{},
+	}
+	if !c.DryRun {
+		if r.producer, err = a.takeReplay(ctx, s.conf, replayGroup(topic, "")); err != nil {
+			return err
+		}
+		defer closeReplay(ctx, r.producer)
+	}
+	// After the producer has its id: what an earlier one began has ended by now.
+	k, sel, err := c.open(ctx, a, s, topic)
+	if k == nil {
 		return err
 	}
 	defer k.close()
-	if c.To == topic {
-		return fmt.Errorf("--to %s is the dead-letter topic itself", c.To)
+	r.selection = sel
+	r.committed = r.progress(nil)
+	if !s.spec && s.group != "" {
+		committed, err := k.committed(s.group)
+		if err != nil {
+			return err
+		}
+		s.topics = subscriptionsOf(committed)
 	}
-	r, err := newReplayer(ctx, conf, topic, c.To, c.DryRun)
+	return c.replay(ctx, a, r)
+}
+
+func (c *dlqReplayCmd) replay(ctx context.Context, a *app, r *replayer) error {
+	ranges, err := r.k.ranges(r.topic, r.begin())
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	// After the producer has its id: what an earlier one began has ended by now.
-	from, err := k.committed(r.group)
-	if err != nil {
-		return err
-	}
-	total, err := k.count(topic, from)
-	if err != nil {
-		return err
-	}
+	total := count(ranges)
 	if c.Limit > 0 {
 		total = min(total, int64(c.Limit))
 	}
 	bar := a.newBar(total)
-	n := 0
-	err = k.read(ctx, topic, from, func(l letter) error {
-		if c.Limit > 0 && n >= c.Limit {
+	err = r.k.read(ctx, ranges, func(m *sarama.ConsumerMessage) error {
+		if c.Limit > 0 && r.sent+len(r.batch) >= c.Limit {
 			return errEnough
 		}
-		n++
-		if c.DryRun {
-			m, err := r.message(l)
-			if err == nil {
-				a.printf("%d/%d → %s/%d\n", l.Partition, l.Offset, m.Topic, m.Partition)
-			}
-			return err
-		}
 		bar.add(1)
-		return r.add(l)
+		return r.add(ctx, deadLetter{m})
 	})
-	if err == nil && !c.DryRun {
-		err = r.flush()
+	if !r.failed && ctx.Err() == nil { // what was read before an error is sent
+		err = errors.Join(err, r.flush(ctx))
 	}
 	bar.clear()
-	switch {
-	case err != nil:
-		return err
-	case c.DryRun:
+	if c.DryRun {
+		for _, o := range r.dryRun {
+			a.printf("%s\n", o)
+		}
 		a.printf("Nothing was sent (--dry-run)\n")
-	case n == 0:
-		a.printf("No dead letters to replay\n")
-	case n == 1:
-		a.printf("Replayed 1 dead letter\n")
-	default:
-		a.printf("Replayed %d dead letters\n", n)
+	} else if r.sent > 0 || err == nil {
+		a.printf("%s\n", replayed(r.sent))
 	}
-	return nil
+	r.noteOthers(a)
+	for i, why := range r.unsent {
+		if i == maxNamed {
+			a.note("and %d more\n", len(r.unsent)-i)
+			break
+		}
+		a.note("%s\n", why)
+	}
+	if len(r.unsent) > 0 {
+		err = errors.Join(err, fmt.Errorf("%s could not be replayed and stay for the next replay; --skip passes over one", plural(len(r.unsent), "dead letter")))
+	}
+	return err
 }
 
-// count is how many offsets there are after what was replayed.
-func (k *cluster) count(topic string, from map[kafka.TopicPartition]kafka.Commit) (int64, error) {
-	partitions, err := k.partitions(topic)
-	if err != nil {
-		return 0, err
+// maxNamed is how many records are named that could not be sent.
+const maxNamed = 50
+
+func replayed(n int) string {
+	if n == 0 {
+		return "No dead letters to replay"
 	}
-	var n int64
-	for _, p := range partitions {
-		tp := kafka.TopicPartition{Topic: topic, Partition: p}
-		begin, err := k.GetOffset(topic, p, sarama.OffsetOldest)
-		if err != nil {
-			return 0, errorAbout(tp, err)
-		}
-		end, err := k.GetOffset(topic, p, sarama.OffsetNewest)
-		if err != nil {
-			return 0, errorAbout(tp, err)
-		}
-		n += max(0, end-max(begin, from[tp].Offset))
-	}
-	return n, nil
+	return "Replayed " + plural(n, "dead letter")
 }
 
-func newReplayer(ctx context.Context, c *config.Config, topic, to string, dry bool) (r *replayer, err error) {
-	r = &replayer{group: replayGroup(topic), topic: topic, to: to, next: map[int32]int64{}, topics: map[string][]int32{}}
-	if r.choose, err = kafka.PartitionerByName(c.Partitioner); err != nil {
-		return nil, err
-	}
-	conf, err := kafka.ProducerConfig(c)
+// takeReplay takes the transactional id of a topic's replays, of which there is
+// one at a time, and waits for the end of what an earlier one left open.
+func (a *app) takeReplay(ctx context.Context, c *config.Config, id string) (*kafka.TxnProducer, error) {
+	p, err := kafka.NewTxnProducer(ctx, c, kafka.TxnOptions{Logger: a.log(c), ID: id})
 	if err != nil {
 		return nil, err
 	}
-	conf.Producer.Transaction.ID = r.group
-	conf.Producer.Partitioner = sarama.NewManualPartitioner
-	conf.Metadata.AllowAutoTopicCreation = false // a mistyped --to is to be an error
-	if r.client, err = kafka.NewClient(ctx, c, conf); err != nil {
-		return nil, err
+	if err := p.Take(ctx); err != nil {
+		closeReplay(ctx, p)
+		return nil, fmt.Errorf("transactional id %q: %w", id, err)
 	}
-	if dry {
-		return r, nil
-	}
-	if r.producer, err = sarama.NewSyncProducerFromClient(r.client); err != nil {
-		return nil, errors.Join(fmt.Errorf("transactional producer %q: %w", r.group, err), r.client.Close())
-	}
-	return r, nil
+	return p, nil
 }
 
-func (r *replayer) close() {
-	if r.producer != nil {
-		_ = r.producer.Close() // all it was given has ended
-	}
-	_ = r.client.Close()
+// closeTimeout bounds the abort of a transaction that was interrupted.
+const closeTimeout = 10 * time.Second
+
+// closeReplay aborts what is open, also after an interrupt. An error leaves that to
+// the broker, after its transaction timeout.
+func closeReplay(ctx context.Context, p *kafka.TxnProducer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = p.Close(ctx)
 }

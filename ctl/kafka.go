@@ -56,10 +56,23 @@ func (a *app) log(c *config.Config) logrus.FieldLogger {
 type cluster struct {
 	*kafka.Client
 	admin sarama.ClusterAdmin
+	conf  *config.Config
 }
 
 // connect returns when a broker has answered.
 func connect(ctx context.Context, c *config.Config) (*cluster, error) {
+	client, err := newClient(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &cluster{client, admin, c}, nil
+}
+
+func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
 	conf, err := kafka.NewConfig(c)
 	if err != nil {
 		return nil, err
@@ -68,16 +81,10 @@ func connect(ctx context.Context, c *config.Config) (*cluster, error) {
 	// aborted the message was processed again, and is no dead letter.
 	conf.Consumer.IsolationLevel = sarama.ReadCommitted
 	conf.Consumer.Return.Errors = true
-	conf.Consumer.Retry.Backoff = settled / 8 // less than what is taken for the end
-	client, err := kafka.NewClient(ctx, c, conf)
-	if err != nil {
-		return nil, err
-	}
-	admin, err := sarama.NewClusterAdminFromClient(client)
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
-	}
-	return &cluster{client, admin}, nil
+	conf.Metadata.AllowAutoTopicCreation = false // a mistyped topic is an error
+	conf.Consumer.Retry.Backoff = silence
+	conf.Consumer.MaxWaitTime = silence // the end of a reading waits for the last fetch
+	return kafka.NewClient(ctx, c, conf)
 }
 
 func (k *cluster) close() { _ = k.Client.Close() } // everything asked was answered

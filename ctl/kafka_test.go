@@ -28,6 +28,7 @@ type kafkaRun struct {
 	broker *racecartest.Broker
 	addr   string
 	env    []string
+	create func(topic string)
 	dir    string // of control sockets; empty: nothing runs
 }
 
@@ -81,7 +82,12 @@ func strict(t *testing.T) kafkaRun {
 	if err := b.CreateTopic("g.dlq", 1); err != nil {
 		t.Fatal(err)
 	}
-	return kafkaRun{t: t, addr: b.Addr()}
+	return kafkaRun{t: t, addr: b.Addr(), create: func(topic string) {
+		t.Helper()
+		if err := b.CreateTopic(topic, 1); err != nil {
+			t.Fatal(err)
+		}
+	}}
 }
 
 func TestTopicsThatAreNotThere(t *testing.T) {
@@ -89,7 +95,7 @@ func TestTopicsThatAreNotThere(t *testing.T) {
 	k.fails("", `Error: topic "none": there is no such topic`, "reset-offsets", "--group", "g", "-t", "none", "--to", "latest")
 	k.fails("", `Error: topic "none": there is no such topic`, "dlq", "list", "--topic", "none")
 	k.ok("not ours\n", "", "=> Delivered message to Kafka cluster\n", "produce", "-t", "g.dlq")
-	k.fails("", `Error: g.dlq/0: topic "none": there is no such topic`, "dlq", "replay", "--group", "g", "--to", "none")
+	k.fails("", `0/0: topic "none": there is no such topic`, "dlq", "replay", "--group", "g", "--all-groups", "--to", "none")
 	k.env = []string{"RACECAR_MESSAGE_TIMEOUT=1"}
 	k.fails("", `Error: message for topic "none"`, "produce", "-t", "none", "-v", "x")
 }
@@ -339,8 +345,8 @@ func TestParseTo(t *testing.T) {
 	}
 }
 
-// deadLetters are what a worker makes of n messages of a topic.
-func deadLetters(n int, from, dlq string) []racecar.ProducerMessage {
+// deadLettersOf are what a worker of a group makes of n messages of a topic.
+func deadLettersOf(group string, n int, from, dlq string) []racecar.ProducerMessage {
 	var ms []racecar.ProducerMessage
 	for i := range n {
 		p := int32(0)
@@ -349,7 +355,7 @@ func deadLetters(n int, from, dlq string) []racecar.ProducerMessage {
 			Headers: []racecar.Header{
 				{Key: "own", Value: []byte("1")}, {Key: "own", Value: []byte("2")},
 				{Key: "racecar-dlq-topic", Value: []byte(from)}, {Key: "racecar-dlq-partition", Value: []byte(fmt.Sprint(i % 2))},
-				{Key: "racecar-dlq-offset", Value: []byte(fmt.Sprint(100 + i))}, {Key: "racecar-dlq-error", Value: []byte("no such\nuser")},
+				{Key: "racecar-dlq-offset", Value: []byte(fmt.Sprint(100 + i))}, {Key: "racecar-dlq-group", Value: []byte(group)}, {Key: "racecar-dlq-timestamp", Value: []byte("2026-11-01T00:00:00Z")}, {Key: "racecar-dlq-error", Value: []byte("no such\nuser")},
 				{Key: "racecar-dlq-attempts", Value: []byte("3")}, {Key: "racecar-dlq-at", Value: []byte(time.Now().Add(-time.Hour).Format(time.RFC3339Nano))},
 			},
 		})
@@ -362,24 +368,25 @@ func TestDeadLettersComeBackOnce(t *testing.T) {
 	k.broker.Topic("bans", 2)
 	k.broker.Topic("user-ban-consumer.dlq", 1)
 	k.supervised(settingsOf("UserBanConsumer", "user-ban-consumer", k.addr, "bans"))
-	k.broker.Produce(deadLetters(3, "bans", "user-ban-consumer.dlq")...)
+	k.broker.Produce(deadLettersOf("user-ban-consumer", 3, "bans", "user-ban-consumer.dlq")...)
 
 	out, errs, code := k.run("", "dlq", "list", "UserBanConsumer")
 	lines := strings.Split(out, "\n")
-	if code != 0 || errs != "" || len(lines) != 5 || !strings.HasPrefix(lines[1], "0/0  bans/0@100  k0       3  1h00m") || !strings.HasSuffix(lines[1], "no such user") {
+	if code != 0 || errs != "" || len(lines) != 5 || !strings.HasPrefix(lines[1], "   0/0  bans/0@100  user-ban-consumer  k0       3  1h00m") || !strings.HasSuffix(lines[1], "no such user") {
 		t.Errorf("list: exit %d, %q\n%s", code, errs, out)
 	}
 	k.ok("", "0/0 → bans/0\n0/1 → bans/1\n0/2 → bans/0\nNothing was sent (--dry-run)\n", "", "dlq", "replay", "UserBanConsumer", "--dry-run")
 	k.ok("", "Replayed 2 dead letters\n", "", "dlq", "replay", "UserBanConsumer", "--limit", "2")
-	want := []string{"bans/0 k0:v0 [own=1 own=2]", "bans/1 k1:v1 [own=1 own=2]"}
+	const headers = "[own=1 own=2 racecar-replay-group=user-ban-consumer racecar-replay-timestamp=2026-11-01T00:00:00Z]"
+	want := []string{"bans/0 k0:v0 " + headers, "bans/1 k1:v1 " + headers}
 	if got := k.topic("bans"); !slices.Equal(got, want) {
 		t.Errorf("after two: %q, want %q", got, want)
 	}
 	out, _, _ = k.run("", "dlq", "list", "UserBanConsumer", "--json")
 	dec := json.NewDecoder(strings.NewReader(out))
-	var all []letterJSON
+	var all []deadLetterJSON
 	for {
-		var l letterJSON
+		var l deadLetterJSON
 		if err := dec.Decode(&l); err == io.EOF {
 			break
 		} else if err != nil {
@@ -387,7 +394,7 @@ func TestDeadLettersComeBackOnce(t *testing.T) {
 		}
 		all = append(all, l)
 	}
-	if len(all) != 3 || !all[1].Replayed || all[2].Replayed || *all[2].Key != "k2" || *all[2].Value != "v2" || len(all[2].Headers) != 8 {
+	if len(all) != 3 || !all[1].Replayed || all[2].Replayed || *all[2].Key != "k2" || *all[2].Value != "v2" || len(all[2].Headers) != 10 || all[2].Group != "user-ban-consumer" {
 		t.Errorf("as JSON: %s", out)
 	}
 	out, _, _ = k.run("", "dlq", "list", "--topic", "user-ban-consumer.dlq", "--new")
@@ -396,10 +403,10 @@ func TestDeadLettersComeBackOnce(t *testing.T) {
 	}
 	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--group", "user-ban-consumer")
 	k.ok("", "No dead letters to replay\n", "", "dlq", "replay", "UserBanConsumer")
-	if got := k.topic("bans"); !slices.Equal(got, append(want[:1:1], "bans/0 k2:v2 [own=1 own=2]", want[1])) {
+	if got := k.topic("bans"); !slices.Equal(got, append(want[:1:1], "bans/0 k2:v2 "+headers, want[1])) {
 		t.Errorf("after all: %q", got)
 	}
-	k.broker.Produce(deadLetters(1200, "bans", "user-ban-consumer.dlq")...)
+	k.broker.Produce(deadLettersOf("user-ban-consumer", 1200, "bans", "user-ban-consumer.dlq")...)
 	k.broker.Topic("elsewhere", 1)
 	k.ok("", "Replayed 1200 dead letters\n", "", "dlq", "replay", "UserBanConsumer", "--to", "elsewhere")
 	if got := len(k.topic("elsewhere")); got != 1200 {
@@ -413,6 +420,7 @@ func TestDeadLettersOfTransactions(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("bans", 1)
 	k.broker.Topic("g.dlq", 1)
+	k.supervised(settingsOf("G", "g", k.addr, "bans"))
 	client, err := kgo.NewClient(kgo.SeedBrokers(k.addr), kgo.TransactionalID("worker"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
@@ -422,6 +430,7 @@ func TestDeadLettersOfTransactions(t *testing.T) {
 		t.Helper()
 		r := &kgo.Record{Topic: "g.dlq", Key: []byte(key), Headers: []kgo.RecordHeader{
 			{Key: "racecar-dlq-topic", Value: []byte("bans")}, {Key: "racecar-dlq-partition", Value: []byte("0")}, {Key: "racecar-dlq-offset", Value: []byte("7")},
+			{Key: "racecar-dlq-group", Value: []byte("g")}, {Key: "racecar-dlq-timestamp", Value: []byte("2026-11-01T00:00:00Z")},
 		}}
 		if err := errors.Join(client.BeginTransaction(), client.ProduceSync(t.Context(), r).FirstErr()); err != nil {
 			t.Fatal(err)
@@ -447,7 +456,8 @@ func TestDeadLettersOfTransactions(t *testing.T) {
 	k.fails("", "Error: g.dlq/0: read up to offset 3 of 7 only: the broker sends no more, or a transaction is still open there; try again", "dlq", "replay", "--group", "g")
 	end(kgo.TryCommit)
 	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--group", "g")
-	if got, want := k.topic("bans"), []string{"bans/0 dead:null []", "bans/0 open:null []"}; !slices.Equal(got, want) {
+	const headers = "[racecar-replay-group=g racecar-replay-timestamp=2026-11-01T00:00:00Z]"
+	if got, want := k.topic("bans"), []string{"bans/0 dead:null " + headers, "bans/0 open:null " + headers}; !slices.Equal(got, want) {
 		t.Errorf("sent back %q, want %q", got, want)
 	}
 }
@@ -457,7 +467,7 @@ func TestAKilledReplayNeitherLosesNorRepeats(t *testing.T) {
 	k.broker.Topic("bans", 2)
 	k.broker.Topic("g.dlq", 1)
 	const n = 3000
-	k.broker.Produce(deadLetters(n, "bans", "g.dlq")...)
+	k.broker.Produce(deadLettersOf("g", n, "bans", "g.dlq")...)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -469,7 +479,7 @@ func TestAKilledReplayNeitherLosesNorRepeats(t *testing.T) {
 	kills := 0
 	for try := 0; ; try++ {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(60+30*try)*time.Millisecond) // SIGKILL
-		cmd := exec.CommandContext(ctx, racecarctl, "dlq", "replay", "--group", "g")
+		cmd := exec.CommandContext(ctx, racecarctl, "dlq", "replay", "--group", "g", "--any-topic")
 		cmd.Env = append(os.Environ(), "RACECAR_BROKERS="+k.addr, "CTL_TEST_RUNTIME="+t.TempDir())
 		out, err := cmd.CombinedOutput()
 		cancel()
@@ -501,8 +511,13 @@ func TestDeadLetterFailures(t *testing.T) {
 	k.broker.Topic("g.dlq", 1)
 	k.broker.Produce(racecar.ProducerMessage{Topic: "g.dlq", Value: []byte("not ours")})
 	k.fails("", "Error: nothing runs here to be asked: name a consumer, or give --topic or --group", "dlq", "list")
-	k.fails("", "Error: g.dlq/0: offset 0 does not say where it came from: give --to TOPIC", "dlq", "replay", "--group", "g")
+	k.ok("", "No dead letters to replay\n", "=> 1 record of other groups left aside; --all-groups takes them\n", "dlq", "replay", "--group", "g")
+	k.fails("", "0/0: it does not say where it came from; --to TOPIC sends it\nError: 1 dead letter could not be replayed", "dlq", "replay", "--group", "g", "--all-groups")
+	k.fails("", "Error: whose dead letters? name a consumer, give --group, or take all with --all-groups", "dlq", "replay", "--topic", "g.dlq")
 	k.fails("", "Error: --to g.dlq is the dead-letter topic itself", "dlq", "replay", "--group", "g", "--to", "g.dlq")
+	k.fails("", "Error: --to __consumer_offsets is internal to Kafka", "dlq", "replay", "--group", "g", "--to", "__consumer_offsets")
+	k.fails("", `"3": expected PARTITION/OFFSET`, "dlq", "replay", "--group", "g", "--skip", "3")
 	k.env = []string{"RACECAR_BROKERS=127.0.0.1:1"}
 	k.fails("", "Error: no broker reachable, tried 127.0.0.1:1 (connection refused)", "dlq", "list", "--group", "g")
+	k.fails("", "127.0.0.1:1", "dlq", "replay", "--group", "g")
 }

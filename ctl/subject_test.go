@@ -13,6 +13,8 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/sirupsen/logrus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // settingsOf is what a supervisor at these brokers knows of a consumer.
@@ -57,7 +59,7 @@ func TestCommandsUseTheGroupOfTheRunningConsumer(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("t", 1)
 	k.broker.Topic("own-group.dlq", 1)
-	k.broker.Produce(deadLetters(1, "t", "own-group.dlq")...)
+	k.broker.Produce(deadLettersOf("own-group", 1, "t", "own-group.dlq")...)
 	k.supervised(settingsOf("OwnConsumer", "own-group", k.addr, "t"))
 	k.env = []string{"RACECAR_BROKERS=127.0.0.1:1"} // the supervisor has others
 	out, errs, code := k.run("", "reset-offsets", "OwnConsumer", "--to", "latest")
@@ -128,7 +130,7 @@ func TestCommandsUseTheSpecOfARegisteredConsumer(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("spec-topic", 1)
 	k.broker.Topic("spec-letters", 1)
-	k.broker.Produce(deadLetters(1, "spec-topic", "spec-letters")...)
+	k.broker.Produce(deadLettersOf("spec-group", 1, "spec-topic", "spec-letters")...)
 	k.ok("", "PARTITION     FROM  TO         MOVED\nspec-topic/0     -  → 0  none before\nReset 1 partitions of group spec-group\n", "",
 		"reset-offsets", "SpecConsumer", "--to", "latest")
 	if out, errs, code := k.run("", "dlq", "list", "SpecConsumer"); code != 0 || !strings.Contains(out, "spec-topic/0@100") {
@@ -152,5 +154,26 @@ func TestOnlyTheSocketServesSecrets(t *testing.T) {
 		if has := strings.Contains(w.Body.String(), "geheim"); w.Code != test.code || has != (test.code == http.StatusOK) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
+	}
+}
+
+// setTopicConfig changes a topic's configuration at its broker.
+func setTopicConfig(ctx context.Context, t *testing.T, addr, topic, key, value string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	set := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	set.Name, set.Value = key, &value
+	resource.Configs = append(resource.Configs, set)
+	req.Resources = append(req.Resources, resource)
+	resp, err := req.RequestWith(ctx, client)
+	if err != nil || resp.Resources[0].ErrorCode != 0 {
+		t.Fatalf("%v, %+v", err, resp)
 	}
 }

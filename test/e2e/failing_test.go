@@ -54,7 +54,7 @@ func TestAttemptsSurviveAKillAndReplayBringsBack(t *testing.T) {
 
 	// The consumer is mended, and the message comes back.
 	p = b.start(nil, "--max-retries", "3", "Journal")
-	list := b.dlq("list", "--json", "--topic", letters)
+	list := b.dlq("list", "--json", "--group", b.group)
 	var shown struct {
 		Key      string
 		Replayed bool
@@ -62,10 +62,10 @@ func TestAttemptsSurviveAKillAndReplayBringsBack(t *testing.T) {
 	if err := json.Unmarshal([]byte(list), &shown); err != nil || shown.Key != "3-5" || shown.Replayed {
 		t.Errorf("dlq list: %v: %s", err, list)
 	}
-	if out := b.dlq("replay", "--topic", letters); out != "Replayed 1 dead letter\n" {
+	if out := b.dlq("replay", "--group", b.group); out != "Replayed 1 dead letter\n" {
 		t.Errorf("dlq replay: %q", out)
 	}
-	if out := b.dlq("replay", "--topic", letters); out != "No dead letters to replay\n" {
+	if out := b.dlq("replay", "--group", b.group); out != "No dead letters to replay\n" {
 		t.Errorf("a second dlq replay: %q", out)
 	}
 	harness.Eventually(t, "the message processed", func() error {

@@ -1,0 +1,242 @@
+package ctl
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+func (k kafkaRun) values(topic string) []string {
+	var all []string
+	for _, m := range k.broker.Messages(topic) {
+		all = append(all, string(m.Value))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (k kafkaRun) wantValues(topic string, want ...string) {
+	k.t.Helper()
+	if got := k.values(topic); !slices.Equal(got, want) {
+		k.t.Errorf("in %s: %q, want %q", topic, got, want)
+	}
+}
+
+// Groups that share a dead-letter topic replay each their own.
+func TestReplayTakesOnlyTheGroupsDeadLetters(t *testing.T) {
+	k := newKafkaRun(t)
+	for _, topic := range []string{"a", "b", "shared"} {
+		k.broker.Topic(topic, 1)
+	}
+	of := func(group, topic string) racecar.ProducerMessage {
+		m := deadLettersOf(group, 1, topic, "shared")[0]
+		m.Value = []byte("of " + group)
+		return m
+	}
+	k.broker.Produce(of("ga", "a"), of("gb", "b"), of("ga", "a"))
+	conf := settingsOf("A", "ga", k.addr, "a")
+	conf.Config.DeadLetterTopic = "shared"
+	k.supervised(conf)
+
+	out, errs, _ := k.run("", "dlq", "list", "A")
+	if strings.Count(out, "  ga  ") != 2 || strings.Contains(out, "gb") || errs != "=> 1 record of other groups left aside; --all-groups takes them\n" {
+		t.Errorf("list: %q\n%s", errs, out)
+	}
+	out, errs, _ = k.run("", "dlq", "list", "A", "--all-groups")
+	if !strings.Contains(out, "GROUP") || !strings.Contains(out, "  gb  ") || errs != "" {
+		t.Errorf("list of all groups: %q\n%s", errs, out)
+	}
+	k.ok("", "Replayed 2 dead letters\n", "=> 1 record of other groups left aside; --all-groups takes them\n", "dlq", "replay", "A")
+	k.wantValues("a", "of ga", "of ga")
+	k.wantValues("b")
+	out, _, _ = k.run("", "dlq", "list", "A", "--all-groups", "--new")
+	if strings.Contains(out, "ga") || !strings.Contains(out, "gb") {
+		t.Errorf("the new ones:\n%s", out)
+	}
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "A", "--all-groups", "--any-topic")
+	k.wantValues("a", "of ga", "of ga")
+	k.wantValues("b", "of gb")
+	k.ok("", "No dead letters to replay\n", "=> 2 records of other groups left aside; --all-groups takes them\n", "dlq", "replay", "--topic", "shared", "--group", "gb", "--any-topic")
+	k.broker.Produce(of("gb", "b"))
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--topic", "shared", "--group", "gb", "--any-topic")
+	k.ok("", "No dead letters to replay\n", "", "dlq", "replay", "A", "--all-groups", "--any-topic")
+	k.wantValues("b", "of gb", "of gb")
+}
+
+// What a record says of its origin is not trusted further than to the consumer's
+// own topics; and what cannot be sent holds up nothing.
+func TestReplaySendsOnlyWhereTheConsumerSubscribes(t *testing.T) {
+	k := newKafkaRun(t)
+	k.broker.Topic("mine", 1)
+	k.broker.Topic("payments", 1)
+	k.broker.Topic("g.dlq", 1)
+	for _, topic := range []string{"mine", "payments", "__consumer_offsets", "g.dlq", "mine"} {
+		k.broker.Produce(deadLettersOf("g", 1, topic, "g.dlq")...)
+	}
+	k.supervised(settingsOf("G", "g", k.addr, "mine"))
+	const unsent = `0/1: the consumer does not subscribe to topic "payments"; --any-topic or --to TOPIC sends it
+0/2: topic "__consumer_offsets" is internal to Kafka
+0/3: topic "g.dlq" is the dead-letter topic itself
+Error: 3 dead letters could not be replayed and stay for the next replay; --skip passes over one
+`
+	replay := func(wantOut, wantErr string, args ...string) {
+		t.Helper()
+		out, errs, code := k.run("", append([]string{"dlq", "replay", "G"}, args...)...)
+		if out != wantOut || errs != wantErr || (code == exitFailed) != strings.Contains(wantErr, "Error") {
+			t.Errorf("replay %q: exit %d\n%q, want %q\n%s\nwant\n%s", args, code, out, wantOut, errs, wantErr)
+		}
+	}
+	replay("0/0 → mine/0\n0/4 → mine/0\nNothing was sent (--dry-run)\n", unsent, "--dry-run")
+	replay("Replayed 2 dead letters\n", unsent)
+	k.wantValues("mine", "v0", "v0")
+	replay("No dead letters to replay\n", "", "--only", "mine")
+	replay("No dead letters to replay\n", unsent) // they were not forgotten
+	_, rest, _ := strings.Cut(unsent, "\n")
+	replay("Replayed 1 dead letter\n", strings.Replace(rest, "3 dead", "2 dead", 1), "--any-topic")
+	k.wantValues("payments", "v0")
+	replay("No dead letters to replay\n", "", "--skip", "0/2", "--skip", "0/3")
+	replay("No dead letters to replay\n", "")
+	k.wantValues("mine", "v0", "v0")
+}
+
+// A topic that is gone holds up nothing, and its records come back with it.
+func TestReplayOfATopicThatIsGone(t *testing.T) {
+	k := strict(t)
+	k.supervised(settingsOf("G", "g", k.addr, "mine", "gone"))
+	k.create("mine")
+	for _, topic := range []string{"gone", "mine"} {
+		k.ok("x\n", "", "=> Delivered message to Kafka cluster\n", "produce", "-t", "g.dlq", "-H", "racecar-dlq-topic="+topic,
+			"-H", "racecar-dlq-partition=0", "-H", "racecar-dlq-offset=7", "-H", "racecar-dlq-group=g")
+	}
+	k.fails("", `0/0: topic "gone": there is no such topic`, "dlq", "replay", "G")
+	k.create("gone")
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "G")
+	k.ok("", "No dead letters to replay\n", "", "dlq", "replay", "G")
+}
+
+// Without a supervisor the topics are those where the group has committed offsets.
+func TestReplayOfAGroupThatDoesNotRun(t *testing.T) {
+	k := newKafkaRun(t)
+	for _, topic := range []string{"mine", "other", "g.dlq"} {
+		k.broker.Topic(topic, 1)
+	}
+	k.ok("", "PARTITION  FROM  TO         MOVED\nmine/0        -  → 0  none before\nReset 1 partitions of group g\n", "",
+		"reset-offsets", "--group", "g", "-t", "mine", "--to", "latest")
+	k.broker.Produce(deadLettersOf("g", 1, "other", "g.dlq")...)
+	k.broker.Produce(deadLettersOf("g", 1, "mine", "g.dlq")...)
+	k.fails("", `0/0: the consumer does not subscribe to topic "other"`, "dlq", "replay", "--group", "g")
+	k.wantValues("mine", "v0")
+	k.wantValues("other")
+}
+
+// --only leaves the others, and --limit ends in the middle, without losing any.
+func TestReplayOfAPart(t *testing.T) {
+	k := newKafkaRun(t)
+	for _, topic := range []string{"x", "y", "g.dlq"} {
+		k.broker.Topic(topic, 1)
+	}
+	for i := range 20 {
+		m := deadLettersOf("g", 1, []string{"x", "y"}[i%2], "g.dlq")[0]
+		m.Value = fmt.Appendf(nil, "%02d", i)
+		k.broker.Produce(m)
+	}
+	k.supervised(settingsOf("G", "g", k.addr, "x", "y"))
+	k.ok("", "Replayed 3 dead letters\n", "", "dlq", "replay", "G", "--only", "y", "--limit", "3")
+	k.wantValues("y", "01", "03", "05")
+	k.ok("", "Replayed 5 dead letters\n", "", "dlq", "replay", "G", "--limit", "5")
+	k.ok("", "Replayed 12 dead letters\n", "", "dlq", "replay")
+	k.wantValues("x", "00", "02", "04", "06", "08", "10", "12", "14", "16", "18")
+	k.wantValues("y", "01", "03", "05", "07", "09", "11", "13", "15", "17", "19")
+	k.ok("", "No dead letters to replay\n", "", "dlq", "replay")
+}
+
+// A message that the broker refuses is left; the others of its transaction are sent.
+func TestReplayLeavesWhatTheBrokerRefuses(t *testing.T) {
+	k := newKafkaRun(t)
+	k.broker.Topic("small", 1)
+	k.broker.Topic("g.dlq", 1)
+	k.limitMessages("small", 2000)
+	for i, size := range []int{1, 5000, 2} {
+		m := deadLettersOf("g", 1, "small", "g.dlq")[0]
+		m.Value = []byte(strings.Repeat(fmt.Sprint(i), size))
+		k.broker.Produce(m)
+	}
+	k.supervised(settingsOf("G", "g", k.addr, "small"))
+	out, errs, code := k.run("", "dlq", "replay", "G")
+	if out != "Replayed 2 dead letters\n" || code != exitFailed || !strings.HasPrefix(errs, "0/1: message for topic \"small\"") {
+		t.Errorf("exit %d, %q, %q", code, out, errs)
+	}
+	k.wantValues("small", "0", "22")
+}
+
+func TestReplayKeepsTimestamps(t *testing.T) {
+	k := newKafkaRun(t)
+	k.broker.Topic("mine", 1)
+	k.broker.Topic("g.dlq", 1)
+	k.broker.Produce(deadLettersOf("g", 2, "mine", "g.dlq")...)
+	k.supervised(settingsOf("G", "g", k.addr, "mine"))
+	begun := time.Now().Add(-time.Second)
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--limit", "1")
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--keep-timestamps")
+	ms := k.broker.Messages("mine")
+	if len(ms) != 2 || ms[0].Timestamp.Before(begun) || !ms[1].Timestamp.Equal(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)) {
+		t.Fatalf("%+v", ms)
+	}
+	if at, _ := ms[0].Header("racecar-replay-timestamp"); string(at) != "2026-11-01T00:00:00Z" {
+		t.Errorf("the original timestamp is told as %q", at)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	p := &progress{}
+	for offset := range int64(12) {
+		switch offset {
+		case 2, 5, 6, 7:
+			if err := p.leave(offset); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			p.pass(offset)
+		}
+	}
+	p.pass(6)
+	p.pass(6)
+	if err := p.leave(7); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := p.commit(), (kafka.Commit{Offset: 12, Metadata: "left:2,5,7"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for text, want := range map[string][]int64{"left:2,5-7": {2, 5, 6, 7}, "": nil, "racecar:1": nil} {
+		got, err := progressOf(kafka.Commit{Offset: 12, Metadata: text})
+		if err != nil || got.next != 12 || !slices.Equal(got.left, want) {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"left:", "left:x", "left:12", "left:5,3", "left:0-99999999999", "left:-1"} {
+		if got, err := progressOf(kafka.Commit{Offset: 12, Metadata: text}); err == nil {
+			t.Errorf("%q is taken as %+v", text, got)
+		}
+	}
+	var full error
+	for offset := int64(0); full == nil; offset += 2 {
+		full = p.leave(1_000_000 + offset)
+	}
+	if n := len(p.commit().Metadata); n > kafka.MaxMetadata || !strings.HasPrefix(full.Error(), "too many records stay behind") {
+		t.Errorf("%d bytes, %v", n, full)
+	}
+}
+
+// limitMessages sets a topic's max.message.bytes.
+func (k kafkaRun) limitMessages(topic string, bytes int) {
+	k.t.Helper()
+	ctx, cancel := context.WithTimeout(k.t.Context(), 30*time.Second)
+	defer cancel()
+	setTopicConfig(ctx, k.t, k.addr, topic, "max.message.bytes", fmt.Sprint(bytes))
+}
