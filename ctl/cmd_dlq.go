@@ -52,27 +52,19 @@ func (c *deadLetters) subject(ctx context.Context, a *app) (s *subject, topic st
 	return s, topic, nil
 }
 
-// open connects and selects the dead letters that are meant. It returns nil when
-// the topic is a consumer's own and not there yet: then there are none.
-func (c *deadLetters) open(ctx context.Context, a *app, s *subject, topic string) (*cluster, *selection, error) {
-	k, err := connect(ctx, s.conf)
-	if err != nil {
-		return nil, nil, err
-	}
+// choose selects the dead letters that are meant. It returns nil when the topic is
+// a consumer's own and not there yet: then there are none.
+func (c *deadLetters) choose(ctx context.Context, a *app, k *cluster, s *subject, topic string) (*selection, error) {
 	group := s.group
 	if c.AllGroups {
 		group = ""
 	}
 	sel, err := k.selection(ctx, topic, group)
-	if err == nil {
-		return k, sel, nil
-	}
-	k.close()
 	if errors.Is(err, errNoTopic) && c.Topic == "" && s.spec {
 		a.note("=> There is no topic %q: the consumer has dead-lettered nothing yet\n", topic)
-		return nil, nil, nil
+		return nil, nil
 	}
-	return nil, nil, err
+	return sel, err
 }
 
 // noteOthers says that the topic holds more than was taken.
@@ -109,11 +101,15 @@ func (c *dlqListCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	k, sel, err := c.open(ctx, a, s, topic)
-	if k == nil {
+	k, err := connect(ctx, s.conf)
+	if err != nil {
 		return err
 	}
 	defer k.close()
+	sel, err := c.choose(ctx, a, k, s, topic)
+	if sel == nil {
+		return err
+	}
 	ranges, err := k.ranges(topic, nil)
 	if err != nil {
 		return err
@@ -206,6 +202,11 @@ func (c *dlqReplayCmd) Run(ctx context.Context, a *app) error {
 		subject: s, to: c.To, anyTopic: c.AnyTopic, only: c.Only, skip: c.Skip, keepTime: c.KeepTimestamps, dry: c.DryRun,
 		topics: map[string]error{}, parts: map[string][]int32{},
 	}
+	k, err := connect(ctx, s.conf)
+	if err != nil {
+		return err
+	}
+	defer k.close()
 	if !c.DryRun {
 		if r.producer, err = a.takeReplay(ctx, s.conf, replayGroup(topic, "")); err != nil {
 			return err
@@ -213,11 +214,10 @@ func (c *dlqReplayCmd) Run(ctx context.Context, a *app) error {
 		defer closeReplay(ctx, r.producer)
 	}
 	// After the producer has its id: what an earlier one began has ended by now.
-	k, sel, err := c.open(ctx, a, s, topic)
-	if k == nil {
+	sel, err := c.choose(ctx, a, k, s, topic)
+	if sel == nil {
 		return err
 	}
-	defer k.close()
 	r.selection = sel
 	r.committed = r.progress(nil)
 	if !s.spec && s.group != "" {
