@@ -127,7 +127,7 @@ func (k *coordinator) attempt(ctx context.Context, f func(*sarama.Broker) error)
 	}
 	err = f(b)
 	var kerr sarama.KError
-	if err != nil && !errors.As(err, &kerr) { // not said by the broker: the connection is of no use any more
+	if err != nil && !errors.As(err, &kerr) && !isEncodingError(err) { // the connection is of no use any more
 		_ = b.Close() // may be closed already
 	}
 	return err
@@ -173,7 +173,7 @@ func coordinatorMoved(err error) bool {
 		return false
 	}
 	_, _, permanent := Permanent(err)
-	return !permanent
+	return !permanent && !isEncodingError(err)
 }
 
 // patientConn lets JoinGroup and SyncGroup wait for the other members of the

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/IBM/sarama"
@@ -152,8 +151,7 @@ func (o *Offsets) fetch(b *sarama.Broker, asked map[string][]int32) (*sarama.Off
 	req := sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, asked)
 	req.RequireStable = true
 	resp, err := b.FetchOffset(req)
-	var old sarama.PacketEncodingError
-	if errors.As(err, &old) { // Kafka 2.4 does not know the flag; nothing was sent
+	if isEncodingError(err) && req.Version < 7 { // Kafka 2.4 does not know the flag; nothing was sent
 		req = sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, asked)
 		resp, err = b.FetchOffset(req)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,9 @@ const DefaultBufferBytes = 32 << 20
 
 // maxTopic is how long a topic's name may be.
 const maxTopic = 249
+
+// maxTimestamp is the last second that can be encoded: sarama computes in nanoseconds.
+const maxTimestamp = math.MaxInt64/int64(time.Second) - 1
 
 // messageOverhead is what a queued message costs beside its bytes.
 const messageOverhead = 256
@@ -227,7 +231,8 @@ func (p *Producer) Send(ctx context.Context, m ProducerMessage, done Done) error
 	return nil
 }
 
-// check refuses what no broker would take.
+// check refuses what no broker would take, and what cannot be encoded: in a request it
+// would take all others down with it.
 func (p *Producer) check(o *outMessage) error {
 	refuse := func(err error) error {
 		return &DeliveryError{Kind: DeliveryRefused, Topic: o.Topic, Partition: -1, Err: err}
@@ -239,6 +244,8 @@ func (p *Producer) check(o *outMessage) error {
 		return refuse(fmt.Errorf("the topic's name has %d characters, more than %d", len(o.Topic), maxTopic))
 	case o.Partition != nil && *o.Partition < 0:
 		return refuse(fmt.Errorf("partition %d is negative", *o.Partition))
+	case !o.Timestamp.IsZero() && (o.Timestamp.Unix() < 0 || o.Timestamp.Unix() > maxTimestamp):
+		return refuse(fmt.Errorf("the timestamp %s is not between the years 1970 and 2262", o.Timestamp.Format(time.RFC3339)))
 	case o.size > p.conf.Producer.MaxMessageBytes && !o.AnySize:
 		return refuse(fmt.Errorf("%d bytes are more than the %d of message.max.bytes", o.size, p.conf.Producer.MaxMessageBytes))
 	}

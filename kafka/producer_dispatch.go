@@ -160,7 +160,7 @@ func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartiti
 		r = &produceRequest{link: q.leader}
 		requests[q.leader] = r
 	}
-	if r.bytes > 0 && r.bytes+min(q.bytes, p.batchBytes()) > maxRequestBytes {
+	if r.bytes > 0 && (q.alone || r.parts[0].alone || r.bytes+min(q.bytes, p.batchBytes()) > maxRequestBytes) {
 		return
 	}
 	b := q.take(p.batchBytes(), p.conf.Producer.Flush.MaxMessages)
@@ -191,7 +191,7 @@ func (p *Producer) send(r *produceRequest) {
 		req.AddBatch(q.topic, q.id, b.records)
 	}
 	resp, err := r.link.broker.Produce(req)
-	if err != nil {
+	if err != nil && !isEncodingError(err) {
 		_ = r.link.broker.Close() // "not connected" is fine
 	}
 	p.complete(r, resp, err)
@@ -227,6 +227,10 @@ func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err
 	p.noteLink(r.link, err, now)
 	var ended []ending
 	for _, q := range r.parts {
+		if isEncodingError(err) && len(r.parts) > 1 { // nothing was sent: whose fault it is shows when each goes alone
+			q.alone = true
+			continue
+		}
 		blockErr, offset := err, int64(-1)
 		if err == nil {
 			offset, blockErr = answerFor(resp, q)
@@ -283,7 +287,7 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 	case outcomeDone:
 		return ending{msgs: q.done(), part: q.id, offset: offset}, true
 	case outcomeRefused:
-		if p.txn == nil && perRecord(code) && len(q.batch.msgs) > 1 {
+		if p.splits(q, code, err) {
 			q.split()
 			return ending{}, false
 		}
@@ -311,6 +315,13 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 	return ending{}, false
 }
 
+// splits reports whether the records of a refused batch get a try of their own. In a
+// transaction not when the batch may be stored: a new sequence takes a new epoch, which
+// Abort brings.
+func (p *Producer) splits(q *outPartition, code sarama.KError, err error) bool {
+	return (perRecord(code) || isEncodingError(err)) && len(q.batch.msgs) > 1 && (p.txn == nil || !q.batch.maybeStored)
+}
+
 // renumber gives q's batch a new place in a new sequence after the broker did
 // not know the old one. It was not appended, so nothing is doubled and, with one
 // batch on its way, nothing overtakes it.
@@ -334,8 +345,8 @@ func isEncodingError(err error) bool {
 
 // noteLink counts the failures of a connection. p.mu is held.
 func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
-	l.open = err == nil
-	if err == nil || isEncodingError(err) {
+	l.open = err == nil || isEncodingError(err)
+	if l.open {
 		if l.failures > 1 {
 			p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr}).Info("broker takes messages again")
 		}

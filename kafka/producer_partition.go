@@ -39,6 +39,7 @@ type outPartition struct {
 	inFlight bool
 	active   bool // listed in Producer.active
 	hurry    bool // what is queued is not to wait for more
+	alone    bool // its batch gets a request of its own: one with others could not be encoded
 
 	producer producerID // not valid: to be taken from the Producer at the next batch
 	sequence int32      // of the next batch
@@ -115,6 +116,7 @@ func (q *outPartition) number(b *sarama.RecordBatch) {
 // done takes the batch as stored and returns its messages.
 func (q *outPartition) done() []*outMessage {
 	msgs := q.batch.msgs
+	q.alone = false
 	q.sequence = addSequence(q.sequence, len(msgs))
 	q.batch = nil
 	q.forgive()
@@ -138,7 +140,7 @@ func addSequence(s int32, n int) int32 {
 // the number it had is free again.
 func (q *outPartition) giveUp(kind DeliveryKind, why error) ending {
 	b := q.batch
-	q.batch = nil
+	q.batch, q.alone = nil, false
 	q.forgive()
 	if b.maybeStored {
 		q.bumpEpoch()

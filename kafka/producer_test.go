@@ -264,6 +264,8 @@ func TestProducerRefusesWhatNoBrokerTakes(t *testing.T) {
 		"no topic is set":       {Value: []byte("x")},
 		"has 250 characters":    {Topic: strings.Repeat("t", 250)},
 		"partition -1 is neg":   {Topic: "out", Partition: partition(-1)},
+		"1969-12-31T23:59:59":   {Topic: "out", Timestamp: time.Unix(-1, 999e6).UTC()},
+		"timestamp 2262-04-12":  {Topic: "out", Timestamp: time.Date(2262, 4, 12, 0, 0, 0, 0, time.UTC)},
 		"of message.max.bytes":  {Topic: "out", Value: make([]byte, 1_000_001)},
 		"of message.max.bytes ": {Topic: "out", Headers: []kafka.Header{{Value: make([]byte, 1_000_001)}}},
 	} {

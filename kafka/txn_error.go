@@ -82,7 +82,7 @@ func txnError(err error) error {
 func txnKind(err error) TxnKind {
 	code, ok := errors.AsType[sarama.KError](err)
 	if !ok {
-		if _, _, permanent := Permanent(err); permanent {
+		if _, _, permanent := Permanent(err); permanent || unencodable(err) {
 			return TxnFatal
 		}
 		return TxnAbortable
@@ -96,6 +96,13 @@ func txnKind(err error) TxnKind {
 		return TxnFatal
 	}
 	return TxnAbortable
+}
+
+// unencodable reports whether a request to a coordinator cannot be encoded, which
+// no repetition changes. A message that cannot be is refused by itself.
+func unencodable(err error) bool {
+	_, message := errors.AsType[*DeliveryError](err)
+	return !message && isEncodingError(err)
 }
 
 // notCommitted reports whether a request to commit failed so that the transaction is

@@ -1,10 +1,13 @@
 package kafka_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -480,5 +483,57 @@ func TestTxnAsksForATopicThatTheCoordinatorDoesNotKnow(t *testing.T) {
 	fault.Remove()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A batch that is too large for its topic is split in a transaction as outside of one,
+// and a record that is refused takes no other with it.
+func TestTxnSplitsABatch(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "out"))
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.MessageTooLarge, Count: -1, When: func(r kmsg.Request) bool {
+		return len(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records) > 50_000
+	}})
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, Count: -1, When: func(r kmsg.Request) bool {
+		return bytes.Contains(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records, []byte("bad"))
+	}})
+	p := newTxnProducer(t, c.ListenAddrs(), "id")
+	values := make([]string, 100)
+	for i := range values {
+		values[i] = fmt.Sprintf("%03d", i) + strings.Repeat("x", 2000)
+	}
+	begin(t, p, "out", "", -1, values...)
+	commit(t, p)
+
+	begin(t, p, "out", "", -1)
+	var mu sync.Mutex
+	var refused []int
+	for i := range 20 {
+		value := "good"
+		if i == 13 {
+			value = "bad"
+		}
+		err := p.Send(patience(t), kafka.ProducerMessage{Topic: "out", Partition: partition(0), Value: []byte(value)}, func(_ int32, _ int64, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e, ok := errors.AsType[*kafka.DeliveryError](err); ok && e.Refused() {
+				refused = append(refused, i)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := p.Commit(patience(t))
+	if e, ok := errors.AsType[*kafka.TxnError](err); !ok || e.Kind != kafka.TxnAbortable || !e.Refused() {
+		t.Errorf("commit: %v", err)
+	}
+	if err := p.Abort(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(refused, []int{13}) {
+		t.Errorf("refused: %v, want 13 alone", refused)
+	}
+	if got := contents(t, c.ListenAddrs(), "out", sarama.ReadCommitted)[0]; !slices.Equal(got, values) {
+		t.Errorf("%d messages are committed, want %d: %.100s", len(got), len(values), difference(got, values))
 	}
 }
