@@ -19,9 +19,10 @@ import (
 // off whatever waits for an answer: sarama holds its locks while it waits, and cannot
 // be asked to stop.
 type dialer struct {
-	access  *Access // makes the connection one that requests may be sent on; nil: plaintext
-	timeout time.Duration
-	wrap    func(net.Conn) net.Conn // nil: as it is
+	silences *silences // shared by all that are bound
+	access   *Access   // makes the connection one that requests may be sent on; nil: plaintext
+	timeout  time.Duration
+	wrap     func(net.Conn) net.Conn // nil: as it is
 
 	base context.Context // nothing is dialed after its end; nil: not bound, see bind
 
@@ -36,12 +37,14 @@ var _ proxy.Dialer = (*dialer)(nil)
 
 // newDialer returns what NewConfig hands out: a template that may be shared and
 // whose connections nobody can interrupt.
-func newDialer(a *Access, timeout time.Duration) *dialer { return &dialer{access: a, timeout: timeout} }
+func newDialer(a *Access, timeout time.Duration) *dialer {
+	return &dialer{access: a, timeout: timeout, silences: &silences{allowed: map[string]time.Duration{}}}
+}
 
 // bind returns a dialer of the same settings whose connections end with ctx, by
 // drop or by interrupt. wrap, if not nil, is applied to each connection made.
 func (d *dialer) bind(ctx context.Context, wrap func(net.Conn) net.Conn) *dialer {
-	b := &dialer{access: d.access, timeout: d.timeout, wrap: wrap, base: ctx}
+	b := &dialer{access: d.access, timeout: d.timeout, silences: d.silences, wrap: wrap, base: ctx}
 	b.ctx, b.cancel = context.WithCancel(ctx)
 	context.AfterFunc(ctx, b.drop)
 	return b
@@ -58,11 +61,17 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 		life = d.ctx
 		d.mu.Unlock()
 	}
-	ctx, cancel := context.WithTimeout(life, d.timeout)
+	patience := d.silences.patience(addr, d.timeout)
+	limit := patience
+	if d.access != nil && d.access.kerberos != nil { // which asks others than the broker
+		limit = d.timeout
+	}
+	ctx, cancel := context.WithTimeout(life, limit)
 	defer cancel()
 	nd := net.Dialer{KeepAliveConfig: keepAlive}
 	raw, err := nd.DialContext(ctx, network, addr)
 	if err != nil {
+		d.silences.note(addr, ctx.Err() == nil || life.Err() != nil, limit)
 		return nil, err
 	}
 	if !d.remember(life, raw) {
@@ -72,10 +81,11 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 	conn := raw
 	if d.access != nil {
 		if conn, err = d.access.secure(ctx, raw, addr); err != nil {
+			d.silences.note(addr, ctx.Err() == nil || life.Err() != nil, limit)
 			return nil, d.access.judge(addr, err)
 		}
 	}
-	conn = &answerConn{Conn: conn}
+	conn = &answerConn{Conn: &untriedConn{Conn: conn, silences: d.silences, addr: addr, patience: patience}}
 	if d.wrap != nil {
 		conn = d.wrap(conn)
 	}

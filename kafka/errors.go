@@ -52,7 +52,7 @@ func brief(err error, addr string) string {
 		return access.Problem
 	}
 	s := err.Error()
-	s = strings.TrimPrefix(s, "dial tcp "+addr+": ")
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "dial tcp "+addr+": "), addr+": ")
 	if i := strings.Index(s, "]: "); strings.HasPrefix(s, "dial tcp [") && i > 0 {
 		s = s[i+3:]
 	}

@@ -11,14 +11,25 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// probeHeadStart is how long a bootstrap broker is given before the next one is
-// asked as well.
-const probeHeadStart = time.Second
+// headStart is how long a broker is given before the next one is asked as well.
+const headStart = time.Second
 
-// probe asks the brokers one after the other, each with a head start, until one
-// answers. Only when all of them refuse us for good is that final: one broker may
-// have a certificate that has expired.
+// probe asks the brokers until one answers. Only when all of them refuse us for good is
+// that final: one broker may have a certificate that has expired.
 func probe(ctx context.Context, addrs []string, conf *sarama.Config) error {
+	a := dialerOf(conf).access
+	_, err := askInTurn(ctx, conf, addrs, func(ctx context.Context, conf *sarama.Config, addr string) (struct{}, error) {
+		return struct{}{}, a.judge(addr, probeBroker(ctx, addr, conf, a))
+	}, func(error) bool { return false })
+	return err
+}
+
+// askInTurn asks brokers in a random order, each with a head start on the next, until
+// one answers, an error is final, or all have failed (*UnreachableError). The
+// connections of conf, which ask gets, end with it.
+func askInTurn[T any](ctx context.Context, conf *sarama.Config, addrs []string,
+	ask func(ctx context.Context, conf *sarama.Config, addr string) (T, error), final func(error) bool,
+) (T, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cfg := *conf
@@ -28,43 +39,51 @@ func probe(ctx context.Context, addrs []string, conf *sarama.Config) error {
 
 	type answer struct {
 		i   int
+		v   T
 		err error
 	}
+	var none T
 	answers := make(chan answer, len(addrs)) // room for all: nobody waits when we leave early
 	order := rand.Perm(len(addrs))
 	errs := make([]error, len(addrs))
-	headStart := time.NewTimer(0)
-	defer headStart.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	asked, pending := 0, 0
 	for {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-headStart.C:
+			return none, context.Cause(ctx)
+		case <-next.C:
 			if asked < len(order) {
 				i := order[asked]
 				asked++
 				pending++
-				go func() { answers <- answer{i, d.access.judge(addrs[i], probeBroker(ctx, addrs[i], &cfg, d.access))} }()
-				headStart.Reset(probeHeadStart)
+				go func() {
+					v, err := ask(ctx, &cfg, addrs[i])
+					answers <- answer{i, v, err}
+				}()
+				next.Reset(headStart)
 			}
 		case a := <-answers:
 			pending--
 			if a.err == nil {
-				return nil
+				return a.v, nil
 			}
 			if ctx.Err() != nil {
-				return context.Cause(ctx)
+				return none, context.Cause(ctx)
+			}
+			if final(a.err) {
+				return none, a.err
 			}
 			errs[a.i] = a.err
 			if asked < len(order) {
-				headStart.Reset(0)
+				next.Reset(0)
 			} else if pending == 0 {
 				all := &UnreachableError{Addrs: addrs, Errs: errs}
 				if _, _, final := Permanent(all); final {
-					return errs[0]
+					return none, errs[0]
 				}
-				return all
+				return none, all
 			}
 		}
 	}

@@ -20,11 +20,6 @@ type control struct {
 	silent int              // how many of these answered nothing in time, in a row
 }
 
-// askPatience is how long a broker may take to answer a question, unless
-// socket_timeout is shorter: another one knows it as well. It doubles with each that
-// is silent, in case all are slow.
-const askPatience = 3 * time.Second
-
 // controlLoop asks a broker for what the dispatch loop lacks: partitions and
 // leaders of topics, and a producer id. It also refreshes what is known.
 func (p *Producer) controlLoop() {
@@ -201,7 +196,8 @@ func (c *control) open() *sarama.Broker {
 		c.next++
 	}
 	conf := *c.p.conf
-	conf.Net.ReadTimeout = min(conf.Net.ReadTimeout, askPatience<<min(c.silent, 8))
+	// Another one knows it as well; longer with each that is silent, in case all are slow.
+	conf.Net.ReadTimeout = min(conf.Net.ReadTimeout, firstAnswer<<min(c.silent, 8))
 	_ = c.broker.Open(&conf) // an open one says so; Connected tells of a failure
 	return c.broker
 }

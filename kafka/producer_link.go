@@ -41,11 +41,6 @@ func (p *Producer) connect(l *brokerLink) {
 	p.wg.Go(func() {
 		_ = l.broker.Open(p.conf) // an open one says so
 		_, err := l.broker.Connected()
-		if err == nil {
-			// To sarama one that did not answer is connected all the same, and what it
-			// answers late is taken for the answer to the next request.
-			_, err = l.broker.ApiVersions(&sarama.ApiVersionsRequest{})
-		}
 		if err != nil {
 			_ = l.broker.Close() // "not connected" is fine
 		}

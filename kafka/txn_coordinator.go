@@ -58,7 +58,7 @@ func (c *txnCoordinator) close() {
 func (c *txnCoordinator) do(ctx context.Context, key coordinatorKey, request func(*sarama.Broker) error) error {
 	for failures := 1; ; failures++ {
 		err := c.once(ctx, key, request)
-		if err == nil || !passes(err) {
+		if err == nil || ctx.Err() != nil || !passes(err) {
 			return err
 		}
 		pause := c.p.backoff(failures)
@@ -84,7 +84,7 @@ func (c *txnCoordinator) once(ctx context.Context, key coordinatorKey, request f
 	defer stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b, err := c.find(key)
+	b, err := c.find(ctx, key)
 	if err == nil {
 		if err = request(b); moved(err) {
 			c.forget(key)
@@ -104,31 +104,29 @@ func (c *txnCoordinator) forget(key coordinatorKey) {
 }
 
 // find returns a connection to a coordinator, asking the brokers in turn for it.
-func (c *txnCoordinator) find(key coordinatorKey) (*sarama.Broker, error) {
+func (c *txnCoordinator) find(ctx context.Context, key coordinatorKey) (*sarama.Broker, error) {
 	if b := c.brokers[key]; b != nil {
 		_ = b.Open(c.conf) // an open one says so; a failing one fails the request
 		return b, nil
 	}
-	last := error(sarama.ErrOutOfBrokers)
-	for _, addr := range c.p.addresses() {
-		found, err := c.ask(addr, key)
-		if err == nil {
-			b := sarama.NewBroker(found)
-			c.brokers[key] = b
-			_ = b.Open(c.conf)
-			return b, nil
-		}
-		last = fmt.Errorf("find the coordinator of %q at %s: %w", key.key, addr, err)
-		if !passes(err) {
-			break
-		}
+	found, err := askInTurn(ctx, c.conf, c.p.addresses(), func(_ context.Context, conf *sarama.Config, addr string) (string, error) {
+		return askCoordinator(conf, addr, key)
+	}, func(err error) bool { // the cluster's answer, not one broker's trouble
+		_, said := errors.AsType[sarama.KError](err)
+		return said && !passes(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find the coordinator of %q: %w", key.key, err)
 	}
-	return nil, last
+	b := sarama.NewBroker(found)
+	c.brokers[key] = b
+	_ = b.Open(c.conf)
+	return b, nil
 }
 
-func (c *txnCoordinator) ask(addr string, key coordinatorKey) (found string, err error) {
+func askCoordinator(conf *sarama.Config, addr string, key coordinatorKey) (found string, err error) {
 	b := sarama.NewBroker(addr)
-	_ = b.Open(c.conf)
+	_ = b.Open(conf)
 	defer b.Close() //nolint:errcheck // it was only asked
 	resp, err := b.FindCoordinator(&sarama.FindCoordinatorRequest{Version: 3, CoordinatorKey: key.key, CoordinatorType: key.kind})
 	if err != nil {

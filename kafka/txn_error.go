@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -120,12 +119,7 @@ func notCommitted(err error) bool {
 }
 
 // passes reports whether a request to a coordinator is to be made again.
-func passes(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return false
-	}
-	return moved(err) || busy(err)
-}
+func passes(err error) bool { return moved(err) || busy(err) }
 
 // moved reports whether the coordinator is to be looked for anew: it says that it
 // is none any more, or the connection failed.

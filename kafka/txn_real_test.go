@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/test/kafka/cluster"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // Brokers, and with them coordinators and leaders, go and come back while
@@ -85,4 +87,44 @@ func numberedTxn(ctx context.Context, p *kafka.TxnProducer, first, n, partitions
 		return err
 	}
 	return p.Commit(ctx)
+}
+
+// A frozen broker among three holds transactions up for no longer than the cluster
+// takes to replace it as coordinator and leader.
+func TestTxnBesideAFrozenBroker(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{Brokers: 3})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	if err := c.CreateTopic(ctx, "out", 1, 3); err != nil {
+		t.Fatal(err)
+	}
+	conf := settings(c.Addrs()...)
+	conf.SocketTimeout, conf.MessageTimeout = 30*time.Second, 5*time.Minute
+	once := func(id string) error {
+		p, err := kafka.NewTxnProducer(ctx, conf, kafka.TxnOptions{Logger: testLog(t), ID: id})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = p.Close(ctx) }() // its transaction is committed
+		return numberedTxn(ctx, p, 0, 10, 1)
+	}
+	if err := once("before"); err != nil { // makes the topics of the coordinators
+		t.Fatal(err)
+	}
+	frozen := c.Broker(1)
+	if err := frozen.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = frozen.Continue() }() // the cluster is stopped next
+	var wg sync.WaitGroup
+	for i := range 6 { // of several coordinators
+		wg.Go(func() {
+			began := time.Now()
+			if err := once(fmt.Sprint("id-", i)); err != nil || time.Since(began) > seeds.AtMost(30*time.Second) {
+				t.Errorf("transaction %d took %v: %v", i, time.Since(began), err)
+			}
+			t.Logf("transaction %d: %v", i, time.Since(began))
+		})
+	}
+	wg.Wait()
 }
