@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,8 +39,8 @@ type Header struct {
 	Value []byte
 }
 
-// ProducerMessage is a message to be produced. Its slices must not be changed
-// before done is called.
+// ProducerMessage is a message to be produced. What it points to must not be changed
+// before done is called: see Clone.
 type ProducerMessage struct {
 	Topic string
 	// Partition sends to that partition; nil lets the partitioner choose.
@@ -52,6 +53,32 @@ type ProducerMessage struct {
 	Timestamp    time.Time // zero: the time of Send
 	// AnySize leaves it to the topic what is too large, whatever message.max.bytes says.
 	AnySize bool
+}
+
+// Clone returns a copy that shares nothing with m, so that callers may reuse their
+// buffers. The bytes take one allocation.
+func (m ProducerMessage) Clone() ProducerMessage {
+	n := len(m.Key) + len(m.Value) + len(m.PartitionKey)
+	for _, h := range m.Headers {
+		n += len(h.Value)
+	}
+	buf := make([]byte, 0, n)
+	clone := func(b []byte) []byte {
+		if b == nil {
+			return nil
+		}
+		buf = append(buf, b...)
+		return buf[len(buf)-len(b) : len(buf) : len(buf)]
+	}
+	m.Key, m.Value, m.PartitionKey = clone(m.Key), clone(m.Value), clone(m.PartitionKey)
+	m.Headers = slices.Clone(m.Headers)
+	for i := range m.Headers {
+		m.Headers[i].Value = clone(m.Headers[i].Value)
+	}
+	if m.Partition != nil {
+		m.Partition = new(*m.Partition)
+	}
+	return m
 }
 
 // Done is told how the delivery of one message ended: with the partition and
@@ -312,6 +339,9 @@ func (p *Producer) Hurry() {
 	p.mu.Lock()
 	for _, q := range p.active {
 		q.hurry = true
+	}
+	for _, t := range p.topics {
+		t.hurry = len(t.waiting) > 0
 	}
 	p.mu.Unlock()
 	poke(p.wake)

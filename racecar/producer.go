@@ -26,8 +26,8 @@ type Producer interface {
 	Deliver(ctx context.Context) error
 }
 
-// ProducerMessage is a message to be produced. The slices must not be changed
-// until it is delivered.
+// ProducerMessage is a message to be produced. Producing copies it: its slices may be
+// reused as soon as the call has returned.
 type ProducerMessage struct {
 	Topic string
 	Key   []byte // nil: none

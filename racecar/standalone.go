@@ -86,19 +86,20 @@ func (p *StandaloneProducer) Connect(ctx context.Context) error { return p.inner
 // which they do not. When ctx ends first, the message may still be delivered.
 func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage) error {
 	start := time.Now()
-	err := p.produceSync(ctx, m)
+	traced := p.trace(ctx, &m)
+	out := kafkaMessage(m)
+	err := p.produceSync(ctx, out, traced)
 	if p.reporter.observed() {
 		buffered, _ := p.inner.Buffered()
-		p.reporter.observe(ProduceSyncEvent{Topic: m.Topic, Key: m.Key, MessageSize: len(m.Value),
+		p.reporter.observe(ProduceSyncEvent{Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
 			BufferSize: buffered, Duration: time.Since(start), Err: err})
 	}
 	return err
 }
 
-func (p *StandaloneProducer) produceSync(ctx context.Context, m ProducerMessage) error {
+func (p *StandaloneProducer) produceSync(ctx context.Context, m kafka.ProducerMessage, traced func(int32, int64, error)) error {
 	ended, topic := make(chan error, 1), m.Topic
-	traced := p.trace(ctx, &m)
-	err := p.inner.Send(ctx, kafkaMessage(m), func(partition int32, offset int64, err error) {
+	err := p.inner.Send(ctx, m, func(partition int32, offset int64, err error) {
 		traced(partition, offset, err)
 		p.reporter.delivered(topic, partition, offset, err)
 		ended <- err
@@ -124,7 +125,8 @@ func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage
 	start := time.Now()
 	wait, topic := waitOf(ctx, p).begin(), m.Topic
 	traced := p.trace(ctx, &m)
-	err := p.inner.Send(ctx, kafkaMessage(m), func(partition int32, offset int64, err error) {
+	out := kafkaMessage(m)
+	err := p.inner.Send(ctx, out, func(partition int32, offset int64, err error) {
 		traced(partition, offset, err)
 		p.reporter.delivered(topic, partition, offset, err)
 		if !wait.end(err) && err != nil {
@@ -137,7 +139,7 @@ func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage
 	}
 	if p.reporter.observed() {
 		buffered, _ := p.inner.Buffered()
-		p.reporter.observe(ProduceAsyncEvent{Topic: m.Topic, Key: m.Key, MessageSize: len(m.Value),
+		p.reporter.observe(ProduceAsyncEvent{Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
 			BufferSize: buffered, Duration: time.Since(start), Err: err})
 	}
 	return err
@@ -188,6 +190,7 @@ func (p *StandaloneProducer) trace(ctx context.Context, m *ProducerMessage) (end
 	return p.tracer.Produce(ctx, m)
 }
 
+// kafkaMessage copies m: the caller may reuse its buffers.
 func kafkaMessage(m ProducerMessage) kafka.ProducerMessage {
 	k := kafka.ProducerMessage{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
 		PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
@@ -197,7 +200,7 @@ func kafkaMessage(m ProducerMessage) kafka.ProducerMessage {
 			k.Headers[i] = kafka.Header(h)
 		}
 	}
-	return k
+	return k.Clone()
 }
 
 // waitKey is where a ctx carries the deliveryWait of a producer.

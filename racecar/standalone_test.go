@@ -393,3 +393,26 @@ func TestOpenProducerSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Callers may reuse their buffers once ProduceAsync has returned.
+func TestProducerCopiesTheMessage(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	b.Topic("out", 1)
+	p := open(t, b.Addr())
+	var buf []byte
+	for i := range 5 {
+		buf = fmt.Appendf(buf[:0], "value %d", i)
+		if err := p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out", Key: buf, Value: buf, Headers: []racecar.Header{{Key: "h", Value: buf}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range b.WaitMessages("out", 5) {
+		want := fmt.Sprintf("value %d", i)
+		if h, _ := m.Header("h"); string(m.Value) != want || string(m.Key) != want || string(h) != want {
+			t.Errorf("message %d: %q %q %q", i, m.Key, m.Value, h)
+		}
+	}
+}

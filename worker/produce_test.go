@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -350,6 +351,51 @@ func TestOutputBeforeFailedAtIsWaitedFor(t *testing.T) {
 	for _, want := range []string{"0", "1", "2", "3"} {
 		if !seen[want] {
 			t.Errorf("calls %v: the output of message %s is lost", calls, want)
+		}
+	}
+}
+
+// A consumer may reuse its buffers as soon as Produce has returned: what is sent is
+// what they held then.
+func TestProduceCopiesTheMessage(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	for _, transactional := range []bool{false, true} {
+		from, to, group := b.Topic(1), b.Topic(1), b.Group()
+		b.Produce(from, 0, values(3)...)
+		rec := newRecorder()
+		spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}, Transactional: transactional}
+		reg := registration(t, spec, func(rt racecar.Runtime) (*processor, error) {
+			p := &processor{out: rt.Producer}
+			var buf []byte
+			var partition int32
+			headers := []racecar.Header{{Key: "h"}}
+			p.process = func(ctx context.Context, m *racecar.Message) error {
+				defer rec.add(m)
+				for i := range 5 {
+					partition = 0
+					buf = fmt.Appendf(buf[:0], "%d-%d", m.Offset, i)
+					headers[0].Value = buf
+					if err := p.out.Produce(ctx, racecar.ProducerMessage{Topic: to, Key: buf, Value: buf, Headers: headers, Partition: &partition}); err != nil {
+						return err
+					}
+				}
+				partition = 77
+				return nil
+			}
+			return p, nil
+		})
+		s := start(t, reg, txnConfig(b, group))
+		rec.await(t, 3)
+		s.stop()
+		var want []string
+		for offset := range 3 {
+			for i := range 5 {
+				want = append(want, fmt.Sprintf("%d-%d", offset, i))
+			}
+		}
+		if got := readCommitted(t, b, to, 0); !slices.Equal(got, want) {
+			t.Errorf("transactional %t: %v arrived, want %v", transactional, got, want)
 		}
 	}
 }

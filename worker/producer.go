@@ -66,21 +66,23 @@ func (p *producer) exit() {
 // Produce implements racecar.Producer.
 func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error {
 	if p.txn != nil {
-		err := p.txn.produce(ctx, m)
-		p.tellQueued(&m, err)
+		out := outgoing(m)
+		err := p.txn.produce(ctx, out)
+		p.tellQueued(&out, err)
 		return err
 	}
 	t, err := p.w.transport()
 	if err != nil {
 		return err
 	}
-	out := p.begin()
+	o := p.begin()
 	p.mu.Lock()
 	p.flying++
 	p.mu.Unlock()
 	p.w.stats.add(statProduced, 1)
 	topic, traced := m.Topic, p.trace(ctx, &m)
-	err = t.Send(ctx, outgoing(m), func(partition int32, offset int64, err error) {
+	out := outgoing(m)
+	err = t.Send(ctx, out, func(partition int32, offset int64, err error) {
 		if err != nil {
 			p.w.stats.add(statProduceErrors, 1)
 		} else {
@@ -88,15 +90,15 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 		}
 		traced(partition, offset, err)
 		p.tellEnded(topic, partition, offset, err)
-		out.done(err)
-		p.ended(out, err)
+		o.done(err)
+		p.ended(o, err)
 	})
 	if err != nil {
 		traced(-1, -1, err)
-		out.done(nil) // nothing is on its way; the caller is told
-		p.ended(out, nil)
+		o.done(nil) // nothing is on its way; the caller is told
+		p.ended(o, nil)
 	}
-	p.tellQueued(&m, err)
+	p.tellQueued(&out, err)
 	return err
 }
 
@@ -181,6 +183,7 @@ func (p *producer) forget(part *partition) {
 	p.errs = slices.DeleteFunc(p.errs, func(u undelivered) bool { return u.from == &part.acks })
 }
 
+// outgoing copies m: the consumer may reuse its buffers.
 func outgoing(m racecar.ProducerMessage) kafka.ProducerMessage {
 	out := kafka.ProducerMessage{
 		Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
@@ -192,5 +195,5 @@ func outgoing(m racecar.ProducerMessage) kafka.ProducerMessage {
 			out.Headers[i] = kafka.Header(h)
 		}
 	}
-	return out
+	return out.Clone()
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"time"
 
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -10,7 +11,7 @@ import (
 // comparison.
 
 // tellQueued: Produce is about to return.
-func (p *producer) tellQueued(m *racecar.ProducerMessage, err error) {
+func (p *producer) tellQueued(m *kafka.ProducerMessage, err error) {
 	if p.w.opts.Emit == nil {
 		return
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
 )
 
 // transactions makes what an instance's calls produce and the offsets of their
@@ -156,12 +155,12 @@ func (t *transactions) take(ctx context.Context) error {
 
 // produce takes a message in. ctx bounds the wait for room, which there is only
 // between calls: a call's output is held whole.
-func (t *transactions) produce(ctx context.Context, m racecar.ProducerMessage) error {
+func (t *transactions) produce(ctx context.Context, m kafka.ProducerMessage) error {
 	p, err := t.producer()
 	if err != nil {
 		return err
 	}
-	o := &outMessage{ProducerMessage: outgoing(m), size: len(m.Key) + len(m.Value) + messageOverhead}
+	o := &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + messageOverhead}
 	if err := p.Check(o.ProducerMessage); err != nil {
 		return err
 	}
