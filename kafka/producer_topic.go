@@ -28,6 +28,7 @@ type outTopic struct {
 	// waiting holds, in the order of Send, the messages whose partition cannot be
 	// chosen yet.
 	waiting      []*outMessage
+	hurry        bool      // they are not to wait for more either
 	wanted       bool      // ask for it
 	missed       bool      // it was wanted again while it was asked for: the answer may be older than the reason
 	unknownSince time.Time // since when the cluster says there is no such topic; zero: it does not
@@ -194,6 +195,12 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 			continue
 		}
 		p.enqueue(t, o, now)
+	}
+	if t.hurry {
+		t.hurry = false
+		for _, q := range t.parts {
+			q.hurry = len(q.queue) > 0
+		}
 	}
 	return ended
 }

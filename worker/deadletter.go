@@ -90,6 +90,7 @@ func (d *deadLetters) send() {
 				d.ended(r, serr)
 			}
 		}
+		t.Hurry() // the partition waits for them
 	}()
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // A dead-letter topic that is missing is made before anything is consumed.
@@ -314,4 +315,39 @@ func TestDeadLetterOfAPausedPartition(t *testing.T) {
 	s.stop()
 	wantUpTo(t, rec.offsets(tp{bad, 0}), 2)
 	wantUpTo(t, rec.offsets(tp{other, 0}), 1)
+}
+
+// A partition that waits for a dead letter, or for its output with produce_in_flight 1,
+// does not wait for linger.ms as well.
+func TestWaitedForOutputDoesNotLinger(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	const n = 20
+	for name, process := range map[string]func(out racecar.Producer, to string) error{
+		"dead letter": func(racecar.Producer, string) error { return racecar.DeadLetter(errors.New("bad")) },
+		"output": func(out racecar.Producer, to string) error {
+			return out.Produce(context.Background(), racecar.ProducerMessage{Topic: to, Value: []byte("v"), Partition: new(int32)})
+		},
+	} {
+		from, to, group := b.Topic(1), b.Topic(1), b.Group()
+		b.Produce(from, 0, values(n)...)
+		cfg := testConfig(b, group)
+		cfg.DeadLetterTopic, cfg.ProduceInFlight = to, 1
+		cfg.Producer = []string{"linger.ms=5000"}
+		rec := newRecorder()
+		reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(rt racecar.Runtime) (*processor, error) {
+			return &processor{process: func(_ context.Context, m *racecar.Message) error {
+				defer rec.add(m)
+				return process(rt.Producer, to)
+			}}, nil
+		})
+		s := start(t, reg, cfg)
+		s.running()
+		began := time.Now()
+		rec.await(t, n)
+		if took := time.Since(began); took > seeds.AtMost(4*time.Second) {
+			t.Errorf("%s: %d messages took %v", name, n, took)
+		}
+		s.stop()
+	}
 }

@@ -340,7 +340,11 @@ func (e *executor) keep(p *partition, messages []*sarama.ConsumerMessage) bool {
 	if p.inst.txn != nil {
 		return p.awaitsAll // else transactions.full bounds it
 	}
-	return len(p.kept) >= e.w.cfg.ProduceInFlight
+	if len(p.kept) < e.w.cfg.ProduceInFlight {
+		return false
+	}
+	p.hurry() // p waits for its output
+	return true
 }
 
 // refill takes the next chunk; false when there is none.
