@@ -21,6 +21,10 @@ const (
 	envInternal = "RACECAR_INTERNAL_" // what our own processes tell each other
 )
 
+// EnvDevelopment holds the address of the embedded broker that --dev has started. It
+// is the broker then, and what the configuration says of security is set aside.
+const EnvDevelopment = envInternal + "DEV_BROKER"
+
 // environment is the name of the file's section that counts, and what says so.
 type environment struct {
 	name   string

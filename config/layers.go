@@ -65,6 +65,7 @@ func (l *loader) run() {
 		return // what follows would judge values that nobody meant
 	}
 	l.normalize()
+	l.development()
 	l.properties()
 	l.derive()
 	v := validator{c: &l.config, sources: l.sources, unsound: l.unsound, shared: l.shared}

@@ -23,6 +23,10 @@ type Options struct {
 	NoFile bool
 	// Environ has the form of os.Environ.
 	Environ []string
+	// DevBroker is the address of an embedded broker to use in place of what is
+	// configured; the keys of security are set aside then. Empty: what the variable
+	// EnvDevelopment holds, if anything.
+	DevBroker string
 	// Flags are the flags given, by key.
 	Flags map[string]Flag
 	// Configure are racecar.Configure's functions, in order.

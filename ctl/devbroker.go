@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/owner"
 )
 
 // devData is where `racecar --dev` and `racecar broker` keep an embedded broker's
@@ -33,8 +34,7 @@ func (a *app) useDevBroker(o *config.Options) {
 	}
 	if addr := devBroker(dir); addr != "" {
 		a.note("=> The broker is the embedded one at %s (%s)\n", addr, devData)
-		o.Flags["brokers"] = config.Flag{Text: addr, As: devData}
-		o.Flags["security_protocol"] = config.Flag{Text: "plaintext", As: devData}
+		o.DevBroker = addr
 	}
 }
 
@@ -61,6 +61,9 @@ func devBroker(dir string) string {
 
 // served says whether a broker holds the lock of a data directory.
 func served(data string) bool {
+	if owner.Trusted(data) != nil {
+		return false // not there, or another user's
+	}
 	lock, err := os.Open(filepath.Join(data, "lock"))
 	if err != nil {
 		return false

@@ -25,6 +25,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -33,7 +34,12 @@ func init() { UseAddon("KAFKA") }
 // UseAddon reads the variables of an add-on that is attached under another name:
 // name_URL and so on. Call it from init. In place of upstream's kafka_name=.
 func UseAddon(name string) {
-	racecar.Configure(func(c *racecar.Config) error { return configure(c, name, os.Getenv) })
+	racecar.Configure(func(c *racecar.Config) error {
+		if os.Getenv(config.EnvDevelopment) != "" {
+			return nil // --dev: the embedded broker, whatever the add-on says
+		}
+		return configure(c, name, os.Getenv)
+	})
 }
 
 func configure(c *racecar.Config, addon string, env func(string) string) error {

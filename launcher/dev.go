@@ -17,6 +17,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/devkafka"
 	"github.com/racecar-go/racecar/internal/wire"
 )
@@ -51,7 +52,7 @@ func startDev(a arguments, environ []string) ([]string, error) {
 		return nil, err
 	}
 	fmt.Fprintf(os.Stderr, "=> Embedded broker at %s, data in %s\n", addr, devData)
-	return setenv(environ, "RACECAR_BROKERS="+addr, "RACECAR_SECURITY_PROTOCOL=plaintext"), nil
+	return setenv(environ, "RACECAR_BROKERS="+addr, config.EnvDevelopment+"="+addr), nil
 }
 
 // setenv returns environ with pairs in the place of what it had under their names:
