@@ -57,11 +57,16 @@ func (c *generateConsumer) Run() error {
 		Batch bool
 	}{name, c.Batch}
 	base := name.Dir + "/" + name.File
-	if err := s.add(base+".go", "consumer.go.tmpl", data); err != nil {
-		return err
+	files := []struct{ name, from string }{{base + ".go", "consumer.go.tmpl"}, {base + "_test.go", "consumer_test.go.tmpl"}}
+	for _, f := range files { // all or nothing
+		if err := s.refuse(f.name, f.from, data); err != nil {
+			return err
+		}
 	}
-	if err := s.add(base+"_test.go", "consumer_test.go.tmpl", data); err != nil {
-		return err
+	for _, f := range files {
+		if err := s.add(f.name, f.from, data); err != nil {
+			return err
+		}
 	}
 	if err := s.requireRacecar(ctx, g, m, ownSource()); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -107,6 +108,31 @@ type goPackage struct {
 	GoFiles, CgoFiles, IgnoredGoFiles, IgnoredOtherFiles []string
 	CFiles, CXXFiles, HFiles, SFiles, SysoFiles          []string
 	EmbedFiles                                           []string
+}
+
+// reason is what the go command says of a package that it cannot load, in one line
+// after a colon; empty when it says nothing.
+func (p goPackage) reason() string {
+	if p.Error == nil || strings.HasPrefix(p.Error.Err, "no Go files in ") { // which the caller says
+		return ""
+	}
+	text := strings.Join(strings.Fields(strings.TrimPrefix(p.Error.Err, "pattern ")), " ")
+	if strings.Contains(text, "listed in go.work") && !strings.Contains(text, "go work use") {
+		text += ": add the module with `go work use .`"
+	}
+	return ": " + text
+}
+
+// isStandard reports whether the standard library has a package of that path, or
+// packages below it: a module of that name would hide them or be hidden.
+func (g *goTool) isStandard(ctx context.Context, path string) (bool, error) {
+	root, err := g.plain(ctx, "env", "GOROOT")
+	if err != nil {
+		return false, err
+	}
+	first, _, _ := strings.Cut(path, "/")
+	_, err = os.Stat(filepath.Join(strings.TrimSpace(string(root)), "src", first))
+	return err == nil, nil
 }
 
 type goModule struct {

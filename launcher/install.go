@@ -81,6 +81,14 @@ func (c *installCommand) module(ctx context.Context, s *scaffold, g *goTool, cwd
 	if path == "" {
 		path = modulePathFor(filepath.Base(cwd))
 	}
+	switch standard, err := g.isStandard(ctx, path); {
+	case err != nil:
+		return nil, err
+	case standard && c.Module != "":
+		return nil, fmt.Errorf("--module %s: the standard library has packages of that name: write a path such as example.com/%s", path, path)
+	case standard:
+		path += "-consumers"
+	}
 	if _, err := g.plain(ctx, "mod", "init", path); err != nil {
 		return nil, fmt.Errorf("go mod init %s: %w", path, err)
 	}

@@ -106,20 +106,27 @@ func resolve(ctx context.Context, g *goTool, m *module, all []required) ([]strin
 		}
 	}
 	var paths []string
+	reason := ""
 	for _, p := range listed {
 		typed, one := named[p.Dir]
 		switch {
 		case one && p.Name == "main":
 			return nil, fmt.Errorf("--require %s: it is a program (package main) and cannot be imported; move the consumers to a package of their own", typed)
 		case one && p.Name == "":
-			return nil, fmt.Errorf("--require %s: no Go files of a package are in it", typed)
+			return nil, fmt.Errorf("--require %s: no Go files of a package are in it%s", typed, p.reason())
 		case one:
-		case p.Name == "main", p.Name == "":
+		case p.Name == "main":
+			continue
+		case p.Name == "":
+			reason = p.reason()
 			continue
 		case below(m, all, p):
 			continue // a helper that consumers import themselves
 		}
 		paths = append(paths, p.ImportPath)
+	}
+	if len(paths) == 0 && reason != "" {
+		return nil, fmt.Errorf("there is no Go package in %s%s", what(all), reason)
 	}
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("there is no Go package in %s: make a consumer with `racecar generate consumer NAME`, or name a package with --require DIR", what(all))

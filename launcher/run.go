@@ -111,23 +111,30 @@ func tellSupervisor(err error) {
 	_ = f.Close()
 }
 
-// showProgress shows a line with the time that has passed, if w is a terminal,
-// and returns the function that removes it.
+// progressEvery is how often what is no terminal gets a line of a long work.
+const progressEvery = 10 * time.Second
+
+// showProgress shows a line with the time that has passed: on a terminal in place,
+// and removed by the returned function; elsewhere anew every ten seconds.
 func showProgress(w *os.File, line string) (done func()) {
-	if !term.IsTerminal(int(w.Fd())) {
-		return func() {}
+	before, after, end, every := "\r\x1b[K", "", "\r\x1b[K", 200*time.Millisecond
+	terminal := term.IsTerminal(int(w.Fd())) && os.Getenv("TERM") != "dumb"
+	if !terminal {
+		before, after, end, every = "", "\n", "", progressEvery
 	}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
 		began := time.Now()
-		tick := time.NewTicker(200 * time.Millisecond)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
-		for {
-			fmt.Fprintf(w, "\r\x1b[K%s … %.0f s", line, time.Since(began).Seconds())
+		for first := terminal; ; first = true {
+			if first {
+				fmt.Fprintf(w, "%s%s … %.0f s%s", before, line, time.Since(began).Seconds(), after)
+			}
 			select {
 			case <-stop:
-				fmt.Fprint(w, "\r\x1b[K")
+				fmt.Fprint(w, end)
 				return
 			case <-tick.C:
 			}

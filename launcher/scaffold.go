@@ -55,6 +55,21 @@ func (s *scaffold) add(name, from string, data any) error {
 	return os.WriteFile(to, text, 0o644)
 }
 
+// refuse is an error when add would leave a file as it is: somebody has worked on it.
+func (s *scaffold) refuse(name, from string, data any) error {
+	old, err := os.ReadFile(filepath.Join(s.root, filepath.FromSlash(name)))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), s.force && err == nil:
+		return nil
+	case err != nil:
+		return err
+	}
+	if text, err := render(from, data); err != nil || bytes.Equal(old, text) {
+		return err
+	}
+	return fmt.Errorf("%s is there and was changed: --force overwrites it", name)
+}
+
 func (s *scaffold) say(did, what string) { fmt.Fprintf(s.out, "%10s  %s\n", did, what) }
 
 // render fills in a template; Go files come out formatted.
@@ -110,7 +125,10 @@ func (s *scaffold) requireRacecar(ctx context.Context, g *goTool, m *module, fro
 	}
 	// Of the command, which has all that programs and tests need; `go mod tidy`
 	// would want the tests of all dependencies as well.
-	if _, err := g.plain(ctx, "get", racecarPath+"@"+version); err != nil {
+	done := showProgress(os.Stderr, "=> Fetching what racecar needs")
+	_, err = g.plain(ctx, "get", racecarPath+"@"+version)
+	done()
+	if err != nil {
 		return fmt.Errorf("go.mod requires %s; completing it:\n%w", racecarPath, err)
 	}
 	after, err := os.ReadFile(name)
