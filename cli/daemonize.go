@@ -69,7 +69,7 @@ func reopen(log *logs.Log, c *config.Config, d *daemon.Daemon) {
 	log.After(func() {
 		err := log.Reopen()
 		if d != nil && c.Logfile != "" {
-			err = errors.Join(err, daemon.ReopenOutput(c.Logfile))
+			err = errors.Join(err, daemon.ReopenOutput(c.Logfile, 1, 2))
 		}
 		if err != nil {
 			log.WithError(err).Error("log file was not opened again")

@@ -59,7 +59,7 @@ func load(in invocation) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.Getwd()
+	dir, err := workingDir()
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +86,15 @@ func subscriptions(c *racecar.Registration) []wire.Subscription {
 		all = append(all, wire.Subscription{Topic: s.Topic, Pattern: s.TopicPattern})
 	}
 	return all
+}
+
+// workingDir is the current directory, as it was typed.
+func workingDir() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("the working directory cannot be used, it was removed or replaced: change to it anew (%w)", err)
+	}
+	return dir, nil
 }
 
 // options is the configuration asked for, without a Spec.

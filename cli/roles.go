@@ -18,6 +18,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/supervisor/daemon"
 	"github.com/racecar-go/racecar/worker"
 )
 
@@ -114,8 +115,19 @@ func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, l
 			printConfig(w, h.Consumer)
 		},
 		SetLogLevel: func(level string) error { return setLevel(log, level) },
-		Reopen:      log.Reopen, LogTrouble: log.Trouble,
+		Reopen:      func() error { return reopenWorker(log, &h.Consumer.Config) },
+		LogTrouble:  log.Trouble,
 	}
+}
+
+// reopenWorker opens the log anew after a rename. The stdout of a daemon's workers is
+// the same file.
+func reopenWorker(log *logs.Log, c *config.Config) error {
+	err := log.Reopen()
+	if c.Daemonize && c.Logfile != "" {
+		err = errors.Join(err, daemon.ReopenOutput(c.Logfile, 1))
+	}
+	return err
 }
 
 // lastWords tells supervisor and stderr why this worker does not come up.

@@ -152,7 +152,7 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 }
 
 func newSupervisor(in *parsed, r *run, log *logs.Log, o supervisor.Options) (*supervisor.Supervisor, error) {
-	dir, err := os.Getwd()
+	dir, err := workingDir()
 	if err != nil {
 		return nil, err
 	}

@@ -25,8 +25,10 @@ type ExecOptions struct {
 	// Program as typed on the command line; a restart looks it up anew. Empty:
 	// os.Args[0].
 	Program string
-	// Dir is where relative names are looked up and where RolePlan children run:
-	// the working directory of the start. Empty: the current one.
+	// Dir is where relative names are looked up and where children run: the working
+	// directory of the start, as it was typed. Where it is a link to a release, a
+	// child runs in the release that the link names when it is started; and a daemon
+	// itself may be elsewhere. Empty: the current one.
 	Dir string
 	// Env of the children. Nil: this process's.
 	Env []string
@@ -127,7 +129,25 @@ func (e *Exec) Look() (Image, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(e.opts.Dir, path)
 	}
-	return openImage(path)
+	image, err := openImage(path)
+	if err == nil && isScript(path) {
+		_ = image.Close()
+		return nil, fmt.Errorf("%s is a script now: put the program itself in its place", path)
+	}
+	return image, err
+}
+
+// isScript says whether a file begins with #!. An interpreter would be given the name
+// of a descriptor of ours.
+func isScript(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false // one may run what one may not read
+	}
+	defer f.Close()
+	begin := make([]byte, 2)
+	_, err = io.ReadFull(f, begin)
+	return err == nil && string(begin) == "#!"
 }
 
 // Spawn starts a child.
@@ -164,8 +184,8 @@ func (e *Exec) Spawn(spec Spec) (Process, error) {
 		Files: files,
 		Sys:   p.sysProcAttr(),
 	}
-	if spec.Role == wire.RolePlan {
-		attr.Dir = e.opts.Dir
+	if attr.Dir, err = e.dir(spec.Role); err != nil {
+		return nil, err
 	}
 	path := spec.Image.(interface{ path() string }).path()
 	started := make(chan error)
@@ -184,6 +204,20 @@ func (e *Exec) Spawn(spec Spec) (Process, error) {
 	p.pump = e.stderr
 	ok = true
 	return p, nil
+}
+
+// dir is where a child is to run. A directory that was removed stops no worker: it
+// runs where we do. What a program would run with there cannot be said.
+func (e *Exec) dir(role wire.Role) (string, error) {
+	_, err := os.Stat(e.opts.Dir)
+	switch {
+	case err == nil:
+		return e.opts.Dir, nil
+	case role == wire.RolePlan:
+		return "", fmt.Errorf("the working directory of the start, %s, cannot be used: %w", e.opts.Dir, errors.Unwrap(err))
+	}
+	e.stderr.say(fmt.Sprintf("racecar: the working directory of the start cannot be used: %v; workers run where the supervisor does\n", err))
+	return "", nil
 }
 
 // socketpair returns our end, ready for deadlines and Close from elsewhere, and

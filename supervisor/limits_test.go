@@ -114,6 +114,20 @@ func TestNobodyIsBlamedForTheTimeInWhichWeWereStopped(t *testing.T) {
 	}
 }
 
+// Nor does the time in which we were stopped count against a worker that is to stop.
+func TestSuspendedSupervisorDoesNotShortenTheGrace(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	w.worker("A[0]").stubborn = true
+	w.stop(stopOrder{})
+	w.pass(20 * time.Second)
+	w.now = w.now.Add(time.Hour)
+	w.r.slept(time.Hour)
+	w.pass(4 * time.Second)
+	w.checkSignals()
+	w.pass(time.Second)
+	w.checkSignals("A[0] killed")
+}
+
 func TestStuckHandlerClimbsTheLadder(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
 	f := w.worker("A[1]")

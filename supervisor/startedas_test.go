@@ -35,3 +35,19 @@ func TestLookWithAnotherName(t *testing.T) {
 		t.Error("found without knowing where")
 	}
 }
+
+// A script cannot be started from a descriptor, which is how we keep a program.
+func TestScriptInTheProgramsPlaceIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec app.real\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	e, err := NewExec(ExecOptions{Program: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if _, err := e.Look(); err == nil || err.Error() != path+" is a script now: put the program itself in its place" {
+		t.Error(err)
+	}
+}

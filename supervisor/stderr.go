@@ -176,6 +176,17 @@ func (p *pump) flush(c *capture) {
 	}
 }
 
+// say passes on a line of our own.
+func (p *pump) say(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case p.queue <- []byte(line):
+	default:
+		p.dropped += len(line)
+	}
+}
+
 func (p *pump) move() {
 	defer close(p.moved)
 	t := time.NewTicker(pumpEvery)

@@ -126,6 +126,12 @@ func (r *registry) slept(d time.Duration) {
 	for p := range r.procs() {
 		p.heard = p.heard.Add(d)
 		p.greeted = p.greeted.Add(d)
+		if !p.killAt.IsZero() {
+			p.killAt = p.killAt.Add(d)
+		}
+		if p.ladder != nil {
+			p.ladder.at = p.ladder.at.Add(d)
+		}
 		if p.frame.State == status.Joining {
 			p.since = p.since.Add(d)
 		}

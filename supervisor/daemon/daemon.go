@@ -145,8 +145,8 @@ func (d *Daemon) finishBirth() error {
 	return errors.Join(os.Unsetenv(godaemon.MARK_NAME), os.Unsetenv(envReady))
 }
 
-// Detach leaves the directory of the start, so that its file system can be
-// unmounted. All relative paths must have been resolved before.
+// Detach leaves the directory of the start: this process needs nothing there. All
+// relative paths must have been resolved before. Workers run where the start was.
 func (d *Daemon) Detach() error {
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("leave the working directory: %w", err)
@@ -168,16 +168,16 @@ func (d *Daemon) say(text string) {
 	})
 }
 
-// ReopenOutput points stdout and stderr of this process to the log file's path
-// again, after it was renamed. What is being written meanwhile goes to the one or
-// the other, never nowhere.
-func ReopenOutput(logfile string) error {
+// ReopenOutput points these descriptors of this process (a daemon's stdout and stderr,
+// the stdout of its workers) to the log file's path again, after it was renamed. What
+// is being written meanwhile goes to the one or the other, never nowhere.
+func ReopenOutput(logfile string, fds ...int) error {
 	f, err := owner.OpenAppend(logfile)
 	if err != nil {
 		return fmt.Errorf("log file: %w", err)
 	}
 	defer f.Close()
-	for _, fd := range []int{1, 2} {
+	for _, fd := range fds {
 		if err := unix.Dup2(int(f.Fd()), fd); err != nil {
 			return fmt.Errorf("log file %q: %w", logfile, err)
 		}

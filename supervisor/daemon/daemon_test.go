@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 	fmt.Fprintln(os.Stderr, "to stderr")
 	if log := os.Getenv("DAEMON_TEST_LOG"); log != "" {
 		_ = os.Rename(log, log+".1")
-		if err := ReopenOutput(log); err != nil {
+		if err := ReopenOutput(log, 1, 2); err != nil {
 			fmt.Println(err)
 		}
 		fmt.Println("after the rename")

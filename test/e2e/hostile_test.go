@@ -27,6 +27,7 @@ func TestPidfilesThatAreNone(t *testing.T) {
 		want string
 	}{
 		"junk":      {func(path string) error { return os.WriteFile(path, []byte("#!/bin/sh\n"), 0o600) }, "is not a pidfile"},
+		"stranger":  {func(path string) error { return os.WriteFile(path, fmt.Append(nil, os.Getpid()), 0o600) }, fmt.Sprintf("names process %d, another program (", os.Getpid())},
 		"link":      {func(path string) error { return os.Symlink("/etc/passwd", path) }, "is a symbolic link"},
 		"FIFO":      {func(path string) error { return unix.Mkfifo(path, 0o600) }, "is not a regular file"},
 		"directory": {func(path string) error { return os.Mkdir(path, 0o700) }, "is a directory"},
