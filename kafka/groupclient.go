@@ -45,13 +45,15 @@ func (g *GroupClient) RefreshMetadata(topics ...string) error {
 	if slices.ContainsFunc(topics, func(t string) bool { return !slices.Contains(own, t) }) {
 		err = g.Client.RefreshMetadata(own...)
 	}
-	if errors.Is(err, sarama.ErrInvalidTopic) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) {
+	if errors.Is(err, sarama.ErrInvalidTopic) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) || errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 		return nil // of one topic: the worker tells, when it looks for its topics
 	}
 	return err
 }
 
-// Partitions implements sarama.Client: none for a topic of others that is not there.
+// Partitions implements sarama.Client: none for a topic that is not there (any more).
+// Otherwise one that was deleted would fail each rebalance that its subscriber leads, and
+// with it the commits of what that one consumes.
 func (g *GroupClient) Partitions(topic string) ([]int32, error) {
 	g.mu.Lock()
 	if !slices.Contains(g.own, topic) && len(g.own) > 0 {
@@ -72,5 +74,9 @@ func (g *GroupClient) Partitions(topic string) ([]int32, error) {
 		}
 	}
 	g.mu.Unlock()
-	return g.Client.Partitions(topic)
+	partitions, err := g.Client.Partitions(topic)
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		return nil, nil
+	}
+	return partitions, err
 }

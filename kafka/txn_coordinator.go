@@ -208,13 +208,20 @@ func (c *txnCoordinator) addOffsets(ctx context.Context, id producerID, group st
 		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], &sarama.PartitionOffsetMetadata{
 			Partition: tp.Partition, Offset: o.Offset, LeaderEpoch: -1, Metadata: &o.Metadata})
 	}
+	var refused map[TopicPartition]error
 	err = c.do(ctx, coordinatorKey{kind: sarama.CoordinatorGroup, key: group}, func(b *sarama.Broker) error {
 		resp, err := b.TxnOffsetCommit(req)
 		if err != nil {
 			return err
 		}
+		if refused = refusedOffsets(resp.Topics); len(refused) > 0 {
+			return nil // answered, and not to be asked again
+		}
 		return worst(resp.Topics, asked)
 	})
+	if err == nil && len(refused) > 0 {
+		err = &OffsetsRefusedError{Partitions: refused}
+	}
 	return wrapTxn(err, "add offsets of group %q to the transaction", group)
 }
 

@@ -79,6 +79,9 @@ func txnError(err error) error {
 
 // txnKind classifies after Java's TransactionManager (its request handlers).
 func txnKind(err error) TxnKind {
+	if _, ok := errors.AsType[*OffsetsRefusedError](err); ok {
+		return TxnAbortable
+	}
 	code, ok := errors.AsType[sarama.KError](err)
 	if !ok {
 		if _, _, permanent := Permanent(err); permanent || unencodable(err) {
@@ -90,7 +93,7 @@ func txnKind(err error) TxnKind {
 	case sarama.ErrProducerFenced, sarama.ErrInvalidProducerEpoch, sarama.ErrInvalidProducerIDMapping:
 		return TxnFenced
 	case sarama.ErrTransactionalIDAuthorizationFailed, sarama.ErrClusterAuthorizationFailed,
-		sarama.ErrGroupAuthorizationFailed, sarama.ErrUnsupportedVersion, sarama.ErrInvalidTransactionTimeout,
+		sarama.ErrGroupAuthorizationFailed, sarama.ErrInvalidGroupId, sarama.ErrUnsupportedVersion, sarama.ErrInvalidTransactionTimeout,
 		sarama.ErrUnsupportedForMessageFormat:
 		return TxnFatal
 	}

@@ -293,7 +293,7 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		// The first position is committed before the first message is handed out:
 		// a crash then does not begin elsewhere (at another end of the log, or
 		// behind what was processed).
-		if err := m.commits.flush(p.untilLeaving(), p); err != nil {
+		if !m.commitFirst(p) {
 			return false
 		}
 	}
@@ -303,6 +303,22 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 	m.w.serve(p)
 	m.ready(p.tp)
 	return true
+}
+
+// commitFirst commits the position that p begins with, trying until the claim ends.
+// While the group refuses it for good, p is not waited for.
+func (m *membership) commitFirst(p *partition) bool {
+	ctx := p.untilLeaving()
+	for n := 1; ; n++ {
+		err := m.commits.flush(ctx, p)
+		if _, refused := errors.AsType[*refusedError](err); !refused {
+			return err == nil
+		}
+		m.ready(p.tp)
+		if !sleep(ctx, backoff(n)) {
+			return false
+		}
+	}
 }
 
 // fetchCommitted reads the group's offset of p, trying until the claim ends.
@@ -315,6 +331,10 @@ func (m *membership) fetchCommitted(p *partition) (kafka.Commit, bool) {
 			return got[key], true
 		}
 		if ctx.Err() != nil {
+			return kafka.Commit{}, false
+		}
+		if reason, _, permanent := kafka.Permanent(err); permanent {
+			m.w.fatal(errors.New(reason))
 			return kafka.Commit{}, false
 		}
 		m.trouble.say(err, "reading the committed offset")
@@ -379,7 +399,8 @@ func (m *membership) finish(p *partition) {
 	m.awaitCall(p)
 	if p.inst != nil {
 		m.awaitOutput(ctx, p)
-		if err := m.commits.flush(ctx, p); err != nil && !errors.Is(err, errLost) {
+		err := m.commits.flush(ctx, p)
+		if _, refused := errors.AsType[*refusedError](err); err != nil && !refused && !errors.Is(err, errLost) {
 			offset, _ := p.commitPoint()
 			m.w.partLog(p).WithError(err).WithField("offset", offset).Error("the last position could not be committed: messages will be processed again")
 		}

@@ -40,8 +40,9 @@ type commits struct {
 	mu      sync.Mutex
 	waiting []*commitWait
 
-	held map[*partition]heldBack // the loop's own
-	away bool                    // nobody answers; the loop's own
+	held    map[*partition]heldBack // the loop's own
+	refused map[*partition]refusal  // the loop's own
+	away    bool                    // nobody answers; the loop's own
 }
 
 // heldBack is a position that waits for output made between calls.
@@ -49,6 +50,23 @@ type heldBack struct {
 	commit kafka.Commit
 	loose  int64
 }
+
+// refusal is a commit that no repetition gets through.
+type refusal struct {
+	commit kafka.Commit
+	err    error
+	until  time.Time // not repeated before then
+}
+
+// refusedEvery is how often something is tried again that the group refuses for good:
+// somebody may have granted the right, or made the topic anew.
+const refusedEvery = time.Minute
+
+// refusedError tells whoever waits for a commit that waiting does not help.
+type refusedError struct{ err error }
+
+func (e *refusedError) Error() string { return "the commit is refused: " + e.err.Error() }
+func (e *refusedError) Unwrap() error { return e.err }
 
 // commitWait is somebody who waits for one partition.
 type commitWait struct {
@@ -61,7 +79,7 @@ func newCommits(m *membership, o offsets, every time.Duration) *commits {
 	return &commits{
 		m: m, offsets: o, every: every,
 		trouble: trouble{log: m.log}, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
-		held: make(map[*partition]heldBack),
+		held: make(map[*partition]heldBack), refused: make(map[*partition]refusal),
 	}
 }
 
@@ -125,7 +143,8 @@ func (c *commits) soon(p *partition) {
 }
 
 // flush commits the position of p and returns once the broker has confirmed it;
-// an error when ctx ends first, or when p is not ours any more.
+// an error when ctx ends first, when p is not ours any more (errLost), or when the
+// group refuses it for good (a *refusedError).
 func (c *commits) flush(ctx context.Context, p *partition) error {
 	if p.inst.txn != nil && p.served.Load() {
 		return p.inst.txn.wait(ctx, p)
@@ -145,7 +164,7 @@ func (c *commits) flush(ctx context.Context, p *partition) error {
 		poke(c.kick)
 		select {
 		case err := <-w.done:
-			if errors.Is(err, errLost) {
+			if err != nil {
 				return err
 			}
 		case <-c.done:
@@ -185,6 +204,7 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	member, joined := c.m.member()
 	claims := c.m.claims()
 	maps.DeleteFunc(c.held, func(p *partition, _ heldBack) bool { return !slices.Contains(claims, p) })
+	maps.DeleteFunc(c.refused, func(p *partition, _ refusal) bool { return !slices.Contains(claims, p) })
 	for _, p := range claims {
 		if commit, ok := c.due(p); ok {
 			k := kafka.TopicPartition{Topic: p.topic, Partition: p.partition}
@@ -208,6 +228,10 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 			c.waiting = append(c.waiting, w)
 			c.mu.Unlock()
 			anybodyWaits = true
+			continue
+		}
+		if r, refused := c.refused[w.p]; refused {
+			w.done <- &refusedError{r.err}
 			continue
 		}
 		w.done <- nil // it looks for itself
@@ -238,11 +262,14 @@ func (c *commits) due(p *partition) (kafka.Commit, bool) {
 		return kafka.Commit{}, false
 	}
 	delete(c.held, p)
+	if r, ok := c.refused[p]; ok && r.commit == h.commit && time.Now().Before(r.until) {
+		return kafka.Commit{}, false
+	}
 	return h.commit, true
 }
 
 // commit makes one request and sorts the answers; it takes from parts those whose
-// commit is confirmed.
+// commit is confirmed, or refused for good.
 func (c *commits) commit(member kafka.Member, todo map[kafka.TopicPartition]kafka.Commit, parts map[kafka.TopicPartition]*partition) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
@@ -259,16 +286,22 @@ func (c *commits) commit(member kafka.Member, todo map[kafka.TopicPartition]kafk
 		}
 	}
 	all := true
+	gone := c.m.deleted(failed)
 	for k, commit := range todo {
 		p := parts[k]
-		if ferr := failed[k]; ferr != nil {
-			c.failed(p, commit.Offset, ferr)
+		ferr := failed[k]
+		switch {
+		case ferr == nil:
+			p.confirm(commit.Offset, commit.Metadata)
+			delete(parts, k)
+			delete(c.refused, p)
+			c.m.w.stats.add(statCommits, 1)
+		case c.failed(p, commit, ferr, gone[k]):
+			delete(parts, k)
+		default:
+			delete(c.refused, p)
 			all = false
-			continue
 		}
-		p.confirm(commit.Offset, commit.Metadata)
-		delete(parts, k)
-		c.m.w.stats.add(statCommits, 1)
 	}
 	return all
 }
@@ -287,24 +320,39 @@ func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commi
 	}
 }
 
-// failed deals with the refusal of one partition. The broker refuses old
-// generations: while the session lives sarama is about to have the new one (or to
-// find out that the member is out), and the next round uses it; after its end a
-// refusal says that somebody else was given the partition.
-func (c *commits) failed(p *partition, offset int64, err error) {
-	c.m.w.stats.add(statCommitErrors, 1)
-	c.m.w.emit(racecar.CommitFailedEvent{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: p.topic, Partition: p.partition, Offset: offset, Err: err})
-	switch {
-	case errors.Is(err, sarama.ErrRebalanceInProgress):
-	case errors.Is(err, sarama.ErrUnknownMemberId), errors.Is(err, sarama.ErrIllegalGeneration), errors.Is(err, sarama.ErrFencedInstancedId):
+// failed deals with the refusal of one partition's commit; final when repeating it does
+// not help. gone: the partition was deleted.
+//
+// The broker refuses old generations: while the session lives sarama is about to have
+// the new one (or to find out that the member is out), and the next round uses it; after
+// its end a refusal says that somebody else was given the partition.
+func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool) (final bool) {
+	w := c.m.w
+	w.stats.add(statCommitErrors, 1)
+	w.emit(racecar.CommitFailedEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: commit.Offset, Err: err})
+	switch answer := kafka.ClassifyCommit(err); {
+	case answer == kafka.CommitStaleMember:
 		if c.m.sessionEnded() {
-			c.m.w.partLog(p).WithError(err).Warn("commit refused: the partition may belong to another member")
+			w.partLog(p).WithError(err).Warn("commit refused: the partition may belong to another member")
 			p.lose(err)
-			return
+			return false
 		}
-	default:
+		w.partLog(p).WithError(err).Debug("commit refused during a rebalance, to be tried again")
+		return false
+	case answer == kafka.CommitPasses, answer == kafka.CommitUnknownTopic && !gone:
 		c.trouble.say(fmt.Errorf("%s: %w", p.tp, err), "commit failed, to be tried again")
-		return
+		return false
+	case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && commit.Metadata != "":
+		c.m.noMetadata(p, err)
+		return false
+	case answer == kafka.CommitMemberRefused:
+		w.endForGood(err)
 	}
-	c.m.w.partLog(p).WithError(err).Debug("commit refused during a rebalance, to be tried again")
+	if before, again := c.refused[p]; !again || before.err.Error() != err.Error() {
+		w.partLog(p).WithError(err).WithField("offset", commit.Offset).
+			Error("the group refuses the partition's offset for good: what is processed there is not committed")
+		w.problem(p.tp, commit.Offset, err)
+	}
+	c.refused[p] = refusal{commit, err, time.Now().Add(refusedEvery)}
+	return true
 }

@@ -38,6 +38,7 @@ type membership struct {
 	slot    string // empty: dynamic
 	id      string // instance id; empty: dynamic
 	rejoins atomic.Uint32
+	plain   atomic.Bool // commits go without metadata: the broker does not take ours
 	trouble trouble
 	starts  starts
 	strange strangeMembers
@@ -468,6 +469,15 @@ func (m *membership) has(p *partition) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.parts[p.tp] == p
+}
+
+// noMetadata has commits made without metadata from now on: attempts are then not
+// remembered over a restart.
+func (m *membership) noMetadata(p *partition, err error) {
+	if !m.plain.Swap(true) {
+		m.w.partLog(p).WithError(err).
+			Warn("the broker takes no metadata with an offset (offset.metadata.max.bytes): attempts are forgotten at a restart")
+	}
 }
 
 // claims returns the partitions that are ours.

@@ -95,8 +95,9 @@ type partition struct {
 	// aloneTo are to be alone in theirs; alone: the next one is.
 	aloneFrom, aloneTo int64
 	alone              bool
-	awaitsAll          bool // nothing is begun until all that is under way has ended
-	setBack            bool // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
+	awaitsAll          bool   // nothing is begun until all that is under way has ended
+	refusedWith        string // why the group refused its offset, as it was logged
+	setBack            bool   // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
 
 	// What the executor, the commit loop and status share.
 	mu        sync.Mutex
@@ -235,7 +236,7 @@ func (p *partition) commitPoint() (offset int64, metadata string) {
 func (p *partition) attemptsAt(offset int64) (metadata string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.attempts > 0 && p.failedAt == offset {
+	if p.attempts > 0 && p.failedAt == offset && !p.m.plain.Load() {
 		metadata = attemptsMetadata(offset, p.attempts)
 	}
 	return metadata

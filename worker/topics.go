@@ -8,9 +8,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -140,6 +142,54 @@ func (m *membership) metadata(ctx context.Context, req *sarama.MetadataRequest) 
 		_ = b.Close() // not usable any more; opened again by whoever needs it
 	}
 	return nil, last
+}
+
+// lookUpLimit bounds the question whether a topic is there: who asks holds up commits.
+const lookUpLimit = 2 * time.Second
+
+// deleted finds the partitions that a group's coordinator does not know and that brokers'
+// metadata does not have either. A coordinator may be late to hear of a topic; where
+// brokers do not answer, it counts as late.
+func (m *membership) deleted(refused map[kafka.TopicPartition]error) map[kafka.TopicPartition]bool {
+	topics := map[string]bool{}
+	gone := map[kafka.TopicPartition]bool{}
+	for k, err := range refused {
+		if err != nil && kafka.ClassifyCommit(err) == kafka.CommitUnknownTopic {
+			topics[k.Topic], gone[k] = true, true
+		}
+	}
+	if len(topics) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookUpLimit)
+	defer cancel()
+	answers := make(chan *sarama.MetadataResponse, 1)
+	go func() {
+		resp, err := m.metadata(ctx, &sarama.MetadataRequest{Version: 5, Topics: sortedTopics(topics)})
+		if err != nil {
+			m.log.WithError(err).Debug("looking for topics that the coordinator does not know")
+			resp = &sarama.MetadataResponse{}
+		}
+		answers <- resp
+	}()
+	var resp *sarama.MetadataResponse
+	select {
+	case resp = <-answers:
+	case <-ctx.Done():
+		return nil
+	}
+	for k := range gone {
+		i := slices.IndexFunc(resp.Topics, func(t *sarama.TopicMetadata) bool { return t.Name == k.Topic })
+		switch {
+		case i < 0:
+			delete(gone, k)
+		case errors.Is(resp.Topics[i].Err, sarama.ErrUnknownTopicOrPartition):
+		case !errors.Is(resp.Topics[i].Err, sarama.ErrNoError), // no saying
+			slices.ContainsFunc(resp.Topics[i].Partitions, func(p *sarama.PartitionMetadata) bool { return p.ID == k.Partition }):
+			delete(gone, k)
+		}
+	}
+	return gone
 }
 
 // noteCounts remembers the partition counts before a join: what the group's

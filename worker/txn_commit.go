@@ -61,10 +61,69 @@ func (t *transactions) commit(tr *transaction) error {
 		if aerr := p.Abort(t.ctx); aerr != nil {
 			return errors.Join(err, aerr)
 		}
-		if !staleMember(err) || tr.over() || !sleep(t.ctx, backoff(tries)) {
+		if refused, ok := errors.AsType[*kafka.OffsetsRefusedError](err); ok {
+			if t.exclude(tr, refused) {
+				tries = 0 // another transaction
+				continue
+			}
+		} else if !staleMember(err) {
+			return err
+		}
+		if tr.over() || !sleep(t.ctx, backoff(tries)) {
 			return err
 		}
 	}
+}
+
+// exclude takes the partitions whose offsets the group refuses for good out of tr and out
+// of the transactions after it; they are set back. The others go on without them. False
+// when there is none: the coordinator is only late to hear of a topic.
+func (t *transactions) exclude(tr *transaction, refused *kafka.OffsetsRefusedError) bool {
+	out := map[*partition]error{}
+	byMember := map[*membership][]*partition{}
+	for p := range tr.shares {
+		byMember[p.m] = append(byMember[p.m], p)
+	}
+	for m, ps := range byMember {
+		gone := m.deleted(refused.Partitions)
+		for _, p := range ps {
+			k := kafka.TopicPartition{Topic: p.topic, Partition: p.partition}
+			err := refused.Partitions[k]
+			switch {
+			case err == nil, kafka.ClassifyCommit(err) == kafka.CommitUnknownTopic && !gone[k]:
+			case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && tr.shares[p].metadata != "":
+				m.noMetadata(p, err)
+			default:
+				out[p] = err
+			}
+		}
+	}
+	if len(out) == 0 {
+		return false
+	}
+	t.mu.Lock()
+	var ends []ending
+	for _, one := range append(t.sealed[:len(t.sealed):len(t.sealed)], t.cur) {
+		if one == nil {
+			continue
+		}
+		for p, s := range one.shares {
+			if err := out[p]; err != nil {
+				delete(one.shares, p)
+				ends = append(ends, ending{s.output, &abortion{err: &refusedError{err}}})
+			}
+		}
+		t.discard(one, func(o *outMessage) bool { return out[o.p] != nil })
+	}
+	for p := range out {
+		p.setBack = true
+	}
+	t.mu.Unlock()
+	for _, e := range ends {
+		e.output.done(e.how)
+	}
+	t.tellSettled()
+	return true
 }
 
 // attempt makes one transaction of tr.
@@ -400,7 +459,10 @@ func (w *worker) transactionAborted(p *partition, failure error) {
 		a = &abortion{err: failure}
 	}
 	letter := slices.ContainsFunc(a.refused, func(o *outMessage) bool { return o.deadLetter != nil })
+	refused, isRefused := errors.AsType[*refusedError](a.err)
 	switch {
+	case isRefused:
+		w.offsetRefused(p, refused)
 	case a.blamed && letter:
 		a.letters.refusedInTransaction(a.refused, a.err)
 	case a.blamed:
@@ -418,6 +480,18 @@ func (w *worker) transactionAborted(p *partition, failure error) {
 			}
 		})
 	}
+}
+
+// offsetRefused pauses a partition whose offset the group refuses for good: its messages
+// are processed again in a while, in transactions with others'. The executor owns p.
+func (w *worker) offsetRefused(p *partition, err *refusedError) {
+	if text := err.Error(); text != p.refusedWith {
+		p.refusedWith = text
+		w.partLog(p).WithError(err.err).WithField("offset", p.acks.processed.Load()).
+			Error("the group refuses the partition's offset for good: its messages wait, others go on without them")
+		w.problem(p.tp, p.acks.processed.Load(), err)
+	}
+	w.pause(p, refusedEvery, err)
 }
 
 // takeTransactions makes (or returns the worker's one) what p's instance is to

@@ -283,7 +283,7 @@ func TestAbortProcessesAgain(t *testing.T) {
 			for _, topic := range req.(*kmsg.TxnOffsetCommitRequest).Topics {
 				rt := kmsg.TxnOffsetCommitResponseTopic{Topic: topic.Topic}
 				for _, p := range topic.Partitions {
-					rt.Partitions = append(rt.Partitions, kmsg.TxnOffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: kerr.OffsetMetadataTooLarge.Code})
+					rt.Partitions = append(rt.Partitions, kmsg.TxnOffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: kerr.UnknownServerError.Code})
 				}
 				resp.Topics = append(resp.Topics, rt)
 			}

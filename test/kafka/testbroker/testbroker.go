@@ -112,10 +112,34 @@ func (b *Broker) CreateTopic(topic string, partitions int32) {
 	})
 	if b.embedded == nil {
 		b.t.Cleanup(func() {
-			b.admin(func(admin sarama.ClusterAdmin) error { return admin.DeleteTopic(topic) })
+			b.admin(func(admin sarama.ClusterAdmin) error {
+				if err := admin.DeleteTopic(topic); !errors.Is(err, sarama.ErrUnknownTopicOrPartition) { // the test may have done it
+					return err
+				}
+				return nil
+			})
 		})
 	}
 	b.awaitTopic(topic, partitions)
+}
+
+// DeleteTopic deletes a topic and returns when no broker lists it any more.
+func (b *Broker) DeleteTopic(topic string) {
+	b.t.Helper()
+	b.admin(func(admin sarama.ClusterAdmin) error {
+		if err := admin.DeleteTopic(topic); err != nil {
+			return err
+		}
+		for {
+			all, err := admin.ListTopics()
+			if err != nil {
+				return err
+			}
+			if _, there := all[topic]; !there {
+				return nil
+			}
+		}
+	})
 }
 
 // AddPartitions gives the topic so many partitions in all.
