@@ -126,7 +126,14 @@ func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[T
 		if err != nil {
 			return err
 		}
-		if kerr := resp.GroupError(); kerr != sarama.ErrNoError {
+		switch kerr := resp.GroupError(); kerr {
+		case sarama.ErrNoError:
+		case sarama.ErrGroupIDNotFound: // nothing was ever committed
+			for _, p := range partitions {
+				found[p] = Commit{Offset: NoOffset}
+			}
+			return nil
+		default:
 			return kerr
 		}
 		for _, p := range partitions {

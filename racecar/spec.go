@@ -45,7 +45,9 @@ const (
 	PauseForever = -1 * time.Second
 )
 
-// StartFrom is where a partition starts that has no committed offset.
+// StartFrom is where a partition starts that has no committed offset when the group is
+// new to its subscription. A topic or a partition that appears later starts at its
+// beginning.
 type StartFrom int
 
 const (

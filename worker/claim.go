@@ -45,11 +45,38 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	}
 	m.mu.Lock()
 	m.opening = opening
+	m.takeFresh(s.Claims())
 	m.mu.Unlock()
 	m.ready()
 	poke(m.commits.kick) // what the broker refused of an old generation
 	m.w.placesChanged()
 	return nil
+}
+
+// takeFresh notes which claims of a new session are partitions of topics that were made
+// anew since the last one. Called with mu held.
+func (m *membership) takeFresh(claims map[string][]int32) {
+	clear(m.fresh)
+	for topic, partitions := range claims {
+		for _, n := range partitions {
+			if stood, ok := m.anew[topic]; ok {
+				m.fresh[tp{topic, n}] = -1
+				if at, ok := stood[n]; ok {
+					m.fresh[tp{topic, n}] = at
+				}
+			}
+		}
+	}
+	clear(m.anew)
+}
+
+// isFresh reports whether k begins at its beginning whatever is committed, and where we
+// stood in the topic that had its name before; negative: nowhere.
+func (m *membership) isFresh(k tp) (stood int64, fresh bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	stood, fresh = m.fresh[k]
+	return stood, fresh
 }
 
 // ready notes that claims are open, or not to be waited for: when none is left of
@@ -273,11 +300,14 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		start = m.starts.of(p.tp)
 	}
 	p.begin(start, parseAttempts(committed.Metadata, start))
-	if committed.Offset >= 0 {
-		p.confirm(committed.Offset, committed.Metadata)
-		if committed.Offset != start {
-			m.gap(p, committed.Offset, start)
-		}
+	before := committed.Offset
+	if before >= 0 {
+		p.confirm(before, committed.Metadata)
+	} else if stood, fresh := m.isFresh(p.tp); fresh {
+		before = stood
+	}
+	if before >= 0 && before != start {
+		m.gap(p, before, start)
 	}
 	if p.inst = m.w.serial; p.inst == nil {
 		inst, err := m.w.newInstance(txn)
@@ -288,6 +318,9 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		p.inst = inst
 	}
 	p.opened.Store(true)
+	m.mu.Lock()
+	delete(m.fresh, p.tp)
+	m.mu.Unlock()
 	m.tellAssigned(p)
 	if committed.Offset != start {
 		// The first position is committed before the first message is handed out:
@@ -485,6 +518,9 @@ func (m *membership) forget(p *partition) {
 	m.mu.Lock()
 	if m.parts[p.tp] == p {
 		delete(m.parts, p.tp)
+	}
+	if p.opened.Load() {
+		m.stood[p.tp] = p.acks.processed.Load()
 	}
 	defer poke(m.forgotten)
 	delete(m.assigned, p.tp)

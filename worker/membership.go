@@ -58,11 +58,20 @@ type membership struct {
 	ended    map[bool][]tp      // claims that ended with the session, by lost
 	counts   map[string]int     // partitions of each topic that the last assignment knew of
 	seen     map[string]int     // as looked up last
-	state    status.State
-	detail   string
-	opening  map[tp]bool // claims that the session began with and that are not open yet
-	cut      bool        // the client was interrupted
+	ids      map[string]sarama.Uuid
+	stood    map[tp]int64 // where claims that have ended stood
+	// anew holds the topics that are found to be others since the last session began, and
+	// where we stood in the old ones; fresh the partitions of the session that therefore
+	// begin at their beginning, until they have.
+	anew       map[string]map[int32]int64
+	fresh      map[tp]int64 // where we stood; negative: nowhere
+	subscribed []string     // what Consume was called with
+	state      status.State
+	detail     string
+	opening    map[tp]bool // claims that the session began with and that are not open yet
+	cut        bool        // the client was interrupted
 
+	unknown   chan struct{} // capacity 1: a fetch found no such topic
 	forgotten chan struct{} // capacity 1: a claim is finished with
 	over      chan struct{} // closed when run has returned
 }
@@ -100,7 +109,12 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 		assigned:  map[tp]*assignment{},
 		told:      map[tp]bool{},
 		ended:     map[bool][]tp{},
+		ids:       map[string]sarama.Uuid{},
+		stood:     map[tp]int64{},
+		anew:      map[string]map[int32]int64{},
+		fresh:     map[tp]int64{},
 		state:     status.Waiting,
+		unknown:   make(chan struct{}, 1),
 		over:      make(chan struct{}),
 		forgotten: make(chan struct{}, 1),
 	}
@@ -262,6 +276,9 @@ func (m *membership) find(ctx context.Context, conf *sarama.Config) ([]string, e
 			err = m.letterBox()
 		}
 		if err == nil {
+			err = m.starts.decide(ctx)
+		}
+		if err == nil {
 			var topics []string
 			if topics, err = m.resolve(ctx); err == nil {
 				return topics, nil
@@ -290,6 +307,7 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 	}
 	if ctx.Err() != nil {
 		if m.client != nil {
+			m.offsets.Close()
 			_ = m.client.Close() // nothing was done with it
 		}
 		return nil, nil
@@ -304,7 +322,6 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 	m.client.HandleGetOffset(m.starts.answer)
 	m.client.HandleJoin(m.joins)
 	m.client.HandleStrangeMembers(m.strange.report)
-	m.offsets = kafka.NewOffsets(m.client, m.w.group)
 	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
 	m.clearPlaces(ctx)
 	m.view = m.client.ForGroup()
@@ -332,7 +349,7 @@ func (m *membership) dial(ctx context.Context, conf *sarama.Config) error {
 	client.ControlFetches(m.w.turns.budget)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.client = client
+	m.client, m.offsets = client, kafka.NewOffsets(client, m.w.group)
 	return nil
 }
 
@@ -513,6 +530,9 @@ func (m *membership) drainErrors() {
 		if reason, _, permanent := kafka.Permanent(err); permanent {
 			m.w.fatal(errors.New(reason))
 			continue
+		}
+		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			poke(m.unknown)
 		}
 		t.say(err, "sarama")
 	}

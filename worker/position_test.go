@@ -325,3 +325,96 @@ func TestSeveralMemberships(t *testing.T) {
 		}
 	}
 }
+
+// fromEnd registers a consumer of subscriptions that start from the end.
+func fromEnd(t testing.TB, rec *recorder, subs ...racecar.Subscription) *racecar.Registration {
+	for i := range subs {
+		subs[i].StartFrom = racecar.End
+	}
+	return registration(t, racecar.Spec{Subscriptions: subs}, func(racecar.Runtime) (*processor, error) {
+		return &processor{process: recording(rec)}, nil
+	})
+}
+
+// StartFrom End leaves out what was there when the group was new, and nothing of what
+// appears later: an added partition, a topic that a pattern matches later, a topic that
+// is named and was missing.
+func TestWhatAppearsLaterBeginsAtItsBeginning(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	prefix := b.Topic(1)
+	later, group := b.Group(), b.Group()
+	b.Produce(prefix, 0, values(5)...)
+	rec := newRecorder()
+	cfg := testConfig(b, group)
+	cfg.TopicMetadataRefreshInterval = time.Second
+	s := start(t, fromEnd(t, rec, racecar.Subscription{TopicPattern: prefix + ".*"}, racecar.Subscription{Topic: later}), cfg)
+	waitFor(t, "the first position", func() bool { return b.Committed(group, prefix, 0) == 5 })
+	b.Produce(prefix, 0, "new")
+	rec.await(t, 1)
+	b.AddPartitions(prefix, 2)
+	b.Produce(prefix, 1, values(100)...) // before anybody knows of it
+	rec.await(t, 101)
+	b.CreateTopic(prefix+"-two", 1)
+	b.Produce(prefix+"-two", 0, values(50)...)
+	rec.await(t, 151)
+	b.CreateTopic(later, 1)
+	b.Produce(later, 0, values(50)...)
+	rec.await(t, 201)
+	s.stop()
+	if got := rec.offsets(tp{prefix, 0}); len(got) != 1 || got[0] != 5 {
+		t.Errorf("from the end: %v", got)
+	}
+	wantUpTo(t, rec.offsets(tp{prefix, 1}), 100)
+	wantUpTo(t, rec.offsets(tp{prefix + "-two", 0}), 50)
+	wantUpTo(t, rec.offsets(tp{later, 0}), 50)
+}
+
+// The same holds for what appeared while nobody was there, and for a topic that was
+// missing when the first worker looked.
+func TestWhatAppearedInBetweenBeginsAtItsBeginning(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	topic, group := b.Group(), b.Group()
+	rec := newRecorder()
+	cfg := testConfig(b, group)
+	reg := fromEnd(t, rec, racecar.Subscription{Topic: topic})
+	s := start(t, reg, cfg)
+	s.await("waiting for the topic", func() bool { return s.frame.State == status.Waiting && s.frame.Detail != "" })
+	b.CreateTopic(topic, 1)
+	b.Produce(topic, 0, values(10)...)
+	rec.await(t, 10)
+	s.stop()
+	b.AddPartitions(topic, 2)
+	b.Produce(topic, 1, values(10)...)
+	s = start(t, reg, cfg)
+	rec.await(t, 20)
+	s.stop()
+	wantUpTo(t, rec.offsets(tp{topic, 0}), 10)
+	wantUpTo(t, rec.offsets(tp{topic, 1}), 10)
+}
+
+// Where retention has overtaken a group that starts from the end, it goes on with what
+// is left; beyond the end of the log it starts as the subscription says.
+func TestOutOfRangeFromTheEnd(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	rec := newRecorder()
+	cfg := testConfig(b, group)
+	reg := fromEnd(t, rec, racecar.Subscription{Topic: topic})
+	s := start(t, reg, cfg)
+	waitFor(t, "the first position", func() bool { return b.Committed(group, topic, 0) == 0 })
+	s.stop()
+	b.Produce(topic, 0, values(20)...)
+	deleteUpTo(t, b, topic, 15)
+	s = start(t, reg, cfg)
+	rec.await(t, 5)
+	r := s.status()
+	s.stop()
+	if got := rec.offsets(tp{topic, 0}); len(got) != 5 || got[0] != 15 {
+		t.Errorf("processed %v", got)
+	}
+	if r.Counters[status.CountOffsetGaps] != 1 {
+		t.Errorf("%d gaps", r.Counters[status.CountOffsetGaps])
+	}
+}

@@ -40,15 +40,22 @@ func (m *membership) resolve(ctx context.Context) ([]string, error) {
 	for t := range found {
 		topics[t] = true
 	}
+	m.noteIDs(found)
 	if len(missing) > 0 {
 		m.log.WithField("topics", missing).Warn("topics do not exist (yet)")
 	}
 	return sortedTopics(topics), nil
 }
 
-// lookUpTopics asks for the topics' partition counts.
-func (m *membership) lookUpTopics(ctx context.Context) (found map[string]int, missing []string, err error) {
-	req := &sarama.MetadataRequest{Version: 5}
+// topic is what brokers say of one.
+type topic struct {
+	partitions int
+	id         sarama.Uuid // zero below Kafka 2.8
+}
+
+// lookUpTopics asks for the topics that are subscribed to.
+func (m *membership) lookUpTopics(ctx context.Context) (found map[string]topic, missing []string, err error) {
+	req := &sarama.MetadataRequest{Version: 10} // sarama lowers it to what the broker has
 	patterns := false
 	for _, s := range m.subs {
 		if s.TopicPattern != "" {
@@ -64,13 +71,13 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]int, mi
 	if err != nil {
 		return nil, nil, err
 	}
-	existing := map[string]int{}
+	existing := map[string]topic{}
 	var denied error
 	for _, t := range resp.Topics {
 		switch {
 		case errors.Is(t.Err, sarama.ErrNoError), errors.Is(t.Err, sarama.ErrLeaderNotAvailable):
 			if len(t.Partitions) > 0 {
-				existing[t.Name] = len(t.Partitions)
+				existing[t.Name] = topic{len(t.Partitions), t.Uuid}
 			}
 		case errors.Is(t.Err, sarama.ErrTopicAuthorizationFailed):
 			denied = fmt.Errorf("topic %s: %w", t.Name, t.Err)
@@ -82,7 +89,7 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]int, mi
 	if denied != nil && !patterns {
 		return nil, nil, denied
 	}
-	found = map[string]int{}
+	found = map[string]topic{}
 	for _, s := range m.subs {
 		if s.TopicPattern == "" {
 			if n, ok := existing[s.Topic]; ok {
@@ -203,55 +210,123 @@ func (m *membership) noteCounts(topics []string) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.counts = counts
+	m.counts, m.subscribed = counts, topics
 }
 
 // watchTopics rejoins when there are more partitions, or other topics, than when
 // we joined. sarama leaves that to the group's leader, and a static leader that
-// was restarted does not know that it is one.
+// was restarted does not know that it is one; and as long as a cooperative session
+// lives, sarama goes on with the topics that it began with.
 func (m *membership) watchTopics(ctx context.Context) {
 	every := m.w.cfg.TopicMetadataRefreshInterval
 	if every <= 0 {
 		return
 	}
-	for sleep(ctx, every) {
-		if !m.outdated(ctx) {
+	for m.awaitLook(ctx, every) {
+		changed, anew := m.outdated(ctx)
+		if !changed {
 			continue
 		}
 		// All members notice at about the same time; one rejoin is enough, and
 		// each of them costs a moment's standstill.
-		if !sleep(ctx, rand.N(every/2+1)) {
+		if !anew && !sleep(ctx, rand.N(every/2+1)) {
 			return
 		}
-		if m.outdated(ctx) {
+		if changed, _ := m.outdated(ctx); changed {
 			m.log.Info("topics or partitions changed: joining again")
 			m.rejoin(ctx)
 		}
 	}
 }
 
-func (m *membership) outdated(ctx context.Context) bool {
+// awaitLook waits until topics are to be looked at: after every, or soon after a fetch
+// found that there is no such topic (any more). False when ctx ended.
+func (m *membership) awaitLook(ctx context.Context, every time.Duration) bool {
+	timer := time.NewTimer(every)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.unknown:
+		return sleep(ctx, min(every, soonAfter))
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// soonAfter is the pause before topics are looked at because a fetch found none.
+const soonAfter = 200 * time.Millisecond
+
+// outdated reports whether there are other topics than those we joined for, or more
+// partitions; anew, that a topic was deleted and made anew, which waits for nothing.
+func (m *membership) outdated(ctx context.Context) (changed, anew bool) {
 	found, _, err := m.lookUpTopics(ctx)
 	if err != nil {
 		m.log.WithError(err).Debug("looking for new partitions")
-		return false
+		return false, false
 	}
+	m.noteIDs(found)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seen = found
-	if m.counts == nil {
-		return false // not joined yet
+	m.seen = map[string]int{}
+	for t, of := range found {
+		m.seen[t] = of.partitions
 	}
-	for t, n := range found {
-		if m.counts[t] < n {
-			return true
+	if m.counts == nil {
+		return false, false // not joined yet
+	}
+	if len(m.anew) > 0 {
+		return true, true
+	}
+	for t, n := range m.seen {
+		if m.counts[t] < n || !slices.Contains(m.subscribed, t) {
+			return true, false
 		}
 	}
-	return false
+	return slices.ContainsFunc(m.subscribed, func(t string) bool { return m.seen[t] == 0 }), false
 }
 
-// startFrom is where a partition of topic starts that has no commit.
-func (m *membership) startFrom(topic string) racecar.StartFrom {
+// noteIDs remembers the topics' ids. One that has another id than before is another
+// topic: positions in the old one say nothing of it. Our partitions of it are given up,
+// nothing is committed, and the next session begins at their beginning.
+func (m *membership) noteIDs(found map[string]topic) {
+	var lost []*partition
+	m.mu.Lock()
+	for t, of := range found {
+		before, known := m.ids[t]
+		if of.id == (sarama.Uuid{}) {
+			continue
+		}
+		m.ids[t] = of.id
+		if !known || before == of.id {
+			continue
+		}
+		m.log.WithField("topic", t).Error("the topic was deleted and made anew: its partitions begin at their beginning")
+		m.anew[t] = map[int32]int64{}
+		for k, at := range m.stood {
+			if k.topic == t {
+				m.anew[t][k.partition] = at
+				delete(m.stood, k)
+			}
+		}
+		for k, p := range m.parts {
+			if k.topic == t {
+				m.anew[t][k.partition] = p.acks.processed.Load()
+				lost = append(lost, p)
+			}
+		}
+	}
+	m.mu.Unlock()
+	for _, p := range lost {
+		p.lose(errMadeAnew)
+	}
+}
+
+// errMadeAnew is why a partition is lost whose topic is another one by now.
+var errMadeAnew = errors.New("the topic was deleted and made anew")
+
+// subscriptionOf is which of m.subs brings a topic; negative: none.
+func (m *membership) subscriptionOf(topic string) int {
 	i := slices.IndexFunc(m.subs, func(s racecar.Subscription) bool { return s.Topic == topic })
 	if i < 0 {
 		i = slices.IndexFunc(m.subs, func(s racecar.Subscription) bool {
@@ -259,8 +334,5 @@ func (m *membership) startFrom(topic string) racecar.StartFrom {
 			return s.TopicPattern != "" && err == nil && re.MatchString(topic)
 		})
 	}
-	if i < 0 {
-		return racecar.Beginning
-	}
-	return m.subs[i].StartFrom
+	return i
 }

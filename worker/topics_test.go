@@ -1,10 +1,16 @@
 package worker
 
 import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 	"github.com/racecar-go/racecar/test/seeds"
 )
@@ -63,6 +69,101 @@ func TestPartitionsAddedAfterTheLeaderRestarted(t *testing.T) {
 				if code := s.stop(); code != wire.ExitOK {
 					t.Errorf("exit code %d", code)
 				}
+			}
+		})
+	}
+}
+
+// A topic that appears later is subscribed to by every member, whatever the strategy:
+// when the one that found it goes, the others take its partitions.
+func TestEveryMemberSubscribesToALaterTopic(t *testing.T) {
+	for _, strategy := range []string{"range", "cooperative-sticky"} {
+		t.Run(strategy, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			prefix, group := b.Topic(4), b.Group()
+			rec := newRecorder()
+			reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{TopicPattern: prefix + ".*"}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: recording(rec)}, nil
+			})
+			cfg := testConfig(b, group)
+			cfg.PartitionAssignmentStrategy = []string{strategy}
+			cfg.TopicMetadataRefreshInterval = 2 * time.Second
+			workers := []*supervisor{start(t, reg, cfg), start(t, reg, cfg, withIndex(1))}
+			for _, s := range workers {
+				s.running()
+			}
+			waitFor(t, "two members with partitions", func() bool {
+				return len(workers[0].status().Partitions) == 2 && len(workers[1].status().Partitions) == 2
+			})
+			later := prefix + "-later"
+			b.CreateTopic(later, 1)
+			b.Produce(later, 0, "a")
+			rec.await(t, 1)
+			holder := 0
+			for i, s := range workers {
+				for _, p := range s.status().Partitions {
+					if p.Topic == later {
+						holder = i
+					}
+				}
+			}
+			workers[holder].stop()
+			b.Produce(later, 0, "b")
+			rec.await(t, 2)
+			workers[1-holder].stop()
+		})
+	}
+}
+
+// A topic that is deleted and made anew is another one: it is processed from its
+// beginning, whatever the position in the old one was, and that is reported.
+func TestTopicMadeAnew(t *testing.T) {
+	for name, test := range map[string]struct {
+		n     int
+		start racecar.StartFrom
+	}{"shorter": {10, racecar.Beginning}, "longer": {300, racecar.Beginning}, "longer, from the end": {300, racecar.End}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, other, group := b.Topic(1), b.Topic(1), b.Group()
+			var mu sync.Mutex
+			seen := map[string]bool{}
+			rec := newRecorder()
+			reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic, StartFrom: test.start}, {Topic: other}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: func(_ context.Context, m *racecar.Message) error {
+					mu.Lock()
+					seen[string(m.Value)] = true
+					mu.Unlock()
+					rec.add(m)
+					return nil
+				}}, nil
+			})
+			cfg := testConfig(b, group)
+			cfg.TopicMetadataRefreshInterval = 2 * time.Second
+			s := start(t, reg, cfg)
+			s.running()
+			b.Produce(topic, 0, values(100)...)
+			rec.await(t, 100)
+			waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 100 })
+			b.DeleteTopic(topic)
+			b.CreateTopic(topic, 1)
+			var fresh []string
+			for i := range test.n {
+				fresh = append(fresh, fmt.Sprintf("fresh-%d", i))
+			}
+			b.Produce(topic, 0, fresh...)
+			waitFor(t, "all messages of the new topic", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return !slices.ContainsFunc(fresh, func(v string) bool { return !seen[v] })
+			})
+			waitFor(t, "the commit in the new topic", func() bool { return b.Committed(group, topic, 0) == int64(test.n) })
+			if got := s.status().Counters[status.CountOffsetGaps]; got == 0 {
+				t.Error("nothing was reported")
+			}
+			if code := s.stop(); code != wire.ExitOK {
+				t.Errorf("exit code %d", code)
 			}
 		})
 	}
