@@ -19,8 +19,9 @@ type resetOffsetsCmd struct {
 	Consumer string   `arg:"" optional:"" help:"The consumer whose group it is"`
 	Group    string   `placeholder:"ID" help:"The group, when it is not the consumer's own"`
 	Topic    []string `short:"t" placeholder:"TOPIC[/PARTITION]" help:"Only this; may be repeated (default: all of the group)"`
-	To       string   `required:"" placeholder:"WHERE" help:"earliest, latest, an offset, or a time: 2026-11-23T09:00:00Z, 2026-11-23, or 2h (ago)"`
+	To       string   `required:"" placeholder:"WHERE" help:"earliest, latest, an offset, or a time: 2026-11-23T09:00:00Z, 2026-11-23 09:00 (UTC), or 2h (ago)"`
 	DryRun   bool     `help:"Only show what would be done"`
+	JSON     bool     `help:"Print it as JSON"`
 	where
 	connection
 }
@@ -33,7 +34,7 @@ func (resetOffsetsCmd) Help() string {
 
 // Run moves the group's committed offsets.
 func (c *resetOffsetsCmd) Run(ctx context.Context, a *app) error {
-	to, err := parseTo(c.To, a.now())
+	to, err := parseStart("--to", c.To, a.now())
 	if err != nil {
 		return err
 	}
@@ -61,37 +62,72 @@ func (c *resetOffsetsCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	result := resetJSON{Group: group, To: c.To, Time: to.instant(), DryRun: c.DryRun}
 	moves := map[kafka.TopicPartition]kafka.Commit{}
-	var rows [][]string
 	for _, p := range partitions {
 		offset, err := k.resolve(p, to)
 		if err != nil {
 			return errorAbout(p, err)
 		}
-		old, had := view.Unknown, false
+		move := moveJSON{Topic: p.Topic, Partition: p.Partition, To: offset}
 		if at, ok := from[p]; ok {
-			old, had = strconv.FormatInt(at.Offset, 10), true
-		}
-		moved := "none before"
-		if had {
-			moved = fmt.Sprintf("%+d", offset-from[p].Offset)
+			move.From = &at.Offset
 		}
 		moves[p] = kafka.Commit{Offset: offset}
-		rows = append(rows, []string{p.String(), old, "→ " + strconv.FormatInt(offset, 10), moved})
+		result.Partitions = append(result.Partitions, move)
+	}
+	if !c.JSON {
+		result.print(a)
+	}
+	if !c.DryRun {
+		if err := commit(ctx, k, group, moves); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.JSON:
+		return a.json(result)
+	case c.DryRun:
+		a.printf("Nothing was changed (--dry-run)\n")
+	default:
+		a.printf("Reset %s of group %s\n", plural(len(moves), "partition"), group)
+	}
+	return nil
+}
+
+// resetJSON is what reset-offsets does.
+type resetJSON struct {
+	Group      string     `json:"group"`
+	To         string     `json:"to"`
+	Time       *time.Time `json:"time,omitempty"` // what To means, when it is a time
+	DryRun     bool       `json:"dry_run"`
+	Partitions []moveJSON `json:"partitions"`
+}
+
+type moveJSON struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	From      *int64 `json:"from"` // null: nothing was committed
+	To        int64  `json:"to"`
+}
+
+func (r resetJSON) print(a *app) {
+	if r.Time != nil {
+		a.printf("To the first message from %s on\n", r.Time.Format(time.RFC3339))
+	}
+	var rows [][]string
+	for _, m := range r.Partitions {
+		old, moved := view.Unknown, "none before"
+		if m.From != nil {
+			old, moved = strconv.FormatInt(*m.From, 10), fmt.Sprintf("%+d", m.To-*m.From)
+		}
+		name := kafka.TopicPartition{Topic: m.Topic, Partition: m.Partition}.String()
+		rows = append(rows, []string{name, old, "→ " + strconv.FormatInt(m.To, 10), moved})
 	}
 	width, _ := terminal(a.out)
 	a.lines(view.Table([]view.Column{
 		{Title: "PARTITION", Middle: true}, {Title: "FROM", Right: true}, {Title: "TO"}, {Title: "MOVED", Right: true},
 	}, rows, width))
-	if c.DryRun {
-		a.printf("Nothing was changed (--dry-run)\n")
-		return nil
-	}
-	if err := commit(ctx, k, group, moves); err != nil {
-		return err
-	}
-	a.printf("Reset %d partitions of group %s\n", len(moves), group)
-	return nil
 }
 
 func commit(ctx context.Context, k *cluster, group string, moves map[kafka.TopicPartition]kafka.Commit) error {
@@ -145,69 +181,6 @@ func (c *resetOffsetsCmd) chosen(k *cluster, s *subject, from map[kafka.TopicPar
 	return slices.SortedFunc(maps.Keys(all), func(x, y kafka.TopicPartition) int {
 		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
 	}), nil
-}
-
-// target is where --to points: an offset, or a time in ms (sarama's constants
-// for earliest and latest included).
-type target struct {
-	offset int64 // -1: see ms
-	ms     int64
-}
-
-func parseTo(s string, now time.Time) (target, error) {
-	switch s {
-	case "earliest":
-		return target{-1, sarama.OffsetOldest}, nil
-	case "latest":
-		return target{-1, sarama.OffsetNewest}, nil
-	}
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		if n < 0 {
-			return target{}, fmt.Errorf("--to %s: an offset is not negative", s)
-		}
-		return target{offset: n}, nil
-	}
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
-		return target{-1, now.Add(-d).UnixMilli()}, nil
-	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil && t.UnixMilli() >= 0 {
-			return target{-1, t.UnixMilli()}, nil
-		}
-	}
-	return target{}, fmt.Errorf("--to %q: expected earliest, latest, an offset, or a time like 2026-11-23T09:00:00Z or 2h (ago)", s)
-}
-
-// resolve turns a target into an offset of a partition. A time after the last
-// message is the end.
-func (k *cluster) resolve(p kafka.TopicPartition, to target) (int64, error) {
-	earliest, err := k.GetOffset(p.Topic, p.Partition, sarama.OffsetOldest)
-	if err != nil {
-		return 0, err
-	}
-	latest, err := k.GetOffset(p.Topic, p.Partition, sarama.OffsetNewest)
-	if err != nil {
-		return 0, err
-	}
-	switch {
-	case to.offset >= 0:
-		if to.offset < earliest || to.offset > latest {
-			return 0, fmt.Errorf("offset %d is not there; it holds %d to %d", to.offset, earliest, latest)
-		}
-		return to.offset, nil
-	case to.ms == sarama.OffsetOldest:
-		return earliest, nil
-	case to.ms == sarama.OffsetNewest:
-		return latest, nil
-	}
-	offset, err := k.GetOffset(p.Topic, p.Partition, to.ms)
-	if err != nil {
-		return 0, err
-	}
-	if offset < 0 {
-		return latest, nil
-	}
-	return offset, nil
 }
 
 func errorAbout(p kafka.TopicPartition, err error) error {

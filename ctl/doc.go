@@ -7,5 +7,5 @@
 //
 // The package asks a supervisor for what it needs through the interface
 // Supervisor and knows nothing of how it is done. It talks to Kafka only in the
-// commands that are about Kafka (produce, lag, reset-offsets, dlq).
+// commands that are about Kafka (produce, consume, lag, reset-offsets, dlq).
 package ctl

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -293,15 +294,22 @@ func TestLagAndResetOffsets(t *testing.T) {
 	if got := k.broker.Committed("g", "t"); len(got) != 0 {
 		t.Errorf("a dry run committed %v", got)
 	}
-	k.ok("", "PARTITION  FROM  TO         MOVED\nt/0           -  → 3  none before\nt/1           -  → 2  none before\nReset 2 partitions of group g\n", "",
+	k.ok("", "To the first message from 1970-01-01T00:00:05Z on\nPARTITION  FROM  TO         MOVED\nt/0           -  → 3  none before\nt/1           -  → 2  none before\nReset 2 partitions of group g\n", "",
 		"reset-offsets", "--group", "g", "-t", "t", "--to", "1970-01-01T00:00:05Z")
 	k.ok("", "PARTITION  WORKER  POSITION  END  LAG\nt/0        -              3    5    2\nt/1        -              2    5    3\ntotal 5\n", "",
 		"lag", "--group", "g")
-	k.ok("", "PARTITION  FROM  TO   MOVED\nt/1           2  → 4     +2\nReset 1 partitions of group g\n", "",
+	k.ok("", "PARTITION  FROM  TO   MOVED\nt/1           2  → 4     +2\nReset 1 partition of group g\n", "",
 		"reset-offsets", "--group", "g", "-t", "t/1", "--to", "4")
 	k.ok("", "PARTITION  FROM  TO   MOVED\nt/0           3  → 0     -3\nt/1           4  → 0     -4\nReset 2 partitions of group g\n", "",
 		"reset-offsets", "--group", "g", "--to", "earliest")
-	out, _, _ := k.run("", "lag", "--group", "g", "--json")
+	out, _, _ := k.run("", "reset-offsets", "--group", "g", "-t", "t/1", "--to", "1970-01-01 00:00:05", "--dry-run", "--json")
+	var moved, want resetJSON
+	at, zero := time.UnixMilli(5000).UTC(), int64(0)
+	want = resetJSON{Group: "g", To: "1970-01-01 00:00:05", Time: &at, DryRun: true, Partitions: []moveJSON{{Topic: "t", Partition: 1, From: &zero, To: 2}}}
+	if err := json.Unmarshal([]byte(out), &moved); err != nil || !reflect.DeepEqual(moved, want) {
+		t.Errorf("json: %v, %s", err, out)
+	}
+	out, _, _ = k.run("", "lag", "--group", "g", "--json")
 	var rows []lagRow
 	if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 2 || rows[0] != (lagRow{Topic: "t", Position: 0, End: 5, Lag: 5}) {
 		t.Errorf("json: %v, %+v", err, rows)
@@ -326,21 +334,29 @@ func TestAGroupWithMembersIsLeftAlone(t *testing.T) {
 	k.fails("", `Error: group "g" has members (racecar-1-A-0): stop its consumers first`, "reset-offsets", "--group", "g", "-t", "t", "--to", "latest")
 }
 
-func TestParseTo(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for s, want := range map[string]target{
+func TestParseStart(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("New York", -5*3600)).UTC()
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for s, want := range map[string]start{
 		"earliest": {-1, -2}, "latest": {-1, -1}, "0": {0, 0}, "17": {17, 0},
-		"2h": {-1, now.Add(-2 * time.Hour).UnixMilli()}, "2026-11-23T09:00:00Z": {-1, now.Add(-3 * time.Hour).UnixMilli()},
-		"2026-11-23T10:00:00+01:00": {-1, now.Add(-3 * time.Hour).UnixMilli()}, "2026-11-23": {-1, now.Add(-12 * time.Hour).UnixMilli()},
-		"2026-11-23 09:00": {-1, now.Add(-3 * time.Hour).UnixMilli()},
+		"2h": {-1, now.Add(-2 * time.Hour).UnixMilli()}, "2026-11-23T09:00:00Z": {-1, noon.Add(-3 * time.Hour).UnixMilli()},
+		"2026-11-23T10:00:00+01:00": {-1, noon.Add(-3 * time.Hour).UnixMilli()}, "2026-11-23": {-1, noon.Add(-12 * time.Hour).UnixMilli()},
+		"2026-11-23 09:00": {-1, noon.Add(-3 * time.Hour).UnixMilli()}, "2026-11-23T09:00": {-1, noon.Add(-3 * time.Hour).UnixMilli()},
+		"2026-11-23 04:00:00-05:00": {-1, noon.Add(-3 * time.Hour).UnixMilli()},
 	} {
-		if got, err := parseTo(s, now); err != nil || got != want {
+		if got, err := parseStart("--to", s, now.Local()); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", "-1", "-2h", "yesterday", "1900-01-01", "2026-13-01"} {
-		if got, err := parseTo(s, now); err == nil {
-			t.Errorf("%q is taken as %+v", s, got)
+	for s, want := range map[string]string{
+		"": `--to "": expected earliest, latest, an offset, or a time`, "yesterday": `--to "yesterday": expected`, "2026-13-01": `--to "2026-13-01": expected`,
+		"-1": "--to -1: an offset is not negative", "1900-01-01": "--to 1900-01-01: Kafka has no times before 1970",
+		"-2h":                  "--to -2h: 2026-11-23T19:00:00Z is in the future; it is 2026-11-23T17:00:00Z now (a time without a zone is UTC)",
+		"2027-01-01T00:00:00Z": "--to 2027-01-01T00:00:00Z: 2027-01-01T00:00:00Z is in the future",
+		"2026-11-23 17:01":     "--to 2026-11-23 17:01: 2026-11-23T17:01:00Z is in the future",
+	} {
+		if got, err := parseStart("--to", s, now); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %+v, %v; want %s", s, got, err, want)
 		}
 	}
 }

@@ -33,6 +33,7 @@ type grammar struct {
 	Status        statusCmd       `cmd:"" help:"Show whether it runs, and how"`
 	Stop          stopCmd         `cmd:"" help:"Stop it gracefully and wait until it is gone"`
 	Produce       produceCmd      `cmd:"" help:"Send messages to a topic"`
+	Consume       consumeCmd      `cmd:"" help:"Show the messages of a topic"`
 	LivenessProbe livenessCmd     `cmd:"" name:"liveness_probe" aliases:"liveness-probe" help:"Exit 0 if the liveness file is fresh (for Kubernetes)"`
 	Restart       restartCmd      `cmd:"" help:"Replace the workers one by one"`
 	Scale         scaleCmd        `cmd:"" help:"Set the number of workers"`

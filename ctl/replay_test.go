@@ -126,7 +126,7 @@ func TestReplayOfAGroupThatDoesNotRun(t *testing.T) {
 	for _, topic := range []string{"mine", "other", "g.dlq"} {
 		k.broker.Topic(topic, 1)
 	}
-	k.ok("", "PARTITION  FROM  TO         MOVED\nmine/0        -  → 0  none before\nReset 1 partitions of group g\n", "",
+	k.ok("", "PARTITION  FROM  TO         MOVED\nmine/0        -  → 0  none before\nReset 1 partition of group g\n", "",
 		"reset-offsets", "--group", "g", "-t", "mine", "--to", "latest")
 	k.broker.Produce(deadLettersOf("g", 1, "other", "g.dlq")...)
 	k.broker.Produce(deadLettersOf("g", 1, "mine", "g.dlq")...)

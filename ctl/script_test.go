@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/devkafka"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sirupsen/logrus"
@@ -54,10 +55,22 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"waitfor": waitfor,
 			"wide":    wide,
+			"kafka":   embeddedKafka,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// embeddedKafka starts a broker with these topics and names it in the environment.
+func embeddedKafka(ts *testscript.TestScript, _ bool, topics []string) {
+	b, err := devkafka.Start(devkafka.Options{NoTopicsOnDemand: true})
+	ts.Check(err)
+	ts.Defer(func() { _ = b.Close() })
+	for _, topic := range topics {
+		ts.Check(b.CreateTopic(topic, 1))
+	}
+	ts.Setenv("RACECAR_BROKERS", b.Addr())
 }
 
 // waitfor FILE… waits until they exist.

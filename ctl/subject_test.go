@@ -63,7 +63,7 @@ func TestCommandsUseTheGroupOfTheRunningConsumer(t *testing.T) {
 	k.supervised(settingsOf("OwnConsumer", "own-group", k.addr, "t"))
 	k.env = []string{"RACECAR_BROKERS=127.0.0.1:1"} // the supervisor has others
 	out, errs, code := k.run("", "reset-offsets", "OwnConsumer", "--to", "latest")
-	if code != 0 || !strings.HasSuffix(out, "Reset 1 partitions of group own-group\n") || !strings.HasPrefix(errs, "=> The brokers are those of the running supervisor") {
+	if code != 0 || !strings.HasSuffix(out, "Reset 1 partition of group own-group\n") || !strings.HasPrefix(errs, "=> The brokers are those of the running supervisor") {
 		t.Errorf("reset-offsets: exit %d, %q, %q", code, out, errs)
 	}
 	if got := k.broker.Committed("own-group", "t"); len(got) != 1 {
@@ -114,7 +114,7 @@ func TestCommandsDoNotGuessAGroup(t *testing.T) {
 	k.supervised(settingsOf("A", "a2", k.addr))
 	k.fails("", "Error: 2 are running; choose one with --pidfile or --socket:", "reset-offsets", "A", "-t", "t", "--to", "latest")
 	k.fails("", "Error: 2 are running; name a consumer, or choose one with --pidfile or --socket:", "reset-offsets", "-t", "t", "--to", "latest")
-	k.ok("", "PARTITION  FROM  TO         MOVED\nt/0           -  → 0  none before\nReset 1 partitions of group a2\n", "",
+	k.ok("", "PARTITION  FROM  TO         MOVED\nt/0           -  → 0  none before\nReset 1 partition of group a2\n", "",
 		"reset-offsets", "--group", "a2", "-t", "t", "--to", "latest")
 }
 
@@ -131,7 +131,7 @@ func TestCommandsUseTheSpecOfARegisteredConsumer(t *testing.T) {
 	k.broker.Topic("spec-topic", 1)
 	k.broker.Topic("spec-letters", 1)
 	k.broker.Produce(deadLettersOf("spec-group", 1, "spec-topic", "spec-letters")...)
-	k.ok("", "PARTITION     FROM  TO         MOVED\nspec-topic/0     -  → 0  none before\nReset 1 partitions of group spec-group\n", "",
+	k.ok("", "PARTITION     FROM  TO         MOVED\nspec-topic/0     -  → 0  none before\nReset 1 partition of group spec-group\n", "",
 		"reset-offsets", "SpecConsumer", "--to", "latest")
 	if out, errs, code := k.run("", "dlq", "list", "SpecConsumer"); code != 0 || !strings.Contains(out, "spec-topic/0@100") {
 		t.Errorf("dlq list: exit %d, %q, %q", code, out, errs)

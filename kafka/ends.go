@@ -19,13 +19,23 @@ import (
 // are missing, of which the first is told. It returns when ctx ends; what has been
 // asked by then ends with the client at the latest.
 func (c *Client) Ends(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]int64, error) {
+	return c.endsWithin(ctx, partitions, sarama.ReadUncommitted)
+}
+
+// StableEnds are the ends of what has been committed: a transaction that is open and
+// all behind it lie beyond them. See Ends.
+func (c *Client) StableEnds(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]int64, error) {
+	return c.endsWithin(ctx, partitions, sarama.ReadCommitted)
+}
+
+func (c *Client) endsWithin(ctx context.Context, partitions []TopicPartition, isolation sarama.IsolationLevel) (map[TopicPartition]int64, error) {
 	type result struct {
 		ends map[TopicPartition]int64
 		err  error
 	}
 	done := make(chan result, 1)
 	go func() {
-		ends, err := c.ends(partitions)
+		ends, err := c.ends(partitions, isolation)
 		done <- result{ends, err}
 	}()
 	select {
@@ -36,7 +46,7 @@ func (c *Client) Ends(ctx context.Context, partitions []TopicPartition) (map[Top
 	}
 }
 
-func (c *Client) ends(partitions []TopicPartition) (map[TopicPartition]int64, error) {
+func (c *Client) ends(partitions []TopicPartition, isolation sarama.IsolationLevel) (map[TopicPartition]int64, error) {
 	var (
 		asked = map[*sarama.Broker][]TopicPartition{}
 		found = make(map[TopicPartition]int64, len(partitions))
@@ -59,7 +69,7 @@ func (c *Client) ends(partitions []TopicPartition) (map[TopicPartition]int64, er
 	}
 	for leader, of := range asked {
 		wg.Go(func() {
-			ends, err := c.endsAt(leader, of)
+			ends, err := c.endsAt(leader, of, isolation)
 			mu.Lock()
 			defer mu.Unlock()
 			for p, end := range ends {
@@ -75,8 +85,9 @@ func (c *Client) ends(partitions []TopicPartition) (map[TopicPartition]int64, er
 }
 
 // endsAt asks one broker.
-func (c *Client) endsAt(leader *sarama.Broker, partitions []TopicPartition) (map[TopicPartition]int64, error) {
+func (c *Client) endsAt(leader *sarama.Broker, partitions []TopicPartition, isolation sarama.IsolationLevel) (map[TopicPartition]int64, error) {
 	req := sarama.NewOffsetRequest(c.Config().Version)
+	req.IsolationLevel = isolation
 	for _, p := range partitions {
 		req.AddBlock(p.Topic, p.Partition, sarama.OffsetNewest, 1)
 	}

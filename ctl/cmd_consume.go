@@ -1,0 +1,242 @@
+package ctl
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/IBM/sarama"
+	"github.com/racecar-go/racecar/kafka"
+)
+
+type consumeCmd struct {
+	Topic     string `arg:"" help:"The topic"`
+	From      string `default:"earliest" placeholder:"WHERE" help:"earliest, latest, an offset, or a time: 2026-11-23T09:00:00Z, 2026-11-23 09:00 (UTC), or 2h (ago); default: earliest"`
+	Partition *int32 `short:"p" placeholder:"N" help:"Only this partition"`
+	Follow    bool   `short:"f" help:"Go on with what is produced from now on"`
+	Limit     int    `placeholder:"N" help:"At most so many messages"`
+	Hex       bool   `xor:"form" help:"Show keys, values and headers as hexadecimal"`
+	JSON      bool   `xor:"form" help:"Print each message as a line of JSON"`
+	connection
+}
+
+// Help is shown below the flags.
+func (consumeCmd) Help() string {
+	return "Ends at what was the end of the topic when it began. It joins no group and commits nothing; messages of transactions are shown once they are committed.\n\n" +
+		"A line holds, with tabs between: partition, offset, time, key, value, headers. " +
+		"- stands for null; text with control characters is quoted, what is not text is shown as 0x and hexadecimal digits.\n\n" +
+		"Example: racecarctl consume greetings --from 10m --limit 5"
+}
+
+// Run prints the messages.
+func (c *consumeCmd) Run(ctx context.Context, a *app) error {
+	from, err := parseStart("--from", c.From, a.now())
+	if err != nil {
+		return err
+	}
+	if c.Limit < 0 {
+		return fmt.Errorf("--limit %d: a number of messages is not negative", c.Limit)
+	}
+	loaded, err := a.load(c.connection, "")
+	if err != nil {
+		return err
+	}
+	k, err := connect(ctx, &loaded.Config)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	ranges, err := c.ranges(ctx, a, k, from)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(a.out)
+	n := 0
+	each := func(m *sarama.ConsumerMessage) error {
+		if err := c.print(out, m); err != nil {
+			return err
+		}
+		if n++; n == c.Limit {
+			return errEnough
+		}
+		if c.Follow {
+			return out.Flush()
+		}
+		return nil
+	}
+	if c.Follow {
+		err = k.follow(ctx, a, ranges, each)
+	} else {
+		err = k.read(ctx, ranges, each)
+	}
+	return errors.Join(err, out.Flush())
+}
+
+// ranges are what is to be read.
+func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start) ([]offsetRange, error) {
+	partitions, err := k.partitions(c.Topic)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(partitions)
+	switch {
+	case c.Partition != nil && !slices.Contains(partitions, *c.Partition):
+		return nil, fmt.Errorf("topic %q has %s, and none is number %d", c.Topic, plural(len(partitions), "partition"), *c.Partition)
+	case c.Partition != nil:
+		partitions = []int32{*c.Partition}
+	case from.offset >= 0 && len(partitions) > 1:
+		return nil, fmt.Errorf("topic %q has %d partitions: say with --partition of which %d is an offset", c.Topic, len(partitions), from.offset)
+	}
+	var asked []kafka.TopicPartition
+	for _, p := range partitions {
+		asked = append(asked, kafka.TopicPartition{Topic: c.Topic, Partition: p})
+	}
+	ends, err := k.Ends(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	stable, err := k.StableEnds(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	var all []offsetRange
+	for _, p := range asked {
+		begin, err := k.resolve(p, from)
+		if err != nil {
+			return nil, errorAbout(p, err)
+		}
+		if stable[p] < ends[p] && !c.Follow {
+			a.note("=> %s: a transaction is open at offset %d; what follows is not shown\n", p, stable[p])
+		}
+		all = append(all, offsetRange{p, begin, stable[p]})
+	}
+	return all, nil
+}
+
+// print writes a message as a line.
+func (c *consumeCmd) print(out io.Writer, m *sarama.ConsumerMessage) error {
+	if c.JSON {
+		return json.NewEncoder(out).Encode(jsonOf(m))
+	}
+	fields := []string{
+		strconv.Itoa(int(m.Partition)), strconv.FormatInt(m.Offset, 10), m.Timestamp.UTC().Format("2006-01-02T15:04:05.000Z"),
+		c.show(m.Key), c.show(m.Value),
+	}
+	var headers []string
+	for _, h := range m.Headers {
+		headers = append(headers, c.show(h.Key)+"="+c.show(h.Value))
+	}
+	fields = append(fields, strings.Join(headers, " "))
+	_, err := fmt.Fprintln(out, strings.TrimRight(strings.Join(fields, "\t"), "\t"))
+	return err
+}
+
+// show writes bytes so that they are one line and nothing but text.
+func (c *consumeCmd) show(b []byte) string {
+	switch {
+	case b == nil:
+		return "-"
+	case c.Hex || !utf8.Valid(b):
+		return "0x" + hex.EncodeToString(b)
+	}
+	s := string(b)
+	plain := s != "" && s != "-" && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+	if plain {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// follow hands over what comes, of all partitions at once, until ctx ends.
+func (k *cluster) follow(ctx context.Context, a *app, ranges []offsetRange, each func(*sarama.ConsumerMessage) error) error {
+	consumer, end, err := k.consumer(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	messages, ended := make(chan *sarama.ConsumerMessage), make(chan error)
+	stop := make(chan struct{})
+	var open []sarama.PartitionConsumer
+	defer func() {
+		close(stop)
+		for _, pc := range open {
+			_ = pc.Close() // nobody reads the errors of its end
+		}
+	}()
+	for _, r := range ranges {
+		pc, err := consumer.ConsumePartition(r.Topic, r.Partition, r.from)
+		if err != nil {
+			return errorAbout(r.TopicPartition, err)
+		}
+		open = append(open, pc)
+		go forward(pc, r.TopicPartition, messages, ended, stop)
+	}
+	for {
+		select {
+		case m := <-messages:
+			if err := each(m); errors.Is(err, errEnough) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		case err := <-ended:
+			var passing *passingError
+			if !errors.As(err, &passing) {
+				return err
+			}
+			a.note("=> %v\n", err)
+		case <-ctx.Done():
+			return nil // an interrupt is how it ends
+		}
+	}
+}
+
+// passingError is a reason why nothing comes at the moment.
+type passingError struct{ err error }
+
+func (e *passingError) Error() string { return e.err.Error() }
+
+// forward passes a partition on until stop, or until it ends by itself.
+func forward(pc sarama.PartitionConsumer, p kafka.TopicPartition, messages chan<- *sarama.ConsumerMessage, ended chan<- error, stop <-chan struct{}) {
+	report := func(err error) bool {
+		select {
+		case ended <- err:
+			return true
+		case <-stop:
+			return false
+		}
+	}
+	for {
+		select {
+		case m, ok := <-pc.Messages():
+			if !ok {
+				report(errorAbout(p, lastError(pc)))
+				return
+			}
+			select {
+			case messages <- m:
+			case <-stop:
+				return
+			}
+		case err, ok := <-pc.Errors():
+			switch {
+			case !ok:
+				report(errorAbout(p, errGaveUp))
+				return
+			case !report(&passingError{errorAbout(p, err.Err)}):
+				return
+			}
+		case <-stop:
+			return
+		}
+	}
+}
