@@ -13,12 +13,15 @@ import (
 	"strings"
 	"syscall"
 	"unicode"
+
+	"golang.org/x/mod/semver"
 )
 
 // installCommand is `racecar install`.
 type installCommand struct {
-	Force  bool   `help:"Overwrite files that are there"`
-	Module string `placeholder:"PATH" help:"Path of a new module, where there is no go.mod (default: the folder's name)"`
+	Force   bool   `help:"Overwrite files that are there"`
+	Module  string `placeholder:"PATH" help:"Path of a new module, where there is no go.mod (default: the folder's name)"`
+	Release string `placeholder:"VERSION" help:"Require this release of racecar (v1.2.3), in place of a checkout"`
 }
 
 func (installCommand) Help() string {
@@ -29,6 +32,13 @@ Example: mkdir dance && cd dance && racecar install && racecar generate consumer
 
 // Run sets up a module.
 func (c *installCommand) Run() error {
+	from := ownSource()
+	if c.Release != "" {
+		if !semver.IsValid(c.Release) {
+			return fmt.Errorf("--release %s: write a version such as v1.2.3", c.Release)
+		}
+		from = source{version: c.Release}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cwd, err := os.Getwd()
@@ -61,7 +71,12 @@ func (c *installCommand) Run() error {
 	if err := c.addMain(s, m, data); err != nil {
 		return err
 	}
-	if err := s.requireRacecar(ctx, g, m, ownSource()); err != nil {
+	if c.Release != "" {
+		if err := m.forgetCheckout(); err != nil {
+			return err
+		}
+	}
+	if err := s.requireRacecar(ctx, g, m, from); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.out, "\nNext: racecar generate consumer TapDance\n")

@@ -91,6 +91,22 @@ func (m *module) knowsRacecar() bool {
 	return false
 }
 
+// forgetCheckout drops what go.mod says of racecar, in memory: a release is about to
+// be required in its place.
+func (m *module) forgetCheckout() error {
+	f, err := modfile.Parse(filepath.Join(m.root, "go.mod"), m.raw, nil)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.DropRequire(racecarPath), f.DropReplace(racecarPath, "")); err != nil {
+		return err
+	}
+	f.Cleanup()
+	m.file = f
+	m.raw, err = f.Format()
+	return err
+}
+
 // importPath is that of a directory in the module.
 func (m *module) importPath(dir string) (string, error) {
 	rel, err := filepath.Rel(m.root, dir)
