@@ -63,7 +63,10 @@ func (d deadLetter) timestamp() time.Time {
 // replayed is the message as a replay sends it: key, value and headers as they
 // were, and by whom and from when it is. Topic and partition are the caller's.
 func (d deadLetter) replayed() kafka.ProducerMessage {
-	m := kafka.ProducerMessage{Key: d.Key, Value: d.Value}
+	m := kafka.ProducerMessage{Key: d.Key, Value: d.Value, AnySize: true}
+	if d.about("no-key") != "" {
+		m.Key = nil
+	}
 	for _, h := range d.Headers {
 		name := string(h.Key)
 		if !strings.HasPrefix(name, deadLetterPrefix) && !strings.HasPrefix(name, replayPrefix) {

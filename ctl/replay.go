@@ -170,6 +170,9 @@ func (e *unsendableError) Error() string { return e.why }
 // message is what a record was made of, on its way to where it belongs.
 func (r *replayer) message(ctx context.Context, d deadLetter) (kafka.ProducerMessage, error) {
 	m := d.replayed()
+	if left := d.about("truncated"); left != "" { // without its value it would be a tombstone
+		return m, &unsendableError{"it was too large for the dead-letter topic, which lacks its " + left}
+	}
 	if r.keepTime {
 		m.Timestamp = d.timestamp()
 	}

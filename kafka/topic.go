@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/IBM/sarama"
 )
@@ -31,6 +32,30 @@ func (c *Client) EnsureTopic(topic string) (created bool, err error) {
 		return false, &TopicError{Topic: topic, Problem: "does not exist, and the broker refuses to create it", Err: err}
 	}
 	return false, fmt.Errorf("create topic %s: %w", topic, err)
+}
+
+// Compacted reports whether a topic's cleanup.policy has compaction in it.
+func (c *Client) Compacted(topic string) (bool, error) {
+	admin, err := sarama.NewClusterAdminFromClient(c) // to close it would close the client
+	if err != nil {
+		return false, err
+	}
+	which := []*sarama.ConfigResource{{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"cleanup.policy"}}}
+	answers, err := admin.DescribeConfigs(which, sarama.DescribeConfigsOptions{})
+	if err != nil {
+		return false, fmt.Errorf("ask for the settings of topic %s: %w", topic, err)
+	}
+	for _, a := range answers {
+		if !errors.Is(a.ErrorCode, sarama.ErrNoError) {
+			return false, fmt.Errorf("ask for the settings of topic %s: %w", topic, a.ErrorCode)
+		}
+		for _, s := range a.Configs {
+			if s.Name == "cleanup.policy" && strings.Contains(s.Value, "compact") {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // TopicError is a topic that cannot be used, and why.

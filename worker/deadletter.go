@@ -49,7 +49,7 @@ type deadLetter struct {
 func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, err error, attempts int, out []*outMessage) {
 	d := &deadLetters{w: w, p: p, messages: messages, topic: w.cfg.DeadLetterTopic, cause: err, attempts: attempts, out: out}
 	for _, m := range messages {
-		d.records = append(d.records, &deadLetter{message: m})
+		d.records = append(d.records, &deadLetter{message: m, keyed: m.Key == nil && w.compacted.Load()})
 	}
 	p.letters = d
 	d.send()
@@ -214,6 +214,7 @@ func (d *deadLetters) sendInTransaction(records []*deadLetter) {
 		out = append(out, &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + messageOverhead, deadLetter: r})
 	}
 	p.letters = nil // until the transaction has failed, if it does
+	p.alone = true  // what the topic refuses takes nothing else along
 	w.turns.change(func() {
 		d.waiting = false
 		p.state, p.reason = status.PartitionBlocked, "waiting for the dead-letter topic "+d.topic
@@ -267,6 +268,12 @@ func (m *membership) letterBox() error {
 	}
 	if created {
 		m.log.WithField("topic", topic).Info("dead-letter topic created")
+	}
+	if compacted, err := m.client.Compacted(topic); err != nil {
+		m.log.WithError(err).Debug("looking whether the dead-letter topic is compacted")
+	} else if compacted {
+		m.w.compacted.Store(true)
+		m.log.WithField("topic", topic).Warn("the dead-letter topic is compacted: of dead letters with the same key it keeps the last; set cleanup.policy=delete for it")
 	}
 	m.w.letterBox.Store(true)
 	return nil

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -349,5 +351,268 @@ func TestWaitedForOutputDoesNotLinger(t *testing.T) {
 			t.Errorf("%s: %d messages took %v", name, n, took)
 		}
 		s.stop()
+	}
+}
+
+// sendLarge produces messages that sarama's defaults would refuse.
+func sendLarge(t *testing.T, b *testbroker.Broker, messages ...*sarama.ProducerMessage) {
+	t.Helper()
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V2_8_0_0
+	conf.Producer.Return.Successes = true
+	conf.Producer.MaxMessageBytes = 10 << 20
+	conf.Producer.Partitioner = sarama.NewManualPartitioner
+	p, err := sarama.NewSyncProducer(b.Addrs(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for _, m := range messages {
+		if _, _, err := p.SendMessage(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A dead letter does not fail because of what the author's error says, nor is it bound
+// to message.max.bytes: what the message's own topic took, the dead-letter topic takes.
+func TestDeadLettersOfLargeMessages(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	sendLarge(t, b,
+		&sarama.ProducerMessage{Topic: topic, Value: sarama.ByteEncoder(bytes.Repeat([]byte{'x'}, 600_000))},
+		&sarama.ProducerMessage{Topic: topic, Value: sarama.ByteEncoder(bytes.Repeat([]byte{'y'}, 1_020_000))},
+		&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder("next")})
+	rec := newRecorder()
+	reg := one(t, topic, func(_ context.Context, m *racecar.Message) error {
+		rec.add(m)
+		switch m.Offset {
+		case 0:
+			return fmt.Errorf("cannot parse %q", m.Value) // as many do
+		case 1:
+			return racecar.DeadLetter(errors.New("bad"))
+		}
+		return nil
+	})
+	cfg := testConfig(b, group)
+	cfg.MaxRetries, cfg.DeadLetterTopic = 2, group+".dead"
+	b.CreateTopic(cfg.DeadLetterTopic, 1)
+	var logged atomic.Int64
+	s := start(t, reg, cfg, func(o *Options) {
+		o.Log.SetOutput(writerFunc(func(p []byte) (int, error) { logged.Add(int64(len(p))); return len(p), nil }))
+	})
+	waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 3 })
+	s.stop()
+	if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{0, 0, 0, 1, 2}) {
+		t.Errorf("called %v", got)
+	}
+	got := readAll(t, b, cfg.DeadLetterTopic, 2)
+	if len(got[0].Value) != 600_000 || len(got[1].Value) != 1_020_000 || header(got[1], "racecar-dlq-truncated") != "" {
+		t.Errorf("dead letters of %d and %d bytes, truncated %q", len(got[0].Value), len(got[1].Value), header(got[1], "racecar-dlq-truncated"))
+	}
+	if text := header(got[0], "racecar-dlq-error"); len(text) > maxErrorText+100 || !strings.HasSuffix(text, "… (cut, 600015 bytes)") {
+		t.Errorf("the error has %d bytes: …%s", len(text), text[max(0, len(text)-50):])
+	}
+	if n := logged.Load(); n > 100_000 {
+		t.Errorf("%d bytes of log", n)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A record that the dead-letter topic does not take because of its size goes there
+// without its value, those beside it as they are, and the partition goes on.
+func TestTooLargeDeadLettersAreTruncated(t *testing.T) {
+	t.Parallel()
+	for _, transacted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("transactional %v", transacted), func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			dlq := group + ".dead"
+			b.CreateTopicWith(dlq, 1, map[string]string{"max.message.bytes": "20000"})
+			large := bytes.Repeat([]byte{'x'}, 30_000)
+			sendLarge(t, b,
+				&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder("small")},
+				&sarama.ProducerMessage{
+					Topic: topic, Key: sarama.StringEncoder("key"), Value: sarama.ByteEncoder(large),
+					Headers: []sarama.RecordHeader{{Key: []byte("own"), Value: []byte("kept")}},
+				},
+				&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder("small too")},
+				&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder("good")})
+			var calls atomic.Int32
+			reg := batchRegistration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}, Transactional: transacted}, func(_ context.Context, ms []*racecar.Message) error {
+				if ms[0].Offset == 3 {
+					return nil
+				}
+				calls.Add(1)
+				return racecar.DeadLetter(errors.New("bad batch"))
+			})
+			cfg := testConfig(b, group)
+			if transacted {
+				cfg = txnConfig(b, group)
+			}
+			cfg.DeadLetterTopic, cfg.FetchMessages, cfg.MaxWaitTime = dlq, 3, 2*time.Second
+			s := start(t, reg, cfg)
+			waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 4 })
+			if n := s.status().Counters[status.CountDeadLetters]; n != 3 {
+				t.Errorf("counted %d dead letters", n)
+			}
+			s.stop()
+			if n := calls.Load(); n != 1 {
+				t.Errorf("%d calls", n)
+			}
+			values := map[string]string{}
+			for _, m := range readSome(t, b, dlq, 3, sarama.ReadCommitted) {
+				values[string(m.Value)] = header(m, "racecar-dlq-truncated")
+				if m.Value == nil && (string(m.Key) != "key" || header(m, "own") != "kept" || header(m, "racecar-dlq-offset") != "1") {
+					t.Errorf("the truncated record has key %q and headers %v", m.Key, m.Headers)
+				}
+			}
+			if want := map[string]string{"small": "", "": "value", "small too": ""}; !maps.Equal(values, want) {
+				t.Errorf("dead letters %q, want %q", values, want)
+			}
+		})
+	}
+}
+
+// A dead letter that its topic refuses for another reason blocks its partition, and that
+// one alone: nothing is committed, and the record, not the call, is tried again once a
+// minute and when the partition is resumed.
+func TestRefusedDeadLettersBlock(t *testing.T) {
+	t.Parallel()
+	for _, transacted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("transactional %v", transacted), func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(2), b.Group()
+			dlq := group + ".dead"
+			b.CreateTopic(dlq, 1)
+			b.Produce(topic, 0, values(2)...)
+			var allowed atomic.Bool
+			refuseProduce(b, dlq, kerr.TopicAuthorizationFailed.Code, func() bool { return !allowed.Load() })
+			rec := newRecorder()
+			spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}, Transactional: transacted}
+			reg := registration(t, spec, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: func(_ context.Context, m *racecar.Message) error {
+					rec.add(m)
+					if m.Partition == 0 && m.Offset == 0 {
+						return racecar.DeadLetter(errors.New("bad message"))
+					}
+					return nil
+				}}, nil
+			})
+			cfg := testConfig(b, group)
+			if transacted {
+				cfg = txnConfig(b, group)
+			}
+			cfg.DeadLetterTopic = dlq
+			clock := newTestClock()
+			s := start(t, reg, cfg, func(o *Options) { o.clock = clock.clock() })
+			blocked := func() bool {
+				p := s.partition(0)
+				return p.State == status.PartitionBlocked && strings.Contains(p.Reason, dlq) && strings.Contains(p.Reason, "not authorized") && p.Until != nil
+			}
+			waitFor(t, "the partition blocked", blocked)
+			b.Produce(topic, 1, values(5)...)
+			rec.await(t, 6) // the other one goes on
+			pauses := func() uint64 { return s.status().Counters[status.CountPauses] }
+			before := pauses()
+			clock.move(blockedPause)
+			waitFor(t, "another try after a minute", func() bool { return pauses() == before+1 && blocked() })
+			if c := b.Committed(group, topic, 0); c > 0 {
+				t.Errorf("committed %d", c)
+			}
+			allowed.Store(true)
+			s.command(wire.Command{Kind: wire.CommandResume, Partitions: []wire.Partition{{Topic: topic, Partition: 0}}})
+			waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 2 })
+			if code := s.stop(); code != wire.ExitOK {
+				t.Errorf("exit code %d", code)
+			}
+			if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{0, 1}) {
+				t.Errorf("called %v", got)
+			}
+			if got := readAll(t, b, dlq, 1)[0]; string(got.Value) != "value-0" {
+				t.Errorf("dead-lettered %q", got.Value)
+			}
+		})
+	}
+}
+
+// A worker that is stopped while a partition is blocked does not wait for it: its next
+// owner calls the message again.
+func TestStopWhileADeadLetterIsBlocked(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	dlq := group + ".dead"
+	b.CreateTopic(dlq, 1)
+	b.Produce(topic, 0, values(2)...)
+	refuseProduce(b, dlq, kerr.TopicAuthorizationFailed.Code, always)
+	cfg := testConfig(b, group)
+	cfg.DeadLetterTopic = dlq
+	s := start(t, one(t, topic, func(context.Context, *racecar.Message) error { return racecar.DeadLetter(errors.New("bad")) }), cfg)
+	waitFor(t, "the partition blocked", func() bool { return s.partition(0).State == status.PartitionBlocked && s.partition(0).Until != nil })
+	began := time.Now()
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if d := time.Since(began); d > cfg.ShutdownTimeout/2 {
+		t.Errorf("the stop took %v", d)
+	}
+	if c := b.Committed(group, topic, 0); c > 0 {
+		t.Errorf("committed %d", c)
+	}
+}
+
+// A compacted dead-letter topic, which takes no record without a key, gets one: where
+// the message came from. It is warned about, since it forgets dead letters.
+func TestCompactedDeadLetterTopic(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"known at start", "found out", "found out, transactional"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			dlq := group + ".dead"
+			b.Produce(topic, 0, "bad", "good")
+			cfg := testConfig(b, group)
+			spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}, Transactional: strings.Contains(how, "transactional")}
+			if cfg.DeadLetterTopic = dlq; spec.Transactional {
+				cfg.TransactionInterval, cfg.TransactionMessages = 50*time.Millisecond, 100
+			}
+			var hook logtest.Hook
+			if how == "known at start" {
+				b.CreateTopicWith(dlq, 1, map[string]string{"cleanup.policy": "compact"})
+			} else {
+				b.CreateTopic(dlq, 1)
+				var tries atomic.Int32
+				refuseProduce(b, dlq, kerr.InvalidRecord.Code, func() bool { return tries.Add(1) == 1 })
+			}
+			reg := registration(t, spec, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: func(_ context.Context, m *racecar.Message) error {
+					if m.Offset == 0 {
+						return racecar.DeadLetter(errors.New("bad message"))
+					}
+					return nil
+				}}, nil
+			})
+			s := start(t, reg, cfg, func(o *Options) { o.Log.AddHook(&hook) })
+			waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 2 })
+			s.stop()
+			got := readAll(t, b, dlq, 1)[0]
+			if string(got.Key) != topic+"/0/0" || header(got, "racecar-dlq-no-key") != "true" || string(got.Value) != "bad" {
+				t.Errorf("key %q, value %q, headers %v", got.Key, got.Value, got.Headers)
+			}
+			warned := slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool {
+				return strings.HasPrefix(e.Message, "the dead-letter topic is compacted") && e.Data["topic"] == dlq
+			})
+			if warned != (how == "known at start") {
+				t.Errorf("warned: %v", warned)
+			}
+		})
 	}
 }

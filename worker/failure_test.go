@@ -344,11 +344,18 @@ func header(m *sarama.ConsumerMessage, name string) string {
 	return ""
 }
 
-// readAll returns the first n messages of partition 0.
+// readAll returns the first n messages of partition 0, those of transactions that were
+// aborted or are open included.
 func readAll(t testing.TB, b *testbroker.Broker, topic string, n int) []*sarama.ConsumerMessage {
+	t.Helper()
+	return readSome(t, b, topic, n, sarama.ReadUncommitted)
+}
+
+func readSome(t testing.TB, b *testbroker.Broker, topic string, n int, isolation sarama.IsolationLevel) []*sarama.ConsumerMessage {
 	t.Helper()
 	conf := sarama.NewConfig()
 	conf.Version = sarama.V2_8_0_0
+	conf.Consumer.IsolationLevel = isolation
 	c, err := sarama.NewConsumer(b.Addrs(), conf)
 	if err != nil {
 		t.Fatal(err)

@@ -162,7 +162,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 		s.State, s.Reason = status.PartitionPaused, "paused by an operator"
 	case s.State == status.PartitionBackoff && !p.until.After(t.clock.now()):
 		s.State, s.Reason = status.PartitionRunning, ""
-	case s.State == status.PartitionBackoff:
+	case s.State == status.PartitionBackoff, s.State == status.PartitionBlocked && !p.until.IsZero():
 		until := p.until
 		s.Until = &until
 	}

@@ -49,6 +49,7 @@ type worker struct {
 	transportErr  error
 
 	letterBox atomic.Bool // the dead-letter topic is there
+	compacted atomic.Bool // it takes no record without a key
 
 	// constructed: the consumer's constructor has returned, where one instance serves
 	// all partitions.

@@ -475,7 +475,7 @@ func (w *worker) transactionAborted(p *partition, failure error) {
 			p.aloneFrom, p.aloneTo = min(p.aloneFrom, a.aloneFrom), max(p.aloneTo, a.aloneTo)
 		}
 		w.turns.change(func() { // a pause that is on goes on
-			if until := time.Now().Add(a.pause); until.After(p.until) {
+			if until := w.turns.clock.now().Add(a.pause); until.After(p.until) {
 				p.until = until
 			}
 		})

@@ -105,9 +105,18 @@ func (b *Broker) Group() string { return b.unique() }
 // At KAFKA_ADDR it is deleted after the test.
 func (b *Broker) CreateTopic(topic string, partitions int32) {
 	b.t.Helper()
+	b.CreateTopicWith(topic, partitions, nil)
+}
+
+// CreateTopicWith is CreateTopic with settings of the topic's own.
+func (b *Broker) CreateTopicWith(topic string, partitions int32, settings map[string]string) {
+	b.t.Helper()
 	b.admin(func(admin sarama.ClusterAdmin) error {
 		// -1: the broker's default, as we do not know how many there are.
-		detail := &sarama.TopicDetail{NumPartitions: partitions, ReplicationFactor: -1}
+		detail := &sarama.TopicDetail{NumPartitions: partitions, ReplicationFactor: -1, ConfigEntries: map[string]*string{}}
+		for key, value := range settings {
+			detail.ConfigEntries[key] = &value
+		}
 		return admin.CreateTopic(topic, detail, false)
 	})
 	if b.embedded == nil {
