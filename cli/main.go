@@ -17,13 +17,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
+
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/supervisor"
 )
 
 // The exit codes of an app binary; racecarctl has its own.
@@ -92,8 +93,6 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // fail prints each problem of err on a line of its own, as upstream begins them.
 func fail(stderr io.Writer, err error) int {
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(stderr, "=> Crashed: %s\n", line)
-	}
+	supervisor.Banner{W: stderr}.Crashed(err)
 	return exitFailed
 }

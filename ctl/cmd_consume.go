@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,7 +124,7 @@ func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start)
 // print writes a message as a line.
 func (c *consumeCmd) print(out io.Writer, m *sarama.ConsumerMessage) error {
 	if c.JSON {
-		return json.NewEncoder(out).Encode(jsonOf(m))
+		return jsonLine(out, jsonOf(m))
 	}
 	fields := []string{
 		strconv.Itoa(int(m.Partition)), strconv.FormatInt(m.Offset, 10), m.Timestamp.UTC().Format("2006-01-02T15:04:05.000Z"),

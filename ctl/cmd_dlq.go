@@ -154,8 +154,8 @@ func row(d deadLetter, replayed bool, now time.Time) []string {
 		mark = "replayed"
 	}
 	return []string{
-		record{d.Partition, d.Offset}.String(), view.Line(from), view.Line(cmp.Or(d.group(), view.Unknown)), view.Line(key),
-		view.Line(d.about("attempts")), age(d, now), mark, view.Line(d.about("error")),
+		record{d.Partition, d.Offset}.String(), from, cmp.Or(d.group(), view.Unknown), key,
+		d.about("attempts"), age(d, now), mark, d.about("error"),
 	}
 }
 

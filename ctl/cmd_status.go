@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/racecar-go/racecar/ctl/view"
+	"github.com/racecar-go/racecar/internal/printable"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/pidfile"
 )
@@ -132,9 +134,21 @@ func (a *app) statusJSON(c *statusCmd, f found, st status.Status) error {
 }
 
 func (a *app) json(v any) error {
-	e := json.NewEncoder(a.out)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = a.out.Write(append(printable.JSON(raw), '\n'))
+	return err
 }
 
-func (a *app) jsonLine(v any) error { return json.NewEncoder(a.out).Encode(v) }
+func (a *app) jsonLine(v any) error { return jsonLine(a.out, v) }
+
+func jsonLine(w io.Writer, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(printable.JSON(raw), '\n'))
+	return err
+}

@@ -52,7 +52,16 @@ func (e *severalError) Error() string {
 	if e.named {
 		how = "choose one with"
 	}
-	return fmt.Sprintf("%d are running; %s --pidfile or --socket:\n%s", len(e.lines), how, strings.Join(e.lines, "\n"))
+	return strings.Join(append([]string{fmt.Sprintf("%d are running; %s --pidfile or --socket:", len(e.lines), how)}, e.lines...), "\n")
+}
+
+// Unwrap gives its lines to whoever prints them.
+func (e *severalError) Unwrap() []error {
+	var all []error
+	for line := range strings.SplitSeq(e.Error(), "\n") {
+		all = append(all, errors.New(line))
+	}
+	return all
 }
 
 // notHereError says that nothing that runs for this user has the consumer.

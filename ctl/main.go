@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/racecar-go/racecar/internal/nearest"
+	"github.com/racecar-go/racecar/internal/printable"
 	"github.com/racecar-go/racecar/internal/version"
 	"golang.org/x/term"
 )
@@ -134,8 +135,7 @@ func (a *app) failed(err error) int {
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}
-	text := strings.TrimRight(err.Error(), "\n")
-	_, _ = fmt.Fprintf(a.err, "Error: %s\n", text)
+	a.note("Error: %v\n", err)
 	return exitFailed
 }
 
@@ -162,10 +162,10 @@ func known(m *kong.Application, name string) bool {
 }
 
 // printf writes to stdout. A closed pipe there is not our error to report.
-func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }
+func (a *app) printf(format string, args ...any) { printable.Fprintf(a.out, format, args...) }
 
 // note writes to stderr what is not a result.
-func (a *app) note(format string, args ...any) { _, _ = fmt.Fprintf(a.err, format, args...) }
+func (a *app) note(format string, args ...any) { printable.Fprintf(a.err, format, args...) }
 
 // getenv looks into the environment this run was given; the last value counts.
 func (a *app) getenv(name string) string {

@@ -25,7 +25,7 @@ func settingsOf(consumer, group, brokers string, topics ...string) Settings {
 }
 
 // supervised starts a stand-in for a supervisor that runs these consumers.
-func (k *kafkaRun) supervised(all ...Settings) {
+func (k *kafkaRun) supervised(all ...Settings) *fakeSupervisor {
 	k.t.Helper()
 	if k.dir == "" {
 		k.dir = filepath.Join(k.t.TempDir(), "run")
@@ -52,6 +52,7 @@ func (k *kafkaRun) supervised(all ...Settings) {
 			k.t.Error(err)
 		}
 	})
+	return sup
 }
 
 // The supervisor knows a consumer's group, topics and brokers; its name says nothing.

@@ -1,8 +1,9 @@
 package supervisor
 
 import (
-	"fmt"
 	"io"
+
+	"github.com/racecar-go/racecar/internal/printable"
 )
 
 // Banner writes what `racecar` says at its start, in upstream's words: they are
@@ -10,7 +11,7 @@ import (
 type Banner struct{ W io.Writer }
 
 func (b Banner) line(format string, args ...any) {
-	_, _ = fmt.Fprintf(b.W, "=> "+format+"\n", args...)
+	printable.Fprintf(b.W, "=> "+format+"\n", args...)
 }
 
 // Starting names the consumer, before anything is loaded.
@@ -39,5 +40,9 @@ func (b Banner) AlreadyRunning(path string) {
 	b.line("Racecar is already running with that PID file (%s)", path)
 }
 
-// Crashed is the last line after an error.
-func (b Banner) Crashed(err error) { b.line("Crashed: %v", err) }
+// Crashed is the last line after an error, and one for each problem of several.
+func (b Banner) Crashed(err error) {
+	for _, line := range printable.Lines(err) {
+		b.line("Crashed: %s", line)
+	}
+}

@@ -236,7 +236,7 @@ func (m Model) detail() string {
 		if why := view.PartitionTrouble(p.Partition, m.o.Now()); why != "" {
 			return view.Line(p.Name() + " " + why)
 		}
-		return fmt.Sprintf("%s of %s, %s in flight", p.Name(), p.Worker, view.Count(int64(p.InFlight)))
+		return fmt.Sprintf("%s of %s, %s in flight", view.Line(p.Name()), view.Line(p.Worker), view.Count(int64(p.InFlight)))
 	}
 	return ""
 }

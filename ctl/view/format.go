@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/clipperhouse/displaywidth"
+	"github.com/racecar-go/racecar/internal/printable"
 )
 
 // Unknown stands for a figure nobody told.
@@ -85,17 +85,8 @@ func Duration(d time.Duration) string {
 	}
 }
 
-// Line makes one line of any text: what came from outside (an error, a detail)
-// may hold line breaks and control characters, which would wreck a table or
-// command the terminal.
-func Line(s string) string {
-	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == utf8.RuneError {
-			return ' '
-		}
-		return r
-	}, s)), " ")
-}
+// Line makes one line of any text from outside; see package printable.
+func Line(s string) string { return printable.Line(s) }
 
 // Width is how many cells a terminal takes for s.
 func Width(s string) int { return displaywidth.String(s) }

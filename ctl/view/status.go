@@ -71,7 +71,7 @@ func Headline(st status.Status, now time.Time) string {
 		up = Duration(now.Sub(st.StartedAt))
 	}
 	return fmt.Sprintf("%s  up %s  %s  %s  %s msg/s  lag %s  %s",
-		st.State, up, plural(live, "worker"), plural(sums.Partitions, "partition"),
+		Line(string(st.State)), up, plural(live, "worker"), plural(sums.Partitions, "partition"),
 		rate, Count(sums.Lag), Bytes(rss))
 }
 

@@ -23,6 +23,7 @@ const narrowest = 6
 // Table lays rows out under titles, two spaces apart where there is room. All
 // lines have at most width cells.
 func Table(columns []Column, rows [][]string, width int) []string {
+	rows = printableCells(rows)
 	columns, rows, widths := measure(columns, rows, width)
 	gap := 2
 	if total(widths, gap) > width {
@@ -50,6 +51,19 @@ func Table(columns []Column, rows [][]string, width int) []string {
 		lines = append(lines, Cut(strings.TrimRight(b.String(), " "), width))
 	}
 	return lines
+}
+
+// printableCells makes every cell one line of nothing but text: names and errors come
+// from outside.
+func printableCells(rows [][]string) [][]string {
+	clean := make([][]string, len(rows))
+	for i, row := range rows {
+		clean[i] = make([]string, len(row))
+		for j, cell := range row {
+			clean[i][j] = Line(cell)
+		}
+	}
+	return clean
 }
 
 // measure says how wide each column wants to be, and leaves out optional ones

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/racecar-go/racecar/internal/owner"
+	"github.com/racecar-go/racecar/internal/printable"
 )
 
 // envReady carries the number of the ready pipe's descriptor to the daemon.
@@ -105,7 +106,7 @@ func launch(logfile string) error {
 	case string(said) == okay:
 		return nil
 	case len(said) > 0:
-		return errors.New(strings.TrimSpace(string(said)))
+		return problems(string(said))
 	}
 	err = errors.New("the background process ended before it was ready")
 	if state, waitErr := child.Wait(); waitErr == nil {
@@ -115,6 +116,15 @@ func launch(logfile string) error {
 		err = fmt.Errorf("%w; see %s", err, logfile)
 	}
 	return err
+}
+
+// problems are what Fail wrote, a line each.
+func problems(said string) error {
+	var all []error
+	for line := range strings.Lines(said) {
+		all = append(all, errors.New(strings.TrimSpace(line)))
+	}
+	return errors.Join(all...)
 }
 
 // reborn recognizes the daemon by its ready pipe; nil: this is not one.
@@ -159,7 +169,7 @@ func (d *Daemon) Detach() error {
 func (d *Daemon) Ready() { d.say(okay) }
 
 // Fail lets the launching process end with this error.
-func (d *Daemon) Fail(err error) { d.say(err.Error() + "\n") }
+func (d *Daemon) Fail(err error) { d.say(strings.Join(printable.Lines(err), "\n") + "\n") }
 
 func (d *Daemon) say(text string) {
 	d.once.Do(func() {
