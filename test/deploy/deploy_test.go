@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -120,6 +121,16 @@ func TestSystemdUnit(t *testing.T) {
 	}
 }
 
+// self is the user that runs this test.
+func self(t *testing.T) string {
+	t.Helper()
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Username
+}
+
 // runit starts it, its down is a stop in order, and runsv goes on waiting.
 func TestRunit(t *testing.T) {
 	t.Parallel()
@@ -129,7 +140,7 @@ func TestRunit(t *testing.T) {
 	if err := os.CopyFS(service, os.DirFS(root+"runit/racecar")); err != nil {
 		t.Fatal(err)
 	}
-	p := harness.Start(t, harness.Command{Path: runsv, Args: []string{service}, Env: append(s.env, "APP_DIR="+s.dir)})
+	p := harness.Start(t, harness.Command{Path: runsv, Args: []string{service}, Env: append(s.env, "APP_DIR="+s.dir, "APP_USER="+self(t))})
 	s.echoed(p, "one")
 	if out, err := exec.Command(sv, "-w", "30", "down", service).CombinedOutput(); err != nil || !strings.Contains(string(out), "down") {
 		t.Errorf("sv down: %v: %s", err, out)

@@ -4,11 +4,43 @@ package release
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/goreleaser/goreleaser/v2/pkg/config"
 )
+
+// A tag of somebody else's repository can be moved to other code; a commit cannot.
+func TestActionsArePinned(t *testing.T) {
+	files, err := filepath.Glob("../../../.github/workflows/*.yml")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	pinned := regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for line := range strings.Lines(string(text)) {
+			_, action, ok := strings.Cut(line, "uses: ")
+			if !ok {
+				continue
+			}
+			found++
+			if !pinned.MatchString(strings.TrimSpace(action)) {
+				t.Errorf("%s: %s", filepath.Base(name), action)
+			}
+		}
+		if found == 0 {
+			t.Errorf("%s uses no action", name)
+		}
+	}
+}
 
 func TestConfiguration(t *testing.T) {
 	f, err := os.Open("../../../.goreleaser.yaml")
@@ -30,6 +62,9 @@ func TestConfiguration(t *testing.T) {
 	}
 	if len(project.Builds) != 2 || len(project.SBOMs) != 1 || project.Checksum.Algorithm != "sha256" {
 		t.Errorf("%d builds, %d SBOMs, checksums %q", len(project.Builds), len(project.SBOMs), project.Checksum.Algorithm)
+	}
+	if len(project.Signs) != 1 || project.Signs[0].Artifacts != "checksum" || project.Signs[0].Cmd != "cosign" {
+		t.Errorf("signs %+v", project.Signs)
 	}
 	for _, a := range project.Archives {
 		for _, file := range a.Files {
