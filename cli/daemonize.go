@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/logs"
@@ -18,7 +19,7 @@ func daemonize(r *run, banner supervisor.Banner) error {
 	// Asked here too, to say it in upstream's words; what counts is the lock that
 	// the daemon takes.
 	if state, pid, err := pidfile.Query(c.Pidfile); err != nil {
-		return err
+		return located(err, "pidfile", r.sources())
 	} else if state == pidfile.Running {
 		return refused(&pidfile.RunningError{Path: c.Pidfile, PID: pid}, banner, nil)
 	}
@@ -28,6 +29,9 @@ func daemonize(r *run, banner supervisor.Banner) error {
 	banner.Background()
 	banner.Pidfile(c.Pidfile)
 	_, err := daemon.Start(c.Logfile)
+	if err != nil && strings.HasPrefix(err.Error(), "logfile: ") { // ours, not the daemon's
+		err = located(err, "logfile", r.sources())
+	}
 	return err
 }
 

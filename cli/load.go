@@ -44,6 +44,9 @@ type run struct {
 // consumer's will do.
 func (r *run) process() *config.Config { return &r.consumers[0].Config }
 
+// sources are those of process.
+func (r *run) sources() map[string]string { return r.consumers[0].Sources }
+
 // load chooses the consumers and loads and validates the configuration of each.
 // The error holds every problem found, a line each.
 func load(in invocation) (*run, error) {
@@ -156,6 +159,8 @@ func runPlan(conn *wire.Conn, args []string) int {
 	if in, err := parseArgs(args, ""); err != nil {
 		plan.Error = err.Error()
 	} else if r, err := load(in.invocation); err != nil {
+		plan.Error = err.Error()
+	} else if err := checkFiles(r); err != nil {
 		plan.Error = err.Error()
 	} else {
 		plan = r.plan

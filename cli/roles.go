@@ -130,13 +130,12 @@ func reopenWorker(log *logs.Log, c *config.Config) error {
 	return err
 }
 
-// lastWords tells supervisor and stderr why this worker does not come up.
+// lastWords says why this worker does not come up: to the supervisor, which logs it;
+// where there is none, on stderr.
 func lastWords(conn *wire.Conn, err error, permanent bool) int {
-	if conn != nil { // else it is --inline
-		// Without a supervisor to read them, stderr has the words all the same.
-		_ = conn.Write(wire.KindLastWords, wire.LastWords{Reason: err.Error(), Permanent: permanent})
+	if conn == nil || conn.Write(wire.KindLastWords, wire.LastWords{Reason: err.Error(), Permanent: permanent}) != nil {
+		fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
 	}
-	fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
 	if permanent {
 		return wire.ExitPermanent
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/monitor"
 	"github.com/racecar-go/racecar/pidfile"
 	"github.com/racecar-go/racecar/racecar"
@@ -47,6 +46,9 @@ func runConsumers(in *parsed, stdout, stderr io.Writer) error {
 	if daemon.Reborn() {
 		return runDaemon(in, r)
 	}
+	if err := checkFiles(r); err != nil {
+		return err
+	}
 	banner := supervisor.Banner{W: stderr}
 	for _, c := range r.plan.Consumers {
 		banner.Starting(c.Name)
@@ -65,16 +67,11 @@ func runConsumers(in *parsed, stdout, stderr io.Writer) error {
 	return supervise(in, r, banner, nil)
 }
 
-// check says what would run. Certificates, keys and keytabs are read as a worker
-// does, so that a missing one is found here; nobody is connected to.
+// check says what would run.
 func check(r *run, stdout, stderr io.Writer) error {
 	warn(stderr, r.plan.Warnings)
-	for _, c := range r.plan.Consumers {
-		access, err := kafka.NewAccess(&c.Config)
-		if err != nil {
-			return err
-		}
-		access.Close()
+	if err := checkFiles(r); err != nil {
+		return err
 	}
 	for _, c := range r.plan.Consumers {
 		workers := "1 worker"
@@ -107,13 +104,13 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 	if c.Pidfile != "" {
 		held, err := pidfile.Create(c.Pidfile)
 		if err != nil {
-			return refused(err, banner, d)
+			return refused(located(err, "pidfile", r.sources()), banner, d)
 		}
 		defer func() { err = errors.Join(err, held.Remove()) }()
 	}
 	log, err := logs.Open(c, os.Stdout)
 	if err != nil {
-		return err
+		return located(err, "logfile", r.sources())
 	}
 	defer closeLog(log)
 	log.Detach(0, nil) // nobody here waits for a log that nobody reads

@@ -26,14 +26,14 @@ func (l *loader) development() {
 	for _, k := range allKeys {
 		switch {
 		case k.Group == groupSecurity && (l.sources[k.Name] != SourceDefault || !k.equal(c, &l.defaults)):
-			aside = append(aside, place(k.Name, l.sources))
+			aside = append(aside, Place(k.Name, l.sources))
 			k.value(c).Set(k.value(&l.defaults))
 			l.sources[k.Name] = SourceDefault
 		case k.props != "":
 			words := slices.Clone(k.words(c))
 			kept := slices.DeleteFunc(slices.Clone(words), connectsElsewhere)
 			if len(kept) < len(words) {
-				aside = append(aside, place(k.Name, l.sources))
+				aside = append(aside, Place(k.Name, l.sources))
 				k.value(c).Set(reflect.ValueOf(kept))
 			}
 		}

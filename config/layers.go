@@ -223,7 +223,7 @@ func (l *loader) normalize() {
 			in = input{text: words[0], literal: true}
 		}
 		if err := k.set(c, in); err != nil {
-			l.problem(fmt.Errorf("%s: %w", place(k.Name, l.sources), err))
+			l.problem(fmt.Errorf("%s: %w", Place(k.Name, l.sources), err))
 			l.unsound[k.Name] = true
 		}
 	}
@@ -252,9 +252,9 @@ func (l *loader) derive() {
 	}
 }
 
-// place names a key by where its value comes from: a variable or flag names it
+// Place names a key by where its value comes from: a variable or flag names it
 // already, a file or function does not.
-func place(key string, sources map[string]string) string {
+func Place(key string, sources map[string]string) string {
 	source := sources[key]
 	switch {
 	case source == "", source == SourceDefault, strings.HasPrefix(source, sourceDerived):

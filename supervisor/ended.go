@@ -209,7 +209,8 @@ func (r *registry) crashed(s *slot, p *proc, c crash) {
 		if !s.consumer.wasReady {
 			when = "and was never ready"
 		}
-		r.giveUp(s.consumer, fmt.Sprintf("%s died more than %d times %s, at last: %s", s.name(), limit, when, c.text))
+		cause := fmt.Sprintf("%s died more than %d times %s", s.name(), limit, when)
+		r.giveUp(s.consumer, cause, cause+", at last: "+c.text)
 	default:
 		s.restarts++
 		r.restartsBy[c.reason]++
@@ -218,7 +219,7 @@ func (r *registry) crashed(s *slot, p *proc, c crash) {
 			return
 		}
 		s.idle, s.since, s.restartAt = status.Backoff, r.now, r.now.Add(wait)
-		r.log(logrus.WarnLevel, "worker is started again after a pause", s, logrus.Fields{"reason": c.text, "pause": wait.Round(10 * time.Millisecond).String()})
+		r.log(logrus.WarnLevel, "worker is started again after a pause", s, logrus.Fields{"pause": wait.Round(10 * time.Millisecond).String()})
 		r.progress(s, string(status.Backoff), c.text)
 	}
 }
@@ -227,7 +228,7 @@ func (r *registry) crashed(s *slot, p *proc, c crash) {
 func (r *registry) giveUpSlot(s *slot, why string) {
 	s.wanted = false
 	s.idle, s.since = status.Fatal, r.now
-	r.log(logrus.ErrorLevel, "worker is not started again: the failure is permanent", s, logrus.Fields{"reason": why})
+	r.log(logrus.ErrorLevel, "worker is not started again: the failure is permanent", s, nil)
 	r.progress(s, string(status.Fatal), why)
 	r.do(doEvent{Kind: WorkerGivenUp, Consumer: s.consumer.name, Index: s.index, Detail: why})
 	r.leaveFor(s)
@@ -236,16 +237,17 @@ func (r *registry) giveUpSlot(s *slot, why string) {
 			return
 		}
 	}
-	r.giveUp(s.consumer, why)
+	r.giveUp(s.consumer, "its workers failed permanently", why)
 }
 
-// giveUp ends a consumer for good; the others go on.
-func (r *registry) giveUp(c *consumer, why string) {
+// giveUp ends a consumer for good; the others go on. cause is what the log says, which
+// has told of the last worker's death already.
+func (r *registry) giveUp(c *consumer, cause, why string) {
 	if c.fatal != "" {
 		return
 	}
 	c.fatal = why
-	r.do(doLog{logrus.ErrorLevel, "consumer is given up", logrus.Fields{"consumer": c.name, "reason": why}})
+	r.do(doLog{logrus.ErrorLevel, "consumer is given up", logrus.Fields{"consumer": c.name, "reason": cause}})
 	r.abortRoll(fmt.Errorf("%s was given up: %s", c.name, why))
 	var left []status.Place
 	for _, s := range c.slots {

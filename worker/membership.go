@@ -323,12 +323,17 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 	m.client.HandleJoin(m.joins)
 	m.client.HandleStrangeMembers(m.strange.report)
 	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
-	m.clearPlaces(ctx)
-	m.view = m.client.ForGroup()
-	group, err := sarama.NewConsumerGroupFromClient(m.w.group, m.view)
+	var group sarama.ConsumerGroup
+	if err = m.clearPlaces(ctx); err == nil {
+		m.view = m.client.ForGroup()
+		group, err = sarama.NewConsumerGroupFromClient(m.w.group, m.view)
+	}
 	if err != nil {
 		m.offsets.Close()
-		_ = m.client.Close()
+		_ = m.client.Close() // nothing was done with it
+		m.mu.Lock()
+		m.client = nil // there is nothing to leave
+		m.mu.Unlock()
 		return nil, err
 	}
 	m.group = group
@@ -377,8 +382,12 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 			err = kafka.LeaveGroup(ctx, m.client, []status.Place{p})
 		}
 		m.w.emit(racecar.LeaveGroupEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
+		level := logrus.WarnLevel
+		if _, _, permanent := kafka.Permanent(err); permanent {
+			level = logrus.DebugLevel // it is why the worker ends, and told
+		}
 		if err != nil {
-			m.log.WithError(err).Warn("leaving the group")
+			m.log.WithError(err).Log(level, "leaving the group")
 		}
 	}
 	if err := m.client.Close(); err != nil {
@@ -387,8 +396,9 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 }
 
 // clearPlaces removes members that would hold partitions nobody serves: this
-// slot's under another subscription, and the predecessor's that are not ours.
-func (m *membership) clearPlaces(ctx context.Context) {
+// slot's under another subscription, and the predecessor's that are not ours. An
+// error is final: joining would meet it too, after many tries.
+func (m *membership) clearPlaces(ctx context.Context) error {
 	var stale []status.Place
 	if m.n == 0 {
 		for _, p := range m.w.opts.Handshake.Predecessors {
@@ -399,6 +409,9 @@ func (m *membership) clearPlaces(ctx context.Context) {
 	}
 	if m.slot != "" {
 		members, err := m.members(ctx)
+		if reason, _, permanent := kafka.PermanentWith(&m.w.cfg, err); permanent {
+			return permanentError{errors.New(reason)}
+		}
 		if err != nil {
 			m.log.WithError(err).Warn("looking for places of an older subscription")
 		}
@@ -409,15 +422,16 @@ func (m *membership) clearPlaces(ctx context.Context) {
 		}
 	}
 	if len(stale) == 0 {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if err := kafka.LeaveGroup(ctx, m.client, stale); err != nil {
 		m.log.WithError(err).Warn("removing places that are not taken over")
-		return
+		return nil // they leave with session_timeout
 	}
 	m.log.WithField("places", len(stale)).Info("removed places that are not taken over")
+	return nil
 }
 
 // members asks who is in the group.

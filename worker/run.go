@@ -99,19 +99,27 @@ func Run(ctx context.Context, o Options) int {
 		}
 	}
 	if err != nil {
-		o.Log.WithError(err).Error("worker cannot start")
-		s.close(&wire.LastWords{Reason: oneLine(err), Permanent: true}, lastWait)
+		s.endBy(err, true, o.Log)
 		return wire.ExitPermanent
 	}
 	w.sender = s
 	e := w.live(ctx)
-	var last *wire.LastWords
 	if e.err != nil {
-		w.log.WithError(e.err).Error("worker ends")
-		last = &wire.LastWords{Reason: oneLine(e.err), Permanent: e.code == wire.ExitPermanent}
+		s.endBy(e.err, e.code == wire.ExitPermanent, w.log)
+	} else {
+		s.close(nil, lastWait)
 	}
-	s.close(last, lastWait)
 	return e.code
+}
+
+// endBy closes s with last words about an error. The supervisor logs them: where it
+// cannot be told, and for who looks closer, the worker does.
+func (s *sender) endBy(err error, permanent bool, log logrus.FieldLogger) {
+	level := logrus.ErrorLevel
+	if s.close(&wire.LastWords{Reason: oneLine(err), Permanent: permanent}, lastWait) {
+		level = logrus.DebugLevel
+	}
+	log.WithError(err).WithField("permanent", permanent).Log(level, "worker ends")
 }
 
 func newWorker(o Options) (*worker, error) {

@@ -24,6 +24,7 @@ type sender struct {
 	replies []wire.Reply
 	last    *wire.LastWords
 	closing bool
+	told    bool // the last words are with the supervisor
 }
 
 func newSender(conn *wire.Conn) *sender {
@@ -46,16 +47,18 @@ func (s *sender) put(f func()) {
 	poke(s.wake)
 }
 
-// close sends what is queued and then the last words, if any. It gives up after
-// wait: the supervisor learns of the exit anyway.
-func (s *sender) close(last *wire.LastWords, wait time.Duration) {
+// close sends what is queued and then the last words, if any, and reports whether
+// all was sent. It gives up after wait: the supervisor learns of the exit anyway.
+func (s *sender) close(last *wire.LastWords, wait time.Duration) bool {
 	if s.conn == nil {
-		return
+		return false
 	}
 	s.put(func() { s.last, s.closing = last, true })
 	select {
 	case <-s.done:
+		return s.told
 	case <-time.After(wait):
+		return false
 	}
 }
 
@@ -67,7 +70,9 @@ func (s *sender) run() {
 		frame, places, placed, replies, last, closing := s.frame, s.places, s.placed, s.replies, s.last, s.closing
 		s.frame, s.placed, s.replies = nil, false, nil
 		s.mu.Unlock()
-		if !s.write(frame, places, placed, replies, last) || closing {
+		sent := s.write(frame, places, placed, replies, last)
+		s.told = sent && closing
+		if !sent || closing {
 			return
 		}
 	}

@@ -28,7 +28,15 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 		},
 		"missing certificate, at a check": {
 			[]string{"Journal", "--check", "--security-protocol", "ssl", "--ssl-ca-location", "nowhere.pem"},
-			`=> Crashed: ssl_ca_location: stat nowhere.pem: no such file or directory`,
+			`=> Crashed: --ssl-ca-location: stat nowhere.pem: no such file or directory; correct the path, or make what is missing`,
+		},
+		"missing certificate": {
+			[]string{"Journal", "--security-protocol", "ssl", "--ssl-ca-location", "nowhere.pem"},
+			`=> Crashed: --ssl-ca-location: stat nowhere.pem: no such file or directory; correct the path, or make what is missing`,
+		},
+		"missing keytab of a daemon": {
+			[]string{"Journal", "--daemonize", "--security-protocol", "sasl_plaintext", "--sasl-mechanism", "GSSAPI", "--sasl-kerberos-principal", "a@REALM", "--sasl-kerberos-keytab", "/nowhere.keytab"},
+			`=> Crashed: --sasl-kerberos-keytab: open /nowhere.keytab: no such file or directory; correct the path, or make what is missing`,
 		},
 		"--dev": {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
 	} {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/internal/status"
@@ -175,4 +177,55 @@ func (b *bed) processedOf(partition int32) int {
 		}
 	}
 	return len(seen)
+}
+
+// What is wrong for good is said once in the log, with its worker, and once as the
+// last line.
+func TestPermanentFailureIsToldOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 0)
+	p := b.start([]string{"JOURNAL_BOOT=fatal"}, "--log-level", "info", "Journal")
+	if code := p.Wait(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	const text = "told to fail for good"
+	var told []string
+	for _, l := range logLines(p.Stdout()) {
+		if strings.Contains(fmt.Sprint(l), text) {
+			told = append(told, l.msg+" of "+l.fields["worker"])
+		}
+	}
+	if len(told) != 1 || told[0] != "worker died of Journal[0]" {
+		t.Errorf("the log tells it in %q", told)
+	}
+	lines := strings.Split(strings.TrimSpace(p.Stderr()), "\n")
+	if n := strings.Count(p.Stderr(), text); n != 1 || !strings.HasPrefix(lines[len(lines)-1], "=> Crashed: ") || !strings.Contains(lines[len(lines)-1], text) {
+		t.Errorf("stderr tells it %d times:\n%s", n, p.Stderr())
+	}
+}
+
+// So is a right that the brokers refuse.
+func TestMissingRightIsToldOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 0)
+	cluster := b.broker.Embedded()
+	cluster.ControlKey(kmsg.FindCoordinator.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
+		resp.ErrorCode = kerr.GroupAuthorizationFailed.Code
+		return resp, nil, true
+	})
+	p := b.start(nil, "--log-level", "info", "Journal")
+	if code := p.Wait(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if n := strings.Count(p.Stdout(), "authorized"); n != 1 {
+		t.Errorf("the log tells it %d times:\n%s", n, p.Stdout())
+	}
+	if strings.Contains(p.Stdout(), "level=warning") {
+		t.Errorf("warnings beside it:\n%s", p.Stdout())
+	}
+	if n := strings.Count(p.Stderr(), "authorized"); n != 1 {
+		t.Errorf("stderr tells it %d times:\n%s", n, p.Stderr())
+	}
 }

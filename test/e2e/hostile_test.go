@@ -56,8 +56,8 @@ func TestPlacesThatCannotBeUsed(t *testing.T) {
 	writeFile(t, file, "somebody's\n")
 	nowhere := filepath.Join(t.TempDir(), "nowhere", "x")
 	for _, test := range []struct{ flag, path, want string }{
-		{"--pidfile", nowhere, "pidfile: open " + nowhere + ": no such file or directory"},
-		{"--logfile", nowhere, "open " + nowhere + ": no such file or directory"},
+		{"--pidfile", nowhere, "--pidfile: open " + nowhere + ": no such file or directory; correct the path, or make what is missing"},
+		{"--logfile", nowhere, "--logfile: open " + nowhere + ": no such file or directory; correct the path, or make what is missing"},
 		{"--control-socket", nowhere, "control socket \"" + nowhere + "\": "},
 		{"--control-socket", file, "there is something that is no socket; remove it or set control_socket"},
 		{"--pidfile", file, "is not a pidfile"},
