@@ -18,8 +18,9 @@ type Producer interface {
 	// message in hand again. Its error says why nothing was queued (invalid
 	// message, ctx ended, closed).
 	Produce(ctx context.Context, m ProducerMessage) error
-	// Deliver waits until everything this instance queued is acknowledged, or
-	// returns the errors of what finally was not (upstream: deliver!). The worker
+	// Deliver waits until everything this instance queued is acknowledged. It
+	// returns the errors of what the running call produced and finally was not
+	// delivered; between calls those of what was produced there (upstream: deliver!). The worker
 	// does this by itself where it must; call it for stop-and-wait. In a call of a
 	// transactional consumer it returns at once: what a call produces is not sent
 	// before it has returned.

@@ -77,6 +77,23 @@ func (a *acks) begin() *output {
 	return o
 }
 
+// isOpen reports whether o's call is still running.
+func (o *output) isOpen() bool {
+	o.acks.mu.Lock()
+	defer o.acks.mu.Unlock()
+	return o.open
+}
+
+// running is the output of the call that is running; nil when it has none.
+func (a *acks) running() *output {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n := len(a.entries); n > 0 && a.entries[n-1].open {
+		return a.entries[n-1]
+	}
+	return nil
+}
+
 // done ends a delivery.
 func (o *output) done(err error) {
 	a := o.acks

@@ -22,7 +22,6 @@ const retryFloor = 100 * time.Millisecond
 // carryOut does what was decided about messages at p's cursor. The executor owns p.
 func (w *worker) carryOut(p *partition, messages []*sarama.ConsumerMessage, a action, out []*outMessage) {
 	p.msgs = nil // the call may have changed them
-	p.inst.producer.forget(p)
 	if a.done > 0 {
 		p.advance(messages[:a.done], nil)
 	}

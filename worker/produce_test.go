@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -398,4 +399,105 @@ func TestProduceCopiesTheMessage(t *testing.T) {
 			t.Errorf("transactional %t: %v arrived, want %v", transactional, got, want)
 		}
 	}
+}
+
+// Deliver reports what its own call has produced, and nothing of other partitions, of
+// earlier calls or of what was produced between calls: that is no attempt of its message.
+func TestDeliverReportsItsOwnCallOnly(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	from, to, group := b.Topic(2), b.Topic(1), b.Group()
+	bad := group + ".small"
+	b.CreateTopicWith(bad, 1, map[string]string{"max.message.bytes": "50"})
+	b.Produce(from, 0, values(1)...)
+	b.Produce(from, 1, values(300)...)
+	rec := newRecorder()
+	var mu sync.Mutex
+	var own, others []error
+	var out racecar.Producer
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(rt racecar.Runtime) (*processor, error) {
+		out = rt.Producer
+		return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+			topic := to
+			if m.Partition == 0 {
+				topic = bad
+			}
+			if err := out.Produce(ctx, racecar.ProducerMessage{Topic: topic, Value: m.Value, Partition: new(int32)}); err != nil {
+				return err
+			}
+			mu.Lock()
+			early := m.Partition == 0 && len(others) < 300
+			mu.Unlock()
+			if early {
+				return nil // its failure comes later, in the midst of other calls
+			}
+			err := out.Deliver(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if m.Partition == 0 {
+				own = append(own, err)
+			} else {
+				others = append(others, err)
+				rec.add(m)
+			}
+			return err
+		}}, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.PauseTimeout = time.Millisecond
+	reported := make(chan racecar.ErrorInfo, 1000)
+	cfg.OnError = func(_ context.Context, _ error, info racecar.ErrorInfo) { reported <- info }
+	s := start(t, reg, cfg)
+	rec.await(t, 300)
+	waitFor(t, "Deliver's own failures", func() bool { mu.Lock(); defer mu.Unlock(); return len(own) > 3 })
+	wantUpTo(t, rec.offsets(tp{from, 1}), 300)
+	mu.Lock()
+	for _, err := range own {
+		if d, ok := errors.AsType[*kafka.DeliveryError](err); !ok || !d.Refused() {
+			t.Errorf("Deliver returned %v for output that is refused", err)
+		}
+	}
+	for _, err := range others {
+		if err != nil {
+			t.Errorf("Deliver returned %v for output that was delivered", err)
+		}
+	}
+	mu.Unlock()
+	s.stop()
+	close(reported)
+	for info := range reported {
+		if info.Partition != 0 {
+			t.Errorf("OnError was told %+v", info)
+		}
+	}
+}
+
+// Output made between calls that is lost is reported, though nobody calls Deliver there.
+func TestLostOutputBetweenCallsIsReported(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	from, group := b.Topic(1), b.Group()
+	bad := group + ".small"
+	b.CreateTopicWith(bad, 1, map[string]string{"max.message.bytes": "50"})
+	b.Produce(from, 0, values(3)...)
+	rec := newRecorder()
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(rt racecar.Runtime) (*processor, error) {
+		if err := rt.Producer.Produce(t.Context(), racecar.ProducerMessage{Topic: bad, Partition: new(int32)}); err != nil {
+			return nil, err
+		}
+		return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+			rec.add(m)
+			return rt.Producer.Deliver(ctx)
+		}}, nil
+	})
+	cfg := testConfig(b, group)
+	reported := make(chan racecar.ErrorInfo, 1000)
+	cfg.OnError = func(_ context.Context, _ error, info racecar.ErrorInfo) { reported <- info }
+	s := start(t, reg, cfg)
+	rec.await(t, 3)
+	if info := <-reported; !info.UnrecoverableDelivery || info.Messages != 0 {
+		t.Errorf("OnError was told %+v", info)
+	}
+	s.stop()
+	wantUpTo(t, rec.offsets(tp{from, 0}), 3)
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
@@ -31,7 +31,10 @@ type producer struct {
 
 	mu      sync.Mutex
 	flying  int
-	errs    []undelivered // finally failed, since the last Deliver
+	failing *output       // of the running call, whose output finally failed; nil: none of it did
+	errs    []error       // of that
+	lost    []error       // of output made between calls, since the last Deliver there
+	lostAt  time.Time     // when that was logged last
 	settled chan struct{} // closed when flying falls to 0; nil when nobody waits
 }
 
@@ -112,22 +115,39 @@ func (p *producer) begin() *output {
 	return p.loose.alone()
 }
 
-// undelivered is output that finally was not delivered.
-type undelivered struct {
-	from *acks // the partition's whose call produced it, or loose
-	err  error
-}
-
+// ended notes what is to be reported by Deliver: failures of the running call's own
+// output, and, between calls, of what was made there. What other calls have produced is
+// dealt with by their partitions' acks.
 func (p *producer) ended(out *output, err error) {
+	between := out.acks == &p.loose
+	running := out.isOpen()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err != nil && len(p.errs) < maxDeliverErrors {
-		p.errs = append(p.errs, undelivered{out.acks, err})
+	switch {
+	case err == nil:
+	case between:
+		p.lost = appendUpTo(maxDeliverErrors, p.lost, err)
+		if now := time.Now(); now.Sub(p.lostAt) >= time.Second { // nobody may ever call Deliver there
+			p.lostAt = now
+			p.w.log.WithError(err).Error("output produced between calls is not delivered")
+			go p.w.onError(err, racecar.ErrorInfo{UnrecoverableDelivery: true}) // it may take its time
+		}
+	case running && p.failing == out:
+		p.errs = appendUpTo(maxDeliverErrors, p.errs, err)
+	case running:
+		p.failing, p.errs = out, []error{err}
 	}
 	if p.flying--; p.flying == 0 && p.settled != nil {
 		close(p.settled)
 		p.settled = nil
 	}
+}
+
+func appendUpTo(n int, errs []error, err error) []error {
+	if len(errs) < n {
+		errs = append(errs, err)
+	}
+	return errs
 }
 
 // maxDeliverErrors bounds what Deliver returns: the thousandth says nothing new.
@@ -168,19 +188,12 @@ func (p *producer) deliver(ctx context.Context) error {
 	}
 	defer p.mu.Unlock()
 	var errs []error
-	for _, u := range p.errs {
-		errs = append(errs, u.err)
+	if part := p.part.Load(); part == nil || p.txn != nil {
+		errs, p.lost = p.lost, nil
+	} else if p.failing != nil && p.failing == part.acks.running() {
+		errs, p.failing, p.errs = p.errs, nil, nil
 	}
-	p.errs = nil
 	return errors.Join(errs...)
-}
-
-// forget drops the failures of a partition whose messages are processed again:
-// Deliver is not to report what has been dealt with.
-func (p *producer) forget(part *partition) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.errs = slices.DeleteFunc(p.errs, func(u undelivered) bool { return u.from == &part.acks })
 }
 
 // outgoing copies m: the consumer may reuse its buffers.

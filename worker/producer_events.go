@@ -65,7 +65,5 @@ func (p *producer) gone(n int) {
 func (p *producer) failed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.errs) < maxDeliverErrors {
-		p.errs = append(p.errs, undelivered{&p.loose, err})
-	}
+	p.lost = appendUpTo(maxDeliverErrors, p.lost, err)
 }
