@@ -167,7 +167,7 @@ func (c control) Dump(ctx context.Context) error { return c.sup.Dump(ctx) }
 // afterwards.
 func tell(progress func(ctl.Progress), p supervisor.Progress) {
 	switch status.State(p.Step) {
-	case status.Stopping, status.Waiting, status.Joining, status.Running:
+	case status.Standby, status.Stopping, status.Waiting, status.Joining, status.Running:
 		if p.Worker != "" && p.Detail == "" {
 			return
 		}

@@ -207,9 +207,10 @@ type Config struct {
 	// are cancelled, at its end what is left is killed. Keep it below what your init
 	// system grants (Kubernetes: 30 s). Defaults to 25 s. Not an upstream key.
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" default:"25" range:">0" help:"how long a stop may take before what is left is killed"`
-	// WorkerBootTimeout is how long a worker may say nothing after its start before it
-	// is taken for crashed. Defaults to 60 s. Not an upstream key.
-	WorkerBootTimeout time.Duration `key:"worker_boot_timeout" default:"60" range:">0" help:"silence after a worker's start that counts as a crash"`
+	// WorkerBootTimeout is how long a worker may take from its start until its consumer
+	// is constructed. One that takes longer counts as crashed. Defaults to 60 s. Not an
+	// upstream key.
+	WorkerBootTimeout time.Duration `key:"worker_boot_timeout" default:"60" range:">0" help:"how long a worker may take until its consumer is constructed"`
 	// WorkerTimeout is how long a running worker may say nothing (it speaks once a
 	// second) before it is taken for frozen and replaced. Defaults to 15 s. Not an
 	// upstream key.

@@ -39,8 +39,12 @@ func (r *Registration) Batch() bool { return r.batch }
 func (r *Registration) New(rt Runtime) (any, error) { return r.new(rt) }
 
 // Register makes a consumer known by name. Call it from init. new is called in
-// worker processes only, once per instance, before the group is joined; its
-// error counts as a crash of the worker, Fatal as a permanent one.
+// worker processes only, once per instance: before the group is joined, and with
+// Concurrency for each further partition when it is assigned. Until the consumer has
+// been ready once, its error counts as a crash of the worker; afterwards it is retried
+// with backoff while the worker, or with Concurrency the partition, waits. Fatal ends
+// the worker for good; a panic is a crash. In a rolling restart new is called while the
+// worker that is replaced still consumes.
 //
 // It panics on what can only be a programmer's mistake: a name taken twice or
 // missing, no subscription, C an interface, C with neither or both of Process

@@ -93,7 +93,7 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 		}
 		limit = time.AfterFunc(statusWithin, func() { s.deliver(func(time.Time) { finish() }) })
 		for p := range s.reg.procs() {
-			if p.booted.IsZero() {
+			if p.booted.IsZero() || p.slot.cur != p {
 				continue
 			}
 			open++
@@ -309,7 +309,7 @@ func (s *Supervisor) toAll(cs []*consumer, cmd wire.Command, done func(error)) {
 	for _, c := range cs {
 		for _, slot := range c.slots {
 			p := slot.cur
-			if p == nil || p.greeted.IsZero() {
+			if p == nil {
 				continue // is told with its handshake
 			}
 			open++

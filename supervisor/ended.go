@@ -39,7 +39,8 @@ type crash struct {
 func (r *registry) ended(p *proc, e remains) {
 	s := p.slot
 	s.base.add(p.done())
-	clean := e.exit.Signal == 0 && e.exit.Code == wire.ExitOK && p.killed == "" || p.finished
+	clean := e.exit.Signal == 0 && e.exit.Code == wire.ExitOK && p.killed == "" ||
+		p.finished || p.stopping != "" && p.frame.State == status.Starting // it had nothing in hand
 	if p.leaves && clean {
 		p.places = nil // it has left
 	}

@@ -23,6 +23,9 @@ func (r *registry) handshake(p *proc) wire.Handshake {
 		Quiet:        c.quiet,
 		LogLevel:     r.logLevel,
 		StartedAt:    r.started,
+		Standby:      p.slot.next == p,
+		// A release that has not run here yet is refused for what a known one waits for.
+		WasReady: c.wasReady && p.rel == p.slot.rel,
 	}
 	switch cfg := p.rel.config(); cfg.Membership {
 	case config.MembershipDynamic:
@@ -48,6 +51,9 @@ func (r *registry) frame(now time.Time, p *proc, f wire.Frame) {
 	f.Processed = max(f.Processed, p.frame.Processed)
 	f.Errors = max(f.Errors, p.frame.Errors)
 	before := p.frame
+	if f.State == status.Standby && p.slot.next != p { // written before it was given the slot
+		f.State = status.Starting
+	}
 	p.frame = f
 	if f.State != before.State {
 		p.since = now
@@ -73,6 +79,9 @@ func (r *registry) frame(now time.Time, p *proc, f wire.Frame) {
 	}
 	if p.slot.cur == p && p.slot.up() {
 		p.slot.consumer.wasReady = true
+	}
+	if f.State == status.Standby && before.State != status.Standby {
+		r.standsBy(p)
 	}
 	r.checkReady()
 	r.rollFrame(p)

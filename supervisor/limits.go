@@ -114,9 +114,6 @@ func (r *registry) seen(now time.Time, p *proc, s sight) {
 	if s.rss > 0 {
 		p.rss = s.rss
 	}
-	if p.greeted.IsZero() {
-		return // stands by
-	}
 	if s.heard.After(p.heard) {
 		p.heard = s.heard
 	}
@@ -128,6 +125,8 @@ func (r *registry) seen(now time.Time, p *proc, s sight) {
 			if waited := now.Sub(p.greeted); waited >= cfg.WorkerBootTimeout {
 				r.put(p, bootTimeout, fmt.Sprintf("no sign of life within worker_boot_timeout (%v) after its start", cfg.WorkerBootTimeout), quitRung, killRung)
 			}
+		case p.frame.State == status.Starting && p.stopping == "" && now.Sub(p.since) >= cfg.WorkerBootTimeout:
+			r.put(p, bootTimeout, fmt.Sprintf("the constructor has not returned within worker_boot_timeout (%v)", cfg.WorkerBootTimeout), dumpRung, quitRung, killRung)
 		case silent < max(cfg.WorkerTimeout, leastSilence):
 		case s.stopped():
 			r.put(p, frozenStopped, fmt.Sprintf("frozen: stopped by a signal, no sign of life for %v", silent.Round(time.Second)), killRung)

@@ -46,6 +46,27 @@ func TestWorkerThatSaysNothingAfterItsStart(t *testing.T) {
 }
 
 // Unreachable brokers are no crash, however long it takes.
+// A constructor that does not return is a crash, with stacks, however lively the
+// process is beside it.
+func TestConstructorThatDoesNotReturn(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 1))
+	w.boot = func(f *fake) { f.says(status.Starting) }
+	w.begin()
+	f := w.worker("A[0]")
+	f.deaf = true
+	w.pass(time.Minute - time.Second)
+	w.checkSignals()
+	w.boot = nil
+	w.pass(10 * time.Second)
+	w.checkSignals("A[0] quit", "A[0] killed")
+	if f.count(wire.CommandDump) != 1 {
+		t.Errorf("commands %+v", f.commands)
+	}
+	if got := w.state("A[0]"); got.State != status.Running || got.LastExit != "the constructor has not returned within worker_boot_timeout (1m0s)" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestWaitingWorkerIsLeftAlone(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1))
 	w.boot = func(f *fake) { f.says(status.Waiting) }

@@ -42,7 +42,7 @@ func newLife(t *testing.T, seed uint64) *life {
 		c.WorkerMemoryLimit = []int64{0, 100 << 20}[l.rand.IntN(2)]
 	}
 	l.world = newWorld(t, consumerOf("A", 1+l.rand.IntN(3), change), consumerOf("B", 1+l.rand.IntN(2), change))
-	l.boot = l.comeUp
+	l.boot, l.construct = l.comeUp, l.comeToStandBy
 	l.spawn = func(*proc) error {
 		if l.chance(30) {
 			return []error{syscall.EAGAIN, syscall.ENOEXEC}[l.rand.IntN(2)]
@@ -67,6 +67,18 @@ func (l *life) comeUp(f *fake) {
 		f.says(status.Joining)
 	default:
 		f.runs()
+	}
+}
+
+// comeToStandBy is what one does that is to stand by.
+func (l *life) comeToStandBy(f *fake) {
+	switch l.rand.IntN(8) {
+	case 0:
+		f.ends(Exit{Code: 1})
+	case 1: // its constructor does not return
+		f.says(status.Starting)
+	default:
+		f.says(status.Standby)
 	}
 }
 
@@ -109,11 +121,15 @@ func (l *life) run() {
 // peace lets everything go well for a while: then all that is wanted runs.
 func (l *life) peace() {
 	l.note("peace")
-	l.boot, l.spawn = func(f *fake) { f.rss = 0; f.runs() }, nil
+	l.boot, l.construct, l.spawn = func(f *fake) { f.rss = 0; f.runs() }, nil, nil
 	for range 60 {
 		for _, f := range l.alive {
 			f.stubborn, f.deaf, f.lingers, f.unread, f.inHand, f.rss = false, false, false, false, nil, 0
-			if !f.p.greeted.IsZero() && f.state != "" && f.p.stopping == "" {
+			switch {
+			case f.p.stopping != "":
+			case f.p.slot.next == f.p:
+				f.says(status.Standby)
+			case f.state != "":
 				f.runs()
 			}
 		}
@@ -202,8 +218,9 @@ func (l *life) step() {
 	case n == 9 && l.chance(3), n == 16 && l.chance(2):
 		l.note("permanent " + f.p.name())
 		f.ends(Exit{Code: wire.ExitPermanent})
-	case f.p.greeted.IsZero(): // stands by: says nothing
-		f.lingers = l.chance(2)
+	case f.p.slot.next == f.p:
+		f.lingers, f.stubborn = l.chance(2), l.chance(2)
+		f.says(status.Standby)
 	case n == 10:
 		l.note("runs " + f.p.name())
 		f.processed++

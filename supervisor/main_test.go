@@ -92,6 +92,22 @@ func workerMain() int {
 	if err := env.Decode(&h); err != nil {
 		return wire.ExitCrash
 	}
+	for h.Standby {
+		if err := conn.Write(wire.KindFrame, wire.Frame{State: status.Standby, Live: true}); err != nil {
+			return wire.ExitOK
+		}
+		env, err := conn.Read()
+		if err != nil {
+			return wire.ExitOK
+		}
+		if env.Kind != wire.KindHandshake { // a command: it is not needed any more
+			return wire.ExitOK
+		}
+		h = wire.Handshake{}
+		if err := env.Decode(&h); err != nil {
+			return wire.ExitCrash
+		}
+	}
 	board, err := scoreboard.Open(os.NewFile(wire.ScoreboardFD, "scoreboard"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

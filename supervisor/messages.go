@@ -154,8 +154,6 @@ func (s *Supervisor) takeReport(p *proc, reply wire.Reply) {
 // broadcast sends a command to all workers that take any.
 func (s *Supervisor) broadcast(cmd wire.Command) {
 	for p := range s.reg.procs() {
-		if !p.greeted.IsZero() {
-			s.reg.command(p, cmd)
-		}
+		s.reg.command(p, cmd)
 	}
 }

@@ -72,7 +72,7 @@ type slot struct {
 	rel      *release // what it runs or ran last and well
 	wanted   bool     // false: it is to have no process any more
 	cur      *proc    // nil: no process
-	next     *proc    // in a roll: started, waiting for cur's end
+	next     *proc    // in a roll: stands by
 
 	idle      status.State // with cur == nil: Backoff, Fatal or Exited
 	since     time.Time    // of idle
@@ -97,11 +97,12 @@ func (s *slot) name() string { return status.Name(s.consumer.name, s.index) }
 type stopReason string
 
 const (
-	stopWhole  stopReason = "stop"     // of everything
-	stopScale  stopReason = "scale"    // the slot goes
-	stopFatal  stopReason = "given up" // the consumer goes
-	stopRoll   stopReason = "restart"  // a new release
-	stopMemory stopReason = "memory"   // above worker_memory_limit
+	stopWhole  stopReason = "stop"                // of everything
+	stopScale  stopReason = "scale"               // the slot goes
+	stopFatal  stopReason = "given up"            // the consumer goes
+	stopRoll   stopReason = "restart"             // a new release
+	stopMemory stopReason = "memory"              // above worker_memory_limit
+	stopSpare  stopReason = "not needed any more" // it stands by for no roll
 )
 
 // proc is one process in a slot.
@@ -110,8 +111,7 @@ type proc struct {
 	rel     *release
 	pid     int
 	spawned time.Time
-	// greeted is when the handshake was sent; zero for one that stands by.
-	greeted time.Time
+	greeted time.Time // when the handshake was sent that gave it the slot, or has it stand by
 	booted  time.Time // its first frame
 	heard   time.Time // its last sign of life, or when we began to wait for one
 	frame   wire.Frame
@@ -141,11 +141,8 @@ type effect any
 
 // The effects.
 type (
-	doSpawn struct {
-		proc  *proc
-		greet bool // send the handshake at once
-	}
-	doGreet   struct{ proc *proc }
+	doSpawn   struct{ proc *proc } // and send the handshake
+	doGreet   struct{ proc *proc } // again: the slot is its
 	doCommand struct {
 		proc *proc
 		cmd  wire.Command
@@ -287,11 +284,16 @@ func (r *registry) progress(s *slot, step, detail string) {
 
 // start gives an empty slot a process of rel.
 func (r *registry) start(s *slot, rel *release) *proc {
-	p := &proc{slot: s, rel: rel, spawned: r.now, greeted: r.now, heard: r.now, since: r.now}
-	p.frame.State = status.Starting
+	p := r.newProc(s, rel)
 	s.cur = p
 	s.idle, s.restartAt = status.Starting, time.Time{} // one that was given up is not any more
-	r.do(doSpawn{proc: p, greet: true})
+	r.do(doSpawn{p})
+	return p
+}
+
+func (r *registry) newProc(s *slot, rel *release) *proc {
+	p := &proc{slot: s, rel: rel, spawned: r.now, greeted: r.now, heard: r.now, since: r.now}
+	p.frame.State = status.Starting
 	return p
 }
 
@@ -329,7 +331,6 @@ func (r *registry) spawnedAs(now time.Time, p *proc, pid int) {
 	p.pid = pid
 	r.log(logrus.InfoLevel, "worker started", p.slot, logrus.Fields{"pid": pid})
 	r.do(doEvent{Kind: WorkerStarted, Consumer: p.slot.consumer.name, Index: p.slot.index, PID: pid})
-	r.standsBy(p)
 }
 
 // command makes an order to p.

@@ -236,6 +236,24 @@ func TestSuccessorLearnsWhatIsLeftInTheGroup(t *testing.T) {
 	}
 }
 
+// A worker is told whether the consumer has been ready, so that its constructor's
+// errors are waited out; a wrong set-up fails fast.
+func TestWorkersAreToldThatTheConsumerWasReady(t *testing.T) {
+	w := newWorld(t, consumerOf("A", 2))
+	w.boot = func(f *fake) { f.says(status.Starting) }
+	w.begin()
+	if w.crash("A[0]"); w.worker("A[0]").handshake.WasReady {
+		t.Error("nothing was ready")
+	}
+	w.worker("A[1]").says(status.Joining)
+	if w.crash("A[0]"); w.state("A[0]").State == status.Backoff {
+		w.pass(time.Second)
+	}
+	if !w.worker("A[0]").handshake.WasReady {
+		t.Error("A[1] is up")
+	}
+}
+
 func TestNonceFollowsTheMembership(t *testing.T) {
 	for _, c := range []struct {
 		membership config.Membership

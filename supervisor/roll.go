@@ -12,11 +12,12 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
-// A roll replaces the processes of slots one by one. Each new process is
-// started beforehand and waits for its handshake (it "stands by"), so that a
-// slot's partitions stand still only from the old one's last commit to the new
-// one's join. One that does not come to run takes its slot back to what ran
-// before, and the roll ends there; slots that were rolled stay.
+// A roll replaces the processes of slots one by one. Each new process is started
+// beforehand, constructs its consumer and waits for its turn (it "stands by"), so
+// that a consumer that cannot be constructed costs nothing, and a slot's partitions
+// stand still only from the old one's last commit to the new one's join. One that
+// does not come to run takes its slot back to what ran before, and the roll ends
+// there; slots that were rolled stay.
 type roll struct {
 	targets map[*consumer]*release
 	queue   []*slot
@@ -172,15 +173,15 @@ func (r *registry) rollNext() {
 	// The roll of the slot before may have made the group rebalance, so that this
 	// one is joining. That a successor waits is good enough only where it waited.
 	ro.wasRunning = s.cur.frame.State != status.Waiting
-	s.next = &proc{slot: s, rel: rel, spawned: r.now}
-	s.next.frame.State = status.Starting
-	r.do(doSpawn{proc: s.next})
-	// Doing so may have failed, which ends the roll; see spawnFailed. Then the
-	// old process is stopped for nothing but is replaced all the same.
+	if s.next != nil { // of an earlier roll, and on its way out: nobody would know of it any more
+		r.put(s.next, overdue, string(stopSpare), killRung)
+	}
+	s.next = r.newProc(s, rel)
+	r.do(doSpawn{s.next})
 }
 
-// standsBy says that the new process of the slot in turn was started: now the
-// old one may go.
+// standsBy says that the new process of the slot in turn has constructed its
+// consumer: now the old one may go.
 func (r *registry) standsBy(p *proc) {
 	s := p.slot
 	if r.roll == nil || r.roll.cur != s || s.next != p {
@@ -225,6 +226,7 @@ func (r *registry) takeOver(s *slot) {
 	p := s.next
 	s.cur, s.next = p, nil
 	p.greeted, p.heard, p.since = r.now, r.now, r.now
+	p.frame.State = status.Starting
 	r.do(doGreet{p})
 	r.rollDeadline()
 }

@@ -95,6 +95,94 @@ func TestRollReplacesOneAfterTheOther(t *testing.T) {
 	}
 }
 
+// The new process constructs its consumer while the old one still consumes: when that
+// fails, or does not end, the old one has never been stopped.
+func TestConstructorThatFailsRefusesTheRoll(t *testing.T) {
+	for name, c := range map[string]struct {
+		construct func(*fake)
+		want      string
+	}{
+		"fails": {func(f *fake) {
+			f.w.r.lastWords(f.w.now, f.p, wire.LastWords{Reason: "constructor of A: no database"})
+			f.ends(Exit{Code: 1})
+		}, "A[0]: the new one ended before it took over: exited with status 1: constructor of A: no database"},
+		"permanently": {func(f *fake) { f.ends(Exit{Code: wire.ExitPermanent}) }, "exited with status 3"},
+		"hangs":       {func(f *fake) { f.says(status.Starting) }, "the constructor has not returned within worker_boot_timeout (1m0s)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := consumerOf("A", 2)
+			w := startWorld(t, a)
+			old := w.worker("A[0]")
+			w.construct = c.construct
+			w.rollTo("new", a)
+			w.pass(2 * time.Minute)
+			w.checkRolled(c.want)
+			w.checkImages("old old")
+			if w.worker("A[0]") != old || old.count(wire.CommandStop) != 0 {
+				t.Error("the old one was stopped")
+			}
+			if len(w.alive) != 2 {
+				t.Errorf("%d processes", len(w.alive))
+			}
+		})
+	}
+}
+
+func TestOldProcessRunsUntilTheNewOneStandsBy(t *testing.T) {
+	a := consumerOf("A", 1)
+	w := startWorld(t, a)
+	w.construct = func(f *fake) { f.says(status.Starting) }
+	w.rollTo("new", a)
+	w.pass(30 * time.Second)
+	w.checkImages("old")
+	for p, f := range w.alive {
+		if p.slot.next == p {
+			if !f.handshake.Standby || f.handshake.WasReady {
+				t.Errorf("handshake %+v", f.handshake)
+			}
+			f.says(status.Standby)
+		}
+	}
+	w.settle()
+	w.checkImages("new")
+	if h := w.worker("A[0]").handshake; h.Standby || len(h.Predecessors) != 1 {
+		t.Errorf("handshake %+v", h)
+	}
+	w.checkRolled("")
+}
+
+// When the old one dies while the new one constructs its consumer, that takes over as
+// it is; what fails then takes the slot back.
+func TestOldProcessDiesWhileTheNewOneConstructs(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		a := consumerOf("A", 2)
+		w := startWorld(t, a)
+		w.construct = func(f *fake) { f.says(status.Starting) }
+		w.boot = func(f *fake) {
+			if f.p.rel.image == fakeImage("old") {
+				f.runs()
+			}
+		}
+		w.rollTo("new", a)
+		w.crash("A[0]")
+		w.checkImages("new old")
+		w.boot, w.construct = nil, nil
+		if fails {
+			w.crash("A[0]")
+			w.checkImages("old old")
+			w.checkRolled("A[0] died")
+			continue
+		}
+		w.worker("A[0]").says(status.Standby) // said before it had read that the slot is its
+		w.settle()
+		w.checkState("A[0]", status.Starting)
+		w.worker("A[0]").runs()
+		w.settle()
+		w.checkImages("new new")
+		w.checkRolled("")
+	}
+}
+
 func TestNewProcessThatCrashesIsRolledBack(t *testing.T) {
 	a := consumerOf("A", 3)
 	w := startWorld(t, a)

@@ -38,9 +38,7 @@ func (s *Supervisor) spawn(e doSpawn) {
 	}
 	c := adopt(process, s.deliver, &s.wg)
 	s.children[p], s.procs[c] = c, p
-	if e.greet {
-		s.greet(p)
-	}
+	s.greet(p)
 	s.reg.spawnedAs(time.Now(), p, process.PID())
 }
 

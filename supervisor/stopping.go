@@ -18,6 +18,8 @@ const (
 	leaveWithin = 4 * time.Second
 	// leaveForced bounds it after a forced end.
 	leaveForced = 2 * time.Second
+	// startingGrace is how long a worker may take to stop that has nothing in hand yet.
+	startingGrace = 2 * time.Second
 	// exitWithin is how long a worker may take to exit that has stopped and stayed.
 	exitWithin = 2 * time.Second
 	// debounce is how soon after the first a second order to stop is the same one:
@@ -121,8 +123,11 @@ func (r *registry) force() {
 // stopProc asks a process to end in order.
 func (r *registry) stopProc(p *proc, why stopReason, leave bool) {
 	grace := p.rel.config().ShutdownTimeout
-	if why == stopWhole {
+	if r.ending != nil {
 		grace = r.ending.grace
+	}
+	if p.frame.State == status.Starting { // it has nothing in hand
+		grace = min(grace, startingGrace)
 	}
 	if p.stopping != "" { // it knows; but it may have less time now
 		p.stopping = why
@@ -134,10 +139,6 @@ func (r *registry) stopProc(p *proc, why stopReason, leave bool) {
 	p.stopping = why
 	p.leaves = leave
 	p.grace, p.killAt = grace, r.now.Add(grace)
-	if p.greeted.IsZero() {
-		r.put(p, overdue, "not needed any more", killRung)
-		return
-	}
 	// Its counters as they are now; what it does until its end is in its frames.
 	r.command(p, wire.Command{Kind: wire.CommandStatus})
 	p.stays = why == stopWhole && !leave && r.leavesAtEnd(p.slot.consumer)
@@ -148,8 +149,7 @@ func (r *registry) stopProc(p *proc, why stopReason, leave bool) {
 // dropNext ends a process that stands by.
 func (r *registry) dropNext(s *slot) {
 	if s.next != nil {
-		s.next.stopping = stopWhole
-		r.put(s.next, overdue, "not needed any more", killRung)
+		r.stopProc(s.next, stopSpare, false)
 	}
 }
 
@@ -299,7 +299,7 @@ func (r *registry) finish() {
 // overdueStops kills what was asked to end and did not in time.
 func (r *registry) overdueStops() {
 	for p := range r.procs() {
-		if p.stopping == "" || r.now.Before(p.killAt) || p.greeted.IsZero() || p.finished && !r.ending.exiting {
+		if p.stopping == "" || r.now.Before(p.killAt) || p.finished && !r.ending.exiting {
 			continue
 		}
 		text := fmt.Sprintf("killed: did not stop within %v", p.grace)

@@ -54,6 +54,24 @@ func TestWorkersStayUntilTheirMembersAreRemoved(t *testing.T) {
 	}
 }
 
+// Nothing is lost with a worker that has not begun: a stop does not wait for it.
+func TestStopOfAWorkerThatStarts(t *testing.T) {
+	for name, boot := range map[string]func(*fake){
+		"silent":      func(f *fake) { f.stubborn = true },
+		"constructor": func(f *fake) { f.says(status.Starting); f.stubborn = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, consumerOf("A", 1))
+			w.boot = boot
+			w.begin()
+			w.stop(stopOrder{})
+			w.pass(startingGrace)
+			w.checkSignals("A[0] killed")
+			w.checkEnd(0, "")
+		})
+	}
+}
+
 // One that has stopped and does not exit is killed, and nothing is lost by that.
 func TestStoppedWorkerThatDoesNotExitIsKilled(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))

@@ -152,7 +152,7 @@ func newest[T any](all []T) []T {
 func (r *registry) tellSuspects(c *consumer) {
 	list := c.suspects.list()
 	for _, s := range c.slots {
-		if s.cur != nil && !s.cur.greeted.IsZero() {
+		if s.cur != nil {
 			r.command(s.cur, wire.Command{Kind: wire.CommandSuspects, Suspects: list})
 		}
 	}

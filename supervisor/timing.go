@@ -132,7 +132,7 @@ func (r *registry) slept(d time.Duration) {
 		if p.ladder != nil {
 			p.ladder.at = p.ladder.at.Add(d)
 		}
-		if p.frame.State == status.Joining {
+		if p.frame.State == status.Joining || p.frame.State == status.Starting {
 			p.since = p.since.Add(d)
 		}
 	}

@@ -27,8 +27,10 @@ type world struct {
 	alive map[*proc]*fake
 	pid   int
 
-	// boot is what a process says when it is greeted; nil: that it runs.
+	// boot is what a process says when it is given the slot; nil: that it runs.
 	boot func(*fake)
+	// construct is what one says that is to stand by; nil: that it does.
+	construct func(*fake)
 	// spawn may fail; nil: it does not.
 	spawn func(*proc) error
 
@@ -113,10 +115,8 @@ func (w *world) carryOut(e effect) {
 		w.pid++
 		f := &fake{w: w, p: e.proc}
 		w.alive[e.proc] = f
-		if e.greet {
-			w.greet(f)
-		}
 		w.r.spawnedAs(w.now, e.proc, w.pid)
+		w.greet(f)
 	case doGreet:
 		if f := w.alive[e.proc]; f != nil {
 			w.greet(f)
@@ -175,11 +175,16 @@ func (w *world) carryOut(e effect) {
 func (w *world) greet(f *fake) {
 	h := w.r.handshake(f.p)
 	f.handshake = &h
-	if w.boot != nil {
+	switch {
+	case h.Standby && w.construct != nil:
+		w.construct(f)
+	case h.Standby:
+		f.says(status.Standby)
+	case w.boot != nil:
 		w.boot(f)
-		return
+	default:
+		f.runs()
 	}
-	f.runs()
 }
 
 // runs says that it runs.

@@ -282,12 +282,18 @@ func causeText(err error) string {
 // open makes p ready to be served: where it begins, how often its first message
 // has failed, its instance, the hooks. False when the claim ended meanwhile.
 func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
-	txn, ok := m.takeTransactions(p)
+	spare := m.w.takeSpare()
+	txn, ok := m.takeTransactions(p, spare)
+	defer func() {
+		if p.inst == nil {
+			m.w.dropSpare(spare)
+		}
+	}()
 	if !ok {
 		return false
 	}
 	defer func() {
-		if p.inst == nil {
+		if p.inst == nil && spare == nil {
 			m.discard(txn)
 		}
 	}()
@@ -310,9 +316,8 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		m.gap(p, before, start)
 	}
 	if p.inst = m.w.serial; p.inst == nil {
-		inst, err := m.w.newInstance(txn)
-		if err != nil {
-			m.w.failedConstructor(err)
+		inst, ok := m.instanceFor(p, spare, txn)
+		if !ok {
 			return false
 		}
 		p.inst = inst

@@ -25,6 +25,15 @@ func (w *worker) readCommands() {
 			w.supervisorGone()
 			return
 		}
+		if e.Kind == wire.KindHandshake {
+			var h wire.Handshake
+			if err := e.Decode(&h); err != nil {
+				w.log.WithError(err).Error("reading commands")
+				continue
+			}
+			w.takeHandshake(h)
+			continue
+		}
 		if e.Kind != wire.KindCommand {
 			w.log.WithField("kind", e.Kind).Warn("unexpected message from the supervisor")
 			continue

@@ -34,6 +34,13 @@ func (w *worker) stopWithin(d, reserve time.Duration) {
 	w.timer = time.AfterFunc(d-reserve, func() { w.timeUp(errTimeUp) })
 }
 
+// inTime says that nothing is left that could take too long.
+func (w *worker) inTime() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer.Stop()
+}
+
 // supervisorGone ends the worker, or shortens the stop that is under way.
 func (w *worker) supervisorGone() {
 	w.log.Warn("the supervisor is gone: stopping")
@@ -51,9 +58,7 @@ func (w *worker) leavesAsOrphan() bool {
 
 // stay says that all is finished and waits for the supervisor's word, or its end.
 func (w *worker) stay() {
-	w.mu.Lock()
-	w.timer.Stop() // nothing is left that could take too long
-	w.mu.Unlock()
+	w.inTime()
 	w.finished.Store(true)
 	w.changed()
 	select {

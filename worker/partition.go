@@ -66,6 +66,7 @@ type partition struct {
 	busy      bool      // an executor has it
 	retiring  bool      // nothing more is to be begun
 	operator  bool      // paused by an operator
+	unmade    bool      // its instance could not be constructed yet
 	until     time.Time // not before then; zero: at once
 	forever   bool      // paused until resumed by hand
 	pardoned  bool      // its suspect is to be called although condemned

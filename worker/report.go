@@ -25,8 +25,14 @@ func (w *worker) state() (status.State, string) {
 	case w.stopAt.Load() != nil:
 		return status.Stopping, ""
 	}
+	if reason := w.unmade.Load(); reason != nil {
+		return status.Waiting, *reason
+	}
 	if !w.constructed.Load() {
 		return status.Starting, ""
+	}
+	if w.standby.Load() {
+		return status.Standby, ""
 	}
 	state, detail := status.Running, ""
 	order := map[status.State]int{status.Waiting: 0, status.Joining: 1, status.Running: 2}
@@ -121,7 +127,7 @@ func (w *worker) problem(k tp, offset int64, err error) {
 func (w *worker) statusReport() status.Report {
 	r := status.Report{At: time.Now(), Places: w.places(), Live: w.isLive()}
 	r.Counters, r.Histogram = w.stats.report()
-	for _, p := range w.turns.all() {
+	for _, p := range append(w.turns.all(), w.turns.unmade()...) {
 		r.Partitions = append(r.Partitions, w.partitionReport(p))
 	}
 	w.mu.Lock()

@@ -39,7 +39,8 @@ type worker struct {
 	suspects    suspects
 	board       *scoreboard.Board
 	sender      *sender
-	serial      *instance // nil with concurrency above 1
+	serial      *instance                // nil with concurrency above 1
+	spare       atomic.Pointer[instance] // with it: made before joining, for the first partition; nil: it has one
 	memberships []*membership
 
 	access func() (*kafka.Access, error) // certificates and tickets of all clients, made once
@@ -51,9 +52,10 @@ type worker struct {
 	letterBox atomic.Bool // the dead-letter topic is there
 	compacted atomic.Bool // it takes no record without a key
 
-	// constructed: the consumer's constructor has returned, where one instance serves
-	// all partitions.
-	constructed atomic.Bool
+	constructed atomic.Bool            // the consumer's first instance is there
+	unmade      atomic.Pointer[string] // why it is waited for; nil: it is not
+	standby     atomic.Bool            // in a roll: the worker before us has the slot
+	turn        chan struct{}          // closed when it is ours; nil: it was from the start
 
 	quiet    atomic.Bool
 	ending   chan end                  // capacity 1: how it ends, decided once
@@ -155,6 +157,10 @@ func newWorker(o Options) (*worker, error) {
 	if reg.Batch() {
 		w.turns.batch, w.turns.batchWait = max(1, w.cfg.FetchMessages), w.cfg.MaxWaitTime
 	}
+	if h.Standby {
+		w.standby.Store(true)
+		w.turn = make(chan struct{})
+	}
 	w.suspects.set(h.Suspects)
 	w.paused = h.Paused
 	w.quiet.Store(h.Quiet)
@@ -188,20 +194,15 @@ func (w *worker) live(ctx context.Context) end {
 		go w.readCommands()
 	}
 	var executors sync.WaitGroup
-	if w.cfg.Concurrency == 1 {
-		var txn *transactions
-		if w.transactional() {
-			txn = w.newTransactions(w.transactionalID())
-		}
-		inst, err := w.newInstance(txn)
-		if err != nil {
-			w.failedConstructor(err)
-			return <-w.ending
-		}
-		w.serial = inst
+	first, early, ok := w.firstInstance(ctx)
+	if !ok {
+		return early
 	}
-	w.constructed.Store(true)
-	w.changed()
+	if w.cfg.Concurrency == 1 {
+		w.serial = first
+	} else {
+		w.spare.Store(first)
+	}
 	for i := range w.cfg.Concurrency {
 		e := &executor{w: w, t: w.turns, slot: i, board: w.board}
 		executors.Add(1)
@@ -234,6 +235,7 @@ func (w *worker) live(ctx context.Context) end {
 // wind ends what live began: first those that take, then those that work.
 func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) end {
 	w.stopWithin(e.grace, 0)
+	defer w.inTime()
 	close(w.stopping)
 	w.turns.halt()
 	w.changed()
@@ -258,8 +260,10 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	}
 	w.turns.stop()
 	executors.Wait()
-	if w.serial != nil {
-		w.serial.tearDown(ctx)
+	for _, inst := range []*instance{w.serial, w.takeSpare()} {
+		if inst != nil {
+			inst.tearDown(ctx)
+		}
 	}
 	if w.sendWith != nil {
 		if err := w.sendWith.Close(ctx); err != nil {

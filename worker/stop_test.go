@@ -522,7 +522,8 @@ func TestTeardownRunsOnceForEachInstance(t *testing.T) {
 	cfg := testConfig(b, b.Group())
 	cfg.Concurrency = 4
 	s := start(t, reg, cfg)
-	if code := s.awaitExit(); code != wire.ExitCrash {
+	s.await("three messages processed", func() bool { return s.frame.Processed == 3 })
+	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 	mu.Lock()

@@ -120,9 +120,43 @@ func (w *worker) newTransactions(id string) *transactions {
 		if err != nil {
 			return nil, err
 		}
+		t.mu.Lock()
+		id := t.id
+		t.mu.Unlock()
 		return kafka.NewTxnProducer(context.Background(), &w.cfg, kafka.TxnOptions{Logger: w.log, ID: id, Access: access})
 	})
 	return t
+}
+
+// name gives an instance that was made before it had a partition that partition's id.
+func (t *transactions) name(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.id = id
+}
+
+// unnamed reports whether the instance has no partition yet.
+func (t *transactions) unnamed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.id == ""
+}
+
+// errUnnamed refuses output that no transaction could hold.
+var errUnnamed = errors.New("a transactional consumer with concurrency cannot produce in its constructor: its transactions begin with a partition")
+
+// partitionID is the transactional id of a partition that has an instance of its own.
+func (w *worker) partitionID(p *partition) string {
+	return kafka.TransactionalIDForPartition(w.group, kafka.TopicPartition{Topic: p.topic, Partition: p.partition})
+}
+
+// firstTransactionalID is that of the first instance. With concurrency it belongs to
+// the partition, which is not known yet.
+func (w *worker) firstTransactionalID() string {
+	if w.cfg.Concurrency > 1 {
+		return ""
+	}
+	return w.transactionalID()
 }
 
 // transactionalID is that of the worker's one instance: its slot's, which the
@@ -156,6 +190,9 @@ func (t *transactions) take(ctx context.Context) error {
 // produce takes a message in. ctx bounds the wait for room, which there is only
 // between calls: a call's output is held whole.
 func (t *transactions) produce(ctx context.Context, m kafka.ProducerMessage) error {
+	if t.unnamed() {
+		return errUnnamed
+	}
 	p, err := t.producer()
 	if err != nil {
 		return err
@@ -449,6 +486,9 @@ func (t *transactions) close(ctx context.Context) error {
 	err := t.flush(ctx)
 	t.cancel()
 	t.wg.Wait()
+	if t.unnamed() {
+		return err
+	}
 	t.own.Lock()
 	defer t.own.Unlock()
 	p, perr := t.producer()

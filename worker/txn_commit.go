@@ -497,20 +497,25 @@ func (w *worker) offsetRefused(p *partition, err *refusedError) {
 // takeTransactions makes (or returns the worker's one) what p's instance is to
 // commit with, and takes its transactional id before the committed offset is read;
 // nil for consumers without transactions, false when p is to go meanwhile.
-func (m *membership) takeTransactions(p *partition) (*transactions, bool) {
+func (m *membership) takeTransactions(p *partition, spare *instance) (*transactions, bool) {
 	var t *transactions
 	switch {
 	case !m.w.transactional():
 		return nil, true
 	case m.w.serial != nil:
 		t = m.w.serial.producer.txn
+	case spare != nil:
+		t = spare.txn
+		t.name(m.w.partitionID(p))
 	default:
-		t = m.w.newTransactions(kafka.TransactionalIDForPartition(m.w.group, kafka.TopicPartition{Topic: p.topic, Partition: p.partition}))
+		t = m.w.newTransactions(m.w.partitionID(p))
 	}
 	if m.takeID(p.untilLeaving(), t) {
 		return t, true
 	}
-	m.discard(t)
+	if spare == nil {
+		m.discard(t)
+	}
 	return nil, false
 }
 

@@ -14,8 +14,9 @@ type State string
 
 // The states of a worker.
 const (
-	Starting State = "starting" // spawned, no frame yet beyond the handshake
-	Waiting  State = "waiting"  // no broker reachable, or a topic missing
+	Starting State = "starting" // spawned, its consumer not constructed yet
+	Standby  State = "standby"  // in a rolling restart: constructed, the worker before it still runs
+	Waiting  State = "waiting"  // no broker reachable, a topic missing, or the constructor fails
 	Joining  State = "joining"  // joining or rejoining the group
 	Running  State = "running"
 	Quiet    State = "quiet"    // membership kept, nothing new taken
@@ -42,7 +43,7 @@ const (
 	PartitionPaused   PartitionState = "paused"   // by an operator
 	PartitionBackoff  PartitionState = "backoff"  // after a failure, until Until
 	PartitionPoisoned PartitionState = "poisoned" // a message kills its process
-	PartitionBlocked  PartitionState = "blocked"  // its output or dead letters cannot be delivered
+	PartitionBlocked  PartitionState = "blocked"  // its output or dead letters cannot be delivered, or its instance not be constructed
 )
 
 // Partition is one partition of a worker.

@@ -22,7 +22,7 @@ import (
 
 // Version of the protocol. A worker that reads another one in its handshake
 // says so in its last words and exits: the images do not fit together.
-const Version = 1
+const Version = 2
 
 // MaxMessage is the most bytes of one message; a longer one is an error.
 const MaxMessage = 16 << 20
@@ -38,9 +38,7 @@ const EnvRole = "RACECAR_INTERNAL_ROLE"
 type Role string
 
 const (
-	// RoleWorker runs one worker; socket on SocketFD, scoreboard on ScoreboardFD. It
-	// waits for its Handshake as long as it takes: in a rolling restart it stands by
-	// while the one before it ends.
+	// RoleWorker runs one worker; socket on SocketFD, scoreboard on ScoreboardFD.
 	RoleWorker Role = "worker"
 	// RolePlan loads and validates configuration and Specs (like --check) and
 	// writes a Plan message to SocketFD. Then it waits for EOF: the supervisor
@@ -70,7 +68,7 @@ type Kind string
 
 // The kinds of messages.
 const (
-	KindHandshake Kind = "handshake" // down, first: Handshake
+	KindHandshake Kind = "handshake" // down, first: Handshake; again after one with Standby
 	KindCommand   Kind = "command"   // down: Command
 	KindLeave     Kind = "leave"     // down, RoleLeave only: Leave
 	KindFrame     Kind = "f"         // up: Frame
@@ -123,7 +121,14 @@ type Handshake struct {
 	Paused       []Partition    `json:"paused,omitempty"` // by an operator; Partition -1: the whole topic
 	Quiet        bool           `json:"quiet,omitempty"`
 	LogLevel     string         `json:"log_level,omitempty"` // when changed while running
-	StartedAt    time.Time      `json:"started_at"`
+	// Standby: in a rolling restart the worker constructs its consumer, says so (a
+	// frame with status.Standby) and waits for another handshake, without it, before
+	// it joins: until then the worker before it has the slot.
+	Standby bool `json:"standby,omitempty"`
+	// WasReady: the consumer has been ready under this supervisor, so that an error
+	// of its constructor is one of the outside world and is tried again.
+	WasReady  bool      `json:"was_ready,omitempty"`
+	StartedAt time.Time `json:"started_at"`
 }
 
 // Partition names a partition.

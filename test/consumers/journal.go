@@ -29,13 +29,14 @@ const (
 	EnvLog         = "JOURNAL_LOG"         // not empty: a log line for each message
 	EnvLeak        = "JOURNAL_LEAK"        // KiB that each message leaves behind in memory
 	EnvConcurrency = "JOURNAL_CONCURRENCY" // partitions at once
-	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail", "fatal": it returns such an error
+	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail", "fatal": it returns such an error; "hang": it does not return
 	// EnvTrap names messages that misbehave, "KEY=what,KEY=what": what is exit,
 	// panic, fail, hang, spin, alloc, keep, chatter, fatal, slow or slower.
 	EnvTrap = "JOURNAL_TRAP"
 	// EnvMischief is a directory: a file in it, named as in EnvTrap, makes one call
 	// of one process do that, and is moved by it to done/ there, with its pid as a
-	// suffix. "boot" is not taken away: while it is there constructors exit with 9.
+	// suffix. "boot" and "nodb" are not taken away: while they are there constructors
+	// exit with 9, or return an error.
 	EnvMischief = "JOURNAL_MISCHIEF"
 	// EnvEvents is a directory in which each process writes down the events it is told
 	// of, while two other subscribers panic and block for ever.
@@ -105,6 +106,9 @@ func newJournal(rt racecar.Runtime) (*Journal, error) {
 		if _, err := os.Stat(filepath.Join(mischief, "boot")); err == nil {
 			os.Exit(9)
 		}
+		if _, err := os.Stat(filepath.Join(mischief, "nodb")); err == nil {
+			return nil, errors.New("no database")
+		}
 	}
 	switch os.Getenv(EnvBoot) {
 	case "exit":
@@ -113,6 +117,8 @@ func newJournal(rt racecar.Runtime) (*Journal, error) {
 		return nil, errors.New("told to fail at boot")
 	case "fatal":
 		return nil, racecar.Fatal(errors.New("told to fail for good"))
+	case "hang":
+		select {}
 	}
 	delay, err := time.ParseDuration(env(EnvDelay, "0s"))
 	if err != nil {
@@ -205,7 +211,7 @@ func (j *Journal) told() string {
 		return ""
 	}
 	for _, e := range entries {
-		if e.IsDir() || e.Name() == "boot" {
+		if e.IsDir() || e.Name() == "boot" || e.Name() == "nodb" {
 			continue
 		}
 		if err := os.MkdirAll(filepath.Join(j.mischief, "done"), 0o700); err != nil {

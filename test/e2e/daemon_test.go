@@ -65,6 +65,7 @@ func TestDaemonize(t *testing.T) {
 func TestDaemonizeFailsWithTheDaemonsError(t *testing.T) {
 	for boot, c := range map[string]struct{ limit, want string }{
 		"exit":  {"0", "exited with status 9"},
+		"hang":  {"1", "the constructor has not returned within worker_boot_timeout (2s)"},
 		"fail":  {"1", "constructor of Journal: told to fail at boot"},
 		"fatal": {"5", "constructor of Journal: told to fail for good"},
 	} {
@@ -76,7 +77,7 @@ func TestDaemonizeFailsWithTheDaemonsError(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer manager.Close()
-			p := b.start([]string{"JOURNAL_BOOT=" + boot, "NOTIFY_SOCKET=" + path}, "--daemonize", "--worker-restart-limit", c.limit, "--logfile", "d.log", "Journal")
+			p := b.start([]string{"JOURNAL_BOOT=" + boot, "NOTIFY_SOCKET=" + path}, "--daemonize", "--worker-restart-limit", c.limit, "--worker-boot-timeout", "2", "--logfile", "d.log", "Journal")
 			if code := p.Wait(); code != 1 {
 				t.Errorf("exit code %d", code)
 			}

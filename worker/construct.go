@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/verdict"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// firstInstance makes the consumer's first instance, and then waits for its turn if the
+// worker stands by. False when the worker ends before that: a stop does not wait for
+// consumer code that nothing depends on yet.
+func (w *worker) firstInstance(ctx context.Context) (*instance, end, bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type outcome struct {
+		inst *instance
+		err  error
+	}
+	made := make(chan outcome, 1)
+	go func() {
+		inst, err := w.construct(ctx)
+		made <- outcome{inst, err}
+	}()
+	var inst *instance
+	turn := w.turn
+	for inst == nil || turn != nil {
+		select {
+		case o := <-made:
+			if o.err != nil && ctx.Err() == nil {
+				w.failedConstructor(o.err)
+				return nil, <-w.ending, false
+			}
+			if inst = o.inst; inst == nil {
+				continue // ctx has ended
+			}
+			w.constructed.Store(true)
+			w.changed()
+		case <-turn:
+			turn = nil
+		case e := <-w.ending:
+			return nil, w.unbegun(inst, e), false
+		case <-ctx.Done():
+			return nil, w.unbegun(inst, end{grace: w.cfg.ShutdownTimeout}), false
+		}
+	}
+	return inst, end{}, true
+}
+
+// unbegun ends a worker that has not joined its group.
+func (w *worker) unbegun(inst *instance, e end) end {
+	if inst == nil {
+		return e
+	}
+	w.stopWithin(e.grace, 0)
+	defer w.inTime()
+	inst.tearDown(w.time)
+	if w.sendWith != nil { // the constructor may have produced
+		if err := w.sendWith.Close(w.time); err != nil {
+			w.log.WithError(err).Error("output not delivered")
+		}
+	}
+	return e
+}
+
+// construct makes an instance. Once the consumer has been ready, a constructor's error
+// is one of the outside world: it is tried again until ctx ends, and the worker waits.
+func (w *worker) construct(ctx context.Context) (*instance, error) {
+	var txn *transactions
+	if w.transactional() {
+		txn = w.newTransactions(w.firstTransactionalID())
+	}
+	for n := 1; ; n++ {
+		inst, err := w.newInstance(txn)
+		h := w.opts.Handshake
+		if err == nil || !h.WasReady || h.Standby || isFinal(err) {
+			return inst, err
+		}
+		w.log.WithError(err).WithField("attempt", n).Warn("the consumer cannot be constructed yet")
+		reason := oneLine(err)
+		w.unmade.Store(&reason)
+		w.changed()
+		if !sleep(ctx, backoff(n)) {
+			return nil, ctx.Err()
+		}
+		w.unmade.Store(nil) // starting again, which has its limit
+		w.changed()
+	}
+}
+
+// isFinal reports whether a constructor's error is not to be retried in this process:
+// Fatal ends the worker, a panic is a crash.
+func isFinal(err error) bool {
+	if v, ok := errors.AsType[*verdict.Error](err); ok && v.Kind == verdict.Fatal {
+		return true
+	}
+	_, panicked := errors.AsType[*panicError](err)
+	return panicked
+}
+
+// takeHandshake makes a worker that stands by the one that has its slot.
+func (w *worker) takeHandshake(h wire.Handshake) {
+	if !w.standby.CompareAndSwap(true, false) {
+		w.log.Warn("unexpected handshake from the supervisor")
+		return
+	}
+	w.opts.Handshake.Predecessors = h.Predecessors
+	w.suspects.set(h.Suspects)
+	w.mu.Lock()
+	w.paused = h.Paused
+	w.mu.Unlock()
+	w.setQuiet(h.Quiet)
+	if h.LogLevel != "" && w.opts.SetLogLevel != nil {
+		if err := w.opts.SetLogLevel(h.LogLevel); err != nil {
+			w.log.WithError(err).Warn("log level")
+		}
+	}
+	close(w.turn)
+}
+
+// instanceFor makes the instance of a partition, with concurrency. spare is the one
+// that was made before the group was joined; nil: it has a partition. As long as the
+// constructor fails, the partition waits, and nothing else does. False when the claim
+// or the worker ends first.
+func (m *membership) instanceFor(p *partition, spare *instance, txn *transactions) (*instance, bool) {
+	if spare != nil {
+		return spare, true
+	}
+	ctx := p.untilLeaving()
+	for n := 1; ; n++ {
+		inst, err := m.newInstanceWithin(txn)
+		if err == nil {
+			p.setUnmade(nil)
+			return inst, true
+		}
+		if isFinal(err) {
+			m.w.failedConstructor(err)
+			return nil, false
+		}
+		m.w.partLog(p).WithError(err).WithField("attempt", n).Warn("the partition waits: its instance of the consumer cannot be constructed yet")
+		m.w.problem(p.tp, p.acks.processed.Load(), err)
+		p.setUnmade(err)
+		m.ready(p.tp) // the membership runs without it
+		if !sleep(ctx, backoff(n)) {
+			return nil, false
+		}
+	}
+}
+
+// newInstanceWithin is newInstance in bounded time: nobody else would notice.
+func (m *membership) newInstanceWithin(txn *transactions) (*instance, error) {
+	if limit := m.w.cfg.WorkerBootTimeout; limit > 0 {
+		stuck := time.AfterFunc(limit, func() {
+			m.w.dumpStacks()
+			m.w.crash(fmt.Errorf("constructor of %s: takes longer than worker_boot_timeout (%v)", m.w.reg.Name(), limit))
+		})
+		defer stuck.Stop()
+	}
+	return m.w.newInstance(txn)
+}
+
+// setUnmade says why p has no instance yet; nil: it has.
+func (p *partition) setUnmade(err error) {
+	t := p.m.w.turns
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err == nil {
+		if p.unmade {
+			p.state, p.reason, p.unmade = status.PartitionRunning, "", false
+		}
+		return
+	}
+	p.state, p.reason, p.unmade = status.PartitionBlocked, "waiting for its instance: "+oneLine(err), true
+}
+
+// unmade are the partitions that have no instance yet because the constructor fails.
+func (t *turns) unmade() []*partition {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []*partition
+	for p := range t.claims {
+		if p.unmade {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// takeSpare returns the instance that was made before joining, if no partition has it.
+func (w *worker) takeSpare() *instance { return w.spare.Swap(nil) }
+
+// dropSpare takes back the spare instance of a partition that was not opened.
+func (w *worker) dropSpare(spare *instance) {
+	if spare == nil {
+		return
+	}
+	if spare.txn == nil {
+		w.spare.Store(spare)
+		return
+	}
+	spare.tearDown(w.time) // its transactional id was the partition's
+}
