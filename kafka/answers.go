@@ -19,8 +19,8 @@ const (
 	// maxAnswer is for whatever is not named in answerLimit.
 	maxAnswer = 4 << 20
 	// maxListAnswer is for the answers that list a cluster's topics or a group's
-	// members: 300,000 partitions.
-	maxListAnswer = 16 << 20
+	// members: of 150,000 partitions, say.
+	maxListAnswer = 8 << 20
 	// maxBrokers is how many brokers a cluster may have: of all that sarama makes of
 	// an answer a broker is the largest.
 	maxBrokers = 10_000

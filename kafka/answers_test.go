@@ -44,10 +44,10 @@ func TestAnswersAreBounded(t *testing.T) {
 		{"large Heartbeat", 12, 1, maxAnswer + 1, nil, true},
 		{"Fetch", fetchKey, 12, 50 << 20, nil, false},
 		{"large Fetch", fetchKey, 12, 101 << 20, nil, true},
-		{"Metadata", metadataKey, 10, 10 << 20, brokers(10, 100), false},
+		{"Metadata", metadataKey, 10, 7 << 20, brokers(10, 100), false},
 		{"large Metadata", metadataKey, 10, maxListAnswer + 1, brokers(10, 100), true},
-		{"Metadata of many brokers", metadataKey, 10, 10 << 20, brokers(10, maxBrokers+1), true},
-		{"old Metadata of many brokers", metadataKey, 5, 10 << 20, brokers(5, maxBrokers+1), true},
+		{"Metadata of many brokers", metadataKey, 10, 7 << 20, brokers(10, maxBrokers+1), true},
+		{"old Metadata of many brokers", metadataKey, 5, 7 << 20, brokers(5, maxBrokers+1), true},
 		{"short Metadata", metadataKey, 10, 5, []byte{0}, false},
 	} {
 		for step := 1; step <= 30; step += 7 { // however the bytes come

@@ -1,12 +1,23 @@
 package kafka
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"math/big"
+	"strings"
 	"testing"
+	"time"
 
+	krb5config "github.com/jcmturner/gokrb5/v8/config"
+	"github.com/jcmturner/gokrb5/v8/credentials"
+	"github.com/jcmturner/gokrb5/v8/iana/etypeID"
+	"github.com/jcmturner/gokrb5/v8/keytab"
+	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
+	"github.com/xdg-go/scram"
 	"github.com/youmark/pkcs8"
 	"software.sslmate.com/src/go-pkcs12"
 
@@ -131,6 +142,136 @@ func FuzzSASLAnswer(f *testing.F) {
 		var c frameCounter
 		if ends := c.add(body); ends > len(body)/4 {
 			t.Errorf("%d frames in %d bytes", ends, len(body))
+		}
+	})
+}
+
+// FuzzAnswers: however a stream of answers is cut, and whatever it holds, it is
+// followed or refused, and nothing above a limit passes.
+func FuzzAnswers(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x0c\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01"), uint8(3))
+	f.Add([]byte("\x7f\xff\xff\xff\x00\x00\x00\x00"), uint8(1))
+	f.Add([]byte("\x00\x00\x00\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x81\x80\x00"), uint8(200))
+	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
+		c := &answerConn{}
+		for id, key := range []int16{apiVersionsKey, saslHandshakeKey, metadataKey, metadataKey, fetchKey, joinGroupKey} {
+			c.asked = append(c.asked, request{key: key, version: int16(id * 3), correlationID: uint32(id)})
+		}
+		for b := stream; len(b) > 0; {
+			n := min(int(step)+1, len(b))
+			if err := c.check(b[:n]); err != nil {
+				return
+			}
+			b = b[n:]
+			if c.left > int64(answerLimit(c.current.key)) {
+				t.Fatalf("%d bytes of an answer to %d are awaited", c.left, c.current.key)
+			}
+		}
+	})
+}
+
+// FuzzJoinAnswer: of an answer of any bytes remains what sarama decodes, or nothing;
+// what remains is bounded and passes a second time as it is.
+func FuzzJoinAnswer(f *testing.F) {
+	for version := int16(1); version <= 8; version++ {
+		f.Add(joinAnswer(version, map[string][]byte{"a": subscriptionTo("x/y", "b"), "b": {0, 1}}), version)
+	}
+	f.Fuzz(func(t *testing.T, frame []byte, version int16) {
+		version = version&7 + 1
+		clean, err := filterJoin(bytes.NewReader(frame), version, func(_, problem string) {
+			if problem == "" || len(problem) > 1000 {
+				t.Errorf("told %q", problem)
+			}
+		})
+		if err != nil {
+			return
+		}
+		if len(clean) > len(frame)+12*len(frame) || len(clean) > maxJoin+maxSubscription {
+			t.Errorf("%d bytes of %d", len(clean), len(frame))
+		}
+		again, err := filterJoin(bytes.NewReader(clean), version, func(member, problem string) { t.Errorf("member %q a second time: %s", member, problem) })
+		if err != nil || !bytes.Equal(again, clean) {
+			t.Errorf("the second time: %v\n%q\n%q", err, again, clean)
+		}
+	})
+}
+
+// FuzzKDCAnswer: what a Kerberos server sends is a reply, an error message or damaged.
+func FuzzKDCAnswer(f *testing.F) {
+	conf, err := krb5config.NewFromString("[libdefaults]\ndefault_realm = TEST\n")
+	if err != nil {
+		f.Fatal(err)
+	}
+	kt := keytab.New()
+	if err := kt.AddEntry("alice", "TEST", "secret", time.Now(), 1, etypeID.AES256_CTS_HMAC_SHA1_96); err != nil {
+		f.Fatal(err)
+	}
+	creds := credentials.New("alice", "TEST").WithKeytab(kt)
+	req, err := messages.NewASReqForTGT("TEST", conf, creds.CName())
+	if err != nil {
+		f.Fatal(err)
+	}
+	refusal := messages.NewKRBError(creds.CName(), "TEST", 25, "")
+	refusal.EData = []byte{0x30, 0x0d, 0x30, 0x0b, 0xa1, 3, 2, 1, 19, 0xa2, 4, 4, 2, 0x30, 0}
+	seed, err := refusal.Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte("\x6b\x03\x30\x01\x00"))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		rest, err := checkRefusal(answer)
+		if refused, ok := errors.AsType[*kdcRefusal](err); ok {
+			again := req
+			if err := addTimestamp(&again, conf, creds, refused.EData); err == nil && len(again.PAData) == 0 {
+				t.Error("neither a timestamp nor an error")
+			}
+			return
+		}
+		if _, err := readASRep(rest, conf, creds, req); err == nil {
+			t.Error("a reply without the key is taken")
+		}
+		if _, err := readTGSRep(rest, conf, kt.Entries[0].Key, messages.TGSReq{}); err == nil {
+			t.Error("a ticket without the session's key is taken")
+		}
+	})
+}
+
+// FuzzKerberosOffer: the broker's offer of layers is its own, or damaged.
+func FuzzKerberosOffer(f *testing.F) {
+	f.Add([]byte("\x05\x04\x01\xff\x00\x0c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x01\x01\x00\x00AAAAAAAAAAAA"))
+	key := types.EncryptionKey{KeyType: etypeID.AES256_CTS_HMAC_SHA1_96, KeyValue: make([]byte, 32)}
+	f.Fuzz(func(t *testing.T, token []byte) {
+		g := &gssapiClient{begun: true, ticket: ticket{key: key}}
+		if answer, last, err := g.step(token); err == nil && (len(answer) == 0 || !last) {
+			t.Errorf("answer %q, last %v", answer, last)
+		}
+	})
+}
+
+// FuzzScram: what a broker says in a SCRAM exchange ends in time and never in a login,
+// since it does not know the password.
+func FuzzScram(f *testing.F) {
+	f.Add("r=NONCEx,s=c2FsdA==,i=4096", "v=c2lnbmF0dXJl")
+	f.Add("r=NONCE,s=,i=2147483647", "e=no")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		if m := iterations.FindStringSubmatch(first); m != nil && len(m[1]) > 4 {
+			t.Skip("may ask for more hashing than a fuzzer has time for")
+		}
+		c := &scramClient{hash: scram.SHA256}
+		if err := c.Begin("user", "password", ""); err != nil {
+			t.Fatal(err)
+		}
+		own, err := c.Step("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, nonce, _ := strings.Cut(own, "r=")
+		if _, err := c.Step(strings.ReplaceAll(first, "NONCE", nonce)); err != nil {
+			return
+		}
+		if _, err := c.Step(second); err == nil {
+			t.Errorf("%q and %q prove the password", first, second)
 		}
 	})
 }

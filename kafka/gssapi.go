@@ -70,10 +70,16 @@ func contextFlags() []byte {
 // of layers of which bit 1 is "none", the others a size that has no meaning then.
 func (g *gssapiClient) noLayer(challenge []byte) ([]byte, error) {
 	var offer gssapi.WrapToken
-	if err := offer.Unmarshal(challenge, true); err != nil {
-		return nil, fmt.Errorf("the broker's Kerberos token: %w", err)
-	}
-	if ok, err := offer.Verify(g.ticket.key, keyusage.GSSAPI_ACCEPTOR_SEAL); !ok {
+	err := safely(func() error {
+		if err := offer.Unmarshal(challenge, true); err != nil {
+			return err
+		}
+		if ok, err := offer.Verify(g.ticket.key, keyusage.GSSAPI_ACCEPTOR_SEAL); !ok {
+			return errors.Join(errors.New("its checksum is wrong"), err)
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("the broker's Kerberos token: %w", err)
 	}
 	const none = 1

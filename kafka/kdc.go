@@ -75,15 +75,22 @@ func requestTGT(ctx context.Context, conf *krb5config.Config, creds *credentials
 	answer, err := askKDC(ctx, conf, realm, req.Marshal)
 	var refused *kdcRefusal
 	if errors.As(err, &refused) && refused.ErrorCode == errorcode.KDC_ERR_PREAUTH_REQUIRED {
-		err = safely(func() error { return addTimestamp(&req, conf, creds, refused.EData) })
-		if err == nil {
+		if err = addTimestamp(&req, conf, creds, refused.EData); err == nil {
 			answer, err = askKDC(ctx, conf, realm, req.Marshal)
 		}
 	}
 	if err != nil {
 		return ticket{}, err
 	}
-	var rep messages.ASRep
+	rep, err := readASRep(answer, conf, creds, req)
+	if err != nil {
+		return ticket{}, err
+	}
+	return newTicket(creds, rep.Ticket, rep.DecryptedEncPart), nil
+}
+
+// readASRep decodes and verifies a reply to requestTGT's request.
+func readASRep(answer []byte, conf *krb5config.Config, creds *credentials.Credentials, req messages.ASReq) (rep messages.ASRep, err error) {
 	err = safely(func() error {
 		if err := rep.Unmarshal(answer); err != nil {
 			return err
@@ -92,39 +99,36 @@ func requestTGT(ctx context.Context, conf *krb5config.Config, creds *credentials
 		return err
 	})
 	if err != nil {
-		return ticket{}, &badReplyError{err}
+		return rep, &badReplyError{err}
 	}
-	return newTicket(creds, rep.Ticket, rep.DecryptedEncPart), nil
+	return rep, nil
+}
+
+// readTGSRep decodes and verifies a reply to requestTicket's request.
+func readTGSRep(answer []byte, conf *krb5config.Config, key types.EncryptionKey, req messages.TGSReq) (rep messages.TGSRep, err error) {
+	err = safely(func() error {
+		if err := rep.Unmarshal(answer); err != nil {
+			return err
+		}
+		if err := rep.DecryptEncPart(key); err != nil {
+			return err
+		}
+		_, err := rep.Verify(conf, req)
+		return err
+	})
+	if err != nil {
+		return rep, &badReplyError{err}
+	}
+	return rep, nil
 }
 
 // addTimestamp proves to the KDC that we have the key (RFC 4120, 5.2.7.2). hint is
 // its list of encryption types; one that we did not offer is not used, since anybody
 // may have sent the list.
 func addTimestamp(req *messages.ASReq, conf *krb5config.Config, creds *credentials.Credentials, hint []byte) error {
-	var data types.PADataSequence
-	if err := data.Unmarshal(hint); err != nil {
-		return &badReplyError{err}
-	}
 	var offered []int32
-	for _, pa := range data {
-		switch pa.PADataType {
-		case patype.PA_ETYPE_INFO2:
-			info, err := pa.GetETypeInfo2()
-			if err != nil {
-				return &badReplyError{err}
-			}
-			for _, i := range info {
-				offered = append(offered, i.EType)
-			}
-		case patype.PA_ETYPE_INFO:
-			info, err := pa.GetETypeInfo()
-			if err != nil {
-				return &badReplyError{err}
-			}
-			for _, i := range info {
-				offered = append(offered, i.EType)
-			}
-		}
+	if err := safely(func() (err error) { offered, err = encryptionTypes(hint); return err }); err != nil {
+		return &badReplyError{err}
 	}
 	for _, id := range offered {
 		if !slices.Contains(conf.LibDefaults.DefaultTktEnctypeIDs, id) {
@@ -152,6 +156,35 @@ func addTimestamp(req *messages.ASReq, conf *krb5config.Config, creds *credentia
 	return &kdcError{errorcode.KDC_ERR_ETYPE_NOSUPP}
 }
 
+// encryptionTypes are those that a KDC's hint lists.
+func encryptionTypes(hint []byte) (offered []int32, err error) {
+	var data types.PADataSequence
+	if err := data.Unmarshal(hint); err != nil {
+		return nil, err
+	}
+	for _, pa := range data {
+		switch pa.PADataType {
+		case patype.PA_ETYPE_INFO2:
+			info, err := pa.GetETypeInfo2()
+			if err != nil {
+				return nil, err
+			}
+			for _, i := range info {
+				offered = append(offered, i.EType)
+			}
+		case patype.PA_ETYPE_INFO:
+			info, err := pa.GetETypeInfo()
+			if err != nil {
+				return nil, err
+			}
+			for _, i := range info {
+				offered = append(offered, i.EType)
+			}
+		}
+	}
+	return offered, nil
+}
+
 // requestTicket gets a ticket for a service (RFC 4120, 3.3) and follows referrals to
 // other realms.
 func requestTicket(ctx context.Context, conf *krb5config.Config, creds *credentials.Credentials, realm string, tgt ticket, service types.PrincipalName) (ticket, error) {
@@ -164,19 +197,9 @@ func requestTicket(ctx context.Context, conf *krb5config.Config, creds *credenti
 		if err != nil {
 			return ticket{}, err
 		}
-		var rep messages.TGSRep
-		err = safely(func() error {
-			if err := rep.Unmarshal(answer); err != nil {
-				return err
-			}
-			if err := rep.DecryptEncPart(tgt.key); err != nil {
-				return err
-			}
-			_, err := rep.Verify(conf, req)
-			return err
-		})
+		rep, err := readTGSRep(answer, conf, tgt.key, req)
 		if err != nil {
-			return ticket{}, &badReplyError{err}
+			return ticket{}, err
 		}
 		got := newTicket(creds, rep.Ticket, rep.DecryptedEncPart)
 		name := rep.DecryptedEncPart.SName

@@ -18,7 +18,9 @@ const apiVersionsKey = 18
 // mismatch tells whether the port speaks TLS when we do not, or does not when we
 // do. nil: no, or not known.
 func (a *Access) mismatch(ctx context.Context, addr string, err error) *AccessError {
-	e := &AccessError{Addr: addr, Key: "security_protocol", Err: err}
+	// That a port does not speak TLS is our verdict, as on a certificate. What one
+	// says without TLS is nobody's.
+	e := &AccessError{Addr: addr, Key: "security_protocol", Err: err, Passes: !a.security.tls}
 	switch {
 	case a.security.tls && speaksPlaintext(ctx, addr):
 		e.Problem = "it does not speak TLS on this port: set security_protocol to " + a.security.with(false, a.security.sasl) + ", or change the port"

@@ -129,7 +129,7 @@ func probeBroker(ctx context.Context, addr string, conf *sarama.Config, a *Acces
 // authentication answers those of others by hanging up.
 func explainClosed(ctx context.Context, addr string, err error, a *Access) error {
 	if err != nil && closedByPeer(err) && a != nil && !a.security.sasl && a.wantsSASL(ctx, addr) {
-		return &AccessError{Addr: addr, Key: "security_protocol", Err: err,
+		return &AccessError{Addr: addr, Key: "security_protocol", Err: err, Passes: !a.security.tls,
 			Problem: "it wants authentication on this port: set security_protocol to " + a.security.with(a.security.tls, true) + ", or change the port"}
 	}
 	return explain(ctx, addr, err, a)

@@ -118,8 +118,8 @@ func TestSASLProblems(t *testing.T) {
 			"sasl_username", "sasl_username: missing: sasl_mechanism PLAIN needs it"},
 		{"no password", cluster, "SCRAM-SHA-512", "carol", "", "",
 			"sasl_password", "sasl_password: missing: sasl_mechanism SCRAM-SHA-512 needs it"},
-		{"no SASL where it is wanted", cluster, "PLAIN", "alice", "wonderland", "plaintext",
-			"security_protocol", "broker ADDR: it wants authentication on this port: set security_protocol to sasl_plaintext, or change the port"},
+		{"no SASL where it is wanted", secure, "PLAIN", "alice", "wonderland", "ssl",
+			"security_protocol", "broker ADDR: it wants authentication on this port: set security_protocol to sasl_ssl, or change the port"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			log := captureLog(t)
@@ -127,7 +127,7 @@ func TestSASLProblems(t *testing.T) {
 			if tt.protocol != "" {
 				c.SecurityProtocol = tt.protocol
 			}
-			if tt.protocol == "sasl_ssl" {
+			if tt.protocol != "" {
 				c.SSLCALocation = pki.File(t, "ca.pem", ca.CertPEM())
 			}
 			if tt.mechanism == "OAUTHBEARER" {
@@ -155,14 +155,21 @@ func TestSASLProblems(t *testing.T) {
 // Without TLS nothing proves who answers: a refusal is told, and passes.
 func TestRefusalsWithoutTLSPass(t *testing.T) {
 	cluster := saslCluster(t)
+	secure := tlsCluster(t, pki.Root(t, "Test CA").Issue("broker"))
 	c := saslSettingsFor(cluster, "OAUTHBEARER", "", "")
 	c.OAuthToken = func(context.Context) (config.OAuthToken, error) { return config.OAuthToken{Token: "t"}, nil }
-	err := try(t, c)
-	if reason, _, final := Permanent(err); final {
-		t.Errorf("permanent: %s", reason)
-	}
-	if err == nil || !strings.Contains(err.Error(), "it does not offer sasl_mechanism OAUTHBEARER: it offers PLAIN, SCRAM-SHA-256, SCRAM-SHA-512") {
-		t.Errorf("got %v, want what is refused", err)
+	for want, c := range map[string]*config.Config{
+		"it does not offer sasl_mechanism OAUTHBEARER: it offers PLAIN, SCRAM-SHA-256, SCRAM-SHA-512":       c,
+		"it wants authentication on this port: set security_protocol to sasl_plaintext, or change the port": settings(cluster.ListenAddrs()...),
+		"it speaks TLS on this port: set security_protocol to ssl, or change the port":                      settings(secure.ListenAddrs()...),
+	} {
+		err := try(t, c)
+		if reason, _, final := Permanent(err); final {
+			t.Errorf("permanent: %s", reason)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
 

@@ -273,13 +273,13 @@ func TestSecurity(t *testing.T) {
 		{"our certificate of another authority", mutualDoor, func(c *config.Config) { identify(t, c, f.servers.Issue("worker")) },
 			"ssl_certificate_location", "broker ADDR: it refuses our certificate: set ssl_certificate_location (or ssl_keystore_location) to one of an authority that it trusts", false},
 		{"plaintext to TLS", tlsDoor, func(c *config.Config) { c.SecurityProtocol = "plaintext" },
-			"security_protocol", "broker ADDR: it speaks TLS on this port: set security_protocol to ssl, or change the port", false},
+			"security_protocol", "broker ADDR: it speaks TLS on this port: set security_protocol to ssl, or change the port", true},
 		{"TLS to plaintext", saslDoor, func(c *config.Config) {
 			c.SecurityProtocol = "sasl_ssl"
 			password("PLAIN", "alice", "wonderland")(c)
 		}, "security_protocol", "broker ADDR: it does not speak TLS on this port: set security_protocol to sasl_plaintext, or change the port", false},
 		{"no SASL where it is wanted", saslDoor, func(c *config.Config) { c.SecurityProtocol = "plaintext" },
-			"security_protocol", "broker ADDR: it wants authentication on this port: set security_protocol to sasl_plaintext, or change the port", false},
+			"security_protocol", "broker ADDR: it wants authentication on this port: set security_protocol to sasl_plaintext, or change the port", true},
 		{"SASL where none is wanted", tlsDoor, func(c *config.Config) {
 			c.SecurityProtocol = "sasl_ssl"
 			password("PLAIN", "alice", "wonderland")(c)

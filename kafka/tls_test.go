@@ -329,8 +329,6 @@ func TestTLSProblems(t *testing.T) {
 
 		{"TLS to a plaintext port", plaintext, func(c *config.Config) { c.SocketTimeout = 500 * time.Millisecond },
 			"security_protocol", "broker ADDR: it does not speak TLS on this port: set security_protocol to plaintext, or change the port"},
-		{"plaintext to a TLS port", plainTLS, func(c *config.Config) { c.SecurityProtocol = "plaintext" },
-			"security_protocol", "broker ADDR: it speaks TLS on this port: set security_protocol to ssl, or change the port"},
 		{"unknown protocol", plainTLS, func(c *config.Config) { c.SecurityProtocol = "tls" },
 			"security_protocol", `security_protocol: "tls" is unknown: use plaintext, ssl, sasl_plaintext or sasl_ssl`},
 	} {
