@@ -30,8 +30,8 @@ func DeadLetterTopicFor(groupID string) string {
 	return name[:min(len(name), maxTopicName-len(".dlq"))] + ".dlq"
 }
 
-// validTopic reports whether Kafka allows name for a topic.
-func validTopic(name string) bool {
+// ValidTopic reports whether Kafka allows name for a topic.
+func ValidTopic(name string) bool {
 	return name != "" && name != "." && name != ".." && len(name) <= maxTopicName && !notInTopic.MatchString(name)
 }
 

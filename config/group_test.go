@@ -38,11 +38,11 @@ func TestDeadLetterTopicFor(t *testing.T) {
 		"billing::invoice-consumer": "billing__invoice-consumer.dlq",
 		"é b":                       "__b.dlq",
 	} {
-		if got := DeadLetterTopicFor(group); got != want || !validTopic(got) {
+		if got := DeadLetterTopicFor(group); got != want || !ValidTopic(got) {
 			t.Errorf("%s: %s, want %s", group, got, want)
 		}
 	}
-	if got := DeadLetterTopicFor(strings.Repeat("x", 300)); !validTopic(got) {
+	if got := DeadLetterTopicFor(strings.Repeat("x", 300)); !ValidTopic(got) {
 		t.Errorf("a long group's topic has %d characters", len(got))
 	}
 }

@@ -230,7 +230,7 @@ func (v *validator) memory() {
 
 func (v *validator) names() {
 	c := v.c
-	if t := c.DeadLetterTopic; t != "" && !validTopic(t) {
+	if t := c.DeadLetterTopic; t != "" && !ValidTopic(t) {
 		v.bad("dead_letter_topic", "%s cannot be a topic: use up to %d of the characters a-z, A-Z, 0-9, '.', '_' and '-'", echo(t), maxTopicName)
 	} else if slices.Contains(v.topics, t) {
 		v.bad("dead_letter_topic", "%q is a topic that the consumer reads: what it gives up would come back to it at once; name another one", t)

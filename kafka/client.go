@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -20,6 +21,7 @@ type GetOffsetFunc func(topic string, partition int32, time int64) (offset int64
 type Client struct {
 	sarama.Client
 	dialer *dialer
+	addrs  []string // configured
 
 	mu        sync.Mutex
 	groups    map[string]*coordinator // guarded by mu
@@ -60,7 +62,7 @@ func NewClient(ctx context.Context, c *config.Config, conf *sarama.Config) (*Cli
 		d.interrupt()
 		return nil, err
 	}
-	client.Client, client.dialer = inner, d
+	client.Client, client.dialer, client.addrs = inner, d, addrs
 	return client, nil
 }
 
@@ -133,6 +135,38 @@ func (c *Client) Controller() (*sarama.Broker, error) {
 		return nil, err
 	}
 	return c.Client.Controller()
+}
+
+// Metadata asks a broker that the client knows, and when that one does not answer the
+// configured addresses: all brokers may have moved. What sarama keeps is not touched,
+// so that a question about all topics does not make it follow them.
+func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sarama.MetadataResponse, error) {
+	known := c.LeastLoadedBroker()
+	var lost error
+	if known != nil {
+		_ = known.Open(c.Config()) // already open, most of the time; its use tells
+		limited, cancel := context.WithTimeout(ctx, firstAnswer)
+		resp, err := await(limited, func() (*sarama.MetadataResponse, error) { return known.GetMetadata(req) })
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return resp, err
+		}
+		if lost = err; limited.Err() == nil {
+			_ = known.Close() // not usable any more; opened again by whoever needs it
+		}
+	}
+	resp, err := askInTurn(ctx, c.Config(), c.addrs, func(_ context.Context, conf *sarama.Config, addr string) (*sarama.MetadataResponse, error) {
+		b := sarama.NewBroker(addr)
+		if err := b.Open(conf); err != nil {
+			return nil, err
+		}
+		defer b.Close() //nolint:errcheck // it served for one question
+		return b.GetMetadata(req)
+	}, func(error) bool { return false })
+	if unreachable, ok := errors.AsType[*UnreachableError](err); ok && lost != nil && !slices.Contains(c.addrs, known.Addr()) {
+		unreachable.Advertised, unreachable.AdvertisedErr = known.Addr(), lost
+	}
+	return resp, err
 }
 
 // isTopicError reports whether a broker answered, if only that one may not see a

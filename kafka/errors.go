@@ -30,6 +30,10 @@ type UnreachableError struct {
 	// Addrs are the addresses tried, Errs what each said; both have one length.
 	Addrs []string
 	Errs  []error
+	// Advertised is an address that the brokers gave and that does not answer either,
+	// with the reason; empty when none was tried.
+	Advertised    string
+	AdvertisedErr error
 }
 
 func (e *UnreachableError) Error() string {
@@ -37,7 +41,11 @@ func (e *UnreachableError) Error() string {
 	for i, addr := range e.Addrs {
 		parts[i] = addr + " (" + brief(e.Errs[i], addr) + ")"
 	}
-	return "no broker reachable, tried " + strings.Join(parts, ", ")
+	text := "no broker reachable, tried " + strings.Join(parts, ", ")
+	if e.Advertised != "" {
+		text += "; and " + e.Advertised + ", which the brokers advertised (" + brief(e.AdvertisedErr, e.Advertised) + ")"
+	}
+	return text
 }
 
 func (e *UnreachableError) Unwrap() []error { return e.Errs }

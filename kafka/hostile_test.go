@@ -37,6 +37,7 @@ const hostileChild = "TESTBED_HOSTILE_CLIENT"
 // client's memory stays within bounds, it gives up in time, and without TLS nobody
 // can end it for good.
 func TestHostileAnswers(t *testing.T) {
+	t.Parallel()
 	if os.Getenv(hostileChild) != "" {
 		t.Skip("a test of its own")
 	}

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 
 	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/config"
 )
 
 // The answer to a group's leader holds the subscriptions of all members, whatever
@@ -31,12 +32,6 @@ const (
 	// maxName bounds the other strings of the answer.
 	maxName = 32 << 10
 )
-
-// topicName is what brokers take as a topic's name, "." and ".." excepted.
-var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
-
-// ValidTopic reports whether a topic may have this name.
-func ValidTopic(name string) bool { return name != "." && name != ".." && topicName.MatchString(name) }
 
 // joinFilter rewrites one answer to JoinGroup of the given version:
 //
@@ -148,7 +143,7 @@ func cleanSubscription(b []byte) (clean []byte, problem string) {
 	if err != nil {
 		return emptySubscription(), "its subscription cannot be decoded"
 	}
-	bad := slices.IndexFunc(topics, func(t string) bool { return !ValidTopic(t) })
+	bad := slices.IndexFunc(topics, func(t string) bool { return !config.ValidTopic(t) })
 	if bad < 0 && len(topics) <= maxTopics {
 		return b, ""
 	}
@@ -156,7 +151,7 @@ func cleanSubscription(b []byte) (clean []byte, problem string) {
 	clean = append(make([]byte, 0, len(b)), b[:6]...)
 	kept := 0
 	for range topics {
-		if name := r.string(); kept < maxTopics && ValidTopic(name) {
+		if name := r.string(); kept < maxTopics && config.ValidTopic(name) {
 			clean = appendString(clean, name)
 			kept++
 		}

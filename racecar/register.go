@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/racecar-go/racecar/config"
 )
 
 // registry holds what init functions registered. It and the default producer
@@ -201,6 +203,9 @@ func checkSubscriptions(spec Spec) error {
 	for i, s := range spec.Subscriptions {
 		if (s.Topic == "") == (s.TopicPattern == "") {
 			return fmt.Errorf("Spec.Subscriptions[%d] must set exactly one of Topic and TopicPattern", i)
+		}
+		if s.Topic != "" && !config.ValidTopic(s.Topic) {
+			return fmt.Errorf("Spec.Subscriptions[%d].Topic: %.300q cannot be a topic's name: Kafka takes letters, digits, \".\", \"_\" and \"-\", at most 249 of them", i, s.Topic)
 		}
 	}
 	return nil

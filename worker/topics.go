@@ -67,7 +67,7 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]topic, 
 	if patterns {
 		req.Topics = nil // all there are
 	}
-	resp, err := m.metadata(ctx, req)
+	resp, err := m.client.Metadata(ctx, req)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,7 +81,7 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]topic, 
 			}
 		case errors.Is(t.Err, sarama.ErrTopicAuthorizationFailed):
 			denied = fmt.Errorf("topic %s: %w", t.Name, t.Err)
-		case errors.Is(t.Err, sarama.ErrUnknownTopicOrPartition):
+		case errors.Is(t.Err, sarama.ErrUnknownTopicOrPartition), errors.Is(t.Err, sarama.ErrInvalidTopic): // this one alone
 		default:
 			return nil, nil, fmt.Errorf("topic %s: %w", t.Name, t.Err)
 		}
@@ -125,32 +125,6 @@ func topicPattern(pattern string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-// metadata asks some broker. It does not touch what sarama keeps, so that a
-// pattern does not make it follow all topics of the cluster.
-func (m *membership) metadata(ctx context.Context, req *sarama.MetadataRequest) (*sarama.MetadataResponse, error) {
-	var last error
-	for range 3 {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		b := m.client.LeastLoadedBroker()
-		if b == nil {
-			if last == nil {
-				last = sarama.ErrOutOfBrokers
-			}
-			return nil, last
-		}
-		_ = b.Open(m.client.Config()) // already open, most of the time; its use tells
-		resp, err := b.GetMetadata(req)
-		if err == nil {
-			return resp, nil
-		}
-		last = err
-		_ = b.Close() // not usable any more; opened again by whoever needs it
-	}
-	return nil, last
-}
-
 // lookUpLimit bounds the question whether a topic is there: who asks holds up commits.
 const lookUpLimit = 2 * time.Second
 
@@ -172,7 +146,7 @@ func (m *membership) deleted(refused map[kafka.TopicPartition]error) map[kafka.T
 	defer cancel()
 	answers := make(chan *sarama.MetadataResponse, 1)
 	go func() {
-		resp, err := m.metadata(ctx, &sarama.MetadataRequest{Version: 5, Topics: sortedTopics(topics)})
+		resp, err := m.client.Metadata(ctx, &sarama.MetadataRequest{Version: 5, Topics: sortedTopics(topics)})
 		if err != nil {
 			m.log.WithError(err).Debug("looking for topics that the coordinator does not know")
 			resp = &sarama.MetadataResponse{}
