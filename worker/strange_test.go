@@ -107,10 +107,16 @@ func TestStrangeSubscriptionDoesNotStopTheLeader(t *testing.T) {
 			}), cfg, func(o *Options) { o.Log.AddHook(logs) })
 			s.running()
 			intruder(t, b, group, tt.strategy, tt.metadata)
-			waitFor(t, "the other member", func() bool { return b.Members(group) == 2 })
-			waitFor(t, "both partitions", func() bool {
-				return len(s.status().Partitions) == 2
+			waitFor(t, "a generation with that member", func() bool {
+				joins := 0
+				for _, e := range logs.AllEntries() {
+					if e.Message == "joined the group" {
+						joins++
+					}
+				}
+				return joins >= 2
 			})
+			waitFor(t, "both partitions", func() bool { return len(s.status().Partitions) == 2 })
 			b.Produce(topic, 0, "a")
 			b.Produce(topic, 1, "a")
 			for range 2 {
