@@ -17,7 +17,8 @@ type livenessCmd struct {
 
 // Help is shown below the flags.
 func (livenessCmd) Help() string {
-	return "Reads liveness_probe_file_path and liveness_probe_max_interval; with RACECAR_LIVENESS_PROBE_SKIP_CONFIG_FILES=true from the environment alone."
+	return "Reads liveness_probe_file_path and liveness_probe_max_interval; with RACECAR_LIVENESS_PROBE_SKIP_CONFIG_FILES=true from variables alone, " +
+		"and also where neither RACECAR_ENV, RAILS_ENV nor RACK_ENV is set and the file cannot be used."
 }
 
 // Run exits 0 when the file was touched within the interval. The words are
@@ -31,6 +32,11 @@ func (c *livenessCmd) Run(_ context.Context, a *app) error {
 		o.Configure = racecar.Configures() // in an application's binary
 	}
 	loaded, err := config.Load(o)
+	if err != nil && !skip && c.Config == "" && a.getenv("RACECAR_ENV")+a.getenv("RAILS_ENV")+a.getenv("RACK_ENV") == "" {
+		// Ruby's probe reads no file then: it must not fail for one.
+		a.note("Warning: the configuration file is left aside: %v\n", err)
+		loaded, err = config.Load(config.Options{Environ: a.environ, NoFile: true})
+	}
 	if err != nil {
 		return err
 	}

@@ -10,9 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/racecar-go/racecar/internal/owner"
 )
 
 // Runtime says where the sockets of supervisors without a pidfile are, and
@@ -118,7 +119,7 @@ func (r Runtime) dir() (string, error) {
 // usable makes a folder for sockets if it is not there, and checks that it is ours.
 func usable(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("control sockets: %w", err)
+		return fmt.Errorf("control sockets: %w; set control_socket to a path that can be written, such as in an emptyDir of the pod", err)
 	}
 	return ours(dir)
 }
@@ -126,18 +127,8 @@ func usable(dir string) error {
 // ours checks that a folder is one that only this user can have put things
 // into: /tmp is everybody's.
 func ours(dir string) error {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return fmt.Errorf("control sockets: %w", err)
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !info.IsDir():
-		return fmt.Errorf("control sockets: %q is no folder; remove it or set control_socket", dir)
-	case ok && int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("control sockets: %q belongs to user %d, not to us; remove it or set control_socket", dir, st.Uid)
-	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("control sockets: %q can be written by others (mode %#o); chmod it to 0700 or set control_socket", dir, info.Mode().Perm())
+	if err := owner.Private(dir); err != nil {
+		return fmt.Errorf("control sockets: %w; remove it, or set control_socket", err)
 	}
 	return nil
 }

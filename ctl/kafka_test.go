@@ -251,8 +251,17 @@ func TestLivenessProbe(t *testing.T) {
 	write("development:\n  liveness_probe_max_interval: 9\n")
 	expect("", 0)
 	write("development: [")
-	if errs, code := probe(); code != 1 || !strings.HasPrefix(errs, "Error: ") {
+	if errs, code := probe("RAILS_ENV=development"); code != 1 || !strings.HasPrefix(errs, "Error: ") {
 		t.Errorf("broken file: exit %d, %q", code, errs)
+	}
+	// Without an environment Ruby's probe reads no file.
+	write("production:\n  liveness_probe_max_interval: 1\n")
+	errs, code := probe("RACECAR_LIVENESS_PROBE_MAX_INTERVAL=9")
+	if !strings.HasPrefix(errs, "Warning: the configuration file is left aside: config/racecar.yml") || code != 0 {
+		t.Errorf("no section for no environment: exit %d, %q", code, errs)
+	}
+	if errs, code := probe("RACECAR_LIVENESS_PROBE_MAX_INTERVAL=x"); code != 1 || !strings.Contains(errs, "Error: RACECAR_LIVENESS_PROBE_MAX_INTERVAL: ") {
+		t.Errorf("a bad variable: exit %d, %q", code, errs)
 	}
 	expect("", 0, "RACECAR_LIVENESS_PROBE_SKIP_CONFIG_FILES=true", "RACECAR_LIVENESS_PROBE_MAX_INTERVAL=9")
 

@@ -280,7 +280,7 @@ func TestRuntimeMistrustsFolders(t *testing.T) {
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	cases := map[string]string{open: "can be written by others (mode 0777)", link: "is no folder"}
+	cases := map[string]string{open: "can be written by others (mode 0777)", link: "is not a folder"}
 	if os.Geteuid() == 0 {
 		foreign := filepath.Join(base, "foreign")
 		if err := os.Mkdir(foreign, 0o700); err != nil {
