@@ -39,7 +39,7 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 			`=> Crashed: --sasl-kerberos-keytab: open /nowhere.keytab: no such file or directory; correct the path, or make what is missing`,
 		},
 		"too many workers": {[]string{"Journal", "--parallel-workers", "1001"}, `=> Crashed: --parallel-workers: 1001 must be at most 1000`},
-		"--dev": {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
+		"--dev":            {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := harness.Start(t, harness.Command{Role: "app", Args: test.args})
