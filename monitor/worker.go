@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/dispatch"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/sirupsen/logrus"
 )
@@ -16,7 +17,7 @@ const closePatience = time.Second
 // Worker takes a worker's events to where they are wanted.
 type Worker struct {
 	datadog    *Datadog
-	dispatcher *dispatcher
+	dispatcher *dispatch.Dispatcher[racecar.Event] // nil: nobody subscribes
 }
 
 // NewWorker prepares what c asks for and what subscribes (racecar.Observers).
@@ -32,7 +33,7 @@ func NewWorker(c *config.Config, subscribers []func(racecar.Event), log logrus.F
 		w.datadog = d
 	}
 	if len(subscribers) > 0 {
-		w.dispatcher = newDispatcher(subscribers, log)
+		w.dispatcher = dispatch.New(subscribers, log)
 	}
 	return w, nil
 }
@@ -42,7 +43,7 @@ func NewWorker(c *config.Config, subscribers []func(racecar.Event), log logrus.F
 func NewSubscribers(subscribers []func(racecar.Event), log logrus.FieldLogger) *Worker {
 	w := &Worker{}
 	if len(subscribers) > 0 {
-		w.dispatcher = newDispatcher(subscribers, log)
+		w.dispatcher = dispatch.New(subscribers, log)
 	}
 	return w
 }
@@ -57,11 +58,12 @@ func (w *Worker) Emit() func(racecar.Event) {
 	case w.dispatcher == nil:
 		return w.datadog.Observe
 	case w.datadog == nil:
-		return w.dispatcher.emit
+		return emitTo(w.dispatcher)
 	}
+	emit := emitTo(w.dispatcher)
 	return func(e racecar.Event) {
 		w.datadog.Observe(e)
-		w.dispatcher.emit(e)
+		emit(e)
 	}
 }
 
@@ -78,7 +80,7 @@ func (w *Worker) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	if w.dispatcher != nil {
-		w.dispatcher.close(ctx)
+		w.dispatcher.Close(ctx)
 	}
 	var err error
 	if w.datadog != nil {

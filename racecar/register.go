@@ -126,14 +126,19 @@ func Configures() []func(*Config) error {
 }
 
 // Observe adds a subscriber to events. Call it from init: it is then called in each
-// worker and, with the Worker events, in the supervisor, always on one goroutine of
-// its own. One that panics is called again with the next event; one that lags
+// worker, by standalone producers and, with the Worker events, in the supervisor, one
+// call after the other. One that panics is called again with the next event; one that lags
 // thousands of events behind misses some, which is logged. Neither holds up a
 // message.
 func Observe(f func(Event)) {
 	registry.Lock()
 	defer registry.Unlock()
-	registry.observers = append(registry.observers, f)
+	var one sync.Mutex // a worker and the producers beside it have a goroutine each that calls f
+	registry.observers = append(registry.observers, func(e Event) {
+		one.Lock()
+		defer one.Unlock()
+		f(e)
+	})
 }
 
 // Observers returns the subscribers given to Observe, in order.

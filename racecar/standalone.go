@@ -8,9 +8,11 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/dispatch"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/kafka"
 )
@@ -24,7 +26,8 @@ type StandaloneProducer struct {
 	log      *logs.Log
 	reporter *reporter
 	tracer   Tracer // nil: none
-	closing  sync.Once
+	closing  atomic.Bool
+	closed   chan struct{} // closed when Close is done
 }
 
 // OpenProducer makes a producer. It connects to nobody yet: messages are
@@ -74,7 +77,8 @@ func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer,
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
-	return &StandaloneProducer{inner: inner, log: log, reporter: newReporter(own.OnError, Observers(), log), tracer: tracer}, nil
+	return &StandaloneProducer{inner: inner, log: log, reporter: newReporter(own.OnError, Observers(), log), tracer: tracer,
+		closed: make(chan struct{})}, nil
 }
 
 // Connect returns when a broker has answered; else, when ctx ends or a broker has
@@ -83,7 +87,8 @@ func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer,
 func (p *StandaloneProducer) Connect(ctx context.Context) error { return p.inner.Connect(ctx) }
 
 // ProduceSync sends m and returns when the brokers have it, or the error for
-// which they do not. When ctx ends first, the message may still be delivered.
+// which they do not. When ctx ends before that, the message may still be delivered; when
+// it has ended already, nothing is sent.
 func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage) error {
 	start := time.Now()
 	traced := p.trace(ctx, &m)
@@ -91,7 +96,7 @@ func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage)
 	err := p.produceSync(ctx, out, traced)
 	if p.reporter.observed() {
 		buffered, _ := p.inner.Buffered()
-		p.reporter.observe(ProduceSyncEvent{Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
+		p.reporter.events.Emit(ProduceSyncEvent{Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
 			BufferSize: buffered, Duration: time.Since(start), Err: err})
 	}
 	return err
@@ -99,7 +104,7 @@ func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage)
 
 func (p *StandaloneProducer) produceSync(ctx context.Context, m kafka.ProducerMessage, traced func(int32, int64, error)) error {
 	ended, topic := make(chan error, 1), m.Topic
-	err := p.inner.Send(ctx, m, func(partition int32, offset int64, err error) {
+	err := p.send(ctx, m, func(partition int32, offset int64, err error) {
 		traced(partition, offset, err)
 		p.reporter.delivered(topic, partition, offset, err)
 		ended <- err
@@ -117,7 +122,7 @@ func (p *StandaloneProducer) produceSync(ctx context.Context, m kafka.ProducerMe
 	}
 }
 
-// ProduceAsync queues m and returns; it blocks, bounded by ctx, only while the
+// ProduceAsync queues m, unless ctx has ended, and returns; it blocks, bounded by ctx, only while the
 // buffer is full (32 MiB, or queue.buffering.max.kbytes). Its error says why nothing was queued. A queued
 // message that is finally not delivered is logged and told to Config.OnError,
 // or to WaitForDelivery when ctx comes from there.
@@ -126,7 +131,7 @@ func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage
 	wait, topic := waitOf(ctx, p).begin(), m.Topic
 	traced := p.trace(ctx, &m)
 	out := kafkaMessage(m)
-	err := p.inner.Send(ctx, out, func(partition int32, offset int64, err error) {
+	err := p.send(ctx, out, func(partition int32, offset int64, err error) {
 		traced(partition, offset, err)
 		p.reporter.delivered(topic, partition, offset, err)
 		if !wait.end(err) && err != nil {
@@ -139,10 +144,18 @@ func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage
 	}
 	if p.reporter.observed() {
 		buffered, _ := p.inner.Buffered()
-		p.reporter.observe(ProduceAsyncEvent{Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
+		p.reporter.events.Emit(ProduceAsyncEvent{Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
 			BufferSize: buffered, Duration: time.Since(start), Err: err})
 	}
 	return err
+}
+
+// send queues m, unless ctx has ended.
+func (p *StandaloneProducer) send(ctx context.Context, m kafka.ProducerMessage, done kafka.Done) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("nothing was queued: %w", context.Cause(ctx))
+	}
+	return p.inner.Send(ctx, m, done)
 }
 
 // WaitForDelivery calls f and returns when everything that was given to
@@ -170,17 +183,31 @@ func (p *StandaloneProducer) WaitForDelivery(ctx context.Context, f func(ctx con
 
 // Close takes no more messages and waits until all are delivered or ctx ends.
 // What is not delivered then is reported as ProduceAsync says, and counted in
-// the error. A second call does nothing.
-func (p *StandaloneProducer) Close(ctx context.Context) (err error) {
-	p.closing.Do(func() {
-		err = errors.Join(p.inner.Close(ctx), p.reporter.close(ctx))
-		if p.tracer != nil {
-			err = errors.Join(err, p.tracer.Flush(ctx))
+// the error. Another call waits, bounded by its ctx, until the first is done, and
+// returns nil. OnError and observers must not call it, since it waits for them: it
+// returns an error there and closes nothing.
+func (p *StandaloneProducer) Close(ctx context.Context) error {
+	if dispatch.InCall() {
+		return errCloseInCall
+	}
+	if p.closing.Swap(true) {
+		select {
+		case <-p.closed:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("the producer is being closed by another call: %w", context.Cause(ctx))
 		}
-		err = errors.Join(err, p.log.Close())
-	})
-	return err
+	}
+	defer close(p.closed)
+	err := errors.Join(p.inner.Close(ctx), p.reporter.close(ctx))
+	if p.tracer != nil {
+		err = errors.Join(err, p.tracer.Flush(ctx))
+	}
+	return errors.Join(err, p.log.Close())
 }
+
+// errCloseInCall is Close called by what it waits for.
+var errCloseInCall = errors.New("a producer cannot be closed from OnError or an observer, for which Close waits: call it elsewhere")
 
 // trace begins the span of a message, if there is a tracer.
 func (p *StandaloneProducer) trace(ctx context.Context, m *ProducerMessage) (end func(int32, int64, error)) {

@@ -3,6 +3,8 @@ package racecar
 import (
 	"context"
 	"sync"
+
+	"github.com/racecar-go/racecar/internal/dispatch"
 )
 
 // standard is the producer of the package functions, opened at their first use.
@@ -56,6 +58,9 @@ func WaitForDelivery(ctx context.Context, f func(ctx context.Context) error) err
 // Close closes the default producer; without one it does nothing. Producing
 // afterwards opens another one.
 func Close(ctx context.Context) error {
+	if dispatch.InCall() {
+		return errCloseInCall
+	}
 	standard.Lock()
 	p := standard.p
 	standard.p = nil

@@ -3,11 +3,12 @@ package racecar
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/internal/dispatch"
 )
 
 // logEvery is how often failed deliveries are logged at most; the line counts
@@ -15,19 +16,18 @@ import (
 const logEvery = 10 * time.Second
 
 // reporter tells the author's functions and the log what became of messages.
-// The producer must not wait for an OnError, so those run on a goroutine of
-// their own.
+// The producer must not wait for them, so OnError and each observer have a
+// goroutine of their own.
 type reporter struct {
-	onError   func(context.Context, error, ErrorInfo)
-	observers []func(Event)
-	log       logrus.FieldLogger
+	onError func(context.Context, error, ErrorInfo)
+	events  *dispatch.Dispatcher[Event] // nil: nobody observes
+	log     logrus.FieldLogger
 
 	mu      sync.Mutex
 	failing []failure     // not told yet
 	wake    chan struct{} // capacity 1
 	stop    chan struct{} // closed by close
 	stopped chan struct{} // closed when the goroutine is gone; nil: it never ran
-	closed  bool
 }
 
 type failure struct {
@@ -37,38 +37,23 @@ type failure struct {
 }
 
 func newReporter(onError func(context.Context, error, ErrorInfo), observers []func(Event), log logrus.FieldLogger) *reporter {
-	return &reporter{onError: onError, observers: observers, log: log,
-		wake: make(chan struct{}, 1), stop: make(chan struct{})}
-}
-
-func (r *reporter) observed() bool { return len(r.observers) > 0 }
-
-// observe calls the observers; a panic in one is logged.
-func (r *reporter) observe(e Event) {
-	for _, f := range r.observers {
-		r.contain("observer", func() { f(e) })
+	r := &reporter{onError: onError, log: log, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	if len(observers) > 0 {
+		r.events = dispatch.New(observers, log)
 	}
+	return r
 }
 
-// contain calls the author's code.
-func (r *reporter) contain(what string, f func()) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.log.WithFields(logrus.Fields{"function": what, "panic": fmt.Sprint(p), "stack": string(debug.Stack())}).
-				Error("panic in a function given to racecar")
-		}
-	}()
-	f()
-}
+func (r *reporter) observed() bool { return r.events != nil }
 
 // delivered tells observers how a message ended.
 func (r *reporter) delivered(topic string, partition int32, offset int64, err error) {
 	switch {
 	case !r.observed():
 	case err == nil:
-		r.observe(AcknowledgedMessageEvent{Topic: topic, Partition: partition, Offset: offset})
+		r.events.Emit(AcknowledgedMessageEvent{Topic: topic, Partition: partition, Offset: offset})
 	default:
-		r.observe(ProduceDeliveryErrorEvent{Topic: topic, Partition: partition, Err: err})
+		r.events.Emit(ProduceDeliveryErrorEvent{Topic: topic, Partition: partition, Err: err})
 	}
 }
 
@@ -117,10 +102,7 @@ func (r *reporter) run() {
 		for _, f := range failing {
 			last = f
 			untold++
-			if r.onError != nil {
-				info := ErrorInfo{Topic: f.topic, Partition: f.partition, UnrecoverableDelivery: true}
-				r.contain("OnError", func() { r.onError(context.Background(), f.err, info) })
-			}
+			r.callOnError(f)
 		}
 		if time.Since(logged) >= logEvery {
 			line()
@@ -131,30 +113,39 @@ func (r *reporter) run() {
 	}
 }
 
+func (r *reporter) callOnError(f failure) {
+	if r.onError == nil {
+		return
+	}
+	info := ErrorInfo{Topic: f.topic, Partition: f.partition, UnrecoverableDelivery: true}
+	if p, stack := dispatch.Call(func() { r.onError(context.Background(), f.err, info) }); p != nil {
+		r.log.WithFields(logrus.Fields{"function": "OnError", "panic": fmt.Sprint(p), "stack": string(stack)}).
+			Error("panic in a function given to racecar")
+	}
+}
+
 // close waits until everything is told or ctx ends. The producer is closed by
 // then, so nothing comes after.
 func (r *reporter) close(ctx context.Context) error {
-	r.mu.Lock()
-	if !r.closed {
-		r.closed = true
-		close(r.stop)
+	if ctx.Err() != nil { // spent on the deliveries: what they ended with is still to be told
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
 	}
+	close(r.stop)
+	r.mu.Lock()
 	stopped := r.stopped
 	r.mu.Unlock()
-	if stopped == nil {
-		return nil
+	var err error
+	if stopped != nil {
+		select {
+		case <-stopped:
+		case <-ctx.Done():
+			err = fmt.Errorf("OnError is not done with the messages that were not delivered: %w", context.Cause(ctx))
+		}
 	}
-	select {
-	case <-stopped:
-		return nil
-	case <-ctx.Done():
+	if r.events != nil {
+		r.events.Close(ctx)
 	}
-	// Close may have spent all of ctx on the deliveries: what they ended with is
-	// still to be told, if OnError lets us.
-	select {
-	case <-stopped:
-		return nil
-	case <-time.After(time.Second):
-		return fmt.Errorf("OnError is not done with the messages that were not delivered: %w", context.Cause(ctx))
-	}
+	return err
 }

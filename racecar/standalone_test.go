@@ -21,6 +21,7 @@ import (
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecartest"
+	"github.com/racecar-go/racecar/test/harness"
 )
 
 // nobody is an address that refuses connections.
@@ -414,5 +415,76 @@ func TestProducerCopiesTheMessage(t *testing.T) {
 		if h, _ := m.Header("h"); string(m.Value) != want || string(m.Key) != want || string(h) != want {
 			t.Errorf("message %d: %q %q %q", i, m.Key, m.Value, h)
 		}
+	}
+}
+
+// Close waits no longer than its ctx, whoever else closes the producer, and says so
+// where it would wait for itself.
+func TestStandaloneProducerCloseIsBounded(t *testing.T) {
+	var p *racecar.StandaloneProducer
+	fromOnError, release := make(chan error, 1), make(chan struct{})
+	p = open(t, nobody, func(c *racecar.Config) error {
+		c.MessageTimeout = 20 * time.Millisecond
+		c.OnError = func(context.Context, error, racecar.ErrorInfo) {
+			select {
+			case fromOnError <- p.Close(context.Background()):
+			default: // of the messages after the first
+			}
+			<-release
+		}
+		return nil
+	})
+	if err := p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-fromOnError; err == nil || !strings.Contains(err.Error(), "OnError") {
+		t.Errorf("Close from OnError: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := make(chan error, 1)
+	go func() { first <- p.Close(ctx) }()
+	harness.Eventually(t, "the first Close is under way", func() error {
+		if p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out"}) == nil {
+			return errors.New("it takes messages")
+		}
+		return nil
+	})
+	brief, cancel2 := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel2()
+	if err := p.Close(brief); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the second Close: %v", err)
+	}
+	close(release)
+	if err := <-first; err != nil {
+		t.Errorf("the first Close: %v", err)
+	}
+	if err := p.Close(patience(t)); err != nil {
+		t.Errorf("the third Close: %v", err)
+	}
+}
+
+// What is produced with a ctx that has ended is not sent.
+func TestCancelledCtxSendsNothing(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	b.Topic("out", 1)
+	p := open(t, b.Addr())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	m := racecar.ProducerMessage{Topic: "out", Value: []byte("v")}
+	for name, err := range map[string]error{
+		"ProduceSync":     p.ProduceSync(ctx, m),
+		"ProduceAsync":    p.ProduceAsync(ctx, m),
+		"WaitForDelivery": p.WaitForDelivery(ctx, func(ctx context.Context) error { return p.ProduceAsync(ctx, m) }),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := p.Close(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.Messages("out")); n != 0 {
+		t.Errorf("%d messages were sent", n)
 	}
 }
