@@ -116,9 +116,10 @@ type stickyPartition struct {
 	until     time.Time
 }
 
-func (s *stickyPartition) choose(partitions int, now time.Time, linger time.Duration) int32 {
-	if !now.Before(s.until) || int(s.partition) >= partitions {
-		s.partition = rand.Int32N(int32(partitions))
+// choose takes one of partitions, of which there is one at least.
+func (s *stickyPartition) choose(partitions []int32, now time.Time, linger time.Duration) int32 {
+	if !now.Before(s.until) {
+		s.partition = partitions[rand.IntN(len(partitions))]
 		s.until = now.Add(linger)
 	}
 	return s.partition

@@ -12,7 +12,8 @@ import (
 type outMessage struct {
 	ProducerMessage
 	done     Done
-	size     int // bytes as a record, at most
+	size     int  // bytes as a record, at most
+	anywhere bool // its partition was chosen at random
 	deadline time.Time
 }
 
@@ -65,9 +66,30 @@ type outBatch struct {
 
 func (q *outPartition) empty() bool { return q.batch == nil && len(q.queue) == 0 }
 
+// push puts o behind all that were sent before it; one that comes from another partition
+// may belong in the middle.
 func (q *outPartition) push(o *outMessage) {
-	q.queue = append(q.queue, o)
+	i := len(q.queue)
+	for i > 0 && o.deadline.Before(q.queue[i-1].deadline) {
+		i--
+	}
+	q.queue = slices.Insert(q.queue, i, o)
 	q.bytes += o.size
+}
+
+// takeAnywhere takes out the messages that any other partition may have.
+func (q *outPartition) takeAnywhere() (taken []*outMessage) {
+	if q.batch != nil && !q.inFlight && !q.batch.maybeStored {
+		q.dissolve()
+	}
+	q.queue = slices.DeleteFunc(q.queue, func(o *outMessage) bool {
+		if o.anywhere {
+			taken = append(taken, o)
+			q.bytes -= o.size
+		}
+		return o.anywhere
+	})
+	return taken
 }
 
 // head is the oldest message, nil when there is none.

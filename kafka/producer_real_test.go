@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -104,5 +105,49 @@ func wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
+	}
+}
+
+// With one broker away, messages without a key go to the partitions of the others.
+func TestProducerAvoidsPartitionsWithoutALeader(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{Brokers: 3})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := c.CreateTopic(ctx, "out", 6, 1); err != nil {
+		t.Fatal(err)
+	}
+	conf := settings(c.Addrs()...)
+	conf.MessageTimeout = 20 * time.Second
+	p := newProducer(t, conf, kafka.ProducerOptions{Logger: testLog(t)})
+	var d deliveries
+	if err := p.Send(ctx, kafka.ProducerMessage{Topic: "out"}, d.done("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Broker(2).Kill(); err != nil {
+		t.Fatal(err)
+	}
+	pace := time.NewTicker(10 * time.Millisecond)
+	defer pace.Stop()
+	for i := range 600 {
+		if err := p.Send(ctx, kafka.ProducerMessage{Topic: "out", Value: []byte("v")}, d.done(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+		<-pace.C
+	}
+	if err := p.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for i := range 600 {
+		e, _ := d.get(fmt.Sprint(i))
+		if de, ok := errors.AsType[*kafka.DeliveryError](e.err); ok && !de.MaybeDelivered { // else it was on its way to the broker
+			failed++
+		}
+	}
+	if failed > 0 {
+		t.Errorf("%d of 600 messages were not delivered", failed)
 	}
 }

@@ -25,6 +25,9 @@ type outTopic struct {
 	// may have fewer than parts, which only grows: a partition that comes back goes on in
 	// its sequence.
 	count int
+	// choices are the partitions for messages that may go anywhere: those with a leader,
+	// or all when none has one.
+	choices []int32
 	// waiting holds, in the order of Send, the messages whose partition cannot be
 	// chosen yet.
 	waiting      []*outMessage
@@ -78,7 +81,8 @@ func (p *Producer) enqueue(t *outTopic, o *outMessage, now time.Time) {
 		id = p.choose.Partition(o.Key, int32(t.count))
 	}
 	if id == AnyPartition {
-		id = t.sticky.choose(t.count, now, p.sticky)
+		o.anywhere = true
+		id = t.sticky.choose(t.choices, now, p.sticky)
 	}
 	q := t.parts[id]
 	q.push(o)
@@ -162,7 +166,6 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 			t.parts = append(t.parts, &outPartition{topic: t.name, id: int32(len(t.parts))})
 		}
 	}
-	leaderless := len(m.Partitions) == 0
 	for _, pm := range m.Partitions {
 		q := t.parts[pm.ID]
 		before := q.leader
@@ -173,9 +176,11 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 		if q.leader != before {
 			q.retryAt = time.Time{} // what failed is no reason to let this one wait (KIP-951)
 		}
-		if q.leader == nil {
-			leaderless = leaderless || !q.empty()
-		}
+	}
+	p.chooseAgain(t, now)
+	leaderless := len(m.Partitions) == 0
+	for _, q := range t.parts[:t.count] {
+		leaderless = leaderless || q.leader == nil && !q.empty()
 	}
 	t.wanted = leaderless || t.missed
 	if leaderless {
@@ -203,6 +208,35 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 		}
 	}
 	return ended
+}
+
+// chooseAgain takes in which partitions have a leader. Messages that may go anywhere and
+// wait for one leave for another partition, unless they may be stored already. p.mu is held.
+func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
+	t.choices = t.choices[:0]
+	for _, q := range t.parts[:t.count] {
+		if q.leader != nil {
+			t.choices = append(t.choices, q.id)
+		}
+	}
+	led := len(t.choices) > 0
+	for id := range t.parts[:t.count] {
+		if !led {
+			t.choices = append(t.choices, int32(id))
+		}
+	}
+	if !slices.Contains(t.choices, t.sticky.partition) {
+		t.sticky.until = time.Time{}
+	}
+	for _, q := range t.parts {
+		if !led || q.leader != nil && int(q.id) < t.count {
+			continue
+		}
+		t.hurry = t.hurry || q.hurry
+		for _, o := range q.takeAnywhere() {
+			p.enqueue(t, o, now)
+		}
+	}
 }
 
 // noTopic takes in that the cluster gives no partitions of t. Messages wait for

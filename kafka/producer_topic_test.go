@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/IBM/sarama"
@@ -128,4 +129,59 @@ func TestBrokerMovesWhileConnecting(t *testing.T) {
 		t.Errorf("the one in use: connected: %t (%v), noted as open: %t", connected, err, p.links[1].open)
 	}
 	_ = p.links[1].broker.Close() // "not connected" is fine
+}
+
+// Messages that may go anywhere go to partitions with a leader, those too that were
+// queued for one that has lost its own; what cannot move stays and waits.
+func TestMessagesWithoutAKeyGoWhereThereIsALeader(t *testing.T) {
+	p := producerOf(t)
+	p.sticky = 0 // a choice for each
+	asked := []string{"out"}
+	send(t, p, "out", ProducerMessage{})
+	meta := metadata("127.0.0.1:1", "out", 3)
+	p.learn(meta, asked, epoch0)
+	two := int32(2)
+	for range 300 {
+		send(t, p, "out", ProducerMessage{}, ProducerMessage{Partition: &two})
+	}
+	meta.Topics[0].Partitions[2].Leader = -1
+	q := p.topics["out"].parts[2]
+	q.take(1000, 10) // was not sent
+	p.learn(meta, asked, epoch0)
+	for range 300 {
+		send(t, p, "out", ProducerMessage{})
+	}
+	counts, bytes := [3]int{}, 0
+	for i, q := range p.topics["out"].parts {
+		counts[i] = len(q.queue)
+		bytes += q.bytes
+		if !slices.IsSortedFunc(q.queue, func(a, b *outMessage) int { return a.deadline.Compare(b.deadline) }) {
+			t.Errorf("partition %d: the messages are not in the order of Send", i)
+		}
+	}
+	if counts[2] != 300 || counts[0]+counts[1] != 601 || counts[0] < 100 || counts[1] < 100 {
+		t.Errorf("%v messages for the partitions, of which the last has no leader", counts)
+	}
+	if want := 901 * recordSize(&ProducerMessage{}); bytes != want {
+		t.Errorf("%d bytes are counted, want %d", bytes, want)
+	}
+
+	// What may be stored must not be sent again elsewhere.
+	q.take(1000, 10).maybeStored = true
+	stays := len(q.batch.msgs)
+	for _, o := range q.batch.msgs {
+		o.anywhere = true
+	}
+	p.learn(meta, asked, epoch0)
+	if q.batch == nil || len(q.batch.msgs) != stays {
+		t.Error("a batch that may be stored went to another partition")
+	}
+	for i := range meta.Topics[0].Partitions { // nobody leads: they stay, and wait
+		meta.Topics[0].Partitions[i].Leader = -1
+	}
+	p.learn(meta, asked, epoch0)
+	send(t, p, "out", ProducerMessage{})
+	if n := len(p.topics["out"].parts[0].queue) + len(p.topics["out"].parts[1].queue); n < 601 {
+		t.Errorf("%d messages wait, want 601 at least", n)
+	}
 }
