@@ -35,7 +35,7 @@ const (
 // since a packet per message would cost more than most messages. It is safe for
 // concurrent use.
 type Datadog struct {
-	statsd *statsd.Client
+	agent  *agentClient
 	log    logrus.FieldLogger
 	now    func() time.Time
 	client string // the tag client:…
@@ -99,24 +99,34 @@ func NewDatadog(c *config.Config, log logrus.FieldLogger) (*Datadog, error) {
 	if namespace == "" {
 		namespace = datadogNamespace
 	}
-	d := &Datadog{
-		log: log, now: time.Now, client: "client:" + tag(c.ClientID),
-		parts: map[partition]*series{}, plain: map[string]*counts{}, groupTags: map[string][]string{},
-		stop: make(chan struct{}), done: make(chan struct{}),
-	}
 	tags := make([]string, len(c.DatadogTags))
 	for i, t := range c.DatadogTags {
 		tags[i] = tag(t)
 	}
-	d.statsd, err = statsd.New(addr,
-		statsd.WithNamespace(strings.ReplaceAll(tag(namespace), ":", "_")),
-		statsd.WithTags(tags),
-		statsd.WithExtendedClientSideAggregation(),
-		statsd.WithMaxSamplesPerContext(maxSamples),
-		statsd.WithoutTelemetry(), // metrics about metrics, which upstream's users did not have
-	)
+	d, err := newDatadog(c, log, func() (*statsd.Client, error) {
+		return statsd.New(addr,
+			statsd.WithNamespace(strings.ReplaceAll(tag(namespace), ":", "_")),
+			statsd.WithTags(tags),
+			statsd.WithExtendedClientSideAggregation(),
+			statsd.WithMaxSamplesPerContext(maxSamples),
+			statsd.WithoutTelemetry(), // metrics about metrics, which upstream's users did not have
+		)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("datadog at %s: %w", addr, err)
+	}
+	return d, nil
+}
+
+func newDatadog(c *config.Config, log logrus.FieldLogger, connect func() (*statsd.Client, error)) (*Datadog, error) {
+	agent, err := findAgent(connect, log)
+	if err != nil {
+		return nil, err
+	}
+	d := &Datadog{
+		agent: agent, log: log, now: time.Now, client: "client:" + tag(c.ClientID),
+		parts: map[partition]*series{}, plain: map[string]*counts{}, groupTags: map[string][]string{},
+		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go d.loop()
 	return d, nil
@@ -150,7 +160,7 @@ func (d *Datadog) Close() error {
 		close(d.stop)
 		<-d.done
 		d.flush()
-		err = d.statsd.Close()
+		err = d.agent.close()
 	})
 	return err
 }
@@ -400,8 +410,11 @@ func tag(s string) string {
 	}, s)
 }
 
-// flush hands what was added up to the client.
+// flush hands what was added up to the client; without one it goes on adding up.
 func (d *Datadog) flush() {
+	if d.agent.client.Load() == nil {
+		return
+	}
 	d.mu.RLock()
 	parts := make([]*series, 0, len(d.parts))
 	for _, s := range d.parts {
@@ -458,20 +471,20 @@ func (d *Datadog) sendCounts(c *counts) {
 
 func (d *Datadog) count(name string, n int64, tags []string) {
 	if n != 0 {
-		d.lost(name, d.statsd.Count(name, n, tags, 1))
+		d.lost(name, d.agent.client.Load().Count(name, n, tags, 1))
 	}
 }
 
 func (d *Datadog) gauge(name string, v float64, tags []string) {
-	d.lost(name, d.statsd.Gauge(name, v, tags, 1))
+	d.lost(name, d.agent.client.Load().Gauge(name, v, tags, 1))
 }
 
 func (d *Datadog) histogram(name string, v float64, tags []string) {
-	d.lost(name, d.statsd.Histogram(name, v, tags, 1))
+	d.lost(name, d.agent.client.Load().Histogram(name, v, tags, 1))
 }
 
 func (d *Datadog) timing(name string, v time.Duration, tags []string) {
-	d.lost(name, d.statsd.TimeInMilliseconds(name, milliseconds(v), tags, 1))
+	d.lost(name, d.agent.client.Load().TimeInMilliseconds(name, milliseconds(v), tags, 1))
 }
 
 func (d *Datadog) lost(name string, err error) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -117,5 +118,29 @@ func TestExportErrorsAreLoggedOnce(t *testing.T) {
 	}
 	if n := strings.Count(b.String(), "\n"); n != 1 || !strings.Contains(b.String(), "refused") {
 		t.Errorf("%d lines: %s", n, b.String())
+	}
+}
+
+// A collector whose name does not resolve ends nothing: spans are lost, and the log
+// says so.
+func TestCollectorThatDoesNotResolve(t *testing.T) {
+	for _, protocol := range []string{"http/protobuf", "grpc"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://nowhere.invalid:4318")
+			t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+			tr := &tracer{}
+			if err := tr.Start(&racecar.Config{ClientID: "racecar"}, slog.New(slog.DiscardHandler)); err != nil {
+				t.Fatal(err)
+			}
+			_, end := tr.ProcessMessage(t.Context(), racecar.Worker{}, &racecar.Message{Topic: "t"})
+			end(nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			_ = tr.Flush(ctx) // what becomes of the spans is not ours to say
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("Flush took %v", took)
+			}
+		})
 	}
 }
