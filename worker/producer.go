@@ -82,7 +82,6 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 	p.mu.Lock()
 	p.flying++
 	p.mu.Unlock()
-	p.w.stats.add(statProduced, 1)
 	topic, traced := m.Topic, p.trace(ctx, &m)
 	out := outgoing(m)
 	err = t.Send(ctx, out, func(partition int32, offset int64, err error) {
@@ -100,6 +99,8 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 		traced(-1, -1, err)
 		o.done(nil) // nothing is on its way; the caller is told
 		p.ended(o, nil)
+	} else {
+		p.w.stats.add(statProduced, 1)
 	}
 	p.tellQueued(&out, err)
 	return err

@@ -49,7 +49,6 @@ func (p *producer) inFlight() int {
 
 // queued and gone count what a transactional consumer has under way.
 func (p *producer) queued(n int) {
-	p.w.stats.add(statProduced, uint64(n))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.flying += n

@@ -232,6 +232,7 @@ func (t *transactions) committed(tr *transaction) {
 		t.w.stats.add(statCommits, 1)
 	}
 	t.of.gone(len(tr.out))
+	t.w.stats.add(statProduced, uint64(len(tr.out))) // before, they might be dropped without having been sent
 	t.w.stats.add(statAcknowledged, uint64(len(tr.out)))
 	for _, o := range tr.out {
 		t.of.tellEnded(o.Topic, o.partition, o.offset, nil)
@@ -307,6 +308,7 @@ func (t *transactions) aborted(tr *transaction, err error) {
 	}
 	noWay := refusedDelivery(err)
 	lost := tr.lostBetween(err, t.ctx.Err() != nil)
+	t.countFailed(tr, lost)
 	t.discard(tr, func(o *outMessage) bool { return o.p != nil || slices.Contains(lost, o) })
 	if noWay && len(tr.out) > 0 {
 		t.seal() // what was produced between calls goes one by one then, beside nothing else
@@ -335,7 +337,19 @@ func (t *transactions) discard(tr *transaction, which func(*outMessage) bool) {
 	n := len(tr.out)
 	tr.out = slices.DeleteFunc(tr.out, which)
 	t.of.gone(n - len(tr.out))
-	t.w.stats.add(statProduceErrors, uint64(n-len(tr.out)))
+}
+
+// countFailed counts the messages that were not delivered. What was dropped with its
+// transaction is produced again by its call, and counts then.
+func (t *transactions) countFailed(tr *transaction, lost []*outMessage) {
+	failed := slices.Concat(tr.refused, tr.timedOut)
+	for _, o := range lost {
+		if !slices.Contains(failed, o) {
+			failed = append(failed, o)
+		}
+	}
+	t.w.stats.add(statProduced, uint64(len(failed)))
+	t.w.stats.add(statProduceErrors, uint64(len(failed)))
 }
 
 // lostBetween returns what was produced between calls and is given up, as a

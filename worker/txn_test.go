@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
@@ -383,6 +384,9 @@ func TestRefusedOutputHurtsItsMessageOnly(t *testing.T) {
 	cfg.MaxRetries, cfg.DeadLetterTopic = 2, letters
 	s := start(t, reg, cfg)
 	s.await("the end", func() bool { return b.Committed(group, from, 0) == 60 && b.Committed(group, from, 1) == 60 })
+	mu.Lock()
+	wantCountsThatAddUp(t, s, 120, len(retries)) // with the dead letter
+	mu.Unlock()
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
@@ -395,6 +399,17 @@ func TestRefusedOutputHurtsItsMessageOnly(t *testing.T) {
 	own := slices.Index(retries, 1) - 1
 	if own < 1 || !slices.Equal(retries[own:], []int{0, 1, 2}) {
 		t.Errorf("called with retries %v", retries)
+	}
+}
+
+// wantCountsThatAddUp: what a transaction drops without having sent it is neither
+// produced nor an error, so that the rest is what is on its way: nothing.
+func wantCountsThatAddUp(t *testing.T, s *supervisor, acknowledged, failed int) {
+	t.Helper()
+	c := s.status().Counters
+	got := [3]uint64{c[status.CountProduced], c[status.CountAcknowledged], c[status.CountProduceErrors]}
+	if want := [3]uint64{uint64(acknowledged + failed), uint64(acknowledged), uint64(failed)}; got != want {
+		t.Errorf("produced, acknowledged, errors: %v, want %v", got, want)
 	}
 }
 
