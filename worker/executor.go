@@ -478,18 +478,19 @@ func (e *executor) survey(p *partition) {
 	}
 }
 
-// convertAll makes what consumer code sees. The bytes are those of the fetch:
-// nobody reuses them.
+// convertAll makes what consumer code sees. The bytes are those of the fetch: nobody
+// reuses them, but the next message follows them in memory, so each slice is clipped
+// and appending to it copies.
 func convertAll(cms []*sarama.ConsumerMessage) []racecar.Message {
 	ms := make([]racecar.Message, len(cms))
 	for i, cm := range cms {
 		m := &ms[i]
 		m.Topic, m.Partition, m.Offset = cm.Topic, cm.Partition, cm.Offset
-		m.Key, m.Value, m.Timestamp = cm.Key, cm.Value, cm.Timestamp
+		m.Key, m.Value, m.Timestamp = slices.Clip(cm.Key), slices.Clip(cm.Value), cm.Timestamp
 		if len(cm.Headers) > 0 {
 			m.Headers = make([]racecar.Header, len(cm.Headers))
 			for j, h := range cm.Headers {
-				m.Headers[j] = racecar.Header{Key: string(h.Key), Value: h.Value}
+				m.Headers[j] = racecar.Header{Key: string(h.Key), Value: slices.Clip(h.Value)}
 			}
 		}
 	}
