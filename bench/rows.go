@@ -98,6 +98,9 @@ func rows() []*row {
 	return append(all, curves()...)
 }
 
+// batchFloor is how slow batches may be, of whatever size, beside the plain loop.
+const batchFloor = 0.7
+
 // everyone takes part in a mode.
 func everyone(mode string) []entrant {
 	return []entrant{
@@ -120,6 +123,17 @@ func curves() (all []*row) {
 		all = append(all, &row{
 			name: fmt.Sprintf("partitions-%d", n), what: fmt.Sprintf("one call a message, 200 bytes, %d partitions", n),
 			topic: topic{size: 200, partitions: n}, run: consume, main: rate, who: pair, extra: true,
+		})
+	}
+	for _, n := range []int{64, 1000} {
+		all = append(all, &row{
+			name: fmt.Sprintf("batch-partitions-%d", n), what: fmt.Sprintf("batches of up to 1000, 200 bytes, %d partitions", n),
+			topic: topic{size: 200, partitions: n}, run: consume, main: rate, extra: true,
+			who: []entrant{{contestant: "racecar", mode: "batch"}, {contestant: "sarama", mode: "process"}},
+			targets: []target{
+				{of: "racecar", than: "sarama", metric: rate, factor: batchFloor, atLeast: true},
+				{of: "racecar", metric: worker, factor: 120},
+			},
 		})
 	}
 	for _, n := range []int{100, 1 << 10, 10 << 10, 100 << 10} {

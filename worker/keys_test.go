@@ -101,22 +101,71 @@ func TestBatchSize(t *testing.T) {
 	}
 }
 
-// TestBatchWaits for more messages, up to max_wait_time.
+// TestBatchWaits for more messages, up to max_wait_time, while more can come.
 func TestBatchWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := config.Default()
-		tu := newTurns(1, false, newLimits(&cfg))
-		tu.batch, tu.batchWait = 100, 3*time.Second
-		p := stocked("a", 0, 10, 1)
-		p.last = 9
-		p.endOffset.Store(1000) // more is on its way
-		tu.add(p)
-		began := time.Now()
-		tu.take()
-		if waited := time.Since(began); waited != 3*time.Second {
-			t.Errorf("waited %v", waited)
+	for name, tt := range map[string]struct {
+		change func(*turns, *partition)
+		want   time.Duration
+	}{
+		"more is on its way":                 {func(*turns, *partition) {}, 3 * time.Second},
+		"this was the last":                  {func(_ *turns, p *partition) { p.endOffset.Store(10) }, 0},
+		"the partition is not fetched":       {func(_ *turns, p *partition) { p.fetching = false }, 0},
+		"no partition is fetched":            {func(tu *turns, _ *partition) { tu.throttle() }, 0},
+		"all queues are full":                {func(tu *turns, _ *partition) { tu.bytes = tu.limits.bytes }, 0},
+		"it holds its share of all queues":   {func(tu *turns, p *partition) { p.queue.bytes = tu.limits.bytes / 2 }, 0},
+		"its batch failed and is retried":    {func(_ *turns, p *partition) { p.again = 10 }, 0},
+		"its next message is called alone":   {func(_ *turns, p *partition) { p.suspect = true }, 0},
+		"there are as many as a batch has":   {func(_ *turns, p *partition) { p.queue.n = 100 }, 0},
+		"the next but one fills it, however": {func(_ *turns, p *partition) { p.queue.n = 99 }, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := config.Default()
+				tu := newTurns(1, false, newLimits(&cfg))
+				tu.batch, tu.batchWait = 100, 3*time.Second
+				p := stocked("a", 0, 10, 1)
+				p.last, p.fetching = 9, true
+				p.endOffset.Store(1000)
+				tt.change(tu, p)
+				tu.add(p)
+				began := time.Now()
+				tu.take()
+				if waited := time.Since(began); waited != tt.want {
+					t.Errorf("waited %v, want %v", waited, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// A batch of large messages does not fit the queues, which are bounded in bytes: what is
+// there is handed over at once.
+func TestLargeBatchesDoNotWait(t *testing.T) {
+	const partitions, messages = 4, 400
+	b := testbroker.New(t)
+	from, group := b.Topic(partitions), b.Group()
+	value := strings.Repeat("x", 10_000)
+	for n := range int32(partitions) {
+		for range messages / 100 {
+			b.Produce(from, n, slices.Repeat([]string{value}, 100)...)
 		}
+	}
+	rec := newRecorder()
+	reg := batchRegistration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(_ context.Context, ms []*racecar.Message) error {
+		for _, m := range ms {
+			rec.add(m)
+		}
+		return nil
 	})
+	cfg := testConfig(b, group)
+	cfg.MaxBytes, cfg.FetchMessages, cfg.MaxWaitTime = 1<<20, 1000, 20*time.Second
+	began := time.Now()
+	s := start(t, reg, cfg)
+	rec.await(t, partitions*messages)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("%d messages took %v", partitions*messages, took)
+	}
+	s.stop()
 }
 
 // TestOffsetCommitInterval: positions are committed that often while all goes well,

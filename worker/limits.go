@@ -43,6 +43,7 @@ func (t *turns) throttle() (changed []*partition) {
 		return nil
 	}
 	t.throttled = true
+	t.wake.Broadcast() // see turns.gathers
 	for p := range t.claims {
 		if p.fetching {
 			p.fetching = false

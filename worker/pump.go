@@ -77,6 +77,7 @@ func (u *pump) push() {
 			changed = append(changed, p)
 			break
 		}
+		t.wake.Signal() // see turns.gathers
 		t.mu.Unlock()
 		u.timer.Reset(patience)
 		select {

@@ -205,8 +205,7 @@ func (t *turns) ready(p *partition, now time.Time) (bool, time.Time) {
 	if p.until.After(now) {
 		return false, p.until
 	}
-	if t.batch > 0 && n < t.batch && p.again == 0 && !p.suspect && p.last+1 < p.endOffset.Load() {
-		// More is on its way: a larger batch is worth waiting for, a while.
+	if t.gathers(p, n) {
 		if p.gathering.IsZero() {
 			p.gathering = now
 		}
@@ -215,6 +214,13 @@ func (t *turns) ready(p *partition, now time.Time) (bool, time.Time) {
 		}
 	}
 	return true, time.Time{}
+}
+
+// gathers reports whether p's next batch, of n messages so far, waits a while for more:
+// only while more is on its way and the bounds of the queues do not keep it away.
+func (t *turns) gathers(p *partition, n int) bool {
+	return n < t.batch && p.again == 0 && !p.suspect && p.last+1 < p.endOffset.Load() &&
+		p.fetching && !t.throttled && !t.full(p)
 }
 
 // release ends a turn.

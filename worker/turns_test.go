@@ -95,7 +95,7 @@ func TestBatchesWaitOnlyForWhatIsComing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tt := newTurns(1, false, limits{})
+				tt := newTurns(1, false, limits{messages: 100, bytes: 1 << 20})
 				tt.batch, tt.batchWait = 10, 2*time.Second
 				p := supplied(tt, tp{"a", 0}, c.queued)
 				p.endOffset.Store(c.end)
