@@ -148,6 +148,10 @@ func (c control) Resume(ctx context.Context, consumer, topic string, partition i
 	return c.sup.Resume(ctx, consumer, []wire.Partition{{Topic: topic, Partition: partition}})
 }
 
+func (c control) SkipBatch(ctx context.Context, consumer, topic string, partition int32) error {
+	return c.sup.SkipBatch(ctx, consumer, []wire.Partition{{Topic: topic, Partition: partition}})
+}
+
 func (c control) Quiet(ctx context.Context, consumer string) error {
 	return c.sup.Quiet(ctx, consumer)
 }

@@ -156,6 +156,7 @@ func openLog(c *config.Config, level string) (*logs.Log, error) {
 	// then they are dropped, and messages go on.
 	log.Detach(logPatience, os.Stderr)
 	kafka.SetLogger(log.WithField("component", "sarama"))
+	kafka.SetMaxBatch(c)
 	return log, nil
 }
 

@@ -108,6 +108,11 @@ type Config struct {
 	// single larger record batch is returned all the same). A worker buffers at most
 	// about twice as much. Defaults to 10485760 (10 MiB).
 	MaxBytes int `key:"max_bytes" default:"10485760" unit:"bytes" range:"1.." help:"most bytes of one fetch from a broker; bounds a worker's memory"`
+	// MaxBatchBytes is how much memory the messages of one record batch may take once they
+	// are decompressed: keys, values and headers, 256 bytes a message and 64 a header. A
+	// larger one would take the worker down with it: its partition is paused as poisoned
+	// instead. Defaults to 67108864 (64 MiB).
+	MaxBatchBytes int `key:"max_batch_bytes" default:"67108864" unit:"bytes" range:"65536..100663296" help:"most memory that the messages of one record batch may take"`
 	// MaxWaitTime is how long a broker may gather messages before it answers a fetch,
 	// and how long a batch may wait to be full. Defaults to 1 s.
 	MaxWaitTime time.Duration `key:"max_wait_time" default:"1" range:">0" help:"how long a broker, and a batch, waits for messages"`

@@ -23,6 +23,7 @@ var keyEffects = map[string]effect{
 	"partition_assignment_strategy":         {"assignors in JoinGroup", []string{"kafka.TestConsumerConfig", "worker.TestCooperativeRebalance"}},
 	"fetch_messages":                        {"the size of batches", []string{"worker.TestBatchSize"}},
 	"fetch_min_bytes":                       {"min_bytes in Fetch", []string{"kafka.TestConsumerConfig"}},
+	"max_batch_bytes":                       {"what the batches of a fetch may take decoded", []string{"kafka.TestUndecodableBatches", "worker.TestUndecodableBatchPausesItsPartition"}},
 	"max_bytes":                             {"max_bytes in Fetch; what a worker buffers", []string{"kafka.TestConsumerConfig", "worker.TestStock"}},
 	"max_wait_time":                         {"max_wait_ms in Fetch; how long a batch waits", []string{"kafka.TestConsumerConfig", "worker.TestBatchWaits"}},
 	"min_message_queue_size":                {"messages buffered per partition", []string{"worker.TestStock"}},

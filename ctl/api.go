@@ -34,6 +34,8 @@ type Supervisor interface {
 	// Pause and Resume act on a partition, -1 on all of the topic's.
 	Pause(ctx context.Context, consumer, topic string, partition int32) error
 	Resume(ctx context.Context, consumer, topic string, partition int32) error
+	// SkipBatch resumes a partition behind the batch that it could not decode.
+	SkipBatch(ctx context.Context, consumer, topic string, partition int32) error
 	Quiet(ctx context.Context, consumer string) error
 	Continue(ctx context.Context, consumer string) error
 
@@ -106,6 +108,8 @@ type (
 		Topic    string `json:"topic"`
 		// Partition: absent is the whole topic.
 		Partition *int32 `json:"partition,omitempty"`
+		// SkipBatch is for resume, of one partition.
+		SkipBatch bool `json:"skip_batch,omitempty"`
 	}
 	levelRequest struct {
 		Level string `json:"level"`

@@ -114,6 +114,13 @@ func (c *Client) Resume(ctx context.Context, consumer, topic string, partition i
 	return c.post(ctx, "/v1/resume", partitionOf(consumer, topic, partition))
 }
 
+// SkipBatch resumes a partition behind the batch that it could not decode.
+func (c *Client) SkipBatch(ctx context.Context, consumer, topic string, partition int32) error {
+	r := partitionOf(consumer, topic, partition)
+	r.SkipBatch = true
+	return c.post(ctx, "/v1/resume", r)
+}
+
 func partitionOf(consumer, topic string, partition int32) partitionRequest {
 	r := partitionRequest{Consumer: consumer, Topic: topic}
 	if partition != wholeTopic {

@@ -97,12 +97,16 @@ func has(st status.Status, consumer, topic string, partition int32) bool {
 }
 
 type resumeCmd struct {
-	Args []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"What to go on with"`
+	Args      []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"What to go on with"`
+	SkipBatch bool     `help:"Go on behind the batch that cannot be decoded: its messages are lost to this group"`
 	where
 }
 
 // Run ends a pause, a backoff or a poisoned state.
 func (c *resumeCmd) Run(ctx context.Context, a *app) error {
+	if c.SkipBatch {
+		return a.onPartition(ctx, c.Args, c.where, (*Client).SkipBatch, "Skipped the batch, resumed")
+	}
 	return a.onPartition(ctx, c.Args, c.where, (*Client).Resume, "Resumed")
 }
 

@@ -82,6 +82,10 @@ func (f *fakeSupervisor) Resume(_ context.Context, consumer, topic string, parti
 	return f.note("resume %s/%d %s", topic, partition, consumer)
 }
 
+func (f *fakeSupervisor) SkipBatch(_ context.Context, consumer, topic string, partition int32) error {
+	return f.note("skip batch %s/%d %s", topic, partition, consumer)
+}
+
 func (f *fakeSupervisor) Quiet(_ context.Context, consumer string) error {
 	return f.note("quiet %s", consumer)
 }

@@ -84,6 +84,7 @@ func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
 	conf.Metadata.AllowAutoTopicCreation = false // a mistyped topic is an error
 	conf.Consumer.Retry.Backoff = silence
 	conf.Consumer.MaxWaitTime = silence // the end of a reading waits for the last fetch
+	kafka.SetMaxBatch(c)
 	return kafka.NewClient(ctx, c, conf)
 }
 

@@ -120,6 +120,12 @@ func (s *Server) routes() *http.ServeMux {
 		if err != nil {
 			return err
 		}
+		if r.SkipBatch && r.Partition == nil {
+			return badRequest("a batch is skipped in one partition, not in a whole topic")
+		}
+		if r.SkipBatch {
+			return s.sup.SkipBatch(ctx, r.Consumer, r.Topic, partition)
+		}
 		return s.sup.Resume(ctx, r.Consumer, r.Topic, partition)
 	}))
 	mux.HandleFunc("POST /v1/quiet", short(func(ctx context.Context, r targetRequest) error {

@@ -1,10 +1,12 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -28,6 +30,11 @@ type Client struct {
 	getOffset GetOffsetFunc           // guarded by mu
 	fetches   FetchControl            // guarded by mu; nil: fetches go as sarama sends them
 	notify    joinHandlers            // guarded by mu
+
+	// For fetches; set before anything is dialed.
+	readTimeout   time.Duration
+	readCommitted bool
+	maxBatch      int64
 }
 
 var _ sarama.Client = (*Client)(nil)
@@ -54,7 +61,10 @@ func NewClient(ctx context.Context, c *config.Config, conf *sarama.Config) (*Cli
 		return nil, err
 	}
 	own := *conf
-	client := &Client{groups: make(map[string]*coordinator)}
+	client := &Client{
+		groups:      make(map[string]*coordinator),
+		readTimeout: own.Net.ReadTimeout, readCommitted: own.Consumer.IsolationLevel == sarama.ReadCommitted, maxBatch: int64(cmp.Or(c.MaxBatchBytes, defaultMaxBatch)),
+	}
 	d := dialerOf(conf).bind(context.Background(), client.wrap)
 	own.Net.Proxy.Enable, own.Net.Proxy.Dialer = true, d
 	inner, err := sarama.NewClient(addrs, &own) // connects to nobody, since Metadata.Full is false

@@ -19,8 +19,12 @@ type fixedControl struct {
 	received atomic.Int64
 }
 
-func (f *fixedControl) Limit() int32   { f.asked.Add(1); return f.limit }
-func (f *fixedControl) Received(n int) { f.received.Add(int64(n)) }
+func (f *fixedControl) Limit() int32           { f.asked.Add(1); return f.limit }
+func (f *fixedControl) Received(wire, _ int64) { f.received.Add(wire) }
+
+func (*fixedControl) Room() int64                               { return 1 << 30 }
+func (*fixedControl) Fetched(TopicPartition, Fetched)           {}
+func (*fixedControl) Undecodable(TopicPartition, BadBatch) bool { return false }
 
 // What the broker is asked for is what the control allows, in each version.
 func TestFetchesAreLimited(t *testing.T) {
@@ -102,7 +106,7 @@ func FuzzMaxBytesAt(f *testing.F) {
 			got <- buf[:n]
 		}()
 		before := append([]byte(nil), b...)
-		if _, err := (&fetchConn{Conn: ours, control: &fixedControl{limit: 100}}).Write(b); err != nil {
+		if _, err := (&fetchConn{Conn: ours, versions: map[int32]int16{}, answers: fetchAnswers{control: &fixedControl{limit: 100}}}).Write(b); err != nil {
 			t.Fatal(err)
 		}
 		if string(before) != string(b) {

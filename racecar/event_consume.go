@@ -133,14 +133,15 @@ type DeadLetterEvent struct {
 }
 
 // PoisonedEvent: a message has killed its process too often; without a dead-letter
-// topic its partition is paused (poisoned).
+// topic its partition is paused (poisoned). Or the batch that begins at Offset cannot be
+// decoded, which pauses its partition in any case; Deaths is 0 then.
 type PoisonedEvent struct {
 	Consumer, Group string
 	Topic           string
 	Partition       int32
 	Offset          int64
 	Deaths          int
-	Reason          string // of the last death
+	Reason          string // of the last death, or why it cannot be decoded
 }
 
 // ShutDownEvent: the worker has finished with everything (shut_down).

@@ -206,23 +206,29 @@ func (s *Supervisor) consumers(name string) ([]*consumer, error) {
 // until Resume; a Partition of -1 is the whole topic. It holds for workers to
 // come as well. It returns when all workers have answered.
 func (s *Supervisor) Pause(ctx context.Context, consumer string, partitions []wire.Partition) error {
-	return s.setPaused(ctx, consumer, partitions, wire.CommandPause)
+	return s.setPaused(ctx, consumer, partitions, wire.Command{Kind: wire.CommandPause})
 }
 
 // Resume undoes Pause. It also ends a backoff and gives a poisoned message
 // another chance.
 func (s *Supervisor) Resume(ctx context.Context, consumer string, partitions []wire.Partition) error {
-	return s.setPaused(ctx, consumer, partitions, wire.CommandResume)
+	return s.setPaused(ctx, consumer, partitions, wire.Command{Kind: wire.CommandResume})
 }
 
-func (s *Supervisor) setPaused(ctx context.Context, consumer string, partitions []wire.Partition, kind wire.CommandKind) error {
+// SkipBatch is Resume behind a batch that cannot be decoded. A worker that has such a
+// partition and no such batch refuses.
+func (s *Supervisor) SkipBatch(ctx context.Context, consumer string, partitions []wire.Partition) error {
+	return s.setPaused(ctx, consumer, partitions, wire.Command{Kind: wire.CommandResume, SkipBatch: true})
+}
+
+func (s *Supervisor) setPaused(ctx context.Context, consumer string, partitions []wire.Partition, cmd wire.Command) error {
 	return act(ctx, s, func(now time.Time, done func(error)) {
 		cs, err := s.consumers(consumer)
 		if err != nil {
 			done(err)
 			return
 		}
-		if kind == wire.CommandResume {
+		if cmd.Kind == wire.CommandResume {
 			if err := wholePaused(cs, partitions); err != nil {
 				done(err)
 				return
@@ -230,9 +236,10 @@ func (s *Supervisor) setPaused(ctx context.Context, consumer string, partitions 
 		}
 		s.reg.now = now
 		for _, c := range cs {
-			s.reg.setPaused(c, partitions, kind == wire.CommandPause)
+			s.reg.setPaused(c, partitions, cmd.Kind == wire.CommandPause)
 		}
-		s.toAll(cs, wire.Command{Kind: kind, Partitions: partitions}, done)
+		cmd.Partitions = partitions
+		s.toAll(cs, cmd, done)
 	})
 }
 

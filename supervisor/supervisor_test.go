@@ -373,6 +373,7 @@ func TestControl(t *testing.T) {
 	}{
 		"pause":         {r.sup.Pause(ctx, "A", one), ""},
 		"resume":        {r.sup.Resume(ctx, "", one), ""},
+		"skip a batch":  {r.sup.SkipBatch(ctx, "A", one), ""},
 		"pause nobody":  {r.sup.Pause(ctx, "C", one), `no consumer "C"`},
 		"scale":         {r.sup.Scale(ctx, "B", 2), ""},
 		"scale which":   {r.sup.Scale(ctx, "", 2), "say which one"},

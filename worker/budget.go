@@ -3,8 +3,6 @@ package worker
 import (
 	"sync/atomic"
 	"time"
-
-	"github.com/racecar-go/racecar/kafka"
 )
 
 // How fetch sizes begin, and how small they get. A broker sends one batch in any
@@ -23,7 +21,8 @@ const fetchShare = 2
 
 // budget bounds how much memory fetches take: what is in the queues together, and
 // what one fetch may bring, by how much larger the messages are than what travels
-// (compression; and Go's overhead for many small ones). It is a kafka.FetchControl.
+// (compression; and Go's overhead for many small ones). With fetchControl it is what a
+// client asks.
 //
 // Fetches begin small and double as long as all is well, like TCP's windows, since
 // how much a fetch expands is known only afterwards.
@@ -31,13 +30,9 @@ type budget struct {
 	t    *turns
 	most int64 // max_bytes
 
-	wire   atomic.Int64 // received since the last look
-	pushed atomic.Int64 // put into queues since the last look
-	ramp   atomic.Int64 // the next fetch may be that large at most
-	times  atomic.Int64 // how much fetches expand lately, in percent
+	ramp  atomic.Int64 // the next fetch may be that large at most
+	times atomic.Int64 // how much fetches expand lately, in percent
 }
-
-var _ kafka.FetchControl = (*budget)(nil)
 
 func newBudget(t *turns, maxBytes int) *budget {
 	b := &budget{t: t, most: int64(max(maxBytes, 1))}
@@ -46,8 +41,21 @@ func newBudget(t *turns, maxBytes int) *budget {
 	return b
 }
 
-// Received implements kafka.FetchControl.
-func (b *budget) Received(n int) { b.wire.Add(int64(n)) }
+// Room implements kafka.FetchControl.
+func (b *budget) Room() int64 { return b.t.limits.bytes / fetchShare }
+
+// Received implements kafka.FetchControl. It learns how much fetches expand: at once when
+// it is more than we thought, slowly when it is less.
+func (b *budget) Received(wire, decoded int64) {
+	if wire < fetchLeast {
+		return // says nothing of others
+	}
+	seen, known := max(100, decoded*100/wire), b.times.Load()
+	if seen < known {
+		seen = (7*known + seen) / 8
+	}
+	b.times.Store(seen)
+}
 
 // Limit implements kafka.FetchControl. While all queues together are full it
 // waits, but no longer than a pump does.
@@ -64,24 +72,7 @@ func (b *budget) Limit() int32 {
 	}
 	free := min(t.limits.bytes-t.bytes, t.limits.bytes/fetchShare)
 	t.mu.Unlock()
-	b.look()
 	ramp := b.ramp.Load()
 	b.ramp.Store(min(2*ramp, b.most))
 	return int32(min(b.most, ramp, max(fetchLeast, free*100/b.times.Load())))
-}
-
-// look learns from what has come since how much fetches expand: at once when it is
-// more than we thought, slowly when it is less.
-func (b *budget) look() {
-	wire := b.wire.Load()
-	if wire < fetchLeast {
-		return
-	}
-	pushed := b.pushed.Swap(0)
-	b.wire.Add(-wire)
-	seen, known := max(100, pushed*100/wire), b.times.Load()
-	if seen < known {
-		seen = (7*known + seen) / 8
-	}
-	b.times.Store(seen)
 }

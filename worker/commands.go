@@ -72,6 +72,7 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 		w.setPaused(c.Partitions, true)
 	case wire.CommandResume:
 		w.setPaused(c.Partitions, false)
+		return nil, w.resumeFetching(c.Partitions, c.SkipBatch)
 	case wire.CommandCancel:
 		w.cancelCalls(c.Reason)
 	case wire.CommandSuspects:
@@ -119,10 +120,8 @@ func (w *worker) setPaused(which []wire.Partition, paused bool) {
 	}
 	w.mu.Unlock()
 	w.turns.each(func(p *partition) {
-		for _, one := range which {
-			if one.Topic == p.topic && (one.Partition < 0 || one.Partition == p.partition) {
-				p.setOperator(paused)
-			}
+		if slices.ContainsFunc(which, p.is) {
+			p.setOperator(paused)
 		}
 	})
 	w.turns.look()
@@ -134,9 +133,7 @@ func (w *worker) setPaused(which []wire.Partition, paused bool) {
 func (w *worker) serve(p *partition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	paused := slices.ContainsFunc(w.paused, func(one wire.Partition) bool {
-		return one.Topic == p.topic && (one.Partition < 0 || one.Partition == p.partition)
-	})
+	paused := slices.ContainsFunc(w.paused, p.is)
 	w.turns.change(func() { p.operator = paused }) // it has a pump, so it is looked at already
 	p.served.Store(true)
 	w.turns.add(p)

@@ -211,7 +211,7 @@ func (d *deadLetters) sendInTransaction(records []*deadLetter) {
 	out := d.out
 	for _, r := range records {
 		m := w.record(d, r)
-		out = append(out, &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + messageOverhead, deadLetter: r})
+		out = append(out, &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + kafka.MessageOverhead, deadLetter: r})
 	}
 	p.letters = nil // until the transaction has failed, if it does
 	p.alone = true  // what the topic refuses takes nothing else along

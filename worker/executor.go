@@ -70,7 +70,7 @@ func (e *executor) turn(p *partition, alone bool) {
 	p.awaitsAll = false
 	e.w.resumed(p)
 	e.survey(p)
-	if p.suspect && e.w.condemned(p) {
+	if p.suspect && e.w.condemned(p) || e.skipBatch(p) {
 		return
 	}
 	for {

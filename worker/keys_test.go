@@ -108,7 +108,7 @@ func TestBatchWaits(t *testing.T) {
 		want   time.Duration
 	}{
 		"more is on its way":                 {func(*turns, *partition) {}, 3 * time.Second},
-		"this was the last":                  {func(_ *turns, p *partition) { p.endOffset.Store(10) }, 0},
+		"this was the last":                  {func(_ *turns, p *partition) { p.more.Store(false) }, 0},
 		"the partition is not fetched":       {func(_ *turns, p *partition) { p.fetching = false }, 0},
 		"no partition is fetched":            {func(tu *turns, _ *partition) { tu.throttle() }, 0},
 		"all queues are full":                {func(tu *turns, _ *partition) { tu.bytes = tu.limits.bytes }, 0},
@@ -125,7 +125,7 @@ func TestBatchWaits(t *testing.T) {
 				tu.batch, tu.batchWait = 100, 3*time.Second
 				p := stocked("a", 0, 10, 1)
 				p.last, p.fetching = 9, true
-				p.endOffset.Store(1000)
+				p.more.Store(true)
 				tt.change(tu, p)
 				tu.add(p)
 				began := time.Now()

@@ -31,7 +31,7 @@ func newLimits(c *config.Config) limits {
 func (t *turns) pumped(p *partition) {
 	t.mu.Lock()
 	t.claims[p] = struct{}{}
-	p.fetching = !t.throttled
+	p.fetching = !t.throttled && p.bad == nil
 	t.mu.Unlock()
 	t.tellSarama(p)
 }
@@ -79,7 +79,7 @@ func (t *turns) feed() (changed []*partition) {
 		return nil
 	}
 	for p := range t.claims {
-		if !p.fetching && !p.busy && p.queue.n == 0 && p.at == len(p.cur) && !p.operator && !p.forever {
+		if !p.fetching && !p.busy && p.queue.n == 0 && p.at == len(p.cur) && !p.operator && !p.forever && p.bad == nil {
 			p.fetching = true
 			changed = append(changed, p)
 		}
@@ -104,7 +104,7 @@ func (t *turns) full(p *partition) bool {
 
 // low reports whether p should be fetched again. Called with turns.mu held.
 func (t *turns) low(p *partition) bool {
-	return !t.throttled && (p.queue.n == 0 || p.queue.n <= t.target(p) && !t.heavy(p))
+	return !t.throttled && p.bad == nil && (p.queue.n == 0 || p.queue.n <= t.target(p) && !t.heavy(p))
 }
 
 // tellSarama has sarama fetch p or not, as p.fetching says. Pump and executor may

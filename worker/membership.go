@@ -351,7 +351,7 @@ func (m *membership) dial(ctx context.Context, conf *sarama.Config) error {
 	if err != nil {
 		return err
 	}
-	client.ControlFetches(m.w.turns.budget)
+	client.ControlFetches(fetchControl{m.w.turns.budget, m})
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.client, m.offsets = client, kafka.NewOffsets(client, m.w.group)

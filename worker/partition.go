@@ -13,6 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/callctx"
 	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -42,6 +43,8 @@ type partition struct {
 	acks      acks
 	committed atomic.Int64 // what the broker has confirmed; -1: nothing yet
 	endOffset atomic.Int64 // the log's end as the last fetch saw it, or a broker told; -1: unknown
+	visible   atomic.Int64 // offset of the last message that a fetch has brought, if the pump has it or not; -1: none
+	more      atomic.Bool  // the last fetch has not brought all there is
 	attention atomic.Int32 // not 0: the executor is to look up before the next message
 
 	inst   *instance   // nil until it is opened
@@ -62,21 +65,23 @@ type partition struct {
 
 	// Guarded by turns.mu.
 	queue     queue
-	last      int64     // offset of the last message pushed
-	busy      bool      // an executor has it
-	retiring  bool      // nothing more is to be begun
-	operator  bool      // paused by an operator
-	unmade    bool      // its instance could not be constructed yet
-	until     time.Time // not before then; zero: at once
-	forever   bool      // paused until resumed by hand
-	pardoned  bool      // its suspect is to be called although condemned
-	blocked   bool      // its dead letters are on their way
-	suspect   bool      // the next message is one: to be called alone
-	gathering time.Time // since when a batch is being gathered; zero: not
-	fetching  bool      // sarama fetches it, as far as we asked
-	paceAt    time.Time // since when paceN counts
-	paceN     int       // messages processed since then
-	pace      float64   // messages per second, lately; 0: unknown
+	last      int64           // offset of the last message pushed
+	busy      bool            // an executor has it
+	retiring  bool            // nothing more is to be begun
+	operator  bool            // paused by an operator
+	unmade    bool            // its instance could not be constructed yet
+	until     time.Time       // not before then; zero: at once
+	forever   bool            // paused until resumed by hand
+	pardoned  bool            // its suspect is to be called although condemned
+	blocked   bool            // its dead letters are on their way
+	bad       *kafka.BadBatch // fetching stopped at it: it cannot be decoded; nil: there is none
+	skipTo    int64           // what cannot be decoded below this offset is skipped
+	suspect   bool            // the next message is one: to be called alone
+	gathering time.Time       // since when a batch is being gathered; zero: not
+	fetching  bool            // sarama fetches it, as far as we asked
+	paceAt    time.Time       // since when paceN counts
+	paceN     int             // messages processed since then
+	pace      float64         // messages per second, lately; 0: unknown
 	state     status.PartitionState
 	reason    string // why it does not run, one line
 
@@ -159,6 +164,7 @@ func newPartition(m *membership, k tp) *partition {
 	p.acks.processed.Store(-1)
 	p.committed.Store(-1)
 	p.endOffset.Store(-1)
+	p.visible.Store(-1)
 	p.newContext()
 	return p
 }

@@ -95,7 +95,6 @@ func (u *pump) push() {
 	if !p.retiring {
 		p.queue.push(u.buf, u.bytes)
 		t.bytes += u.bytes
-		t.budget.pushed.Add(u.bytes)
 		if !p.busy {
 			t.wake.Signal()
 		}

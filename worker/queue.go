@@ -1,6 +1,10 @@
 package worker
 
-import "github.com/IBM/sarama"
+import (
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/kafka"
+)
 
 // chunkSize is how many messages a queue hands over at once: large enough that
 // its lock does not matter, small enough that room is noticed soon and that what
@@ -55,16 +59,9 @@ func (q *queue) pop() []*sarama.ConsumerMessage {
 
 // size is what a message weighs, in bytes.
 func size(m *sarama.ConsumerMessage) int64 {
-	n := int64(len(m.Key) + len(m.Value) + messageOverhead)
+	n := int64(len(m.Key) + len(m.Value) + kafka.MessageOverhead)
 	for _, h := range m.Headers {
-		n += int64(len(h.Key) + len(h.Value) + headerOverhead)
+		n += int64(len(h.Key) + len(h.Value) + kafka.HeaderOverhead)
 	}
 	return n
 }
-
-// What Go needs besides the bytes themselves: sarama's Record and
-// ConsumerMessage, and their pointers.
-const (
-	messageOverhead = 256
-	headerOverhead  = 64
-)

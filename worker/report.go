@@ -172,6 +172,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 		until := p.until
 		s.Until = &until
 	}
+	p.poison(&s)
 	t.mu.Unlock()
 	p.mu.Lock()
 	s.LastError = p.lastError

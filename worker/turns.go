@@ -200,7 +200,7 @@ func (t *turns) ready(p *partition, now time.Time) (bool, time.Time) {
 	}
 	n := len(p.cur) - p.at + p.queue.n
 	if n == 0 {
-		return false, time.Time{}
+		return p.skips(), time.Time{}
 	}
 	if p.until.After(now) {
 		return false, p.until
@@ -219,8 +219,10 @@ func (t *turns) ready(p *partition, now time.Time) (bool, time.Time) {
 // gathers reports whether p's next batch, of n messages so far, waits a while for more:
 // only while more is on its way and the bounds of the queues do not keep it away.
 func (t *turns) gathers(p *partition, n int) bool {
-	return n < t.batch && p.again == 0 && !p.suspect && p.last+1 < p.endOffset.Load() &&
-		p.fetching && !t.throttled && !t.full(p)
+	if n >= t.batch || p.again > 0 || p.suspect || !p.fetching || t.throttled || t.full(p) {
+		return false
+	}
+	return p.last < p.visible.Load() || p.more.Load()
 }
 
 // release ends a turn.

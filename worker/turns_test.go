@@ -86,19 +86,22 @@ func TestPausedPartitionWaits(t *testing.T) {
 func TestBatchesWaitOnlyForWhatIsComing(t *testing.T) {
 	for name, c := range map[string]struct {
 		queued int
-		end    int64 // of the log
+		last   int64 // message that a fetch has brought
+		more   bool  // there is more to be fetched
 		want   time.Duration
 	}{
-		"full":           {10, 1000, 0},
-		"at the end":     {3, 3, 0},
-		"more is coming": {3, 1000, 2 * time.Second},
+		"full":              {10, 999, true, 0},
+		"at the end":        {3, 2, false, 0},
+		"more is in flight": {3, 999, false, 2 * time.Second},
+		"more is coming":    {3, 2, true, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tt := newTurns(1, false, limits{messages: 100, bytes: 1 << 20})
 				tt.batch, tt.batchWait = 10, 2*time.Second
 				p := supplied(tt, tp{"a", 0}, c.queued)
-				p.endOffset.Store(c.end)
+				p.visible.Store(c.last)
+				p.more.Store(c.more)
 				began := time.Now()
 				serve(tt)
 				if d := time.Since(began); d != c.want {

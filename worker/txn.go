@@ -197,7 +197,7 @@ func (t *transactions) produce(ctx context.Context, m kafka.ProducerMessage) err
 	if err != nil {
 		return err
 	}
-	o := &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + messageOverhead}
+	o := &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + kafka.MessageOverhead}
 	if err := p.Check(o.ProducerMessage); err != nil {
 		return err
 	}

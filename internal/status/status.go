@@ -42,7 +42,7 @@ const (
 	PartitionRunning  PartitionState = "running"
 	PartitionPaused   PartitionState = "paused"   // by an operator
 	PartitionBackoff  PartitionState = "backoff"  // after a failure, until Until
-	PartitionPoisoned PartitionState = "poisoned" // a message kills its process
+	PartitionPoisoned PartitionState = "poisoned" // a message kills its process, or a batch cannot be decoded
 	PartitionBlocked  PartitionState = "blocked"  // its output or dead letters cannot be delivered, or its instance not be constructed
 )
 

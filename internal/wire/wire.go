@@ -185,6 +185,7 @@ type Command struct {
 	// workers with one request; when it is gone the worker leaves by itself.
 	Stay       bool        `json:"stay,omitempty"`
 	Partitions []Partition `json:"partitions,omitempty"`
+	SkipBatch  bool        `json:"skip_batch,omitempty"` // resume: go on behind the batch that cannot be decoded
 	Suspects   []Suspect   `json:"suspects,omitempty"`
 	Reason     string      `json:"reason,omitempty"`
 	Value      string      `json:"value,omitempty"`
