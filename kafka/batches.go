@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/klauspost/compress/gzip"
 	snappy "github.com/klauspost/compress/snappy/xerial"
@@ -91,7 +92,7 @@ func cutBatch(b []byte) (wireBatch, []byte, error) {
 
 // decodedBatch is what was found by reading the records of a batch.
 type decodedBatch struct {
-	plain wireBatch // not compressed
+	plain wireBatch // not compressed; valid until the next batch is decoded
 	cost  int64     // what its messages take in memory
 	last  int64     // offset of the last record; below the first: there is none
 	abort bool      // it is the end of an aborted transaction
@@ -101,7 +102,7 @@ type decodedBatch struct {
 // limit before that much has been allocated.
 type batchDecoder struct {
 	limit   int64
-	scratch []byte // what was decompressed last
+	scratch []byte // the batch that was decompressed last; room for its head is kept
 	gzip    *gzip.Reader
 	lz4     *lz4.Reader
 	zstd    *zstd.Decoder
@@ -128,7 +129,9 @@ func (d *batchDecoder) decode(b wireBatch) (decodedBatch, error) {
 		if err != nil {
 			return decodedBatch{}, err
 		}
-		found.plain = b.withRecords(plain)
+		copy(plain, b[:recordsAt])
+		binary.BigEndian.PutUint16(plain[attributesAt:], b.attributes()&^codecMask)
+		found.plain = wireBatch(plain).sealed()
 		if d.scratch = plain; cap(plain) > scratchKept {
 			d.scratch = nil
 		}
@@ -172,15 +175,6 @@ func (d *decodedBatch) read(count int64) error {
 		return fmt.Errorf("%d bytes follow its %d records", len(r.rest), count)
 	}
 	return nil
-}
-
-// withRecords is the same batch with its records not compressed.
-func (b wireBatch) withRecords(plain []byte) wireBatch {
-	p := make(wireBatch, recordsAt+len(plain))
-	copy(p, b[:recordsAt])
-	copy(p[recordsAt:], plain)
-	binary.BigEndian.PutUint16(p[attributesAt:], b.attributes()&^codecMask)
-	return p.sealed()
 }
 
 // emptyWireBatch is one that has the offsets from first to last and no records.
@@ -266,8 +260,10 @@ func (r *recordReader) bytes() ([]byte, bool) {
 	return b, true
 }
 
-// decompress returns at most limit bytes, which are valid until the next call.
+// decompress returns at most limit bytes, behind room for the head of a batch. They are
+// valid until the next call.
 func (d *batchDecoder) decompress(codec uint16, src []byte) (out []byte, err error) {
+	d.scratch = slices.Grow(d.scratch[:0], recordsAt)[:recordsAt]
 	switch codec {
 	case 1:
 		if d.gzip == nil {
@@ -289,7 +285,7 @@ func (d *batchDecoder) decompress(codec uint16, src []byte) (out []byte, err err
 	default:
 		return nil, fmt.Errorf("its compression is %d, which is unknown", codec)
 	}
-	if _, large := errors.AsType[batchTooLarge](err); large || err == nil && int64(len(out)) > d.limit {
+	if _, large := errors.AsType[batchTooLarge](err); large || err == nil && int64(len(out)) > d.limit+recordsAt {
 		return nil, d.tooLarge()
 	}
 	if err != nil {
@@ -300,22 +296,19 @@ func (d *batchDecoder) decompress(codec uint16, src []byte) (out []byte, err err
 
 // readUpTo reads all there is, or one byte more than the limit.
 func (d *batchDecoder) readUpTo(r io.Reader) ([]byte, error) {
-	b := bytes.NewBuffer(d.scratch[:0])
+	b := bytes.NewBuffer(d.scratch)
 	_, err := b.ReadFrom(io.LimitReader(r, d.limit+1))
 	return b.Bytes(), err
 }
 
 // unsnappy decodes raw snappy and the blocks that Java's client writes.
 func (d *batchDecoder) unsnappy(src []byte) ([]byte, error) {
-	dst := d.scratch
-	for size := int64(max(cap(dst), 4*len(src), 64<<10)); ; size *= 2 {
+	for size := int64(max(cap(d.scratch), 4*len(src), 64<<10)); ; size *= 2 {
 		size = min(size, d.limit)
-		if int64(cap(dst)) < size {
-			dst = make([]byte, 0, size)
-		}
-		out, err := snappy.DecodeCapped(dst[:0:size], src)
+		d.scratch = slices.Grow(d.scratch, int(size))
+		out, err := snappy.DecodeCapped(d.scratch[recordsAt:recordsAt:recordsAt+size], src)
 		if !errors.Is(err, snappy.ErrDstTooSmall) {
-			return out, err
+			return d.scratch[:recordsAt+len(out)], err
 		}
 		if size >= d.limit {
 			return nil, d.tooLarge()
@@ -326,11 +319,11 @@ func (d *batchDecoder) unsnappy(src []byte) ([]byte, error) {
 func (d *batchDecoder) unzstd(src []byte) (out []byte, err error) {
 	if d.zstd == nil {
 		// It needs no Close: it has goroutines only while something is streamed.
-		if d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(d.limit))); err != nil {
+		if d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(d.limit+recordsAt))); err != nil {
 			return nil, err
 		}
 	}
-	out, err = d.zstd.DecodeAll(src, d.scratch[:0])
+	out, err = d.zstd.DecodeAll(src, d.scratch)
 	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		return nil, d.tooLarge()
 	}

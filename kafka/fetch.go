@@ -166,9 +166,14 @@ type fetchAnswers struct {
 	cutOff    map[TopicPartition]cutOff
 	out       []byte
 
+	// The batches of the answer in hand that are not as they came, one behind the
+	// other, and which they are of which partition.
+	arena  []byte
+	blocks []block
+
 	// Of the answer in hand.
 	wire, decoded int64
-	changed       bool
+	full          bool // what comes behind is left out
 }
 
 // cutOff counts how often the first batch of an answer was cut off.
@@ -194,7 +199,7 @@ func (a *fetchAnswers) checked(frame []byte, version int16) []byte {
 	if err := resp.ReadFrom(body); err != nil {
 		return frame // sarama says what is wrong with it
 	}
-	a.wire, a.decoded, a.changed = 0, 0, false
+	a.wire, a.decoded, a.full, a.arena, a.blocks = 0, 0, false, a.arena[:0], a.blocks[:0]
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
 		for j := range t.Partitions {
@@ -202,8 +207,11 @@ func (a *fetchAnswers) checked(frame []byte, version int16) []byte {
 		}
 	}
 	a.control.Received(a.wire, a.decoded)
-	if !a.changed {
+	if len(a.blocks) == 0 {
 		return frame
+	}
+	for _, b := range a.blocks {
+		b.p.RecordBatches = a.arena[b.from:b.to]
 	}
 	a.out = resp.AppendTo(append(a.out[:0], frame[:len(frame)-len(body)]...))
 	binary.BigEndian.PutUint32(a.out, uint32(len(a.out)-4))
@@ -223,8 +231,11 @@ func (a *fetchAnswers) partition(k TopicPartition, p *kmsg.FetchResponseTopicPar
 	if a.committed {
 		aborted = slices.Clone(p.AbortedTransactions)
 	}
-	w := blockWriter{from: p.RecordBatches}
-	for rest := p.RecordBatches; len(rest) > 0; {
+	w := blockWriter{came: p.RecordBatches, arena: &a.arena}
+	if a.full {
+		w.cut()
+	}
+	for rest := p.RecordBatches; len(rest) > 0 && !a.full; {
 		b, behind, err := cutBatch(rest)
 		if errors.Is(err, errOldFormat) || errors.Is(err, errCutOff) && !a.stuck(k, rest, len(rest) == len(p.RecordBatches)) {
 			w.keep(len(rest))
@@ -247,6 +258,7 @@ func (a *fetchAnswers) partition(k TopicPartition, p *kmsg.FetchResponseTopicPar
 		}
 		if a.decoded > 0 && a.decoded+d.cost > a.control.Room() {
 			w.cut()
+			a.full = true
 			break
 		}
 		a.wire, a.decoded = a.wire+int64(len(b)), a.decoded+d.cost
@@ -264,7 +276,7 @@ func (a *fetchAnswers) partition(k TopicPartition, p *kmsg.FetchResponseTopicPar
 		rest = behind
 	}
 	if w.changed {
-		p.RecordBatches, a.changed = w.out, true
+		a.blocks = append(a.blocks, block{p, w.start, len(a.arena)})
 	}
 	a.control.Fetched(k, told)
 }
@@ -307,19 +319,26 @@ func (a *fetchAnswers) stuck(k TopicPartition, rest []byte, first bool) bool {
 	return c.times > cutOffs
 }
 
+// block is what sarama gets of a partition, by its place in the arena.
+type block struct {
+	p        *kmsg.FetchResponseTopicPartition
+	from, to int
+}
+
 // blockWriter makes the batches that sarama gets of those that came. They are copied only
 // once they differ.
 type blockWriter struct {
-	from    []byte
-	read    int // of from, kept
-	out     []byte
+	came    []byte
+	read    int // of what came
+	arena   *[]byte
+	start   int // in the arena
 	changed bool
 }
 
 // keep keeps the next n bytes.
 func (w *blockWriter) keep(n int) {
 	if w.changed {
-		w.out = append(w.out, w.from[w.read:w.read+n]...)
+		*w.arena = append(*w.arena, w.came[w.read:w.read+n]...)
 	}
 	w.read += n
 }
@@ -327,15 +346,15 @@ func (w *blockWriter) keep(n int) {
 // put puts b in the place of the next n bytes.
 func (w *blockWriter) put(b []byte, n int) {
 	w.cut()
-	w.out = append(w.out, b...)
+	*w.arena = append(*w.arena, b...)
 	w.read += n
 }
 
 // cut leaves out what is not kept from here on.
 func (w *blockWriter) cut() {
 	if !w.changed {
-		w.changed = true
-		w.out = append(make([]byte, 0, len(w.from)), w.from[:w.read]...)
+		w.changed, w.start = true, len(*w.arena)
+		*w.arena = append(*w.arena, w.came[:w.read]...)
 	}
 }
 

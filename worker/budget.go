@@ -41,8 +41,9 @@ func newBudget(t *turns, maxBytes int) *budget {
 	return b
 }
 
-// Room implements kafka.FetchControl.
-func (b *budget) Room() int64 { return b.t.limits.bytes / fetchShare }
+// Room implements kafka.FetchControl. It is more than Limit expects, since what is left
+// out was fetched for nothing.
+func (b *budget) Room() int64 { return b.t.limits.bytes * 3 / (2 * fetchShare) }
 
 // Received implements kafka.FetchControl. It learns how much fetches expand: at once when
 // it is more than we thought, slowly when it is less.
