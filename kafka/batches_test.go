@@ -309,7 +309,7 @@ func TestMoreRecordsThanBytes(t *testing.T) {
 
 // What the messages of an answer take in memory is bounded, compressed or not; what does
 // not fit is fetched again.
-func TestAnswersAreBounded(t *testing.T) {
+func TestFetchedMessagesAreBounded(t *testing.T) {
 	for _, compression := range []kgo.CompressionCodec{kgo.NoCompression(), kgo.ZstdCompression()} {
 		const partitions, batches, size = 4, 5, 100_000
 		b := testbroker.New(t)
