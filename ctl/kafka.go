@@ -141,26 +141,66 @@ func plainTopic(err error) error {
 
 // noMembers is an error that names those who are in a group.
 func (k *cluster) noMembers(group string) error {
-	groups, err := k.admin.DescribeConsumerGroups([]string{group})
+	members, err := k.classicMembers(group)
+	if err == nil && len(members) == 0 {
+		members, err = k.consumerMembers(group)
+	}
 	if err != nil {
 		return fmt.Errorf("group %q: %w", group, err)
 	}
-	for _, g := range groups {
-		if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
-			return fmt.Errorf("group %q: %w", group, g.Err)
-		}
-		if len(g.Members) == 0 {
-			continue
-		}
-		var who []string
-		for _, m := range g.Members {
-			if m.GroupInstanceId != nil && *m.GroupInstanceId != "" {
-				who = append(who, *m.GroupInstanceId)
-			} else {
-				who = append(who, m.ClientId+m.ClientHost)
-			}
-		}
-		return fmt.Errorf("group %q has members (%s): stop its consumers first", group, strings.Join(who, ", "))
+	if len(members) > 0 {
+		return fmt.Errorf("group %q has members (%s): stop its consumers first", group, strings.Join(members, ", "))
 	}
 	return nil
+}
+
+// classicMembers are those of a group whose members make the assignment.
+func (k *cluster) classicMembers(group string) (who []string, err error) {
+	groups, err := k.admin.DescribeConsumerGroups([]string{group})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
+			return nil, g.Err
+		}
+		for _, m := range g.Members {
+			who = append(who, memberName(m.GroupInstanceId, m.ClientId, m.ClientHost))
+		}
+	}
+	return who, nil
+}
+
+// consumerMembers are those of a group whose coordinator makes the assignment
+// (KIP-848): to the other request such a group is dead.
+func (k *cluster) consumerMembers(group string) (who []string, err error) {
+	coordinator, err := k.Coordinator(group)
+	if err != nil {
+		return nil, err
+	}
+	req := sarama.NewConsumerGroupDescribeRequest(k.Config().Version)
+	req.GroupIDs = []string{group}
+	resp, err := coordinator.ConsumerGroupDescribe(req)
+	if errors.Is(err, sarama.ErrUnsupportedVersion) {
+		return nil, nil // before Kafka 4.0 there are none
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range resp.Groups {
+		if g.ErrorCode != sarama.ErrNoError && g.ErrorCode != sarama.ErrGroupIDNotFound {
+			return nil, g.ErrorCode
+		}
+		for _, m := range g.Members {
+			who = append(who, memberName(m.InstanceID, m.ClientID, m.ClientHost))
+		}
+	}
+	return who, nil
+}
+
+func memberName(instance *string, client, host string) string {
+	if instance != nil && *instance != "" {
+		return *instance
+	}
+	return client + host
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecartest"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // kafkaRun runs racecarctl against a broker and returns its streams and exit code.
@@ -341,6 +342,38 @@ func TestAGroupWithMembersIsLeftAlone(t *testing.T) {
 		t.Fatal(fetches.Err())
 	}
 	k.fails("", `Error: group "g" has members (racecar-1-A-0): stop its consumers first`, "reset-offsets", "--group", "g", "-t", "t", "--to", "latest")
+}
+
+// A group of the newer protocol (KIP-848) is left alone as well, before anything is
+// said to be possible.
+func TestAGroupOfTheNewProtocolIsLeftAlone(t *testing.T) {
+	k, b := bed(t)
+	b.RealOnly()
+	topic, group := b.Topic(1), b.Group()
+	client := k.client(kgo.ClientID("java-app"))
+	defer client.Close()
+	beat := func(epoch int32) {
+		t.Helper()
+		req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		req.Group, req.MemberID, req.MemberEpoch, req.RebalanceTimeoutMillis = group, group+"-member", epoch, 10_000
+		req.SubscribedTopicNames, req.Topics = []string{topic}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		resp, err := req.RequestWith(t.Context(), client)
+		if err != nil || resp.ErrorCode != 0 {
+			t.Fatalf("%v, %+v", err, resp)
+		}
+	}
+	beat(0)
+	for _, more := range [][]string{nil, {"--dry-run"}} {
+		args := append([]string{"reset-offsets", "--group", group, "-t", topic, "--to", "latest"}, more...)
+		out, errs, code := k.run("", args...)
+		if code != exitFailed || out != "" || !strings.HasPrefix(errs, fmt.Sprintf("Error: group %q has members (java-app/", group)) {
+			t.Errorf("%q: exit %d, %q, %q", more, code, out, errs)
+		}
+	}
+	beat(-1)
+	if out, errs, code := k.run("", "reset-offsets", "--group", group, "-t", topic, "--to", "latest"); code != exitOK {
+		t.Errorf("without members: exit %d, %q, %q", code, out, errs)
+	}
 }
 
 func TestParseStart(t *testing.T) {
