@@ -32,6 +32,9 @@ type lagRow struct {
 	Position  int64  `json:"position"` // of a worker, or what is committed; -1: nothing
 	End       int64  `json:"end"`
 	Lag       int64  `json:"lag"` // -1: unknown
+	// Deleted are the offsets between Position and the start of the log: they cannot be
+	// read any more, and are not part of Lag.
+	Deleted int64 `json:"deleted,omitempty"`
 }
 
 // Run prints a line for each partition, and the sum.
@@ -49,6 +52,14 @@ func (c *lagCmd) Run(ctx context.Context, a *app) error {
 	if c.JSON {
 		return a.json(rows)
 	}
+	columns := []view.Column{
+		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true}, {Title: "POSITION", Right: true},
+		{Title: "END", Right: true}, {Title: "LAG", Right: true},
+	}
+	anyDeleted := slices.ContainsFunc(rows, func(r lagRow) bool { return r.Deleted > 0 })
+	if anyDeleted {
+		columns = append(columns, view.Column{Title: "DELETED", Right: true})
+	}
 	var table [][]string
 	for _, r := range rows {
 		name := kafka.TopicPartition{Topic: r.Topic, Partition: r.Partition}.String()
@@ -56,13 +67,14 @@ func (c *lagCmd) Run(ctx context.Context, a *app) error {
 		if worker == "" {
 			worker = view.Unknown
 		}
-		table = append(table, []string{name, worker, view.Count(r.Position), view.Count(r.End), view.Count(r.Lag)})
+		row := []string{name, worker, view.Count(r.Position), view.Count(r.End), view.Count(r.Lag)}
+		if anyDeleted {
+			row = append(row, view.Count(r.Deleted))
+		}
+		table = append(table, row)
 	}
 	width, _ := terminal(a.out)
-	a.lines(view.Table([]view.Column{
-		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true}, {Title: "POSITION", Right: true},
-		{Title: "END", Right: true}, {Title: "LAG", Right: true},
-	}, table, width))
+	a.lines(view.Table(columns, table, width))
 	a.printf("total %s\n", totalLag(rows))
 	return nil
 }
@@ -127,7 +139,14 @@ func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {
 		if err != nil {
 			return nil, errorAbout(p, err)
 		}
-		rows = append(rows, lagRow{Topic: p.Topic, Partition: p.Partition, Position: at.Offset, End: end, Lag: max(0, end-at.Offset)})
+		begin, err := k.GetOffset(p.Topic, p.Partition, sarama.OffsetOldest)
+		if err != nil {
+			return nil, errorAbout(p, err)
+		}
+		rows = append(rows, lagRow{
+			Topic: p.Topic, Partition: p.Partition, Position: at.Offset, End: end,
+			Lag: max(0, end-max(at.Offset, begin)), Deleted: max(0, begin-at.Offset),
+		})
 	}
 	return rows, nil
 }
