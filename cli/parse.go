@@ -59,7 +59,7 @@ func newGrammar(line *commandLine, flags *KeyFlags, more ...kong.Option) *kong.K
 	options := append(flags.Options(),
 		kong.Name("racecar"),
 		kong.Description("Run Kafka consumers as supervised processes."),
-		kong.Vars{"version": version.Of()},
+		kong.Vars{"version": version.Full()},
 	)
 	k, err := kong.New(line, append(options, more...)...)
 	if err != nil {

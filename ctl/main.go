@@ -83,7 +83,7 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 		kong.Name("racecarctl"),
 		kong.Description("Rule running Racecar consumers.\n\nWithout --pidfile and --socket it finds what runs for this user.\n\n"+
 			"Example: racecarctl scale UserBanConsumer 5"),
-		kong.Vars{"version": version.Of()},
+		kong.Vars{"version": version.Full()},
 		kong.Writers(a.out, a.err),
 		kong.Exit(func(code int) { panic(exit(code)) }), // after --help and --version; kong has no other way
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 80}),

@@ -1,7 +1,10 @@
 // Package version tells which Racecar a binary contains.
 package version
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	"strings"
+)
 
 const module = "github.com/racecar-go/racecar"
 
@@ -13,6 +16,35 @@ func Of() string {
 		return "Racecar " + of(info)
 	}
 	return "Racecar " + unknown
+}
+
+// Full is Of, with what else the build noted, in parentheses: the commit and its
+// date, when Racecar was built from a checkout, and the version of Go.
+func Full() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return "Racecar " + full(info)
+	}
+	return "Racecar " + unknown
+}
+
+func full(info *debug.BuildInfo) string {
+	var details []string
+	if info.Main.Path == module { // else the commit is the application's
+		s := map[string]string{}
+		for _, setting := range info.Settings {
+			s[setting.Key] = setting.Value
+		}
+		if revision := s["vcs.revision"]; revision != "" {
+			details = append(details, "commit "+revision[:min(12, len(revision))])
+			if s["vcs.modified"] == "true" {
+				details[0] += " with changes"
+			}
+		}
+		if date, _, ok := strings.Cut(s["vcs.time"], "T"); ok {
+			details = append(details, date)
+		}
+	}
+	return of(info) + " (" + strings.Join(append(details, info.GoVersion), ", ") + ")"
 }
 
 const unknown = "(devel)"

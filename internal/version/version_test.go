@@ -26,3 +26,27 @@ func TestOf(t *testing.T) {
 		}
 	}
 }
+
+func TestFull(t *testing.T) {
+	settings := []debug.BuildSetting{{Key: "vcs.revision", Value: "0b397bb8a1c2d3e4f5061728394a5b6c7d8e9f00"}, {Key: "vcs.time", Value: "2026-11-30T09:12:00Z"}, {Key: "vcs.modified", Value: "false"}}
+	changed := append(settings[:2:2], debug.BuildSetting{Key: "vcs.modified", Value: "true"})
+	for _, test := range []struct {
+		name string
+		info debug.BuildInfo
+		want string
+	}{
+		{"a release", debug.BuildInfo{GoVersion: "go1.26.1", Main: debug.Module{Path: module, Version: "v1.2.0"}}, "v1.2.0 (go1.26.1)"},
+		{"a checkout", debug.BuildInfo{GoVersion: "go1.26.1", Main: debug.Module{Path: module, Version: "(devel)"}, Settings: settings}, "(devel) (commit 0b397bb8a1c2, 2026-11-30, go1.26.1)"},
+		{"a changed one", debug.BuildInfo{GoVersion: "go1.26.1", Main: debug.Module{Path: module}, Settings: changed}, "(devel) (commit 0b397bb8a1c2 with changes, 2026-11-30, go1.26.1)"},
+		{
+			"an application", debug.BuildInfo{
+				GoVersion: "go1.26.1", Main: debug.Module{Path: "example.com/app"}, Settings: settings,
+				Deps: []*debug.Module{{Path: module, Version: "v1.2.0"}},
+			}, "v1.2.0 (go1.26.1)",
+		},
+	} {
+		if got := full(&test.info); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+}
