@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 
 	"github.com/racecar-go/racecar/config"
@@ -141,7 +142,41 @@ func (c control) follow(progress func(ctl.Progress), do func() error) error {
 }
 
 func (c control) Pause(ctx context.Context, consumer, topic string, partition int32) error {
+	running, err := c.sup.Config(ctx)
+	if err != nil {
+		return err
+	}
+	if err := subscribed(running, consumer, topic); err != nil {
+		return err
+	}
 	return c.sup.Pause(ctx, consumer, []wire.Partition{{Topic: topic, Partition: partition}})
+}
+
+// subscribed is an error unless the consumer, or any where none is named, subscribes
+// to the topic. A consumer that is not there is for the supervisor to report.
+func subscribed(running []wire.Consumer, consumer, topic string) error {
+	found := false
+	for _, c := range running {
+		if consumer != "" && c.Name != consumer {
+			continue
+		}
+		found = true
+		for _, s := range c.Subscriptions {
+			if s.Topic == topic {
+				return nil
+			}
+			if re, err := regexp.Compile("^(?:" + s.Pattern + ")$"); s.Pattern != "" && err == nil && re.MatchString(topic) {
+				return nil
+			}
+		}
+	}
+	switch {
+	case !found:
+		return nil
+	case consumer != "":
+		return fmt.Errorf("%s does not subscribe to topic %q", consumer, topic)
+	}
+	return fmt.Errorf("no consumer here subscribes to topic %q", topic)
 }
 
 func (c control) Resume(ctx context.Context, consumer, topic string, partition int32) error {

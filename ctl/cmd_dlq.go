@@ -298,7 +298,7 @@ func (a *app) takeReplay(ctx context.Context, c *config.Config, id string) (*kaf
 }
 
 // closeTimeout bounds the abort of a transaction that was interrupted.
-const closeTimeout = 10 * time.Second
+const closeTimeout = 3 * time.Second // less than interruptTimeout
 
 // closeReplay aborts what is open, also after an interrupt. An error leaves that to
 // the broker, after its transaction timeout.

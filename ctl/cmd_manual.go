@@ -27,9 +27,10 @@ type manCmd struct{}
 
 // Run prints racecarctl(1).
 func (manCmd) Run(a *app, m *kong.Application) error {
-	_, err := fmt.Fprint(a.out, manual.Page(m, version.Of(),
+	page := manual.Page(m, version.Of(),
 		manual.Section{Title: "Exit status", Text: "0 if it was done; 1 if it could not be done. Commands of upstream keep upstream's: status is 0 also if nothing runs, and status --check is 3 then."},
 		manual.Section{Title: "See also", Text: "racecar(1)"},
-	))
+	)
+	_, err := fmt.Fprint(a.out, plainUsage(page))
 	return err
 }

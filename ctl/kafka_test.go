@@ -206,6 +206,28 @@ func TestProduceIsInterrupted(t *testing.T) {
 	}
 }
 
+// An interrupt ends a command although it hangs where no context reaches.
+func TestAnInterruptEndsACommandThatHangs(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	hung := make(chan struct{}, 1)
+	var errs lockedBuffer
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: &errs, now: func() time.Time {
+		hung <- struct{}{}
+		<-hang
+		return time.Now()
+	}}
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		<-hung
+		interrupt()
+	}()
+	if code := a.bounded(ctx, []string{"reset-offsets", "A", "--to", "2h"}, 10*time.Millisecond); code != exitFailed ||
+		errs.String() != "Error: interrupted while reset-offsets was waiting for an answer\n" {
+		t.Errorf("exit %d, %q", code, errs.String())
+	}
+}
+
 func TestLivenessProbe(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)

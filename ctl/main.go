@@ -69,7 +69,30 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{in: stdin, out: stdout, err: stderr, environ: os.Environ(), now: time.Now}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return a.run(ctx, args)
+	context.AfterFunc(ctx, stop) // a second one ends it at once
+	return a.bounded(ctx, args, interruptTimeout)
+}
+
+// interruptTimeout is how long a command has to end once it is interrupted. Some ask
+// the brokers where no context reaches.
+const interruptTimeout = 5 * time.Second
+
+// bounded runs a command and gives it up when it does not end within the timeout
+// after an interrupt.
+func (a *app) bounded(ctx context.Context, args []string, timeout time.Duration) int {
+	code := make(chan int, 1)
+	go func() { code <- a.run(ctx, args) }()
+	select {
+	case c := <-code:
+		return c
+	case <-ctx.Done():
+	}
+	select {
+	case c := <-code:
+		return c
+	case <-time.After(timeout):
+		return a.failed(fmt.Errorf("interrupted while %s was waiting for an answer", strings.Join(args[:min(1, len(args))], "")))
+	}
 }
 
 // exit as an error ends racecarctl with that code and without another word.
@@ -86,6 +109,7 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 		kong.Vars{"version": version.Full()},
 		kong.Writers(a.out, a.err),
 		kong.Exit(func(code int) { panic(exit(code)) }), // after --help and --version; kong has no other way
+		kong.Help(help),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 80}),
 	)
 	if err != nil {
@@ -115,7 +139,7 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 	if err != nil {
 		var wrong *kong.ParseError
 		if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
-			err = fmt.Errorf("%w; see racecarctl %s --help", err, wrong.Context.Selected().Name)
+			err = fmt.Errorf("%s; see %s --help", plainError(err.Error()), pathOf(wrong.Context.Selected()))
 		}
 		return a.failed(err)
 	}

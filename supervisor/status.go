@@ -38,8 +38,12 @@ func (r *registry) status(fresh func(*proc) bool) status.Status {
 		for k, v := range all.counters {
 			st.Totals[k] += v
 		}
+		var paused []status.Paused
+		for _, p := range c.paused {
+			paused = append(paused, status.Paused{Topic: p.Topic, Partition: p.Partition})
+		}
 		st.Consumers = append(st.Consumers, status.Consumer{
-			Name: c.name, Group: c.rel.config().GroupID, Workers: n, State: c.state(), Reason: c.fatal,
+			Name: c.name, Group: c.rel.config().GroupID, Workers: n, State: c.state(), Reason: c.fatal, Paused: paused,
 			Totals: all.counters, Times: all.times, CPU: all.cpu, Restarts: restarts,
 		})
 	}

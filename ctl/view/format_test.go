@@ -105,3 +105,20 @@ func TestWrap(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// What an operator has paused is shown also while no worker has it.
+func TestPausesWithoutAWorker(t *testing.T) {
+	st := status.Status{
+		Consumers: []status.Consumer{{Name: "A", Paused: []status.Paused{{Topic: "t", Partition: 3}, {Topic: "gone", Partition: -1}, {Topic: "t", Partition: 0}, {Topic: "u", Partition: -1}}}},
+		Workers: []status.Worker{{Consumer: "A", State: status.Running, Report: &status.Report{Partitions: []status.Partition{
+			{Topic: "t", State: status.PartitionPaused}, {Topic: "u", Partition: 7, State: status.PartitionPaused},
+		}}}},
+	}
+	want := []string{
+		"t/3 of A is paused by an operator, and no worker has it", "gone of A is paused by an operator, and no worker has it",
+		"t/0 of A[0] is paused", "u/7 of A[0] is paused",
+	}
+	if got := Troubles(st, time.Time{}); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -184,6 +184,11 @@ func Troubles(st status.Status, now time.Time) []string {
 		if c.Reason != "" {
 			add(c.Name, string(c.State), c.Reason)
 		}
+		for _, p := range c.Paused {
+			if !assigned(st, c.Name, p) {
+				add(pausedName(p)+" of "+c.Name, "is paused by an operator, and no worker has it", "")
+			}
+		}
 	}
 	for _, w := range st.Workers {
 		switch {
@@ -204,6 +209,29 @@ func Troubles(st status.Status, now time.Time) []string {
 		}
 	}
 	return lines
+}
+
+// assigned reports whether a worker of the consumer has a partition of what is paused.
+func assigned(st status.Status, consumer string, paused status.Paused) bool {
+	for _, w := range st.Workers {
+		if w.Consumer != consumer || w.Report == nil {
+			continue
+		}
+		for _, p := range w.Report.Partitions {
+			if p.Topic == paused.Topic && (paused.Partition < 0 || p.Partition == paused.Partition) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// pausedName is TOPIC/PARTITION, or TOPIC.
+func pausedName(p status.Paused) string {
+	if p.Partition < 0 {
+		return p.Topic
+	}
+	return fmt.Sprintf("%s/%d", p.Topic, p.Partition)
 }
 
 // PartitionTrouble says why a partition stands still; empty: it does not.

@@ -18,7 +18,11 @@ func Page(m *kong.Application, version string, more ...Section) string {
 	name, summary := m.Name, firstLine(m.Help)
 	fmt.Fprintf(&b, ".TH %s 1 \"\" %s\n", strings.ToUpper(name), argument(version))
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", text(name), text(strings.TrimSuffix(lowerFirst(summary), ".")))
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n%s\n", text(name), text(strings.TrimSpace(strings.TrimPrefix(m.Summary(), name))))
+	b.WriteString(".SH SYNOPSIS\n")
+	if d := m.DefaultCmd; d != nil { // the main use
+		fmt.Fprintf(&b, ".B %s\n%s\n.br\n", text(name), text(strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(d.Summary(), name+" "), d.Name))))
+	}
+	fmt.Fprintf(&b, ".B %s\n%s\n", text(name), text(strings.TrimSpace(strings.TrimPrefix(m.Summary(), name))))
 	fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", paragraphs(m.Help))
 	b.WriteString(".SH COMMANDS\n")
 	each(m, func(n *kong.Node, path []string) {

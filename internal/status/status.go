@@ -188,11 +188,19 @@ type Consumer struct {
 	Workers int    `json:"workers"`
 	State   State  `json:"state"`
 	Reason  string `json:"reason,omitempty"` // why it is fatal
+	// Paused is what an operator has paused, whoever has it and also if nobody has.
+	Paused []Paused `json:"paused,omitempty"`
 	// What all its processes have done, dead ones included. It never goes back.
 	Totals   map[string]uint64 `json:"totals,omitempty"`
 	Times    Histogram         `json:"times"` // of processing
 	CPU      float64           `json:"cpu_seconds"`
 	Restarts int               `json:"restarts"`
+}
+
+// Paused is a partition that an operator has paused; -1: the whole topic.
+type Paused struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
 }
 
 // Name is how worker i of a consumer is written.

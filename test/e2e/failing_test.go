@@ -163,6 +163,10 @@ func TestPauseAndResume(t *testing.T) {
 	ctlOutput(t, p, "resume", b.topic)
 	b.produce(8)
 	b.awaitProcessed(168)
+	ctlOutput(t, p, "pause", b.topic+"/100") // a partition that is yet to come
+	if out := ctlOutput(t, p, "status"); !strings.Contains(out, b.topic+"/100 of Journal is paused by an operator") {
+		t.Errorf("status says:\n%s", out)
+	}
 	stop(t, p)
 	e := b.evidence()
 	e.AllowedRepeats = 80 // by the kills
