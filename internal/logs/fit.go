@@ -116,6 +116,9 @@ func (f fitting) split(e *logrus.Entry, field, stacks string) ([]byte, error) {
 			one := *e
 			one.Data = maps.Clone(e.Data)
 			one.Data[field], one.Data["part"] = part, fmt.Sprintf("%d/%d", i+1, len(parts))
+			if i > 0 { // who counts messages counts one
+				one.Message += " (continued)"
+			}
 			line, err := f.Formatter.Format(&one)
 			if err != nil {
 				return nil, err
