@@ -18,6 +18,7 @@ type control struct {
 	next   int              // index of the address to try next
 	failed map[string]error // addresses that did not answer since one did
 	silent int              // how many of these answered nothing in time, in a row
+	served bool             // the connection in use has answered before
 }
 
 // controlLoop asks a broker for what the dispatch loop lacks: partitions and
@@ -91,24 +92,40 @@ func (c *control) round() (again bool, err error) {
 	}
 	needID := p.wantsID()
 	p.mu.Unlock()
-	useless := false
-	broker := c.open()
-	if _, err := broker.Connected(); err != nil {
+	again, err = c.inquire(topics, needID)
+	if err != nil && c.served && closedByPeer(err) {
+		// Brokers and load balancers close connections that have idled: that is no
+		// failure, but when the same address does not answer now it is one.
+		_ = c.broker.Close()
+		c.served = false
+		again, err = c.inquire(topics, needID)
+	}
+	if err != nil {
 		return false, c.lost(err)
 	}
+	c.answered()
+	poke(p.wake)
+	return again, p.registerPartitions()
+}
+
+// inquire asks the broker in use for topics, and for a producer id if need be.
+func (c *control) inquire(topics []string, needID bool) (again bool, err error) {
+	broker := c.open()
+	if _, err := broker.Connected(); err != nil {
+		return false, err
+	}
+	useless := false
 	if len(topics) > 0 { // sarama takes none for all
 		if useless, err = c.askTopics(broker, topics); err != nil {
-			return false, c.lost(err)
+			return false, err
 		}
 	}
 	if needID {
 		if again, err = c.askID(broker); err != nil {
-			return false, c.lost(err)
+			return false, err
 		}
 	}
-	c.answered()
-	poke(p.wake)
-	return again || useless, p.registerPartitions()
+	return again || useless, nil
 }
 
 // askTopics asks for topics; again is that of learn.
@@ -236,7 +253,7 @@ func (c *control) lost(err error) error {
 		c.failed[addr] = err
 	}
 	_ = c.broker.Close() // "not connected" is fine
-	c.broker = nil
+	c.broker, c.served = nil, false
 	all := &UnreachableError{Addrs: p.addresses()}
 	for _, addr := range all.Addrs {
 		why := c.failed[addr]
@@ -249,7 +266,7 @@ func (c *control) lost(err error) error {
 	defer p.mu.Unlock()
 	p.lastErr, p.reached = all, false
 	p.tell()
-	if !p.silent && p.ctx.Err() == nil {
+	if !p.silent && p.outstanding > 0 && p.ctx.Err() == nil {
 		p.silent = true
 		p.log.WithField("error", all).Warn("messages wait")
 	}
@@ -260,7 +277,7 @@ func (c *control) lost(err error) error {
 func (c *control) answered() {
 	p := c.p
 	clear(c.failed)
-	c.silent = 0
+	c.silent, c.served = 0, true
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.silent {
