@@ -48,10 +48,6 @@ type Properties struct {
 	// retries of a request (retry.backoff.ms, retry.backoff.max.ms).
 	RetryBackoff    time.Duration
 	RetryBackoffMax time.Duration
-	// ResolveCanonicalBootstrap looks up the canonical names of the bootstrap brokers
-	// (client.dns.lookup=resolve_canonical_bootstrap_servers_only), for Kerberos
-	// behind an alias.
-	ResolveCanonicalBootstrap bool
 
 	// Acks is how many replicas acknowledge a produced message: -1 all, 1 the leader,
 	// 0 none (acks). Anything but -1 gives up promise one: nothing lost.

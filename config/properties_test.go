@@ -39,14 +39,13 @@ func TestConsumerProperties(t *testing.T) {
 		"auto.offset.reset = largest", "fetch.message.max.bytes=2097152", "isolation.level=read_uncommitted",
 		"fetch.error.backoff.ms=250", "client.rack=eu-1a", "allow.auto.create.topics=true",
 		"socket.connection.setup.timeout.ms=5000", "max.in.flight=2", "retry.backoff.ms=50", "retry.backoff.max.ms=500",
-		"client.dns.lookup=resolve_canonical_bootstrap_servers_only", "enable.auto.commit=true", "session.timeout.ms=45000",
+		"client.dns.lookup=use_all_dns_ips", "enable.auto.commit=true", "session.timeout.ms=45000",
 	})
 	yes := true
 	want := Properties{
 		AutoOffsetReset: "latest", MaxPartitionFetchBytes: 2 << 20, IsolationLevel: "read_uncommitted",
 		FetchErrorBackoff: 250 * time.Millisecond, ClientRack: "eu-1a", AllowAutoCreateTopics: &yes,
 		ConnectTimeout: 5 * time.Second, MaxInFlight: 2, RetryBackoff: 50 * time.Millisecond, RetryBackoffMax: 500 * time.Millisecond,
-		ResolveCanonicalBootstrap: true,
 	}
 	if d := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Properties{})); d != "" || err != nil {
 		t.Errorf("%v %s", err, d)

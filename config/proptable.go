@@ -176,11 +176,7 @@ var propertyTable = map[string]property{
 	"group.id":          {of: consumerSide, refused: "set group_id, or GroupID in the Spec"},
 	"group.instance.id": {of: consumerSide, key: "static_id", own: consumerSide, also: "membership=host", whole: true},
 	"security.protocol": {of: bothSides, key: "security_protocol"},
-	"client.dns.lookup": {of: bothSides, as: "looks up canonical names of the bootstrap brokers",
-		values: []string{"use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"},
-		set: setText(func(p *Properties, s string) {
-			p.ResolveCanonicalBootstrap = s == "resolve_canonical_bootstrap_servers_only"
-		})},
+	"client.dns.lookup": {of: bothSides, only: "use_all_dns_ips", why: "canonical names are not looked up: write the names that certificates and Kerberos principals have into brokers"},
 
 	// TLS and SASL.
 	"ssl.ca.location":                       {of: bothSides, key: "ssl_ca_location"},

@@ -53,7 +53,6 @@ func TestConsumerConfig(t *testing.T) {
 		{name: "socket.connection.setup.timeout.ms", opts: additional("socket.connection.setup.timeout.ms=2000"), got: func(s *sarama.Config) any {
 			return []time.Duration{s.Net.DialTimeout, dialerOf(s).timeout}
 		}, want: []time.Duration{2 * time.Second, 2 * time.Second}},
-		{name: "client.dns.lookup", opts: additional("client.dns.lookup=resolve_canonical_bootstrap_servers_only"), got: func(s *sarama.Config) any { return s.Net.ResolveCanonicalBootstrapServers }, want: true},
 		{name: "allow.auto.create.topics", opts: additional("allow.auto.create.topics=true"), got: func(s *sarama.Config) any { return s.Metadata.AllowAutoTopicCreation }, want: true},
 		{name: "no topics are made by default", got: func(s *sarama.Config) any { return s.Metadata.AllowAutoTopicCreation }, want: false},
 		{name: "retry.backoff", opts: additional("retry.backoff.ms=10", "retry.backoff.max.ms=30"), got: func(s *sarama.Config) any {

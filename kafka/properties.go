@@ -69,7 +69,6 @@ func applyShared(conf *sarama.Config, p config.Properties) {
 		conf.Net.MaxOpenRequests = p.MaxInFlight
 	}
 	conf.RackID = p.ClientRack
-	conf.Net.ResolveCanonicalBootstrapServers = p.ResolveCanonicalBootstrap
 	if p.AllowAutoCreateTopics != nil {
 		conf.Metadata.AllowAutoTopicCreation = *p.AllowAutoCreateTopics
 	}
