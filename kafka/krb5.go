@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -283,18 +285,55 @@ func (k *kerberos) runKinit(ctx context.Context, host string) error {
 	return k.readCCache()
 }
 
-// readCCache takes the ticket that kinit left, if it changed.
-func (k *kerberos) readCCache() error {
-	info, err := os.Stat(k.ccache)
+// maxCCache is how much of a credential cache is read.
+const maxCCache = 16 << 20
+
+// openCCache opens a credential cache. It lies in /tmp as a rule, where other users may
+// have put something under our name: tickets of theirs, or a pipe that nobody writes to.
+func openCCache(path string) (*os.File, os.FileInfo, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return &ConfigError{Key: "sasl_kerberos_keytab",
+		return nil, nil, &ConfigError{Key: "sasl_kerberos_keytab",
 			Problem: "not set, and there is no ticket from kinit either: set it, or run kinit", Err: err}
 	}
+	info, err := file.Stat()
+	if err == nil {
+		err = usableCCache(path, info)
+	}
+	if err != nil {
+		_ = file.Close() // it was only opened
+		return nil, nil, err
+	}
+	return file, info, nil
+}
+
+// usableCCache refuses what is no file, or another user's.
+func usableCCache(path string, info os.FileInfo) error {
+	problem := ""
+	if !info.Mode().IsRegular() {
+		problem = "is not a regular file"
+	} else if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		problem = fmt.Sprintf("belongs to user %d, neither to us (%d) nor to root", st.Uid, os.Geteuid())
+	}
+	if problem == "" {
+		return nil
+	}
+	return &ConfigError{Key: "sasl_kerberos_keytab",
+		Problem: fmt.Sprintf("not set, and credential cache %q %s: remove it, name another one (KRB5CCNAME), or set a keytab", path, problem)}
+}
+
+// readCCache takes the ticket that kinit left, if it changed.
+func (k *kerberos) readCCache() error {
+	file, info, err := openCCache(k.ccache)
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
 	stamp := strconv.FormatInt(info.ModTime().UnixNano(), 10) + " " + strconv.FormatInt(info.Size(), 10)
 	if stamp == k.stamp && k.client != nil {
 		return k.checkExpiry()
 	}
-	data, err := os.ReadFile(k.ccache)
+	data, err := io.ReadAll(io.LimitReader(file, maxCCache))
 	if err != nil {
 		return fmt.Errorf("credential cache: %w", err)
 	}
@@ -303,6 +342,10 @@ func (k *kerberos) readCCache() error {
 		return &ConfigError{Key: "sasl_kerberos_kinit_cmd", Problem: quoted(k.ccache) + " is not a credential cache", Err: err}
 	}
 	realm := cc.GetClientRealm()
+	if holder := cc.GetClientPrincipalName().PrincipalNameString() + "@" + realm; k.principal.PrincipalNameString() != "" && holder != k.name() {
+		return &ConfigError{Key: "sasl_kerberos_principal",
+			Problem: fmt.Sprintf("%s is configured, but credential cache %q is %s's: run kinit for it, or name another cache (KRB5CCNAME)", k.name(), k.ccache, holder)}
+	}
 	cred, ok := cc.GetEntry(types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{"krbtgt", realm}})
 	if !ok {
 		return fmt.Errorf("credential cache %q holds no ticket-granting ticket of realm %s: run kinit", k.ccache, realm)

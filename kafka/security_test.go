@@ -447,7 +447,7 @@ func (f *fortress) testKerberosProblems(t *testing.T, keytab string) {
 		{name: "no krb5.conf", conf: "/missing/krb5.conf",
 			key: "sasl_mechanism", want: "sasl_mechanism: GSSAPI needs Kerberos' configuration (KRB5_CONFIG names another file): open /missing/krb5.conf: no such file or directory"},
 		{name: "neither keytab nor ticket", set: func(c *config.Config) { c.SASLKerberosKeytab = "" },
-			key: "sasl_kerberos_keytab", want: "sasl_kerberos_keytab: not set, and there is no ticket from kinit either: set it, or run kinit: stat /missing/ccache: no such file or directory"},
+			key: "sasl_kerberos_keytab", want: "sasl_kerberos_keytab: not set, and there is no ticket from kinit either: set it, or run kinit: open /missing/ccache: no such file or directory"},
 		{name: "kinit fails", set: func(c *config.Config) {
 			c.SASLKerberosKinitCmd, c.SASLPassword = "echo no luck with %{sasl.password} >&2; exit 3", "hatter-7"
 		}, passes: true, want: "sasl_kerberos_kinit_cmd: no luck with *** (exit status 3)"},
@@ -510,6 +510,11 @@ func (f *fortress) testKinit(t *testing.T, keytab string) {
 		c.SASLKerberosKinitCmd, c.SASLKerberosKeytab = "", "" // the ticket is there
 		if err := try(t, c); err != nil {
 			t.Errorf("with the ticket of kinit: %v", err)
+		}
+		c.SASLKerberosPrincipal = "bob"
+		const want = "bob@TEST.RACECAR is configured, but credential cache"
+		if _, key, final := Permanent(try(t, c)); !final || key != "sasl_kerberos_principal" || !strings.Contains(fmt.Sprint(try(t, c)), want) {
+			t.Errorf("with another principal's ticket: %v", try(t, c))
 		}
 	})
 }
