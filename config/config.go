@@ -310,7 +310,8 @@ type Config struct {
 	SASLKerberosPrincipal string `key:"sasl_kerberos_principal" help:"our Kerberos principal"`
 	// SASLKerberosKinitCmd is a command that obtains a ticket; %{config.prop.name} is
 	// replaced by librdkafka's property of that name and %{broker.name} by the broker's
-	// host. Empty: none is run. Defaults to empty.
+	// host. Each value is one word of the shell, in quotes or not, and nothing in it is
+	// run. Empty: none is run. Defaults to empty.
 	SASLKerberosKinitCmd string `key:"sasl_kerberos_kinit_cmd" help:"command that obtains a ticket; %{…} are replaced"`
 	// SASLKerberosKeytab is the keytab to log in with. Empty: the ticket cache.
 	// Defaults to empty.
