@@ -160,9 +160,6 @@ var badFiles = map[string][]string{
 	"list-of-lists": {
 		`$:3:7: brokers: a list, where a text belongs`,
 	},
-	"liveness": {
-		`$:3: liveness_probe_file_path: must be set to a writable file path when the liveness probe is enabled`,
-	},
 	"log-level": {
 		`$:2: log_level: "loud" is not one of debug, info, warn, error`,
 	},

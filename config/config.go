@@ -359,9 +359,13 @@ type Config struct {
 	// LivenessProbeEnabled touches LivenessProbeFilePath as long as every worker is
 	// alive, for `racecarctl liveness_probe`. Defaults to false.
 	LivenessProbeEnabled bool `key:"liveness_probe_enabled" default:"false" help:"touch a file as long as every worker is alive"`
-	// LivenessProbeFilePath is that file. Defaults to racecar-liveness in the
-	// directory for temporary files.
-	LivenessProbeFilePath string `key:"liveness_probe_file_path" default:"$TMPDIR/racecar-liveness" help:"the file that is touched"`
+	// LivenessProbeFilePath is that file. It is made for its user alone, and neither
+	// supervisor nor probe use one that another user has made. Empty: named for the group,
+	// in the folder racecar-UID of the directory for temporary files (several consumers:
+	// racecar.liveness); a probe that is told no path takes the only file there. Defaults
+	// to empty (upstream: racecar-liveness in the directory for temporary files, which
+	// every user shares).
+	LivenessProbeFilePath string `key:"liveness_probe_file_path" help:"the file that is touched; a folder of the user's own when empty"`
 	// LivenessProbeMaxInterval is how old that file may be for the probe to succeed.
 	// Defaults to 5 s.
 	LivenessProbeMaxInterval time.Duration `key:"liveness_probe_max_interval" default:"5" range:">0" help:"the probe's limit: oldest the file may be"`

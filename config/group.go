@@ -1,6 +1,9 @@
 package config
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -33,6 +36,23 @@ func DeadLetterTopicFor(groupID string) string {
 // ValidTopic reports whether Kafka allows name for a topic.
 func ValidTopic(name string) bool {
 	return name != "" && name != "." && name != ".." && len(name) <= maxTopicName && !notInTopic.MatchString(name)
+}
+
+// LivenessDir is the folder of the liveness files that were given no path: in the
+// directory for temporary files, but the user's own. environ has the form of os.Environ.
+func LivenessDir(environ []string) string {
+	temp := environMap(environ)["TMPDIR"]
+	if temp == "" {
+		temp = "/tmp"
+	}
+	return filepath.Join(temp, fmt.Sprintf("racecar-%d", os.Geteuid()))
+}
+
+// LivenessSuffix ends the names of liveness files in LivenessDir.
+const LivenessSuffix = ".liveness"
+
+func livenessFileFor(groups ...string) string {
+	return strings.TrimSuffix(pidfileFor(groups...), ".pid") + LivenessSuffix
 }
 
 // pidfileFor names the default pidfile of a daemon that runs these groups.

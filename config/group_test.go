@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -44,5 +46,19 @@ func TestDeadLetterTopicFor(t *testing.T) {
 	}
 	if got := DeadLetterTopicFor(strings.Repeat("x", 300)); !ValidTopic(got) {
 		t.Errorf("a long group's topic has %d characters", len(got))
+	}
+}
+
+func TestDefaultLivenessFile(t *testing.T) {
+	dir := fmt.Sprintf("/t/racecar-%d/", os.Geteuid())
+	o := Options{Dir: t.TempDir(), Environ: []string{"TMPDIR=/t", "RACECAR_LIVENESS_PROBE_ENABLED=true"}}
+	specs := []SpecValues{{Name: "Billing/Invoice"}, {Name: "B"}}
+	one, err := LoadAll(o, specs[:1])
+	if err != nil || one[0].Config.LivenessProbeFilePath != dir+"billing_invoice.liveness" {
+		t.Errorf("one: %v, %v", one, err)
+	}
+	two, err := LoadAll(o, specs)
+	if err != nil || two[0].Config.LivenessProbeFilePath != dir+"racecar.liveness" || two[1].Config.LivenessProbeFilePath != dir+"racecar.liveness" {
+		t.Errorf("two: %v, %v", two, err)
 	}
 }

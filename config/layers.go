@@ -32,11 +32,7 @@ type loader struct {
 
 func newLoader(o Options) *loader {
 	l := &loader{Options: o, env: environMap(o.Environ), sources: make(map[string]string, len(allKeys))}
-	temp := l.env["TMPDIR"]
-	if temp == "" {
-		temp = os.TempDir()
-	}
-	c, err := defaults(temp)
+	c, err := defaults()
 	if err != nil {
 		panic("config: " + err.Error()) // a mistake in Config's tags
 	}
@@ -245,6 +241,10 @@ func (l *loader) derive() {
 	if c.DeadLetterTopic == "" && c.MaxRetries > 0 {
 		c.DeadLetterTopic = DeadLetterTopicFor(c.GroupID)
 		l.sources["dead_letter_topic"] = sourceDerived + "group_id"
+	}
+	if c.LivenessProbeFilePath == "" && c.LivenessProbeEnabled {
+		c.LivenessProbeFilePath = filepath.Join(LivenessDir(l.Environ), livenessFileFor(c.GroupID))
+		l.sources["liveness_probe_file_path"] = sourceDerived + "group_id"
 	}
 	if c.Pidfile == "" && c.Daemonize {
 		c.Pidfile = pidfileFor(c.GroupID)

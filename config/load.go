@@ -3,7 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
-	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -80,21 +80,20 @@ const SourceDefault = "default"
 
 // Default is the configuration that nothing was said about.
 func Default() Config {
-	c, err := defaults(os.TempDir())
+	c, err := defaults()
 	if err != nil {
 		panic("config: " + err.Error()) // a mistake in Config's tags
 	}
 	return c
 }
 
-func defaults(tempDir string) (Config, error) {
+func defaults() (Config, error) {
 	var c Config
 	for _, k := range allKeys {
 		if err := k.set(&c, input{text: k.Default, null: k.Default == ""}); err != nil {
 			return c, fmt.Errorf("default of %s: %w", k.Name, err)
 		}
 	}
-	c.LivenessProbeFilePath = strings.Replace(c.LivenessProbeFilePath, "$TMPDIR", tempDir, 1)
 	return c, nil
 }
 
@@ -176,6 +175,10 @@ func together(all []*Loaded, specs []SpecValues) []error {
 			if strings.HasPrefix(l.Sources["pidfile"], sourceDerived) {
 				l.Config.Pidfile = pidfileFor()
 				l.Sources["pidfile"] = sourceDerived + "running several consumers"
+			}
+			if strings.HasPrefix(l.Sources["liveness_probe_file_path"], sourceDerived) {
+				l.Config.LivenessProbeFilePath = filepath.Join(filepath.Dir(l.Config.LivenessProbeFilePath), livenessFileFor())
+				l.Sources["liveness_probe_file_path"] = sourceDerived + "running several consumers"
 			}
 		}
 	}

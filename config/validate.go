@@ -242,9 +242,6 @@ func (v *validator) names() {
 			v.bad("status_addr", "%q can be reached from other hosts: set status_token, or use 127.0.0.1", c.StatusAddr)
 		}
 	}
-	if c.LivenessProbeEnabled && v.sound("liveness_probe_enabled") && c.LivenessProbeFilePath == "" {
-		v.bad("liveness_probe_file_path", "must be set to a writable file path when the liveness probe is enabled")
-	}
 }
 
 // loopback reports whether only this host can reach addr.

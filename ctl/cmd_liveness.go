@@ -3,9 +3,12 @@ package ctl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/racecar"
@@ -41,7 +44,12 @@ func (c *livenessCmd) Run(_ context.Context, a *app) error {
 		return err
 	}
 	path, limit := loaded.Config.LivenessProbeFilePath, loaded.Config.LivenessProbeMaxInterval
-	info, err := os.Stat(path)
+	if path == "" {
+		if path, err = onlyLivenessFile(config.LivenessDir(a.environ)); err != nil {
+			return err
+		}
+	}
+	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		a.note("Racecar healthcheck failed: Liveness file not found `%s`\n", path)
 		return exit(exitFailed)
@@ -49,12 +57,32 @@ func (c *livenessCmd) Run(_ context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !info.Mode().IsRegular() || ok && int(st.Uid) != os.Geteuid() {
+		a.note("Racecar healthcheck failed: `%s` is no file of this user\n", path)
+		return exit(exitFailed)
+	}
 	last := info.ModTime()
-	if elapsed := a.now().Sub(last); elapsed >= limit {
+	// A clock that was put back would have it alive until it has caught up.
+	if elapsed := a.now().Sub(last); elapsed >= limit || elapsed <= -limit {
 		a.note("Racecar healthcheck failed: No liveness within interval %ss. Last liveness at %s, %s seconds ago.\n",
 			strconv.FormatFloat(limit.Seconds(), 'f', -1, 64), last.Format("2006-01-02 15:04:05 -0700"),
 			strconv.FormatFloat(elapsed.Seconds(), 'f', -1, 64))
 		return exit(exitFailed)
 	}
 	return nil
+}
+
+// onlyLivenessFile finds the file of the one supervisor that has one without a path of
+// its own.
+func onlyLivenessFile(dir string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*"+config.LivenessSuffix))
+	switch {
+	case err != nil:
+		return "", err
+	case len(files) > 1:
+		return "", fmt.Errorf("several liveness files in %s: name one with liveness_probe_file_path", dir)
+	case len(files) == 0:
+		return filepath.Join(dir, "*"+config.LivenessSuffix), nil // which is not found
+	}
+	return files[0], nil
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/devkafka"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecartest"
@@ -235,7 +236,15 @@ func TestLivenessProbe(t *testing.T) {
 	now := time.Date(2026, 11, 23, 9, 11, 31, 358998729, time.UTC)
 	probe := func(env ...string) (string, int) {
 		var out, errs bytes.Buffer
-		a := &app{out: &out, err: &errs, now: func() time.Time { return now }, environ: append(env, "RACECAR_LIVENESS_PROBE_FILE_PATH="+file)}
+		switch last := len(env) - 1; {
+		case last >= 0 && env[last] == "NONE":
+			env = env[:last]
+		case last >= 0 && env[last] == "LINK":
+			env = append(env[:last], "RACECAR_LIVENESS_PROBE_FILE_PATH="+filepath.Join(dir, "link"))
+		default:
+			env = append(env, "RACECAR_LIVENESS_PROBE_FILE_PATH="+file)
+		}
+		a := &app{out: &out, err: &errs, now: func() time.Time { return now }, environ: env}
 		code := a.run(context.Background(), []string{"liveness_probe"})
 		if out.Len() > 0 {
 			t.Errorf("stdout %q", &out)
@@ -261,6 +270,44 @@ func TestLivenessProbe(t *testing.T) {
 	expect("", 0, "RACECAR_LIVENESS_PROBE_MAX_INTERVAL=8.5")
 	expect("Racecar healthcheck failed: No liveness within interval 7.5s. Last liveness at "+stamp+", 8.358998729 seconds ago.\n", 1,
 		"RACECAR_LIVENESS_PROBE_MAX_INTERVAL=7.5")
+
+	// A file that lies in the future is no sign of life: the clock was put back.
+	future := now.Add(time.Hour)
+	if err := os.Chtimes(file, future, future); err != nil {
+		t.Fatal(err)
+	}
+	if errs, code := probe(); code != 1 || !strings.Contains(errs, "No liveness within interval 5s") {
+		t.Errorf("in the future: exit %d, %q", code, errs)
+	}
+	if err := os.Chtimes(file, touched, touched); err != nil {
+		t.Fatal(err)
+	}
+
+	// Neither is what is no file of this user's.
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	expect("Racecar healthcheck failed: `"+link+"` is no file of this user\n", 1, "RACECAR_LIVENESS_PROBE_MAX_INTERVAL=9", "LINK")
+
+	// Without a path it is the only one in the user's own folder.
+	own := config.LivenessDir([]string{"TMPDIR=" + dir})
+	if err := os.Mkdir(own, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	expect("Racecar healthcheck failed: Liveness file not found `"+own+"/*.liveness`\n", 1, "TMPDIR="+dir, "NONE")
+	for i, want := range []int{0, 1} {
+		name := filepath.Join(own, fmt.Sprintf("g%d.liveness", i))
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(name, touched, touched); err != nil {
+			t.Fatal(err)
+		}
+		if errs, code := probe("TMPDIR="+dir, "RACECAR_LIVENESS_PROBE_MAX_INTERVAL=9", "NONE"); code != want {
+			t.Errorf("%d files: exit %d, %q", i+1, code, errs)
+		}
+	}
 
 	// The file's values, unless config files are to be skipped, even broken ones.
 	if err := os.Mkdir("config", 0o700); err != nil {

@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/owner"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // Liveness keeps the liveness file of upstream: touched while every worker is
@@ -32,16 +37,48 @@ func NewLiveness(c *config.Config, ask Source, log logrus.FieldLogger) (*Livenes
 	return l, nil
 }
 
-// writable tries, and leaves nothing behind.
+// writable makes the file's folder where that is the user's own, tries to make the
+// file, and leaves nothing behind.
 func writable(path string) error {
 	if path == "" {
 		return errors.New("it is empty")
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if dir := filepath.Dir(path); dir == config.LivenessDir(os.Environ()) {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if err := owner.Private(dir); err != nil {
+			return err
+		}
+	}
+	f, err := openLiveness(path, os.O_CREATE)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f.Close(), os.Remove(path))
+}
+
+// openLiveness opens the file, which must be one of our own: in a folder that others
+// can write to, what has its name may be a link, or theirs.
+func openLiveness(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|flags, 0o600)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s is a link: remove it", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !info.Mode().IsRegular() || ok && int(st.Uid) != os.Geteuid() {
+			err = fmt.Errorf("%s is no file of this user: remove it, or set another path", path)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // Run touches the file until ctx ends, and then removes it.
@@ -90,14 +127,10 @@ func (l *Liveness) look(ctx context.Context) string {
 }
 
 func (l *Liveness) touch() error {
-	now := l.now()
-	err := os.Chtimes(l.path, now, now)
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE, 0o644)
+	f, err := openLiveness(l.path, os.O_CREATE)
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	now := unix.NsecToTimeval(l.now().UnixNano())
+	return errors.Join(unix.Futimes(int(f.Fd()), []unix.Timeval{now, now}), f.Close())
 }
