@@ -100,7 +100,7 @@ func newLookout(c *config.Config, sup *supervisor.Supervisor, api http.Handler, 
 	}
 	if c.StatusAddr != "" {
 		l.page, err = monitor.NewServer(monitor.ServerOptions{
-			Addr: c.StatusAddr, Token: c.StatusToken, Status: sup.Status, Brief: sup.Brief, Control: api, Log: log,
+			Addr: c.StatusAddr, Token: c.StatusToken, MetricsPublic: c.StatusMetricsPublic, Status: sup.Status, Brief: sup.Brief, Control: api, Log: log,
 		})
 		if err != nil {
 			return nil, err

@@ -306,7 +306,13 @@ var badFiles = map[string][]string{
 		`$:2: socket_timeout: 1 s must be longer than max_wait_time, 1 s: brokers would be given up while they wait for messages`,
 	},
 	"status-addr": {
-		`$:2: status_addr: "9394" is not an address: write host:port, for example 127.0.0.1:9394`,
+		`$:2: status_addr: "9394" is not an address: write host:port, for example 127.0.0.1:9394, or unix:PATH`,
+	},
+	"status-token-short": {
+		"$:3: status_token: shorter than 16 characters, with status_addr ($:2) where other hosts can guess it: make one with `openssl rand -hex 16`",
+	},
+	"status-unix": {
+		`$:2: status_addr: unix: names no socket: write unix:PATH`,
 	},
 	"status-token": {
 		`$:2: status_addr: ":9394" can be reached from other hosts: set status_token, or use 127.0.0.1`,

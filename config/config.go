@@ -350,12 +350,17 @@ type Config struct {
 	// DatadogTags are set on all metrics. Defaults to none.
 	DatadogTags []string `key:"datadog_tags" help:"tags on all metrics"`
 	// StatusAddr is the host:port that status page, /metrics, /healthz and /readyz are
-	// served at. An address that is not loopback needs StatusToken. Empty: off.
-	// Defaults to empty. Not an upstream key.
+	// served at, or unix:PATH for a socket that this user alone can reach. An address
+	// that is not loopback needs StatusToken. Empty: off. Defaults to empty. Not an
+	// upstream key.
 	StatusAddr string `key:"status_addr" help:"address of status page, /metrics, /healthz; off when empty"`
-	// StatusToken is what the status page asks for before it shows or does anything.
-	// Secret. Defaults to empty. Not an upstream key.
-	StatusToken string `key:"status_token" secret:"true" help:"token that the status page asks for"`
+	// StatusToken is what the status page and /metrics ask for before they show or do
+	// anything: at least 16 characters where other hosts can reach StatusAddr. Secret.
+	// Defaults to empty. Not an upstream key.
+	StatusToken string `key:"status_token" secret:"true" help:"token that the status page and /metrics ask for"`
+	// StatusMetricsPublic serves /metrics without StatusToken. Defaults to false. Not an
+	// upstream key.
+	StatusMetricsPublic bool `key:"status_metrics_public" default:"false" help:"serve /metrics without the status token"`
 	// LivenessProbeEnabled touches LivenessProbeFilePath as long as every worker is
 	// alive, for `racecarctl liveness_probe`. Defaults to false.
 	LivenessProbeEnabled bool `key:"liveness_probe_enabled" default:"false" help:"touch a file as long as every worker is alive"`

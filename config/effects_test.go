@@ -90,6 +90,7 @@ var keyEffects = map[string]effect{
 	"datadog_tags":                          {"the metrics' tags", []string{"monitor.TestDatadogSendsUpstreamsMetrics"}},
 	"status_addr":                           {"where the status page listens", []string{"test/e2e.TestStatusPageWithoutAToken"}},
 	"status_token":                          {"who may see and do what on the status page", []string{"test/e2e.TestStatusPageWithAToken"}},
+	"status_metrics_public":                 {"whether /metrics asks for the token", []string{"monitor.TestMetricsAskForTheToken"}},
 	"liveness_probe_enabled":                {"whether the file is touched", []string{"test/e2e.TestLivenessFile"}},
 	"liveness_probe_file_path":              {"which file is touched and probed", []string{"ctl.TestLivenessProbe", "test/e2e.TestLivenessFile"}},
 	"liveness_probe_max_interval":           {"when the probe fails", []string{"ctl.TestLivenessProbe", "test/e2e.TestLivenessFile"}},

@@ -235,12 +235,26 @@ func (v *validator) names() {
 	} else if slices.Contains(v.topics, t) {
 		v.bad("dead_letter_topic", "%q is a topic that the consumer reads: what it gives up would come back to it at once; name another one", t)
 	}
-	if c.StatusAddr != "" {
-		if wrong := badAddress(c.StatusAddr, true); wrong != "" {
-			v.bad("status_addr", "%s %s: write host:port, for example 127.0.0.1:9394", echo(c.StatusAddr), wrong)
-		} else if c.StatusToken == "" && !loopback(c.StatusAddr) {
-			v.bad("status_addr", "%q can be reached from other hosts: set status_token, or use 127.0.0.1", c.StatusAddr)
-		}
+	v.statusAddr()
+}
+
+// minToken is the least length of a token that other hosts can try to guess.
+const minToken = 16
+
+func (v *validator) statusAddr() {
+	c := v.c
+	path, unix := strings.CutPrefix(c.StatusAddr, "unix:")
+	switch wrong := badAddress(c.StatusAddr, true); {
+	case c.StatusAddr == "" || unix && path != "":
+	case unix:
+		v.bad("status_addr", "unix: names no socket: write unix:PATH")
+	case wrong != "":
+		v.bad("status_addr", "%s %s: write host:port, for example 127.0.0.1:9394, or unix:PATH", echo(c.StatusAddr), wrong)
+	case loopback(c.StatusAddr) || v.unsound["status_token"]:
+	case c.StatusToken == "":
+		v.bad("status_addr", "%q can be reached from other hosts: set status_token, or use 127.0.0.1", c.StatusAddr)
+	case len(c.StatusToken) < minToken:
+		v.bad("status_token", "shorter than %d characters, with %s where other hosts can guess it: make one with `openssl rand -hex 16`", minToken, v.where("status_addr"))
 	}
 }
 

@@ -2,10 +2,13 @@ package monitor
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/racecar-go/racecar/internal/status"
 )
+
+// What these two return is served without a token: it is made of names and states, and
+// holds nothing that comes from consumer code, a broker or a message. The reasons are in
+// the log, in status and on the page.
 
 // notLive says why the whole is not live; empty: it is. Live is what a process
 // supervisor need not restart: every worker runs, starts or waits for brokers,
@@ -17,7 +20,7 @@ func notLive(st status.Status) []string {
 	var why []string
 	for _, c := range st.Consumers {
 		if c.State == status.Fatal {
-			why = append(why, fmt.Sprintf("%s was given up: %s", c.Name, c.Reason))
+			why = append(why, c.Name+" has stopped permanently")
 		}
 	}
 	for _, w := range st.Workers {
@@ -25,12 +28,12 @@ func notLive(st status.Status) []string {
 		case w.State == status.Fatal, w.State == status.Exited:
 			// Its consumer says so, or it was stopped by an operator.
 		case w.State == status.Backoff:
-			why = append(why, fmt.Sprintf("%s waits to be started again: %s", w.Name(), w.LastExit))
+			why = append(why, w.Name()+" crashed and waits to be started again")
 		case w.State == status.Starting && w.Detail == "", w.State == status.Stopping:
 			// Bounded by worker_boot_timeout, after which Detail says so, and by
 			// shutdown_timeout.
 		case !w.Live:
-			why = append(why, strings.TrimSuffix(fmt.Sprintf("%s is stuck: %s", w.Name(), w.Detail), ": "))
+			why = append(why, w.Name()+" is stuck")
 		}
 	}
 	return why
@@ -46,7 +49,7 @@ func notReady(st status.Status) []string {
 		switch w.State {
 		case status.Running, status.Quiet, status.Exited, status.Fatal, status.Backoff:
 		default:
-			why = append(why, strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", w.Name(), w.State, w.Detail), ": "))
+			why = append(why, fmt.Sprintf("%s is %s", w.Name(), w.State))
 		}
 	}
 	if len(st.Workers) == 0 {

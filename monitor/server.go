@@ -11,34 +11,37 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/sirupsen/logrus"
-	"golang.org/x/net/netutil"
 )
 
 // Limits of the server.
 const (
-	maxConnections = 256
-	maxHeader      = 16 << 10
-	maxBody        = 64 << 10
-	headerTimeout  = 5 * time.Second
-	readTimeout    = 10 * time.Second
-	writeTimeout   = 30 * time.Second
-	idleTimeout    = time.Minute
-	healthTimeout  = 2 * time.Second
+	maxHeader     = 16 << 10
+	maxBody       = 64 << 10
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = time.Minute
+	healthTimeout = 2 * time.Second
 )
 
 // ServerOptions say what is served on status_addr.
 type ServerOptions struct {
-	// Addr is host:port. Without a Token it must be reachable from this machine
-	// only.
+	// Addr is host:port, or unix:PATH for a socket of the user's own. Without a Token
+	// host must be reachable from this machine only.
 	Addr string
-	// Token, when set, is asked for by everything but the bare page, /metrics,
-	// /healthz and /readyz. Without one nothing can be changed from the page.
+	// Token, when set, is asked for by everything but the bare page, /healthz and
+	// /readyz. Without one nothing can be changed from the page.
 	Token string
+	// MetricsPublic serves /metrics without the token.
+	MetricsPublic bool
 	// Status asks the workers, Brief does not.
 	Status, Brief Source
 	// Control is the control socket's service (ctl.Server.Handler), below /v1/.
@@ -51,22 +54,17 @@ type Server struct {
 	o        ServerOptions
 	ln       net.Listener
 	http     *http.Server
+	conns    *connections
 	ask      *cached
 	history  *history
+	guesses  *guesses
 	token    [sha256.Size]byte
 	loopback bool
 }
 
 // NewServer listens on the address; it answers from Run on.
 func NewServer(o ServerOptions) (*Server, error) {
-	addr, loopback, err := resolve(o.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("status_addr %q: %w", o.Addr, err)
-	}
-	if !loopback && o.Token == "" {
-		return nil, fmt.Errorf("status_addr %q can be reached from other machines: set status_token, or use 127.0.0.1", o.Addr)
-	}
-	ln, err := net.Listen("tcp", addr)
+	ln, loopback, err := listen(o)
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {
@@ -74,14 +72,55 @@ func NewServer(o ServerOptions) (*Server, error) {
 		}
 		return nil, fmt.Errorf("status_addr %q: %w", o.Addr, err)
 	}
-	s := &Server{o: o, ln: ln, ask: newCached(o.Status), history: newHistory(), token: sha256.Sum256([]byte(o.Token)), loopback: loopback}
+	s := &Server{
+		o: o, ln: ln, conns: newConnections(ln), ask: newCached(o.Status), history: newHistory(), guesses: newGuesses(o.Log),
+		token: sha256.Sum256([]byte(o.Token)), loopback: loopback,
+	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader,
-		ErrorLog:       stdlog.New(debugWriter{o.Log}, "", 0),
+		MaxHeaderBytes: maxHeader, ConnState: s.conns.changed,
+		ErrorLog: stdlog.New(debugWriter{o.Log}, "", 0),
 	}
 	return s, nil
+}
+
+// listen listens where the options say; loopback is true when a name has to be checked
+// since only this machine gets there.
+func listen(o ServerOptions) (ln net.Listener, loopback bool, err error) {
+	if path, ok := strings.CutPrefix(o.Addr, "unix:"); ok {
+		ln, err = listenUnix(path)
+		return ln, false, err
+	}
+	addr, loopback, err := resolve(o.Addr)
+	if err != nil {
+		return nil, false, err
+	}
+	if !loopback && o.Token == "" {
+		return nil, false, errors.New("can be reached from other machines: set status_token, or use 127.0.0.1")
+	}
+	ln, err = net.Listen("tcp", addr)
+	return ln, loopback, err
+}
+
+// listenUnix makes a socket for this user alone, in place of one that a dead process
+// has left.
+func listenUnix(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		return nil, errors.Join(errors.New("another process serves it"), conn.Close())
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
 }
 
 // resolve says where to listen, and whether only this machine gets there.
@@ -119,7 +158,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.history.run(sampling, s.ask.status)
 	}()
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(netutil.LimitListener(s.ln, maxConnections)) }()
+	go func() { served <- s.http.Serve(s.conns) }()
 	var err error
 	select {
 	case err = <-served:
@@ -141,7 +180,11 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metricsHandler(s.ask.status, s.o.Log))
+	metrics := metricsHandler(s.ask.status, s.o.Log)
+	if !s.o.MetricsPublic {
+		metrics = s.reading(metrics)
+	}
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", s.health(notLive, "live"))
 	mux.HandleFunc("GET /readyz", s.health(notReady, "ready"))
 	page(mux)
@@ -164,8 +207,9 @@ func (s *Server) guarded(h http.Handler) http.Handler {
 		head.Set("Referrer-Policy", "no-referrer")
 		head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		head.Set("Cache-Control", "no-store")
-		if s.loopback && !s.local(r.Host) {
-			refuse(w, http.StatusForbidden, fmt.Sprintf("this is not %s; use localhost or the address of status_addr", r.Host))
+		// A page from elsewhere does not know a token; a proxy in front has its own name.
+		if s.loopback && s.o.Token == "" && !s.local(r.Host) {
+			refuse(w, http.StatusForbidden, fmt.Sprintf("this is not %s; use localhost or the address of status_addr, or set status_token", r.Host))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -190,7 +234,7 @@ func (s *Server) local(hostport string) bool {
 func (s *Server) reading(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.o.Token != "" && !s.authorized(r) {
-			unauthorized(w)
+			s.unauthorized(w, r)
 			return
 		}
 		h.ServeHTTP(w, r)
@@ -204,7 +248,7 @@ func (s *Server) acting(h http.Handler) http.Handler {
 		case s.o.Token == "":
 			refuse(w, http.StatusForbidden, "actions need a status_token; racecarctl works without one")
 		case !s.authorized(r):
-			unauthorized(w)
+			s.unauthorized(w, r)
 		default:
 			// A roll takes as long as it takes, and tells its steps.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the server's own writers have one
@@ -215,12 +259,15 @@ func (s *Server) acting(h http.Handler) http.Handler {
 }
 
 func (s *Server) authorized(r *http.Request) bool {
-	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	scheme, given, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	sum := sha256.Sum256([]byte(given))
-	return subtle.ConstantTimeCompare(sum[:], s.token[:]) == 1 && ok
+	return subtle.ConstantTimeCompare(sum[:], s.token[:]) == 1 && ok && strings.EqualFold(scheme, "Bearer")
 }
 
-func unauthorized(w http.ResponseWriter) {
+func (s *Server) unauthorized(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Authorization") != "" { // a page that asks for the token first is no guess
+		s.guesses.failed(r.Context(), addressOf(r.RemoteAddr))
+	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="racecar"`)
 	refuse(w, http.StatusUnauthorized, "status_token is needed")
 }
@@ -255,7 +302,7 @@ func answer(w http.ResponseWriter, r *http.Request, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Vary", "Accept-Encoding")
-	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if !takesGzip(r.Header.Get("Accept-Encoding")) {
 		_, _ = w.Write(raw)
 		return
 	}
@@ -263,6 +310,20 @@ func answer(w http.ResponseWriter, r *http.Request, v any) {
 	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is valid
 	_, _ = z.Write(raw)
 	_ = z.Close()
+}
+
+// takesGzip reads an Accept-Encoding: gzip;q=0 refuses it.
+func takesGzip(accept string) bool {
+	for part := range strings.SplitSeq(accept, ",") {
+		coding, params, _ := strings.Cut(part, ";")
+		if !strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			continue
+		}
+		q, given := strings.CutPrefix(strings.TrimSpace(params), "q=")
+		weight, err := strconv.ParseFloat(q, 64)
+		return !given || err == nil && weight > 0
+	}
+	return false
 }
 
 // health answers 200 with a word, or 503 with the reasons, a line each.

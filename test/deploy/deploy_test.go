@@ -75,7 +75,7 @@ func TestSettings(t *testing.T) {
 		if len(environ) == 0 {
 			t.Errorf("%s sets nothing", name)
 		}
-		environ = append(environ, "RACECAR_STATUS_TOKEN=secret") // from a Secret
+		environ = append(environ, "RACECAR_STATUS_TOKEN=0123456789abcdef") // from a Secret
 		if _, err := config.Load(config.Options{NoFile: true, Environ: environ}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -118,15 +118,15 @@ func TestStatusPageWithoutAToken(t *testing.T) {
 	stop(t, p)
 }
 
-// With a token nothing is told without it but health and metrics, and actions act.
+// With a token nothing is served without it but the bare page and health; actions act.
 func TestStatusPageWithAToken(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 80)
 	// On all interfaces: the token is what allows that.
-	p := b.start([]string{"RACECAR_STATUS_TOKEN=sesame"}, "--status-addr", "0.0.0.0:0", "Journal")
+	p := b.start([]string{"RACECAR_STATUS_TOKEN=open-sesame-0123456789"}, "--status-addr", "0.0.0.0:0", "Journal")
 	url := pageOf(p)
 	eventuallyAsk(t, url+"/readyz", http.StatusOK)
-	for path, want := range map[string]int{"/": 200, "/metrics": 200, "/healthz": 200, "/v1/status": 401, "/v1/history": 401, "/v1/config": 401} {
+	for path, want := range map[string]int{"/": 200, "/metrics": 401, "/healthz": 200, "/v1/status": 401, "/v1/history": 401, "/v1/config": 401} {
 		if code, body := ask(t, "GET", url+path, "", ""); code != want {
 			t.Errorf("%s without the token: %d %s", path, code, body)
 		}
@@ -136,19 +136,19 @@ func TestStatusPageWithAToken(t *testing.T) {
 			t.Errorf("quiet with %q: %d %s", token, code, body)
 		}
 	}
-	if code, body := ask(t, "GET", url+"/v1/config", "sesame", ""); code != 200 || strings.Contains(body, "sesame") || !strings.Contains(body, "--status-addr") {
+	if code, body := ask(t, "GET", url+"/v1/config", "open-sesame-0123456789", ""); code != 200 || strings.Contains(body, "open-sesame-0123456789") || !strings.Contains(body, "--status-addr") {
 		t.Errorf("/v1/config: %d %s", code, body)
 	}
-	if code, body := ask(t, "POST", url+"/v1/quiet", "sesame", `{}`); code != http.StatusOK {
+	if code, body := ask(t, "POST", url+"/v1/quiet", "open-sesame-0123456789", `{}`); code != http.StatusOK {
 		t.Errorf("quiet: %d %s", code, body)
 	}
 	harness.Eventually(t, "the worker quiet", func() error {
-		if s := statusOf(t, url, "sesame").Workers[0].State; s != status.Quiet {
+		if s := statusOf(t, url, "open-sesame-0123456789").Workers[0].State; s != status.Quiet {
 			return fmt.Errorf("%s", s)
 		}
 		return nil
 	})
-	if code, body := ask(t, "POST", url+"/v1/scale", "sesame", `{"workers":3}`); code != http.StatusOK || strings.Contains(body, `"error"`) {
+	if code, body := ask(t, "POST", url+"/v1/scale", "open-sesame-0123456789", `{"workers":3}`); code != http.StatusOK || strings.Contains(body, `"error"`) {
 		t.Errorf("scale: %d %s", code, body)
 	}
 	if n := len(workers(p)); n != 3 {
