@@ -149,6 +149,9 @@ func (s *stage) Quiet(_ context.Context, consumer string) error { return s.note(
 func (s *stage) Continue(_ context.Context, consumer string) error {
 	return s.note("continue %s", consumer)
 }
+func (s *stage) SkipBatch(_ context.Context, consumer, topic string, partition int32) error {
+	return s.note("skip-batch %s %s/%d", consumer, topic, partition)
+}
 func (s *stage) SetLogLevel(context.Context, string) error { return s.note("log-level") }
 func (s *stage) Dump(context.Context) error                { return s.note("dump") }
 

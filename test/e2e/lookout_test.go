@@ -85,7 +85,7 @@ func TestStatusPageWithoutAToken(t *testing.T) {
 	eventuallyAsk(t, url+"/healthz", http.StatusOK)
 	harness.Eventually(t, "both workers waiting in /readyz", func() error {
 		code, body := ask(t, "GET", url+"/readyz", "", "")
-		if code != http.StatusServiceUnavailable || !strings.Contains(body, "Journal[0] is waiting: ") || !strings.Contains(body, "Journal[1] is waiting: ") {
+		if code != http.StatusServiceUnavailable || !strings.Contains(body, "Journal[0] is waiting\n") || !strings.Contains(body, "Journal[1] is waiting\n") {
 			return fmt.Errorf("%d %s", code, body)
 		}
 		return nil
