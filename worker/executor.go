@@ -13,12 +13,13 @@ import (
 // executor runs consumer code, one turn after the other. Its number is its slot
 // of the scoreboard.
 type executor struct {
-	w     *worker
-	t     *turns
-	slot  int
-	board *scoreboard.Board
-	tally tally
-	end   ended // how the last series of calls ended
+	w         *worker
+	t         *turns
+	slot      int
+	board     *scoreboard.Board
+	tally     tally
+	originals originals
+	end       ended // how the last series of calls ended
 }
 
 // run takes turns until they are stopped, then calls done.
@@ -51,6 +52,7 @@ func (e *executor) turn(p *partition, alone bool) {
 		e.w.emit(racecar.StartMainLoopEvent{Consumer: e.w.reg.Name(), Group: e.w.group})
 	}
 	defer func() { // even when consumer code ends this goroutine
+		e.originals.release()
 		p.inst.producer.exit()
 		p.inst.mu.Unlock()
 		e.tally.flush(p, &e.w.stats)
@@ -164,6 +166,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 			e.board.BeginAt(e.slot, p.topic, p.partition, m.Offset, m.Offset, alone, last)
 			inHand = true
 		}
+		e.originals.note(p.cur[p.at : p.at+1])
 		inCall = true
 		err := process(ctx, &p.msgs[p.at])
 		if err != nil {
@@ -220,6 +223,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		p.acks.close(final + 1)
 		e.processed(p, batch)
 	}()
+	e.originals.note(batch)
 	e.board.Begin(e.slot, p.topic, p.partition, first, final, alone)
 	if err = p.inst.batch.ProcessBatch(p.liveContext(), messages); err != nil {
 		err = soundly(err)
@@ -230,6 +234,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 // failed decides what becomes of a call that failed, as long as what it produced can be
 // told from what others produce.
 func (e *executor) failed(p *partition, how event, err error, messages []*sarama.ConsumerMessage) {
+	e.originals.restore(messages)
 	o := p.called(how, err, len(messages))
 	var out []*outMessage
 	if txn := p.inst.txn; txn != nil {
@@ -316,6 +321,9 @@ func (e *executor) processed(p *partition, messages []*sarama.ConsumerMessage) (
 	p.again = 0
 	p.acks.processed.Store(messages[n-1].Offset + 1)
 	if p.acks.outstanding.Load() != 0 || len(p.kept) > 0 {
+		if e.originals.changed(messages) {
+			e.originals.restore(messages)
+		}
 		full = e.keep(p, messages)
 	}
 	if e.w.cfg.SynchronousCommits {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -435,4 +436,92 @@ func TestOffsetWaitsForTheDeadLetter(t *testing.T) {
 		t.Errorf("committed %d", c)
 	}
 	readAll(t, b, letters, 1)
+}
+
+// What a call does to its message's bytes, as to decrypt them in place, reaches neither
+// the next attempt nor the dead letter, nor is it seen when lost output has it called
+// again.
+func TestRetriesGetTheMessageAsItWasReceived(t *testing.T) {
+	t.Parallel()
+	scramble := func(m *racecar.Message) {
+		for _, b := range [][]byte{m.Key, m.Value, m.Headers[0].Value} {
+			for i := range b {
+				b[i] ^= 0x5a
+			}
+		}
+	}
+	const key, value, own = "the key", "the value", "the header"
+	intact := func(m *racecar.Message) bool {
+		return string(m.Key) == key && string(m.Value) == value && string(m.Headers[0].Value) == own && m.Headers[1].Value == nil
+	}
+	for _, batch := range []bool{false, true} {
+		for _, transacted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("batch %v, transactional %v", batch, transacted), func(t *testing.T) {
+				t.Parallel()
+				b := testbroker.New(t)
+				topic, to, group := b.Topic(1), b.Topic(1), b.Group()
+				small := group + ".small"
+				b.CreateTopicWith(small, 1, map[string]string{"max.message.bytes": "1000"}) // markers of transactions have to fit
+				for range 3 {
+					produceRecord(t, b, &sarama.ProducerMessage{
+						Topic: topic, Key: sarama.StringEncoder(key), Value: sarama.StringEncoder(value),
+						Headers: []sarama.RecordHeader{{Key: []byte("own"), Value: []byte(own)}, {Key: []byte("nil")}},
+					})
+				}
+				var bad, lost atomic.Int32
+				process := func(ctx context.Context, out racecar.Producer, ms []*racecar.Message) error {
+					for _, m := range ms {
+						if !intact(m) {
+							bad.Add(1)
+						}
+					}
+					for _, m := range ms {
+						scramble(m)
+					}
+					switch m := ms[0]; {
+					case m.Offset == 0 && m.Retries == 0:
+						return errors.New("after decrypting")
+					case m.Offset == 0:
+						return racecar.FailedAt(0, racecar.DeadLetter(errors.New("after decrypting")))
+					case m.Offset == 1 && lost.Add(1) == 1: // its call goes well, its output does not
+						return out.Produce(ctx, racecar.ProducerMessage{Topic: small, Value: make([]byte, 2000), Partition: new(int32)})
+					}
+					return out.Produce(ctx, racecar.ProducerMessage{Topic: to, Value: []byte("x"), Partition: new(int32)})
+				}
+				spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}, Transactional: transacted}
+				reg := batchCopier(t, spec, process)
+				if !batch {
+					reg = registration(t, spec, func(rt racecar.Runtime) (*processor, error) {
+						return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+							return process(ctx, rt.Producer, []*racecar.Message{m})
+						}}, nil
+					})
+				}
+				cfg := testConfig(b, group)
+				if transacted {
+					cfg = txnConfig(b, group)
+				}
+				cfg.DeadLetterTopic = group + ".dead"
+				b.CreateTopic(cfg.DeadLetterTopic, 1)
+				s := start(t, reg, cfg)
+				waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 3 })
+				s.stop()
+				if bad.Load() > 0 || lost.Load() < 2 {
+					t.Errorf("%d messages were not as they were received, %d calls of the second", bad.Load(), lost.Load())
+				}
+				got := readAll(t, b, cfg.DeadLetterTopic, 1)[0]
+				if string(got.Key) != key || string(got.Value) != value || header(got, "own") != own {
+					t.Errorf("dead-lettered key %q, value %q, header %q", got.Key, got.Value, header(got, "own"))
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkOriginals(b *testing.B) {
+	var o originals
+	m := []*sarama.ConsumerMessage{{Key: make([]byte, 16), Value: make([]byte, 200)}}
+	for b.Loop() {
+		o.note(m)
+	}
 }
