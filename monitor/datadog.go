@@ -243,7 +243,11 @@ func (d *Datadog) rare(e racecar.Event) {
 		d.count("consumer.commit.errors", 1, d.series(e.Group, e.Topic, e.Partition).tags)
 	case racecar.DeadLetterEvent:
 		if e.Message != nil {
-			d.count("consumer.dead_letters", 1, d.series(e.Group, e.Message.Topic, e.Message.Partition).tags)
+			s := d.series(e.Group, e.Message.Topic, e.Message.Partition)
+			d.count("consumer.dead_letters", 1, s.tags)
+			s.mu.Lock()
+			s.messages++
+			s.mu.Unlock()
 		}
 	case racecar.PoisonedEvent:
 		d.count("consumer.poisoned", 1, d.series(e.Group, e.Topic, e.Partition).tags)
@@ -260,6 +264,7 @@ func (d *Datadog) processMessage(e *racecar.ProcessMessageEvent) {
 	defer s.mu.Unlock()
 	if failed {
 		s.errors++
+		s.messages += int64(e.Done)
 	} else {
 		s.messages++
 	}
@@ -281,6 +286,7 @@ func (d *Datadog) processBatch(e *racecar.ProcessBatchEvent) {
 	defer s.mu.Unlock()
 	if failed {
 		s.batchErrors++
+		s.messages += int64(e.Done)
 	} else {
 		s.messages += int64(len(e.Messages))
 	}

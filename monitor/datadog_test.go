@@ -171,7 +171,7 @@ func wanted(namespace string) map[string][]float64 {
 	part := func(n int) string { return fmt.Sprintf("%s,partition:%d,topic:t", group, n) }
 	topic := func(name string) string { return client + ",topic:" + name }
 	want := map[string][]float64{
-		"consumer.messages|c|" + part(0):                                  {2},
+		"consumer.messages|c|" + part(0):                                  {3},
 		"consumer.messages|c|" + part(1):                                  {3},
 		"consumer.messages|c|" + part(2):                                  {1},
 		"consumer.process_message.latency|ms|" + part(0):                  {2, 1.5},

@@ -32,6 +32,7 @@ type ProcessMessageEvent struct {
 	Message         *Message
 	Duration        time.Duration
 	Err             error // also of a panic
+	Done            int   // 1: it is done, after Err as well if that was a Skip; 0: not yet
 }
 
 // StartProcessBatchEvent: messages are about to be handed to ProcessBatch
@@ -47,6 +48,7 @@ type ProcessBatchEvent struct {
 	Messages        []*Message
 	Duration        time.Duration
 	Err             error // also of a panic
+	Done            int   // how many of them are done, after Err as well: see FailedAt and Skip
 }
 
 // JoinGroupEvent: the worker has joined its group, or tried to (join_group).
@@ -123,7 +125,7 @@ type CommitFailedEvent struct {
 	Err             error
 }
 
-// DeadLetterEvent: a message is in the dead-letter topic (dead_letter).
+// DeadLetterEvent: a message is in the dead-letter topic, and done (dead_letter).
 type DeadLetterEvent struct {
 	Consumer, Group string
 	Message         *Message

@@ -104,6 +104,17 @@ type failedCall struct {
 	out      []*outMessage // what it has produced for a transaction, and is kept
 }
 
+// done is how many of the last call's messages are done by it alone.
+func (e ended) done(messages int) int {
+	if e.failed == nil {
+		return messages
+	}
+	if a := e.failed.action; a.step == stepDone {
+		return a.done + a.messages
+	}
+	return e.failed.action.done
+}
+
 type why int
 
 const (
@@ -133,10 +144,10 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		if inCall {
 			err := broken(recover())
 			now := e.observe(p, 1, last, err)
+			e.failed(p, eventPanicked, err, p.cur[p.at:p.at+1])
 			if observed {
 				e.tellProcessed(p, time.Duration(now-last), err)
 			}
-			e.failed(p, eventPanicked, err, p.cur[p.at:p.at+1])
 		}
 		if inHand {
 			e.board.End(e.slot)
@@ -174,12 +185,13 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		}
 		inCall = false
 		now := e.observe(p, 1, last, err)
+		if err != nil {
+			e.failed(p, eventReturned, err, p.cur[p.at:p.at+1])
+		}
 		if observed {
 			e.tellProcessed(p, time.Duration(now-last), err)
 		}
-		last = now
-		if err != nil {
-			e.failed(p, eventReturned, err, p.cur[p.at:p.at+1])
+		if last = now; err != nil {
 			return
 		}
 		if p.acks.outstanding.Load() != 0 {
@@ -213,11 +225,15 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		}
 		e.board.End(e.slot)
 		now := e.observe(p, len(batch), last, err)
-		if observed {
-			e.w.emit(racecar.ProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: time.Duration(now - last), Err: err})
-		}
 		if err != nil {
 			e.failed(p, how, err, batch)
+		}
+		if observed {
+			e.w.emit(racecar.ProcessBatchEvent{
+				Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: time.Duration(now - last), Err: err, Done: e.end.done(len(batch)),
+			})
+		}
+		if err != nil {
 			return
 		}
 		p.acks.close(final + 1)
@@ -258,7 +274,7 @@ func (e *executor) failed(p *partition, how event, err error, messages []*sarama
 
 // tellProcessed emits the end of a call of Process.
 func (e *executor) tellProcessed(p *partition, d time.Duration, err error) {
-	e.w.emit(racecar.ProcessMessageEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at], Duration: d, Err: err})
+	e.w.emit(racecar.ProcessMessageEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at], Duration: d, Err: err, Done: e.end.done(1)})
 }
 
 // observe counts a call with so many messages that began at last, and returns

@@ -516,7 +516,17 @@ func TestEachMessageIsCountedOnce(t *testing.T) {
 			}
 			cfg.MaxWaitTime, cfg.DeadLetterTopic = 2*time.Second, group+".dead"
 			b.CreateTopic(cfg.DeadLetterTopic, 1)
-			s := start(t, reg, cfg)
+			var seen atomic.Int32
+			s := start(t, reg, cfg, func(o *Options) {
+				o.Emit = func(e racecar.Event) {
+					switch e := e.(type) {
+					case racecar.ProcessBatchEvent:
+						seen.Add(int32(e.Done))
+					case racecar.DeadLetterEvent:
+						seen.Add(1)
+					}
+				}
+			})
 			waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 10 })
 			r := s.status()
 			got := []uint64{r.Counters[status.CountMessages], r.Counters[status.CountSkipped], r.Counters[status.CountDeadLetters], r.Counters[status.CountErrors], r.Partitions[0].Processed}
@@ -524,6 +534,9 @@ func TestEachMessageIsCountedOnce(t *testing.T) {
 				t.Errorf("counted messages, skipped, dead letters, errors, the partition's: %v, want %v", got, want)
 			}
 			s.stop()
+			if n := seen.Load(); n != 10 {
+				t.Errorf("observers saw %d messages done", n)
+			}
 		})
 	}
 }
