@@ -49,11 +49,37 @@ type deadLetter struct {
 func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, err error, attempts int, out []*outMessage) {
 	d := &deadLetters{w: w, p: p, messages: messages, topic: w.cfg.DeadLetterTopic, cause: err, attempts: attempts, out: out}
 	for _, m := range messages {
+		if p.m.bringsIn(m.Topic) && isDeadLetter(m) {
+			// It lies in a dead-letter topic already. A copy in another one would come
+			// back to whoever consumes by pattern, and multiply.
+			w.stats.add(statSkipped, 1)
+			if _, said := w.deadLettersMet.LoadOrStore(m.Topic, true); !said {
+				w.partLog(p).WithField("offset", m.Offset).Warn("the pattern of a subscription matches a dead-letter topic: what fails of it is skipped, since it lies there already")
+			}
+			continue
+		}
 		d.records = append(d.records, &deadLetter{message: m, keyed: m.Key == nil && w.compacted.Load()})
+	}
+	if len(d.records) == 0 {
+		p.advance(messages, out)
+		return
 	}
 	p.letters = d
 	d.send()
 }
+
+// isDeadLetter reports whether a message says that it was dead-lettered elsewhere.
+func isDeadLetter(m *sarama.ConsumerMessage) bool {
+	for _, h := range m.Headers {
+		if string(h.Key) == headerPrefix+"topic" {
+			return string(h.Value) != m.Topic
+		}
+	}
+	return false
+}
+
+// headerPrefix begins the names of what a worker adds to a dead-letter record.
+const headerPrefix = "racecar-dlq-"
 
 // send sends what is not acknowledged yet. The executor owns the partition.
 func (d *deadLetters) send() {
@@ -197,10 +223,12 @@ func (d *deadLetters) wait(a action) {
 // tell says that they are in the dead-letter topic.
 func (d *deadLetters) tell() {
 	w := d.w
-	w.stats.add(statDeadLetters, uint64(len(d.messages)))
-	w.partLog(d.p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.messages)).Warn("dead-lettered")
-	for _, m := range convertAll(d.messages) {
-		w.emit(racecar.DeadLetterEvent{Consumer: w.reg.Name(), Group: w.group, Message: &m, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
+	w.stats.add(statDeadLetters, uint64(len(d.records)))
+	w.partLog(d.p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.records)).Warn("dead-lettered")
+	for _, r := range d.records {
+		for _, m := range convertAll([]*sarama.ConsumerMessage{r.message}) {
+			w.emit(racecar.DeadLetterEvent{Consumer: w.reg.Name(), Group: w.group, Message: &m, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
+		}
 	}
 }
 
@@ -279,31 +307,51 @@ func (m *membership) letterBox() error {
 	return nil
 }
 
-// record is r as it is sent.
+// record is r as it is sent: the message's key, value and headers, and ours. Those of
+// an earlier time in a dead-letter topic are replaced, but for where the message first
+// came from; a message that came from elsewhere may say what it likes.
 func (w *worker) record(d *deadLetters, r *deadLetter) kafka.ProducerMessage {
 	m := r.message
 	out := kafka.ProducerMessage{Topic: d.topic, Key: m.Key, Value: m.Value, AnySize: true}
+	earlier := map[string]string{}
 	for _, h := range m.Headers {
-		out.Headers = append(out.Headers, kafka.Header{Key: string(h.Key), Value: h.Value})
+		if name, ours := strings.CutPrefix(string(h.Key), headerPrefix); ours {
+			earlier[name] = string(h.Value)
+		} else {
+			out.Headers = append(out.Headers, kafka.Header{Key: string(h.Key), Value: h.Value})
+		}
 	}
-	origin := fmt.Sprintf("%s/%d/%d", m.Topic, m.Partition, m.Offset)
+	own := len(out.Headers)
 	add := func(name, value string) {
-		out.Headers = append(out.Headers, kafka.Header{Key: "racecar-dlq-" + name, Value: []byte(value)})
+		out.Headers = append(out.Headers, kafka.Header{Key: headerPrefix + name, Value: []byte(value)})
 	}
-	add("topic", m.Topic)
-	add("partition", strconv.Itoa(int(m.Partition)))
-	add("offset", strconv.FormatInt(m.Offset, 10))
-	add("timestamp", m.Timestamp.UTC().Format(time.RFC3339Nano))
+	keep := func(name, value string) { add(name, value) }
+	if earlier["topic"] != "" && w.isDeadLetterTopic(m.Topic) {
+		keep = func(name, _ string) { add(name, earlier[name]) }
+	} else {
+		clear(earlier)
+	}
+	keep("topic", m.Topic)
+	keep("partition", strconv.Itoa(int(m.Partition)))
+	keep("offset", strconv.FormatInt(m.Offset, 10))
+	keep("timestamp", m.Timestamp.UTC().Format(time.RFC3339Nano))
 	add("group", w.group)
 	add("error", errorText(d.cause))
 	add("attempts", strconv.Itoa(d.attempts))
 	add("at", time.Now().UTC().Format(time.RFC3339Nano))
-	if r.keyed {
-		out.Key = []byte(origin)
+	switch {
+	case r.keyed:
+		out.Key = fmt.Appendf(nil, "%s/%d/%d", m.Topic, m.Partition, m.Offset)
+		add("no-key", "true")
+	case earlier["no-key"] != "":
 		add("no-key", "true")
 	}
+	left := earlier["truncated"]
 	if r.truncated {
-		truncate(&out, len(m.Headers))
+		left = truncate(&out, own)
+	}
+	if left != "" {
+		add("truncated", left)
 	}
 	return out
 }
@@ -312,8 +360,8 @@ func (w *worker) record(d *deadLetters, r *deadLetter) kafka.ProducerMessage {
 const keptWhenTruncated = 64 << 10
 
 // truncate takes from a record what can make it too large: the value, and of its
-// message's own headers and key what is large as well.
-func truncate(m *kafka.ProducerMessage, own int) {
+// message's own headers and key what is large as well. It says what was left out.
+func truncate(m *kafka.ProducerMessage, own int) string {
 	left := []string{"value"}
 	m.Value = nil
 	size := 0
@@ -328,7 +376,7 @@ func truncate(m *kafka.ProducerMessage, own int) {
 		left = append(left, "key")
 		m.Key = nil
 	}
-	m.Headers = append(m.Headers, kafka.Header{Key: "racecar-dlq-truncated", Value: []byte(strings.Join(left, ","))})
+	return strings.Join(left, ",")
 }
 
 // maxErrorText bounds the text of an error that came from consumer code, which may

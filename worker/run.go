@@ -52,6 +52,8 @@ type worker struct {
 	letterBox atomic.Bool // the dead-letter topic is there
 	compacted atomic.Bool // it takes no record without a key
 
+	deadLettersMet sync.Map // topics of which it was said that a pattern brings in dead letters
+
 	constructed atomic.Bool            // the consumer's first instance is there
 	unmade      atomic.Pointer[string] // why it is waited for; nil: it is not
 	standby     atomic.Bool            // in a roll: the worker before us has the slot

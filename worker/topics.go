@@ -12,6 +12,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -105,7 +106,7 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]topic, 
 		}
 		any := false
 		for t, n := range existing {
-			if re.MatchString(t) && !strings.HasPrefix(t, "__") && t != m.w.cfg.DeadLetterTopic { // what failed is not to come back
+			if re.MatchString(t) && !strings.HasPrefix(t, "__") && !m.w.leavesOut(s.TopicPattern, t) {
 				found[t], any = n, true
 			}
 		}
@@ -114,6 +115,33 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]topic, 
 		}
 	}
 	return found, missing, nil
+}
+
+// leavesOut reports whether a pattern does not mean a topic that it matches: a
+// dead-letter topic, unless it names it. What failed would come back, and with several
+// consumers it would go round and multiply.
+func (w *worker) leavesOut(pattern, topic string) bool {
+	return topic == w.cfg.DeadLetterTopic || w.isDeadLetterTopic(topic) && !names(pattern, topic)
+}
+
+// names reports whether a pattern ends as a topic's name does, from its last dot on.
+func names(pattern, topic string) bool {
+	return strings.HasSuffix(strings.TrimRight(pattern, "$)"), topic[max(0, strings.LastIndexByte(topic, '.')):])
+}
+
+// bringsIn reports whether a topic is consumed only because a pattern matches it that
+// does not name it.
+func (m *membership) bringsIn(topic string) bool {
+	return !slices.ContainsFunc(m.subs, func(s racecar.Subscription) bool {
+		return s.Topic == topic || s.TopicPattern != "" && names(s.TopicPattern, topic)
+	})
+}
+
+// isDeadLetterTopic reports whether a topic is known to be one: by its name, or since it
+// is that of a registered consumer.
+func (w *worker) isDeadLetterTopic(topic string) bool {
+	return strings.HasSuffix(topic, config.DeadLetterTopicFor("")) || topic == w.cfg.DeadLetterTopic ||
+		slices.ContainsFunc(racecar.Registered(), func(r *racecar.Registration) bool { return r.Spec().DeadLetterTopic == topic })
 }
 
 // topicPattern compiles a pattern that the whole name must match.

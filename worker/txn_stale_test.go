@@ -161,7 +161,8 @@ func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
 	at := func(offset int64) []*sarama.ConsumerMessage { return []*sarama.ConsumerMessage{{Offset: offset}} }
 	told := func() uint64 { return w.stats.n[statDeadLetters].Load() }
 	dead := func(offset int64) {
-		txn.deadLetter(p, &deadLetters{w: w, p: p, messages: at(offset)}, []*outMessage{{deadLetter: &deadLetter{}}})
+		r := &deadLetter{message: at(offset)[0]}
+		txn.deadLetter(p, &deadLetters{w: w, p: p, messages: at(offset), records: []*deadLetter{r}}, []*outMessage{{deadLetter: r}})
 	}
 
 	txn.add(p, at(0))
