@@ -91,8 +91,16 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
+// lastLineWithin bounds the last line: a stderr that nobody reads holds up no end.
+const lastLineWithin = 2 * time.Second
+
 // fail prints each problem of err on a line of its own, as upstream begins them.
 func fail(stderr io.Writer, err error) int {
-	supervisor.Banner{W: stderr}.Crashed(err)
+	said := make(chan struct{})
+	go func() { defer close(said); supervisor.Banner{W: stderr}.Crashed(err) }()
+	select {
+	case <-said:
+	case <-time.After(lastLineWithin):
+	}
 	return exitFailed
 }

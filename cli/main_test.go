@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+)
+
+// The end does not wait for somebody to read the last line.
+func TestUnreadStderrHoldsUpNoEnd(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if err := w.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the pipe is not full: %v", err)
+	}
+	if err := w.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if code := fail(w, errors.New("not all stopped in order")); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+}
