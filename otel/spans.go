@@ -3,6 +3,7 @@ package otel
 import (
 	"context"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -23,39 +24,18 @@ var (
 	sendName    = semconv.MessagingOperationName("send")
 
 	consumer = trace.WithSpanKind(trace.SpanKindConsumer)
+	producer = trace.WithSpanKind(trace.SpanKindProducer)
 )
 
 // ProcessMessage implements racecar.Tracer.
 func (t *tracer) ProcessMessage(ctx context.Context, w racecar.Worker, m *racecar.Message) (context.Context, func(error)) {
 	ctx, created := t.extract(ctx, m.Headers)
-	parent := created
-	if !created.IsValid() {
-		parent = trace.SpanContextFromContext(ctx)
-	}
-	name := "process " + m.Topic
-	becomes := t.sampling.of(parent)
-	if becomes == record {
-		if s := t.quick.begin(ctx, trace.SpanKindConsumer, parent); s != nil {
-			s.data.name = name
-			s.data.attributes = t.aboutMessage(s.data.attributes, w, m)
-			if created.IsValid() {
-				s.link[0].SpanContext = created
-				s.data.links = s.link[:]
-			}
-			return trace.ContextWithSpan(ctx, s), func(err error) { end(s, err) }
-		}
-	}
+	options := []trace.SpanStartOption{consumer, trace.WithAttributes(t.aboutMessage(make([]attribute.KeyValue, 0, maxAttributes), w, m)...)}
 	if created.IsValid() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, created)
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: created}))
 	}
-	options := append(make([]trace.SpanStartOption, 0, 3), consumer)
-	if becomes != drop {
-		options = append(options, trace.WithAttributes(t.aboutMessage(make([]attribute.KeyValue, 0, maxAttributes), w, m)...))
-		if created.IsValid() {
-			options = append(options, trace.WithLinks(trace.Link{SpanContext: created}))
-		}
-	}
-	ctx, span := t.spans.Start(ctx, name, options...)
+	ctx, span := t.spans.Start(ctx, "process "+valid(m.Topic), options...)
 	return ctx, func(err error) { end(span, err) }
 }
 
@@ -69,6 +49,20 @@ func (t *tracer) aboutMessage(attributes []attribute.KeyValue, w racecar.Worker,
 	return attributes
 }
 
+// extract returns the span that a message's headers name as its origin, invalid
+// without one, and ctx with whatever else they carry.
+func (t *tracer) extract(ctx context.Context, hs []racecar.Header) (context.Context, trace.SpanContext) {
+	if len(hs) == 0 {
+		return ctx, trace.SpanContext{}
+	}
+	ctx = t.propagator.Extract(ctx, headers{&hs})
+	c := trace.SpanContextFromContext(ctx)
+	if !c.IsRemote() {
+		c = trace.SpanContext{}
+	}
+	return ctx, c
+}
+
 // ProcessBatch implements racecar.Tracer.
 func (t *tracer) ProcessBatch(ctx context.Context, w racecar.Worker, ms []*racecar.Message) (context.Context, func(error)) {
 	var links []trace.Link
@@ -78,7 +72,7 @@ func (t *tracer) ProcessBatch(ctx context.Context, w racecar.Worker, ms []*racec
 		}
 	}
 	attributes := t.consuming(make([]attribute.KeyValue, 0, maxAttributes), w, ms[0])
-	ctx, span := t.spans.Start(ctx, "process "+ms[0].Topic, consumer, trace.WithLinks(links...),
+	ctx, span := t.spans.Start(ctx, "process "+valid(ms[0].Topic), consumer, trace.WithLinks(links...),
 		trace.WithAttributes(append(attributes, semconv.MessagingBatchMessageCount(len(ms)))...))
 	return ctx, func(err error) { end(span, err) }
 }
@@ -87,8 +81,8 @@ func (t *tracer) ProcessBatch(ctx context.Context, w racecar.Worker, ms []*racec
 func (t *tracer) consuming(attributes []attribute.KeyValue, w racecar.Worker, m *racecar.Message) []attribute.KeyValue {
 	return append(attributes,
 		semconv.MessagingSystemKafka, processName, semconv.MessagingOperationTypeProcess, t.client,
-		semconv.MessagingConsumerGroupName(w.Group),
-		semconv.MessagingDestinationName(m.Topic),
+		semconv.MessagingConsumerGroupName(valid(w.Group)),
+		semconv.MessagingDestinationName(valid(m.Topic)),
 		semconv.MessagingDestinationPartitionID(strconv.Itoa(int(m.Partition))))
 }
 
@@ -131,39 +125,34 @@ func (t *tracer) Produce(ctx context.Context, m *racecar.ProducerMessage) func(p
 // startSend begins the span of a message to be produced, which is linked to the
 // one that the message names itself.
 func (t *tracer) startSend(ctx context.Context, m *racecar.ProducerMessage, own trace.SpanContext) (context.Context, trace.Span) {
-	name := "send " + m.Topic
-	parent := trace.SpanContextFromContext(ctx)
-	becomes := t.sampling.of(parent)
-	if becomes == record {
-		if s := t.quick.begin(ctx, trace.SpanKindProducer, parent); s != nil {
-			s.data.name = name
-			s.data.attributes = t.producing(s.data.attributes, m)
-			if own.IsValid() {
-				s.link[0].SpanContext = own
-				s.data.links = s.link[:]
-			}
-			return trace.ContextWithSpan(ctx, s), s
-		}
+	options := []trace.SpanStartOption{producer, trace.WithAttributes(t.producing(make([]attribute.KeyValue, 0, maxAttributes), m)...)}
+	if own.IsValid() {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: own}))
 	}
-	options := append(make([]trace.SpanStartOption, 0, 3), trace.WithSpanKind(trace.SpanKindProducer))
-	if becomes != drop {
-		options = append(options, trace.WithAttributes(t.producing(make([]attribute.KeyValue, 0, maxAttributes), m)...))
-		if own.IsValid() {
-			options = append(options, trace.WithLinks(trace.Link{SpanContext: own}))
-		}
-	}
-	return t.spans.Start(ctx, name, options...)
+	return t.spans.Start(ctx, "send "+valid(m.Topic), options...)
 }
 
 // producing adds the attributes of a message to be produced.
 func (t *tracer) producing(attributes []attribute.KeyValue, m *racecar.ProducerMessage) []attribute.KeyValue {
 	return addMessage(append(attributes,
-		semconv.MessagingSystemKafka, sendName, semconv.MessagingOperationTypeSend, t.client, semconv.MessagingDestinationName(m.Topic)), m.Key, m.Value)
+		semconv.MessagingSystemKafka, sendName, semconv.MessagingOperationTypeSend, t.client, semconv.MessagingDestinationName(valid(m.Topic))), m.Key, m.Value)
+}
+
+// valid makes a text fit for a protobuf, which takes UTF-8 alone: one text that is not
+// would have the exporter throw away all spans of its batch.
+func valid(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
+
+// maxDescription is the most of an error's text that a span has.
+const maxDescription = 4 << 10
+
+func description(err error) string {
+	text := err.Error()
+	return valid(text[:min(len(text), maxDescription)])
 }
 
 func end(span trace.Span, err error) {
 	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+		span.SetStatus(codes.Error, description(err))
 		span.SetAttributes(semconv.ErrorType(err))
 	}
 	span.End()

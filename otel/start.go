@@ -8,8 +8,10 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/contrib/propagators/autoprop"
 	api "go.opentelemetry.io/otel"
@@ -36,10 +38,8 @@ type tracer struct {
 	err        error
 	spans      trace.Tracer
 	provider   *sdk.TracerProvider // nil: spans go nowhere
-	quick      *quick              // nil: all spans are the SDK's
-	sampling   sampling
 	propagator propagation.TextMapPropagator
-	w3c        bool // the propagator is W3C's Trace Context and perhaps Baggage
+	lost       *lostSpans
 	client     attribute.KeyValue
 }
 
@@ -50,13 +50,15 @@ func (t *tracer) Start(c *racecar.Config, log *slog.Logger) error {
 }
 
 func (t *tracer) start(c *racecar.Config, log *slog.Logger) error {
-	t.client = semconv.MessagingClientID(c.ClientID)
-	// autoprop panics on nothing but reports unknown names to the error handler.
-	api.SetErrorHandler(&exportErrors{log: log})
+	t.client = semconv.MessagingClientID(valid(c.ClientID))
+	t.lost = &lostSpans{log: log}
+	// What OpenTelemetry's libraries report, unknown names in variables mostly, goes to
+	// our log: by default they write to stderr.
+	api.SetErrorHandler(api.ErrorHandlerFunc(func(err error) { log.Warn("OpenTelemetry reports an error", "error", err) }))
+	api.SetLogger(logr.FromSlogHandler(log.Handler()))
 	t.propagator = autoprop.NewTextMapPropagator()
 	api.SetTextMapPropagator(t.propagator)
-	t.w3c = isW3C(os.Getenv("OTEL_PROPAGATORS"))
-	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || testing.Testing() && !exporterNamed() {
 		t.spans = noop.NewTracerProvider().Tracer(scope)
 		return nil
 	}
@@ -80,20 +82,18 @@ func (t *tracer) start(c *racecar.Config, log *slog.Logger) error {
 
 // use has spans go to exporter.
 func (t *tracer) use(exporter sdk.SpanExporter, from *resource.Resource, options ...sdk.BatchSpanProcessorOption) {
-	batches := sdk.NewBatchSpanProcessor(exporter, options...)
-	t.provider = sdk.NewTracerProvider(sdk.WithSpanProcessor(batches), sdk.WithResource(from))
-	t.sampling = newSampling()
-	t.quick = newQuick(t.provider, batches, from)
+	t.lost.SpanExporter = exporter
+	t.provider = sdk.NewTracerProvider(sdk.WithBatcher(t.lost, options...), sdk.WithResource(from))
 	t.spans = t.provider.Tracer(scope)
 	api.SetTracerProvider(t.provider)
 }
 
-// isW3C says whether OTEL_PROPAGATORS asks for nothing but W3C's forms, Trace
-// Context among them.
-func isW3C(propagators string) bool {
-	switch propagators {
-	case "", "tracecontext", "tracecontext,baggage", "baggage,tracecontext":
-		return true
+// exporterNamed reports whether a variable says where spans go.
+func exporterNamed() bool {
+	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
+		if os.Getenv(name) != "" {
+			return true
+		}
 	}
 	return false
 }
@@ -113,24 +113,29 @@ func (t *tracer) Flush(ctx context.Context) error {
 	return t.provider.ForceFlush(ctx)
 }
 
-// exportErrors logs what OpenTelemetry's libraries report, which is mostly the
-// same for as long as a collector is away.
-type exportErrors struct {
+// lostSpans is an exporter that logs what it could not export: how many spans, and
+// why, at most once in errorsEvery.
+type lostSpans struct {
+	sdk.SpanExporter
 	log *slog.Logger
 
 	mu   sync.Mutex
 	last time.Time
-	more int
+	lost int
 }
 
-// Handle implements otel.ErrorHandler.
-func (e *exportErrors) Handle(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.more++
-	if time.Since(e.last) < errorsEvery {
-		return
+// ExportSpans implements sdk.SpanExporter.
+func (l *lostSpans) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	err := l.SpanExporter.ExportSpans(ctx, spans)
+	if err == nil {
+		return nil
 	}
-	e.log.Warn("Spans lost", "error", err, "times", e.more)
-	e.last, e.more = time.Now(), 0
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost += len(spans)
+	if time.Since(l.last) >= errorsEvery {
+		l.log.Warn("spans lost", "spans", l.lost, "error", err)
+		l.last, l.lost = time.Now(), 0
+	}
+	return nil // reported
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/racecar-go/racecar/racecar"
@@ -109,15 +110,58 @@ func TestDisabledPassesContextOn(t *testing.T) {
 	}
 }
 
-// A collector that is away fills no log.
-func TestExportErrorsAreLoggedOnce(t *testing.T) {
+// A collector that is away fills no log, and the line says how many spans are lost.
+func TestLostSpansAreLoggedOnce(t *testing.T) {
 	var b bytes.Buffer
-	e := &exportErrors{log: slog.New(slog.NewTextHandler(&b, nil))}
+	l := &lostSpans{SpanExporter: refusing{}, log: slog.New(slog.NewTextHandler(&b, nil))}
 	for range 100 {
-		e.Handle(errors.New("connection refused"))
+		if err := l.ExportSpans(t.Context(), make([]sdk.ReadOnlySpan, 3)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if n := strings.Count(b.String(), "\n"); n != 1 || !strings.Contains(b.String(), "refused") {
-		t.Errorf("%d lines: %s", n, b.String())
+	l.last = time.Time{}
+	if err := l.ExportSpans(t.Context(), make([]sdk.ReadOnlySpan, 3)); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "spans=3 ") || !strings.Contains(lines[1], "spans=300 ") || !strings.Contains(lines[0], "refused") {
+		t.Errorf("%s", b.String())
+	}
+}
+
+type refusing struct{ sdk.SpanExporter }
+
+func (refusing) ExportSpans(context.Context, []sdk.ReadOnlySpan) error { return errors.New("refused") }
+
+// What OpenTelemetry's libraries say of variables is in our log, not on stderr.
+func TestMistakesInVariablesAreLogged(t *testing.T) {
+	var b bytes.Buffer
+	t.Setenv("OTEL_TRACES_EXPORTER", "console")
+	t.Setenv("OTEL_PROPAGATORS", "smoke")
+	t.Setenv("OTEL_TRACES_SAMPLER", "sometimes")
+	tr := &tracer{}
+	if err := tr.Start(&racecar.Config{}, slog.New(slog.NewTextHandler(&b, nil))); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tr.provider.Shutdown(context.Background()) })
+	for _, want := range []string{"smoke", "sometimes"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no word of %q: %s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "lost") {
+		t.Errorf("%s", b.String())
+	}
+}
+
+// A test that imports this package reaches for no collector.
+func TestSilentInTests(t *testing.T) {
+	tr := &tracer{}
+	if err := tr.Start(&racecar.Config{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if tr.provider != nil {
+		t.Error("spans go somewhere")
 	}
 }
 
