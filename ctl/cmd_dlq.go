@@ -150,8 +150,11 @@ func row(d deadLetter, replayed bool, now time.Time) []string {
 	if d.Key != nil {
 		key = string(d.Key)
 	}
-	if replayed {
+	switch {
+	case replayed:
 		mark = "replayed"
+	case d.about("truncated") != "":
+		mark = "truncated"
 	}
 	return []string{
 		record{d.Partition, d.Offset}.String(), from, cmp.Or(d.group(), view.Unknown), key,

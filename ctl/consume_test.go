@@ -34,7 +34,7 @@ func (k kafkaRun) write(records ...*kgo.Record) {
 
 func (k kafkaRun) client(opts ...kgo.Opt) *kgo.Client {
 	k.t.Helper()
-	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(strings.Split(k.addr, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(strings.Split(k.addr, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(1_048_576))...)
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func (k kafkaRun) values(topic string) []string {
@@ -173,6 +174,64 @@ func TestReplayLeavesWhatTheBrokerRefuses(t *testing.T) {
 		t.Errorf("exit %d, %q, %q", code, out, errs)
 	}
 	k.wantValues("small", "0", "22")
+}
+
+// Records as workers write them in odd cases; and what is sent, left and passed over
+// is known to the next replay, at Apache Kafka as well.
+func TestReplayOfOddRecords(t *testing.T) {
+	k, b := bed(t)
+	topic, letters, group := b.Topic(2), b.Topic(1), b.Group()
+	conf := settingsOf("G", group, k.addr, topic, topic+"-gone")
+	conf.Config.DeadLetterTopic = letters
+	k.supervised(conf)
+	large := strings.Repeat("x", 1_020_000) // what Java's producer sends at its defaults
+	odd := func(key, value []byte, from string, more ...string) *kgo.Record {
+		r := &kgo.Record{Topic: letters, Key: key, Value: value}
+		for name, v := range map[string]string{"topic": from, "partition": "1", "offset": "7", "group": group, "timestamp": "2020-11-23T09:00:01.005Z"} {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: "racecar-dlq-" + name, Value: []byte(v)})
+		}
+		for _, name := range more {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: "racecar-dlq-" + name, Value: []byte("value")})
+		}
+		return r
+	}
+	k.write(
+		odd([]byte(topic+"/1/7"), []byte("had no key"), topic, "no-key"),
+		odd([]byte("k"), nil, topic, "truncated"),
+		odd([]byte("k"), []byte("of a topic that is gone"), topic+"-gone"),
+		odd([]byte("k"), []byte(large), topic),
+	)
+	unsent := fmt.Sprintf(`0/1: it was too large for the dead-letter topic, which lacks its value
+0/2: topic "%s-gone": there is no such topic
+Error: 2 dead letters could not be replayed and stay for the next replay; --skip passes over one
+`, topic)
+	for _, want := range []string{"Replayed 2 dead letters\n", "No dead letters to replay\n"} {
+		if out, errs, code := k.run("", "dlq", "replay", "G", "--keep-timestamps"); out != want || errs != unsent || code != exitFailed {
+			t.Errorf("exit %d, %q, want %q\n%s\nwant\n%s", code, out, want, errs, unsent)
+		}
+	}
+	k.ok("", "No dead letters to replay\n", "", "dlq", "replay", "G", "--skip", "0/1", "--skip", "0/2")
+	k.ok("", "No dead letters to replay\n", "", "dlq", "replay", "G")
+	headers := "\tracecar-replay-group=" + group + " racecar-replay-timestamp=2020-11-23T09:00:01.005Z\n"
+	k.ok("", "1\t0\t2020-11-23T09:00:01.005Z\t-\thad no key"+headers+"1\t1\t2020-11-23T09:00:01.005Z\tk\t"+large+headers, "", "consume", topic)
+	k.write(odd(nil, []byte("one more"), topic))
+	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "G", "--all-groups")
+	k.ok("", "No dead letters to replay\n", "", "dlq", "replay", "G")
+}
+
+// A consumer that runs and has dead-lettered nothing yet has no topic for it; a
+// mistyped name of one is an error.
+func TestDeadLetterTopicsThatAreNotThere(t *testing.T) {
+	k, b := bed(t)
+	group := b.Group()
+	k.supervised(settingsOf("G", group, k.addr))
+	note := fmt.Sprintf("=> There is no topic %q: the consumer has dead-lettered nothing yet\n", group+".dlq")
+	k.ok("", "", note, "dlq", "list", "G")
+	k.ok("", "", note, "dlq", "replay", "G")
+	for _, args := range [][]string{{"--topic", group + ".dlq"}, {"--group", group + "x"}} {
+		k.fails("", `.dlq": there is no such topic`, append([]string{"dlq", "list"}, args...)...)
+		k.fails("", `.dlq": there is no such topic`, append([]string{"dlq", "replay", "--all-groups"}, args...)...)
+	}
 }
 
 func TestReplayKeepsTimestamps(t *testing.T) {

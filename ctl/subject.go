@@ -114,10 +114,13 @@ func (s *subject) subscribe(topics, patterns []string) error {
 	return nil
 }
 
-// subscribes reports whether the consumer subscribes to the topic.
+// subscribes reports whether the consumer subscribes to the topic. A pattern means no
+// dead-letter topic unless it names them, as in the worker.
 func (s *subject) subscribes(topic string) bool {
-	return slices.Contains(s.topics, topic) ||
-		slices.ContainsFunc(s.patterns, func(re *regexp.Regexp) bool { return re.MatchString(topic) })
+	deadLetters := config.DeadLetterTopicFor("")
+	return slices.Contains(s.topics, topic) || slices.ContainsFunc(s.patterns, func(re *regexp.Regexp) bool {
+		return re.MatchString(topic) && (!strings.HasSuffix(topic, deadLetters) || strings.HasSuffix(re.String(), deadLetters+")$"))
+	})
 }
 
 // unknownConsumer is the error for a consumer that nobody knows.

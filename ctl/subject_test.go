@@ -178,3 +178,20 @@ func setTopicConfig(ctx context.Context, t *testing.T, addr, topic, key, value s
 		t.Fatalf("%v, %+v", err, resp)
 	}
 }
+
+func TestPatternsMeanNoDeadLetterTopics(t *testing.T) {
+	for _, test := range []struct {
+		pattern, topic string
+		want           bool
+	}{
+		{`orders\..*`, "orders.eu", true}, {`orders\..*`, "orders.eu.dlq", false}, {`orders\..*\.dlq`, "orders.eu.dlq", true}, {`orders\..*`, "my.orders.eu", false},
+	} {
+		s := &subject{}
+		if err := s.subscribe(nil, []string{test.pattern}); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.subscribes(test.topic); got != test.want {
+			t.Errorf("%s %s: %t", test.pattern, test.topic, got)
+		}
+	}
+}
