@@ -42,6 +42,10 @@ func (c *deadLetters) subject(ctx context.Context, a *app) (s *subject, topic st
 		}
 		s.group, s.spec, s.topics, s.patterns = "", false, nil, nil
 	}
+	var unknown *unknownConsumerError
+	if errors.As(err, &unknown) {
+		err = fmt.Errorf("%w; with --group, --topic names a dead-letter topic that is not ID.dlq", err)
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -63,6 +67,9 @@ func (c *deadLetters) choose(ctx context.Context, a *app, k *cluster, s *subject
 	if errors.Is(err, errNoTopic) && c.Topic == "" && s.spec {
 		a.note("=> There is no topic %q: the consumer has dead-lettered nothing yet\n", topic)
 		return nil, nil
+	}
+	if errors.Is(err, errNoTopic) && c.Topic == "" {
+		err = fmt.Errorf("%w; --topic names another one", err)
 	}
 	return sel, err
 }

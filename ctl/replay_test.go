@@ -228,6 +228,8 @@ func TestDeadLetterTopicsThatAreNotThere(t *testing.T) {
 	note := fmt.Sprintf("=> There is no topic %q: the consumer has dead-lettered nothing yet\n", group+".dlq")
 	k.ok("", "", note, "dlq", "list", "G")
 	k.ok("", "", note, "dlq", "replay", "G")
+	k.fails("", "x.dlq\": there is no such topic; --topic names another one\n", "dlq", "list", "--group", group+"x")
+	k.fails("", "; with --group, --topic names a dead-letter topic that is not ID.dlq\n", "dlq", "list", "Unknown")
 	for _, args := range [][]string{{"--topic", group + ".dlq"}, {"--group", group + "x"}} {
 		k.fails("", `.dlq": there is no such topic`, append([]string{"dlq", "list"}, args...)...)
 		k.fails("", `.dlq": there is no such topic`, append([]string{"dlq", "replay", "--all-groups"}, args...)...)

@@ -56,7 +56,7 @@ func (a *app) subject(ctx context.Context, w where, c connection, consumer, grou
 		return nil, err
 	}
 	if running == nil && group == "" && consumer != "" && racecar.Lookup(consumer) == nil {
-		return nil, unknownConsumer(consumer)
+		return nil, &unknownConsumerError{consumer}
 	}
 	s := &subject{}
 	if running != nil {
@@ -123,14 +123,16 @@ func (s *subject) subscribes(topic string) bool {
 	})
 }
 
-// unknownConsumer is the error for a consumer that nobody knows.
-func unknownConsumer(name string) error {
+// unknownConsumerError is for a consumer that nobody knows.
+type unknownConsumerError struct{ name string }
+
+func (e *unknownConsumerError) Error() string {
 	var known []string
 	for _, r := range racecar.Registered() {
 		known = append(known, r.Name())
 	}
-	return fmt.Errorf("no running supervisor has a consumer %q, and this program does not know one%s: "+
-		"give --group ID, or use the application's own binary under the name racecarctl", name, nearest.Hint(name, known))
+	return fmt.Sprintf("no running supervisor has a consumer %q, and this program does not know one%s: "+
+		"give --group ID, or use the application's own binary under the name racecarctl", e.name, nearest.Hint(e.name, known))
 }
 
 // given reports whether the flags say which brokers are meant.
