@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/test/harness"
 	"github.com/racecar-go/racecar/test/judge"
@@ -56,7 +54,8 @@ func TestAttemptsSurviveAKillAndReplayBringsBack(t *testing.T) {
 
 	// The consumer is mended, and the message comes back.
 	p = b.start(nil, "--max-retries", "3", "Journal")
-	list := b.dlq("list", "--json", "--group", b.group)
+	p.WaitLine(`state=running`)
+	list := ctlOutput(t, p, "dlq", "list", "--json", "Journal") // group and brokers are the supervisor's
 	var shown struct {
 		Key      string
 		Replayed bool
@@ -64,10 +63,10 @@ func TestAttemptsSurviveAKillAndReplayBringsBack(t *testing.T) {
 	if err := json.Unmarshal([]byte(list), &shown); err != nil || shown.Key != "3-5" || shown.Replayed {
 		t.Errorf("dlq list: %v: %s", err, list)
 	}
-	if out := b.dlq("replay", "--group", b.group); out != "Replayed 1 dead letter\n" {
+	if out := ctlOutput(t, p, "dlq", "replay", "Journal"); out != "Replayed 1 dead letter\n" {
 		t.Errorf("dlq replay: %q", out)
 	}
-	if out := b.dlq("replay", "--group", b.group); out != "No dead letters to replay\n" {
+	if out := ctlOutput(t, p, "dlq", "replay", "Journal"); out != "No dead letters to replay\n" {
 		t.Errorf("a second dlq replay: %q", out)
 	}
 	harness.Eventually(t, "the message processed", func() error {
@@ -92,17 +91,6 @@ func (b *bed) processedByKey(key string) (n int) {
 		}
 	}
 	return n
-}
-
-// dlq runs racecarctl dlq and returns what it prints.
-func (b *bed) dlq(args ...string) string {
-	b.t.Helper()
-	var out, words bytes.Buffer
-	args = append(append([]string{"dlq"}, args...), "--brokers", strings.Join(b.broker.Addrs(), ","))
-	if code := ctl.Main(args, strings.NewReader(""), &out, &words); code != 0 {
-		b.t.Fatalf("racecarctl %v: exit code %d: %s", args, code, words.String())
-	}
-	return out.String()
 }
 
 // commitMetadata is what the group has committed beside its offset.
