@@ -182,6 +182,9 @@ func describe(p *proc, e remains) string {
 // crashed decides what becomes of a slot whose process is gone unasked.
 func (r *registry) crashed(s *slot, p *proc, c crash) {
 	if !s.wanted || r.ending != nil {
+		if r.ending == nil { // else all places are removed together
+			r.leaveFor(s)
+		}
 		r.retire(s)
 		return
 	}

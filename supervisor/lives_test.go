@@ -202,7 +202,7 @@ func (l *life) step() {
 		for _, c := range l.r.consumers {
 			plan.Consumers = append(plan.Consumers, c.rel.consumer)
 		}
-		if l.r.rollTo(l.now, plan, fakeImage(fmt.Sprint(len(l.history))), "", l.chance(2)) == nil {
+		if l.tryRoll(plan, fakeImage(fmt.Sprint(len(l.history))), "", l.chance(2)) == nil {
 			l.rolls++
 		}
 	case f == nil:

@@ -86,6 +86,7 @@ func (s *Supervisor) gone(now time.Time, e gone) {
 		}
 	}
 	stderr, headline := e.child.process.Stderr()
+	s.sweep = true
 	s.reg.now = now
 	s.reg.ended(p, remains{
 		exit:   e.exit,

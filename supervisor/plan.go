@@ -141,15 +141,14 @@ func colon(_, headline string) string {
 	return ": " + headline
 }
 
-// rollEnded tells those who wait for a roll, and closes images that are out of
-// use.
+// rollEnded tells those who wait for a roll.
 func (s *Supervisor) rollEnded(err error) {
 	step, detail := "done", ""
 	if err != nil {
 		step, detail = "failed", err.Error()
 	}
 	s.watchers.tell(Progress{At: time.Now(), Step: step, Detail: detail})
-	s.closeImages()
+	s.sweep = true
 	waiting := s.rolling
 	s.rolling = nil
 	for _, done := range waiting {

@@ -333,6 +333,30 @@ func (r *registry) spawnedAs(now time.Time, p *proc, pid int) {
 	r.do(doEvent{Kind: WorkerStarted, Consumer: p.slot.consumer.name, Index: p.slot.index, PID: pid})
 }
 
+// imagesInUse are those that any release refers to from which something runs or may
+// be started.
+func (r *registry) imagesInUse() map[Image]bool {
+	used := map[Image]bool{}
+	for _, c := range r.consumers {
+		used[c.rel.image] = true
+	}
+	for s := range r.slots() {
+		used[s.rel.image] = true
+	}
+	for p := range r.procs() {
+		used[p.rel.image] = true
+	}
+	if ro := r.roll; ro != nil {
+		for _, rel := range ro.targets {
+			used[rel.image] = true
+		}
+		if ro.was != nil {
+			used[ro.was.image] = true
+		}
+	}
+	return used
+}
+
 // command makes an order to p.
 func (r *registry) command(p *proc, cmd wire.Command) wire.Command {
 	r.lastCommand++

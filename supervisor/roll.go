@@ -94,8 +94,8 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 				if s.cur != nil {
 					r.stopProc(s.cur, stopScale, true)
 				} else {
-					r.retire(s)
 					r.leaveFor(s)
+					r.retire(s)
 				}
 				continue
 			}

@@ -16,10 +16,19 @@ import (
 // rollTo begins a roll to another image.
 func (w *world) rollTo(image string, consumers ...wire.Consumer) {
 	w.t.Helper()
-	if err := w.r.rollTo(w.now, wire.Plan{Consumers: consumers}, fakeImage(image), "", false); err != nil {
+	if err := w.tryRoll(wire.Plan{Consumers: consumers}, fakeImage(image), "", false); err != nil {
 		w.t.Fatal(err)
 	}
 	w.settle()
+}
+
+// tryRoll begins a roll to what a plan says.
+func (w *world) tryRoll(plan wire.Plan, image Image, only string, ifChanged bool) error {
+	err := w.r.rollTo(w.now, plan, image, only, ifChanged)
+	if err == nil {
+		w.held[image] = true
+	}
+	return err
 }
 
 // images are what the processes run, by slot.
@@ -312,18 +321,18 @@ func TestRollOnlyIfSomethingChanged(t *testing.T) {
 	a, b := consumerOf("A", 1), consumerOf("B", 1)
 	w := startWorld(t, a, b)
 	plan := wire.Plan{Consumers: []wire.Consumer{a, b}}
-	if err := w.r.rollTo(w.now, plan, fakeImage("old"), "", true); !errors.Is(err, errNothingChanged) {
+	if err := w.tryRoll(plan, fakeImage("old"), "", true); !errors.Is(err, errNothingChanged) {
 		t.Errorf("nothing changed: %v", err)
 	}
 	plan.Consumers[1].Digest = "2"
-	if err := w.r.rollTo(w.now, plan, fakeImage("old"), "", true); err != nil {
+	if err := w.tryRoll(plan, fakeImage("old"), "", true); err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
 	if !slices.Equal(w.spawned[2:], []string{"B[0]"}) {
 		t.Errorf("replaced %v", w.spawned[2:])
 	}
-	if err := w.r.rollTo(w.now, plan, fakeImage("new"), "", true); err != nil {
+	if err := w.tryRoll(plan, fakeImage("new"), "", true); err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
@@ -333,7 +342,7 @@ func TestRollOnlyIfSomethingChanged(t *testing.T) {
 func TestRollOfOneConsumer(t *testing.T) {
 	a, b := consumerOf("A", 1), consumerOf("B", 1)
 	w := startWorld(t, a, b)
-	if err := w.r.rollTo(w.now, wire.Plan{Consumers: []wire.Consumer{a, b}}, fakeImage("new"), "B", false); err != nil {
+	if err := w.tryRoll(wire.Plan{Consumers: []wire.Consumer{a, b}}, fakeImage("new"), "B", false); err != nil {
 		t.Fatal(err)
 	}
 	w.settle()
@@ -359,7 +368,7 @@ func TestRollFollowsTheConfiguredNumber(t *testing.T) {
 func TestRollWithoutAConsumerIsRefused(t *testing.T) {
 	a, b := consumerOf("A", 1), consumerOf("B", 1)
 	w := startWorld(t, a, b)
-	if err := w.r.rollTo(w.now, wire.Plan{Consumers: []wire.Consumer{a}}, fakeImage("new"), "", false); err == nil || !strings.Contains(err.Error(), "B") {
+	if err := w.tryRoll(wire.Plan{Consumers: []wire.Consumer{a}}, fakeImage("new"), "", false); err == nil || !strings.Contains(err.Error(), "B") {
 		t.Error(err)
 	}
 	w.checkImages("old old")
@@ -443,6 +452,27 @@ func TestWorkersBeingScaledAwayAreNotRolled(t *testing.T) {
 	}
 }
 
+// The slot whose turn it is at the end of a roll is scaled away and its process has to
+// be killed: its member is removed with the old program, although the roll has ended.
+func TestMemberIsRemovedWithAnImageThatIsStillHeld(t *testing.T) {
+	a := consumerOf("A", 2)
+	w := startWorld(t, a)
+	w.worker("A[1]").stubborn = true
+	w.rollTo("new", a)
+	w.checkImages("new stopping")
+	w.scale(0, 1)
+	w.pass(25 * time.Second)
+	w.checkSignals("A[1] killed")
+	w.checkRolled("")
+	w.checkLeft("A[1]")
+	if got := w.leaves[0].image; got != fakeImage("old") {
+		t.Errorf("removed with %v", got)
+	}
+	if w.settle(); len(w.held) != 1 {
+		t.Errorf("held open: %v", w.held)
+	}
+}
+
 func TestScaleDownDuringARoll(t *testing.T) {
 	for name, at := range map[string]string{"of the slot in turn": "A[2]", "of a slot to come": "A[1]"} {
 		t.Run(name, func(t *testing.T) {
@@ -511,7 +541,7 @@ func TestConsumerThatIsGivenUpEndsARoll(t *testing.T) {
 func TestRollStartsConsumersThatAreNew(t *testing.T) {
 	a, b := consumerOf("A", 1), consumerOf("B", 2)
 	w := startWorld(t, a)
-	if err := w.r.rollTo(w.now, wire.Plan{Consumers: []wire.Consumer{a, b}}, fakeImage("old"), "", true); err != nil {
+	if err := w.tryRoll(wire.Plan{Consumers: []wire.Consumer{a, b}}, fakeImage("old"), "", true); err != nil {
 		t.Fatal(err)
 	}
 	w.settle()

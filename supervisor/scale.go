@@ -47,8 +47,8 @@ func (r *registry) scale(now time.Time, c *consumer, n int) error {
 			if s.cur != nil {
 				r.stopProc(s.cur, stopScale, true)
 			} else {
-				r.retire(s)
 				r.leaveFor(s)
+				r.retire(s)
 			}
 		case i >= n && s.cur == nil && s.idle == status.Fatal: // no roll is to revive it
 			if r.roll != nil {

@@ -80,15 +80,10 @@ func temporary(err error) bool {
 	return false
 }
 
-// closeImages closes what no slot runs any more.
+// closeImages closes what nobody refers to any more. It is called with no effect left
+// to be carried out: those refer to images too.
 func (s *Supervisor) closeImages() {
-	used := map[Image]bool{}
-	for _, c := range s.reg.consumers {
-		used[c.rel.image] = true
-		for _, slot := range c.slots {
-			used[slot.rel.image] = true
-		}
-	}
+	used := s.reg.imagesInUse()
 	s.images = slices.DeleteFunc(s.images, func(i Image) bool {
 		if !used[i] {
 			_ = i.Close()

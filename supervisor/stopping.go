@@ -172,14 +172,14 @@ func (r *registry) stopped(s *slot, p *proc, e remains, clean bool) {
 	case r.ending != nil:
 		r.retire(s)
 	case !s.wanted && p.stopping == stopScale:
-		r.retire(s)
 		r.leaveFor(s)
+		r.retire(s)
 	case s.consumer.fatal != "", !s.wanted && p.stopping == stopFatal: // the latter is to be revived by a roll
 		s.idle, s.since = status.Fatal, r.now
 		r.leaveFor(s)
 	case !s.wanted:
-		r.retire(s)
 		r.leaveFor(s)
+		r.retire(s)
 	case p.stopping == stopRoll, r.roll != nil && r.roll.cur == s:
 		r.rollStopped(s)
 	default:

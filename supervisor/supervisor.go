@@ -43,6 +43,7 @@ type Supervisor struct {
 	oom      oomWatch
 	notify   *notifier
 	images   []Image // held open
+	sweep    bool    // some may be out of use
 	reaper   reaper
 	reapAt   time.Time // when to look for orphans again; zero: at SIGCHLD
 	looked   time.Time // when the workers were last looked at
@@ -209,11 +210,15 @@ func (s *Supervisor) carryOut() {
 	for {
 		effects := s.reg.take()
 		if len(effects) == 0 {
-			return
+			break
 		}
 		for _, e := range effects {
 			s.effect(e)
 		}
+	}
+	if s.sweep {
+		s.sweep = false
+		s.closeImages()
 	}
 }
 

@@ -465,6 +465,28 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
+// The member of a worker that is scaled away at the end of a roll, and has to be killed,
+// is removed although nothing else uses the old program any more.
+func TestScaledAwayAtTheEndOfARoll(t *testing.T) {
+	old, next := testConsumer("A", "stubborn", 2), testConsumer("A", "", 2)
+	old.Config.ShutdownTimeout, next.Config.ShutdownTimeout = time.Second, time.Second
+	r := runSupervisor(t, old)
+	r.until("running", running(2))
+	r.setPlan(wire.Plan{Consumers: []wire.Consumer{next}})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	rolled := make(chan error, 1)
+	go func() { rolled <- r.sup.Restart(ctx, "") }()
+	r.until("stopping the second one", func(st status.Status) bool { return st.Workers[1].State == status.Stopping })
+	if err := r.sup.Scale(ctx, "A", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-rolled; err != nil {
+		t.Error(err)
+	}
+	r.until("its member removed", func(st status.Status) bool { return running(1)(st) && strings.TrimSpace(r.left("A")) == "nonce-A-1" })
+}
+
 func TestHangUpRollsOnlyWhatChanged(t *testing.T) {
 	r := runSupervisor(t, testConsumer("A", "", 1), testConsumer("B", "", 1))
 	first := r.until("running", running(2))

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,8 +35,9 @@ type world struct {
 	// spawn may fail; nil: it does not.
 	spawn func(*proc) error
 
-	spawned []string // names in order
-	signals []string // "A[0] killed"
+	held    map[Image]bool // held open
+	spawned []string       // names in order
+	signals []string       // "A[0] killed"
 	leaves  []doLeave
 	ready   int
 	end     *doEnd
@@ -72,7 +74,7 @@ func (i fakeImage) Close() error      { return nil }
 
 // newWorld begins with these consumers, all running.
 func newWorld(t *testing.T, consumers ...wire.Consumer) *world {
-	w := &world{t: t, now: epoch, alive: map[*proc]*fake{}}
+	w := &world{t: t, now: epoch, alive: map[*proc]*fake{}, held: map[Image]bool{fakeImage("old"): true}}
 	w.r = newRegistry(w.now, wire.Plan{Consumers: consumers}, fakeImage("old"), "nonce", "host", func() float64 { return 0 })
 	return w
 }
@@ -94,6 +96,8 @@ func (w *world) settle() {
 	for {
 		effects := w.r.take()
 		if len(effects) == 0 {
+			used := w.r.imagesInUse()
+			maps.DeleteFunc(w.held, func(i Image, _ bool) bool { return !used[i] })
 			return
 		}
 		for _, e := range effects {
@@ -102,10 +106,19 @@ func (w *world) settle() {
 	}
 }
 
+// uses sees that an image is held open.
+func (w *world) uses(image Image) {
+	w.t.Helper()
+	if !w.held[image] {
+		w.t.Errorf("started from %v, which nobody held open", image)
+	}
+}
+
 func (w *world) carryOut(e effect) {
 	switch e := e.(type) {
 	case doSpawn:
 		w.spawned = append(w.spawned, e.proc.name())
+		w.uses(e.proc.rel.image)
 		if w.spawn != nil {
 			if err := w.spawn(e.proc); err != nil {
 				w.r.spawnFailed(w.now, e.proc, err, temporary(err))
@@ -147,6 +160,7 @@ func (w *world) carryOut(e effect) {
 		}
 	case doLeave:
 		w.leaves = append(w.leaves, e)
+		w.uses(e.image)
 		if e.final {
 			w.r.leaveDone(w.now)
 		}
