@@ -32,14 +32,21 @@ type registry struct {
 	roll        *roll
 	draining    *slot // last replaced for its memory
 	restartsBy  map[string]uint64
+	releases    int // how many there have been
 	lastCommand uint64
 }
 
 // release is what a slot runs: an image, and the consumer as that image's Specs
 // and the configuration describe it.
 type release struct {
+	number   int // 1: that of the start; another one is the next roll's to something else
 	image    Image
 	consumer wire.Consumer
+}
+
+// same says that a release is what a plan found: an image and a consumer.
+func (r *release) same(image Image, c wire.Consumer) bool {
+	return r.image.Same(image) && r.consumer.Digest == c.Digest
 }
 
 func (r *release) config() *config.Config { return &r.consumer.Config }
@@ -182,17 +189,17 @@ type (
 )
 
 func newRegistry(now time.Time, plan wire.Plan, image Image, nonce, host string, draw func() float64) *registry {
-	r := &registry{nonce: nonce, host: host, draw: draw, started: now, restartsBy: map[string]uint64{}}
+	r := &registry{nonce: nonce, host: host, draw: draw, started: now, restartsBy: map[string]uint64{}, releases: 1}
 	for _, wc := range plan.Consumers {
-		r.consumers = append(r.consumers, newConsumer(now, wc, image))
+		r.consumers = append(r.consumers, newConsumer(now, &release{number: 1, image: image, consumer: wc}))
 	}
 	return r
 }
 
 // newConsumer has empty slots.
-func newConsumer(now time.Time, wc wire.Consumer, image Image) *consumer {
-	c := &consumer{name: wc.Name, rel: &release{image: image, consumer: wc}}
-	for range max(1, wc.Config.ParallelWorkers) {
+func newConsumer(now time.Time, rel *release) *consumer {
+	c := &consumer{name: rel.consumer.Name, rel: rel}
+	for range max(1, rel.config().ParallelWorkers) {
 		c.grow(now)
 	}
 	return c

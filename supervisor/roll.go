@@ -58,10 +58,10 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 			added = append(added, wc)
 			continue
 		}
-		if ifChanged && c.fatal == "" && c.rel.image.Same(image) && c.rel.consumer.Digest == wc.Digest {
+		if ifChanged && c.fatal == "" && c.runs(image, wc) {
 			continue
 		}
-		ro.targets[c] = &release{image: image, consumer: wc}
+		ro.targets[c] = r.numbered(c, image, wc)
 	}
 	for _, c := range r.consumers {
 		if ro.targets[c] == nil && (only == "" || only == c.name) && !ifChanged {
@@ -72,7 +72,7 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 		return errNothingChanged
 	}
 	for _, wc := range added {
-		c := newConsumer(now, wc, image)
+		c := newConsumer(now, &release{number: r.releases + 1, image: image, consumer: wc})
 		r.consumers = append(r.consumers, c)
 		ro.targets[c] = c.rel
 	}
@@ -82,6 +82,7 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 		if rel == nil {
 			continue
 		}
+		r.releases = max(r.releases, rel.number)
 		n := c.places()
 		c.fatal = ""
 		// A count changed by an operator stays, unless the configuration's changed.
@@ -99,6 +100,9 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 				}
 				continue
 			}
+			if ifChanged && s.wanted && s.rel != rel && s.rel.same(image, rel.consumer) {
+				continue // it runs it already, from a roll that was stopped later
+			}
 			ro.revives[s] = !s.wanted
 			ro.queue = append(ro.queue, s)
 		}
@@ -113,6 +117,28 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 	r.do(doLog{logrus.InfoLevel, "rolling restart begins", logrus.Fields{"workers": ro.total, "image": image.String()}})
 	r.rollNext()
 	return nil
+}
+
+// runs says that c is and all its workers are what a plan found: those that a roll
+// reached before it was stopped differ from the others.
+func (c *consumer) runs(image Image, wc wire.Consumer) bool {
+	return c.rel.same(image, wc) && !slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.rel.same(image, wc) })
+}
+
+// numbered makes the release of c that a plan found. It has the number of one that is
+// the same.
+func (r *registry) numbered(c *consumer, image Image, wc wire.Consumer) *release {
+	rel := &release{number: r.releases + 1, image: image, consumer: wc}
+	known := []*release{c.rel}
+	for _, s := range c.slots {
+		known = append(known, s.rel)
+	}
+	for _, k := range known {
+		if k.same(image, wc) {
+			rel.number = k.number
+		}
+	}
+	return rel
 }
 
 // places is the number of slots that c is to have: all but those that are being

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -337,6 +338,67 @@ func TestRollOnlyIfSomethingChanged(t *testing.T) {
 	}
 	w.settle()
 	w.checkImages("new new")
+}
+
+// A roll stops halfway and its configuration is reverted: the worker that it had
+// reached goes back, and only that one.
+func TestRevertingARollThatWasStoppedHalfway(t *testing.T) {
+	a := consumerOf("A", 3)
+	bad := a
+	bad.Digest = "bad"
+	w := startWorld(t, a)
+	w.boot = func(f *fake) {
+		if f.p.name() == "A[1]" && f.p.rel.consumer.Digest == "bad" {
+			f.ends(Exit{Code: 1})
+			return
+		}
+		f.runs()
+	}
+	digests := func() string {
+		var list []string
+		for s := range w.r.slots() {
+			list = append(list, fmt.Sprintf("%s:%d", s.cur.rel.consumer.Digest, w.state(s.name()).Release))
+		}
+		return strings.Join(list, " ")
+	}
+	hangUp := func(c wire.Consumer) error {
+		err := w.tryRoll(wire.Plan{Consumers: []wire.Consumer{c}}, fakeImage("old"), "", true)
+		w.settle()
+		return err
+	}
+	if err := hangUp(bad); err != nil {
+		t.Fatal(err)
+	}
+	if got := digests(); got != "bad:2 1:1 1:1" {
+		t.Fatalf("workers run %s", got)
+	}
+	before := len(w.spawned)
+	if err := hangUp(a); err != nil {
+		t.Fatalf("reverted: %v", err)
+	}
+	if got := digests(); got != "1:1 1:1 1:1" {
+		t.Errorf("workers run %s", got)
+	}
+	if !slices.Equal(w.spawned[before:], []string{"A[0]"}) {
+		t.Errorf("replaced %v", w.spawned[before:])
+	}
+	if err := hangUp(a); !errors.Is(err, errNothingChanged) {
+		t.Errorf("nothing changed: %v", err)
+	}
+	// Going on with what was stopped takes those that it did not reach.
+	if err := hangUp(bad); err != nil {
+		t.Fatal(err)
+	}
+	w.boot, before = nil, len(w.spawned)
+	if err := hangUp(bad); err != nil {
+		t.Fatal(err)
+	}
+	if got := digests(); got != "bad:3 bad:3 bad:3" {
+		t.Errorf("workers run %s", got)
+	}
+	if !slices.Equal(w.spawned[before:], []string{"A[1]", "A[2]"}) {
+		t.Errorf("replaced %v", w.spawned[before:])
+	}
 }
 
 func TestRollOfOneConsumer(t *testing.T) {

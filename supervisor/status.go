@@ -55,7 +55,7 @@ func (s *slot) status(fresh func(*proc) bool) status.Worker {
 	w := status.Worker{
 		Consumer: s.consumer.name, Index: s.index, State: s.idle, Since: s.since,
 		Restarts: s.restarts, LastExit: s.lastExit, LastStderr: s.lastStderr,
-		Group: s.rel.config().GroupID, Processed: s.done().counters[status.CountMessages],
+		Group: s.rel.config().GroupID, Release: s.rel.number, Processed: s.done().counters[status.CountMessages],
 	}
 	p := s.cur
 	if p == nil {
@@ -65,7 +65,7 @@ func (s *slot) status(fresh func(*proc) bool) status.Worker {
 		return w
 	}
 	started := p.spawned
-	w.PID, w.StartedAt, w.Places = p.pid, &started, p.places
+	w.PID, w.StartedAt, w.Places, w.Release = p.pid, &started, p.places, p.rel.number
 	w.State, w.Detail, w.Since, w.Live = p.frame.State, p.frame.Detail, p.since, p.frame.Live
 	if p.stopping != "" {
 		w.State = status.Stopping

@@ -84,15 +84,37 @@ func plural(n int, noun string) string {
 
 // Workers is the table of workers.
 func Workers(st status.Status, now time.Time, width int) []string {
-	rows := make([][]string, 0, len(st.Workers))
-	for _, w := range st.Workers {
-		rows = append(rows, workerRow(w, now))
-	}
-	return Table([]Column{
+	columns := []Column{
 		{Title: "WORKER", Middle: true}, {Title: "PID", Right: true}, {Title: "STATE"}, {Title: "UP", Right: true},
 		{Title: "RESTARTS", Right: true}, {Title: "PARTS", Right: true}, {Title: "MSG/S", Right: true},
 		{Title: "LAG", Right: true}, {Title: "RSS", Right: true}, {Title: "CPU", Right: true, Optional: true},
-	}, rows, width)
+	}
+	mixed := mixedReleases(st.Workers)
+	if mixed {
+		columns = append(columns, Column{Title: "RELEASE", Right: true})
+	}
+	rows := make([][]string, 0, len(st.Workers))
+	for _, w := range st.Workers {
+		row := workerRow(w, now)
+		if mixed {
+			row = append(row, fmt.Sprint(w.Release))
+		}
+		rows = append(rows, row)
+	}
+	return Table(columns, rows, width)
+}
+
+// mixedReleases reports whether workers of one consumer differ in their release: a
+// rolling restart is under way, or was stopped halfway.
+func mixedReleases(workers []status.Worker) bool {
+	release := map[string]int{}
+	for _, w := range workers {
+		if other, ok := release[w.Consumer]; ok && other != w.Release {
+			return true
+		}
+		release[w.Consumer] = w.Release
+	}
+	return false
 }
 
 func workerRow(w status.Worker, now time.Time) []string {

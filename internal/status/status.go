@@ -154,6 +154,7 @@ type Worker struct {
 	LastExit   string     `json:"last_exit,omitempty"` // reason, one line
 	LastStderr string     `json:"last_stderr,omitempty"`
 	Group      string     `json:"group"`
+	Release    int        `json:"release"` // 1: what was started; each restart to another program or configuration has the next number
 	Places     []Place    `json:"places,omitempty"`
 	Processed  uint64     `json:"processed"` // over all processes of the slot
 	Live       bool       `json:"live"`
