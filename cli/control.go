@@ -111,8 +111,10 @@ func (c control) Stop(ctx context.Context, o ctl.StopOptions, progress func(ctl.
 	}
 }
 
-func (c control) Restart(ctx context.Context, consumer string, progress func(ctl.Progress)) error {
-	return c.follow(progress, func() error { return c.sup.Restart(ctx, consumer) })
+func (c control) Restart(ctx context.Context, o ctl.RestartOptions, progress func(ctl.Progress)) error {
+	return c.follow(progress, func() error {
+		return c.sup.Restart(ctx, supervisor.RestartOptions{Consumer: o.Consumer, NewGroup: o.NewGroup})
+	})
 }
 
 func (c control) Scale(ctx context.Context, consumer string, workers int, progress func(ctl.Progress)) error {

@@ -28,7 +28,7 @@ type Supervisor interface {
 	// Stop, Restart and Scale return when it is done; progress is called in
 	// order, from one goroutine at a time, never after the return.
 	Stop(ctx context.Context, o StopOptions, progress func(Progress)) error
-	Restart(ctx context.Context, consumer string, progress func(Progress)) error
+	Restart(ctx context.Context, o RestartOptions, progress func(Progress)) error
 	Scale(ctx context.Context, consumer string, workers int, progress func(Progress)) error
 
 	// Pause and Resume act on a partition, -1 on all of the topic's.
@@ -42,6 +42,12 @@ type Supervisor interface {
 	SetLogLevel(ctx context.Context, level string) error
 	// Dump writes goroutine stacks of supervisor and workers to the log.
 	Dump(ctx context.Context) error
+}
+
+// RestartOptions say what to restart.
+type RestartOptions struct {
+	Consumer string `json:"consumer,omitempty"`  // empty: all
+	NewGroup bool   `json:"new_group,omitempty"` // also when a consumer's group_id has changed
 }
 
 // StopOptions say how to stop.

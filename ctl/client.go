@@ -96,7 +96,12 @@ func (c *Client) Stop(ctx context.Context, o StopOptions, progress func(Progress
 
 // Restart rolls the workers of a consumer, or all.
 func (c *Client) Restart(ctx context.Context, consumer string, progress func(Progress)) error {
-	return c.long(ctx, "/v1/restart", targetRequest{Consumer: consumer}, progress)
+	return c.RestartWith(ctx, RestartOptions{Consumer: consumer}, progress)
+}
+
+// RestartWith is Restart with options.
+func (c *Client) RestartWith(ctx context.Context, o RestartOptions, progress func(Progress)) error {
+	return c.long(ctx, "/v1/restart", o, progress)
 }
 
 // Scale sets the number of workers of a consumer.

@@ -14,7 +14,10 @@ import (
 
 // The commands here ask a running supervisor for one thing.
 
-type restartCmd struct{ of }
+type restartCmd struct {
+	of
+	NewGroup bool `help:"Also when a consumer's group_id has changed: the new group begins where one does that has committed nothing"`
+}
 
 // Run rolls the workers and prints a line for each.
 func (c *restartCmd) Run(ctx context.Context, a *app) error {
@@ -23,7 +26,7 @@ func (c *restartCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer client.Close()
-	if err := client.Restart(ctx, c.Consumer, a.result()); err != nil {
+	if err := client.RestartWith(ctx, RestartOptions{Consumer: c.Consumer, NewGroup: c.NewGroup}, a.result()); err != nil {
 		return err
 	}
 	a.printf("Racecar restarted\n")

@@ -64,8 +64,12 @@ func (f *fakeSupervisor) Stop(ctx context.Context, o StopOptions, progress func(
 	return f.long(ctx, progress)
 }
 
-func (f *fakeSupervisor) Restart(ctx context.Context, consumer string, progress func(Progress)) error {
-	_ = f.note("restart %s", consumer)
+func (f *fakeSupervisor) Restart(ctx context.Context, o RestartOptions, progress func(Progress)) error {
+	what := "restart " + o.Consumer
+	if o.NewGroup {
+		what += " to a new group"
+	}
+	_ = f.note("%s", what)
 	return f.long(ctx, progress)
 }
 

@@ -99,9 +99,7 @@ func (s *Server) routes() *http.ServeMux {
 		}
 		return s.sup.Stop(ctx, o, p)
 	}))
-	mux.HandleFunc("POST /v1/restart", long(s, func(ctx context.Context, r targetRequest, p func(Progress)) error {
-		return s.sup.Restart(ctx, r.Consumer, p)
-	}))
+	mux.HandleFunc("POST /v1/restart", long(s, s.sup.Restart))
 	mux.HandleFunc("POST /v1/scale", long(s, func(ctx context.Context, r scaleRequest, p func(Progress)) error {
 		if r.Workers == nil {
 			return badRequest("no number of workers")

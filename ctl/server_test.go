@@ -67,6 +67,7 @@ func TestCommandsReachTheSupervisor(t *testing.T) {
 			return c.Stop(ctx, StopOptions{Timeout: 3 * time.Second, Force: true, Leave: true}, none)
 		},
 		func() error { return c.Restart(ctx, "A", none) },
+		func() error { return c.RestartWith(ctx, RestartOptions{NewGroup: true}, none) },
 		func() error { return c.Scale(ctx, "", 7, none) },
 		func() error { return c.Pause(ctx, "A", "greetings", 0) },
 		func() error { return c.Pause(ctx, "", "greetings", wholeTopic) },
@@ -81,7 +82,7 @@ func TestCommandsReachTheSupervisor(t *testing.T) {
 		}
 	}
 	want := []string{
-		"stop 3s force=true leave=true", "restart A", "scale 7", "pause greetings/0 A", "pause greetings/-1",
+		"stop 3s force=true leave=true", "restart A", "restart  to a new group", "scale 7", "pause greetings/0 A", "pause greetings/-1",
 		"resume greetings/3 A", "quiet", "continue A", "log-level debug", "dump",
 	}
 	if got := sup.heard(); !slices.Equal(got, want) {

@@ -126,9 +126,9 @@ func (s *stage) Stop(context.Context, ctl.StopOptions, func(ctl.Progress)) error
 	return s.note("stop")
 }
 
-func (s *stage) Restart(_ context.Context, consumer string, progress func(ctl.Progress)) error {
+func (s *stage) Restart(_ context.Context, o ctl.RestartOptions, progress func(ctl.Progress)) error {
 	progress(ctl.Progress{Worker: "UserBanConsumer[0]", Message: "restarted"})
-	return s.note("restart %s", consumer)
+	return s.note("restart %s", o.Consumer)
 }
 
 func (s *stage) Scale(_ context.Context, consumer string, n int, _ func(ctl.Progress)) error {

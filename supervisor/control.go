@@ -147,19 +147,22 @@ func (s *Supervisor) Stop(ctx context.Context, o StopOptions) error {
 	})
 }
 
-// Restart replaces the workers of a consumer (empty: of all) one by one, with
-// the program and configuration as they are found now, and returns when that is
-// done. An error says why it was refused or stopped; then workers go on with
-// what they have. Steps are told to subscribers.
-func (s *Supervisor) Restart(ctx context.Context, consumer string) error {
+// RestartOptions say what to restart.
+type RestartOptions struct {
+	Consumer string // empty: all
+	NewGroup bool   // also when a consumer's group has changed
+}
+
+// Restart replaces workers one by one, with the program and configuration as they
+// are found now, and returns when that is done. An error says why it was refused or
+// stopped; then workers go on with what they have. Steps are told to subscribers.
+func (s *Supervisor) Restart(ctx context.Context, o RestartOptions) error {
 	return act(ctx, s, func(_ time.Time, done func(error)) {
-		if consumer != "" {
-			if _, err := s.consumers(consumer); err != nil {
-				done(err)
-				return
-			}
+		if _, err := s.consumers(o.Consumer); err != nil {
+			done(err)
+			return
 		}
-		s.restart(consumer, false, done)
+		s.restart(restartOrder{rollOrder{only: o.Consumer, newGroup: o.NewGroup}, done})
 	})
 }
 

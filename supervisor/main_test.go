@@ -222,6 +222,9 @@ func planMain() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if string(b) == "hang" {
+		select {}
+	}
 	if err := conn.Write(wire.KindPlan, json.RawMessage(b)); err != nil {
 		return 1
 	}

@@ -124,17 +124,24 @@ func (s *Supervisor) reload() {
 		s.opts.OnReload()
 	}
 	s.broadcast(wire.Command{Kind: wire.CommandReopen})
-	if s.planning != nil || s.reg.roll != nil {
-		s.again = true // once more afterwards, however many come
-		return
+	s.again = true // see reloadAgain
+}
+
+// reloadAgain serves HUPs, as one however many came: at once, after the roll that is
+// under way, or after a check that is, unless that takes long.
+func (s *Supervisor) reloadAgain(now time.Time) {
+	busy := s.reg.roll != nil || s.planning != nil && now.Sub(s.planning.began) < checkSlow
+	if s.again && !busy && s.reg.ending == nil {
+		s.again = false
+		s.rollChanges()
+		s.carryOut()
 	}
-	s.rollChanges()
 }
 
 // rollChanges looks at the program anew and rolls what has changed.
 func (s *Supervisor) rollChanges() {
 	s.notify.reloading()
-	s.restart("", true, func(err error) {
+	s.restart(restartOrder{rollOrder{ifChanged: true}, func(err error) {
 		if s.reg.ready { // systemd also takes this word for the end of the start
 			s.notify.ready()
 		}
@@ -144,5 +151,5 @@ func (s *Supervisor) rollChanges() {
 		case err != nil:
 			s.logf(logrus.ErrorLevel, "reload did not succeed: workers go on with what they have", logrus.Fields{"error": err.Error()})
 		}
-	})
+	}})
 }

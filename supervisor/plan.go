@@ -15,68 +15,113 @@ import (
 // planWithin bounds the look at a new program; a launcher may have to build it.
 const planWithin = 10 * time.Minute
 
-// planning is a look at a new program under way.
-type planning struct {
-	// again are those that asked meanwhile; they are served afterwards.
-	again []func()
+// restartOrder is a roll that was asked for.
+type restartOrder struct {
+	rollOrder
+	done func(error) // called once, by the loop
 }
 
-// restart looks at the program anew and rolls to what it says. only names a
-// consumer, empty is all; with ifChanged nothing happens unless something
-// changed. done is called once, by the loop.
-func (s *Supervisor) restart(only string, ifChanged bool, done func(error)) {
+// planning is a check of the program as it is found now, under way.
+type planning struct {
+	orders []restartOrder // the first is served by what it finds, the others afterwards
+	shot   *oneShot       // nil: it could not be started
+	began  time.Time
+	told   time.Time // when progress was last reported
+}
+
+const (
+	// checkProgress is how often a check that goes on is reported.
+	checkProgress = 5 * time.Second
+	// checkSlow is when a HUP does not wait for an earlier check any longer.
+	checkSlow = 10 * time.Second
+)
+
+// restart checks the program anew and rolls to what it says. A check that is under way
+// is replaced: it may hang, or have read what is changed by now.
+func (s *Supervisor) restart(o restartOrder) {
+	orders := []restartOrder{o}
 	switch {
 	case s.reg.ending != nil:
-		done(errStopping)
-		return
-	case s.planning != nil:
-		s.planning.again = append(s.planning.again, func() { s.restart(only, ifChanged, done) })
+		o.done(errStopping)
 		return
 	case s.reg.roll != nil:
-		s.rolling = append(s.rolling, func(error) { s.restart(only, ifChanged, done) })
+		s.rolling = append(s.rolling, func(error) { s.restart(o) })
 		return
+	case s.planning != nil:
+		old := s.planning
+		orders = append(old.orders, o)
+		if old.shot != nil {
+			s.logf(logrus.WarnLevel, "the check of the new program is replaced by a newer one", logrus.Fields{
+				"pid": old.shot.child.process.PID(), "after": time.Since(old.began).Round(time.Second).String(),
+			})
+			s.signalChild(old.shot.child, syscall.SIGKILL)
+		}
 	}
-	s.planning = &planning{}
-	s.watchers.tell(Progress{At: time.Now(), Step: "checking", Detail: "the program and its configuration"})
-	s.plan(func(now time.Time, plan wire.Plan, image Image, err error) {
-		again := s.planning.again
-		s.planning = nil
-		if err == nil {
-			for _, w := range plan.Warnings {
-				s.logf(logrus.WarnLevel, "configuration", logrus.Fields{"warning": w})
-			}
-			err = s.reg.rollTo(now, plan, image, only, ifChanged)
-			if err != nil {
-				_ = image.Close()
-			} else {
-				s.images = append(s.images, image)
-			}
-		}
-		if err != nil {
-			done(err)
-		} else {
-			s.rolling = append(s.rolling, done)
-		}
-		for _, f := range again {
-			f()
+	now := time.Now()
+	p := &planning{orders: orders, began: now, told: now}
+	s.planning = p
+	s.watchers.tell(Progress{At: now, Step: "checking", Detail: "the program and its configuration"})
+	p.shot = s.plan(func(now time.Time, plan wire.Plan, image Image, err error) {
+		switch {
+		case s.planning == p:
+			s.checked(now, plan, image, err)
+		case image != nil: // replaced
+			_ = image.Close()
 		}
 	})
 }
 
+// checked serves those who asked for a check.
+func (s *Supervisor) checked(now time.Time, plan wire.Plan, image Image, err error) {
+	orders := s.planning.orders
+	s.planning = nil
+	if err != nil {
+		for _, o := range orders {
+			o.done(err)
+		}
+		return
+	}
+	for _, w := range plan.Warnings {
+		s.logf(logrus.WarnLevel, "configuration", logrus.Fields{"warning": w})
+	}
+	if err := s.reg.rollTo(now, plan, image, orders[0].rollOrder); err != nil {
+		_ = image.Close()
+		orders[0].done(err)
+	} else {
+		s.images = append(s.images, image)
+		s.rolling = append(s.rolling, orders[0].done)
+	}
+	for _, o := range orders[1:] {
+		s.restart(o)
+	}
+}
+
+// tellCheck reports a check that goes on.
+func (s *Supervisor) tellCheck(now time.Time) {
+	p := s.planning
+	if p == nil || p.shot == nil || now.Sub(p.told) < checkProgress {
+		return
+	}
+	p.told = now
+	s.watchers.tell(Progress{At: now, Step: "checking", Detail: fmt.Sprintf(
+		"pid %d has been loading the program and its configuration for %v", p.shot.child.process.PID(), now.Sub(p.began).Round(time.Second))})
+}
+
 // plan runs the program as it is found now, with the command line of the start,
-// to load and validate everything. On success the image is the caller's.
-func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) {
+// to load and validate everything. On success the image is the caller's. It returns the
+// process that does it; nil when there is none and done was called.
+func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) *oneShot {
 	now := time.Now()
 	image, err := s.opts.Spawner.Look()
 	if err != nil {
 		done(now, wire.Plan{}, nil, err)
-		return
+		return nil
 	}
 	shot, err := s.shoot(Spec{Role: wire.RolePlan, Argv: s.opts.PlanArgv, Image: image}, "loading the new configuration", planWithin)
 	if err != nil {
 		_ = image.Close()
 		done(now, wire.Plan{}, nil, notStarted(image, err))
-		return
+		return nil
 	}
 	var got *wire.Plan
 	shot.message = func(_ time.Time, env wire.Envelope) error {
@@ -110,6 +155,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) {
 		}
 		done(now, *got, image, nil)
 	}
+	return shot
 }
 
 // notStarted says why a program was not started. What the system was asked to

@@ -34,12 +34,18 @@ type roll struct {
 	total      int
 }
 
+// rollOrder says what is to be rolled.
+type rollOrder struct {
+	only      string // a consumer; empty: all
+	ifChanged bool   // nothing that is as it was; with nothing else it is refused
+	newGroup  bool   // also to another group
+}
+
 // errNothingChanged refuses a roll that was to happen only on a change.
 var errNothingChanged = errors.New("neither image nor configuration changed")
 
-// rollTo begins a roll to what a plan says. only names a consumer; empty: all.
-// With ifChanged it is refused when it would change nothing.
-func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only string, ifChanged bool) error {
+// rollTo begins a roll to what a plan says.
+func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, o rollOrder) error {
 	r.now = now
 	switch {
 	case r.ending != nil:
@@ -50,7 +56,7 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 	ro := &roll{targets: map[*consumer]*release{}, revives: map[*slot]bool{}}
 	var added []wire.Consumer
 	for _, wc := range plan.Consumers {
-		if only != "" && wc.Name != only {
+		if o.only != "" && wc.Name != o.only {
 			continue
 		}
 		c := r.consumer(wc.Name)
@@ -58,13 +64,17 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 			added = append(added, wc)
 			continue
 		}
-		if ifChanged && c.fatal == "" && c.runs(image, wc) {
+		if was, is := c.rel.config().GroupID, wc.Config.GroupID; was != is && !o.newGroup {
+			return fmt.Errorf("%s would change its group from %s to %s, and process again (or skip) whatever %s has no position for: "+
+				"racecarctl restart --new-group does it", c.name, was, is, is)
+		}
+		if o.ifChanged && c.fatal == "" && c.runs(image, wc) {
 			continue
 		}
 		ro.targets[c] = r.numbered(c, image, wc)
 	}
 	for _, c := range r.consumers {
-		if ro.targets[c] == nil && (only == "" || only == c.name) && !ifChanged {
+		if ro.targets[c] == nil && (o.only == "" || o.only == c.name) && !o.ifChanged {
 			return fmt.Errorf("the new program has no consumer %s", c.name)
 		}
 	}
@@ -100,7 +110,7 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, only strin
 				}
 				continue
 			}
-			if ifChanged && s.wanted && s.rel != rel && s.rel.same(image, rel.consumer) {
+			if o.ifChanged && s.wanted && s.rel != rel && s.rel.same(image, rel.consumer) {
 				continue // it runs it already, from a roll that was stopped later
 			}
 			ro.revives[s] = !s.wanted

@@ -25,7 +25,7 @@ func (w *world) rollTo(image string, consumers ...wire.Consumer) {
 
 // tryRoll begins a roll to what a plan says.
 func (w *world) tryRoll(plan wire.Plan, image Image, only string, ifChanged bool) error {
-	err := w.r.rollTo(w.now, plan, image, only, ifChanged)
+	err := w.r.rollTo(w.now, plan, image, rollOrder{only: only, ifChanged: ifChanged})
 	if err == nil {
 		w.held[image] = true
 	}
@@ -425,6 +425,35 @@ func TestRollFollowsTheConfiguredNumber(t *testing.T) {
 	w.rollTo("newest", two)
 	w.checkImages("newest newest")
 	w.checkRolled("", "", "")
+}
+
+// Another group would process whatever it has no position for: nobody asks for that by
+// mistake.
+func TestRollToAnotherGroup(t *testing.T) {
+	a, b := consumerOf("A", 1), consumerOf("B", 1)
+	w := startWorld(t, a, b)
+	moved := a
+	moved.Config.GroupID, moved.Digest = "typo", "2"
+	plan := wire.Plan{Consumers: []wire.Consumer{moved, b}}
+	for _, ifChanged := range []bool{false, true} {
+		err := w.tryRoll(plan, fakeImage("new"), "", ifChanged)
+		if err == nil || !strings.Contains(err.Error(), "A would change its group from A to typo") || !strings.Contains(err.Error(), "restart --new-group") {
+			t.Errorf("%v", err)
+		}
+	}
+	w.checkImages("old old")
+	if err := w.tryRoll(plan, fakeImage("new"), "B", false); err != nil { // whose group is as it was
+		t.Error(err)
+	}
+	w.settle()
+	if err := w.r.rollTo(w.now, plan, fakeImage("old"), rollOrder{newGroup: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.held[fakeImage("old")] = true
+	w.settle()
+	if got := w.state("A[0]").Group; got != "typo" {
+		t.Errorf("A is in group %s", got)
+	}
 }
 
 func TestRollWithoutAConsumerIsRefused(t *testing.T) {

@@ -39,7 +39,7 @@ type Supervisor struct {
 	scales   []scaleOrder        // orders whose workers have not settled
 	leavers  map[string]*oneShot // prepared, by consumer
 	planning *planning
-	again    bool // a HUP came while a look at the program or a roll was under way
+	again    bool // a HUP came
 	oom      oomWatch
 	notify   *notifier
 	images   []Image // held open
@@ -136,11 +136,7 @@ func (s *Supervisor) loop(ctx context.Context) (int, error) {
 		s.watch(now)
 		s.reg.due(now)
 		s.carryOut()
-		if s.again && s.planning == nil && s.reg.roll == nil && s.reg.ending == nil {
-			s.again = false
-			s.rollChanges()
-			s.carryOut()
-		}
+		s.reloadAgain(now)
 		s.answerScales()
 		s.notify.alive(now)
 		s.turn = now // not the end of the turn: we may have been stopped in its midst

@@ -431,11 +431,11 @@ func TestRollingRestart(t *testing.T) {
 	first := r.until("running", running(2))
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := r.sup.Restart(ctx, ""); err == nil || !strings.Contains(err.Error(), "could not load the configuration: exited with status 1: open") {
+	if err := r.sup.Restart(ctx, RestartOptions{}); err == nil || !strings.Contains(err.Error(), "could not load the configuration: exited with status 1: open") {
 		t.Errorf("without a plan: %v", err)
 	}
 	r.setPlan(wire.Plan{Error: "config/racecar.yml:3: unknown key"})
-	if err := r.sup.Restart(ctx, ""); err == nil || err.Error() != "config/racecar.yml:3: unknown key" {
+	if err := r.sup.Restart(ctx, RestartOptions{}); err == nil || err.Error() != "config/racecar.yml:3: unknown key" {
 		t.Errorf("with a broken one: %v", err)
 	}
 	if st := r.status(); st.Workers[0].PID != first.Workers[0].PID || st.Workers[1].PID != first.Workers[1].PID {
@@ -444,7 +444,7 @@ func TestRollingRestart(t *testing.T) {
 	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 2)}})
 	fds := openFDs(t)
 	for range 3 {
-		if err := r.sup.Restart(ctx, ""); err != nil {
+		if err := r.sup.Restart(ctx, RestartOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -456,7 +456,7 @@ func TestRollingRestart(t *testing.T) {
 		t.Errorf("not replaced: %+v", st.Workers)
 	}
 	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "crash", 2)}})
-	if err := r.sup.Restart(ctx, ""); !errors.Is(err, errRolledBack) {
+	if err := r.sup.Restart(ctx, RestartOptions{}); !errors.Is(err, errRolledBack) {
 		t.Errorf("to one that crashes: %v", err)
 	}
 	now := r.until("running", running(2))
@@ -476,7 +476,7 @@ func TestScaledAwayAtTheEndOfARoll(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	rolled := make(chan error, 1)
-	go func() { rolled <- r.sup.Restart(ctx, "") }()
+	go func() { rolled <- r.sup.Restart(ctx, RestartOptions{}) }()
 	r.until("stopping the second one", func(st status.Status) bool { return st.Workers[1].State == status.Stopping })
 	if err := r.sup.Scale(ctx, "A", 1); err != nil {
 		t.Fatal(err)
@@ -485,6 +485,52 @@ func TestScaledAwayAtTheEndOfARoll(t *testing.T) {
 		t.Error(err)
 	}
 	r.until("its member removed", func(st status.Status) bool { return running(1)(st) && strings.TrimSpace(r.left("A")) == "nonce-A-1" })
+}
+
+// A check of the new program that hangs is reported with its pid, and replaced by the
+// next one, which serves both who asked.
+func TestCheckThatHangsIsReplaced(t *testing.T) {
+	r := runSupervisor(t, testConsumer("A", "", 1))
+	r.until("running", running(1))
+	hang := func() {
+		if err := os.WriteFile(filepath.Join(r.dir, "plan"), []byte("hang"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps, cancel := r.sup.Subscribe()
+	defer cancel()
+	ctx, over := context.WithTimeout(context.Background(), patience)
+	defer over()
+	first, second := make(chan error, 1), make(chan error, 1)
+	hang()
+	go func() { first <- r.sup.Restart(ctx, RestartOptions{}) }()
+	awaitProgress := func() {
+		for step := range steps {
+			if strings.HasPrefix(step.Detail, "pid ") && strings.Contains(step.Detail, " has been loading the program and its configuration for ") {
+				return
+			}
+		}
+	}
+	awaitProgress()
+	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 1)}})
+	go func() { second <- r.sup.Restart(ctx, RestartOptions{Consumer: "A"}) }()
+	for name, answer := range map[string]chan error{"first": first, "second": second} {
+		if err := <-answer; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Nor does a HUP wait for it longer than it takes to be called slow.
+	hang()
+	go func() { first <- r.sup.Restart(ctx, RestartOptions{}) }()
+	awaitProgress()
+	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "other", 1)}})
+	if err := r.sup.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-first; err != nil {
+		t.Errorf("with a HUP: %v", err)
+	}
+	r.until("running", running(1))
 }
 
 func TestHangUpRollsOnlyWhatChanged(t *testing.T) {

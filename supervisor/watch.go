@@ -12,6 +12,7 @@ func (s *Supervisor) watch(now time.Time) {
 		return
 	}
 	s.looked = now
+	s.tellCheck(now)
 	weigh := now.Sub(s.weighed) >= memoryEvery
 	if weigh {
 		s.weighed = now
