@@ -11,10 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/youmark/pkcs8"
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/racecar-go/racecar/config"
@@ -326,27 +326,21 @@ func parseTraditional(block *pem.Block, password string) (any, error) {
 	return key, err
 }
 
-// decryptPKCS8 keeps a damaged file from ending the process: the library hands
-// what it finds to ciphers that panic on blocks of the wrong size.
-func decryptPKCS8(der []byte, password string) (key any, err error) {
+// decryptPKCS8 decrypts a key.
+func decryptPKCS8(der []byte, password string) (any, error) {
 	if password == "" {
 		return nil, errKeyEncrypted
 	}
-	defer func() {
-		if recover() != nil {
-			key, err = nil, errors.New("the encrypted key is damaged")
-		}
-	}()
-	key, _, err = pkcs8.ParsePrivateKey(der, []byte(password))
-	if err != nil && strings.Contains(err.Error(), "incorrect password") {
-		return nil, errKeyPassword
-	}
-	return key, err
+	return decryptKey(der, password)
 }
 
-// parseKeystore reads a PKCS#12 file, of the encryption of today or of old.
+// parseKeystore reads a PKCS#12 file, of the encryption of today or of old, with a
+// checksum or without, and in any order.
 func parseKeystore(data []byte, password string) (*tls.Certificate, error) {
-	key, leaf, ca, err := pkcs12.DecodeChain(data, password)
+	key, leaf, ca, err := pkcs12.DecodeChain(withMAC(data, password), password)
+	if err != nil && strings.Contains(err.Error(), pkcs12.ErrDecryption.Error()) { // a checksum of its own would have told
+		return nil, pkcs12.ErrIncorrectPassword
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -354,14 +348,24 @@ func parseKeystore(data []byte, password string) (*tls.Certificate, error) {
 	if !ok {
 		return nil, fmt.Errorf("a %T cannot sign", key)
 	}
-	return keyPair(append([]*x509.Certificate{leaf}, ca...), signer)
+	certs := append([]*x509.Certificate{leaf}, ca...)
+	own := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return belongs(c, signer) })
+	if own > 0 { // Java writes them in any order
+		certs = slices.Concat(certs[own:own+1], certs[:own], certs[own+1:])
+	}
+	return keyPair(certs, signer)
+}
+
+// belongs reports whether a certificate is of that key.
+func belongs(c *x509.Certificate, key crypto.Signer) bool {
+	pub, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && pub.Equal(key.Public())
 }
 
 // keyPair joins a certificate, followed by those that lead to its authority,
 // with its key.
 func keyPair(certs []*x509.Certificate, key crypto.Signer) (*tls.Certificate, error) {
-	pub, ok := certs[0].PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !pub.Equal(key.Public()) {
+	if !belongs(certs[0], key) {
 		return nil, fmt.Errorf("the private key does not belong to the certificate (%s)", subject(certs[0]))
 	}
 	cert := &tls.Certificate{PrivateKey: key, Leaf: certs[0]}
