@@ -105,6 +105,7 @@ func (s *stage) trouble(st *status.Status) {
 	p[1].State, p[1].Reason, p[1].Rate = status.PartitionPoisoned, "the message at offset 1700 killed 3 processes: out of memory", 0
 	p[2].State, p[2].Reason, p[2].Rate = status.PartitionPaused, "paused by an operator", 0
 	p[3].Stalled, p[3].Rate = true, 0
+	st.LogTrouble = "the log is not being read since 12:03:04"
 	st.Workers[0].Report.Problems = []status.Problem{{At: s.begun, Topic: "user-bans", Partition: 0, Offset: 17, Error: "dial tcp 10.0.0.7:5432: connect: <b>connection</b> refused"}}
 	w := &st.Workers[1]
 	w.State, w.PID, w.Live, w.Report, w.Restarts = status.Backoff, 0, false, nil, 4
@@ -207,13 +208,13 @@ func TestPageShowsWhatIsWrong(t *testing.T) {
 			"up 3 h", "UserBanConsumer[1]\tbackoff", "starts again in 4 s", "user-bans/0\tUserBanConsumer[0]\tbackoff",
 			"after 3 failures at offset", "connection refused", "user-bans/1\tUserBanConsumer[0]\tpoisoned", "killed 3 processes",
 			"user-bans/2\tUserBanConsumer[0]\tpaused", "user-bans/3\tUserBanConsumer[0]\tstalled", "3 crash, 1 memory",
-			"<b>connection</b> refused", // what comes from outside is text
+			"the log is not being read since 12:03:04", "<b>connection</b> refused", // what comes from outside is text
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("dark %t: no %q in\n%s", dark, want, text)
 			}
 		}
-		if got := eval[[]string](b, "[...document.querySelectorAll('#troubles li .pill')].map(e => e.textContent)"); !slices.Equal(got, []string{"poisoned", "backoff", "backoff", "stalled"}) {
+		if got := eval[[]string](b, "[...document.querySelectorAll('#troubles li .pill')].map(e => e.textContent)"); !slices.Equal(got, []string{"poisoned", "log", "backoff", "backoff", "stalled"}) {
 			t.Errorf("needs attention: %q", got)
 		}
 		if got := eval[bool](b, "document.documentElement.classList.contains('dark')"); got != dark {

@@ -105,8 +105,8 @@ func (l *Log) Reopen() error {
 
 // Close writes what is queued and closes the logfile.
 func (l *Log) Close() error {
-	if l.queue != nil {
-		l.queue.close()
+	if l.queue != nil && !l.queue.close() {
+		return nil // a write hangs, and has the file
 	}
 	if l.out == nil {
 		return nil

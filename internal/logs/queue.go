@@ -165,10 +165,10 @@ func (q *queue) trouble() string {
 	return text
 }
 
-// close writes what is queued, unless the log does not take it.
-func (q *queue) close() {
+// close writes what is queued, and reports whether the log took it.
+func (q *queue) close() bool {
 	if q.trouble() != "" {
-		return
+		return false
 	}
 	q.mu.Lock()
 	q.closed = true
@@ -181,7 +181,9 @@ func (q *queue) close() {
 	defer t.Stop()
 	select {
 	case <-q.done:
+		return true
 	case <-t.C:
+		return false
 	}
 }
 
