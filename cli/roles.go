@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/logs"
@@ -99,6 +102,8 @@ func runWorker(conn *wire.Conn) int {
 		return lastWords(conn, err, false)
 	}
 	defer closeLog(log)
+	// What consumer code logs by the package functions of slog and log goes the same way.
+	slog.SetDefault(logs.Slog(logrus.NewEntry(log.Logger).WithFields(logrus.Fields{"consumer": h.Consumer.Name, "worker": h.Index})))
 	board, err := inheritedBoard()
 	if err != nil {
 		return lastWords(conn, err, false)

@@ -525,3 +525,14 @@ func BenchmarkOriginals(b *testing.B) {
 		o.note(m)
 	}
 }
+
+// The line that matters is often not the first one.
+func TestErrorsOfSeveralLines(t *testing.T) {
+	err := errors.New("failed to connect to `orders`:\n\t10.0.0.1:5432: connection refused\r\n")
+	if got := oneLine(err); got != "failed to connect to `orders`: 10.0.0.1:5432: connection refused" {
+		t.Errorf("%q", got)
+	}
+	if got := oneLine(errors.New(strings.Repeat("é\n", 400))); len([]rune(got)) != 301 || strings.Contains(got, "\n") {
+		t.Errorf("%d runes: %q", len([]rune(got)), got)
+	}
+}

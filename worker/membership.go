@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/printable"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
@@ -589,9 +590,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// oneLine is an error as it fits a status line.
+// oneLine is an error as it fits a status line. Its lines are joined before it is cut:
+// the first one alone often says nothing.
 func oneLine(err error) string {
-	s, _, _ := strings.Cut(err.Error(), "\n")
+	s := printable.Line(err.Error())
 	if r := []rune(s); len(r) > 300 {
 		s = string(r[:300]) + "…"
 	}

@@ -4,6 +4,7 @@
 package logs
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -44,6 +45,7 @@ func Open(c *config.Config, stdout *os.File) (*Log, error) {
 		_ = l.Close()
 		return nil, err
 	}
+	l.Formatter = complete{l.Formatter}
 	if c.Logfile == "" && isPipe(stdout) {
 		l.Formatter = fitting{l.Formatter}
 		l.SetOutput(lineWriter{stdout})
@@ -114,5 +116,36 @@ func (l *Log) Close() error {
 	return l.out.Close()
 }
 
-// Slog returns a slog.Logger in front of entry.
-func Slog(entry *logrus.Entry) *slog.Logger { return slog.New(&fromSlog{entry: entry}) }
+// Slog returns a slog.Logger in front of entry. Where the log is a slog.Logger of the
+// user's it is that one, with the entry's fields: source positions, groups and levels
+// of its own arrive as they were given.
+func Slog(entry *logrus.Entry) *slog.Logger {
+	for _, hook := range entry.Logger.Hooks[logrus.InfoLevel] {
+		if user, ok := hook.(toSlog); ok {
+			return slog.New(leveled{user.handler, entry.Logger}.WithAttrs(attrs(entry.Data)))
+		}
+	}
+	return slog.New(&fromSlog{entry: entry})
+}
+
+// complete formats every line: a value that JSON cannot hold, NaN say, is written as
+// text instead of having the line lost.
+type complete struct{ logrus.Formatter }
+
+func (f complete) Format(e *logrus.Entry) ([]byte, error) {
+	line, err := f.Formatter.Format(e)
+	if err == nil {
+		return line, nil
+	}
+	plain := *e
+	plain.Data = make(logrus.Fields, len(e.Data))
+	for k, v := range e.Data {
+		if _, isError := v.(error); !isError {
+			if _, err := json.Marshal(v); err != nil {
+				v = fmt.Sprint(v)
+			}
+		}
+		plain.Data[k] = v
+	}
+	return f.Formatter.Format(&plain)
+}

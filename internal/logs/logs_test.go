@@ -2,11 +2,13 @@ package logs
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/racecar-go/racecar/config"
 )
@@ -176,5 +179,81 @@ func TestFullDiskIsSaidNowAndThen(t *testing.T) {
 	}
 	if text, err := os.ReadFile(f.path); err != nil || string(text) != "there\nand on\n" {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+type keyOfCtx struct{}
+
+// tracing is a handler of the user's that looks into ctx.
+type tracing struct {
+	slog.Handler
+	seen *[]any
+}
+
+func (h tracing) Handle(ctx context.Context, r slog.Record) error {
+	*h.seen = append(*h.seen, ctx.Value(keyOfCtx{}))
+	return h.Handler.Handle(ctx, r)
+}
+func (h tracing) WithAttrs(a []slog.Attr) slog.Handler {
+	return tracing{h.Handler.WithAttrs(a), h.seen}
+}
+func (h tracing) WithGroup(n string) slog.Handler { return tracing{h.Handler.WithGroup(n), h.seen} }
+
+// A slog.Logger of the user's gets consumers' lines as they were given: ctx, source
+// position, groups and levels of its own; log_level decides what gets there.
+func TestUsersSlogIsHandedToConsumers(t *testing.T) {
+	var b bytes.Buffer
+	var seen []any
+	user := slog.New(tracing{slog.NewJSONHandler(&b, &slog.HandlerOptions{AddSource: true, Level: slog.Level(-8)}), &seen})
+	c := config.Default()
+	c.Logger = user
+	log, err := Open(&c, os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.WithValue(t.Context(), keyOfCtx{}, "span")
+	l := Slog(log.WithField("worker", 1))
+	l.WithGroup("g").Log(ctx, slog.LevelInfo+2, "notice", "k", 1)
+	l.DebugContext(ctx, "not at info")
+	var line struct {
+		Level, Msg string
+		Source     struct{ File string }
+		Worker     int
+		G          struct{ K int }
+	}
+	if err := json.Unmarshal(b.Bytes(), &line); err != nil {
+		t.Fatalf("%v: %s", err, b.String())
+	}
+	if line.Level != "INFO+2" || line.Msg != "notice" || line.Worker != 1 || line.G.K != 1 || !strings.HasSuffix(line.Source.File, "logs_test.go") {
+		t.Errorf("%s", b.String())
+	}
+	if len(seen) != 1 || seen[0] != "span" {
+		t.Errorf("ctx: %v", seen)
+	}
+
+	// A logrus logger's hooks get ctx as well.
+	hooked, hook := logtest.NewNullLogger()
+	Slog(logrus.NewEntry(hooked)).InfoContext(ctx, "x")
+	if e := hook.LastEntry(); e == nil || e.Context == nil || e.Context.Value(keyOfCtx{}) != "span" {
+		t.Errorf("%v", hook.LastEntry())
+	}
+}
+
+// A value that JSON cannot hold does not cost its line.
+func TestValuesThatAreNoJSON(t *testing.T) {
+	c := config.Default()
+	c.LogFormat, c.Logfile = "json", filepath.Join(t.TempDir(), "log")
+	log, err := Open(&c, os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.WithFields(logrus.Fields{"nan": math.NaN(), "chan": make(chan int), "n": 1, "why": errors.New("e")}).Info("kept")
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(c.Logfile)
+	var line map[string]any
+	if err != nil || json.Unmarshal(raw, &line) != nil || line["msg"] != "kept" || line["nan"] != "NaN" || line["n"] != 1.0 || line["why"] != "e" {
+		t.Errorf("%v: %s", err, raw)
 	}
 }

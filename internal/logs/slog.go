@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 )
@@ -19,13 +20,13 @@ func (h *fromSlog) Enabled(_ context.Context, level slog.Level) bool {
 	return h.entry.Logger.IsLevelEnabled(toLogrusLevel(level))
 }
 
-func (h *fromSlog) Handle(_ context.Context, r slog.Record) error {
+func (h *fromSlog) Handle(ctx context.Context, r slog.Record) error {
 	fields := logrus.Fields{}
 	r.Attrs(func(a slog.Attr) bool {
 		h.add(fields, h.prefix, a)
 		return true
 	})
-	e := h.entry.WithFields(fields)
+	e := h.entry.WithContext(ctx).WithFields(fields)
 	if !r.Time.IsZero() {
 		e = e.WithTime(r.Time)
 	}
@@ -76,6 +77,34 @@ func toLogrusLevel(l slog.Level) logrus.Level {
 	return logrus.DebugLevel
 }
 
+// leveled is the user's own slog.Handler with log_level in front.
+type leveled struct {
+	slog.Handler
+	log *logrus.Logger
+}
+
+func (h leveled) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.log.IsLevelEnabled(toLogrusLevel(level)) && h.Handler.Enabled(ctx, level)
+}
+
+func (h leveled) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return leveled{h.Handler.WithAttrs(attrs), h.log}
+}
+
+func (h leveled) WithGroup(name string) slog.Handler {
+	return leveled{h.Handler.WithGroup(name), h.log}
+}
+
+// attrs are the fields of an entry, in the order of their names.
+func attrs(fields logrus.Fields) []slog.Attr {
+	all := make([]slog.Attr, 0, len(fields))
+	for k, v := range fields {
+		all = append(all, slog.Any(k, v))
+	}
+	slices.SortFunc(all, func(a, b slog.Attr) int { return strings.Compare(a.Key, b.Key) })
+	return all
+}
+
 // toSlog is a logrus hook that hands every line to a slog.Handler of the user's.
 type toSlog struct{ handler slog.Handler }
 
@@ -99,14 +128,7 @@ func (h toSlog) Fire(e *logrus.Entry) error {
 		return nil
 	}
 	r := slog.NewRecord(e.Time, level, e.Message, 0)
-	keys := make([]string, 0, len(e.Data))
-	for k := range e.Data {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		r.AddAttrs(slog.Any(k, e.Data[k]))
-	}
+	r.AddAttrs(attrs(e.Data)...)
 	return h.handler.Handle(ctx, r)
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -287,6 +288,8 @@ func misbehave(ctx context.Context, what string) error {
 		for range 8192 { // 1 MiB
 			fmt.Fprint(os.Stderr, line)
 		}
+	case "slog":
+		slog.InfoContext(ctx, "by the package function", "k", 1)
 	case "fatal":
 		runtimeFatal()
 	case "slow", "slower":
