@@ -154,11 +154,18 @@ func (p *partition) setOperator(paused bool) {
 	p.resetBackoff()
 }
 
-// cancelCalls cancels the ctx of the calls in hand.
+// cancelCalls cancels the ctx of the calls that take longer than max_poll_interval, and
+// of those alone: it is their failure.
 func (w *worker) cancelCalls(reason string) {
 	cause := fmt.Errorf("%w: %s", errOverdue, reason)
+	overdue := map[tp]bool{}
+	for _, c := range w.board.InHand() {
+		if c.Since >= w.cfg.MaxPollInterval {
+			overdue[tp{c.Topic, c.Partition}] = true
+		}
+	}
 	w.turns.each(func(p *partition) {
-		if p.busy {
+		if p.busy && overdue[p.tp] {
 			p.ctx.Load().cancel(cause)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -764,5 +765,52 @@ func TestDeadLettersOfDeadLetters(t *testing.T) {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)
 		}
+	}
+}
+
+// A dead letter that waits to be sent again does not survive that its partition is set
+// back to an earlier message, whose output is lost: that one is called again first.
+func TestLostOutputBeforeABlockedDeadLetter(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	from, to, group := b.Topic(1), b.Topic(1), b.Group()
+	dlq := group + ".dead"
+	b.CreateTopic(dlq, 1)
+	b.Produce(from, 0, values(3)...)
+	var allowed atomic.Bool
+	refuseProduce(b, dlq, kerr.TopicAuthorizationFailed.Code, func() bool { return !allowed.Load() })
+	var first sync.Once
+	rec := newRecorder()
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(rt racecar.Runtime) (*processor, error) {
+		return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+			rec.add(m)
+			switch m.Offset {
+			case 0:
+				topic := to
+				first.Do(func() { topic = "no such topic!" }) // times out
+				return rt.Producer.Produce(ctx, racecar.ProducerMessage{Topic: topic, Value: m.Value, Partition: new(int32)})
+			case 1:
+				return racecar.DeadLetter(errors.New("bad"))
+			}
+			return nil
+		}}, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.DeadLetterTopic, cfg.MessageTimeout = dlq, enough
+	s := start(t, reg, cfg)
+	waitFor(t, "the partition blocked", func() bool { return s.partition(0).State == status.PartitionBlocked && s.partition(0).Until != nil })
+	waitFor(t, "the output lost", func() bool { return s.status().Counters[status.CountProduceErrors] == 1 })
+	allowed.Store(true)
+	s.command(wire.Command{Kind: wire.CommandResume, Partitions: []wire.Partition{{Topic: from, Partition: 0}}})
+	waitFor(t, "the commit", func() bool { return b.Committed(group, from, 0) == 3 })
+	s.stop()
+	if got := rec.offsets(tp{from, 0}); len(got) < 5 || !slices.Equal(got[:3], []int64{0, 1, 0}) || got[len(got)-1] != 2 {
+		t.Errorf("called %v", got)
+	}
+	if got := readAll(t, b, to, 1)[0]; string(got.Value) != "value-0" {
+		t.Errorf("output %q", got.Value)
+	}
+	if got := readAll(t, b, dlq, 1)[0]; string(got.Value) != "value-1" {
+		t.Errorf("dead-lettered %q", got.Value)
 	}
 }

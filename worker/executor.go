@@ -450,6 +450,7 @@ func (e *executor) goBack(p *partition) bool {
 	if p.inst.txn != nil {
 		p.inst.txn.restart(p)
 	}
+	p.letters = nil                    // those that wait are of messages that are called again now
 	position, next := p.acks.restart() // the first that failed: those before it are through by now
 	p.unsignal(attentionDelivery)
 	drop := 0

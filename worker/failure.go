@@ -29,7 +29,7 @@ func (w *worker) carryOut(p *partition, messages []*sarama.ConsumerMessage, a ac
 	p.again = a.size
 	if !a.report {
 		if a.step == stepAgain && a.size == 0 {
-			w.partLog(p).WithError(a.err).WithField("cause", context.Cause(p.ctx.Load())).Info("call ended early")
+			w.partLog(p).WithError(bounded(a.err)).WithField("cause", context.Cause(p.ctx.Load())).Info("call ended early")
 		}
 		return
 	}
@@ -253,6 +253,6 @@ func (w *worker) onError(err error, info racecar.ErrorInfo) {
 		info.Consumer, info.Group = w.reg.Name(), w.group
 	}
 	if e := contained(func() error { w.cfg.OnError(context.Background(), err, info); return nil }); e != nil {
-		w.log.WithError(e).Error("OnError panicked")
+		w.log.WithError(bounded(e)).Error("OnError panicked")
 	}
 }

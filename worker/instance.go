@@ -78,7 +78,7 @@ func (i *instance) hook(name string, f func() error) {
 	if err == nil {
 		return
 	}
-	log := i.w.log.WithError(err).WithField("hook", name)
+	log := i.w.log.WithError(bounded(err)).WithField("hook", name)
 	if p, ok := errors.AsType[*panicError](err); ok {
 		log = log.WithField("stack", p.stack)
 	}

@@ -540,3 +540,67 @@ func TestEachMessageIsCountedOnce(t *testing.T) {
 		})
 	}
 }
+
+// Only the call that takes too long is cancelled, whoever says so; those beside it are
+// left alone.
+func TestOverdueCallsAreCancelledAlone(t *testing.T) {
+	t.Parallel()
+	for _, inline := range []bool{true, false} {
+		t.Run(fmt.Sprintf("inline %v", inline), func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(2), b.Group()
+			b.Produce(topic, 0, "endless")
+			b.Produce(topic, 1, values(10)...)
+			rec := newRecorder()
+			var disturbed atomic.Int32
+			stuck := make(chan struct{}, 10)
+			reg := one(t, topic, func(ctx context.Context, m *racecar.Message) error {
+				if m.Partition == 0 {
+					stuck <- struct{}{}
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				select {
+				case <-ctx.Done():
+					disturbed.Add(1)
+				case <-time.After(300 * time.Millisecond): // what the message takes
+				}
+				rec.add(m)
+				return nil
+			})
+			cfg := testConfig(b, group)
+			cfg.Concurrency, cfg.MaxPollInterval = 2, time.Second
+			cfg.PauseTimeout = 50 * time.Millisecond
+			var failed atomic.Int32
+			cfg.OnError = func(_ context.Context, err error, info racecar.ErrorInfo) {
+				if info.Partition != 0 || !errors.Is(err, errOverdue) {
+					t.Errorf("OnError was told %v of %+v", err, info)
+				}
+				failed.Add(1)
+			}
+			if inline {
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan int)
+				go func() { done <- Run(ctx, inlineOptions(t, reg, cfg)) }()
+				defer func() { cancel(); <-done }()
+			} else {
+				s := start(t, reg, cfg)
+				<-stuck
+				s.command(wire.Command{Kind: wire.CommandCancel, Reason: "too early: nothing is overdue"})
+				waitFor(t, "the failure", func() bool {
+					s.command(wire.Command{Kind: wire.CommandCancel, Reason: "a call takes longer"})
+					return failed.Load() > 0
+				})
+			}
+			rec.await(t, 10)
+			waitFor(t, "the failure", func() bool { return failed.Load() > 0 })
+			if n := disturbed.Load(); n > 0 {
+				t.Errorf("%d calls of the other partition were cancelled", n)
+			}
+			if got := rec.offsets(tp{topic, 1}); len(got) != 10 {
+				t.Errorf("the other partition's calls: %v", got)
+			}
+		})
+	}
+}

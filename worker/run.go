@@ -123,7 +123,7 @@ func (s *sender) endBy(err error, permanent bool, log logrus.FieldLogger) {
 	if s.close(&wire.LastWords{Reason: oneLine(err), Permanent: permanent}, lastWait) {
 		level = logrus.DebugLevel
 	}
-	log.WithError(err).WithField("permanent", permanent).Log(level, "worker ends")
+	log.WithError(bounded(err)).WithField("permanent", permanent).Log(level, "worker ends")
 }
 
 func newWorker(o Options) (*worker, error) {

@@ -19,20 +19,22 @@ func (w *worker) watch(ctx context.Context) {
 	if w.opts.Conn != nil {
 		return
 	}
-	cancelled, dumped := false, false
+	said, dumped := false, false
 	for sleep(ctx, min(time.Second, max(w.cfg.MaxPollInterval/10, 10*time.Millisecond))) {
 		longest := time.Duration(0)
 		for _, c := range w.board.InHand() {
 			longest = max(longest, c.Since)
 		}
 		over := longest - w.cfg.MaxPollInterval
+		if over >= 0 {
+			w.cancelCalls("longer than max_poll_interval")
+		}
 		switch {
 		case over < 0:
-			cancelled, dumped = false, false
-		case !cancelled:
-			cancelled = true
+			said, dumped = false, false
+		case !said:
+			said = true
 			w.log.WithField("calls", w.inHand()).Error("a call takes longer than max_poll_interval: cancelling it")
-			w.cancelCalls("longer than max_poll_interval")
 		case over >= stuckDump && !dumped:
 			dumped = true
 			w.dumpStacks()
