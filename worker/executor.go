@@ -351,20 +351,18 @@ func (e *executor) processed(p *partition, messages []*sarama.ConsumerMessage) (
 // keep holds on to messages while output of them or of earlier ones is not
 // acknowledged; true when there are as many of them as may be.
 func (e *executor) keep(p *partition, messages []*sarama.ConsumerMessage) bool {
-	p.kept = append(p.kept, messages...)
+	p.keep(messages)
 	position := p.acks.position()
 	drop := 0
 	for drop < len(p.kept) && p.kept[drop].Offset < position {
 		drop++
 	}
-	p.kept = p.kept[drop:]
-	if len(p.kept) == 0 {
-		p.kept = nil
+	p.unkeep(drop)
+	if p.inst.txn != nil && p.awaitsAll {
+		return true
 	}
-	if p.inst.txn != nil {
-		return p.awaitsAll // else transactions.full bounds it
-	}
-	if len(p.kept) < e.w.cfg.ProduceInFlight {
+	// The number of a transaction's messages is bounded by transactions.full.
+	if e.t.kept.Load() < e.t.limits.kept() && (p.inst.txn != nil || len(p.kept) < e.w.cfg.ProduceInFlight) {
 		return false
 	}
 	p.hurry() // p waits for its output
@@ -373,18 +371,38 @@ func (e *executor) keep(p *partition, messages []*sarama.ConsumerMessage) bool {
 
 // refill takes the next chunk; false when there is none.
 func (e *executor) refill(p *partition) bool {
-	p.cur, p.at, p.msgs = e.pop(p), 0, nil
+	p.cur, p.at, p.msgs = nil, 0, nil
+	p.cur = e.pop(p)
 	return len(p.cur) > 0
 }
 
 // pop takes a chunk from the queue and sees to it that it is filled again.
 func (e *executor) pop(p *partition) []*sarama.ConsumerMessage {
-	t := e.t
+	t, held := e.t, p.weight()
 	t.mu.Lock()
+	t.hold(p, held)
 	before := p.queue.bytes
 	chunk := p.queue.pop()
-	t.bytes -= before - p.queue.bytes
+	p.held += before - p.queue.bytes
 	t.paced(p, len(chunk))
+	t.replenish(p)
+	return chunk
+}
+
+// rest ends a turn: what is done with is let go, and counts no more.
+func (e *executor) rest(p *partition) {
+	if p.at == len(p.cur) {
+		p.cur, p.at, p.msgs = nil, 0, nil
+	}
+	held := p.weight()
+	e.t.mu.Lock()
+	e.t.hold(p, held)
+	e.t.replenish(p)
+}
+
+// replenish has partitions fetched again for which there is room now. It is called with
+// turns.mu held, and unlocks it.
+func (t *turns) replenish(p *partition) {
 	changed := t.ease()
 	if !p.fetching && !p.retiring && t.low(p) {
 		p.fetching = true
@@ -396,7 +414,6 @@ func (e *executor) pop(p *partition) []*sarama.ConsumerMessage {
 	t.mu.Unlock()
 	t.tell(changed)
 	poke(p.room)
-	return chunk
 }
 
 // paced keeps the moving average of how fast p is processed. Called with
@@ -458,7 +475,8 @@ func (e *executor) goBack(p *partition) bool {
 		drop++
 	}
 	p.cur = append(append([]*sarama.ConsumerMessage(nil), p.kept[drop:]...), p.cur[p.at:]...)
-	p.at, p.msgs, p.kept, p.again = 0, nil, nil, 0
+	p.unkeep(len(p.kept))
+	p.at, p.msgs, p.again = 0, nil, 0
 	if p.inst.txn != nil {
 		e.w.transactionAborted(p, failure)
 	} else {
@@ -485,6 +503,7 @@ func (e *executor) settle(p *partition, end ended) {
 			p.awaiting.Store(false)
 		}
 	}
+	e.rest(p)
 }
 
 // survey finds the next suspect ahead.

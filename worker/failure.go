@@ -203,7 +203,7 @@ func (p *partition) moveOver(messages []*sarama.ConsumerMessage) {
 	p.again = 0
 	p.acks.processed.Store(messages[len(messages)-1].Offset + 1)
 	if len(p.kept) > 0 || p.acks.outstanding.Load() != 0 {
-		p.kept = append(p.kept, messages...)
+		p.keep(messages)
 	}
 }
 

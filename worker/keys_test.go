@@ -111,7 +111,7 @@ func TestBatchWaits(t *testing.T) {
 		"this was the last":                  {func(_ *turns, p *partition) { p.more.Store(false) }, 0},
 		"the partition is not fetched":       {func(_ *turns, p *partition) { p.fetching = false }, 0},
 		"no partition is fetched":            {func(tu *turns, _ *partition) { tu.throttle() }, 0},
-		"all queues are full":                {func(tu *turns, _ *partition) { tu.bytes = tu.limits.bytes }, 0},
+		"half of what may be held is there":  {func(tu *turns, _ *partition) { tu.bytes = tu.limits.bytes / 2 }, 0},
 		"it holds its share of all queues":   {func(tu *turns, p *partition) { p.queue.bytes = tu.limits.bytes / 2 }, 0},
 		"its batch failed and is retried":    {func(_ *turns, p *partition) { p.again = 10 }, 0},
 		"its next message is called alone":   {func(_ *turns, p *partition) { p.suspect = true }, 0},

@@ -6,18 +6,22 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// limits bound what a worker holds in its queues. Beyond them a partition is not
+// limits bound what a worker holds of messages. Beyond them a partition is not
 // fetched any more; what sarama has already fetched still comes.
 type limits struct {
 	// messages is how many of a partition are held at least before fetching stops
 	// (min_message_queue_size); more when it is fast.
 	messages int
-	// bytes is for all partitions together (2 × max_bytes), decompressed.
+	// bytes is for all partitions together (2 × max_bytes), decompressed: what is in
+	// queues and in work, and what is kept until its output is acknowledged.
 	bytes int64
 	// lead is how long fetching takes to start again: a broker may be holding a
 	// request of the other partitions for max_wait_time.
 	lead time.Duration
 }
+
+// kept is how many bytes of messages may be kept until their output is acknowledged.
+func (l limits) kept() int64 { return l.bytes / 2 }
 
 func newLimits(c *config.Config) limits {
 	return limits{

@@ -78,6 +78,7 @@ type partition struct {
 	skipTo    int64           // what cannot be decoded below this offset is skipped
 	suspect   bool            // the next message is one: to be called alone
 	gathering time.Time       // since when a batch is being gathered; zero: not
+	held      int64           // bytes of what an executor has taken from the queue and is not done with
 	fetching  bool            // sarama fetches it, as far as we asked
 	paceAt    time.Time       // since when paceN counts
 	paceN     int             // messages processed since then
@@ -89,6 +90,7 @@ type partition struct {
 	cur         []*sarama.ConsumerMessage // the chunk in work
 	at          int                       // next in cur
 	msgs        []racecar.Message         // cur, converted; nil: not yet
+	keptBytes   int64
 	kept        []*sarama.ConsumerMessage // processed, from the oldest unacknowledged on
 	again       int                       // size of the batch that failed last, called again whole; 0: none
 	splitTo     int64                     // below this offset batches are called message by message

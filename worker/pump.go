@@ -68,6 +68,9 @@ func (u *pump) gather(m *sarama.ConsumerMessage, messages <-chan *sarama.Consume
 // push waits for room, but not for long, and queues what was gathered.
 func (u *pump) push() {
 	t, p := u.t, u.p
+	if t.batch > 0 { // messages wait until there is a batch of them
+		own(u.buf)
+	}
 	waited := false
 	var changed []*partition
 	t.mu.Lock()

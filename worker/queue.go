@@ -1,6 +1,9 @@
 package worker
 
 import (
+	"bytes"
+	"slices"
+
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/kafka"
@@ -55,6 +58,88 @@ func (q *queue) pop() []*sarama.ConsumerMessage {
 		q.bytes -= size(m)
 	}
 	return chunk
+}
+
+// weight is what p holds outside of its queue: its chunk, and what it keeps from chunks
+// before. The executor owns p.
+func (p *partition) weight() (n int64) {
+	for _, m := range p.cur {
+		n += size(m)
+	}
+	for _, m := range p.kept {
+		if len(p.cur) > 0 && m.Offset >= p.cur[0].Offset {
+			break
+		}
+		n += size(m)
+	}
+	return n
+}
+
+// hold counts what p holds outside of its queue. Called with turns.mu held.
+func (t *turns) hold(p *partition, n int64) {
+	if _, ours := t.claims[p]; ours {
+		t.bytes += n - p.held
+		p.held = n
+	}
+}
+
+// keep holds on to messages until their output is acknowledged.
+func (p *partition) keep(messages []*sarama.ConsumerMessage) {
+	p.kept = append(p.kept, messages...)
+	p.countKept(messages, 1)
+}
+
+// unkeep lets go of the first n of them.
+func (p *partition) unkeep(n int) {
+	p.countKept(p.kept[:n], -1)
+	clear(p.kept[:n]) // the array may live on
+	if p.kept = p.kept[n:]; len(p.kept) == 0 {
+		p.kept = nil
+	}
+}
+
+func (p *partition) countKept(messages []*sarama.ConsumerMessage, sign int64) {
+	var n int64
+	for _, m := range messages {
+		n += size(m)
+	}
+	p.keptBytes += sign * n
+	p.m.w.turns.kept.Add(sign * n)
+}
+
+// smallBytes is how large a key or value may be to share memory with its neighbours.
+const smallBytes = 512
+
+func small(b []byte) int {
+	if len(b) > smallBytes {
+		return 0
+	}
+	return len(b)
+}
+
+// own copies the bytes of messages that will wait: they share the memory of a whole
+// answer, and one that waits would hold all of it.
+func own(messages []*sarama.ConsumerMessage) {
+	for chunk := range slices.Chunk(messages, chunkSize) {
+		n := 0
+		for _, m := range chunk {
+			n += small(m.Key) + small(m.Value)
+		}
+		shared := make([]byte, 0, n)
+		copied := func(b []byte) []byte {
+			if from := len(shared); small(b) > 0 {
+				shared = append(shared, b...)
+				return shared[from:len(shared):len(shared)]
+			}
+			return bytes.Clone(b) // nil and empty stay what they are
+		}
+		for _, m := range chunk {
+			m.Key, m.Value = copied(m.Key), copied(m.Value)
+			for _, h := range m.Headers {
+				h.Key, h.Value = bytes.Clone(h.Key), bytes.Clone(h.Value)
+			}
+		}
+	}
 }
 
 // size is what a message weighs, in bytes.

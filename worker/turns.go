@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,7 +37,8 @@ type turns struct {
 	clock   clock
 
 	budget    *budget
-	bytes     int64                   // in all queues
+	bytes     int64                   // in all queues, in work and kept until output is acknowledged
+	kept      atomic.Int64            // of them, those kept
 	claims    map[*partition]struct{} // those with a pump, served already or not
 	throttled bool                    // nothing is fetched: all queues together are full
 	drained   chan struct{}           // capacity 1: they are not any more
@@ -111,8 +113,9 @@ func (t *turns) remove(p *partition) {
 		}
 		break
 	}
-	t.bytes -= p.queue.bytes
-	p.queue = queue{}
+	t.bytes -= p.queue.bytes + p.held
+	p.queue, p.held = queue{}, 0
+	t.kept.Add(-p.keptBytes)
 	delete(t.claims, p)
 }
 
@@ -217,9 +220,10 @@ func (t *turns) ready(p *partition, now time.Time) (bool, time.Time) {
 }
 
 // gathers reports whether p's next batch, of n messages so far, waits a while for more:
-// only while more is on its way and the bounds of the queues do not keep it away.
+// only while more is on its way, and not once half of what may be held is there: beyond
+// that fetches get small and soon stop.
 func (t *turns) gathers(p *partition, n int) bool {
-	if n >= t.batch || p.again > 0 || p.suspect || !p.fetching || t.throttled || t.full(p) {
+	if n >= t.batch || p.again > 0 || p.suspect || !p.fetching || t.throttled || t.bytes >= t.limits.bytes/2 || t.full(p) {
 		return false
 	}
 	return p.last < p.visible.Load() || p.more.Load()
