@@ -14,6 +14,9 @@ func showConfig(in *parsed, stdout, stderr io.Writer) error {
 	o := in.options()
 	if name := in.line.ShowConfig.Consumer; name != "" {
 		r := racecar.Lookup(name)
+		if err := mistakes(); r == nil && err != nil { // it may be among them
+			return err
+		}
 		if r == nil {
 			return fmt.Errorf("no consumer is called %q%s", name, nearest.Hint(name, registeredNames()))
 		}

@@ -21,6 +21,9 @@ type listed struct {
 }
 
 func list(in *parsed, stdout, _ io.Writer) error {
+	if err := mistakes(); err != nil {
+		return err
+	}
 	all := []listed{} // in JSON [], not null
 	for _, r := range racecar.Registered() {
 		o := in.options()

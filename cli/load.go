@@ -107,8 +107,14 @@ func (in invocation) options() config.Options {
 	}
 }
 
+// mistakes are those that were made with racecar.Register.
+func mistakes() error { return errors.Join(racecar.Mistakes()...) }
+
 // choose finds the consumers that are named, or all.
 func choose(in invocation) ([]*racecar.Registration, error) {
+	if err := mistakes(); err != nil {
+		return nil, err
+	}
 	registered := racecar.Registered()
 	if len(registered) == 0 {
 		return nil, errors.New("no consumer is registered in this program: call racecar.Register from an init function of a package that main imports")

@@ -35,7 +35,7 @@
 // Configuration in code: [Configure] with [Config] and [ErrorInfo]. Watching:
 // [Observe] with [Event], of which each kind is a type.
 //
-// For racecar itself and for tools: [Registered], [Lookup], [Registration],
+// For racecar itself and for tools: [Registered], [Lookup], [Registration], [Mistakes],
 // [Configures] and [Observers].
 //
 // The package holds no machinery: supervising processes, joining the group and

@@ -2,7 +2,10 @@ package racecar
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +18,7 @@ import (
 var registry struct {
 	sync.Mutex
 	consumers  map[string]*Registration
+	mistakes   []error // of Register
 	configures []func(*Config) error
 	observers  []func(Event)
 	tracer     Tracer
@@ -48,24 +52,46 @@ func (r *Registration) New(rt Runtime) (any, error) { return r.new(rt) }
 // the worker for good; a panic is a crash. In a rolling restart new is called while the
 // worker that is replaced still consumes.
 //
-// It panics on what can only be a programmer's mistake: a name taken twice or
-// missing, no subscription, C an interface, C with neither or both of Process
-// and ProcessBatch, a hook with another signature, hooks on *C when C is
-// registered by value.
+// What is wrong with a registration (a name taken twice or missing, no subscription, C
+// an interface, C with neither or both of Process and ProcessBatch, a hook with another
+// signature, hooks on *C when C is registered by value) is kept with its file and line:
+// see [Mistakes]. No consumer is run then, commands that need none work.
 func Register[C any](new func(Runtime) (C, error), spec Spec) {
 	r, err := NewRegistration(new, spec)
-	if err != nil {
-		panic("racecar: Register of " + reflect.TypeFor[C]().String() + ": " + err.Error())
-	}
 	registry.Lock()
 	defer registry.Unlock()
-	if registry.consumers[r.name] != nil {
-		panic(fmt.Sprintf("racecar: Register of %s: the name %q is taken; set Spec.Name", reflect.TypeFor[C](), r.name))
+	if err == nil && registry.consumers[r.name] != nil {
+		err = fmt.Errorf("the name %q is taken; set Spec.Name", r.name)
+	}
+	if err != nil {
+		registry.mistakes = append(registry.mistakes, fmt.Errorf("%s: Register of %s: %w", caller(2), reflect.TypeFor[C](), err))
+		return
 	}
 	if registry.consumers == nil {
 		registry.consumers = map[string]*Registration{}
 	}
 	registry.consumers[r.name] = r
+}
+
+// caller names the line that called a function of this package, so many frames up.
+func caller(skip int) string {
+	_, file, line, ok := runtime.Caller(skip)
+	if !ok {
+		return "an unknown place"
+	}
+	if dir, err := os.Getwd(); err == nil {
+		if short, err := filepath.Rel(dir, file); err == nil && !strings.HasPrefix(short, "..") {
+			file = short
+		}
+	}
+	return fmt.Sprintf("%s:%d", file, line)
+}
+
+// Mistakes returns what was wrong with calls of Register, a line each.
+func Mistakes() []error {
+	registry.Lock()
+	defer registry.Unlock()
+	return slices.Clone(registry.mistakes)
 }
 
 // NewRegistration checks a consumer as Register does without making it known by
@@ -207,13 +233,21 @@ func checkSubscriptions(spec Spec) error {
 	}
 	for i, s := range spec.Subscriptions {
 		if (s.Topic == "") == (s.TopicPattern == "") {
-			return fmt.Errorf("Spec.Subscriptions[%d] must set exactly one of Topic and TopicPattern", i)
+			return fmt.Errorf("Spec.Subscriptions[%d] must set exactly one of Topic and TopicPattern%s", i, bothEmpty(s))
 		}
 		if s.Topic != "" && !config.ValidTopic(s.Topic) {
 			return fmt.Errorf("Spec.Subscriptions[%d].Topic: %.300q cannot be a topic's name: Kafka takes letters, digits, \".\", \"_\" and \"-\", at most 249 of them", i, s.Topic)
 		}
 	}
 	return nil
+}
+
+// bothEmpty tells of the likelier mistake: a topic from a variable that is not set.
+func bothEmpty(s Subscription) string {
+	if s.Topic == "" {
+		return ", and both are empty"
+	}
+	return ""
 }
 
 // signature prints a method's type without its receiver (the first skip parameters).

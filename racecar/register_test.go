@@ -41,12 +41,12 @@ var topic = Spec{Subscriptions: []Subscription{{Topic: "t"}}}
 func emptyRegistry(t *testing.T) {
 	t.Helper()
 	registry.Lock()
-	consumers := registry.consumers
-	registry.consumers = nil
+	consumers, mistakes := registry.consumers, registry.mistakes
+	registry.consumers, registry.mistakes = nil, nil
 	registry.Unlock()
 	t.Cleanup(func() {
 		registry.Lock()
-		registry.consumers = consumers
+		registry.consumers, registry.mistakes = consumers, mistakes
 		registry.Unlock()
 	})
 }
@@ -90,14 +90,33 @@ func TestRegisterRefusesProgrammersMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			emptyRegistry(t)
-			defer func() {
-				if got, _ := recover().(string); !strings.Contains(got, test.message) {
-					t.Errorf("panic %q\nwant it to say %q", got, test.message)
-				}
-			}()
 			test.register()
-			t.Error("it was taken")
+			mistakes := Mistakes()
+			if len(mistakes) != 1 {
+				t.Fatalf("mistakes: %v", mistakes)
+			}
+			got := mistakes[0].Error()
+			if !strings.HasPrefix(got, "register_test.go:") || !strings.Contains(got, ": Register of ") || !strings.Contains(got, test.message) {
+				t.Errorf("mistake %q\nwant it to say where, and %q", got, test.message)
+			}
+			if n := len(Registered()); n > 1 {
+				t.Errorf("%d are registered", n)
+			}
 		})
+	}
+}
+
+// All mistakes are kept, and what is right is registered beside them.
+func TestMistakesDoNotHideEachOther(t *testing.T) {
+	emptyRegistry(t)
+	register[neither](named("first"))()
+	register[single](named("good"))()
+	register[single](Spec{Name: "second"})()
+	if got := Mistakes(); len(got) != 2 || !strings.Contains(got[0].Error(), "racecar.neither") || !strings.Contains(got[1].Error(), "Spec.Subscriptions is empty") {
+		t.Errorf("mistakes: %v", got)
+	}
+	if Lookup("good") == nil {
+		t.Error("the good one is not registered")
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 // Producer records (see Produced), its Logger writes to the test's log, its
 // Config has the defaults.
 func Runtime(t testing.TB) racecar.Runtime {
+	t.Helper()
+	noMistakes(t)
 	c := config.Default()
 	return racecar.Runtime{
 		Producer: &recorder{},
@@ -90,6 +92,15 @@ func (r Result) Err() error {
 		all = append(all, fmt.Errorf("teardown: %w", r.TeardownErr))
 	}
 	return errors.Join(all...)
+}
+
+// noMistakes fails the test when the program that is tested has registered a consumer
+// that cannot be run.
+func noMistakes(t testing.TB) {
+	t.Helper()
+	if err := errors.Join(racecar.Mistakes()...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Run makes a consumer and hands it messages as a worker does, without a broker:

@@ -49,6 +49,7 @@ type Worker struct {
 // file and environment are not read.
 func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, error), spec racecar.Spec, change ...func(*racecar.Config)) *Worker {
 	t.Helper()
+	noMistakes(t)
 	inner, err := racecar.NewRegistration(new, spec)
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,8 @@ const (
 	// EnvEvents is a directory in which each process writes down the events it is told
 	// of, while two other subscribers panic and block for ever.
 	EnvEvents = "JOURNAL_EVENTS"
+	// EnvMistakes, not empty, has two registrations that are wrong.
+	EnvMistakes = "JOURNAL_MISTAKES"
 )
 
 func init() {
@@ -66,6 +68,10 @@ func init() {
 	}, spec)
 	spec.Name, spec.Transactional = "JournalTx", true
 	racecar.Register(newJournal, spec)
+	if os.Getenv(EnvMistakes) != "" {
+		racecar.Register(newJournal, spec)
+		racecar.Register(newJournal, racecar.Spec{Name: "Other", Subscriptions: []racecar.Subscription{{}}})
+	}
 }
 
 // topics of EnvTopics. A file can be changed while a supervisor runs, so that a

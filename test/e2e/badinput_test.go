@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,31 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 				t.Errorf("stdout: %s", p.Stdout())
 			}
 		})
+	}
+}
+
+// What is wrong with registrations is told all together, each with its file and line,
+// by whatever needs a consumer; the rest works.
+func TestMistakesOfRegister(t *testing.T) {
+	run := func(args ...string) *harness.Process {
+		return harness.Start(t, harness.Command{Role: "app", Args: args, Env: []string{"JOURNAL_MISTAKES=1"}})
+	}
+	for _, args := range [][]string{{"Journal"}, {"Journal", "--check"}, {"--all"}, {"list"}, {"config", "Other"}} {
+		p := run(args...)
+		if code := p.Wait(); code != 1 {
+			t.Errorf("%v: exit code %d", args, code)
+		}
+		lines := strings.Split(strings.TrimSpace(p.Stderr()), "\n")
+		if len(lines) != 2 ||
+			!regexp.MustCompile(`^=> Crashed: \S*test/consumers/journal\.go:\d+: Register of \*consumers\.Journal: the name "JournalTx" is taken; set Spec\.Name$`).MatchString(lines[0]) ||
+			!regexp.MustCompile(`^=> Crashed: \S*test/consumers/journal\.go:\d+: Register of \*consumers\.Journal: Spec\.Subscriptions\[0\] must set exactly one of Topic and TopicPattern, and both are empty$`).MatchString(lines[1]) {
+			t.Errorf("%v: stderr:\n%s", args, p.Stderr())
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"--version"}, {"config"}, {"config", "Journal"}} {
+		if p := run(args...); p.Wait() != 0 || strings.Contains(p.Stderr(), "Register") {
+			t.Errorf("%v: stderr:\n%s", args, p.Stderr())
+		}
 	}
 }
 

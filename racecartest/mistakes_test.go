@@ -1,0 +1,30 @@
+package racecartest
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// A test fails when the program that it tests has registered a consumer that cannot be
+// run. The registry is the process's, so that this takes one of its own.
+func TestMistakesOfRegisterFailTheTest(t *testing.T) {
+	const inside = "RACECARTEST_MISTAKE"
+	if os.Getenv(inside) != "" {
+		racecar.Register(func(racecar.Runtime) (racecar.ProcessFunc, error) { return nil, nil }, racecar.Spec{Name: "X"})
+		Run(t, func(racecar.Runtime) (racecar.ProcessFunc, error) {
+			return func(context.Context, *racecar.Message) error { return nil }, nil
+		})
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMistakesOfRegisterFailTheTest$", "-test.count=1")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "mistakes_test.go:18: Register of racecar.ProcessFunc: Spec.Subscriptions is empty") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
