@@ -231,7 +231,7 @@ func (c *dlqReplayCmd) Run(ctx context.Context, a *app) error {
 	r.selection = sel
 	r.committed = r.progress(nil)
 	if !s.spec && s.group != "" {
-		committed, err := k.committed(s.group)
+		committed, err := k.committed(ctx, s.group)
 		if err != nil {
 			return err
 		}

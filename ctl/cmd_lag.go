@@ -123,7 +123,7 @@ func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {
 		return nil, err
 	}
 	defer k.close()
-	committed, err := k.committed(s.group)
+	committed, err := k.committed(ctx, s.group)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (c *resetOffsetsCmd) Run(ctx context.Context, a *app) error {
 	if err := k.noMembers(group); err != nil {
 		return err
 	}
-	from, err := k.committed(group)
+	from, err := k.committed(ctx, group)
 	if err != nil {
 		return err
 	}

@@ -55,8 +55,7 @@ func (a *app) log(c *config.Config) logrus.FieldLogger {
 // cluster is a connection with what the commands ask of it.
 type cluster struct {
 	*kafka.Client
-	admin sarama.ClusterAdmin
-	conf  *config.Config
+	conf *config.Config
 }
 
 // connect returns when a broker has answered.
@@ -65,11 +64,7 @@ func connect(ctx context.Context, c *config.Config) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	admin, err := sarama.NewClusterAdminFromClient(client)
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
-	}
-	return &cluster{client, admin, c}, nil
+	return &cluster{client, c}, nil
 }
 
 func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
@@ -91,29 +86,10 @@ func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
 func (k *cluster) close() { _ = k.Client.Close() } // everything asked was answered
 
 // committed are all offsets of a group; none for one that is not there.
-func (k *cluster) committed(group string) (map[kafka.TopicPartition]kafka.Commit, error) {
-	resp, err := k.admin.ListConsumerGroupOffsets(group, nil)
-	if err == nil && resp.GroupError() != sarama.ErrNoError {
-		err = resp.GroupError()
-	}
-	if errors.Is(err, sarama.ErrGroupIDNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("offsets of group %q: %w", group, err)
-	}
-	found := map[kafka.TopicPartition]kafka.Commit{}
-	for topic, partitions := range resp.Blocks {
-		for p, b := range partitions {
-			if b.Err != sarama.ErrNoError {
-				return nil, fmt.Errorf("offset of group %q in %s/%d: %w", group, topic, p, b.Err)
-			}
-			if b.Offset >= 0 {
-				found[kafka.TopicPartition{Topic: topic, Partition: p}] = kafka.Commit{Offset: b.Offset, Metadata: b.Metadata}
-			}
-		}
-	}
-	return found, nil
+func (k *cluster) committed(ctx context.Context, group string) (map[kafka.TopicPartition]kafka.Commit, error) {
+	offsets := kafka.NewOffsets(k.Client, group)
+	defer offsets.Close()
+	return offsets.FetchAll(ctx)
 }
 
 // partitions of a topic; it must be there.
@@ -156,11 +132,16 @@ func (k *cluster) noMembers(group string) error {
 
 // classicMembers are those of a group whose members make the assignment.
 func (k *cluster) classicMembers(group string) (who []string, err error) {
-	groups, err := k.admin.DescribeConsumerGroups([]string{group})
+	coordinator, err := k.Coordinator(group)
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range groups {
+	// Version 4 was the first with instance ids; sarama lowers it for older brokers.
+	resp, err := coordinator.DescribeGroups(&sarama.DescribeGroupsRequest{Version: 5, Groups: []string{group}})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range resp.Groups {
 		if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
 			return nil, g.Err
 		}

@@ -154,6 +154,39 @@ func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[T
 	return found, nil
 }
 
+// FetchAll reads all that the group has committed, which is nothing for one that is not
+// there. It does not wait for transactions as Fetch does.
+func (o *Offsets) FetchAll(ctx context.Context) (map[TopicPartition]Commit, error) {
+	found := map[TopicPartition]Commit{}
+	err := o.coord.do(ctx, func(b *sarama.Broker) error {
+		resp, err := b.FetchOffset(sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, nil))
+		if err != nil {
+			return err
+		}
+		if kerr := resp.GroupError(); kerr == sarama.ErrGroupIDNotFound {
+			return nil
+		} else if kerr != sarama.ErrNoError {
+			return kerr
+		}
+		for topic, partitions := range resp.Blocks {
+			for n, block := range partitions {
+				p := TopicPartition{Topic: topic, Partition: n}
+				if block.Err != sarama.ErrNoError {
+					return fmt.Errorf("%s: %w", p, block.Err)
+				}
+				if block.Offset >= 0 {
+					found[p] = Commit{Offset: block.Offset, Metadata: block.Metadata}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read committed offsets of group %q: %w", o.coord.group, err)
+	}
+	return found, nil
+}
+
 func (o *Offsets) fetch(b *sarama.Broker, asked map[string][]int32) (*sarama.OffsetFetchResponse, error) {
 	req := sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, asked)
 	req.RequireStable = true
