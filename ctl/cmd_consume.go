@@ -21,7 +21,7 @@ type consumeCmd struct {
 	Topic     string `arg:"" help:"The topic"`
 	From      string `default:"earliest" placeholder:"WHERE" help:"earliest, latest, an offset, or a time: 2026-11-23T09:00:00Z, 2026-11-23 09:00 (UTC), or 2h (ago); default: earliest"`
 	Partition *int32 `short:"p" placeholder:"N" help:"Only this partition"`
-	Follow    bool   `short:"f" help:"Go on with what is produced from now on"`
+	Follow    bool   `short:"f" help:"Continue with new messages"`
 	Limit     int    `placeholder:"N" help:"At most so many messages"`
 	Hex       bool   `xor:"form" help:"Show keys, values and headers as hexadecimal"`
 	JSON      bool   `xor:"form" help:"Print each message as a line of JSON"`
@@ -30,9 +30,9 @@ type consumeCmd struct {
 
 // Help is shown below the flags.
 func (consumeCmd) Help() string {
-	return "Ends at what was the end of the topic when it began. It joins no group and commits nothing; messages of transactions are shown once they are committed.\n\n" +
+	return "Reads up to the end that the topic had when the command began. It joins no group and commits nothing. Messages of a transaction are shown once it is committed.\n\n" +
 		"A line holds, with tabs between: partition, offset, time, key, value, headers. " +
-		"- stands for null; text with control characters is quoted, what is not text is shown as 0x and hexadecimal digits.\n\n" +
+		"- stands for null. Text with control characters is quoted; other bytes are shown as 0x and hexadecimal digits.\n\n" +
 		"Example: racecarctl consume greetings --from 10m --limit 5"
 }
 
@@ -80,7 +80,7 @@ func (c *consumeCmd) Run(ctx context.Context, a *app) error {
 	return errors.Join(err, out.Flush())
 }
 
-// ranges are what is to be read.
+// ranges returns the offsets to read, by partition.
 func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start) ([]offsetRange, error) {
 	partitions, err := k.partitions(c.Topic)
 	if err != nil {
@@ -114,7 +114,7 @@ func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start)
 			return nil, errorAbout(p, err)
 		}
 		if stable[p] < ends[p] && !c.Follow {
-			a.note("=> %s: a transaction is open at offset %d; what follows is not shown\n", p, stable[p])
+			a.note("=> %s: a transaction is open at offset %d; messages after it are not shown\n", p, stable[p])
 		}
 		all = append(all, offsetRange{p, begin, stable[p]})
 	}
@@ -155,7 +155,7 @@ func (c *consumeCmd) show(b []byte) string {
 	return strconv.Quote(s)
 }
 
-// follow hands over what comes, of all partitions at once, until ctx ends.
+// follow hands over new records of all partitions until ctx ends.
 func (k *cluster) follow(ctx context.Context, a *app, ranges []offsetRange, each func(*sarama.ConsumerMessage) error) error {
 	consumer, end, err := k.consumer(ctx)
 	if err != nil {

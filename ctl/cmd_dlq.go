@@ -21,15 +21,15 @@ type dlqCmd struct {
 
 // deadLetters are the flags that say which dead letters are meant.
 type deadLetters struct {
-	Consumer  string `arg:"" optional:"" help:"The consumer whose dead letters they are (default: the only one that runs)"`
+	Consumer  string `arg:"" optional:"" help:"The consumer (default: the only one that runs)"`
 	Topic     string `short:"t" placeholder:"TOPIC" help:"The dead-letter topic (default: the consumer's)"`
-	Group     string `placeholder:"ID" help:"The group whose dead letters they are (default: the consumer's)"`
-	AllGroups bool   `help:"Those of other groups in the topic, too"`
+	Group     string `placeholder:"ID" help:"The consumer group (default: the consumer's)"`
+	AllGroups bool   `help:"Include the dead letters of other groups"`
 	where
 	connection
 }
 
-// subject is whose dead letters are meant, and their topic.
+// subject returns the consumer group that is meant and its dead-letter topic.
 func (c *deadLetters) subject(ctx context.Context, a *app) (s *subject, topic string, err error) {
 	s, err = a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
 	if c.Topic != "" && c.Consumer == "" && c.Group == "" { // it says enough
@@ -51,7 +51,7 @@ func (c *deadLetters) subject(ctx context.Context, a *app) (s *subject, topic st
 	}
 	topic = cmp.Or(c.Topic, s.deadLetterTopic())
 	if topic == "" {
-		return nil, "", errors.New("nothing runs here to be asked: name a consumer, or give --topic or --group")
+		return nil, "", errors.New("no supervisor is running: name a consumer, or give --topic or --group")
 	}
 	return s, topic, nil
 }
@@ -77,7 +77,7 @@ func (c *deadLetters) choose(ctx context.Context, a *app, k *cluster, s *subject
 // noteOthers says that the topic holds more than was taken.
 func (s *selection) noteOthers(a *app) {
 	if s.others > 0 {
-		a.note("=> %s of other groups left aside; --all-groups takes them\n", plural(s.others, "record"))
+		a.note("=> %s of other groups ignored; use --all-groups to include them\n", plural(s.others, "record"))
 	}
 }
 
@@ -91,7 +91,7 @@ func plural(n int, noun string) string {
 type dlqListCmd struct {
 	deadLetters
 	JSON  bool `help:"Print each as a line of JSON, with key, value and headers"`
-	New   bool `help:"Only those that were not replayed yet"`
+	New   bool `help:"Only dead letters that were not replayed yet"`
 	Limit int  `default:"0" placeholder:"N" help:"At most so many"`
 }
 
@@ -180,9 +180,9 @@ func age(d deadLetter, now time.Time) string {
 type dlqReplayCmd struct {
 	deadLetters
 	To             string   `placeholder:"TOPIC" help:"Send them there (default: where each came from)"`
-	AnyTopic       bool     `help:"Send them also to topics that the consumer does not subscribe to"`
-	Only           string   `placeholder:"TOPIC" help:"Only those that came from there"`
-	Skip           []record `placeholder:"PARTITION/OFFSET" help:"Pass over this record for good; may be repeated"`
+	AnyTopic       bool     `help:"Allow topics that the consumer does not subscribe to"`
+	Only           string   `placeholder:"TOPIC" help:"Only dead letters from this topic"`
+	Skip           []record `placeholder:"PARTITION/OFFSET" help:"Skip this record for good; may be repeated"`
 	KeepTimestamps bool     `help:"Keep the messages' timestamps (default: now); retention may delete them at once"`
 	Limit          int      `default:"0" placeholder:"N" help:"At most so many"`
 	DryRun         bool     `help:"Only show what would be sent"`
@@ -192,7 +192,7 @@ type dlqReplayCmd struct {
 func (dlqReplayCmd) Help() string {
 	return "Key, value and headers are as they were; the racecar-dlq-* headers are replaced by racecar-replay-group and racecar-replay-timestamp. " +
 		"Every group of the topic gets the messages. Progress is kept as the offsets of the group TOPIC.replay.GROUP, in the same transaction as the messages. " +
-		"What cannot be sent is named and stays for the next replay."
+		"Records that cannot be sent are named; the next replay tries them again."
 }
 
 // Run replays what was not replayed yet.
@@ -202,7 +202,7 @@ func (c *dlqReplayCmd) Run(ctx context.Context, a *app) error {
 	case err != nil:
 		return err
 	case s.group == "" && !c.AllGroups:
-		return errors.New("whose dead letters? name a consumer, give --group, or take all with --all-groups")
+		return errors.New("no group: name a consumer, give --group, or include all groups with --all-groups")
 	case c.To == topic:
 		return fmt.Errorf("--to %s is the dead-letter topic itself", c.To)
 	case strings.HasPrefix(c.To, internalPrefix):
@@ -257,7 +257,7 @@ func (c *dlqReplayCmd) replay(ctx context.Context, a *app, r *replayer) error {
 		bar.add(1)
 		return r.add(ctx, deadLetter{m})
 	})
-	if !r.failed && ctx.Err() == nil { // what was read before an error is sent
+	if !r.failed && ctx.Err() == nil { // records read before an error are sent
 		err = errors.Join(err, r.flush(ctx))
 	}
 	bar.clear()
@@ -278,7 +278,7 @@ func (c *dlqReplayCmd) replay(ctx context.Context, a *app, r *replayer) error {
 		a.note("%s\n", why)
 	}
 	if len(r.unsent) > 0 {
-		err = errors.Join(err, fmt.Errorf("%s could not be replayed and stay for the next replay; --skip passes over one", plural(len(r.unsent), "dead letter")))
+		err = errors.Join(err, fmt.Errorf("%s could not be replayed; the next replay tries again, --skip PARTITION/OFFSET skips a record for good", plural(len(r.unsent), "dead letter")))
 	}
 	return err
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// What lies between a group's position and the start of the log cannot be read any
-// more: it is no lag.
+// Offsets between a group's position and the start of the log cannot be read any more:
+// they are no lag.
 func TestLagBelowTheStartOfTheLog(t *testing.T) {
 	k, b := bed(t)
 	topic, group := b.Topic(1), b.Group()

@@ -104,7 +104,7 @@ func TestConsume(t *testing.T) {
 	k.fails("", "Error: no broker reachable, tried 127.0.0.1:1 (connection refused)", "consume", topic)
 }
 
-// Only what is committed is shown, and an open transaction does not hold it up.
+// consume shows only committed messages, and does not wait for an open transaction.
 func TestConsumeOfTransactions(t *testing.T) {
 	k, b := bed(t)
 	topic := b.Topic(1)
@@ -126,7 +126,7 @@ func TestConsumeOfTransactions(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.write(&kgo.Record{Topic: topic, Value: []byte("behind it")})
-	k.ok("", committed, "=> "+topic+"/0: a transaction is open at offset 4; what follows is not shown\n", "consume", topic)
+	k.ok("", committed, "=> "+topic+"/0: a transaction is open at offset 4; messages after it are not shown\n", "consume", topic)
 	if err := client.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestConsumeOfTransactions(t *testing.T) {
 	}
 }
 
-// --follow goes on with what comes in any partition; an interrupt is its end.
+// --follow shows new messages of all partitions until it is interrupted.
 func TestConsumeFollows(t *testing.T) {
 	k, b := bed(t)
 	topic := b.Topic(2)

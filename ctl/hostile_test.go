@@ -31,8 +31,8 @@ func wantPrintable(t *testing.T, what, out string) {
 	}
 }
 
-// What a supervisor's socket, a broker or a record says reaches the terminal as text,
-// whichever command prints it.
+// Text from a supervisor's socket, a broker or a record reaches the terminal without
+// control characters, whichever command prints it.
 func TestCommandsPrintOnlyText(t *testing.T) {
 	b := testbroker.New(t)
 	k := kafkaRun{t: t, addr: strings.Join(b.Addrs(), ","), dir: filepath.Join(t.TempDir(), "run")}

@@ -72,8 +72,8 @@ func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A worker's letters and its offsets may be one transaction: of one that was
-	// aborted the message was processed again, and is no dead letter.
+	// A worker's dead letters and its offsets may be one transaction. When it is
+	// aborted, the message is processed again and is no dead letter.
 	conf.Consumer.IsolationLevel = sarama.ReadCommitted
 	conf.Consumer.Return.Errors = true
 	conf.Metadata.AllowAutoTopicCreation = false // a mistyped topic is an error

@@ -48,7 +48,7 @@ type grammar struct {
 	Dump          dumpCmd         `cmd:"" help:"Write goroutine stacks of all processes to the log"`
 	Lag           lagCmd          `cmd:"" help:"Show how far a group is behind"`
 	ResetOffsets  resetOffsetsCmd `cmd:"" help:"Move a stopped group to other offsets"`
-	DLQ           dlqCmd          `cmd:"" name:"dlq" help:"Look at dead letters and bring them back"`
+	DLQ           dlqCmd          `cmd:"" name:"dlq" help:"Show and replay dead letters"`
 	Completion    completionCmd   `cmd:"" help:"Print the script that completes racecarctl in a shell"`
 	Man           manCmd          `cmd:"" help:"Print the man page: racecarctl man | man -l -"`
 }

@@ -24,7 +24,7 @@ func replayGroup(topic, group string) string {
 
 // progress is how far a partition of a dead-letter topic has been replayed: up to
 // next, without the offsets that were left. It is committed as an offset and its
-// metadata, so that what could not be sent holds up nothing and is not forgotten.
+// metadata, so that records that could not be sent block no others and are not forgotten.
 type progress struct {
 	next int64
 	left []int64 // in order, below next
@@ -58,7 +58,7 @@ func (p *progress) leave(offset int64) error {
 	with := &progress{p.next, slices.Clone(p.left)}
 	with.keep(offset)
 	if n := len(leftText(with.left)); n > kafka.MaxMetadata {
-		return fmt.Errorf("too many records stay behind there (%d): replay them with --to or --any-topic, or pass over some with --skip", len(p.left))
+		return fmt.Errorf("too many records could not be replayed (%d): replay them with --to or --any-topic, or skip some with --skip", len(p.left))
 	}
 	*p = *with
 	return nil

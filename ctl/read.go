@@ -82,8 +82,7 @@ func (k *cluster) read(ctx context.Context, ranges []offsetRange, each func(*sar
 	return nil
 }
 
-// consumer has a client of its own: what is asked meanwhile does not wait behind a
-// fetch.
+// consumer has a client of its own, so that other requests do not wait behind a fetch.
 func (k *cluster) consumer(ctx context.Context) (c sarama.Consumer, end func(), err error) {
 	client, err := newClient(ctx, k.conf)
 	if err != nil {
@@ -146,7 +145,7 @@ func (k *cluster) readPartition(ctx context.Context, consumer sarama.Consumer, r
 // errGaveUp is sarama's end of a partition without a word.
 var errGaveUp = errors.New("the client gave up reading it")
 
-// lastError is what ended pc.
+// lastError returns the error that ended pc.
 func lastError(pc sarama.PartitionConsumer) error {
 	if err, ok := <-pc.Errors(); ok {
 		return err.Err

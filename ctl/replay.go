@@ -94,7 +94,7 @@ func (r *record) UnmarshalText(text []byte) error {
 
 // replayer sends dead letters back, each exactly once: the messages and the
 // progress are written in one transaction, and the transactional id keeps two from
-// doing so at once. What cannot be sent is left for another time.
+// doing so at once. A record that cannot be sent is left for the next replay.
 type replayer struct {
 	*selection
 	subject  *subject
@@ -111,7 +111,7 @@ type replayer struct {
 	batch     []outgoing // not sent yet: for the progress they are left
 	committed map[int32]kafka.Commit
 	sent      int
-	dryRun    []string // what would be sent
+	dryRun    []string // the messages that would be sent
 	unsent    []string // why records were left
 	failed    bool     // a transaction failed: nothing more is sent
 }
@@ -167,7 +167,7 @@ type unsendableError struct{ why string }
 
 func (e *unsendableError) Error() string { return e.why }
 
-// message is what a record was made of, on its way to where it belongs.
+// message returns the original message of a record, addressed to the topic it goes to.
 func (r *replayer) message(ctx context.Context, d deadLetter) (kafka.ProducerMessage, error) {
 	m := d.replayed()
 	if left := d.about("truncated"); left != "" { // without its value it would be a tombstone
@@ -180,7 +180,7 @@ func (r *replayer) message(ctx context.Context, d deadLetter) (kafka.ProducerMes
 	from, _, ok := d.origin()
 	if r.to == "" {
 		if !ok {
-			return m, &unsendableError{"it does not say where it came from; --to TOPIC sends it"}
+			return m, &unsendableError{"the record does not say where it came from; use --to TOPIC"}
 		}
 		m.Topic = from.Topic
 	}
@@ -215,7 +215,7 @@ func (r *replayer) mayGo(ctx context.Context, topic string) error {
 	case topic == r.topic:
 		err = &unsendableError{fmt.Sprintf("topic %q is the dead-letter topic itself", topic)}
 	case r.to == "" && !r.anyTopic && !r.subject.subscribes(topic):
-		err = &unsendableError{fmt.Sprintf("the consumer does not subscribe to topic %q; --any-topic or --to TOPIC sends it", topic)}
+		err = &unsendableError{fmt.Sprintf("the consumer does not subscribe to topic %q; use --any-topic or --to TOPIC", topic)}
 	default:
 		r.parts[topic], err = r.k.partitions(topic)
 		if errors.Is(err, errNoTopic) {
@@ -254,7 +254,7 @@ func (r *replayer) flush(ctx context.Context) error {
 }
 
 // send sends some of the batch. When the broker refuses it as a whole, it is sent in
-// halves, so that what is refused is left alone.
+// halves, so that only refused records are left.
 func (r *replayer) send(ctx context.Context, some []outgoing) error {
 	if len(some) == 0 {
 		return nil
@@ -285,7 +285,7 @@ func (r *replayer) send(ctx context.Context, some []outgoing) error {
 
 func (o outgoing) same(other outgoing) bool { return o.record == other.record }
 
-// progress is what is to be committed with some of the batch.
+// progress returns the commits that go with some of the batch.
 func (r *replayer) progress(some []outgoing) map[int32]kafka.Commit {
 	all := map[int32]kafka.Commit{}
 	for n, own := range r.by[r.group] {
@@ -295,7 +295,7 @@ func (r *replayer) progress(some []outgoing) map[int32]kafka.Commit {
 			case o.partition != n:
 			case slices.ContainsFunc(some, o.same):
 				p.pass(o.offset)
-			case o.offset < p.next: // what comes later was passed
+			case o.offset < p.next: // later records are done already
 				p.keep(o.offset)
 			}
 		}
@@ -305,7 +305,7 @@ func (r *replayer) progress(some []outgoing) map[int32]kafka.Commit {
 }
 
 // transaction sends some of the batch and the progress as one. refused says that
-// it failed because of what was sent.
+// it failed because of its messages.
 func (r *replayer) transaction(ctx context.Context, some []outgoing) (refused bool, err error) {
 	p := r.producer
 	if err := p.Begin(ctx); err != nil {

@@ -46,14 +46,14 @@ func TestReplayTakesOnlyTheGroupsDeadLetters(t *testing.T) {
 	k.supervised(conf)
 
 	out, errs, _ := k.run("", "dlq", "list", "A")
-	if strings.Count(out, "  ga  ") != 2 || strings.Contains(out, "gb") || errs != "=> 1 record of other groups left aside; --all-groups takes them\n" {
+	if strings.Count(out, "  ga  ") != 2 || strings.Contains(out, "gb") || errs != "=> 1 record of other groups ignored; use --all-groups to include them\n" {
 		t.Errorf("list: %q\n%s", errs, out)
 	}
 	out, errs, _ = k.run("", "dlq", "list", "A", "--all-groups")
 	if !strings.Contains(out, "GROUP") || !strings.Contains(out, "  gb  ") || errs != "" {
 		t.Errorf("list of all groups: %q\n%s", errs, out)
 	}
-	k.ok("", "Replayed 2 dead letters\n", "=> 1 record of other groups left aside; --all-groups takes them\n", "dlq", "replay", "A")
+	k.ok("", "Replayed 2 dead letters\n", "=> 1 record of other groups ignored; use --all-groups to include them\n", "dlq", "replay", "A")
 	k.wantValues("a", "of ga", "of ga")
 	k.wantValues("b")
 	out, _, _ = k.run("", "dlq", "list", "A", "--all-groups", "--new")
@@ -63,15 +63,15 @@ func TestReplayTakesOnlyTheGroupsDeadLetters(t *testing.T) {
 	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "A", "--all-groups", "--any-topic")
 	k.wantValues("a", "of ga", "of ga")
 	k.wantValues("b", "of gb")
-	k.ok("", "No dead letters to replay\n", "=> 2 records of other groups left aside; --all-groups takes them\n", "dlq", "replay", "--topic", "shared", "--group", "gb", "--any-topic")
+	k.ok("", "No dead letters to replay\n", "=> 2 records of other groups ignored; use --all-groups to include them\n", "dlq", "replay", "--topic", "shared", "--group", "gb", "--any-topic")
 	k.broker.Produce(of("gb", "b"))
 	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--topic", "shared", "--group", "gb", "--any-topic")
 	k.ok("", "No dead letters to replay\n", "", "dlq", "replay", "A", "--all-groups", "--any-topic")
 	k.wantValues("b", "of gb", "of gb")
 }
 
-// What a record says of its origin is not trusted further than to the consumer's
-// own topics; and what cannot be sent holds up nothing.
+// A record's origin headers are trusted only for the consumer's own topics, and a
+// record that cannot be sent does not block others.
 func TestReplaySendsOnlyWhereTheConsumerSubscribes(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("mine", 1)
@@ -81,10 +81,10 @@ func TestReplaySendsOnlyWhereTheConsumerSubscribes(t *testing.T) {
 		k.broker.Produce(deadLettersOf("g", 1, topic, "g.dlq")...)
 	}
 	k.supervised(settingsOf("G", "g", k.addr, "mine"))
-	const unsent = `0/1: the consumer does not subscribe to topic "payments"; --any-topic or --to TOPIC sends it
+	const unsent = `0/1: the consumer does not subscribe to topic "payments"; use --any-topic or --to TOPIC
 0/2: topic "__consumer_offsets" is internal to Kafka
 0/3: topic "g.dlq" is the dead-letter topic itself
-Error: 3 dead letters could not be replayed and stay for the next replay; --skip passes over one
+Error: 3 dead letters could not be replayed; the next replay tries again, --skip PARTITION/OFFSET skips a record for good
 `
 	replay := func(wantOut, wantErr string, args ...string) {
 		t.Helper()
@@ -176,8 +176,8 @@ func TestReplayLeavesWhatTheBrokerRefuses(t *testing.T) {
 	k.wantValues("small", "0", "22")
 }
 
-// Records as workers write them in odd cases; and what is sent, left and passed over
-// is known to the next replay, at Apache Kafka as well.
+// Odd records as workers write them. The next replay knows which records were sent,
+// left and skipped, at Apache Kafka as well.
 func TestReplayOfOddRecords(t *testing.T) {
 	k, b := bed(t)
 	topic, letters, group := b.Topic(2), b.Topic(1), b.Group()
@@ -203,7 +203,7 @@ func TestReplayOfOddRecords(t *testing.T) {
 	)
 	unsent := fmt.Sprintf(`0/1: it was too large for the dead-letter topic, which lacks its value
 0/2: topic "%s-gone": there is no such topic
-Error: 2 dead letters could not be replayed and stay for the next replay; --skip passes over one
+Error: 2 dead letters could not be replayed; the next replay tries again, --skip PARTITION/OFFSET skips a record for good
 `, topic)
 	for _, want := range []string{"Replayed 2 dead letters\n", "No dead letters to replay\n"} {
 		if out, errs, code := k.run("", "dlq", "replay", "G", "--keep-timestamps"); out != want || errs != unsent || code != exitFailed {
@@ -289,7 +289,7 @@ func TestProgress(t *testing.T) {
 	for offset := int64(0); full == nil; offset += 2 {
 		full = p.leave(1_000_000 + offset)
 	}
-	if n := len(p.commit().Metadata); n > kafka.MaxMetadata || !strings.HasPrefix(full.Error(), "too many records stay behind") {
+	if n := len(p.commit().Metadata); n > kafka.MaxMetadata || !strings.HasPrefix(full.Error(), "too many records could not be replayed") {
 		t.Errorf("%d bytes, %v", n, full)
 	}
 }

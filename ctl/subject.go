@@ -33,7 +33,7 @@ type subject struct {
 }
 
 // errNobodyToAsk is for commands that act on a group when none is named.
-var errNobodyToAsk = errors.New("nothing runs here to be asked: name a consumer or give --group")
+var errNobodyToAsk = errors.New("no supervisor is running: name a consumer or give --group")
 
 // deadLetterTopic of the group; empty when the group is not known.
 func (s *subject) deadLetterTopic() string {
@@ -131,7 +131,7 @@ func (e *unknownConsumerError) Error() string {
 	for _, r := range racecar.Registered() {
 		known = append(known, r.Name())
 	}
-	return fmt.Sprintf("no running supervisor has a consumer %q, and this program does not know one%s: "+
+	return fmt.Sprintf("no running supervisor runs consumer %q, and this program does not register it%s: "+
 		"give --group ID, or use the application's own binary under the name racecarctl", e.name, nearest.Hint(e.name, known))
 }
 

@@ -55,7 +55,7 @@ func (k *kafkaRun) supervised(all ...Settings) *fakeSupervisor {
 	return sup
 }
 
-// The supervisor knows a consumer's group, topics and brokers; its name says nothing.
+// Commands take group, topics and brokers from the supervisor, not from the name.
 func TestCommandsUseTheGroupOfTheRunningConsumer(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("t", 1)
@@ -102,11 +102,11 @@ func TestCommandsDoNotGuessAGroup(t *testing.T) {
 		{"reset-offsets", "-t", "t", "--to", "latest"}, {"lag"}, {"dlq", "list"}, {"dlq", "replay"},
 	}
 	for _, c := range commands {
-		k.fails("", `Error: no running supervisor has a consumer "NoSuch", and this program does not know one: give --group ID, or use the application's own binary under the name racecarctl`,
+		k.fails("", `Error: no running supervisor runs consumer "NoSuch", and this program does not register it: give --group ID, or use the application's own binary under the name racecarctl`,
 			append(c, "NoSuch")...)
 	}
 	k.supervised(settingsOf("A", "a", k.addr), settingsOf("B", "b", k.addr))
-	k.fails("", `Error: no running supervisor has a consumer "NoSuch"`, "reset-offsets", "-t", "t", "--to", "latest", "NoSuch")
+	k.fails("", `Error: no running supervisor runs consumer "NoSuch"`, "reset-offsets", "-t", "t", "--to", "latest", "NoSuch")
 	k.fails("", "Error: several consumers run here: name one of A, B", "reset-offsets", "-t", "t", "--to", "latest")
 	k.fails("", "Error: several consumers run here: name one of A, B", "dlq", "list")
 	if groups := k.broker.Committed("no-such", "t"); len(groups) != 0 {
@@ -137,10 +137,10 @@ func TestCommandsUseTheSpecOfARegisteredConsumer(t *testing.T) {
 	if out, errs, code := k.run("", "dlq", "list", "SpecConsumer"); code != 0 || !strings.Contains(out, "spec-topic/0@100") {
 		t.Errorf("dlq list: exit %d, %q, %q", code, out, errs)
 	}
-	k.fails("", `Error: no running supervisor has a consumer "SpecConsume", and this program does not know one (did you mean "SpecConsumer"?): give --group ID`, "lag", "SpecConsume")
+	k.fails("", `Error: no running supervisor runs consumer "SpecConsume", and this program does not register it (did you mean "SpecConsumer"?): give --group ID`, "lag", "SpecConsume")
 }
 
-// The status page serves what the control socket does, but no secrets.
+// The control socket serves the secrets; the status page does not.
 func TestOnlyTheSocketServesSecrets(t *testing.T) {
 	s := settingsOf("A", "a", "k:9092")
 	s.Config.SASLPassword = "geheim"

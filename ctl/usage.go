@@ -8,9 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// kong knows of positional arguments only what follows one another: what takes an
-// optional consumer first is one argument to it, <[CONSUMER] N> ..., which nobody
-// is to read.
+// kong has no optional argument before a required one: commands with an optional
+// consumer declare both as one list, which kong shows as <[CONSUMER] N> ....
 var (
 	listedArgument = regexp.MustCompile(`<(\[[A-Z]+\] [^>]+)> \.\.\.( +)`)
 	joinedArgument = regexp.MustCompile(`<(\[[A-Z]+\] [^>]+)> \.\.\.`)
@@ -24,7 +23,7 @@ func plainUsage(text string) string {
 		if len(m[2]) == 1 { // in a sentence
 			return m[1] + m[2]
 		}
-		return m[1] + strings.Repeat(" ", len(s)-len(m[1])) // in the list: what is said of it keeps its column
+		return m[1] + strings.Repeat(" ", len(s)-len(m[1])) // in the list: the help text keeps its column
 	})
 	return joinedArgument.ReplaceAllString(text, "$1")
 }

@@ -106,7 +106,7 @@ func TestWrap(t *testing.T) {
 	}
 }
 
-// What an operator has paused is shown also while no worker has it.
+// status shows an operator's pauses also while no worker is assigned to them.
 func TestPausesWithoutAWorker(t *testing.T) {
 	st := status.Status{
 		Consumers: []status.Consumer{{Name: "A", Paused: []status.Paused{{Topic: "t", Partition: 3}, {Topic: "gone", Partition: -1}, {Topic: "t", Partition: 0}, {Topic: "u", Partition: -1}}}},
@@ -115,7 +115,7 @@ func TestPausesWithoutAWorker(t *testing.T) {
 		}}}},
 	}
 	want := []string{
-		"t/3 of A is paused by an operator, and no worker has it", "gone of A is paused by an operator, and no worker has it",
+		"t/3 of A is paused by an operator; no worker is assigned to it", "gone of A is paused by an operator; no worker is assigned to it",
 		"t/0 of A[0] is paused", "u/7 of A[0] is paused",
 	}
 	if got := Troubles(st, time.Time{}); !slices.Equal(got, want) {

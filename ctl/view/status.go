@@ -208,7 +208,7 @@ func Troubles(st status.Status, now time.Time) []string {
 		}
 		for _, p := range c.Paused {
 			if !assigned(st, c.Name, p) {
-				add(pausedName(p)+" of "+c.Name, "is paused by an operator, and no worker has it", "")
+				add(pausedName(p)+" of "+c.Name, "is paused by an operator; no worker is assigned to it", "")
 			}
 		}
 	}

@@ -49,8 +49,8 @@ func Lines(err error) []string {
 	return lines
 }
 
-// Fprintf prints like fmt.Fprintf. What is not a number passes as Text; the line
-// breaks of the format stay. Errors of writing are nobody's concern.
+// Fprintf prints like fmt.Fprintf. Arguments that are not numbers pass through Text; the
+// line breaks of the format stay. Errors of writing are nobody's concern.
 func Fprintf(w io.Writer, format string, args ...any) {
 	clean := make([]any, len(args))
 	for i, arg := range args {
@@ -70,7 +70,7 @@ func Fprintf(w io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(w, format, clean...)
 }
 
-// JSON escapes in a JSON text what is not just shown: encoding/json does so only for
+// JSON escapes characters of a JSON text that are not just shown: encoding/json does so only for
 // the characters below space and two others. Line breaks between values stay.
 func JSON(text []byte) []byte {
 	if bytes.IndexFunc(text, hidden) < 0 {
