@@ -179,9 +179,11 @@ func (k *cluster) follow(ctx context.Context, a *app, ranges []offsetRange, each
 		open = append(open, pc)
 		go forward(pc, r.TopicPartition, messages, ended, stop)
 	}
+	var said string
 	for {
 		select {
 		case m := <-messages:
+			said = ""
 			if err := each(m); errors.Is(err, errEnough) {
 				return nil
 			} else if err != nil {
@@ -192,7 +194,10 @@ func (k *cluster) follow(ctx context.Context, a *app, ranges []offsetRange, each
 			if !errors.As(err, &passing) {
 				return err
 			}
-			a.note("=> %v\n", err)
+			if text := err.Error(); text != said { // it is retried several times a second
+				said = text
+				a.note("=> %s\n", text)
+			}
 		case <-ctx.Done():
 			return nil // an interrupt is how it ends
 		}
