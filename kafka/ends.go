@@ -114,17 +114,36 @@ func (c *Client) endsAt(leader *sarama.Broker, partitions []TopicPartition, isol
 	return ends, err
 }
 
-// hollowBytes is how much of a log's end Hollow looks at.
-const hollowBytes = 64 << 10
+// hollowBytes is how much of a log's end Hollow looks at in one fetch, and hollowFetches
+// how many it makes.
+const (
+	hollowBytes   = 256 << 10
+	hollowFetches = 16
+)
 
 // Hollow reports whether a consumer at offset from has nothing to come before end,
 // though it is below: what lies there are markers of transactions, or messages of
 // such as were aborted. In case of doubt it has. A transaction that is still open
 // counts as something to come.
 func (c *Client) Hollow(p TopicPartition, from, end int64) (bool, error) {
+	for range hollowFetches {
+		next, err := c.hollowUpTo(p, from, end)
+		if err != nil || next >= end {
+			return err == nil, err
+		}
+		if next == from {
+			return false, nil
+		}
+		from = next
+	}
+	return false, nil
+}
+
+// hollowUpTo fetches from an offset on, and returns up to where there is nothing to come.
+func (c *Client) hollowUpTo(p TopicPartition, from, end int64) (int64, error) {
 	leader, err := c.Leader(p.Topic, p.Partition)
 	if err != nil {
-		return false, fmt.Errorf("leader of %s: %w", p, err)
+		return 0, fmt.Errorf("leader of %s: %w", p, err)
 	}
 	isolation := c.Config().Consumer.IsolationLevel
 	req := &sarama.FetchRequest{Version: 4, MaxBytes: hollowBytes, Isolation: isolation}
@@ -132,19 +151,19 @@ func (c *Client) Hollow(p TopicPartition, from, end int64) (bool, error) {
 	resp, err := leader.Fetch(req)
 	if err != nil {
 		_ = leader.Close() // see endsAt
-		return false, fmt.Errorf("look at the end of %s: %w", p, err)
+		return 0, fmt.Errorf("look at the end of %s: %w", p, err)
 	}
 	block := resp.GetBlock(p.Topic, p.Partition)
 	if block == nil {
-		return false, fmt.Errorf("look at the end of %s: %w", p, sarama.ErrIncompleteResponse)
+		return 0, fmt.Errorf("look at the end of %s: %w", p, sarama.ErrIncompleteResponse)
 	}
 	if !errors.Is(block.Err, sarama.ErrNoError) {
-		return false, fmt.Errorf("look at the end of %s: %w", p, block.Err)
+		return 0, fmt.Errorf("look at the end of %s: %w", p, block.Err)
 	}
 	var aborted []*sarama.AbortedTransaction // whose messages do not count
 	if isolation == sarama.ReadCommitted {
 		if block.LastStableOffset < end {
-			return false, nil
+			return from, nil
 		}
 		aborted = slices.Clone(block.AbortedTransactions)
 	}
@@ -152,20 +171,20 @@ func (c *Client) Hollow(p TopicPartition, from, end int64) (bool, error) {
 		b := records.RecordBatch
 		switch {
 		case b == nil: // of before Kafka 0.11
-			return false, nil
+			return from, nil
 		case b.FirstOffset >= end: // came meanwhile
-			return from >= end, nil
+			return from, nil
 		case b.LastOffset() < from:
 		case b.Control:
 			if i := abortOf(aborted, b); i >= 0 && isAbort(b) {
 				aborted = slices.Delete(aborted, i, i+1)
 			}
 		case !b.IsTransactional || abortOf(aborted, b) < 0:
-			return false, nil
+			return from, nil
 		}
 		from = max(from, b.LastOffset()+1)
 	}
-	return from >= end, nil
+	return from, nil
 }
 
 // abortOf is the place of the aborted transaction that b belongs to, else -1: its

@@ -103,6 +103,7 @@ type partition struct {
 	// aloneTo are to be alone in theirs; alone: the next one is.
 	aloneFrom, aloneTo int64
 	alone              bool
+	joined             int64  // the position behind what was put into transactions; negative: not known; guarded by transactions.mu
 	awaitsAll          bool   // nothing is begun until all that is under way has ended
 	refusedWith        string // why the group refused its offset, as it was logged
 	setBack            bool   // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
@@ -120,10 +121,10 @@ type partition struct {
 
 	// What progress finds, and the timestamp it needs (both times in ms since the epoch).
 	rate    atomic.Uint64 // messages per second, a float64's bits
-	hollow  atomic.Int64  // nothing is to come below this offset
-	behind  atomic.Int64  // since when there is lag at this position; 0: there is none
-	headAt  atomic.Int64  // timestamp of the first message of the chunk in work; 0: it has none
-	stalled atomic.Bool   // no progress for stall_timeout though there is lag
+	hollow  atomic.Pointer[stretch]
+	behind  atomic.Int64 // since when there is lag at this position; 0: there is none
+	headAt  atomic.Int64 // timestamp of the first message of the chunk in work; 0: it has none
+	stalled atomic.Bool  // no progress for stall_timeout though there is lag
 }
 
 // noSuspect as partition.suspectFrom: no suspect ahead.
@@ -174,6 +175,7 @@ func newPartition(m *membership, k tp) *partition {
 // begin sets where p begins, and how often the message there has failed.
 func (p *partition) begin(position int64, attempts int) {
 	p.acks.processed.Store(position)
+	p.joined = position // not served yet: nobody looks
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failedAt, p.attempts = position, attempts
@@ -233,22 +235,35 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
+// stretch is a part of a log in which there is nothing for us: markers of transactions,
+// messages of such as were aborted.
+type stretch struct{ from, to int64 }
+
+// over returns position, or where what lies at it and is nothing for us ends. A position
+// that stopped before it would be taken for lag, and once retention has deleted it for
+// messages that were lost.
+func (p *partition) over(position int64) int64 {
+	if s := p.hollow.Load(); s != nil && s.from <= position && position < s.to {
+		return s.to
+	}
+	return position
+}
+
 // commitPoint is what is to be committed: the position, and in metadata how
 // often the message there has failed.
 func (p *partition) commitPoint() (offset int64, metadata string) {
-	offset = p.acks.position()
-	return offset, p.attemptsAt(offset)
+	return p.commitAt(p.acks.position())
 }
 
-// attemptsAt is what is to be committed with offset: how often the message there
-// has failed.
-func (p *partition) attemptsAt(offset int64) (metadata string) {
+// commitAt is what is to be committed for a position.
+func (p *partition) commitAt(position int64) (offset int64, metadata string) {
+	offset = p.over(position)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.attempts > 0 && p.failedAt == offset && !p.m.plain.Load() {
+	if p.attempts > 0 && p.failedAt == position && !p.m.plain.Load() {
 		metadata = attemptsMetadata(offset, p.attempts)
 	}
-	return metadata
+	return offset, metadata
 }
 
 // retries returns how often the message at p's position has failed.

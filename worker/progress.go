@@ -161,7 +161,7 @@ func (p *partition) lag() int64 {
 	if end < 0 {
 		return -1
 	}
-	return max(0, end-max(p.acks.processed.Load(), p.hollow.Load()))
+	return max(0, end-p.over(p.acks.processed.Load()))
 }
 
 // askEnds asks brokers where these partitions end. An answer does not replace
@@ -199,7 +199,10 @@ func (m *membership) lookForHollows(ctx context.Context, ps []*partition) {
 		if err != nil {
 			m.log.WithError(err).Debug("looking for messages at the end of a partition")
 		} else if hollow {
-			p.hollow.Store(end)
+			p.hollow.Store(&stretch{from, end}) // the commit loop finds it
+			if t := p.inst.txn; t != nil && p.served.Load() {
+				t.over(p)
+			}
 		}
 	}
 }

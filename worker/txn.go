@@ -81,7 +81,7 @@ type share struct {
 	messages int
 	letters  *deadLetters // nil: none are in it
 
-	metadata string // what was committed with next
+	commit kafka.Commit // what was committed for next
 }
 
 // outMessage is a message that was produced.
@@ -304,6 +304,7 @@ func (t *transactions) join(p *partition, messages []*sarama.ConsumerMessage, ou
 	s := t.shareOf(tr, p)
 	first, last := messages[0].Offset, messages[len(messages)-1].Offset
 	s.next = last + 1
+	p.joined = s.next
 	s.messages += len(messages)
 	tr.messages += len(messages)
 	tr.calls++
@@ -383,6 +384,21 @@ func (t *transactions) soon(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p.setBack {
+		return
+	}
+	t.shareOf(t.gather(), p)
+	t.seal()
+}
+
+// over has p's position committed behind a stretch in which there is nothing for us. Any
+// goroutine may call it.
+func (t *transactions) over(p *partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// The executor puts messages into a transaction first, and then moves the position:
+	// in between the old position must not be committed after the new one.
+	position := p.acks.processed.Load()
+	if p.setBack || p.joined != position || p.over(position) == position || p.acks.outstanding.Load() != 0 {
 		return
 	}
 	t.shareOf(t.gather(), p)
@@ -478,7 +494,7 @@ func (t *transactions) wait(ctx context.Context, p *partition) error {
 func (t *transactions) restart(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p.setBack = false
+	p.setBack, p.joined = false, -1
 }
 
 // close commits what is left and ends the producer, within ctx.

@@ -91,7 +91,7 @@ func (t *transactions) exclude(tr *transaction, refused *kafka.OffsetsRefusedErr
 			err := refused.Partitions[k]
 			switch {
 			case err == nil, kafka.ClassifyCommit(err) == kafka.CommitUnknownTopic && !gone[k]:
-			case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && tr.shares[p].metadata != "":
+			case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && tr.shares[p].commit.Metadata != "":
 				m.noMetadata(p, err)
 			default:
 				out[p] = err
@@ -140,12 +140,12 @@ func (t *transactions) attempt(p *kafka.TxnProducer, tr *transaction) error {
 		if !ok || part.lost() || !part.m.has(part) {
 			return fmt.Errorf("%s: %w", part.tp, errLost)
 		}
-		s.metadata = part.attemptsAt(s.next)
+		s.commit.Offset, s.commit.Metadata = part.commitAt(s.next)
 		k := key{part.m, member}
 		if commits[k] == nil {
 			commits[k] = map[kafka.TopicPartition]kafka.Commit{}
 		}
-		commits[k][kafka.TopicPartition{Topic: part.topic, Partition: part.partition}] = kafka.Commit{Offset: s.next, Metadata: s.metadata}
+		commits[k][kafka.TopicPartition{Topic: part.topic, Partition: part.partition}] = s.commit
 	}
 	if err := p.Begin(t.ctx); err != nil {
 		return err
@@ -227,7 +227,7 @@ func (t *transactions) committed(tr *transaction) {
 	t.next()
 	t.mu.Unlock()
 	for p, s := range tr.shares {
-		p.confirm(s.next, s.metadata)
+		p.confirm(s.commit.Offset, s.commit.Metadata)
 		s.output.done(nil)
 		t.w.stats.add(statCommits, 1)
 	}
