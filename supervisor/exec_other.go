@@ -30,6 +30,8 @@ func ownRSS() int64 { return 0 }
 // OutOfMemoryKills is not known here.
 func (e *Exec) OutOfMemoryKills() (uint64, bool) { return 0, false }
 
+func killedTogether(string, string) bool { return false }
+
 func runningImage() (Image, error) {
 	path, err := os.Executable()
 	if err != nil {

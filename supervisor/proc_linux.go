@@ -63,6 +63,18 @@ func (e *Exec) OutOfMemoryKills() (uint64, bool) {
 	return 0, false
 }
 
+// killedTogether reports whether the kernel kills all processes of our memory cgroup
+// when it runs out of memory, this one included (memory.oom.group, as Kubernetes has it
+// since 1.28).
+func killedTogether(cgroups, mount string) bool {
+	file := oomFile(cgroups, mount)
+	if filepath.Base(file) != "memory.events" {
+		return false // version 1 knows no such thing
+	}
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(file), "memory.oom.group"))
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+}
+
 // oomFile finds where the kernel counts; empty: nowhere that we can see. Inside
 // a container the path of the cgroup is often not mounted, and the root is it.
 func oomFile(cgroups, mount string) string {

@@ -1,11 +1,18 @@
 package supervisor
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/wire"
 )
 
 func TestParseStat(t *testing.T) {
@@ -62,6 +69,58 @@ func TestWhereOutOfMemoryKillsAreCounted(t *testing.T) {
 		}
 		if got := oomFile(cgroups, dir); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestKilledTogether(t *testing.T) {
+	for name, c := range map[string]struct {
+		cgroups, dir string
+		group        string // content of memory.oom.group; empty: no such file
+		want         bool
+	}{
+		"together":           {"0::/app\n", "app", "1\n", true},
+		"together in a root": {"0::/\n", "", "1\n", true},
+		"one by one":         {"0::/app\n", "app", "0\n", false},
+		"not said":           {"0::/app\n", "app", "", false},
+		"nowhere":            {"5:cpu:/\n", "app", "1\n", false},
+	} {
+		mount := t.TempDir()
+		cgroups := filepath.Join(t.TempDir(), "cgroup")
+		dir := filepath.Join(mount, c.dir)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		files := map[string]string{cgroups: c.cgroups, filepath.Join(dir, "memory.events"): "oom_kill 0\n"}
+		if c.group != "" {
+			files[filepath.Join(dir, "memory.oom.group")] = c.group
+		}
+		for path, content := range files {
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := killedTogether(cgroups, mount); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Whoever dies with its workers says so, and for which consumers nothing is done before.
+func TestSayKilledTogether(t *testing.T) {
+	for limit, want := range map[int64]string{
+		0:         "set worker_memory_limit consumers=A",
+		128 << 20: "worker_memory_limit replaces a worker before",
+	} {
+		log := logrus.New()
+		var out bytes.Buffer
+		log.SetOutput(&out)
+		c := config.Default()
+		c.WorkerMemoryLimit = limit
+		s := &Supervisor{opts: Options{Log: logrus.NewEntry(log), Plan: wire.Plan{Consumers: []wire.Consumer{{Name: "A", Config: c}}}}}
+		s.sayKilledTogether()
+		if got := strings.ReplaceAll(out.String(), `"`, ""); !strings.Contains(got, want) || !strings.Contains(got, "memory.oom.group") {
+			t.Errorf("limit %d: %s", limit, got)
 		}
 	}
 }

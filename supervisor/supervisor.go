@@ -10,6 +10,7 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -105,9 +106,29 @@ func (s *Supervisor) Run(ctx context.Context) (code int, err error) {
 	s.reg = newRegistry(now, s.opts.Plan, s.images[0], s.opts.Nonce, s.host, mathrand.Float64)
 	defer s.close()
 
+	if killedTogether("/proc/self/cgroup", "/sys/fs/cgroup") {
+		s.sayKilledTogether()
+	}
 	s.reg.begin(now)
 	s.carryOut()
 	return s.loop(ctx)
+}
+
+// sayKilledTogether says that we do not outlive a lack of memory, and names the consumers
+// whose workers nothing replaces before that.
+func (s *Supervisor) sayKilledTogether() {
+	var unbound []string
+	for _, c := range s.opts.Plan.Consumers {
+		if c.Config.WorkerMemoryLimit <= 0 {
+			unbound = append(unbound, c.Name)
+		}
+	}
+	const what = "when memory runs out, the kernel kills the supervisor together with all workers (memory.oom.group)"
+	if len(unbound) == 0 {
+		s.opts.Log.Info(what + "; worker_memory_limit replaces a worker before")
+		return
+	}
+	s.opts.Log.WithField("consumers", strings.Join(unbound, ", ")).Warn(what + ": set worker_memory_limit")
 }
 
 // loop takes one event at a time.

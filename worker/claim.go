@@ -305,7 +305,13 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 	if start < 0 {
 		start = m.starts.of(p.tp)
 	}
-	p.begin(start, parseAttempts(committed.Metadata, start))
+	attempts, starts := parseMetadata(committed.Metadata, start)
+	p.begin(start, attempts)
+	p.startedAfter(starts, len(m.w.opts.Handshake.Predecessors) > 0)
+	if starts > 0 {
+		m.w.partLog(p).WithField("offset", start).WithField("times", starts).
+			Warn("workers that began at this position did not end gracefully")
+	}
 	before := committed.Offset
 	if before >= 0 {
 		p.confirm(before, committed.Metadata)
@@ -327,13 +333,11 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 	delete(m.fresh, p.tp)
 	m.mu.Unlock()
 	m.tellAssigned(p)
-	if committed.Offset != start {
-		// The first position is committed before the first message is handed out:
-		// a crash then does not begin elsewhere (at another end of the log, or
-		// behind what was processed).
-		if !m.commitFirst(p) {
-			return false
-		}
+	// The first position is committed before the first message is handed out:
+	// a crash then does not begin elsewhere (at another end of the log, or
+	// behind what was processed), and is counted.
+	if !m.commitFirst(p, committed.Offset == start) {
+		return false
 	}
 	if p.isLeaving() {
 		return false
@@ -344,13 +348,14 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 }
 
 // commitFirst commits the position that p begins with, trying until the claim ends.
-// While the group refuses it for good, p is not waited for.
-func (m *membership) commitFirst(p *partition) bool {
+// While the group refuses it for good, p is not waited for. known: the position is
+// committed already, and what is refused is only the count that goes with it.
+func (m *membership) commitFirst(p *partition, known bool) bool {
 	ctx := p.untilLeaving()
 	for n := 1; ; n++ {
 		err := m.commits.flush(ctx, p)
-		if _, refused := errors.AsType[*refusedError](err); !refused {
-			return err == nil
+		if _, refused := errors.AsType[*refusedError](err); !refused || known {
+			return err == nil || refused
 		}
 		m.ready(p.tp)
 		if !sleep(ctx, backoff(n)) {
@@ -436,6 +441,7 @@ func (m *membership) finish(p *partition) {
 	t.retire(p)
 	m.awaitCall(p)
 	if p.inst != nil {
+		p.endGracefully()
 		m.awaitOutput(ctx, p)
 		err := m.commits.flush(ctx, p)
 		if _, refused := errors.AsType[*refusedError](err); err != nil && !refused && !errors.Is(err, errLost) {

@@ -146,7 +146,7 @@ func (c *commits) soon(p *partition) {
 // an error when ctx ends first, when p is not ours any more (errLost), or when the
 // group refuses it for good (a *refusedError).
 func (c *commits) flush(ctx context.Context, p *partition) error {
-	if p.inst.txn != nil && p.served.Load() {
+	if p.inst.txn != nil && p.shared.Load() {
 		return p.inst.txn.wait(ctx, p)
 	}
 	for {
@@ -245,16 +245,13 @@ func (c *commits) due(p *partition) (kafka.Commit, bool) {
 		delete(c.held, p)
 		return kafka.Commit{}, false
 	}
-	if p.inst.txn != nil && p.served.Load() {
-		return kafka.Commit{}, false // its transactions commit
-	}
 	h, isHeld := c.held[p]
 	if !isHeld {
 		offset, metadata := p.commitPoint()
 		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata}, p.inst.producer.loose.processed.Load()}
 	}
-	if p.confirmed(h.commit.Offset, h.commit.Metadata) {
-		delete(c.held, p)
+	if p.inst.txn != nil && p.shared.Load() || p.confirmed(h.commit.Offset, h.commit.Metadata) {
+		delete(c.held, p) // its transactions commit, or it is committed
 		return kafka.Commit{}, false
 	}
 	if p.inst.producer.loose.position() < h.loose {

@@ -72,7 +72,7 @@ func (e *executor) turn(p *partition, alone bool) {
 	p.awaitsAll = false
 	e.w.resumed(p)
 	e.survey(p)
-	if p.suspect && e.w.condemned(p) || e.skipBatch(p) {
+	if p.suspect && e.w.condemned(p) || e.skipBatch(p) || !e.announce(p) {
 		return
 	}
 	for {
@@ -362,7 +362,7 @@ func (e *executor) keep(p *partition, messages []*sarama.ConsumerMessage) bool {
 		return true
 	}
 	// The number of a transaction's messages is bounded by transactions.full.
-	if e.t.kept.Load() < e.t.limits.kept() && (p.inst.txn != nil || len(p.kept) < e.w.cfg.ProduceInFlight) {
+	if e.t.kept.Load() < e.t.limits.kept() && (p.inst.txn != nil || len(p.kept) < e.w.cfg.ProduceInFlight && !p.isSingle(time.Now())) {
 		return false
 	}
 	p.hurry() // p waits for its output
@@ -487,9 +487,12 @@ func (e *executor) goBack(p *partition) bool {
 
 // settle arranges what follows from a turn, still owning p.
 func (e *executor) settle(p *partition, end ended) {
+	if p.unfinished.alone >= 0 && (end.failed != nil || p.acks.processed.Load() != p.unfinished.alone) {
+		p.setAlone(-1)
+	}
 	if f := end.failed; f != nil {
 		e.w.carryOut(p, f.messages, f.action, f.out)
-	} else if e.w.cfg.SynchronousCommits {
+	} else if e.w.cfg.SynchronousCommits || p.isCareful(time.Now()) {
 		p.m.commits.now(p)
 	}
 	e.survey(p)
@@ -514,6 +517,9 @@ func (e *executor) survey(p *partition) {
 		next = p.cur[p.at].Offset
 	}
 	p.suspectFrom = e.w.suspects.next(p.tp, next)
+	if p.isSingle(time.Now()) {
+		p.suspectFrom = next
+	}
 	is := p.suspectFrom <= next && p.at < len(p.cur)
 	if is != p.suspect {
 		e.t.mu.Lock()

@@ -49,6 +49,7 @@ type partition struct {
 
 	inst   *instance   // nil until it is opened
 	opened atomic.Bool // inst and position are set
+	shared atomic.Bool // it had a part in a transaction
 	served atomic.Bool // its first position is committed: with transactions they commit from then on
 	leftAt atomic.Pointer[time.Time]
 
@@ -109,10 +110,11 @@ type partition struct {
 	setBack            bool   // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
 
 	// What the executor, the commit loop and status share.
-	mu        sync.Mutex
-	failedAt  int64 // position that the attempts belong to: they are those of the first message there
-	attempts  int   // failed calls in a row at failedAt
-	lastError string
+	mu         sync.Mutex
+	failedAt   int64 // position that the attempts belong to: they are those of the first message there
+	attempts   int   // failed calls in a row at failedAt
+	lastError  string
+	unfinished unfinished
 	// committedMetadata goes with committed.
 	committedMetadata string
 
@@ -255,15 +257,20 @@ func (p *partition) commitPoint() (offset int64, metadata string) {
 	return p.commitAt(p.acks.position())
 }
 
-// commitAt is what is to be committed for a position.
+// commitAt is what is to be committed for a position: with how often its message has
+// failed, and how many claims in a row did not end gracefully.
 func (p *partition) commitAt(position int64) (offset int64, metadata string) {
 	offset = p.over(position)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.attempts > 0 && p.failedAt == position && !p.m.plain.Load() {
-		metadata = attemptsMetadata(offset, p.attempts)
+	if p.m.plain.Load() {
+		return offset, ""
 	}
-	return offset, metadata
+	attempts := 0
+	if p.failedAt == position {
+		attempts = p.attempts
+	}
+	return offset, commitMetadata(offset, attempts, p.unfinished.startsAt(position, time.Now()))
 }
 
 // retries returns how often the message at p's position has failed.

@@ -199,8 +199,12 @@ func (m *membership) lookForHollows(ctx context.Context, ps []*partition) {
 		if err != nil {
 			m.log.WithError(err).Debug("looking for messages at the end of a partition")
 		} else if hollow {
-			p.hollow.Store(&stretch{from, end}) // the commit loop finds it
-			if t := p.inst.txn; t != nil && p.served.Load() {
+			t := p.inst.txn
+			if t != nil {
+				p.shared.Store(true) // before the commit loop can find it
+			}
+			p.hollow.Store(&stretch{from, end})
+			if t != nil {
 				t.over(p)
 			}
 		}

@@ -58,6 +58,9 @@ func (s *suspects) condemned(k tp, offset int64) *wire.Suspect {
 // when the next one of p is none. The executor owns p.
 func (w *worker) condemned(p *partition) bool {
 	s := w.suspects.condemned(p.tp, p.suspectFrom)
+	if s == nil {
+		s = p.condemned()
+	}
 	w.turns.mu.Lock()
 	pardoned := p.pardoned
 	p.pardoned = false

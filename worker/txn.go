@@ -335,6 +335,7 @@ func (t *transactions) shareOf(tr *transaction, p *partition) *share {
 		o := p.acks.hold()
 		s = &share{output: o, from: o.offset, next: o.offset}
 		tr.shares[p] = s
+		p.shared.Store(true)
 	}
 	return s
 }

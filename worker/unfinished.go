@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// What was in hand when a worker died is known to its supervisor. When both die together,
+// as in a container that runs out of memory (memory.oom.group), nobody is left who knows,
+// and a message that kills them would do so for ever. So each claim counts itself in the
+// metadata of the position it begins with, before anything is processed, and takes that
+// back at a graceful end: what is found there is how many claims in a row have not ended
+// gracefully. That needs neither disk nor host.
+//
+//   - After one, positions are committed at each turn, so that the message is near.
+//   - After two, messages are called alone for a while, one by one, each counted at its
+//     position before it is called: a death beside something else is counted for nothing.
+//   - A message found with three (wire.PoisonedAfter) has killed its process, and becomes
+//     of it what becomes of all that do.
+//
+// A worker that replaces one of the same supervisor does not count the predecessor.
+type unfinished struct {
+	begin   int64     // position that the claim began with
+	blamed  bool      // the message it began with was found with too many: no other is to blame
+	found   int       // claims before this one, as found there
+	count   int       // with this one
+	alone   int64     // position whose message is called alone and counted; negative: none
+	ended   bool      // this one ends gracefully
+	careful time.Time // until when messages may be those of before; zero: none was called yet
+	single  time.Time // until when they are called alone; likewise
+}
+
+const (
+	// suspectAfter is after how many unfinished claims messages are called alone.
+	suspectAfter = wire.PoisonedAfter - 1
+	// singleFor is how long they are: claims before have committed at each turn.
+	singleFor = 10 * time.Second
+	// carefulFor is how long positions are committed at each turn, besides twice the time
+	// that may pass between two commits.
+	carefulFor = 30 * time.Second
+)
+
+// startedAfter notes how many claims in a row did not end gracefully at the position that
+// p begins with.
+func (p *partition) startedAfter(found int, replaces bool) {
+	if replaces && found > 0 {
+		found--
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unfinished = unfinished{begin: p.acks.processed.Load(), found: found, count: found, alone: -1}
+	if found < suspectAfter {
+		p.unfinished.count++
+	}
+}
+
+// startsAt is the count to be committed with a position. Called with p.mu held.
+func (u *unfinished) startsAt(position int64, now time.Time) int {
+	inTime := u.found > 0 && !u.blamed && now.Before(u.careful)
+	switch {
+	case u.ended && (position == u.begin || inTime):
+		return u.found
+	case u.ended:
+		return 0
+	case position == u.alone:
+		return u.found + 1
+	case position == u.begin, inTime: // the message may lie behind it
+		return u.count
+	}
+	return 0
+}
+
+// isCareful reports whether positions are to be committed at each turn, isSingle whether
+// messages are to be called alone.
+func (p *partition) isCareful(now time.Time) bool { return p.within(1, now, p.unfinished.careful) }
+func (p *partition) isSingle(now time.Time) bool {
+	return p.within(suspectAfter, now, p.unfinished.single)
+}
+
+// within is for the executor, which alone changes what it reads once p is served.
+func (p *partition) within(found int, now, until time.Time) bool {
+	return p.unfinished.found >= found && !p.unfinished.blamed && (until.IsZero() || now.Before(until))
+}
+
+// announce counts the message that is to be called alone, before it is called; false
+// when that is not committed (yet). The executor owns p.
+func (e *executor) announce(p *partition) bool {
+	if p.unfinished.found == 0 || p.unfinished.blamed {
+		return true
+	}
+	now := time.Now()
+	p.mu.Lock()
+	if u := &p.unfinished; u.careful.IsZero() {
+		u.single = now.Add(singleFor)
+		u.careful = now.Add(carefulFor + 2*e.w.cfg.OffsetCommitInterval)
+	}
+	p.mu.Unlock()
+	if !p.suspect || !p.isSingle(now) {
+		return true
+	}
+	if p.acks.outstanding.Load() != 0 {
+		p.hurry() // the position is to be that of the message
+		p.awaitsAll = true
+		return false
+	}
+	p.setAlone(p.acks.processed.Load())
+	if p.confirmed(p.commitPoint()) {
+		return true
+	}
+	if t := p.inst.txn; t != nil && p.shared.Load() {
+		t.soon(p)
+		p.awaitsAll = true
+		return false
+	}
+	if err := p.m.commits.flush(p.untilLeaving(), p); err != nil {
+		e.w.turns.change(func() { p.until = e.w.turns.clock.now().Add(time.Second) })
+		return false
+	}
+	return true
+}
+
+// setAlone says at which position a message is called alone; negative: its call is over.
+func (p *partition) setAlone(position int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unfinished.alone = position
+}
+
+// endGracefully takes the count of this claim back: its calls are over.
+func (p *partition) endGracefully() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unfinished.ended, p.unfinished.alone = true, -1
+}
+
+// condemned returns the message at p's position as a suspect if it was found with too
+// many unfinished claims. That holds once: what is behind it is not to blame.
+func (p *partition) condemned() *wire.Suspect {
+	u := &p.unfinished
+	if u.blamed || u.found < wire.PoisonedAfter || p.at == len(p.cur) || p.acks.processed.Load() != u.begin {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &wire.Suspect{
+		Topic: p.topic, Partition: p.partition, FirstOffset: p.cur[p.at].Offset, LastOffset: p.cur[p.at].Offset,
+		Deaths: u.found, Reason: "worker and supervisor died together",
+	}
+	u.blamed = true
+	return s
+}

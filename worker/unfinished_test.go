@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/test/kafka/testbroker"
+)
+
+// offsetsOf reads and writes a group's offsets from outside.
+func offsetsOf(t testing.TB, b *testbroker.Broker, group string, do func(context.Context, *kafka.Offsets) error) {
+	t.Helper()
+	cfg := testConfig(b, group)
+	conf, err := kafka.NewConfig(&cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kafka.NewClient(t.Context(), &cfg, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	o := kafka.NewOffsets(client, group)
+	defer o.Close()
+	if err := do(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// committedMetadata is what the group has committed beside its offset.
+func committedMetadata(t testing.TB, b *testbroker.Broker, group, topic string, partition int32) (metadata string) {
+	t.Helper()
+	k := kafka.TopicPartition{Topic: topic, Partition: partition}
+	offsetsOf(t, b, group, func(ctx context.Context, o *kafka.Offsets) error {
+		got, err := o.Fetch(ctx, []kafka.TopicPartition{k})
+		metadata = got[k].Metadata
+		return err
+	})
+	return metadata
+}
+
+// commitFor commits an offset with metadata for a group that has no members.
+func commitFor(t testing.TB, b *testbroker.Broker, group, topic string, partition int32, offset int64, metadata string) {
+	t.Helper()
+	offsetsOf(t, b, group, func(ctx context.Context, o *kafka.Offsets) error {
+		k := kafka.TopicPartition{Topic: topic, Partition: partition}
+		failed, err := o.Commit(ctx, kafka.Outside, map[kafka.TopicPartition]kafka.Commit{k: {Offset: offset, Metadata: metadata}})
+		return errors.Join(err, failed[k])
+	})
+}
+
+func unfinishedCounts(t *testing.T, transactional bool) {
+	b := testbroker.New(t)
+	topic, out, group := b.Topic(1), b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(3)...)
+	var mu sync.Mutex
+	var seen []string // offset and metadata while each message is in hand
+	reg := registration(t, racecar.Spec{Transactional: transactional, Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(rt racecar.Runtime) (*processor, error) {
+		return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+			mu.Lock()
+			seen = append(seen, fmt.Sprintf("%d: %d %s", m.Offset, b.Committed(group, topic, 0), committedMetadata(t, b, group, topic, 0)))
+			mu.Unlock()
+			return rt.Producer.Produce(ctx, racecar.ProducerMessage{Topic: out, Value: m.Value})
+		}}, nil
+	})
+	cfg := testConfig(b, group)
+	cfg.OffsetCommitInterval, cfg.TransactionInterval, cfg.TransactionMessages = time.Hour, time.Hour, 1000
+	commitFor(t, b, group, topic, 0, 0, "racecar:1;0;0;2") // two claims did not end
+	s := start(t, reg, cfg)
+	waitFor(t, "three calls", func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == 3 })
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	// Each is called alone, after it was counted at its own position.
+	want := []string{"0: 0 racecar:1;0;0;3", "1: 1 racecar:1;1;0;3", "2: 2 racecar:1;2;0;3"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("while in hand: %q, want %q", seen, want)
+	}
+	if c := b.Committed(group, topic, 0); c != 3 {
+		t.Errorf("committed %d", c)
+	}
+	if _, starts := parseMetadata(committedMetadata(t, b, group, topic, 0), 3); starts > 2 {
+		t.Errorf("after a graceful end: %d", starts)
+	}
+}
+
+// After two claims that did not end, messages are called one by one, each counted at its
+// position before it is called.
+func TestMessagesAreCountedAfterTwoUnfinishedClaims(t *testing.T) {
+	for name, transactional := range map[string]bool{"plain": false, "transactional": true} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); unfinishedCounts(t, transactional) })
+	}
+}
+
+// A claim counts itself before anything is processed, and takes that back at a graceful
+// end: however many there are in a row, they make no suspect.
+func TestGracefulEndsMakeNoSuspect(t *testing.T) {
+	for name, transactional := range map[string]bool{"plain": false, "transactional": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			cfg := testConfig(b, group)
+			reg := registration(t, racecar.Spec{Transactional: transactional, Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: ignore}, nil
+			})
+			for range 3 {
+				s := start(t, reg, cfg)
+				waitFor(t, "the count", func() bool { return committedMetadata(t, b, group, topic, 0) == "racecar:1;0;0;1" })
+				s.running()
+				if code := s.stop(); code != wire.ExitOK {
+					t.Errorf("exit code %d", code)
+				}
+				if got := committedMetadata(t, b, group, topic, 0); got != "" {
+					t.Errorf("after a graceful end: %q", got)
+				}
+			}
+			b.Produce(topic, 0, "a")
+			s := start(t, reg, cfg)
+			waitFor(t, "the commit", func() bool {
+				return b.Committed(group, topic, 0) == 1 && committedMetadata(t, b, group, topic, 0) == ""
+			})
+			s.stop()
+		})
+	}
+}
+
+// The message at which three claims did not end is dead-lettered, or its partition is
+// paused as poisoned; what lies behind it, and other partitions, go on.
+func TestThreeUnfinishedClaimsCondemnAMessage(t *testing.T) {
+	for name, test := range map[string]struct{ letters, transactional bool }{
+		"dead-letter topic":                {true, false},
+		"dead-letter topic, transactional": {true, true},
+		"none":                             {false, false},
+		"none, transactional":              {false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(2), b.Group()
+			b.Produce(topic, 0, values(5)...)
+			b.Produce(topic, 1, values(5)...)
+			commitFor(t, b, group, topic, 0, 2, "racecar:1;2;0;3")
+			rec := newRecorder()
+			reg := registration(t, racecar.Spec{Transactional: test.transactional, Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: recording(rec)}, nil
+			})
+			cfg := testConfig(b, group)
+			cfg.TransactionInterval, cfg.TransactionMessages = 50*time.Millisecond, 1000
+			if test.letters {
+				cfg.DeadLetterTopic = b.Topic(1)
+			}
+			s := start(t, reg, cfg)
+			if test.letters {
+				waitFor(t, "what lies behind it", func() bool { return b.Committed(group, topic, 0) == 5 && b.Committed(group, topic, 1) == 5 })
+				s.stop()
+				if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{3, 4}) {
+					t.Errorf("called %v", got)
+				}
+				if got := readCommitted(t, b, cfg.DeadLetterTopic, 0); !slices.Equal(got, []string{"value-2"}) {
+					t.Errorf("dead letters %q", got)
+				}
+				return
+			}
+			waitFor(t, "the other partition, and one that is poisoned", func() bool {
+				i := slices.IndexFunc(s.status().Partitions, func(p status.Partition) bool { return p.State == status.PartitionPoisoned })
+				return i >= 0 && b.Committed(group, topic, 1) == 5
+			})
+			s.stop()
+			if got := committedMetadata(t, b, group, topic, 0); got != "racecar:1;2;0;3" {
+				t.Errorf("after a graceful end: %q", got)
+			}
+			if got := rec.offsets(tp{topic, 0}); len(got) != 0 {
+				t.Errorf("called %v", got)
+			}
+		})
+	}
+}
+
+// A worker that replaces one of the same supervisor does not count its predecessor, of
+// which the supervisor knows what was in hand.
+func TestAReplacementDoesNotCountItsPredecessor(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	commitFor(t, b, group, topic, 0, 0, "racecar:1;0;0;1")
+	s := start(t, one(t, topic, ignore), testConfig(b, group), func(o *Options) {
+		o.Handshake.Predecessors = []status.Place{{Group: group, MemberID: "gone"}}
+	})
+	s.running()
+	if got := committedMetadata(t, b, group, topic, 0); got != "racecar:1;0;0;1" {
+		t.Errorf("committed %q", got)
+	}
+	s.stop()
+	if got := committedMetadata(t, b, group, topic, 0); got != "" {
+		t.Errorf("after a graceful end: %q", got)
+	}
+}
