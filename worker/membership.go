@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -173,7 +174,7 @@ func (m *membership) run(ctx context.Context) error {
 			if reason, _, permanent := kafka.PermanentWith(&m.w.cfg, err); permanent {
 				return permanentError{errors.New(reason)}
 			}
-			err = kafka.Explained(err)
+			err = m.explainAssignors(kafka.Explained(err))
 			tries = m.trouble.say(err, "consuming interrupted, to be tried again")
 			if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
 				m.takePartitions(ctx, m.generation.Load())
@@ -409,7 +410,7 @@ func (m *membership) clearPlaces(ctx context.Context) error {
 		}
 	}
 	if m.slot != "" {
-		members, err := m.members(ctx)
+		members, err := m.members()
 		if reason, _, permanent := kafka.PermanentWith(&m.w.cfg, err); permanent {
 			return permanentError{errors.New(reason)}
 		}
@@ -436,7 +437,32 @@ func (m *membership) clearPlaces(ctx context.Context) error {
 }
 
 // members asks who is in the group.
-func (m *membership) members(context.Context) (map[string]*sarama.GroupMemberDescription, error) {
+func (m *membership) members() (map[string]*sarama.GroupMemberDescription, error) {
+	g, err := m.describe()
+	if err != nil || g == nil {
+		return nil, err
+	}
+	return g.Members, nil
+}
+
+// explainAssignors says, where the group does not take us for our assignors, which ones we
+// offer and what the group has.
+func (m *membership) explainAssignors(err error) error {
+	if !errors.Is(err, sarama.ErrInconsistentGroupProtocol) {
+		return err
+	}
+	has := "other ones"
+	if g, derr := m.describe(); derr == nil && g != nil && g.Protocol != "" {
+		if has = strconv.Quote(g.Protocol); g.ProtocolType != "consumer" {
+			has = fmt.Sprintf("the protocol of %s, no consumers", g.ProtocolType)
+		}
+	}
+	return fmt.Errorf("partition_assignment_strategy: the group uses %s, this worker offers %s: give all members one in common: %w",
+		has, strings.Join(m.w.cfg.PartitionAssignmentStrategy, ", "), err)
+}
+
+// describe asks for the group; nil: the broker says nothing of it.
+func (m *membership) describe() (*sarama.GroupDescription, error) {
 	b, err := m.client.Coordinator(m.w.group)
 	if err != nil {
 		return nil, err
@@ -452,7 +478,7 @@ func (m *membership) members(context.Context) (map[string]*sarama.GroupMemberDes
 	if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
 		return nil, g.Err
 	}
-	return g.Members, nil
+	return g, nil
 }
 
 // joins notes the member id of a join that is about to be sent. The supervisor is

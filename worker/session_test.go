@@ -198,3 +198,25 @@ func TestErrorsBesideConsumeAreLogged(t *testing.T) {
 		t.Errorf("logged %d lines, want that of the error alone", len(all))
 	}
 }
+
+// Where the group's members have no assignor in common with us, the line names the key,
+// ours and theirs; once they are gone the worker consumes.
+func TestAnotherAssignorInTheGroup(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, "a")
+	cfg := testConfig(b, group)
+	cfg.PartitionAssignmentStrategy = []string{"sticky"}
+	rec := newRecorder()
+	first := start(t, one(t, topic, recording(rec)), cfg, withNonce("other"))
+	rec.await(t, 1)
+	cfg.PartitionAssignmentStrategy = []string{"range", "roundrobin"}
+	second := start(t, one(t, topic, recording(rec)), cfg)
+	second.await("the reason", func() bool {
+		return second.frame.State == status.Waiting && strings.Contains(second.frame.Detail, `partition_assignment_strategy: the group uses "sticky", this worker offers range, roundrobin`)
+	})
+	first.stop()
+	b.Produce(topic, 0, "b")
+	rec.await(t, 2)
+	second.stop()
+}
