@@ -45,7 +45,8 @@ func TestConsumerConfig(t *testing.T) {
 		{name: "start by default, as librdkafka", got: func(s *sarama.Config) any { return s.Consumer.Offsets.Initial }, want: sarama.OffsetOldest},
 		{name: "no commits of sarama's own", got: func(s *sarama.Config) any { return s.Consumer.Offsets.AutoCommit.Enable }, want: false},
 
-		{name: "auto.offset.reset", opts: additional("auto.offset.reset=latest"), got: func(s *sarama.Config) any { return s.Consumer.Offsets.Initial }, want: sarama.OffsetNewest},
+		{name: "auto.offset.reset, which is the worker's", opts: additional("auto.offset.reset=latest"), got: func(s *sarama.Config) any { return s.Consumer.Offsets.Initial }, want: sarama.OffsetOldest},
+		{name: "out of range, which is the worker's", got: func(s *sarama.Config) any { return s.Consumer.Group.ResetInvalidOffsets }, want: true},
 		{name: "fetch.message.max.bytes", opts: additional("fetch.message.max.bytes=5000"), got: fetchSize, want: int32(5000)},
 		{name: "isolation.level", opts: additional("isolation.level=read_uncommitted"), got: isolation, want: sarama.ReadUncommitted},
 		{name: "fetch.error.backoff.ms", opts: additional("fetch.error.backoff.ms=50"), got: func(s *sarama.Config) any { return s.Consumer.Retry.Backoff }, want: 50 * time.Millisecond},

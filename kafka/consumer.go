@@ -69,8 +69,10 @@ func (a *Access) Consumer(opts ConsumerOptions) (*sarama.Config, error) {
 	// 2 s slower.
 	g.Rebalance.Retry.Backoff = 250 * time.Millisecond
 	g.Rebalance.Retry.Max = 12
-	// Out of range must never be silent: the worker reports the gap itself.
-	g.ResetInvalidOffsets = false
+	// A committed offset that is out of range goes to where the worker says (see
+	// Client.HandleGetOffset), which reports the gap: out of range must never be silent.
+	// Otherwise sarama would end the session again and again.
+	g.ResetInvalidOffsets = true
 
 	perPartition := opts.MaxBytesPerPartition
 	if perPartition <= 0 {
@@ -83,8 +85,8 @@ func (a *Access) Consumer(opts ConsumerOptions) (*sarama.Config, error) {
 	conf.Consumer.MaxWaitTime = max(c.MaxWaitTime, time.Millisecond)
 	conf.Consumer.Retry.Backoff = 250 * time.Millisecond
 	conf.Consumer.Return.Errors = true
-	conf.Consumer.Offsets.AutoCommit.Enable = false // the worker has a commit loop of its own
-	conf.Consumer.Offsets.Initial = sarama.OffsetOldest
+	conf.Consumer.Offsets.AutoCommit.Enable = false     // the worker has a commit loop of its own
+	conf.Consumer.Offsets.Initial = sarama.OffsetOldest // which one that is the worker says
 	conf.Consumer.IsolationLevel = sarama.ReadCommitted // librdkafka's default
 
 	// One slow partition stalls the others of its broker until a send has been

@@ -114,9 +114,6 @@ func applyConsumer(conf *sarama.Config, p config.Properties) {
 	if p.FetchErrorBackoff > 0 {
 		conf.Consumer.Retry.Backoff = p.FetchErrorBackoff
 	}
-	if p.AutoOffsetReset == "latest" {
-		conf.Consumer.Offsets.Initial = sarama.OffsetNewest
-	}
 }
 
 func applyProducer(conf *sarama.Config, p config.Properties) error {

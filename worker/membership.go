@@ -258,10 +258,6 @@ func (m *membership) config() (*sarama.Config, error) {
 	for i, s := range conf.Consumer.Group.Rebalance.GroupStrategies {
 		conf.Consumer.Group.Rebalance.GroupStrategies[i] = wrapStrategy(s, m.onAssignment, &m.rejoins)
 	}
-	// A position out of range goes to the start the subscription asks for, which
-	// is told by starts; m.open reports the gap. Otherwise sarama would end the
-	// session again and again.
-	conf.Consumer.Group.ResetInvalidOffsets = true
 	// The pump never lets sarama wait longer than patience; below that sarama
 	// would stop the whole broker for 100 ms to resubscribe.
 	conf.Consumer.MaxProcessingTime = 10 * patience

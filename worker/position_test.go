@@ -371,27 +371,37 @@ func TestWhatAppearsLaterBeginsAtItsBeginning(t *testing.T) {
 }
 
 // The same holds for what appeared while nobody was there, and for a topic that was
-// missing when the first worker looked.
+// missing when the first worker looked; and however the end was asked for.
 func TestWhatAppearedInBetweenBeginsAtItsBeginning(t *testing.T) {
-	t.Parallel()
-	b := testbroker.New(t)
-	topic, group := b.Group(), b.Group()
-	rec := newRecorder()
-	cfg := testConfig(b, group)
-	reg := fromEnd(t, rec, racecar.Subscription{Topic: topic})
-	s := start(t, reg, cfg)
-	s.await("waiting for the topic", func() bool { return s.frame.State == status.Waiting && s.frame.Detail != "" })
-	b.CreateTopic(topic, 1)
-	b.Produce(topic, 0, values(10)...)
-	rec.await(t, 10)
-	s.stop()
-	b.AddPartitions(topic, 2)
-	b.Produce(topic, 1, values(10)...)
-	s = start(t, reg, cfg)
-	rec.await(t, 20)
-	s.stop()
-	wantUpTo(t, rec.offsets(tp{topic, 0}), 10)
-	wantUpTo(t, rec.offsets(tp{topic, 1}), 10)
+	for name, sub := range map[string]racecar.Subscription{
+		"StartFrom":         {StartFrom: racecar.End},
+		"auto.offset.reset": {AdditionalConfig: map[string]string{"auto.offset.reset": "latest"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			group := b.Group()
+			sub.Topic = b.Group()
+			rec := newRecorder()
+			cfg := testConfig(b, group)
+			reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{sub}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: recording(rec)}, nil
+			})
+			s := start(t, reg, cfg)
+			s.await("waiting for the topic", func() bool { return s.frame.State == status.Waiting && s.frame.Detail != "" })
+			b.CreateTopic(sub.Topic, 1)
+			b.Produce(sub.Topic, 0, values(10)...)
+			rec.await(t, 10)
+			s.stop()
+			b.AddPartitions(sub.Topic, 2)
+			b.Produce(sub.Topic, 1, values(10)...)
+			s = start(t, reg, cfg)
+			rec.await(t, 20)
+			s.stop()
+			wantUpTo(t, rec.offsets(tp{sub.Topic, 0}), 10)
+			wantUpTo(t, rec.offsets(tp{sub.Topic, 1}), 10)
+		})
+	}
 }
 
 // Where retention has overtaken a group that starts from the end, it goes on with what
