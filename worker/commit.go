@@ -259,7 +259,7 @@ func (c *commits) due(p *partition) (kafka.Commit, bool) {
 		return kafka.Commit{}, false
 	}
 	delete(c.held, p)
-	if r, ok := c.refused[p]; ok && r.commit == h.commit && time.Now().Before(r.until) {
+	if r, ok := c.refused[p]; ok && r.commit == h.commit && c.m.w.turns.clock.now().Before(r.until) {
 		return kafka.Commit{}, false
 	}
 	return h.commit, true
@@ -350,6 +350,6 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 			Error("the group refuses the partition's offset for good: what is processed there is not committed")
 		w.problem(p.tp, commit.Offset, err)
 	}
-	c.refused[p] = refusal{commit, err, time.Now().Add(refusedEvery)}
+	c.refused[p] = refusal{commit, err, c.m.w.turns.clock.now().Add(refusedEvery)}
 	return true
 }

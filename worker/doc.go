@@ -28,8 +28,8 @@
 //     revocation. Its pointer is its epoch; nothing of an old one reaches a new one.
 //   - While a partition is busy, its executor owns the cursor, the kept messages
 //     and the failure state. Queue, flags and waiting belong to turns.mu.
-//   - Lock order: membership.mu, turns.mu, acks.mu, failure state. No lock is
-//     held while consumer code runs, but instance.mu, which a turn holds.
+//   - No lock is taken while another is held, but for those that docs/internals.md names.
+//     None is held while consumer code runs, but instance.mu, which a turn holds.
 //
 // # How it ends
 //

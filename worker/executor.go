@@ -362,7 +362,7 @@ func (e *executor) keep(p *partition, messages []*sarama.ConsumerMessage) bool {
 		return true
 	}
 	// The number of a transaction's messages is bounded by transactions.full.
-	if e.t.kept.Load() < e.t.limits.kept() && (p.inst.txn != nil || len(p.kept) < e.w.cfg.ProduceInFlight && !p.isSingle(time.Now())) {
+	if e.t.kept.Load() < e.t.limits.kept() && (p.inst.txn != nil || len(p.kept) < e.w.cfg.ProduceInFlight && !p.isSingle(e.t.clock.now())) {
 		return false
 	}
 	p.hurry() // p waits for its output
@@ -492,7 +492,7 @@ func (e *executor) settle(p *partition, end ended) {
 	}
 	if f := end.failed; f != nil {
 		e.w.carryOut(p, f.messages, f.action, f.out)
-	} else if e.w.cfg.SynchronousCommits || p.isCareful(time.Now()) {
+	} else if e.w.cfg.SynchronousCommits || p.isCareful(e.t.clock.now()) {
 		p.m.commits.now(p)
 	}
 	e.survey(p)
@@ -517,7 +517,7 @@ func (e *executor) survey(p *partition) {
 		next = p.cur[p.at].Offset
 	}
 	p.suspectFrom = e.w.suspects.next(p.tp, next)
-	if p.isSingle(time.Now()) {
+	if p.isSingle(e.t.clock.now()) {
 		p.suspectFrom = next
 	}
 	is := p.suspectFrom <= next && p.at < len(p.cur)

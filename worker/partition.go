@@ -270,7 +270,7 @@ func (p *partition) commitAt(position int64) (offset int64, metadata string) {
 	if p.failedAt == position {
 		attempts = p.attempts
 	}
-	return offset, commitMetadata(offset, attempts, p.unfinished.startsAt(position, time.Now()))
+	return offset, commitMetadata(offset, attempts, p.unfinished.startsAt(position, p.m.w.turns.clock.now()))
 }
 
 // retries returns how often the message at p's position has failed.

@@ -116,7 +116,7 @@ func (u *pump) push() {
 // slow reports whether p's queue will certainly not have room soon. Called with
 // turns.mu held.
 func (t *turns) slow(p *partition) bool {
-	if p.operator || p.forever || !p.until.IsZero() && p.until.After(time.Now()) {
+	if p.operator || p.forever || !p.until.IsZero() && p.until.After(t.clock.now()) {
 		return true
 	}
 	return p.pace > 0 && float64(p.queue.n)/p.pace > 4*patience.Seconds()

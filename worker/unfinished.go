@@ -89,7 +89,7 @@ func (e *executor) announce(p *partition) bool {
 	if p.unfinished.found == 0 || p.unfinished.blamed {
 		return true
 	}
-	now := time.Now()
+	now := e.t.clock.now()
 	p.mu.Lock()
 	if u := &p.unfinished; u.careful.IsZero() {
 		u.single = now.Add(singleFor)
@@ -114,7 +114,7 @@ func (e *executor) announce(p *partition) bool {
 		return false
 	}
 	if err := p.m.commits.flush(p.untilLeaving(), p); err != nil {
-		e.w.turns.change(func() { p.until = e.w.turns.clock.now().Add(time.Second) })
+		e.t.change(func() { p.until = e.t.clock.now().Add(time.Second) })
 		return false
 	}
 	return true
