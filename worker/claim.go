@@ -54,16 +54,23 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 }
 
 // takeFresh notes which claims of a new session are partitions of topics that were made
-// anew since the last one. Called with mu held.
+// anew since the last one, or before and did not get to their first commit. Called with mu
+// held.
 func (m *membership) takeFresh(claims map[string][]int32) {
-	clear(m.fresh)
+	before := m.fresh
+	m.fresh = map[tp]int64{}
 	for topic, partitions := range claims {
+		stood, anew := m.anew[topic]
 		for _, n := range partitions {
-			if stood, ok := m.anew[topic]; ok {
-				m.fresh[tp{topic, n}] = -1
-				if at, ok := stood[n]; ok {
-					m.fresh[tp{topic, n}] = at
-				}
+			k := tp{topic, n}
+			at, known := stood[n]
+			switch old, was := before[k]; {
+			case anew && known:
+				m.fresh[k] = at
+			case was:
+				m.fresh[k] = old
+			case anew:
+				m.fresh[k] = -1
 			}
 		}
 	}
@@ -329,9 +336,6 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		p.inst = inst
 	}
 	p.opened.Store(true)
-	m.mu.Lock()
-	delete(m.fresh, p.tp)
-	m.mu.Unlock()
 	m.tellAssigned(p)
 	// The first position is committed before the first message is handed out:
 	// a crash then does not begin elsewhere (at another end of the log, or
@@ -339,6 +343,9 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 	if !m.commitFirst(p, committed.Offset == start) {
 		return false
 	}
+	m.mu.Lock()
+	delete(m.fresh, p.tp) // what is committed is of this topic
+	m.mu.Unlock()
 	if p.isLeaving() {
 		return false
 	}
