@@ -23,7 +23,9 @@ type GetOffsetFunc func(topic string, partition int32, time int64) (offset int64
 type Client struct {
 	sarama.Client
 	dialer *dialer
-	addrs  []string // configured
+	addrs  []string        // configured
+	ctx    context.Context // ends by Interrupt or Close
+	cancel context.CancelFunc
 
 	mu        sync.Mutex
 	groups    map[string]*coordinator // guarded by mu
@@ -65,10 +67,12 @@ func NewClient(ctx context.Context, c *config.Config, conf *sarama.Config) (*Cli
 		groups:      make(map[string]*coordinator),
 		readTimeout: own.Net.ReadTimeout, readCommitted: own.Consumer.IsolationLevel == sarama.ReadCommitted, maxBatch: int64(cmp.Or(c.MaxBatchBytes, defaultMaxBatch)),
 	}
+	client.ctx, client.cancel = context.WithCancel(context.Background())
 	d := dialerOf(conf).bind(context.Background(), client.wrap)
 	own.Net.Proxy.Enable, own.Net.Proxy.Dialer = true, d
 	inner, err := sarama.NewClient(addrs, &own) // connects to nobody, since Metadata.Full is false
 	if err != nil {
+		client.cancel()
 		d.interrupt()
 		return nil, err
 	}
@@ -123,14 +127,37 @@ func (c *Client) GetOffset(topic string, partition int32, time int64) (int64, er
 // one it fetches on, where a heartbeat waits behind a fetch and, while a join
 // waits for the other members, nothing is fetched at all.
 func (c *Client) Coordinator(group string) (*sarama.Broker, error) {
+	return c.coordinator(group).broker()
+}
+
+// RefreshCoordinator implements sarama.Client.
+func (c *Client) RefreshCoordinator(group string) error {
+	k := c.coordinator(group)
+	k.forget()
+	_, _, err := k.find()
+	return err
+}
+
+func (c *Client) coordinator(group string) *coordinator {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	k := c.groups[group]
 	if k == nil {
-		k = newCoordinator(c.Client, group, c.notify)
+		k = newCoordinator(c, group, c.notify)
 		c.groups[group] = k
 	}
-	c.mu.Unlock()
-	return k.broker()
+	return k
+}
+
+// addresses are those of the configuration and of all brokers heard of.
+func (c *Client) addresses() []string {
+	addrs := slices.Clone(c.addrs)
+	for _, b := range c.Brokers() {
+		if !slices.Contains(addrs, b.Addr()) {
+			addrs = append(addrs, b.Addr())
+		}
+	}
+	return addrs
 }
 
 // Controller implements sarama.Client. A client that has not asked for any topic
@@ -190,6 +217,7 @@ func isTopicError(err error) bool {
 // members included, and fails all that is tried afterwards. It is for a stop
 // that must not wait; Close is still to be called.
 func (c *Client) Interrupt() {
+	c.cancel()
 	c.mu.Lock()
 	for _, k := range c.groups {
 		k.dialer.interrupt()
@@ -206,6 +234,7 @@ func (c *Client) Drop() { c.dialer.drop() }
 // Close closes all connections. The consumer group, producer or admin that uses
 // the client is to be closed before.
 func (c *Client) Close() error {
+	c.cancel()
 	c.mu.Lock()
 	groups := c.groups
 	c.groups = make(map[string]*coordinator)

@@ -19,22 +19,26 @@ const joinMargin = 10 * time.Second
 // that group alone. It follows the coordinator when it moves and is opened
 // again after it broke. It may be used concurrently.
 type coordinator struct {
-	client sarama.Client // to find the coordinator
+	client *Client // to find the coordinator
 	group  string
 	conf   *sarama.Config
 	dialer *dialer
+	ctx    context.Context // ends with close, and with the client
+	cancel context.CancelFunc
 
 	mu     sync.Mutex
+	addr   string         // guarded by mu; where the coordinator is; empty: to be found
 	conn   *sarama.Broker // guarded by mu; nil before the first use and after close
 	closed bool           // guarded by mu
 	old    sync.WaitGroup // connections being closed
 }
 
 // newCoordinator copies the client's configuration; nothing is opened yet.
-func newCoordinator(client sarama.Client, group string, notify joinHandlers) *coordinator {
+func newCoordinator(client *Client, group string, notify joinHandlers) *coordinator {
 	conf := *client.Config()
 	usual := conf.Net.ReadTimeout
 	k := &coordinator{client: client, group: group, conf: &conf}
+	k.ctx, k.cancel = context.WithCancel(client.ctx)
 	k.dialer = dialerOf(&conf).bind(context.Background(), func(c net.Conn) net.Conn {
 		return &patientConn{Conn: c, usual: usual, notify: notify, version: -1}
 	})
@@ -45,26 +49,70 @@ func newCoordinator(client sarama.Client, group string, notify joinHandlers) *co
 
 // broker returns the connection, opened (or being opened: its first use waits).
 func (k *coordinator) broker() (*sarama.Broker, error) {
-	found, err := k.client.Coordinator(k.group)
+	b, again, err := k.open()
+	if again { // it was closed or broke: the coordinator may be elsewhere by now
+		k.forget()
+		b, _, err = k.open()
+	}
+	return b, err
+}
+
+// open is broker; again says that a connection to where the coordinator was when it was
+// last looked for had to be opened again.
+func (k *coordinator) open() (b *sarama.Broker, again bool, err error) {
+	addr, known, err := k.find()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.closed {
-		return nil, sarama.ErrClosedClient
+		return nil, false, sarama.ErrClosedClient
 	}
-	if k.conn != nil && k.conn.Addr() != found.Addr() {
+	if k.conn != nil && k.conn.Addr() != addr {
 		k.retire(k.conn)
 		k.conn = nil
 	}
+	again = k.conn != nil && known
 	if k.conn == nil {
-		k.conn = sarama.NewBroker(found.Addr())
+		k.conn = sarama.NewBroker(addr)
 	}
-	if err := k.conn.Open(k.conf); err != nil && !errors.Is(err, sarama.ErrAlreadyConnected) {
-		return nil, err
+	err = k.conn.Open(k.conf)
+	if errors.Is(err, sarama.ErrAlreadyConnected) {
+		return k.conn, false, nil
 	}
-	return k.conn, nil
+	return k.conn, again && err == nil, err
+}
+
+// find returns where the coordinator is, and whether that was known already. It asks the brokers itself: sarama asks them one
+// after the other, and waits for each.
+func (k *coordinator) find() (addr string, known bool, err error) {
+	k.mu.Lock()
+	addr = k.addr
+	k.mu.Unlock()
+	if addr != "" {
+		return addr, true, nil
+	}
+	addr, err = askInTurn(k.ctx, k.client.Config(), k.client.addresses(), func(_ context.Context, conf *sarama.Config, addr string) (string, error) {
+		return askCoordinator(conf, addr, coordinatorKey{kind: sarama.CoordinatorGroup, key: k.group})
+	}, answered)
+	if err != nil {
+		if k.ctx.Err() != nil {
+			err = sarama.ErrClosedClient
+		}
+		return "", false, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.addr = addr
+	return addr, false, nil
+}
+
+// forget has the coordinator looked for at the next use.
+func (k *coordinator) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.addr = ""
 }
 
 // retire closes a connection without waiting for what may be going on there.
@@ -75,6 +123,7 @@ func (k *coordinator) retire(conn *sarama.Broker) {
 
 // close cuts off whatever waits and returns when the connection is closed.
 func (k *coordinator) close() {
+	k.cancel()
 	k.mu.Lock()
 	k.closed = true
 	conn := k.conn
@@ -114,9 +163,7 @@ func (k *coordinator) do(ctx context.Context, f func(*sarama.Broker) error) erro
 		case <-time.After(pause):
 		}
 		pause *= 2
-		if err := k.refresh(ctx); err != nil {
-			return err
-		}
+		k.forget()
 	}
 }
 
@@ -130,14 +177,6 @@ func (k *coordinator) attempt(ctx context.Context, f func(*sarama.Broker) error)
 	if err != nil && !errors.As(err, &kerr) && !isEncodingError(err) { // the connection is of no use any more
 		_ = b.Close() // may be closed already
 	}
-	return err
-}
-
-// refresh looks for the coordinator anew.
-func (k *coordinator) refresh(ctx context.Context) error {
-	_, err := await(ctx, func() (struct{}, error) {
-		return struct{}{}, k.client.RefreshCoordinator(k.group)
-	})
 	return err
 }
 

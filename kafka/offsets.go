@@ -50,7 +50,7 @@ type Offsets struct {
 
 // NewOffsets opens nothing yet. Close it before the client.
 func NewOffsets(client *Client, group string) *Offsets {
-	return &Offsets{coord: newCoordinator(client.Client, group, joinHandlers{})}
+	return &Offsets{coord: newCoordinator(client, group, joinHandlers{})}
 }
 
 // Close closes the connection; what is under way fails.

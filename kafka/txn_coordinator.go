@@ -111,10 +111,7 @@ func (c *txnCoordinator) find(ctx context.Context, key coordinatorKey) (*sarama.
 	}
 	found, err := askInTurn(ctx, c.conf, c.p.addresses(), func(_ context.Context, conf *sarama.Config, addr string) (string, error) {
 		return askCoordinator(conf, addr, key)
-	}, func(err error) bool { // the cluster's answer, not one broker's trouble
-		_, said := errors.AsType[sarama.KError](err)
-		return said && !passes(err)
-	})
+	}, answered)
 	if err != nil {
 		return nil, fmt.Errorf("find the coordinator of %q: %w", key.key, err)
 	}
@@ -130,12 +127,19 @@ func askCoordinator(conf *sarama.Config, addr string, key coordinatorKey) (found
 	defer b.Close() //nolint:errcheck // it was only asked
 	resp, err := b.FindCoordinator(&sarama.FindCoordinatorRequest{Version: 3, CoordinatorKey: key.key, CoordinatorType: key.kind})
 	if err != nil {
-		return "", err
+		return "", dialerOf(conf).access.judge(addr, err)
 	}
 	if resp.Err != sarama.ErrNoError {
 		return "", resp.Err
 	}
 	return resp.Coordinator.Addr(), nil
+}
+
+// answered reports whether an error is the cluster's answer, rather than the trouble of
+// one broker or of the way to it.
+func answered(err error) bool {
+	_, ok := errors.AsType[sarama.KError](err)
+	return ok
 }
 
 func (c *txnCoordinator) own() coordinatorKey {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -127,4 +128,24 @@ func TestTxnBesideAFrozenBroker(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A batch that is too large for its topic is split in a transaction.
+func TestTxnSplitsABatchForItsTopic(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{Properties: map[string]string{"message.max.bytes": "50000"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := c.CreateTopic(ctx, "out", 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	p := newTxnProducer(t, c.Addrs(), "id")
+	values := make([]string, 100)
+	for i := range values {
+		values[i] = fmt.Sprintf("%03d", i) + strings.Repeat("x", 2000)
+	}
+	begin(t, p, "out", "", -1, values...)
+	commit(t, p)
+	if got := contents(t, c.Addrs(), "out", sarama.ReadCommitted)[0]; !slices.Equal(got, values) {
+		t.Errorf("%d messages are committed, want %d", len(got), len(values))
+	}
 }

@@ -501,3 +501,40 @@ func TestLostOutputBetweenCallsIsReported(t *testing.T) {
 	s.stop()
 	wantUpTo(t, rec.offsets(tp{from, 0}), 3)
 }
+
+// A message that cannot be encoded is refused alone: neither its partition's others nor
+// other partitions are processed again because of it.
+func TestOutputThatCannotBeEncodedHurtsItsMessageOnly(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	for _, transactional := range []bool{false, true} {
+		from, to, group := b.Topic(2), b.Topic(2), b.Group()
+		letters := group + ".dead"
+		b.CreateTopic(letters, 1)
+		for p := range int32(2) {
+			b.Produce(from, p, values(100)...)
+		}
+		rec := newRecorder()
+		spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}, Transactional: transactional}
+		reg := registration(t, spec, func(rt racecar.Runtime) (*processor, error) {
+			return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+				rec.add(m)
+				out := copyOf(to, m)
+				if m.Partition == 1 && m.Offset == 40 {
+					out.Timestamp = time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)
+				}
+				return rt.Producer.Produce(ctx, out)
+			}}, nil
+		})
+		cfg := txnConfig(b, group)
+		cfg.MaxRetries, cfg.DeadLetterTopic = 1, letters
+		s := start(t, reg, cfg)
+		s.await("the end", func() bool { return b.Committed(group, from, 0) == 100 && b.Committed(group, from, 1) == 100 })
+		s.stop()
+		wantCopies(t, readCommitted(t, b, to, 0), 100)
+		wantCopies(t, readCommitted(t, b, to, 1), 100, 40)
+		if rec.n != 201 { // one of them twice
+			t.Errorf("transactional %t: %d calls for 200 messages", transactional, rec.n)
+		}
+	}
+}
