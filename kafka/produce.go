@@ -50,7 +50,7 @@ func (a *Access) Producer() (*sarama.Config, error) {
 	// How long the broker may wait for its followers; below the time we wait for
 	// the broker, so that it is the broker who says what went wrong.
 	p.Timeout = min(30*time.Second, conf.Net.ReadTimeout*9/10)
-	p.MaxMessageBytes = 1_000_000                  // librdkafka's message.max.bytes
+	p.MaxMessageBytes = defaultMaxMessage
 	p.Flush.Frequency = 5 * time.Millisecond       // its linger.ms
 	p.Flush.MaxMessages = 10_000                   // its batch.num.messages
 	p.Retry.BackoffFunc = produceBackoff           //
@@ -93,3 +93,6 @@ func produceRetries(timeout time.Duration) int {
 	}
 	return max(n, 1) // sarama's condition for Idempotent
 }
+
+// defaultMaxMessage is librdkafka's message.max.bytes.
+const defaultMaxMessage = 1_000_000

@@ -261,6 +261,16 @@ func (p *Producer) Send(ctx context.Context, m ProducerMessage, done Done) error
 // check refuses what no broker would take, and what cannot be encoded: in a request it
 // would take all others down with it.
 func (p *Producer) check(o *outMessage) error {
+	return checkMessage(&o.ProducerMessage, o.size, p.conf.Producer.MaxMessageBytes)
+}
+
+// CheckMessage refuses what every producer refuses that is set up by default, whatever
+// the brokers say: for doubles of tests.
+func CheckMessage(m ProducerMessage) error {
+	return checkMessage(&m, recordSize(&m), defaultMaxMessage)
+}
+
+func checkMessage(o *ProducerMessage, size, limit int) error {
 	refuse := func(err error) error {
 		return &DeliveryError{Kind: DeliveryRefused, Topic: o.Topic, Partition: -1, Err: err}
 	}
@@ -273,8 +283,8 @@ func (p *Producer) check(o *outMessage) error {
 		return refuse(fmt.Errorf("partition %d is negative", *o.Partition))
 	case !o.Timestamp.IsZero() && (o.Timestamp.Unix() < 0 || o.Timestamp.Unix() > maxTimestamp):
 		return refuse(fmt.Errorf("the timestamp %s is not between the years 1970 and 2262", o.Timestamp.Format(time.RFC3339)))
-	case o.size > p.conf.Producer.MaxMessageBytes && !o.AnySize:
-		return refuse(fmt.Errorf("%d bytes are more than the %d of message.max.bytes", o.size, p.conf.Producer.MaxMessageBytes))
+	case size > limit && !o.AnySize:
+		return refuse(fmt.Errorf("%d bytes are more than the %d of message.max.bytes", size, limit))
 	}
 	return nil
 }

@@ -2,8 +2,12 @@ package racecar
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/callctx"
 	"github.com/racecar-go/racecar/internal/dispatch"
 )
 
@@ -13,10 +17,23 @@ var standard struct {
 	p *StandaloneProducer
 }
 
-func standardProducer(ctx context.Context) (*StandaloneProducer, error) {
+// defaultProducer is what the package functions use.
+type defaultProducer interface {
+	ProduceSync(ctx context.Context, m ProducerMessage) error
+	ProduceAsync(ctx context.Context, m ProducerMessage) error
+	WaitForDelivery(ctx context.Context, f func(ctx context.Context) error) error
+}
+
+func standardProducer(ctx context.Context) (defaultProducer, error) {
+	if p, ok := callctx.Producer(ctx).(defaultProducer); ok {
+		return p, nil
+	}
 	standard.Lock()
 	defer standard.Unlock()
 	if standard.p == nil {
+		if callctx.InTests.Load() && !brokersAreConfigured() {
+			return nil, errors.New("the default producer in a test: give it the ctx of the call, so that racecartest gets the message, or configure brokers")
+		}
 		p, err := OpenProducer(ctx)
 		if err != nil {
 			return nil, err
@@ -26,9 +43,17 @@ func standardProducer(ctx context.Context) (*StandaloneProducer, error) {
 	return standard.p, nil
 }
 
+// brokersAreConfigured reports whether anything says where the brokers are.
+func brokersAreConfigured() bool {
+	loaded, err := config.Load(config.Options{Environ: os.Environ(), Configure: Configures()})
+	return err != nil || loaded.Sources["brokers"] != config.SourceDefault // OpenProducer reports the error
+}
+
 // ProduceSync calls the default producer's ProduceSync. The default producer is
 // opened at the first use of one of these functions and ended by Close; a
-// program without racecar's command line has to call that before it exits.
+// program without racecar's command line has to call that before it exits. In a test
+// with package racecartest the message goes where the test's other output goes, if ctx
+// is that of the call.
 func ProduceSync(ctx context.Context, m ProducerMessage) error {
 	p, err := standardProducer(ctx)
 	if err != nil {

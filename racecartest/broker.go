@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/devkafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -26,6 +28,10 @@ const patience = 30 * time.Second
 type Broker struct {
 	t testing.TB
 	*devkafka.Broker
+
+	mu      sync.Mutex
+	turns   map[string]int // of messages without a key, by topic
+	workers int            // that RunWorker has started
 }
 
 // NewBroker starts a broker. Topics are made on first use, with
@@ -41,12 +47,15 @@ func NewBroker(t testing.TB) *Broker {
 			t.Error(err)
 		}
 	})
-	return &Broker{t: t, Broker: b}
+	return &Broker{t: t, Broker: b, turns: map[string]int{}}
 }
 
 // Topic makes a topic.
 func (b *Broker) Topic(name string, partitions int) {
 	b.t.Helper()
+	if !config.ValidTopic(name) {
+		b.t.Fatalf("%q cannot be a topic's name", name)
+	}
 	if err := b.CreateTopic(name, partitions); err != nil {
 		b.t.Fatal(err)
 	}
@@ -54,13 +63,16 @@ func (b *Broker) Topic(name string, partitions int) {
 
 // Produce sends messages and returns when all are in the log. A message without
 // Partition goes by the hash of its key (PartitionKey, when set), as Kafka's own
-// clients do it; those without any key take the partitions in turn.
+// clients do it; those without any key take the partitions in turn, over all calls.
 func (b *Broker) Produce(messages ...racecar.ProducerMessage) {
 	b.t.Helper()
-	ctx, client := b.client(kgo.RecordPartitioner(partitioner{}), kgo.ProducerLinger(0))
+	ctx, client := b.client(kgo.RecordPartitioner(partitioner{b}), kgo.ProducerLinger(0))
 	defer client.Close()
 	records := make([]*kgo.Record, len(messages))
 	for i, m := range messages {
+		if !config.ValidTopic(m.Topic) { // the broker takes names that Kafka refuses
+			b.t.Fatalf("%q cannot be a topic's name", m.Topic)
+		}
 		records[i] = record(m)
 	}
 	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
@@ -131,12 +143,16 @@ func (b *Broker) Committed(group, topic string) map[int32]int64 {
 	return offsets
 }
 
-// WaitConsumed waits until a group has committed all messages of a topic.
+// WaitConsumed waits until a group has committed all messages of a topic, of which
+// there must be one.
 func (b *Broker) WaitConsumed(group, topic string) {
 	b.t.Helper()
 	waitUntil(b.t, func() (string, bool) {
-		committed := b.Committed(group, topic)
-		for _, m := range b.Messages(topic) {
+		committed, messages := b.Committed(group, topic), b.Messages(topic)
+		if len(messages) == 0 {
+			return fmt.Sprintf("there is no message in topic %q for group %q to consume", topic, group), false
+		}
+		for _, m := range messages {
 			if committed[m.Partition] <= m.Offset {
 				return fmt.Sprintf("group %q committed offset %d of %s/%d, where message %d is", group, committed[m.Partition], topic, m.Partition, m.Offset), false
 			}
@@ -157,15 +173,16 @@ func (b *Broker) client(o ...kgo.Opt) (context.Context, *kgo.Client) {
 }
 
 // partitioner obeys ProducerMessage.Partition, then its keys, then takes turns.
-type partitioner struct{}
+type partitioner struct{ b *Broker }
 
-func (partitioner) ForTopic(topic string) kgo.TopicPartitioner {
-	return &topicPartitioner{byKey: kgo.StickyKeyPartitioner(nil).ForTopic(topic)}
+func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	return &topicPartitioner{b: p.b, topic: topic, byKey: kgo.StickyKeyPartitioner(nil).ForTopic(topic)}
 }
 
 type topicPartitioner struct {
+	b     *Broker
+	topic string
 	byKey kgo.TopicPartitioner
-	turn  int
 }
 
 func (*topicPartitioner) RequiresConsistency(*kgo.Record) bool { return true }
@@ -180,8 +197,10 @@ func (p *topicPartitioner) Partition(r *kgo.Record, n int) int {
 	case m.Key != nil:
 		return p.byKey.Partition(r, n)
 	}
-	p.turn++
-	return (p.turn - 1) % n
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	p.b.turns[p.topic]++
+	return (p.b.turns[p.topic] - 1) % n
 }
 
 // messageKey is under which a record's context carries what it was made from.

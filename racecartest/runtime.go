@@ -11,22 +11,39 @@ import (
 	"testing"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/callctx"
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
 
+func init() { callctx.InTests.Store(true) }
+
 // Runtime returns what a constructor is given, for a test without a broker: its
 // Producer records (see Produced), its Logger writes to the test's log, its
-// Config has the defaults.
+// Config has the defaults and what racecar.Configure sets.
 func Runtime(t testing.TB) racecar.Runtime {
 	t.Helper()
 	noMistakes(t)
-	c := config.Default()
+	return runtimeOf(t, configured(t))
+}
+
+func runtimeOf(t testing.TB, c config.Config) racecar.Runtime {
 	return racecar.Runtime{
 		Producer: &recorder{},
 		Logger:   slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Worker:   racecar.Worker{Consumer: "Test", Group: "test"},
 		Config:   &c,
 	}
+}
+
+// configured is the configuration of a test: file and environment are not read.
+func configured(t testing.TB) config.Config {
+	t.Helper()
+	loaded, err := config.Load(config.Options{NoFile: true, Configure: racecar.Configures()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded.Config
 }
 
 // Produced returns what was produced so far with a Runtime of this package, in
@@ -48,13 +65,41 @@ func (r *recorder) Produce(ctx context.Context, m racecar.ProducerMessage) error
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if m.Topic == "" {
-		return errors.New("message without a topic")
+	// As the real ones: what they refuse is refused, and the author's buffers may be
+	// used again.
+	k := kafka.ProducerMessage{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
+	for _, h := range m.Headers {
+		k.Headers = append(k.Headers, kafka.Header(h))
+	}
+	if err := kafka.CheckMessage(k); err != nil {
+		return err
+	}
+	if !config.ValidTopic(m.Topic) {
+		return fmt.Errorf("produce: %q cannot be a topic's name", m.Topic)
+	}
+	k = k.Clone()
+	m.Key, m.Value, m.PartitionKey, m.Headers = k.Key, k.Value, k.PartitionKey, nil
+	for _, h := range k.Headers {
+		m.Headers = append(m.Headers, racecar.Header(h))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.messages = append(r.messages, m)
 	return nil
+}
+
+// ProduceSync, ProduceAsync and WaitForDelivery are the default producer's for calls of
+// a consumer under test.
+func (r *recorder) ProduceSync(ctx context.Context, m racecar.ProducerMessage) error {
+	return r.Produce(ctx, m)
+}
+
+func (r *recorder) ProduceAsync(ctx context.Context, m racecar.ProducerMessage) error {
+	return r.Produce(ctx, m)
+}
+
+func (r *recorder) WaitForDelivery(ctx context.Context, f func(context.Context) error) error {
+	return f(ctx)
 }
 
 func (r *recorder) Deliver(ctx context.Context) error { return context.Cause(ctx) }
@@ -106,27 +151,32 @@ func noMistakes(t testing.TB) {
 // Run makes a consumer and hands it messages as a worker does, without a broker:
 // assignment, each message once, in order, revocation, teardown. A
 // BatchProcessor is given those that follow one another in one partition
-// together. The test fails when the constructor does; an error of a call is in
-// the Result; a panic is the test's.
+// together, up to fetch_messages at a time. What a producer refuses in production
+// (racecar.ProduceSync and its like included) is refused here. The test fails when the
+// constructor does; an error of a call is in the Result; a panic is the test's.
 func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...*racecar.Message) Result {
 	t.Helper()
 	reg, err := racecar.NewRegistration(new, racecar.Spec{Name: "Test", Subscriptions: []racecar.Subscription{{TopicPattern: ".*"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt := Runtime(t)
+	if i := slices.Index(messages, nil); i >= 0 {
+		t.Fatalf("message %d of %d is nil", i, len(messages))
+	}
+	c := configured(t)
+	rt := runtimeOf(t, c)
 	instance, err := reg.New(rt)
 	if err != nil {
 		t.Fatalf("constructor: %v", err)
 	}
-	ctx := t.Context()
+	ctx := callctx.WithProducer(t.Context(), rt.Producer)
 	assignment := racecar.Assignment{Partitions: partitionsOf(messages)}
 	if h, ok := instance.(racecar.AssignmentHook); ok {
 		h.OnPartitionsAssigned(ctx, assignment)
 	}
 	result := Result{Errors: make([]error, len(messages))}
 	if reg.Batch() {
-		runBatches(ctx, instance.(racecar.BatchProcessor), messages, result.Errors)
+		runBatches(ctx, instance.(racecar.BatchProcessor), messages, result.Errors, c.FetchMessages)
 	} else {
 		for i, m := range messages {
 			result.Errors[i] = instance.(racecar.Processor).Process(ctx, m)
@@ -142,11 +192,12 @@ func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...
 	return result
 }
 
-// runBatches calls c for each run of messages of one partition.
-func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racecar.Message, errs []error) {
+// runBatches calls c for each run of messages of one partition, at most of them at a
+// time.
+func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racecar.Message, errs []error, most int) {
 	for start := 0; start < len(messages); {
 		end := start + 1
-		for end < len(messages) && messages[end].Topic == messages[start].Topic && messages[end].Partition == messages[start].Partition {
+		for end < len(messages) && end-start < most && messages[end].Topic == messages[start].Topic && messages[end].Partition == messages[start].Partition {
 			end++
 		}
 		err := c.ProcessBatch(ctx, messages[start:end:end])

@@ -136,7 +136,7 @@ func TestRuntime(t *testing.T) {
 	if err := rt.Producer.Deliver(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := rt.Producer.Produce(t.Context(), racecar.ProducerMessage{}); err == nil || !strings.Contains(err.Error(), "without a topic") {
+	if err := rt.Producer.Produce(t.Context(), racecar.ProducerMessage{}); err == nil || !strings.Contains(err.Error(), "no topic is set") {
 		t.Errorf("a message without topic: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())

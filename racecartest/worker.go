@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/callctx"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -30,7 +32,10 @@ type Worker struct {
 	reg    *racecar.Registration
 	config config.Config
 	index  int
+	nonce  string
 	faults *faults
+	output *racecar.StandaloneProducer // the default producer's stand-in
+	listen []func(racecar.Event)       // racecar.Observe's
 
 	stop  func()        // asks it to stop; again does nothing
 	ended chan struct{} // closed when it has ended; code and words are set then
@@ -45,8 +50,12 @@ type Worker struct {
 
 // RunWorker starts a worker of a consumer that need not be registered. Its
 // configuration has the defaults and what makes tests quick (commits, pauses and
-// heartbeats within a tenth of a second), then the Spec, then what change sets;
-// file and environment are not read.
+// heartbeats within a tenth of a second), then the Spec, then what change sets, over what
+// racecar.Configure sets; file and environment are not read. Subscribers given to
+// racecar.Observe are called, and what consumer code produces with racecar.ProduceSync
+// and its like from the ctx of a call goes to b. Several calls for one consumer run
+// several workers of its group; the Spec's ParallelWorkers is that of a supervisor and
+// starts none.
 func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, error), spec racecar.Spec, change ...func(*racecar.Config)) *Worker {
 	t.Helper()
 	noMistakes(t)
@@ -60,16 +69,46 @@ func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, err
 		t.Fatal(err)
 	}
 	values := inner.SpecValues()
-	loaded, err := config.Load(config.Options{NoFile: true, Spec: &values, Configure: []func(*config.Config) error{quick(b)}})
+	loaded, err := config.Load(config.Options{NoFile: true, Spec: &values, Configure: append(racecar.Configures(), quick(b))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range change {
 		f(&loaded.Config)
 	}
-	w := &Worker{t: t, broker: b, reg: reg, config: loaded.Config, faults: f}
+	if spec.ParallelWorkers > 1 {
+		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", spec.ParallelWorkers)
+	}
+	w := &Worker{t: t, broker: b, reg: reg, config: loaded.Config, nonce: b.nonce(), faults: f, listen: racecar.Observers()}
+	w.output = standIn(t, loaded.Config)
 	w.start()
 	return w
+}
+
+// nonce tells the members of one worker from those of another: a supervisor's, each.
+func (b *Broker) nonce() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.workers++
+	return fmt.Sprintf("test%d", b.workers)
+}
+
+// standIn is the default producer of consumer code under test.
+func standIn(t testing.TB, c config.Config) *racecar.StandaloneProducer {
+	t.Helper()
+	c.Logger = slog.New(slog.DiscardHandler) // the worker's log tells enough
+	p, err := racecar.NewStandaloneProducer(t.Context(), &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := p.Close(ctx); err != nil {
+			t.Errorf("racecar.ProduceAsync and its like: %v", err)
+		}
+	})
+	return p
 }
 
 func quick(b *Broker) func(*config.Config) error {
@@ -100,7 +139,7 @@ func (w *Worker) start() {
 	go func() {
 		defer close(listening)
 		defer ours.Close()
-		w.listen(conn)
+		w.hear(conn)
 	}()
 	w.stop = sync.OnceFunc(func() {
 		// It fails when the worker has ended by itself.
@@ -113,14 +152,15 @@ func (w *Worker) start() {
 		w.code = worker.Run(context.Background(), worker.Options{
 			Conn: wire.NewConn(theirs),
 			Handshake: wire.Handshake{
-				Version: wire.Version, Index: w.index, Nonce: "test", StartedAt: time.Now(),
+				Version: wire.Version, Index: w.index, Nonce: w.nonce, StartedAt: time.Now(),
 				Consumer: wire.Consumer{Name: w.reg.Name(), Config: w.config},
 			},
-			Lookup: func(string) *racecar.Registration { return w.reg },
-			Log:    log,
-			Emit:   w.note,
-			Tracer: tracer,
-			Stderr: testLog{w.t},
+			Lookup:  func(string) *racecar.Registration { return w.reg },
+			Log:     log,
+			Emit:    w.note,
+			Tracer:  tracer,
+			Context: callctx.WithProducer(context.Background(), w.output),
+			Stderr:  testLog{w.t},
 		})
 		log.SetOutput(io.Discard) // whoever listened for commands may still say so
 		_ = theirs.Close()        // a pipe's never fails
@@ -132,8 +172,8 @@ func (w *Worker) start() {
 	})
 }
 
-// listen reads what the worker tells its supervisor, until it has ended.
-func (w *Worker) listen(conn *wire.Conn) {
+// hear reads what the worker tells its supervisor, until it has ended.
+func (w *Worker) hear(conn *wire.Conn) {
 	for {
 		e, err := conn.Read()
 		if err != nil {
@@ -145,8 +185,11 @@ func (w *Worker) listen(conn *wire.Conn) {
 	}
 }
 
-// note keeps an event.
+// note keeps an event and passes it on to the application's subscribers.
 func (w *Worker) note(e racecar.Event) {
+	for _, f := range w.listen {
+		f(e)
+	}
 	switch m := e.(type) {
 	case racecar.ProcessMessageEvent:
 		own := *m.Message // the worker goes on with its own
@@ -248,7 +291,7 @@ func (w *Worker) Rebalance() {
 	events := w.soFar()
 	before, rebalances := owned(events), rebalances(events)
 	w.others++
-	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, faults: w.faults}
+	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, nonce: w.nonce, faults: w.faults, output: w.output, listen: w.listen}
 	other.start()
 	WaitFor[racecar.JoinGroupEvent](other, nil)
 	w.awaitOwned(rebalances+1, func(mine map[partition]bool) bool {

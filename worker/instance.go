@@ -94,7 +94,7 @@ func (i *instance) assigned(a racecar.Assignment) {
 		return
 	}
 	i.hook("OnPartitionsAssigned", func() error {
-		h.OnPartitionsAssigned(context.Background(), a)
+		h.OnPartitionsAssigned(i.w.opts.base(), a)
 		return nil
 	})
 }
@@ -105,7 +105,7 @@ func (i *instance) revoked(a racecar.Assignment) {
 		return
 	}
 	i.hook("OnPartitionsRevoked", func() error {
-		h.OnPartitionsRevoked(context.Background(), a)
+		h.OnPartitionsRevoked(i.w.opts.base(), a)
 		return nil
 	})
 }

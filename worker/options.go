@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"io"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
@@ -37,8 +38,17 @@ type Options struct {
 	LogTrouble func() string
 	// Reopen opens the log file again (HUP); nil: nothing to reopen.
 	Reopen func() error
+	// Context is the parent of the ctx of each call, for its values; nil: none.
+	Context context.Context
 	// Stderr is where configuration goes; nil: os.Stderr.
 	Stderr io.Writer
 
 	clock *clock // of tests; nil: the system's
+}
+
+func (o *Options) base() context.Context {
+	if o.Context != nil {
+		return o.Context
+	}
+	return context.Background()
 }

@@ -213,7 +213,7 @@ func (c leavingContext) Err() error {
 
 // newContext makes the ctx of the calls to come.
 func (p *partition) newContext() {
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(p.m.w.opts.base())
 	p.ctx.Store(&callContext{callctx.WithLeaving(ctx, p.leaving), cancel})
 }
 

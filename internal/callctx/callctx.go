@@ -2,7 +2,10 @@
 // code and package racecar reads back.
 package callctx
 
-import "context"
+import (
+	"context"
+	"sync/atomic"
+)
 
 type leavingKey struct{}
 
@@ -16,3 +19,19 @@ func Leaving(ctx context.Context) <-chan struct{} {
 	c, _ := ctx.Value(leavingKey{}).(<-chan struct{})
 	return c
 }
+
+type producerKey struct{}
+
+// WithProducer returns ctx with what stands in for the default producer in calls that
+// are given ctx: a test's.
+func WithProducer(ctx context.Context, p any) context.Context {
+	return context.WithValue(ctx, producerKey{}, p)
+}
+
+// Producer returns what WithProducer put there, nil without one.
+func Producer(ctx context.Context) any { return ctx.Value(producerKey{}) }
+
+// InTests is set by package racecartest: the default producer is opened for no ctx
+// without a stand-in then, since it would write to whatever broker is at its default
+// address.
+var InTests atomic.Bool

@@ -1,0 +1,181 @@
+package racecartest_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecartest"
+)
+
+// defaultUser produces by the package functions.
+type defaultUser struct{}
+
+func (defaultUser) Process(ctx context.Context, m *racecar.Message) error {
+	err := racecar.WaitForDelivery(ctx, func(ctx context.Context) error {
+		return racecar.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out", Value: append([]byte("async "), m.Value...)})
+	})
+	if err != nil {
+		return err
+	}
+	return racecar.ProduceSync(ctx, racecar.ProducerMessage{Topic: "out", Value: append([]byte("sync "), m.Value...)})
+}
+
+func newDefaultUser(racecar.Runtime) (defaultUser, error) { return defaultUser{}, nil }
+
+// What consumer code produces by the package functions is recorded by Run, goes to the
+// test's broker in RunWorker, and nowhere without the ctx of a call.
+func TestDefaultProducerInTests(t *testing.T) {
+	r := racecartest.Run(t, newDefaultUser, &racecar.Message{Topic: "in", Value: []byte("x")})
+	if r.Err() != nil || len(r.Produced) != 2 || string(r.Produced[0].Value) != "async x" || string(r.Produced[1].Value) != "sync x" {
+		t.Errorf("%v, %v", r.Produced, r.Err())
+	}
+	b := racecartest.NewBroker(t)
+	b.Topic("in", 1)
+	b.Topic("out", 1)
+	b.Produce(racecar.ProducerMessage{Topic: "in", Value: []byte("y")})
+	w := racecartest.RunWorker(t, b, newDefaultUser, racecar.Spec{Name: "D", GroupID: "d", Subscriptions: []racecar.Subscription{{Topic: "in"}}})
+	out := b.WaitMessages("out", 2)
+	w.Stop()
+	if string(out[0].Value) != "async y" || string(out[1].Value) != "sync y" {
+		t.Errorf("%s, %s", out[0].Value, out[1].Value)
+	}
+	if err := racecar.ProduceSync(t.Context(), racecar.ProducerMessage{Topic: "out"}); err == nil || !strings.Contains(err.Error(), "ctx of the call") {
+		t.Errorf("without the ctx of a call: %v", err)
+	}
+}
+
+// Two workers of one consumer share its partitions.
+func TestTwoWorkersOfOneConsumer(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	b.Topic("in", 4)
+	spec := racecar.Spec{Name: "D", GroupID: "d", ParallelWorkers: 2, Subscriptions: []racecar.Subscription{{Topic: "in"}}}
+	one := racecartest.RunWorker(t, b, newIdle, spec)
+	two := racecartest.RunWorker(t, b, newIdle, spec)
+	for _, w := range []*racecartest.Worker{one, two} {
+		racecartest.WaitFor(w, func(e racecar.PartitionsAssignedEvent) bool { return len(e.Partitions["in"]) == 2 })
+	}
+	for range 8 {
+		b.Produce(racecar.ProducerMessage{Topic: "in", Value: []byte("x")}) // one call each: in turn all the same
+	}
+	b.WaitConsumed("d", "in")
+	for p, offset := range b.Committed("d", "in") {
+		if offset != 2 {
+			t.Errorf("partition %d: %d of 2 messages", p, offset)
+		}
+	}
+	one.Stop()
+	two.Stop()
+}
+
+type idle struct{}
+
+func (idle) Process(context.Context, *racecar.Message) error { return nil }
+
+func newIdle(racecar.Runtime) (idle, error) { return idle{}, nil }
+
+// refusing produces what the function makes of a message.
+type producing struct {
+	out   racecar.Producer
+	makes func(m *racecar.Message) racecar.ProducerMessage
+	buf   []byte
+}
+
+func (p *producing) Process(ctx context.Context, m *racecar.Message) error {
+	p.buf = append(p.buf[:0], m.Value...)
+	out := p.makes(m)
+	if out.Value == nil {
+		out.Value = p.buf
+	}
+	return p.out.Produce(ctx, out)
+}
+
+// What a worker's producer refuses, Run refuses; and buffers may be used again.
+func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
+	minus := int32(-3)
+	for name, m := range map[string]racecar.ProducerMessage{
+		"no topic":  {},
+		"partition": {Topic: "t", Partition: &minus},
+		"size":      {Topic: "t", Value: make([]byte, 2<<20)},
+		"long name": {Topic: strings.Repeat("t", 300)},
+		"bad name":  {Topic: "orders/eu"},
+		"1960":      {Topic: "t", Timestamp: time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		makes := func(rt racecar.Runtime) (*producing, error) {
+			return &producing{out: rt.Producer, makes: func(*racecar.Message) racecar.ProducerMessage { return m }}, nil
+		}
+		r := racecartest.Run(t, makes, &racecar.Message{Topic: "in", Value: []byte("v")})
+		if r.Errors[0] == nil || len(r.Produced) != 0 {
+			t.Errorf("%s: %v was taken", name, r.Produced)
+		}
+	}
+	reuse := func(rt racecar.Runtime) (*producing, error) {
+		return &producing{out: rt.Producer, makes: func(*racecar.Message) racecar.ProducerMessage { return racecar.ProducerMessage{Topic: "t"} }}, nil
+	}
+	r := racecartest.Run(t, reuse, &racecar.Message{Topic: "in", Value: []byte("one")}, &racecar.Message{Topic: "in", Value: []byte("two")})
+	if string(r.Produced[0].Value) != "one" || string(r.Produced[1].Value) != "two" {
+		t.Errorf("%s, %s", r.Produced[0].Value, r.Produced[1].Value)
+	}
+}
+
+type sizes struct{ of *[]int }
+
+func (s sizes) ProcessBatch(_ context.Context, ms []*racecar.Message) error {
+	*s.of = append(*s.of, len(ms))
+	return nil
+}
+
+// Batches have at most fetch_messages, as a worker's.
+func TestRunBatches(t *testing.T) {
+	var got []int
+	messages := make([]*racecar.Message, 2500)
+	for i := range messages {
+		messages[i] = &racecar.Message{Topic: "t", Offset: int64(i)}
+	}
+	racecartest.Run(t, func(racecar.Runtime) (sizes, error) { return sizes{&got}, nil }, messages...)
+	if fmt.Sprint(got) != "[1000 1000 500]" {
+		t.Errorf("%v", got)
+	}
+}
+
+// fatal is a test that notes why it ended.
+type fatal struct {
+	testing.TB
+	said string
+}
+
+func (f *fatal) Helper() {}
+
+// Context has ended, so that nothing is waited for.
+func (f *fatal) Context() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func (f *fatal) Fatalf(format string, args ...any) {
+	f.said = fmt.Sprintf(format, args...)
+	panic(f)
+}
+
+// What a test gets wrong fails it, with a word.
+func TestMistakesOfTests(t *testing.T) {
+	for want, does := range map[string]func(testing.TB){
+		"message 1 of 2 is nil":                                                        func(tb testing.TB) { racecartest.Run(tb, newIdle, &racecar.Message{}, nil) },
+		`"orders/eu" cannot be a topic's name`:                                         func(tb testing.TB) { racecartest.NewBroker(tb).Topic("orders/eu", 1) },
+		`"orders eu" cannot be a topic's name`:                                         func(tb testing.TB) { racecartest.NewBroker(tb).Produce(racecar.ProducerMessage{Topic: "orders eu"}) },
+		`the test ended: there is no message in topic "none" for group "g" to consume`: func(tb testing.TB) { racecartest.NewBroker(tb).WaitConsumed("g", "none") },
+	} {
+		f := &fatal{TB: t}
+		func() {
+			defer func() { _ = recover() }()
+			does(f)
+		}()
+		if f.said != want {
+			t.Errorf("%q, want %q", f.said, want)
+		}
+	}
+}
