@@ -163,6 +163,7 @@ func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...
 	if i := slices.Index(messages, nil); i >= 0 {
 		t.Fatalf("message %d of %d is nil", i, len(messages))
 	}
+	noMistakes(t)
 	c := configured(t)
 	rt := runtimeOf(t, c)
 	instance, err := reg.New(rt)
