@@ -235,8 +235,8 @@ func (w *Worker) await(ask func(events []racecar.Event) (soFar string, done bool
 	}
 }
 
-// WaitProcessed waits until n messages were processed without error, counting
-// those that were processed again.
+// WaitProcessed waits until n messages are done (processed, skipped or dead-lettered),
+// counting those that were processed again.
 func (w *Worker) WaitProcessed(n int) {
 	w.t.Helper()
 	w.await(func(events []racecar.Event) (string, bool) {
@@ -244,13 +244,11 @@ func (w *Worker) WaitProcessed(n int) {
 		for _, e := range events {
 			switch e := e.(type) {
 			case racecar.ProcessMessageEvent:
-				if e.Err == nil {
-					processed++
-				}
+				processed += e.Done
 			case racecar.ProcessBatchEvent:
-				if e.Err == nil {
-					processed += len(e.Messages)
-				}
+				processed += e.Done
+			case racecar.DeadLetterEvent:
+				processed++
 			}
 		}
 		return fmt.Sprintf("%d of %d messages processed", processed, n), processed >= n

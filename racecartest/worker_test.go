@@ -121,6 +121,28 @@ func TestFailNextOfABatch(t *testing.T) {
 	}
 }
 
+// Each message that is done counts, however it came to that.
+func TestWaitProcessedCountsWhatIsDone(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	b.Topic("words", 1)
+	b.Produce(numbered(5)...)
+	spec := words
+	spec.Name, spec.MaxRetries = "Done", 1
+	w := racecartest.RunWorker(t, b, func(racecar.Runtime) (racecar.ProcessBatchFunc, error) {
+		return func(_ context.Context, batch []*racecar.Message) error {
+			switch batch[0].Offset {
+			case 0:
+				return racecar.FailedAt(2, racecar.Skip(errors.New("skipped")))
+			case 3:
+				return racecar.FailedAt(1, racecar.DeadLetter(errors.New("dead-lettered")))
+			}
+			return nil
+		}, nil
+	}, spec)
+	w.WaitProcessed(5)
+	b.WaitConsumed("done", "words")
+}
+
 func TestRebalance(t *testing.T) {
 	for _, strategy := range []string{"range", "cooperative-sticky"} {
 		t.Run(strategy, func(t *testing.T) {
