@@ -58,7 +58,7 @@ var (
 	metricNotRunning = gauge("partition_stopped", "1 for a partition that does not run, by why: paused, backoff, poisoned, blocked.", append(slices.Clone(partitionLabels), "state")...)
 	partitionLabels  = []string{"consumer", "group", "topic", "partition"}
 	consumerCounters = map[string]metric{ // by the name in status.Consumer.Totals
-		status.CountMessages:      counter("messages_total", "Messages processed.", "consumer", "group"),
+		status.CountMessages:      counter("messages_total", "Messages done: processed, skipped and dead-lettered.", "consumer", "group"),
 		status.CountBatches:       counter("batches_total", "Batches processed.", "consumer", "group"),
 		status.CountErrors:        counter("errors_total", "Calls of Process or ProcessBatch that failed.", "consumer", "group"),
 		status.CountSkipped:       counter("skipped_total", "Messages skipped.", "consumer", "group"),

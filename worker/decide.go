@@ -213,7 +213,8 @@ func (a action) retry(o outcome, counts bool, c *config.Config) action {
 // the cause of that cancellation.
 var errOverdue = errors.New("the call took longer than max_poll_interval and was cancelled")
 
-// errNotAcknowledged is in what Deliver returns when its ctx ends first.
+// errNotAcknowledged is in what Produce and Deliver return when their ctx ends before
+// there is room, or all is acknowledged.
 var errNotAcknowledged = errors.New("output is not acknowledged yet")
 
 // counts reports whether a failure is an attempt: not when brokers did not

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
@@ -536,5 +538,57 @@ func TestOutputThatCannotBeEncodedHurtsItsMessageOnly(t *testing.T) {
 		if rec.n != 201 { // one of them twice
 			t.Errorf("transactional %t: %d calls for 200 messages", transactional, rec.n)
 		}
+	}
+}
+
+// Brokers that are away count against no message, also where a call gives up waiting for
+// room, or for its output.
+func TestWaitingForBrokersIsNoAttempt(t *testing.T) {
+	t.Parallel()
+	for _, deliver := range []bool{false, true} {
+		t.Run(fmt.Sprintf("deliver %v", deliver), func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			from, to, group := b.Topic(1), b.Topic(1), b.Group()
+			b.Produce(from, 0, values(1)...)
+			var back atomic.Bool
+			cluster := b.Embedded()
+			cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				return nil, errors.New("the broker is away"), !back.Load()
+			})
+			rec := newRecorder()
+			var retries atomic.Int32
+			reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, func(rt racecar.Runtime) (*processor, error) {
+				return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+					rec.add(m)
+					retries.Add(int32(m.Retries))
+					limited, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+					defer cancel()
+					for range 3 {
+						if err := rt.Producer.Produce(limited, racecar.ProducerMessage{Topic: to, Value: make([]byte, 500), Partition: new(int32)}); err != nil {
+							return err
+						}
+					}
+					if deliver {
+						return rt.Producer.Deliver(limited)
+					}
+					return nil
+				}}, nil
+			})
+			cfg := testConfig(b, group)
+			cfg.MaxRetries, cfg.PauseTimeout = 1, time.Millisecond
+			if !deliver {
+				cfg.Producer = []string{"queue.buffering.max.kbytes=1"}
+			}
+			s := start(t, reg, cfg)
+			rec.await(t, 6)
+			back.Store(true)
+			waitFor(t, "the commit", func() bool { return b.Committed(group, from, 0) == 1 })
+			if n := s.status().Counters[status.CountDeadLetters]; n > 0 || retries.Load() > 0 {
+				t.Errorf("%d dead letters, %d retries seen", n, retries.Load())
+			}
+			s.stop()
+		})
 	}
 }

@@ -99,6 +99,9 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 		traced(-1, -1, err)
 		o.done(nil) // nothing is on its way; the caller is told
 		p.ended(o, nil)
+		if _, ok := errors.AsType[*kafka.DeliveryError](err); !ok {
+			err = fmt.Errorf("%w: %w", errNotAcknowledged, err) // there was no room
+		}
 	} else {
 		p.w.stats.add(statProduced, 1)
 	}
