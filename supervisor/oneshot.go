@@ -15,8 +15,9 @@ type oneShot struct {
 	child   *child
 	what    string
 	message func(time.Time, wire.Envelope) error
-	// gone is called once, when it has ended.
+	// gone is called once, when it has ended; drop instead, when the loop ends first.
 	gone  func(time.Time, Exit)
+	drop  func()
 	limit *time.Timer
 }
 

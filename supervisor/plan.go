@@ -123,6 +123,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) *oneSho
 		done(now, wire.Plan{}, nil, notStarted(image, err))
 		return nil
 	}
+	shot.drop = func() { _ = image.Close() }
 	var got *wire.Plan
 	shot.message = func(_ time.Time, env wire.Envelope) error {
 		var plan wire.Plan

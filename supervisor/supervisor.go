@@ -287,8 +287,11 @@ func (s *Supervisor) close() {
 		s.signalChild(c, syscall.SIGKILL)
 	}
 	s.wg.Wait()
-	for c := range s.shots {
+	for c, shot := range s.shots {
 		_ = c.process.Close()
+		if shot.drop != nil {
+			shot.drop()
+		}
 	}
 	s.watchers.close()
 	s.notify.close()
