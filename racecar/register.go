@@ -2,6 +2,7 @@ package racecar
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -22,6 +23,7 @@ var registry struct {
 	configures []func(*Config) error
 	observers  []func(Event)
 	tracer     Tracer
+	started    bool // a worker or standalone producer has asked for the subscribers
 }
 
 // Registration is a registered consumer.
@@ -155,10 +157,14 @@ func Configures() []func(*Config) error {
 // worker, by standalone producers and, with the Worker events, in the supervisor, one
 // call after the other. One that panics is called again with the next event; one that lags
 // thousands of events behind misses some, which is logged. Neither holds up a
-// message.
+// message. A call that comes after the start, from a constructor say, reaches only what
+// is opened later, and is warned of.
 func Observe(f func(Event)) {
 	registry.Lock()
 	defer registry.Unlock()
+	if registry.started {
+		slog.Warn("racecar.Observe is called after the start and misses events of what runs already: call it from init", "at", caller(2))
+	}
 	var one sync.Mutex // a worker and the producers beside it have a goroutine each that calls f
 	registry.observers = append(registry.observers, func(e Event) {
 		one.Lock()

@@ -1,8 +1,10 @@
 package racecar
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 )
@@ -151,5 +153,33 @@ func TestConstructorsErrorYieldsNoInstance(t *testing.T) {
 	c, err := Lookup("batch").New(Runtime{})
 	if c != nil || !errors.Is(err, down) {
 		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+// A subscriber that comes too late is told so, with its place.
+func TestLateObserver(t *testing.T) {
+	var b bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&b, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	registry.Lock()
+	observers, started := registry.observers, registry.started
+	registry.started = false
+	registry.Unlock()
+	t.Cleanup(func() {
+		registry.Lock()
+		defer registry.Unlock()
+		registry.observers, registry.started = observers, started
+	})
+	Observe(func(Event) {})
+	if b.Len() > 0 {
+		t.Errorf("in time: %s", &b)
+	}
+	if _, err := StartTracer(&Config{}, slog.Default()); err != nil {
+		t.Fatal(err)
+	}
+	Observe(func(Event) {})
+	if !strings.Contains(b.String(), "call it from init") || !strings.Contains(b.String(), "register_test.go:") {
+		t.Errorf("%s", &b)
 	}
 }

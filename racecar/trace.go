@@ -34,10 +34,12 @@ func Trace(t Tracer) {
 	registry.tracer = t
 }
 
-// StartTracer starts the tracer given to Trace and returns it; nil without one.
+// StartTracer starts the tracer given to Trace and returns it; nil without one. Workers
+// and standalone producers call it once they have their subscribers.
 func StartTracer(c *Config, log *slog.Logger) (Tracer, error) {
 	registry.Lock()
 	t := registry.tracer
+	registry.started = true
 	registry.Unlock()
 	if t == nil {
 		return nil, nil
