@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -76,11 +77,7 @@ func (e *TopicError) Unwrap() error { return e.Err }
 
 // writable asks whether a topic is there, without its being created by the question.
 func (c *Client) writable(topic string) (there bool, err error) {
-	b, err := c.Controller()
-	if err != nil {
-		return false, err
-	}
-	resp, err := b.GetMetadata(&sarama.MetadataRequest{Version: 8, Topics: []string{topic}, IncludeTopicAuthorizedOperations: true})
+	resp, err := c.Metadata(context.Background(), &sarama.MetadataRequest{Version: 8, Topics: []string{topic}, IncludeTopicAuthorizedOperations: true})
 	if err != nil {
 		return false, err
 	}

@@ -79,6 +79,12 @@ func TestFrozenBrokerIsNotWaitedFor(t *testing.T) {
 		"metadata": func(ctx context.Context, t *testing.T) error {
 			return with(ctx, t, func(c *kafka.Client) error { return c.RefreshMetadata("out") })
 		},
+		"topic": func(ctx context.Context, t *testing.T) error {
+			return with(ctx, t, func(c *kafka.Client) error {
+				_, err := c.EnsureTopic("out")
+				return err
+			})
+		},
 		"leave": func(ctx context.Context, t *testing.T) error {
 			return with(ctx, t, func(c *kafka.Client) error {
 				return kafka.LeaveGroup(ctx, c, []status.Place{{Group: group, InstanceID: "instance"}})
