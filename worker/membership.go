@@ -133,6 +133,14 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 func (m *membership) run(ctx context.Context) error {
 	defer close(m.over)
 	conf, err := m.config()
+	for tries := 1; err != nil && m.w.opts.Handshake.WasReady; tries++ { // it has worked before: files are being renewed
+		m.trouble.say(err, "connecting")
+		m.wait(err)
+		if !sleep(ctx, backoff(tries)) {
+			return nil
+		}
+		conf, err = m.config()
+	}
 	if err != nil {
 		return err
 	}

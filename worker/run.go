@@ -145,7 +145,7 @@ func newWorker(o Options) (*worker, error) {
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
 	w.orphaned, w.orphan = context.WithCancel(context.Background())
-	w.access = sync.OnceValues(func() (*kafka.Access, error) { return kafka.NewAccess(&w.cfg) })
+	w.access = w.accessOnce()
 	if w.cfg.DeadLetterTopic == "" && w.cfg.MaxRetries > 0 { // as config.Load derives it
 		w.cfg.DeadLetterTopic = config.DeadLetterTopicFor(w.group)
 	}
@@ -368,6 +368,30 @@ func (w *worker) deadline(p *partition) time.Time {
 		d = *at
 	}
 	return d
+}
+
+// accessOnce returns a function that makes the worker's access at its first success. An
+// error is not kept: files may be in the middle of being renewed. Once the consumer has
+// been ready, brokers have let it in: what refuses a replacement passes as well.
+func (w *worker) accessOnce() func() (*kafka.Access, error) {
+	var mu sync.Mutex
+	var made *kafka.Access
+	return func() (*kafka.Access, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if made != nil {
+			return made, nil
+		}
+		a, err := kafka.NewAccess(&w.cfg)
+		if err != nil {
+			return nil, err
+		}
+		if w.opts.Handshake.WasReady {
+			a.Admit()
+		}
+		made = a
+		return a, nil
+	}
 }
 
 // transport returns what producers send with, made at the first use: a consumer
