@@ -25,6 +25,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/test/kafka/hostile"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // hostileBound is what a client may take at its peak, whoever answers it.
@@ -41,6 +42,7 @@ func TestHostileAnswers(t *testing.T) {
 	if os.Getenv(hostileChild) != "" {
 		t.Skip("a test of its own")
 	}
+	bound := seeds.AtMostBytes(hostileBound)
 	slots := make(chan struct{}, 6) // they mostly wait
 	var wg sync.WaitGroup
 	for _, s := range hostile.Scenarios(t) {
@@ -60,9 +62,9 @@ func TestHostileAnswers(t *testing.T) {
 				t.Errorf("%s: no figure in %q", s.Name, out)
 				return
 			}
-			kb, err := strconv.Atoi(peak[1])
-			if err != nil || kb<<10 > hostileBound {
-				t.Errorf("%s: %s kB at its peak, more than %d", s.Name, peak[1], hostileBound>>10)
+			kb, err := strconv.ParseInt(peak[1], 10, 64)
+			if err != nil || kb<<10 > bound {
+				t.Errorf("%s: %s kB at its peak, more than %d", s.Name, peak[1], bound>>10)
 			}
 			if reason := regexp.MustCompile(`(?m)^permanent (.*)$`).FindStringSubmatch(out); reason != nil {
 				t.Errorf("%s: ends the client for good: %s", s.Name, reason[1])

@@ -137,6 +137,15 @@ func AtMost(d time.Duration) time.Duration {
 	return d
 }
 
+// AtMostBytes is n, or a multiple of it under the race detector, which notes each access
+// to memory in more of it.
+func AtMostBytes(n int64) int64 {
+	if raceDetector {
+		return 3 * n
+	}
+	return n
+}
+
 // Parallel lets n tests of a package that wait more than they work run at once, where
 // the command line does not say how many. TestMain calls it.
 func Parallel(n int) {
