@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -47,7 +48,8 @@ const (
 // ladder is the way from a reason to SIGKILL.
 type ladder struct {
 	kind string
-	text string // one line
+	text string     // one line
+	call *wire.Call // stuck: the one that does not come back
 	// next rung, due at at.
 	rungs []rung
 	at    time.Time
@@ -72,10 +74,15 @@ var (
 
 // put sets p on a ladder, unless it is on one.
 func (r *registry) put(p *proc, kind, text string, rungs ...rung) {
+	r.putCall(p, nil, kind, text, rungs...)
+}
+
+// putCall is put because of a call.
+func (r *registry) putCall(p *proc, call *wire.Call, kind, text string, rungs ...rung) {
 	if p.ladder != nil {
 		return
 	}
-	p.ladder = &ladder{kind: kind, text: text, rungs: rungs, at: r.now}
+	p.ladder = &ladder{kind: kind, text: text, call: call, rungs: rungs, at: r.now}
 	r.log(logrus.WarnLevel, "worker is to end", p.slot, logrus.Fields{"pid": p.pid, "reason": text})
 	r.progress(p.slot, kind, text)
 	r.climb(p)
@@ -89,7 +96,7 @@ func (r *registry) climb(p *proc) {
 		l.rungs = l.rungs[1:]
 		l.at = r.now.Add(step.then)
 		if step.command != "" {
-			r.command(p, wire.Command{Kind: step.command, Reason: l.text})
+			r.command(p, wire.Command{Kind: step.command, Call: l.call, Reason: l.text})
 			continue
 		}
 		p.killed = l.text
@@ -143,21 +150,28 @@ func (r *registry) seen(now time.Time, p *proc, s sight) {
 
 // judgeCalls finds handlers that do not come back.
 func (r *registry) judgeCalls(p *proc, limit time.Duration) {
+	if l := p.ladder; l != nil && l.call != nil && p.killed == "" && !slices.ContainsFunc(p.inHand, func(c scoreboard.Call) bool {
+		return c.Since > limit && *l.call == nameOf(p, c)
+	}) {
+		p.ladder = nil // cancelling was enough; another call has a ladder of its own
+		r.log(logrus.InfoLevel, "handler came back after its ctx was cancelled", p.slot, nil)
+	}
 	var longest scoreboard.Call
 	for _, c := range p.inHand {
 		if c.Since > longest.Since {
 			longest = c
 		}
 	}
-	if longest.Since > limit {
-		r.put(p, stuck, fmt.Sprintf("handler stuck: %s/%d offset %d in hand for more than max_poll_interval (%v)",
-			longest.Topic, longest.Partition, longest.FirstOffset, limit), cancelRung, dumpRung, quitRung, killRung)
+	if longest.Since <= limit || p.ladder != nil {
 		return
 	}
-	if p.ladder != nil && p.ladder.kind == stuck && p.killed == "" {
-		p.ladder = nil // cancelling was enough
-		r.log(logrus.InfoLevel, "handler came back after its ctx was cancelled", p.slot, nil)
-	}
+	call := nameOf(p, longest)
+	r.putCall(p, &call, stuck, fmt.Sprintf("handler stuck: %s/%d offset %d in hand for more than max_poll_interval (%v)",
+		longest.Topic, longest.Partition, longest.FirstOffset, limit), cancelRung, dumpRung, quitRung, killRung)
+}
+
+func nameOf(p *proc, c scoreboard.Call) wire.Call {
+	return wire.Call{Consumer: p.slot.consumer.name, Topic: c.Topic, Partition: c.Partition, FirstOffset: c.FirstOffset}
 }
 
 // judgeMemory replaces a worker above its limit, one at a time.

@@ -200,6 +200,31 @@ func TestHandlerThatComesBackWhenCancelled(t *testing.T) {
 	}
 }
 
+// Each call that takes too long is cancelled by its name, and has the whole ladder before
+// it: one that came back does not shorten the next one's.
+func TestEachStuckCallHasALadderOfItsOwn(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	f := w.worker("A[0]")
+	f.deaf = true
+	first, second := call(3, 41, 41, false), call(4, 7, 9, false)
+	f.inHand = []scoreboard.Call{first}
+	w.pass(500 * time.Millisecond)
+	f.inHand = append(f.inHand, second)
+	w.pass(5*time.Minute + tick)
+	if c := f.last(wire.CommandCancel); f.count(wire.CommandCancel) != 1 || c.Call == nil || *c.Call != (wire.Call{Consumer: "A", Topic: "t", Partition: 3, FirstOffset: 41}) {
+		t.Fatalf("%d times cancelled, last %+v", f.count(wire.CommandCancel), c.Call)
+	}
+	f.inHand = f.inHand[1:] // it is back
+	w.pass(tick)
+	if c := f.last(wire.CommandCancel); f.count(wire.CommandCancel) != 2 || c.Call == nil || *c.Call != (wire.Call{Consumer: "A", Topic: "t", Partition: 4, FirstOffset: 7}) {
+		t.Fatalf("%d times cancelled, last %+v", f.count(wire.CommandCancel), c.Call)
+	}
+	w.pass(time.Second)
+	w.checkSignals()
+	w.pass(time.Second)
+	w.checkSignals("A[0] quit")
+}
+
 func TestJoinThatDoesNotEnd(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))
 	w.worker("A[0]").says(status.Joining)

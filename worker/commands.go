@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
@@ -74,7 +75,11 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 		w.setPaused(c.Partitions, false)
 		return nil, w.resumeFetching(c.Partitions, c.SkipBatch)
 	case wire.CommandCancel:
-		w.cancelCalls(c.Reason)
+		if c.Call == nil { // a supervisor of before
+			w.cancelCalls(c.Reason)
+		} else {
+			w.cancelCall(*c.Call, c.Reason)
+		}
 	case wire.CommandSuspects:
 		w.suspects.set(c.Suspects)
 		w.turns.each(func(p *partition) { p.signal(attentionSuspects) })
@@ -166,9 +171,26 @@ func (w *worker) cancelCalls(reason string) {
 	}
 	w.turns.each(func(p *partition) {
 		if p.busy && overdue[p.tp] {
-			p.ctx.Load().cancel(cause)
+			p.cancelCall(cause)
 		}
 	})
+}
+
+// cancelCall cancels the ctx of one call, if it is in hand still.
+func (w *worker) cancelCall(call wire.Call, reason string) {
+	w.turns.each(func(p *partition) {
+		if p.busy && p.topic == call.Topic && p.partition == call.Partition && slices.ContainsFunc(w.board.InHand(), func(c scoreboard.Call) bool {
+			return c.Topic == call.Topic && c.Partition == call.Partition && c.FirstOffset == call.FirstOffset
+		}) {
+			p.cancelCall(fmt.Errorf("%w: %s", errOverdue, reason))
+		}
+	})
+}
+
+// cancelCall cancels the call in hand, whose ctx those after it would have as well.
+func (p *partition) cancelCall(cause error) {
+	p.ctx.Load().cancel(cause)
+	p.signal(attentionCancelled)
 }
 
 // dumpStacks writes the stacks of all goroutines to the log.

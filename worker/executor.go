@@ -449,7 +449,7 @@ func (e *executor) lookUp(p *partition) bool {
 	if a&attentionPaused != 0 {
 		return false
 	}
-	p.unsignal(attentionSuspects)
+	p.unsignal(attentionSuspects | attentionCancelled)
 	return true
 }
 

@@ -134,12 +134,13 @@ const noSuspect = math.MaxInt64
 
 // Reasons for an executor to look up (partition.attention).
 const (
-	attentionLeaving  = 1 << iota // to go: begin nothing more
-	attentionPaused               // paused by an operator
-	attentionDelivery             // a delivery finally failed
-	attentionQuiet                // the worker is quiet
-	attentionLetters              // dead letters are through, or have failed
-	attentionSuspects             // the list of suspects changed
+	attentionLeaving   = 1 << iota // to go: begin nothing more
+	attentionPaused                // paused by an operator
+	attentionDelivery              // a delivery finally failed
+	attentionQuiet                 // the worker is quiet
+	attentionLetters               // dead letters are through, or have failed
+	attentionCancelled             // the ctx of its calls was: the next one gets another
+	attentionSuspects              // the list of suspects changed
 )
 
 // callContext is the ctx of a partition's calls. It is shared by many calls,

@@ -137,6 +137,14 @@ type Partition struct {
 	Partition int32  `json:"partition"`
 }
 
+// Call names a call in hand by what it was called with; FirstOffset is a batch's first.
+type Call struct {
+	Consumer    string `json:"consumer"`
+	Topic       string `json:"topic"`
+	Partition   int32  `json:"partition"`
+	FirstOffset int64  `json:"offset"`
+}
+
 // Suspect is a message (or the messages FirstOffset..LastOffset of a batch)
 // that was in hand when a process died. It is called with nothing beside it.
 type Suspect struct {
@@ -166,7 +174,7 @@ const (
 	CommandContinue CommandKind = "continue"  // ends quiet
 	CommandPause    CommandKind = "pause"     // Partitions
 	CommandResume   CommandKind = "resume"    // Partitions; also ends a backoff and a poisoned state
-	CommandCancel   CommandKind = "cancel"    // Reason: cancels the ctx of the calls in hand
+	CommandCancel   CommandKind = "cancel"    // Call, Reason: cancels its ctx
 	CommandSuspects CommandKind = "suspects"  // Suspects: the whole list anew
 	CommandConfig   CommandKind = "config"    // print configuration to stderr (USR1)
 	CommandLogLevel CommandKind = "log-level" // Value
@@ -187,6 +195,7 @@ type Command struct {
 	Partitions []Partition `json:"partitions,omitempty"`
 	SkipBatch  bool        `json:"skip_batch,omitempty"` // resume: go on behind the batch that cannot be decoded
 	Suspects   []Suspect   `json:"suspects,omitempty"`
+	Call       *Call       `json:"call,omitempty"` // cancel: the one that is meant
 	Reason     string      `json:"reason,omitempty"`
 	Value      string      `json:"value,omitempty"`
 }
