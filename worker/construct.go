@@ -58,7 +58,7 @@ func (w *worker) unbegun(inst *instance, e end) end {
 	}
 	w.stopWithin(e.grace, 0)
 	defer w.inTime()
-	inst.tearDown(w.time)
+	e = w.tearDown(e, inst)
 	if w.sendWith != nil { // the constructor may have produced
 		if err := w.sendWith.Close(w.time); err != nil {
 			w.log.WithError(err).Error("output not delivered")

@@ -252,7 +252,7 @@ func (w *worker) onError(err error, info racecar.ErrorInfo) {
 	if info.Consumer == "" {
 		info.Consumer, info.Group = w.reg.Name(), w.group
 	}
-	if e := contained(func() error { w.cfg.OnError(context.Background(), err, info); return nil }); e != nil {
+	if e := w.limited("OnError", func() error { w.cfg.OnError(context.Background(), err, info); return nil }); e != nil {
 		w.log.WithError(bounded(e)).Error("OnError panicked")
 	}
 }

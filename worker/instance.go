@@ -69,12 +69,7 @@ func (i *instance) hook(name string, f func() error) {
 	if i.torn { // figures that were made before
 		return
 	}
-	limit := i.w.cfg.MaxPollInterval
-	stuck := time.AfterFunc(limit, func() { // no call of a message, so that the scoreboard does not show it
-		i.w.crash(fmt.Errorf("%s takes longer than max_poll_interval (%v)", name, limit))
-	})
-	defer stuck.Stop()
-	err := contained(f)
+	err := i.w.limited(name, f)
 	if err == nil {
 		return
 	}
@@ -85,6 +80,17 @@ func (i *instance) hook(name string, f func() error) {
 	log.Error("hook failed")
 	i.w.stats.add(statErrors, 1)
 	i.w.onError(err, racecar.ErrorInfo{})
+}
+
+// limited runs consumer code that is no call of a message, so that the scoreboard does not
+// show it. One that does not come back ends the worker.
+func (w *worker) limited(name string, f func() error) error {
+	limit := w.cfg.MaxPollInterval
+	stuck := time.AfterFunc(limit, func() {
+		w.crash(fmt.Errorf("%s takes longer than max_poll_interval (%v)", name, limit))
+	})
+	defer stuck.Stop()
+	return contained(f)
 }
 
 // assigned and revoked call the hooks of that name, if there are any.

@@ -262,11 +262,7 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	}
 	w.turns.stop()
 	executors.Wait()
-	for _, inst := range []*instance{w.serial, w.takeSpare()} {
-		if inst != nil {
-			inst.tearDown(ctx)
-		}
-	}
+	e = w.tearDown(e, w.serial, w.takeSpare())
 	if w.sendWith != nil {
 		if err := w.sendWith.Close(ctx); err != nil {
 			w.log.WithError(err).Error("output not delivered")
@@ -275,16 +271,30 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	if e.stay {
 		w.stay()
 	}
-	if w.leavesAsOrphan() {
-		e.leave = true
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(context.Background(), *w.stopAt.Load())
-		defer cancel()
-	}
+	e.leave = e.leave || w.leavesAsOrphan()
+	// Though no time may be left: the group is not to wait for us.
+	ctx, cancel := context.WithTimeout(context.Background(), max(orphanLeave, time.Until(*w.stopAt.Load())))
+	defer cancel()
 	for _, m := range w.memberships {
 		m.leave(ctx, e.leave)
 	}
 	w.emit(racecar.ShutDownEvent{Consumer: w.reg.Name(), Group: w.group})
+	return e
+}
+
+// tearDown tears instances down, as far as they are there, in the time that is left. A
+// Teardown that does not come back is given up: the process is about to end.
+func (w *worker) tearDown(e end, instances ...*instance) end {
+	done := within(w.time, func() {
+		for _, inst := range instances {
+			if inst != nil {
+				inst.tearDown(w.time)
+			}
+		}
+	})
+	if !done && e.err == nil {
+		e.code, e.err = wire.ExitCrash, fmt.Errorf("Teardown has not finished within %v", e.grace)
+	}
 	return e
 }
 
