@@ -125,9 +125,10 @@ func TestRefusedOutputIsAnAttempt(t *testing.T) {
 			t.Run(fmt.Sprintf("batch %v, transactional %v", batch, transacted), func(t *testing.T) {
 				t.Parallel()
 				b := testbroker.New(t)
-				from, to, bad, group := b.Topic(1), b.Topic(1), b.Topic(1), b.Group()
+				from, to, group := b.Topic(1), b.Topic(1), b.Group()
 				b.Produce(from, 0, values(6)...)
-				refuseProduce(b, bad, kerr.MessageTooLarge.Code, always)
+				small := group + ".small"
+				b.CreateTopicWith(small, 1, map[string]string{"max.message.bytes": "1000"})
 				var mu sync.Mutex
 				calls := map[int64]int{}
 				process := func(ctx context.Context, out racecar.Producer, ms []*racecar.Message) error {
@@ -135,11 +136,11 @@ func TestRefusedOutputIsAnAttempt(t *testing.T) {
 						mu.Lock()
 						calls[m.Offset]++
 						mu.Unlock()
-						topic := to
+						copied := copyOf(to, m)
 						if m.Offset == 2 {
-							topic = bad
+							copied.Topic, copied.Value = small, make([]byte, 2000)
 						}
-						if err := out.Produce(ctx, copyOf(topic, m)); err != nil {
+						if err := out.Produce(ctx, copied); err != nil {
 							return err
 						}
 					}
