@@ -487,9 +487,7 @@ func (e *executor) goBack(p *partition) bool {
 
 // settle arranges what follows from a turn, still owning p.
 func (e *executor) settle(p *partition, end ended) {
-	if p.unfinished.alone >= 0 && (end.failed != nil || p.acks.processed.Load() != p.unfinished.alone) {
-		p.setAlone(-1)
-	}
+	e.survived(p, end.failed != nil)
 	if f := end.failed; f != nil {
 		e.w.carryOut(p, f.messages, f.action, f.out)
 	} else if e.w.cfg.SynchronousCommits || p.isCareful(e.t.clock.now()) {

@@ -57,7 +57,7 @@ func (p *partition) startedAfter(found int, replaces bool) {
 
 // startsAt is the count to be committed with a position. Called with p.mu held.
 func (u *unfinished) startsAt(position int64, now time.Time) int {
-	inTime := u.found > 0 && !u.blamed && now.Before(u.careful)
+	inTime := u.found > 0 && !u.blamed && (u.careful.IsZero() || now.Before(u.careful))
 	switch {
 	case u.ended && (position == u.begin || inTime):
 		return u.found
@@ -86,17 +86,7 @@ func (p *partition) within(found int, now, until time.Time) bool {
 // announce counts the message that is to be called alone, before it is called; false
 // when that is not committed (yet). The executor owns p.
 func (e *executor) announce(p *partition) bool {
-	if p.unfinished.found == 0 || p.unfinished.blamed {
-		return true
-	}
-	now := e.t.clock.now()
-	p.mu.Lock()
-	if u := &p.unfinished; u.careful.IsZero() {
-		u.single = now.Add(singleFor)
-		u.careful = now.Add(carefulFor + 2*e.w.cfg.OffsetCommitInterval)
-	}
-	p.mu.Unlock()
-	if !p.suspect || !p.isSingle(now) {
+	if !p.suspect || !p.isSingle(e.t.clock.now()) {
 		return true
 	}
 	if p.acks.outstanding.Load() != 0 {
@@ -120,11 +110,28 @@ func (e *executor) announce(p *partition) bool {
 	return true
 }
 
-// setAlone says at which position a message is called alone; negative: its call is over.
+// setAlone says at which position a message is called alone.
 func (p *partition) setAlone(position int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unfinished.alone = position
+}
+
+// survived notes that p's process has outlived a turn: a call in it is over if the
+// position has moved, or one has failed. How long p is careful counts from the first one.
+func (e *executor) survived(p *partition, failed bool) {
+	u := &p.unfinished
+	position := p.acks.processed.Load()
+	if u.found == 0 || !failed && (position == u.alone || position == u.begin) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u.alone = -1
+	if u.careful.IsZero() {
+		u.single = e.t.clock.now().Add(singleFor)
+		u.careful = e.t.clock.now().Add(carefulFor + 2*e.w.cfg.OffsetCommitInterval)
+	}
 }
 
 // endGracefully takes the count of this claim back: its calls are over.

@@ -204,3 +204,30 @@ func TestAReplacementDoesNotCountItsPredecessor(t *testing.T) {
 		t.Errorf("after a graceful end: %q", got)
 	}
 }
+
+// How many claims are committed with a position.
+func TestUnfinishedClaimsAtPositions(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		u    unfinished
+		want map[int64]int // by position
+	}{
+		"the first":                        {unfinished{begin: 5, count: 1, alone: -1}, map[int64]int{5: 1, 6: 0}},
+		"the first, ended":                 {unfinished{begin: 5, count: 1, alone: -1, ended: true}, map[int64]int{5: 0, 6: 0}},
+		"the second, before any turn":      {unfinished{begin: 5, found: 1, count: 2, alone: -1}, map[int64]int{5: 2, 6: 2}},
+		"the second, in time":              {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(1)}, map[int64]int{5: 2, 6: 2}},
+		"the second, later":                {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(-1)}, map[int64]int{5: 2, 6: 0}},
+		"the second, ended in time":        {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(1), ended: true}, map[int64]int{5: 1, 6: 1}},
+		"the second, ended later":          {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(-1), ended: true}, map[int64]int{5: 1, 6: 0}},
+		"the third, nothing in hand":       {unfinished{begin: 5, found: 2, count: 2, alone: -1, careful: now.Add(1)}, map[int64]int{5: 2, 6: 2}},
+		"the third, a message in hand":     {unfinished{begin: 5, found: 2, count: 2, alone: 6, careful: now.Add(1)}, map[int64]int{5: 2, 6: 3, 7: 2}},
+		"the fourth, its message blamed":   {unfinished{begin: 5, found: 3, count: 3, alone: -1, blamed: true}, map[int64]int{5: 3, 6: 0}},
+		"the fourth, ended while it waits": {unfinished{begin: 5, found: 3, count: 3, alone: -1, blamed: true, ended: true}, map[int64]int{5: 3, 6: 0}},
+	} {
+		for position, want := range c.want {
+			if got := c.u.startsAt(position, now); got != want {
+				t.Errorf("%s: %d at %d, want %d", name, got, position, want)
+			}
+		}
+	}
+}
