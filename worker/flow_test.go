@@ -67,7 +67,7 @@ func flows(t *testing.T, seed uint64) {
 	group := &fetcher{paused: map[tp]bool{}}
 	executors := 1 + random.IntN(3)
 	tt := newTurns(executors, random.IntN(2) == 0, limits{messages: 256, bytes: 1 << 20, lead: time.Second})
-	m := &membership{group: group, parts: map[tp]*partition{}}
+	m := &membership{w: &worker{}, group: group, parts: map[tp]*partition{}}
 	counts := sync.Map{} // *partition → *flow
 	var calm atomic.Bool
 	for i := range executors {

@@ -11,7 +11,7 @@ import (
 
 // supplied is a partition with n messages queued, of a worker without brokers.
 func supplied(t *turns, k tp, n int) *partition {
-	p := newPartition(&membership{}, k)
+	p := newPartition(&membership{w: &worker{}}, k)
 	p.begin(0, 0)
 	var ms []*sarama.ConsumerMessage
 	for i := range n {
@@ -237,7 +237,7 @@ func (g *pausable) Resume(map[string][]int32) { g.told = append(g.told, "resume"
 func TestNoPauseOutlivesItsClaim(t *testing.T) {
 	group := &pausable{}
 	tt := newTurns(1, false, limits{messages: 100, bytes: 1 << 20})
-	p := newPartition(&membership{group: group}, tp{"a", 0})
+	p := newPartition(&membership{w: &worker{}, group: group}, tp{"a", 0})
 	tt.pumped(p)
 	tt.add(p)
 	tt.mu.Lock()
