@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
 )
 
 func TestNotify(t *testing.T) {
@@ -66,5 +69,41 @@ func TestNotify(t *testing.T) {
 	_, _ = r.wait()
 	if slices.Contains(all, "READY=1") && slices.Index(all, "READY=1") > slices.Index(all, "STOPPING=1") {
 		t.Errorf("order %q", all)
+	}
+}
+
+// A reload that ends before the workers are up does not make the start complete.
+func TestReloadBeforeReadiness(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", name)
+	silent := testConsumer("A", "silent", 1)
+	r := runSupervisor(t, silent)
+	r.setPlan(wire.Plan{Consumers: []wire.Consumer{silent}})
+	if err := r.sup.Reload(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.until("through with the reload", func(status.Status) bool { return strings.Contains(r.log.String(), "nothing changed") })
+	if err := r.sup.Stop(context.Background(), StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if code, err := r.wait(); code != 0 || err != nil { // with nothing in hand it is not waited for
+		t.Errorf("%d, %v", code, err)
+	}
+	var all []string
+	buf := make([]byte, 1000)
+	for !slices.Contains(all, "STOPPING=1") {
+		n, err := l.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, string(buf[:n]))
+	}
+	if slices.Contains(all, "READY=1") || !strings.HasPrefix(all[0], "RELOADING=1") {
+		t.Errorf("heard %q", all)
 	}
 }
