@@ -178,12 +178,18 @@ func (c *Client) Controller() (*sarama.Broker, error) {
 // configured addresses: all brokers may have moved. What sarama keeps is not touched,
 // so that a question about all topics does not make it follow them.
 func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sarama.MetadataResponse, error) {
+	// Each asks with a request of its own: sarama writes the version into it, and one
+	// that gets no answer is left alone.
+	question := func() *sarama.MetadataRequest {
+		own := *req
+		return &own
+	}
 	known := c.LeastLoadedBroker()
 	var lost error
 	if known != nil {
 		_ = known.Open(c.Config()) // already open, most of the time; its use tells
 		limited, cancel := context.WithTimeout(ctx, firstAnswer)
-		resp, err := await(limited, func() (*sarama.MetadataResponse, error) { return known.GetMetadata(req) })
+		resp, err := await(limited, func() (*sarama.MetadataResponse, error) { return known.GetMetadata(question()) })
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return resp, err
@@ -198,7 +204,7 @@ func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sa
 			return nil, err
 		}
 		defer b.Close() //nolint:errcheck // it served for one question
-		return b.GetMetadata(req)
+		return b.GetMetadata(question())
 	}, func(error) bool { return false })
 	if unreachable, ok := errors.AsType[*UnreachableError](err); ok && lost != nil && !slices.Contains(c.addrs, known.Addr()) {
 		unreachable.Advertised, unreachable.AdvertisedErr = known.Addr(), lost
