@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/IBM/sarama"
 )
@@ -17,7 +18,14 @@ const maxIdleOriginals = 1 << 20
 
 // note takes messages that are about to be handed over.
 func (o *originals) note(messages []*sarama.ConsumerMessage) {
-	o.buf = o.buf[:0]
+	n := 0
+	for _, m := range messages {
+		n += len(m.Key) + len(m.Value)
+		for _, h := range m.Headers {
+			n += len(h.Value)
+		}
+	}
+	o.buf = slices.Grow(o.buf[:0], n) // at once: a large batch would be copied several times
 	for _, m := range messages {
 		o.buf = append(o.buf, m.Key...)
 		o.buf = append(o.buf, m.Value...)
