@@ -83,7 +83,7 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 			}
 			finished = true
 			limit.Stop()
-			st := s.reg.status(func(p *proc) bool { return fresh[p] })
+			st := s.status(func(p *proc) bool { return fresh[p] })
 			st.PID, st.Pidfile, st.Socket, st.Dir = os.Getpid(), s.opts.Pidfile, s.opts.Socket, s.opts.Dir
 			st.RSS = ownRSS()
 			if s.opts.LogTrouble != nil {
@@ -114,10 +114,18 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 	})
 }
 
+// status is the registry's, with the counters as they are now.
+func (s *Supervisor) status(fresh func(*proc) bool) status.Status {
+	for p, c := range s.children {
+		p.work = c.process.Work()
+	}
+	return s.reg.status(fresh)
+}
+
 // Brief is Status without asking the workers, so without their Reports.
 func (s *Supervisor) Brief(ctx context.Context) (status.Status, error) {
 	return ask(ctx, s, func(_ time.Time, done func(status.Status, error)) {
-		done(s.reg.status(func(*proc) bool { return false }), nil)
+		done(s.status(func(*proc) bool { return false }), nil)
 	})
 }
 

@@ -18,6 +18,7 @@ type remains struct {
 	exit   Exit
 	oom    bool // the kernel killed it for want of memory
 	inHand []scoreboard.Call
+	work   status.Work
 	stderr string // the end of it
 	// headline is the line of its stderr that says most: that of a panic or fatal
 	// error, else the last one.
@@ -38,7 +39,7 @@ type crash struct {
 // ended takes the end of a process.
 func (r *registry) ended(p *proc, e remains) {
 	s := p.slot
-	s.base.add(p.done())
+	s.base.Add(e.work)
 	clean := e.exit.Signal == 0 && e.exit.Code == wire.ExitOK && p.killed == "" ||
 		p.finished || p.stopping != "" && p.frame.State == status.Starting // it had nothing in hand
 	if p.leaves && clean {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
@@ -283,6 +284,15 @@ func (p *execProcess) InHand() []scoreboard.Call {
 		return nil
 	}
 	return p.board.InHand()
+}
+
+func (p *execProcess) Work() status.Work {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.board == nil {
+		return status.Work{}
+	}
+	return p.board.Counters().Work()
 }
 
 func (p *execProcess) Signal(sig syscall.Signal) error {

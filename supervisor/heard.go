@@ -47,9 +47,6 @@ func (r *registry) frame(now time.Time, p *proc, f wire.Frame) {
 	if p.booted.IsZero() {
 		p.booted = now
 	}
-	// Counters of a process never go back; a frame that overtook a report would.
-	f.Processed = max(f.Processed, p.frame.Processed)
-	f.Errors = max(f.Errors, p.frame.Errors)
 	before := p.frame
 	if f.State == status.Standby && p.slot.next != p { // written before it was given the slot
 		f.State = status.Starting
@@ -108,14 +105,6 @@ func (r *registry) lastWords(now time.Time, p *proc, last wire.LastWords) {
 func (r *registry) reported(now time.Time, p *proc, rep status.Report) {
 	r.now = now
 	p.heard = now
-	if p.report != nil {
-		for k, v := range p.report.Counters {
-			if rep.Counters == nil {
-				rep.Counters = map[string]uint64{}
-			}
-			rep.Counters[k] = max(v, rep.Counters[k])
-		}
-	}
 	p.report = &rep
 	c := p.slot.consumer
 	if c.suspects.passed(rep.Partitions) {

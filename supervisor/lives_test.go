@@ -223,7 +223,7 @@ func (l *life) step() {
 		f.says(status.Standby)
 	case n == 10:
 		l.note("runs " + f.p.name())
-		f.processed++
+		f.work.Add(status.Work{Counters: map[string]uint64{status.CountMessages: 1}})
 		f.runs()
 	case n == 11:
 		l.note("freezes " + f.p.name())

@@ -113,6 +113,7 @@ func workerMain() int {
 		fmt.Fprintln(os.Stderr, err)
 		return wire.ExitCrash
 	}
+	board.Counters().Add(scoreboard.Batches, 3)
 	does := map[string]bool{}
 	for _, word := range strings.Fields(h.Consumer.Config.ClientID) {
 		does[word] = true
@@ -179,7 +180,7 @@ func workerMain() int {
 	for {
 		select {
 		case <-t.C:
-			frame.Processed++
+			board.Counters().Add(scoreboard.Messages, 1)
 		case cmd := <-commands:
 			reply := wire.Reply{ID: cmd.ID}
 			switch cmd.Kind {
@@ -189,7 +190,7 @@ func workerMain() int {
 				}
 				return wire.ExitOK
 			case wire.CommandStatus:
-				reply.Data, _ = json.Marshal(status.Report{Counters: map[string]uint64{status.CountMessages: frame.Processed, status.CountBatches: 3}})
+				reply.Data, _ = json.Marshal(status.Report{Counters: board.Counters().Work().Counters})
 			case wire.CommandQuiet:
 				frame.State = status.Quiet
 			case wire.CommandContinue:

@@ -92,6 +92,7 @@ func (s *Supervisor) gone(now time.Time, e gone) {
 		exit:   e.exit,
 		oom:    e.exit.Signal == syscall.SIGKILL && p.killed == "" && s.oom.grew(s.opts.Spawner),
 		inHand: e.child.process.InHand(),
+		work:   e.child.process.Work(),
 		stderr: stderr, headline: headline,
 	})
 }

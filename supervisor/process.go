@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
@@ -79,6 +80,8 @@ type Process interface {
 	Wait() Exit
 	// InHand is what its scoreboard says, also after its end.
 	InHand() []scoreboard.Call
+	// Work is what its scoreboard says that it has done, also after its end.
+	Work() status.Work
 	// Usage asks the system.
 	Usage() (Usage, error)
 	// Image is the executable that it really runs.

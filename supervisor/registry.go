@@ -62,13 +62,13 @@ type consumer struct {
 	paused   []wire.Partition // by an operator
 	suspects suspects
 	// base and restarts are those of slots that were scaled away.
-	base     work
+	base     status.Work
 	restarts int
 }
 
 // retired keeps what counts of a slot that goes.
 func (c *consumer) retired(s *slot) {
-	c.base.add(s.done())
+	c.base.Add(s.done())
 	c.restarts += s.restarts
 }
 
@@ -93,7 +93,7 @@ type slot struct {
 	// or removed yet.
 	left []status.Place
 	// base is what processes that are gone have done.
-	base work
+	base status.Work
 	// drainedAt is when it was last replaced for its memory.
 	drainedAt time.Time
 }
@@ -127,6 +127,7 @@ type proc struct {
 	told    bool // its places are known, so what its predecessors left is dealt with
 	last    *wire.LastWords
 	report  *status.Report
+	work    status.Work       // when last looked at
 	inHand  []scoreboard.Call // when last looked at
 	rss     int64             // when last looked at
 

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"maps"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/status"
@@ -25,17 +24,17 @@ func (r *registry) status(fresh func(*proc) bool) status.Status {
 	}
 	for _, c := range r.consumers {
 		n, restarts := 0, c.restarts
-		var all work
-		all.add(c.base)
+		var all status.Work
+		all.Add(c.base)
 		for _, s := range c.slots {
 			if s.wanted {
 				n++
 			}
-			all.add(s.done())
+			all.Add(s.done())
 			restarts += s.restarts
 			st.Workers = append(st.Workers, s.status(fresh))
 		}
-		for k, v := range all.counters {
+		for k, v := range all.Counters {
 			st.Totals[k] += v
 		}
 		var paused []status.Paused
@@ -44,7 +43,7 @@ func (r *registry) status(fresh func(*proc) bool) status.Status {
 		}
 		st.Consumers = append(st.Consumers, status.Consumer{
 			Name: c.name, Group: c.rel.config().GroupID, Workers: n, State: c.state(), Reason: c.fatal, Paused: paused,
-			Totals: all.counters, Times: all.times, CPU: all.cpu, Restarts: restarts,
+			Totals: all.Counters, Times: all.Times, CPU: all.CPU, Restarts: restarts,
 		})
 	}
 	return st
@@ -55,7 +54,7 @@ func (s *slot) status(fresh func(*proc) bool) status.Worker {
 	w := status.Worker{
 		Consumer: s.consumer.name, Index: s.index, State: s.idle, Since: s.since,
 		Restarts: s.restarts, LastExit: s.lastExit, LastStderr: s.lastStderr,
-		Group: s.rel.config().GroupID, Release: s.rel.number, Processed: s.done().counters[status.CountMessages],
+		Group: s.rel.config().GroupID, Release: s.rel.number, Processed: s.done().Counters[status.CountMessages],
 	}
 	p := s.cur
 	if p == nil {
@@ -124,43 +123,13 @@ func (r *registry) state() status.State {
 	return best
 }
 
-// work is what processes have done, as far as it is known.
-type work struct {
-	counters map[string]uint64
-	times    status.Histogram
-	cpu      float64 // seconds
-}
-
-func (w *work) add(o work) {
-	if w.counters == nil {
-		w.counters = map[string]uint64{}
-	}
-	for k, v := range o.counters {
-		w.counters[k] += v
-	}
-	w.times.Add(o.times)
-	w.cpu += o.cpu
-}
-
-// done is what p has done.
-func (p *proc) done() work {
-	w := work{counters: map[string]uint64{}}
-	if p.report != nil {
-		maps.Copy(w.counters, p.report.Counters)
-		w.times, w.cpu = p.report.Histogram, p.report.CPU
-	}
-	w.counters[status.CountMessages] = max(w.counters[status.CountMessages], p.frame.Processed)
-	w.counters[status.CountErrors] = max(w.counters[status.CountErrors], p.frame.Errors)
-	return w
-}
-
 // done is what all processes of the slot have done.
-func (s *slot) done() work {
-	var all work
-	all.add(s.base)
+func (s *slot) done() status.Work {
+	var all status.Work
+	all.Add(s.base)
 	for _, p := range []*proc{s.cur, s.next} {
 		if p != nil {
-			all.add(p.done())
+			all.Add(p.work)
 		}
 	}
 	return all

@@ -53,12 +53,12 @@ type fake struct {
 	handshake   *wire.Handshake
 	commands    []wire.Command
 	state       status.State // of its frames; empty: it is silent
-	processed   uint64
-	stubborn    bool // does not stop when asked
-	hangsAtExit bool // nor exit, when it has stopped
-	deaf        bool // SIGQUIT does not end it
-	lingers     bool // SIGKILL does not end it at once
-	dying       bool // and was sent
+	work        status.Work  // what its scoreboard says
+	stubborn    bool         // does not stop when asked
+	hangsAtExit bool         // nor exit, when it has stopped
+	deaf        bool         // SIGQUIT does not end it
+	lingers     bool         // SIGKILL does not end it at once
+	dying       bool         // and was sent
 	unread      bool
 	stopped     bool
 	inHand      []scoreboard.Call
@@ -210,7 +210,7 @@ func (f *fake) runs() {
 // says sends a frame, and the same from now on.
 func (f *fake) says(s status.State) {
 	f.state = s
-	f.w.r.frame(f.w.now, f.p, wire.Frame{State: s, Processed: f.processed, Live: true})
+	f.w.r.frame(f.w.now, f.p, wire.Frame{State: s, Live: true})
 }
 
 // ends is its end.
@@ -218,6 +218,7 @@ func (f *fake) ends(exit Exit) { f.dies(remains{exit: exit, inHand: f.inHand}) }
 
 func (f *fake) dies(e remains) {
 	delete(f.w.alive, f.p)
+	e.work = f.work
 	f.w.r.ended(f.p, e)
 }
 
@@ -275,7 +276,7 @@ func (w *world) pass(d time.Duration) {
 func (w *world) look() {
 	for p, f := range w.alive {
 		if f.state != "" {
-			w.r.frame(w.now, p, wire.Frame{State: f.state, Processed: f.processed, Live: true})
+			w.r.frame(w.now, p, wire.Frame{State: f.state, Live: true})
 		}
 	}
 	for p, f := range w.alive {

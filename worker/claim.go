@@ -11,6 +11,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
@@ -20,7 +21,7 @@ import (
 func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.session.Store(&session{s})
 	m.generation.Store(s.GenerationID())
-	m.w.stats.add(statJoins, 1)
+	m.w.stats.Add(scoreboard.Joins, 1)
 	m.trouble.over()
 	m.log.WithField("member", s.MemberID()).WithField("generation", s.GenerationID()).
 		WithField("partitions", s.Claims()).Info("joined the group")
@@ -142,7 +143,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 			now[tp{topic, n}] = true
 		}
 	}
-	m.w.stats.add(statRebalances, 1)
+	m.w.stats.Add(scoreboard.Rebalances, 1)
 	m.generation.Store(generation)
 	var going []*partition
 	added := &assignment{partitions: map[string][]int32{}}
@@ -396,7 +397,7 @@ func (m *membership) fetchCommitted(p *partition) (kafka.Commit, bool) {
 
 // gap reports that messages between two offsets are not there (any more).
 func (m *membership) gap(p *partition, committed, start int64) {
-	m.w.stats.add(statOffsetGaps, 1)
+	m.w.stats.Add(scoreboard.OffsetGaps, 1)
 	m.w.partLog(p).WithField("committed", committed).WithField("start", start).WithField("missing", start-committed).
 		Error("the committed offset is out of range: messages were deleted before they were processed, or the topic is another one")
 	m.w.emit(racecar.OffsetGapEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Topic: p.topic, Partition: p.partition, Committed: committed, Start: start})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -292,7 +293,7 @@ func (c *commits) commit(member kafka.Member, todo map[kafka.TopicPartition]kafk
 			p.confirm(commit.Offset, commit.Metadata)
 			delete(parts, k)
 			delete(c.refused, p)
-			c.m.w.stats.add(statCommits, 1)
+			c.m.w.stats.Add(scoreboard.Commits, 1)
 		case c.failed(p, commit, ferr, gone[k]):
 			delete(parts, k)
 		default:
@@ -304,7 +305,7 @@ func (c *commits) commit(member kafka.Member, todo map[kafka.TopicPartition]kafk
 }
 
 func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commit) {
-	c.m.w.stats.add(statCommitErrors, uint64(len(todo)))
+	c.m.w.stats.Add(scoreboard.CommitErrors, uint64(len(todo)))
 	for k, commit := range todo {
 		c.m.w.emit(racecar.CommitFailedEvent{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: k.Topic, Partition: k.Partition, Offset: commit.Offset, Err: err})
 	}
@@ -325,7 +326,7 @@ func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commi
 // its end a refusal says that somebody else was given the partition.
 func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool) (final bool) {
 	w := c.m.w
-	w.stats.add(statCommitErrors, 1)
+	w.stats.Add(scoreboard.CommitErrors, 1)
 	w.emit(racecar.CommitFailedEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: commit.Offset, Err: err})
 	switch answer := kafka.ClassifyCommit(err); {
 	case answer == kafka.CommitStaleMember:

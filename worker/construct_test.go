@@ -43,7 +43,7 @@ func TestConstructorIsRetriedOnceTheConsumerWasReady(t *testing.T) {
 			return s.frame.State == status.Waiting && strings.Contains(s.frame.Detail, "no database")
 		})
 		up.Store(true)
-		s.await("the message processed", func() bool { return s.frame.Processed == 1 })
+		s.await("the message processed", func() bool { return s.processed() == 1 })
 		if code := s.stop(); code != wire.ExitOK {
 			t.Errorf("exit code %d", code)
 		}
@@ -105,7 +105,7 @@ func TestWorkerThatStandsBy(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	s.await("one message processed", func() bool { return s.frame.Processed == 1 })
+	s.await("one message processed", func() bool { return s.processed() == 1 })
 	if state := s.partition(1).State; state != status.PartitionPaused {
 		t.Errorf("partition 1 is %s: what changed meanwhile was not taken over", state)
 	}
@@ -188,7 +188,7 @@ func TestPartitionWithoutAnInstanceWaitsAlone(t *testing.T) {
 			return &processor{process: ignore}, nil
 		}), cfg)
 		s.running()
-		s.await("one partition processed", func() bool { return s.frame.Processed == 2 })
+		s.await("one partition processed", func() bool { return s.processed() == 2 })
 		blocked := 0
 		for _, p := range s.status().Partitions {
 			if p.State == status.PartitionBlocked && strings.Contains(p.Reason, "no database") {
@@ -199,7 +199,7 @@ func TestPartitionWithoutAnInstanceWaitsAlone(t *testing.T) {
 			t.Errorf("transactional %v: %d partitions are blocked: %+v", transactional, blocked, s.status().Partitions)
 		}
 		up.Store(true)
-		s.await("both partitions processed", func() bool { return s.frame.Processed == 4 })
+		s.await("both partitions processed", func() bool { return s.processed() == 4 })
 		if code := s.stop(); code != wire.ExitOK {
 			t.Errorf("exit code %d", code)
 		}

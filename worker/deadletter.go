@@ -11,6 +11,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
@@ -52,7 +53,7 @@ func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, er
 		if p.m.bringsIn(m.Topic) && isDeadLetter(m) {
 			// It lies in a dead-letter topic already. A copy in another one would come
 			// back to whoever consumes by pattern, and multiply.
-			w.stats.add(statSkipped, 1)
+			w.stats.Add(scoreboard.Skipped, 1)
 			if _, said := w.deadLettersMet.LoadOrStore(m.Topic, true); !said {
 				w.partLog(p).WithField("offset", m.Offset).Warn("the pattern of a subscription matches a dead-letter topic: what fails of it is skipped, since it lies there already")
 			}
@@ -223,7 +224,7 @@ func (d *deadLetters) wait(a action) {
 // tell says that they are in the dead-letter topic.
 func (d *deadLetters) tell() {
 	w := d.w
-	w.stats.add(statDeadLetters, uint64(len(d.records)))
+	w.stats.Add(scoreboard.DeadLetters, uint64(len(d.records)))
 	w.partLog(d.p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.records)).Warn("dead-lettered")
 	for _, r := range d.records {
 		for _, m := range convertAll([]*sarama.ConsumerMessage{r.message}) {

@@ -55,7 +55,7 @@ func (e *executor) turn(p *partition, alone bool) {
 		e.originals.release()
 		p.inst.producer.exit()
 		p.inst.mu.Unlock()
-		e.tally.flush(p, &e.w.stats)
+		e.tally.flush(p, e.w.stats)
 		e.settle(p, e.end)
 		if e.w.opts.Emit != nil {
 			e.w.emit(racecar.MainLoopEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Topic: p.topic, Partition: p.partition, Duration: time.Since(began)})

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
@@ -37,7 +38,7 @@ func (w *worker) carryOut(p *partition, messages []*sarama.ConsumerMessage, a ac
 	log := w.noteFailure(p, messages, a.err, a.attempts)
 	switch a.step {
 	case stepDone:
-		w.stats.add(statSkipped, uint64(len(messages)))
+		w.stats.Add(scoreboard.Skipped, uint64(len(messages)))
 		p.advance(messages, out)
 		log.Warn("message skipped")
 	case stepFatal:
@@ -157,7 +158,7 @@ func pauseText(d time.Duration) string {
 
 // pause keeps p from being served for d (negative: until resumed).
 func (w *worker) pause(p *partition, d time.Duration, err error) {
-	w.stats.add(statPauses, 1)
+	w.stats.Add(scoreboard.Pauses, 1)
 	if d == 0 {
 		d = retryFloor
 	}
@@ -196,9 +197,7 @@ func (p *partition) advance(messages []*sarama.ConsumerMessage, out []*outMessag
 }
 
 func (p *partition) moveOver(messages []*sarama.ConsumerMessage) {
-	n := uint64(len(messages))
-	p.messages.Add(n)
-	p.m.w.stats.add(statMessages, n)
+	p.count(p.m.w.stats, uint64(len(messages)))
 	p.at += len(messages)
 	p.again = 0
 	p.acks.processed.Store(messages[len(messages)-1].Offset + 1)

@@ -78,7 +78,6 @@ func (i *instance) hook(name string, f func() error) {
 		log = log.WithField("stack", p.stack)
 	}
 	log.Error("hook failed")
-	i.w.stats.add(statErrors, 1)
 	i.w.onError(err, racecar.ErrorInfo{})
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -86,9 +87,9 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 	out := outgoing(m)
 	err = t.Send(ctx, out, func(partition int32, offset int64, err error) {
 		if err != nil {
-			p.w.stats.add(statProduceErrors, 1)
+			p.w.stats.Add(scoreboard.ProduceErrors, 1)
 		} else {
-			p.w.stats.add(statAcknowledged, 1)
+			p.w.stats.Add(scoreboard.Acknowledged, 1)
 		}
 		traced(partition, offset, err)
 		p.tellEnded(topic, partition, offset, err)
@@ -103,7 +104,7 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 			err = fmt.Errorf("%w: %w", errNotAcknowledged, err) // there was no room
 		}
 	} else {
-		p.w.stats.add(statProduced, 1)
+		p.w.stats.Add(scoreboard.Produced, 1)
 	}
 	p.tellQueued(&out, err)
 	return err

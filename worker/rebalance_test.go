@@ -131,7 +131,7 @@ func TestJoiningAndLeaving(t *testing.T) {
 				first.running()
 				waitUpTo(t, limit, "the first messages", func() bool { return d.count() >= 2 })
 				second := start(t, make(1), cfg, withIndex(1))
-				second.awaitUpTo(limit, "partitions", func() bool { return len(second.places) > 0 && second.frame.Processed > 0 })
+				second.awaitUpTo(limit, "partitions", func() bool { return len(second.places) > 0 && second.processed() > 0 })
 				if code := second.stopUpTo(limit); code != wire.ExitOK {
 					t.Errorf("exit code %d", code)
 				}
@@ -238,7 +238,7 @@ func cooperativeRebalance(t *testing.T, takes time.Duration) {
 	before := len(rebalanced)
 	mu.Unlock()
 	second := start(t, diarist(t, topic, d, takes)(1), cfg, withIndex(1))
-	second.awaitUpTo(limit, "partitions", func() bool { return second.frame.Processed > 0 })
+	second.awaitUpTo(limit, "partitions", func() bool { return second.processed() > 0 })
 	n := d.count()
 	waitUpTo(t, limit, "more of both", func() bool { return d.count() >= n+partitions })
 	mu.Lock()
@@ -405,7 +405,7 @@ func TestLostPartition(t *testing.T) {
 	if !<-lost {
 		t.Error("the hook was not told that the partition is lost")
 	}
-	s.await("the rest", func() bool { return s.frame.Processed == 3 })
+	s.await("the rest", func() bool { return s.processed() == 3 })
 	s.stop()
 	select {
 	case err := <-failures:

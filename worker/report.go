@@ -59,6 +59,7 @@ func (w *worker) sendFrames(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
+		w.noteCPU()
 		w.changed()
 		select {
 		case <-tick.C:
@@ -68,14 +69,17 @@ func (w *worker) sendFrames(ctx context.Context) {
 	}
 }
 
+// noteCPU counts the CPU time of this process.
+func (w *worker) noteCPU() {
+	var use unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &use) == nil {
+		w.stats.SetCPU(time.Duration(use.Utime.Nano() + use.Stime.Nano()))
+	}
+}
+
 func (w *worker) frame() wire.Frame {
 	state, detail := w.state()
-	return wire.Frame{
-		State: state, Detail: detail,
-		Processed: w.stats.n[statMessages].Load(),
-		Errors:    w.stats.n[statErrors].Load(),
-		Live:      w.isLive(),
-	}
+	return wire.Frame{State: state, Detail: detail, Live: w.isLive()}
 }
 
 // isLive reports whether no call takes longer than max_poll_interval.
@@ -126,17 +130,15 @@ func (w *worker) problem(k tp, offset int64, err error) {
 // statusReport is what the worker knows of itself.
 func (w *worker) statusReport() status.Report {
 	r := status.Report{At: time.Now(), Places: w.places(), Live: w.isLive()}
-	r.Counters, r.Histogram = w.stats.report()
+	w.noteCPU()
+	work := w.stats.Work()
+	r.Counters, r.Histogram, r.CPU = work.Counters, work.Times, work.CPU
 	for _, p := range append(w.turns.all(), w.turns.unmade()...) {
 		r.Partitions = append(r.Partitions, w.partitionReport(p))
 	}
 	w.mu.Lock()
 	r.Problems = append(r.Problems, w.problems...)
 	w.mu.Unlock()
-	var use unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &use) == nil {
-		r.CPU = time.Duration(use.Utime.Nano() + use.Stime.Nano()).Seconds()
-	}
 	r.RSS = residentBytes()
 	if w.opts.LogTrouble != nil {
 		r.LogTrouble = w.opts.LogTrouble()

@@ -34,7 +34,7 @@ type worker struct {
 	log   *logrus.Entry
 	base  time.Time // what durations in hot paths are counted from
 
-	stats       counters
+	stats       *scoreboard.Counters
 	turns       *turns
 	suspects    suspects
 	board       *scoreboard.Board
@@ -177,6 +177,7 @@ func newWorker(o Options) (*worker, error) {
 	} else if w.board.Slots() < w.cfg.Concurrency {
 		return nil, fmt.Errorf("the scoreboard has %d slots for concurrency %d", w.board.Slots(), w.cfg.Concurrency)
 	}
+	w.stats = w.board.Counters()
 	all, err := withOffsetReset(reg.Spec().Subscriptions, w.cfg.Consumer)
 	if err != nil {
 		return nil, err

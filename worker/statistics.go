@@ -61,7 +61,8 @@ func (w *worker) figures(last *lastStatistics) racecar.Statistics {
 		}
 		return float64(n-before) / seconds
 	}
-	counts, calls := w.stats.report()
+	work := w.stats.Work()
+	counts := work.Counters
 	s := racecar.Statistics{
 		At: now, Age: now.Sub(w.base), Messages: counts[status.CountMessages], Errors: counts[status.CountErrors],
 		Producer: racecar.ProducerStatistics{
@@ -69,8 +70,8 @@ func (w *worker) figures(last *lastStatistics) racecar.Statistics {
 		},
 	}
 	s.Rate = rate(s.Messages, last.messages)
-	n, total := uint64(0), time.Duration(w.stats.sum.Load())
-	for _, c := range calls.Counts {
+	n, total := uint64(0), time.Duration(work.Times.Sum*float64(time.Second))
+	for _, c := range work.Times.Counts {
 		n += c
 	}
 	if n > last.calls {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -26,7 +27,7 @@ func TestStatisticsInterval(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := config.Default()
 			cfg.StatisticsInterval = interval
-			w := &worker{cfg: cfg, turns: newTurns(1, false, newLimits(&cfg)), base: time.Now()}
+			w := &worker{cfg: cfg, turns: newTurns(1, false, newLimits(&cfg)), base: time.Now(), stats: &scoreboard.Counters{}}
 			calls := 0
 			p := stocked("a", 0, 0, 0)
 			p.inst = &instance{w: w, producer: newProducer(w), value: &withStatistics{told: func(racecar.Statistics) { calls++ }}}

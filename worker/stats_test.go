@@ -3,13 +3,15 @@ package worker
 import (
 	"testing"
 	"time"
+
+	"github.com/racecar-go/racecar/internal/scoreboard"
 )
 
 // What counting a message costs, for /metrics, status and OnStatistics alike.
 func BenchmarkTally(b *testing.B) {
 	var (
 		t tally
-		c counters
+		c scoreboard.Counters
 		p partition
 	)
 	for i := 0; b.Loop(); i++ {

@@ -522,7 +522,7 @@ func TestTeardownRunsOnceForEachInstance(t *testing.T) {
 	cfg := testConfig(b, b.Group())
 	cfg.Concurrency = 4
 	s := start(t, reg, cfg)
-	s.await("three messages processed", func() bool { return s.frame.Processed == 3 })
+	s.await("three messages processed", func() bool { return s.processed() == 3 })
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -229,11 +230,11 @@ func (t *transactions) committed(tr *transaction) {
 	for p, s := range tr.shares {
 		p.confirm(s.commit.Offset, s.commit.Metadata)
 		s.output.done(nil)
-		t.w.stats.add(statCommits, 1)
+		t.w.stats.Add(scoreboard.Commits, 1)
 	}
 	t.of.gone(len(tr.out))
-	t.w.stats.add(statProduced, uint64(len(tr.out))) // before, they might be dropped without having been sent
-	t.w.stats.add(statAcknowledged, uint64(len(tr.out)))
+	t.w.stats.Add(scoreboard.Produced, uint64(len(tr.out))) // before, they might be dropped without having been sent
+	t.w.stats.Add(scoreboard.Acknowledged, uint64(len(tr.out)))
 	for _, o := range tr.out {
 		t.of.tellEnded(o.Topic, o.partition, o.offset, nil)
 	}
@@ -348,8 +349,8 @@ func (t *transactions) countFailed(tr *transaction, lost []*outMessage) {
 			failed = append(failed, o)
 		}
 	}
-	t.w.stats.add(statProduced, uint64(len(failed)))
-	t.w.stats.add(statProduceErrors, uint64(len(failed)))
+	t.w.stats.Add(scoreboard.Produced, uint64(len(failed)))
+	t.w.stats.Add(scoreboard.ProduceErrors, uint64(len(failed)))
 }
 
 // lostBetween returns what was produced between calls and is given up, as a

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -154,12 +155,12 @@ func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
 	cfg.TransactionInterval = time.Hour
 	log := logrus.New()
 	log.SetOutput(t.Output())
-	w := &worker{cfg: cfg, reg: one(t, "t", nil), log: logrus.NewEntry(log), turns: newTurns(1, false, newLimits(&cfg))}
+	w := &worker{cfg: cfg, reg: one(t, "t", nil), log: logrus.NewEntry(log), turns: newTurns(1, false, newLimits(&cfg)), stats: &scoreboard.Counters{}}
 	txn := &transactions{w: w, of: newProducer(w), ctx: t.Context(), settled: make(chan struct{}), running: true} // the test commits
 	p, other := &partition{}, &partition{}
 	p.acks.notify, other.acks.notify = func() {}, func() {}
 	at := func(offset int64) []*sarama.ConsumerMessage { return []*sarama.ConsumerMessage{{Offset: offset}} }
-	told := func() uint64 { return w.stats.n[statDeadLetters].Load() }
+	told := func() uint64 { return w.stats.Work().Counters[status.CountDeadLetters] }
 	dead := func(offset int64) {
 		r := &deadLetter{message: at(offset)[0]}
 		txn.deadLetter(p, &deadLetters{w: w, p: p, messages: at(offset), records: []*deadLetter{r}}, []*outMessage{{deadLetter: r}})

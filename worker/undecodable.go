@@ -6,6 +6,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
@@ -91,7 +92,7 @@ func (w *worker) resumeFetching(which []wire.Partition, skip bool) error {
 		case p.bad != nil:
 			if skip {
 				p.skipTo = p.bad.Last + 1
-				w.stats.add(statSkipped, uint64(p.bad.Messages))
+				w.stats.Add(scoreboard.Skipped, uint64(p.bad.Messages))
 				w.partLog(p).WithError(p.bad.Err).WithField("offset", p.bad.First).WithField("last_offset", p.bad.Last).
 					WithField("messages", p.bad.Messages).Warn("batch skipped by an operator")
 			}

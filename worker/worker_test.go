@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -91,6 +92,8 @@ type supervisor struct {
 	conn *wire.Conn
 	raw  net.Conn
 
+	board *scoreboard.Board
+
 	mu      sync.Mutex
 	cond    *sync.Cond
 	frame   wire.Frame
@@ -121,6 +124,15 @@ func start(t testing.TB, reg *racecar.Registration, cfg config.Config, opts ...s
 	for _, f := range opts {
 		f(&o)
 	}
+	if o.Board == nil {
+		f, board, err := scoreboard.Create(o.Handshake.Consumer.Config.Concurrency)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close() // mapped
+		o.Board = board
+	}
+	s.board = o.Board
 	go s.read()
 	done := make(chan struct{})
 	go func() {
@@ -211,6 +223,11 @@ func (s *supervisor) awaitUpTo(limit time.Duration, what string, f func() bool) 
 		}
 		s.cond.Wait()
 	}
+}
+
+// processed is how many messages the worker has counted.
+func (s *supervisor) processed() uint64 {
+	return s.board.Counters().Work().Counters[status.CountMessages]
 }
 
 func (s *supervisor) running() {

@@ -1,8 +1,8 @@
 // Package scoreboard is a piece of memory that a worker shares with its
 // supervisor: which messages its calls of consumer code have in hand, and since
-// when. A worker writes it without a system call; it outlives the worker, so
-// that after os.Exit, an out-of-memory kill or a runtime fatal the supervisor
-// still knows what was in hand.
+// when, and how much it has done so far. A worker writes it without a system call;
+// it outlives the worker, so that after os.Exit, an out-of-memory kill or a runtime
+// fatal the supervisor still knows what was in hand and what was done.
 package scoreboard
 
 import (
@@ -16,16 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Layout: a header of headerSize bytes (magic, number of slots), then slots of
-// slotSize bytes. In a slot the sequence is odd while it is being written
+// Layout: a header of headerSize bytes (magic, number of slots), Counters in
+// countersSize bytes, then slots of slotSize bytes. In a slot the sequence is odd while it is being written
 // (seqlock): a reader that sees an odd or changed sequence of a live writer
 // tries again; of a dead one it takes what is there.
 const (
-	magic      = 0x7261636563617231 // "racecar1"
-	headerSize = 64
-	slotSize   = 320
-	maxTopic   = 249 // Kafka's limit
+	magic        = 0x7261636563617232 // "racecar2"
+	headerSize   = 64
+	countersSize = 448
+	slotsAt      = headerSize + countersSize
+	slotSize     = 320
+	maxTopic     = 249 // Kafka's limit
 )
+
+var _ [countersSize - unsafe.Sizeof(Counters{})]struct{} // they fit
 
 // slot mirrors the memory; all fields but topic are accessed atomically.
 type slot struct {
@@ -55,10 +59,11 @@ type Call struct {
 // Board is the memory, mapped. Begin and End of different slots may run at the
 // same time; one slot belongs to one goroutine at a time.
 type Board struct {
-	mem   []byte
-	slots []*slot
-	base  time.Time
-	mono  int64 // CLOCK_MONOTONIC at base
+	mem      []byte
+	counters *Counters
+	slots    []*slot
+	base     time.Time
+	mono     int64 // CLOCK_MONOTONIC at base
 }
 
 // Create makes a board of n slots in anonymous memory (memfd; an unlinked
@@ -68,7 +73,7 @@ func Create(n int) (*os.File, *Board, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("scoreboard: %w", err)
 	}
-	size := headerSize + n*slotSize
+	size := slotsAt + n*slotSize
 	if err := f.Truncate(int64(size)); err != nil {
 		_ = f.Close()
 		return nil, nil, fmt.Errorf("scoreboard: %w", err)
@@ -98,7 +103,7 @@ func Open(f *os.File) (*Board, error) {
 	if binary.LittleEndian.Uint64(head[:8]) != magic || n > 1<<16 {
 		return nil, fmt.Errorf("scoreboard: %s is not a scoreboard", f.Name())
 	}
-	size := headerSize + int(n)*slotSize
+	size := slotsAt + int(n)*slotSize
 	if info, err := f.Stat(); err != nil {
 		return nil, fmt.Errorf("scoreboard: %w", err)
 	} else if info.Size() < int64(size) {
@@ -108,18 +113,21 @@ func Open(f *os.File) (*Board, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scoreboard: map: %w", err)
 	}
-	b := &Board{mem: mem, base: time.Now(), mono: monotonic()}
+	b := &Board{mem: mem, counters: (*Counters)(unsafe.Pointer(&mem[headerSize])), base: time.Now(), mono: monotonic()}
 	for i := range int(n) {
-		b.slots = append(b.slots, (*slot)(unsafe.Pointer(&mem[headerSize+i*slotSize])))
+		b.slots = append(b.slots, (*slot)(unsafe.Pointer(&mem[slotsAt+i*slotSize])))
 	}
 	return b, nil
 }
 
 // Close unmaps the memory. Nobody may use the board any more.
 func (b *Board) Close() error {
-	b.slots = nil
+	b.counters, b.slots = nil, nil
 	return unix.Munmap(b.mem)
 }
+
+// Counters are those of the worker.
+func (b *Board) Counters() *Counters { return b.counters }
 
 // Slots is the number of slots.
 func (b *Board) Slots() int { return len(b.slots) }
@@ -165,14 +173,6 @@ func (b *Board) End(i int) {
 	atomic.AddUint64(&s.seq, 1)
 	atomic.StoreInt64(&s.started, 0)
 	atomic.AddUint64(&s.seq, 1)
-}
-
-// Reset empties all slots, before a new worker gets the board.
-func (b *Board) Reset() {
-	for i := range b.slots {
-		atomic.StoreUint64(&b.slots[i].seq, 0)
-		atomic.StoreInt64(&b.slots[i].started, 0)
-	}
 }
 
 // InHand returns what is in hand, in order of the slots.

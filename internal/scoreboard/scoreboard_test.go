@@ -44,10 +44,6 @@ func TestReaderSeesWhatTheWriterHasInHand(t *testing.T) {
 			t.Errorf("in hand since %v", c.Since)
 		}
 	}
-	reader.Reset()
-	if got := writer.InHand(); got != nil {
-		t.Errorf("after Reset: %v", got)
-	}
 }
 
 // A writer killed in the middle of Begin leaves an odd sequence; the reader

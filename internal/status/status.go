@@ -85,7 +85,7 @@ type Report struct {
 	Places     []Place            `json:"places"`
 	Partitions []Partition        `json:"partitions"`
 	Problems   []Problem          `json:"problems,omitempty"` // the last 20
-	Counters   map[string]uint64  `json:"counters"`           // since the process started, by the names below
+	Counters   map[string]uint64  `json:"counters"`           // since the process started, by the names below; from its scoreboard
 	Gauges     map[string]float64 `json:"gauges,omitempty"`
 	// Histogram is processing time: Counts[i] calls took at most Bounds[i] seconds, the last more.
 	Histogram Histogram `json:"histogram"`
@@ -94,6 +94,25 @@ type Report struct {
 	Live      bool      `json:"live"`
 	// LogTrouble says in one line that the worker's log is not being read.
 	LogTrouble string `json:"log_trouble,omitempty"`
+}
+
+// Work is what a process has done since it started, or several of them together.
+type Work struct {
+	Counters map[string]uint64 // by the names below
+	Times    Histogram         // of processing
+	CPU      float64           // seconds
+}
+
+// Add adds o.
+func (w *Work) Add(o Work) {
+	if w.Counters == nil {
+		w.Counters = map[string]uint64{}
+	}
+	for k, v := range o.Counters {
+		w.Counters[k] += v
+	}
+	w.Times.Add(o.Times)
+	w.CPU += o.CPU
 }
 
 // Histogram of durations in seconds; len(Counts) == len(Bounds)+1.

@@ -22,7 +22,7 @@ import (
 
 // Version of the protocol. A worker that reads another one in its handshake
 // says so in its last words and exits: the images do not fit together.
-const Version = 2
+const Version = 3
 
 // MaxMessage is the most bytes of one message; a longer one is an error.
 const MaxMessage = 16 << 20
@@ -210,11 +210,9 @@ type Reply struct {
 // Frame is a sign of life: one a second, and at each change of state. Its
 // envelope takes at most MaxFrame bytes (Detail is cut).
 type Frame struct {
-	State     status.State `json:"s"`
-	Detail    string       `json:"d,omitempty"`
-	Processed uint64       `json:"n"` // messages since the process started
-	Errors    uint64       `json:"e,omitempty"`
-	Live      bool         `json:"l"`
+	State  status.State `json:"s"`
+	Detail string       `json:"d,omitempty"`
+	Live   bool         `json:"l"`
 }
 
 // LastWords say why a worker exits when it is not an ordered stop.
