@@ -233,9 +233,10 @@ func (t *transactions) committed(tr *transaction) {
 		t.w.stats.Add(scoreboard.Commits, 1)
 	}
 	t.of.gone(len(tr.out))
-	t.w.stats.Add(scoreboard.Produced, uint64(len(tr.out))) // before, they might be dropped without having been sent
-	t.w.stats.Add(scoreboard.Acknowledged, uint64(len(tr.out)))
-	for _, o := range tr.out {
+	out := produced(tr.out)
+	t.w.stats.Add(scoreboard.Produced, uint64(len(out))) // before, they might be dropped without having been sent
+	t.w.stats.Add(scoreboard.Acknowledged, uint64(len(out)))
+	for _, o := range out {
 		t.of.tellEnded(o.Topic, o.partition, o.offset, nil)
 	}
 	for _, s := range tr.shares {
@@ -349,8 +350,14 @@ func (t *transactions) countFailed(tr *transaction, lost []*outMessage) {
 			failed = append(failed, o)
 		}
 	}
+	failed = produced(failed)
 	t.w.stats.Add(scoreboard.Produced, uint64(len(failed)))
 	t.w.stats.Add(scoreboard.ProduceErrors, uint64(len(failed)))
+}
+
+// produced leaves out dead letters, which are counted as such and not as output.
+func produced(out []*outMessage) []*outMessage {
+	return slices.DeleteFunc(slices.Clone(out), func(o *outMessage) bool { return o.deadLetter != nil })
 }
 
 // lostBetween returns what was produced between calls and is given up, as a
@@ -450,7 +457,7 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 		}
 		t.w.onError(err, racecar.ErrorInfo{Messages: tr.messages, UnrecoverableDelivery: true})
 	}
-	for _, o := range slices.Concat(tr.refused, tr.timedOut) {
+	for _, o := range produced(slices.Concat(tr.refused, tr.timedOut)) {
 		t.of.tellEnded(o.Topic, o.partition, -1, o.err)
 	}
 }

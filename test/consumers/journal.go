@@ -68,6 +68,7 @@ func init() {
 	}, spec)
 	spec.Name, spec.Transactional = "JournalTx", true
 	racecar.Register(newJournal, spec)
+	registerLedger(subscriptions)
 	if os.Getenv(EnvMistakes) != "" {
 		racecar.Register(newJournal, spec)
 		racecar.Register(newJournal, racecar.Spec{Name: "Other", Subscriptions: []racecar.Subscription{{}}})
