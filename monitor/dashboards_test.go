@@ -222,7 +222,7 @@ func TestDatadogDashboardUsesWhatThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	each(dashboard, "q", func(q string) {
+	query := func(q string) {
 		n++
 		m := datadogQuery.FindStringSubmatch(q)
 		if m == nil {
@@ -244,6 +244,14 @@ func TestDatadogDashboardUsesWhatThereIs(t *testing.T) {
 			if tag != "" && !tags[name][tag] {
 				t.Errorf("%q: %s has no tag %s", q, name, tag)
 			}
+		}
+	}
+	each(dashboard, "q", func(sum string) { // of queries
+		for q := range strings.SplitSeq(sum, " + ") {
+			if inner, ok := strings.CutPrefix(q, "default_zero("); ok {
+				q = strings.TrimSuffix(inner, ")")
+			}
+			query(q)
 		}
 	})
 	if n < 25 {

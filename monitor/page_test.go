@@ -207,7 +207,7 @@ func TestPageShowsWhatIsWrong(t *testing.T) {
 		for _, want := range []string{
 			"up 3 h", "UserBanConsumer[1]\tbackoff", "starts again in 4 s", "user-bans/0\tUserBanConsumer[0]\tbackoff",
 			"after 3 failures at offset", "connection refused", "user-bans/1\tUserBanConsumer[0]\tpoisoned", "killed 3 processes",
-			"user-bans/2\tUserBanConsumer[0]\tpaused", "user-bans/3\tUserBanConsumer[0]\tstalled", "3 crash, 1 memory",
+			"user-bans/2\tUserBanConsumer[0]\tpaused", "user-bans/3\tUserBanConsumer[0]\tstalled", "3 crash, 1 memory", "37\n\nof 1,010 calls",
 			"the log is not being read since 12:03:04", "<b>connection</b> refused", // what comes from outside is text
 		} {
 			if !strings.Contains(text, want) {
@@ -343,6 +343,31 @@ func TestPageIsFluent(t *testing.T) {
 	}
 	b.screenshot("status-page-1024")
 	b.clean()
+}
+
+// On a phone the question for the token fits, and meanwhile the page says that it waits
+// for the token, not that nobody answers.
+func TestPageAsksForTheTokenOnAPhone(t *testing.T) {
+	s := newStage(3, 4)
+	b := openBrowser(t, 390, 700, false)
+	b.open(show(t, s, "sesame"))
+	b.until("document.querySelector('#d-token').open && document.querySelector('#state').textContent !== 'connecting'")
+	if got := eval[string](b, "document.querySelector('#state').textContent"); got != "token required" {
+		t.Errorf("the state is %q", got)
+	}
+	if out := eval[[]string](b, `[...document.querySelectorAll('#d-token, #d-token *')].filter((e) => {
+		const r = e.getBoundingClientRect();
+		return r.left < 0 || r.right > innerWidth || r.top < 0 || r.bottom > innerHeight || e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0;
+	}).map((e) => e.tagName + ' ' + e.id)`); len(out) > 0 {
+		t.Errorf("out of sight or cut: %q", out)
+	}
+	b.screenshot("status-page-token-390")
+	b.press("s", "e", "s", "a", "m", "e", "Enter")
+	b.until("document.querySelector('#state').textContent === 'running'")
+	if eval[bool](b, "document.documentElement.scrollWidth > innerWidth") {
+		t.Error("wider than the window")
+	}
+	b.screenshot("status-page-390")
 }
 
 func TestPageActs(t *testing.T) {

@@ -219,7 +219,8 @@ const consumers = new Grid('consumers', [
   { title: 'Messages/s', kind: 'num', value: (c) => rate(c.sums.rate) },
   { title: 'Lag', kind: 'num', value: (c) => count(c.sums.lag) },
   { title: 'Processed', kind: 'num', value: (c) => count(c.totals.messages || 0) },
-  { title: 'Failed', kind: 'num', value: (c) => count(c.totals.errors || 0) },
+  { title: 'Failed calls', kind: 'num', value: (c) => count(c.totals.errors || 0) },
+  { title: 'Skipped', kind: 'num', value: (c) => count(c.totals.skipped || 0) },
   { title: 'Dead letters', kind: 'num', value: (c) => count(c.totals.dead_letters || 0) },
   { title: 'Average call', kind: 'num', value: (c) => average(c.times) },
   { title: '', kind: 'actions', value: consumerActions },
@@ -236,7 +237,7 @@ const workers = new Grid('workers', [
   { title: 'Lag', kind: 'num', value: (w) => count(w.sums.lag), by: (w) => w.sums.lag },
   { title: 'Memory', kind: 'num', value: (w) => w.report ? bytes(w.report.rss) : '–', by: (w) => w.report ? w.report.rss : 0 },
   { title: 'CPU', kind: 'num', value: (w) => w.use === null ? '–' : Math.round(w.use * 100) + ' %', by: (w) => w.use || 0 },
-  { title: 'What it says', value: (w) => w.detail || (w.last_exit ? 'last exit: ' + w.last_exit : ''), class: 'text' },
+  { title: 'Detail', value: (w) => w.detail || (w.last_exit ? 'last exit: ' + w.last_exit : ''), class: 'text' },
 ], { key: (w) => w.name, open: openWorker, empty: 'No workers' });
 
 const partitions = new Grid('partitions', [
@@ -365,9 +366,10 @@ function draw() {
   text($('f-workers-more'), running === st.workers.length ? 'all running' : running + ' running');
   text($('f-partitions'), count(st.partitions.length));
   const stopped = st.partitions.filter((p) => p.shown !== 'running').length;
-  text($('f-partitions-more'), stopped ? stopped + ' do not run' : 'all running');
+  text($('f-partitions-more'), stopped ? stopped + ' not running' : 'all running');
   text($('f-errors'), count(t.errors || 0));
-  text($('f-errors-more'), 'of ' + count((t.messages || 0) + (t.errors || 0)) + ', ' + count(t.skipped || 0) + ' skipped');
+  const calls = st.consumers.reduce((n, c) => n + ((c.times && c.times.counts) || []).reduce((a, b) => a + b, 0), 0);
+  text($('f-errors-more'), 'of ' + count(calls) + ' calls');
   text($('f-dead'), count(t.dead_letters || 0));
   text($('f-dead-more'), t.dead_letters ? 'racecarctl dlq list' : '');
   const reasons = Object.entries(st.restarts_by_reason || {}).sort((a, b) => b[1] - a[1]);
@@ -375,7 +377,7 @@ function draw() {
   text($('f-restarts-more'), reasons.map((r) => r[1] + ' ' + r[0]).join(', '));
   const rss = st.workers.reduce((n, w) => n + (w.report ? w.report.rss : 0), st.rss || 0);
   text($('f-memory'), bytes(rss));
-  text($('f-memory-more'), bytes(st.rss) + ' of it the supervisor');
+  text($('f-memory-more'), 'supervisor: ' + bytes(st.rss));
   graph('g-rate', known.rate);
   graph('g-lag', known.lag);
 
@@ -579,7 +581,7 @@ async function get(path) {
   if (r.status === 401) {
     const had = token !== '';
     forget();
-    askToken(had ? 'That token was not accepted.' : 'This page asks for the token that status_token sets. It is kept until this tab is closed.');
+    askToken(had ? 'That token was not accepted.' : 'Enter the status_token to see this page. The browser keeps it until this tab is closed.');
     throw new Error('status_token is needed');
   }
   const body = await r.json();
@@ -603,8 +605,9 @@ async function poll() {
     lostAt = lostAt || Date.now();
     $('lost').hidden = $('d-token').open;
     text($('lost'), 'Not up to date since ' + clock(lostAt) + ': ' + (e instanceof TypeError ? 'nobody answers' : e.message));
-    tone($('state'), 'bad');
-    text($('state'), 'no answer');
+    const locked = $('d-token').open;
+    tone($('state'), locked ? '' : 'bad');
+    text($('state'), locked ? 'token required' : 'no answer');
   }
   asking = false;
   if (!$('d-token').open) timer = setTimeout(poll, lostAt ? 2000 : 1000);
