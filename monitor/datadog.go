@@ -74,7 +74,7 @@ type series struct {
 	hasOffset   bool
 	hasLag      bool
 	pausedAt    time.Time // zero: not paused
-	wasPaused   bool      // since the last flush: tell that it is over
+	assigned    bool      // it is the worker's
 }
 
 // counts is what a producer did for a topic since the last flush.
@@ -232,6 +232,15 @@ func (d *Datadog) rare(e racecar.Event) {
 		}
 	case racecar.PollRetryEvent:
 		d.count("consumer.poll.rdkafka_error."+errorCode(e.Err), 1, d.group(e.Group))
+	case racecar.PartitionsAssignedEvent:
+		for topic, numbers := range e.Partitions {
+			for _, n := range numbers {
+				s := d.series(e.Group, topic, n)
+				s.mu.Lock()
+				s.assigned = true
+				s.mu.Unlock()
+			}
+		}
 	case racecar.PartitionsRevokedEvent:
 		d.forget(e.Group, e.Partitions)
 	// What follows is ours: upstream has no such events.
@@ -312,7 +321,6 @@ func (d *Datadog) paused(e *racecar.PauseStatusEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.Duration == 0 {
-		s.wasPaused = s.wasPaused || !s.pausedAt.IsZero()
 		s.pausedAt = time.Time{}
 	} else if s.pausedAt.IsZero() {
 		s.pausedAt = d.now()
@@ -454,11 +462,11 @@ func (d *Datadog) send(s *series) {
 	switch {
 	case !s.pausedAt.IsZero():
 		d.gauge("consumer.pause.duration", d.now().Sub(s.pausedAt).Seconds(), s.tags)
-	case s.wasPaused:
+	case s.assigned: // a monitor tells a partition that runs from one that nobody has
 		d.gauge("consumer.pause.duration", 0, s.tags)
 	}
 	s.messages, s.errors, s.batchErrors = 0, 0, 0
-	s.hasOffset, s.hasLag, s.wasPaused = false, false, false
+	s.hasOffset, s.hasLag = false, false
 }
 
 func (d *Datadog) sendCounts(c *counts) {

@@ -291,6 +291,7 @@ func TestDatadogPartitionsComeAndGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.Observe(racecar.PartitionsAssignedEvent{Group: "g", Partitions: map[string][]int32{"t|,x": {0, 1, 2}}})
 	for i := range 3 {
 		d.Observe(racecar.ProcessMessageEvent{Group: "g", Message: &racecar.Message{Topic: "t|,x", Partition: int32(i), Offset: 1}})
 	}
@@ -309,8 +310,14 @@ func TestDatadogPartitionsComeAndGo(t *testing.T) {
 			t.Errorf("%s = %v", k, got[k])
 		}
 	}
-	if k := "racecar.consumer.pause.duration|g|client:racecar,env:test,group_id:g,partition:2,topic:t__x"; !slices.Equal(got[k], []float64{0}) {
-		t.Errorf("after the pause: %v", got[k])
+	for i := range 3 { // also of what was never paused, so that a monitor has data
+		if k := fmt.Sprintf("racecar.consumer.pause.duration|g|client:racecar,env:test,group_id:g,partition:%d,topic:t__x", i); !slices.Contains(got[k], 0) {
+			t.Errorf("%s = %v", k, got[k])
+		}
+	}
+	d.Observe(racecar.CommitFailedEvent{Group: "g", Topic: "t", Partition: 9}) // late, after it was given up
+	if d.series("g", "t", 9).assigned {
+		t.Error("partition 9 is told of as assigned")
 	}
 }
 
