@@ -93,6 +93,7 @@ func (w *worker) resumeFetching(which []wire.Partition, skip bool) error {
 			if skip {
 				p.skipTo = p.bad.Last + 1
 				w.stats.Add(scoreboard.Skipped, uint64(p.bad.Messages))
+				p.count(w.stats, uint64(p.bad.Messages))
 				w.partLog(p).WithError(p.bad.Err).WithField("offset", p.bad.First).WithField("last_offset", p.bad.Last).
 					WithField("messages", p.bad.Messages).Warn("batch skipped by an operator")
 			}
