@@ -489,7 +489,9 @@ func (e *executor) goBack(p *partition) bool {
 func (e *executor) settle(p *partition, end ended) {
 	e.survived(p, end.failed != nil)
 	if f := end.failed; f != nil {
+		p.span = p.inst.span
 		e.w.carryOut(p, f.messages, f.action, f.out)
+		p.span = nil
 	} else if e.w.cfg.SynchronousCommits || p.isCareful(e.t.clock.now()) {
 		p.m.commits.now(p)
 	}

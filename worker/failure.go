@@ -223,7 +223,11 @@ func (w *worker) noteFailure(p *partition, messages []*sarama.ConsumerMessage, e
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition,
 		Messages: len(messages), Retries: max(0, attempt-1),
 	}
-	log := w.partLog(p).WithError(bounded(err)).WithField("attempt", attempt)
+	ctx := w.opts.base()
+	if p.span != nil {
+		ctx = context.WithoutCancel(p.span) // the call may have been cancelled, its report is not
+	}
+	log := w.partLog(p).WithContext(ctx).WithError(bounded(err)).WithField("attempt", attempt)
 	if len(messages) > 0 {
 		info.FirstOffset, info.LastOffset = messages[0].Offset, messages[len(messages)-1].Offset
 		log = log.WithField("offset", info.FirstOffset)
@@ -239,19 +243,20 @@ func (w *worker) noteFailure(p *partition, messages []*sarama.ConsumerMessage, e
 		info.UnrecoverableDelivery = true
 	}
 	w.problem(p.tp, info.FirstOffset, err)
-	w.onError(err, info)
+	w.onError(ctx, err, info)
 	return log
 }
 
-// onError calls the user's function, containing what it does.
-func (w *worker) onError(err error, info racecar.ErrorInfo) {
+// onError calls the user's function, containing what it does. ctx carries the span of
+// the call that failed, if one did.
+func (w *worker) onError(ctx context.Context, err error, info racecar.ErrorInfo) {
 	if w.cfg.OnError == nil {
 		return
 	}
 	if info.Consumer == "" {
 		info.Consumer, info.Group = w.reg.Name(), w.group
 	}
-	if e := w.limited("OnError", func() error { w.cfg.OnError(context.Background(), err, info); return nil }); e != nil {
+	if e := w.limited("OnError", func() error { w.cfg.OnError(ctx, err, info); return nil }); e != nil {
 		w.log.WithError(bounded(e)).Error("OnError panicked")
 	}
 }

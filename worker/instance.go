@@ -25,6 +25,9 @@ type instance struct {
 	// mu is held while consumer code runs: for a turn, or for a hook.
 	mu   sync.Mutex
 	torn bool // Teardown was called: it is the last hook; guarded by mu
+	// span is the ctx of the last call, which carries its span; nil without a tracer.
+	// The executor that calls owns it.
+	span context.Context
 }
 
 // newInstance calls the constructor. txn is what the instance commits with, and
@@ -78,7 +81,7 @@ func (i *instance) hook(name string, f func() error) {
 		log = log.WithField("stack", p.stack)
 	}
 	log.Error("hook failed")
-	i.w.onError(err, racecar.ErrorInfo{})
+	i.w.onError(i.w.opts.base(), err, racecar.ErrorInfo{})
 }
 
 // limited runs consumer code that is no call of a message, so that the scoreboard does not

@@ -99,6 +99,7 @@ type partition struct {
 	suspectFrom int64                     // the next suspect's offset; noSuspect: none
 	saidOf      int64                     // offset of the failure that was logged last
 	saidAt      time.Time                 // when that was; zero: none yet
+	span        context.Context           // of the call whose failure is dealt with; nil: of none, or no tracer
 
 	// Of transactions, owned by the executor as well. Calls from aloneFrom up to
 	// aloneTo are to be alone in theirs; alone: the next one is.

@@ -135,7 +135,7 @@ func (p *producer) ended(out *output, err error) {
 		if now := time.Now(); now.Sub(p.lostAt) >= time.Second { // nobody may ever call Deliver there
 			p.lostAt = now
 			p.w.log.WithError(err).Error("output produced between calls is not delivered")
-			go p.w.onError(err, racecar.ErrorInfo{UnrecoverableDelivery: true}) // it may take its time
+			go p.w.onError(p.w.opts.base(), err, racecar.ErrorInfo{UnrecoverableDelivery: true}) // it may take its time
 		}
 	case running && p.failing == out:
 		p.errs = appendUpTo(maxDeliverErrors, p.errs, err)

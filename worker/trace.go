@@ -17,14 +17,15 @@ func (i *instance) trace() {
 	}
 	place := racecar.Worker{Consumer: i.w.reg.Name(), Index: i.w.index, Group: i.w.group}
 	if i.single != nil {
-		i.single = tracedProcessor{t, place, i.single}
+		i.single = tracedProcessor{i, t, place, i.single}
 	}
 	if i.batch != nil {
-		i.batch = tracedBatchProcessor{t, place, i.batch}
+		i.batch = tracedBatchProcessor{i, t, place, i.batch}
 	}
 }
 
 type tracedProcessor struct {
+	of     *instance
 	tracer racecar.Tracer
 	place  racecar.Worker
 	inner  racecar.Processor
@@ -33,6 +34,7 @@ type tracedProcessor struct {
 // Process implements racecar.Processor.
 func (t tracedProcessor) Process(ctx context.Context, m *racecar.Message) (err error) {
 	ctx, end := t.tracer.ProcessMessage(ctx, t.place, m)
+	t.of.span = ctx
 	err = errNotReturned
 	defer func() { end(err) }()
 	err = t.inner.Process(ctx, m)
@@ -40,6 +42,7 @@ func (t tracedProcessor) Process(ctx context.Context, m *racecar.Message) (err e
 }
 
 type tracedBatchProcessor struct {
+	of     *instance
 	tracer racecar.Tracer
 	place  racecar.Worker
 	inner  racecar.BatchProcessor
@@ -48,6 +51,7 @@ type tracedBatchProcessor struct {
 // ProcessBatch implements racecar.BatchProcessor.
 func (t tracedBatchProcessor) ProcessBatch(ctx context.Context, ms []*racecar.Message) (err error) {
 	ctx, end := t.tracer.ProcessBatch(ctx, t.place, ms)
+	t.of.span = ctx
 	err = errNotReturned
 	defer func() { end(err) }()
 	err = t.inner.ProcessBatch(ctx, ms)

@@ -436,7 +436,7 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 	if len(lost) > 0 {
 		log.WithField("lost", len(lost)).Error("output produced between calls is not delivered")
 		t.of.failed(err)
-		t.w.onError(err, racecar.ErrorInfo{UnrecoverableDelivery: true})
+		t.w.onError(t.w.opts.base(), err, racecar.ErrorInfo{UnrecoverableDelivery: true})
 	}
 	switch {
 	case t.ctx.Err() != nil:
@@ -455,7 +455,7 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 		for p, s := range tr.shares {
 			t.w.problem(p.tp, s.from, err)
 		}
-		t.w.onError(err, racecar.ErrorInfo{Messages: tr.messages, UnrecoverableDelivery: true})
+		t.w.onError(t.w.opts.base(), err, racecar.ErrorInfo{Messages: tr.messages, UnrecoverableDelivery: true})
 	}
 	for _, o := range produced(slices.Concat(tr.refused, tr.timedOut)) {
 		t.of.tellEnded(o.Topic, o.partition, -1, o.err)

@@ -70,7 +70,7 @@ func (m *membership) poisoned(p *partition, b kafka.BadBatch) {
 		"a batch cannot be decoded, its partition is paused as poisoned: racecarctl resume %v tries again, with --skip-batch it goes on behind the batch", p.tp)
 	w.problem(p.tp, b.First, err)
 	w.emit(racecar.PoisonedEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: b.First, Reason: oneLine(err)})
-	w.onError(err, racecar.ErrorInfo{
+	w.onError(w.opts.base(), err, racecar.ErrorInfo{
 		Topic: p.topic, Partition: p.partition, FirstOffset: b.First, LastOffset: b.Last, Messages: int(b.Messages),
 	})
 }
