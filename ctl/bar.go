@@ -30,8 +30,9 @@ const (
 
 func (a *app) newBar(whole int64) *bar {
 	b := &bar{whole: whole, now: time.Now}
-	if width, ok := terminal(a.err); ok {
-		b.out, b.width = a.err, width
+	if view.CanRedraw(a.err) {
+		b.out = a.err
+		b.width, _ = terminal(a.err)
 	}
 	b.begun = b.now()
 	return b

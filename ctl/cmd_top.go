@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/racecar-go/racecar/ctl/top"
@@ -18,8 +19,8 @@ type topCmd struct {
 
 // Run shows the picture until q.
 func (c *topCmd) Run(ctx context.Context, a *app) error {
-	if _, ok := terminal(a.out); !ok {
-		return errors.New("top needs a terminal; use racecarctl status")
+	if !view.CanRedraw(a.in) || !view.CanRedraw(a.out) {
+		return fmt.Errorf("top needs a terminal with cursor control (TERM is %q); use racecarctl status", os.Getenv("TERM"))
 	}
 	client, err := a.running(ctx, c.where, c.Consumer)
 	if err != nil {
@@ -75,8 +76,8 @@ func Actions(r Ruler) []top.Action {
 			}
 			return fmt.Sprintf("Paused %s/%d", s.Topic, s.Partition), r.Pause(ctx, s.Consumer, s.Topic, s.Partition)
 		}},
-		{Key: "+", Help: "worker more", Do: scale(1)},
-		{Key: "-", Help: "fewer", Do: scale(-1), Ask: func(s top.Selection) string {
+		{Key: "+", Help: "scale up", Do: scale(1)},
+		{Key: "-", Help: "scale down", Do: scale(-1), Ask: func(s top.Selection) string {
 			if s.Workers != 1 {
 				return ""
 			}

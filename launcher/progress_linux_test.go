@@ -14,6 +14,7 @@ import (
 // Whoever waits for a build at a terminal sees what is built and that it goes on;
 // the line is gone before the program prints its first. A file gets none of it.
 func TestProgressOnATerminal(t *testing.T) {
+	t.Setenv("TERM", "xterm")
 	keyboard, tty := harness.OpenTerminal(t)
 	if err := keyboard.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Log(err) // then the test's own limit has to do

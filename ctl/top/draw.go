@@ -57,17 +57,26 @@ func (m Model) screen() string {
 	return strings.Join(lines, "\n")
 }
 
-// head is everything above the table.
+// tableRoom is how many lines the table keeps in a small window: its titles and three rows.
+const tableRoom = 4
+
+// head is everything above the table. Of what stands between title and tabs, a small
+// window shows the first lines, and help none.
 func (m Model) head() []string {
-	lines := []string{m.title()}
+	if m.help {
+		return []string{m.title()}
+	}
+	var between []string
 	if m.have {
-		lines = append(lines, m.graphs())
+		between = append(between, m.graphs())
 	}
 	if m.o.Extra != nil {
 		for _, l := range m.o.Extra(m.width) {
-			lines = append(lines, view.Cut(l, m.width))
+			between = append(between, view.Cut(l, m.width))
 		}
 	}
+	room := max(0, m.height-len(m.foot())-tableRoom-2)
+	lines := append([]string{m.title()}, between[:min(room, len(between))]...)
 	return append(lines, m.tabs())
 }
 
@@ -192,6 +201,9 @@ func (m Model) troubleLines() []string {
 
 // foot says what is selected, what came of the last key, and the keys.
 func (m Model) foot() []string {
+	if m.help && m.asking == nil {
+		return []string{m.keys()}
+	}
 	var line string
 	switch {
 	case m.asking != nil:
@@ -269,20 +281,26 @@ func (m Model) keys() string {
 	return b.String()
 }
 
+// narrow is the width below which keys and their meaning do not stand in two columns.
+const narrow = 60
+
 func (m Model) helpLines() []string {
 	pairs := [][2]string{
-		{"tab, 1-3", "change the table"}, {"up, down, pgup, pgdn, home, end", "move"}, {"?", "this help"}, {"q", "quit; what runs goes on"},
+		{"tab, 1-3", "change the table"}, {"up, down, pgup, pgdn, home, end", "move"}, {"?", "this help"}, {"q", m.o.Quit},
 	}
 	for _, a := range m.o.Actions {
 		pairs = append(pairs, [2]string{a.Key, a.Help})
 	}
-	lines := []string{""}
-	for _, p := range pairs {
-		lines = append(lines, view.Cut(fmt.Sprintf("  %-32s %s", p[0], p[1]), m.width))
+	format := "  %-32s %s"
+	if m.width < narrow {
+		format = "%s: %s"
 	}
-	lines = append(lines, "", view.Cut("  MSG/S and LAG are as the workers report; BEHIND is the age of the next message.", m.width),
-		view.Cut(fmt.Sprintf("  Asked every %s.", m.o.Every.Round(time.Millisecond)), m.width))
-	return lines
+	var lines []string
+	for _, p := range pairs {
+		lines = append(lines, fmt.Sprintf(format, p[0], p[1]))
+	}
+	return view.Wrap(append(lines, "", "MSG/S and LAG are as the workers report; BEHIND is the age of the next message.",
+		fmt.Sprintf("Asked every %s.", m.o.Every.Round(time.Millisecond))), m.width)
 }
 
 func stateStyle(s status.State) lipgloss.Style {

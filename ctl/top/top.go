@@ -27,6 +27,8 @@ type Options struct {
 	Extra func(width int) []string
 	// Actions are the keys that do something; they go before those that move.
 	Actions []Action
+	// Quit is what the help says of q. Default: that the supervisor keeps running.
+	Quit string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -109,6 +111,9 @@ func New(ctx context.Context, o Options) Model {
 	}
 	if o.Every <= 0 {
 		o.Every = time.Second
+	}
+	if o.Quit == "" {
+		o.Quit = "quit; the supervisor keeps running"
 	}
 	if o.Now == nil {
 		o.Now = time.Now

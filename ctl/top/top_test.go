@@ -230,3 +230,27 @@ func TestSpark(t *testing.T) {
 		}
 	}
 }
+
+// On 40 by 12 cells the table keeps three rows and the columns that matter, and the
+// help names every key.
+func TestSmallWindow(t *testing.T) {
+	extra := make([]string, 9)
+	extra[0] = "counts first"
+	term := start(t, Options{
+		Status: always(busy(3, 4)), Quit: "stop the demo",
+		Extra: func(int) []string { return extra },
+		Actions: []Action{
+			{Key: "k", Help: "kill"},
+			{Key: "p", Help: "pause/resume"},
+			{Key: "+", Help: "scale up"},
+			{Key: "-", Help: "scale down"},
+			{Key: "r", Help: "restart"},
+		},
+	})
+	term.send(tea.WindowSizeMsg{Width: 40, Height: 12})
+	term.shows("counts first", "WORKER           STATE   PARTS MSG/S LAG", "UserBanC…umer[2] running     4   400  20", "q quit")
+	term.press("tab")
+	term.shows("PARTITION     STATE    LAG  MSG/S", "user-bans/2   running    5    100")
+	term.press("?")
+	term.shows("q: stop the demo", "k: kill", "p: pause/resume", "+: scale up", "-: scale down", "r: restart")
+}

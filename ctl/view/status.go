@@ -85,9 +85,9 @@ func plural(n int, noun string) string {
 // Workers is the table of workers.
 func Workers(st status.Status, now time.Time, width int) []string {
 	columns := []Column{
-		{Title: "WORKER", Middle: true}, {Title: "PID", Right: true}, {Title: "STATE"}, {Title: "UP", Right: true},
-		{Title: "RESTARTS", Right: true}, {Title: "PARTS", Right: true}, {Title: "MSG/S", Right: true},
-		{Title: "LAG", Right: true}, {Title: "RSS", Right: true}, {Title: "CPU", Right: true, Optional: true},
+		{Title: "WORKER", Middle: true}, {Title: "PID", Right: true, Spare: true}, {Title: "STATE"}, {Title: "UP", Right: true, Spare: true},
+		{Title: "RESTARTS", Right: true, Spare: true}, {Title: "PARTS", Right: true}, {Title: "MSG/S", Right: true},
+		{Title: "LAG", Right: true}, {Title: "RSS", Right: true, Spare: true}, {Title: "CPU", Right: true, Optional: true},
 	}
 	mixed := mixedReleases(st.Workers)
 	if mixed {
@@ -146,9 +146,9 @@ func Partitions(st status.Status, width int) []string {
 		})
 	}
 	return Table([]Column{
-		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true}, {Title: "STATE"},
-		{Title: "POSITION", Right: true}, {Title: "COMMITTED", Right: true, Optional: true}, {Title: "END", Right: true, Optional: true},
-		{Title: "LAG", Right: true}, {Title: "BEHIND", Right: true}, {Title: "MSG/S", Right: true}, {Title: "ERRORS", Right: true, Optional: true},
+		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true, Spare: true}, {Title: "STATE"},
+		{Title: "POSITION", Right: true, Spare: true}, {Title: "COMMITTED", Right: true, Optional: true}, {Title: "END", Right: true, Optional: true},
+		{Title: "LAG", Right: true}, {Title: "BEHIND", Right: true, Spare: true}, {Title: "MSG/S", Right: true}, {Title: "ERRORS", Right: true, Optional: true},
 	}, rows, width)
 }
 

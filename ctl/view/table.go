@@ -15,10 +15,17 @@ type Column struct {
 	Flexible, Middle bool
 	// Optional columns are left out, the last one first, before others shrink.
 	Optional bool
+	// Spare columns are left out, the last one first, before flexible ones become too
+	// short to be read.
+	Spare bool
 }
 
-// narrowest is what a flexible column keeps.
-const narrowest = 6
+const (
+	// readable is what a flexible column keeps as long as there are spare ones.
+	readable = 12
+	// narrowest is what a flexible column keeps.
+	narrowest = 6
+)
 
 // Table lays rows out under titles, two spaces apart where there is room. All
 // lines have at most width cells.
@@ -76,10 +83,7 @@ func measure(columns []Column, rows [][]string, width int) ([]Column, [][]string
 			widths[i] = max(widths[i], Width(row[i]))
 		}
 	}
-	for i := len(columns) - 1; i >= 0 && total(widths, 1) > width; i-- {
-		if !columns[i].Optional {
-			continue
-		}
+	leaveOut := func(i int) {
 		columns, widths = without(columns, i), without(widths, i)
 		left := make([][]string, len(rows))
 		for j, row := range rows {
@@ -87,7 +91,28 @@ func measure(columns []Column, rows [][]string, width int) ([]Column, [][]string
 		}
 		rows = left
 	}
+	for i := len(columns) - 1; i >= 0 && total(widths, 1) > width; i-- {
+		if columns[i].Optional {
+			leaveOut(i)
+		}
+	}
+	for i := len(columns) - 1; i >= 0 && total(shrunken(columns, widths), 1) > width; i-- {
+		if columns[i].Spare {
+			leaveOut(i)
+		}
+	}
 	return columns, rows, widths
+}
+
+// shrunken are the widths when flexible columns are as short as can be read.
+func shrunken(columns []Column, widths []int) []int {
+	least := slices.Clone(widths)
+	for i, c := range columns {
+		if c.Flexible || c.Middle {
+			least[i] = min(least[i], readable)
+		}
+	}
+	return least
 }
 
 // without leaves s as it is and returns a copy without element i.

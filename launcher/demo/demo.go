@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/term"
+	"github.com/racecar-go/racecar/ctl/view"
 )
 
 // Command is `racecar demo`.
@@ -22,7 +22,7 @@ type Command struct {
 // Help is what --help says at its end.
 func (Command) Help() string {
 	return `Keys: k kills the worker that the cursor is on, q stops; ? shows the others.
-Without a terminal it writes lines.
+Without a terminal, and with TERM=dumb, it writes lines.
 
 Example: racecar demo --once`
 }
@@ -37,12 +37,12 @@ var errStopped = errors.New("stopped before all was processed")
 type audience struct {
 	in       io.Reader
 	out      io.Writer
-	terminal bool // both are one
+	terminal bool // both are one that can show a picture
 }
 
 // Run shows the demo until it is told to stop, or with Once until all is done.
 func (c *Command) Run() error {
-	return c.run(audience{os.Stdin, os.Stdout, term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))})
+	return c.run(audience{os.Stdin, os.Stdout, view.CanRedraw(os.Stdin) && view.CanRedraw(os.Stdout)})
 }
 
 func (c *Command) run(a audience) error {

@@ -28,6 +28,7 @@ func picture(ctx context.Context, s *stage, f *feed, t *tally, in io.Reader, out
 	}}
 	return top.Run(ctx, top.Options{
 		Title:   "racecar demo",
+		Quit:    "stop the demo",
 		Status:  s.status,
 		Every:   500 * time.Millisecond,
 		Extra:   func(width int) []string { return extra(f.count(), t, width) },
