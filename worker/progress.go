@@ -23,7 +23,8 @@ const (
 // one goroutine; the partition has what others look at.
 type progress struct {
 	messages uint64
-	at       time.Time
+	at       time.Time // of messages; at first when the claim began
+	measured bool      // there is a rate
 
 	position int64
 	still    time.Time // since when it stands at position with lag; zero: it does not
@@ -54,7 +55,7 @@ func (m *membership) watchProgress(ctx context.Context) {
 			}
 			g := before[p]
 			if g == nil {
-				g = &progress{at: now, messages: p.messages.Load(), position: p.acks.processed.Load(), end: -1}
+				g = &progress{at: p.start, position: p.acks.processed.Load(), end: -1}
 			}
 			seen[p] = g
 			m.look(p, g, now)
@@ -90,19 +91,29 @@ func (m *membership) watchProgress(ctx context.Context) {
 	}
 }
 
+// measure returns the rate of about the last three seconds, given the one so far. The
+// first one is as measured: otherwise, all rates would begin at 0 after a rebalance.
+func (g *progress) measure(rate float64, messages uint64, now time.Time) float64 {
+	d := now.Sub(g.at)
+	if d < progressEvery/2 {
+		return rate // too short a time to tell
+	}
+	weight := 1.0
+	if g.measured {
+		weight = min(1, d.Seconds()/3)
+	}
+	rate += (float64(messages-g.messages)/d.Seconds() - rate) * weight
+	g.messages, g.at, g.measured = messages, now, true
+	if rate < 0.01 {
+		return 0
+	}
+	return rate
+}
+
 // look brings g up to date.
 func (m *membership) look(p *partition, g *progress, now time.Time) {
-	if d := now.Sub(g.at).Seconds(); d > 0 {
-		n := p.messages.Load()
-		fresh := float64(n-g.messages) / d
-		rate := math.Float64frombits(p.rate.Load())
-		rate += (fresh - rate) * min(1, d/3) // about the last three seconds
-		if rate < 0.01 {
-			rate = 0
-		}
-		p.rate.Store(math.Float64bits(rate))
-		g.messages, g.at = n, now
-	}
+	rate := math.Float64frombits(p.rate.Load())
+	p.rate.Store(math.Float64bits(g.measure(rate, p.messages.Load(), now)))
 	position, end := p.acks.processed.Load(), p.endOffset.Load()
 	idle, ordered := m.w.turns.rests(p)
 	if end != g.end {
