@@ -117,7 +117,7 @@ func choose(in invocation) ([]*racecar.Registration, error) {
 	}
 	registered := racecar.Registered()
 	if len(registered) == 0 {
-		return nil, errors.New("no consumer is registered in this program: call racecar.Register from an init function of a package that main imports")
+		return nil, noneRegistered(in.names)
 	}
 	known := make([]string, len(registered))
 	for i, r := range registered {
@@ -143,6 +143,17 @@ func choose(in invocation) ([]*racecar.Registration, error) {
 		chosen = append(chosen, r)
 	}
 	return chosen, nil
+}
+
+// noneRegistered is the error when there are no consumers at all: before the first one is
+// written, a name may be a mistyped command.
+func noneRegistered(names []string) error {
+	for _, name := range names {
+		if hint := meant(name, nil); hint != "" {
+			return fmt.Errorf("no consumer is called %q%s; none is registered", name, hint)
+		}
+	}
+	return errors.New("no consumer is registered in this program: call racecar.Register from an init function of a package that main imports")
 }
 
 // digestOf changes whenever something does that calls for new workers.

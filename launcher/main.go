@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/launcher/demo"
+	"github.com/racecar-go/racecar/supervisor"
 )
 
 // Main is the racecar command. It returns the exit code, or never: it becomes
@@ -31,10 +33,31 @@ func Main() int {
 		if code, ok := errors.AsType[exitCode](err); ok {
 			return int(code)
 		}
-		fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
+		report(os.Stderr, err)
 		return 1
 	}
 	return 0
+}
+
+// startError is an error of starting consumers, which begins as the program's own do;
+// those of our own commands begin with `racecar: `.
+type startError struct{ error }
+
+func (e startError) Unwrap() error { return e.error }
+
+// report writes the error that ends the command.
+func report(stderr io.Writer, err error) {
+	start, ok := errors.AsType[startError](err)
+	if !ok {
+		fmt.Fprintf(stderr, "racecar: %v\n", err)
+		return
+	}
+	err = start.error
+	if b, ok := errors.AsType[*buildError](err); ok { // the line of the crash is the last one
+		fmt.Fprintln(stderr, b.err)
+		err = fmt.Errorf("%s failed: the go command's errors are above", b.what)
+	}
+	supervisor.Banner{W: stderr}.Crashed(err)
 }
 
 // exitCode ends the command with that code; what there was to say was said.
@@ -64,7 +87,7 @@ func dispatch(args []string) error {
 	}
 	a, err := parseArguments(args, takesValue)
 	if err != nil {
-		return err
+		return startError{err}
 	}
 	own := append(a.program, a.rest...) // flags may come before the command
 	switch a.command {
@@ -84,7 +107,11 @@ func dispatch(args []string) error {
 	if (a.help || a.version) && role == "" {
 		return exitCode(cli.RunWithHelp(os.Args, ownHelp))
 	}
-	return run(a, role)
+	err = run(a, role)
+	if _, ok := errors.AsType[exitCode](err); ok {
+		return err
+	}
+	return startError{err} // run returns errors only
 }
 
 // manualCommands are our own commands for completions and man page.

@@ -9,8 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/term"
-
+	"github.com/racecar-go/racecar/ctl/view"
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
@@ -98,10 +97,20 @@ func building(ctx context.Context, m *module, all []required, err error) error {
 		if what == "" {
 			what = "a program without consumers"
 		}
-		return fmt.Errorf("building %s of module %s:\n%w", what, m.path, g)
+		return &buildError{fmt.Sprintf("building %s of module %s", what, m.path), g}
 	}
 	return err
 }
+
+// buildError is a failure of the go command with what was being built.
+type buildError struct {
+	what string
+	err  *goError
+}
+
+func (e *buildError) Error() string { return e.what + ":\n" + e.err.Error() }
+
+func (e *buildError) Unwrap() error { return e.err }
 
 // tellSupervisor answers a supervisor's question for a plan with an error. That
 // it no longer listens is no concern of ours.
@@ -118,7 +127,7 @@ const progressEvery = 10 * time.Second
 // and removed by the returned function; elsewhere anew every ten seconds.
 func showProgress(w *os.File, line string) (done func()) {
 	before, after, end, every := "\r\x1b[K", "", "\r\x1b[K", 200*time.Millisecond
-	terminal := term.IsTerminal(int(w.Fd())) && os.Getenv("TERM") != "dumb"
+	terminal := view.CanRedraw(w)
 	if !terminal {
 		before, after, end, every = "", "\n", "", progressEvery
 	}
