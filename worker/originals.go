@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"slices"
+	"sync"
 
 	"github.com/IBM/sarama"
 )
@@ -11,9 +12,15 @@ import (
 // may do with its message's bytes what it likes, decrypt them in place for one; what is
 // handed over again or dead-lettered has to be what came. To copy them into a buffer
 // that is used again and again is all that it costs a message whose call goes well.
-type originals struct{ buf []byte }
+type originals struct {
+	buf []byte
+	// large has a buffer that is too large to be kept for good: a new one for each
+	// batch would cost more than the copy, and the garbage collector takes what is not
+	// used for a while.
+	large sync.Pool
+}
 
-// maxIdleOriginals is how large a buffer is kept from one turn to the next.
+// maxIdleOriginals is how large a buffer is kept for good.
 const maxIdleOriginals = 1 << 20
 
 // note takes messages that are about to be handed over.
@@ -23,6 +30,11 @@ func (o *originals) note(messages []*sarama.ConsumerMessage) {
 		n += len(m.Key) + len(m.Value)
 		for _, h := range m.Headers {
 			n += len(h.Value)
+		}
+	}
+	if n > cap(o.buf) && n > maxIdleOriginals {
+		if b, ok := o.large.Get().(*[]byte); ok {
+			o.buf = *b
 		}
 	}
 	o.buf = slices.Grow(o.buf[:0], n) // at once: a large batch would be copied several times
@@ -35,9 +47,11 @@ func (o *originals) note(messages []*sarama.ConsumerMessage) {
 	}
 }
 
-// release lets go of a buffer that is too large to be kept.
+// release lets go of a buffer that is too large to be kept for good.
 func (o *originals) release() {
 	if cap(o.buf) > maxIdleOriginals {
+		large := o.buf
+		o.large.Put(&large)
 		o.buf = nil
 	}
 }
