@@ -264,10 +264,14 @@ func (p *Producer) check(o *outMessage) error {
 	return checkMessage(&o.ProducerMessage, o.size, p.conf.Producer.MaxMessageBytes)
 }
 
-// CheckMessage refuses what every producer refuses that is set up by default, whatever
-// the brokers say: for doubles of tests.
-func CheckMessage(m ProducerMessage) error {
-	return checkMessage(&m, recordSize(&m), defaultMaxMessage)
+// CheckMessage refuses what a producer with configuration c refuses, whatever the brokers
+// say: for doubles of tests.
+func CheckMessage(m ProducerMessage, c *config.Config) error {
+	props, err := config.ProducerProperties(c.Producer)
+	if err != nil {
+		return err
+	}
+	return checkMessage(&m, recordSize(&m), cmp.Or(props.MaxMessageBytes, defaultMaxMessage))
 }
 
 func checkMessage(o *ProducerMessage, size, limit int) error {

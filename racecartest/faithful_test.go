@@ -2,6 +2,7 @@ package racecartest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -112,12 +113,19 @@ func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
 			t.Errorf("%s: %v was taken", name, r.Produced)
 		}
 	}
+	var partition int32
 	reuse := func(rt racecar.Runtime) (*producing, error) {
-		return &producing{out: rt.Producer, makes: func(*racecar.Message) racecar.ProducerMessage { return racecar.ProducerMessage{Topic: "t"} }}, nil
+		return &producing{out: rt.Producer, makes: func(*racecar.Message) racecar.ProducerMessage {
+			partition++
+			return racecar.ProducerMessage{Topic: "t", Partition: &partition}
+		}}, nil
 	}
 	r := racecartest.Run(t, reuse, &racecar.Message{Topic: "in", Value: []byte("one")}, &racecar.Message{Topic: "in", Value: []byte("two")})
 	if string(r.Produced[0].Value) != "one" || string(r.Produced[1].Value) != "two" {
 		t.Errorf("%s, %s", r.Produced[0].Value, r.Produced[1].Value)
+	}
+	if one, two := *r.Produced[0].Partition, *r.Produced[1].Partition; one != 1 || two != 2 {
+		t.Errorf("partitions %d, %d", one, two)
 	}
 }
 
@@ -141,24 +149,69 @@ func TestRunBatches(t *testing.T) {
 	}
 }
 
-// fatal is a test that notes why it ended.
-type fatal struct {
-	testing.TB
-	said string
+// overwriting is a batch consumer that does with its batch what it likes.
+type overwriting struct{ saw *[]string }
+
+func (c overwriting) ProcessBatch(_ context.Context, batch []*racecar.Message) error {
+	bad := -1
+	for i, m := range batch {
+		*c.saw = append(*c.saw, string(m.Value))
+		if string(m.Value) == "bad" {
+			bad = i
+		}
+		m.Value[0], m.Headers[0].Value[0] = 'X', 'X'
+	}
+	clear(batch)
+	if bad >= 0 {
+		return racecar.FailedAt(bad, racecar.Skip(errors.New("bad")))
+	}
+	return nil
 }
 
-func (f *fatal) Helper() {}
+// Messages are handed over again as they were received, whatever a call has made of them.
+func TestRunHandsOverWhatWasReceived(t *testing.T) {
+	messages := valued("one", "bad", "two")
+	for _, m := range messages {
+		m.Headers = []racecar.Header{{Key: "h", Value: []byte("h")}}
+	}
+	var saw []string
+	r := racecartest.Run(t, func(racecar.Runtime) (overwriting, error) { return overwriting{&saw}, nil }, messages...)
+	if got := fmt.Sprint(saw, verdicts(r)); got != "[one bad two two] [processed skipped processed]" {
+		t.Error(got)
+	}
+	if m := messages[2]; string(m.Value) != "two" || string(m.Headers[0].Value) != "h" {
+		t.Errorf("the test's own message is %s, %s", m.Value, m.Headers[0].Value)
+	}
+}
 
-// Context has ended, so that nothing is waited for.
-func (f *fatal) Context() context.Context {
+// trial is a test whose failure is expected.
+type trial struct {
+	testing.TB
+	failure string
+}
+
+func (f *trial) Helper()                        {}
+func (f *trial) Errorf(format string, a ...any) { f.failure += fmt.Sprintf(format, a...) }
+func (f *trial) Fatal(a ...any)                 { f.Fatalf("%v", a...) }
+func (f *trial) Fatalf(format string, a ...any) { f.Errorf(format, a...); panic(f) }
+
+// run returns when the test has ended or failed.
+func (f *trial) run(test func()) {
+	defer func() {
+		if r := recover(); r != nil && r != any(f) {
+			panic(r)
+		}
+	}()
+	test()
+}
+
+// ended is a test that has ended, so that nothing is waited for.
+type ended struct{ testing.TB }
+
+func (ended) Context() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
-}
-
-func (f *fatal) Fatalf(format string, args ...any) {
-	f.said = fmt.Sprintf(format, args...)
-	panic(f)
 }
 
 // What a test gets wrong fails it, with a word.
@@ -169,13 +222,10 @@ func TestMistakesOfTests(t *testing.T) {
 		`"orders eu" cannot be a topic's name`:                                         func(tb testing.TB) { racecartest.NewBroker(tb).Produce(racecar.ProducerMessage{Topic: "orders eu"}) },
 		`the test ended: there is no message in topic "none" for group "g" to consume`: func(tb testing.TB) { racecartest.NewBroker(tb).WaitConsumed("g", "none") },
 	} {
-		f := &fatal{TB: t}
-		func() {
-			defer func() { _ = recover() }()
-			does(f)
-		}()
-		if f.said != want {
-			t.Errorf("%q, want %q", f.said, want)
+		f := &trial{TB: ended{t}}
+		f.run(func() { does(f) })
+		if f.failure != want {
+			t.Errorf("%q, want %q", f.failure, want)
 		}
 	}
 }

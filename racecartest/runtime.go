@@ -1,6 +1,7 @@
 package racecartest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func Runtime(t testing.TB) racecar.Runtime {
 
 func runtimeOf(t testing.TB, c config.Config) racecar.Runtime {
 	return racecar.Runtime{
-		Producer: &recorder{},
+		Producer: &recorder{config: &c},
 		Logger:   slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Worker:   racecar.Worker{Consumer: "Test", Group: "test"},
 		Config:   &c,
@@ -57,6 +58,7 @@ func Produced(rt racecar.Runtime) []racecar.ProducerMessage {
 
 // recorder is a producer whose messages are acknowledged at once.
 type recorder struct {
+	config   *config.Config
 	mu       sync.Mutex
 	messages []racecar.ProducerMessage
 }
@@ -71,14 +73,14 @@ func (r *recorder) Produce(ctx context.Context, m racecar.ProducerMessage) error
 	for _, h := range m.Headers {
 		k.Headers = append(k.Headers, kafka.Header(h))
 	}
-	if err := kafka.CheckMessage(k); err != nil {
+	if err := kafka.CheckMessage(k, r.config); err != nil {
 		return err
 	}
 	if !config.ValidTopic(m.Topic) {
 		return fmt.Errorf("produce: %q cannot be a topic's name", m.Topic)
 	}
 	k = k.Clone()
-	m.Key, m.Value, m.PartitionKey, m.Headers = k.Key, k.Value, k.PartitionKey, nil
+	m.Partition, m.Key, m.Value, m.PartitionKey, m.Headers = k.Partition, k.Key, k.Value, k.PartitionKey, nil
 	for _, h := range k.Headers {
 		m.Headers = append(m.Headers, racecar.Header(h))
 	}
@@ -154,6 +156,11 @@ func noMistakes(t testing.TB) {
 // together, up to fetch_messages at a time. What a producer refuses in production
 // (racecar.ProduceSync and its like included) is refused here. The test fails when the
 // constructor does; an error of a call is in the Result; a panic is the test's.
+//
+// Each message is handed over whatever became of those before it, also behind one whose
+// error a worker would retry or end at. Run does not know the consumer's Spec: Produced
+// has the output of failed calls too, which a worker drops for a Transactional consumer.
+// What a topic's partitions or a broker's limits refuse only shows in RunWorker.
 func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...*racecar.Message) Result {
 	t.Helper()
 	reg, err := racecar.NewRegistration(new, racecar.Spec{Name: "Test", Subscriptions: []racecar.Subscription{{TopicPattern: ".*"}}})
@@ -180,7 +187,7 @@ func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...
 		runBatches(ctx, instance.(racecar.BatchProcessor), messages, result.Errors, c.FetchMessages)
 	} else {
 		for i, m := range messages {
-			result.Errors[i] = instance.(racecar.Processor).Process(ctx, m)
+			result.Errors[i] = instance.(racecar.Processor).Process(ctx, received(m))
 		}
 	}
 	if h, ok := instance.(racecar.RevocationHook); ok {
@@ -201,7 +208,11 @@ func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racec
 		for end < len(messages) && end-start < most && messages[end].Topic == messages[start].Topic && messages[end].Partition == messages[start].Partition {
 			end++
 		}
-		err := c.ProcessBatch(ctx, messages[start:end:end])
+		batch := make([]*racecar.Message, end-start)
+		for i := range batch {
+			batch[i] = received(messages[start+i])
+		}
+		err := c.ProcessBatch(ctx, batch)
 		failed := start
 		if at, ok := failedAt(err); ok && (at < 0 || at >= end-start) {
 			err = outside(err, end-start)
@@ -216,6 +227,17 @@ func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racec
 		}
 		start = end
 	}
+}
+
+// received is m for one call, which may change it: a worker hands a message over again as
+// it was received.
+func received(m *racecar.Message) *racecar.Message {
+	own := *m
+	own.Key, own.Value, own.Headers = bytes.Clone(m.Key), bytes.Clone(m.Value), slices.Clone(m.Headers)
+	for i, h := range own.Headers {
+		own.Headers[i].Value = bytes.Clone(h.Value)
+	}
+	return &own
 }
 
 func partitionsOf(messages []*racecar.Message) map[string][]int32 {

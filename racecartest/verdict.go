@@ -16,7 +16,7 @@ const (
 	Processed    Verdict = "processed"     // no error: the offset is committed
 	Retried      Verdict = "retried"       // any other error: called again after a pause
 	Skipped      Verdict = "skipped"       // racecar.Skip: reported and done
-	DeadLettered Verdict = "dead-lettered" // racecar.DeadLetter: to the dead-letter topic
+	DeadLettered Verdict = "dead-lettered" // racecar.DeadLetter: to the dead-letter topic; without one, retried
 	Fatal        Verdict = "fatal"         // racecar.Fatal: the worker ends for good
 )
 

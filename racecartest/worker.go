@@ -55,7 +55,9 @@ type Worker struct {
 // racecar.Observe are called, and what consumer code produces with racecar.ProduceSync
 // and its like from the ctx of a call goes to b. Several calls for one consumer run
 // several workers of its group; the Spec's ParallelWorkers is that of a supervisor and
-// starts none.
+// starts none. A call that takes longer than max_poll_interval has its ctx cancelled. One
+// that ignores it ends the worker 5 seconds later, once shutdown_timeout (30 seconds here)
+// is over too; the stacks are in the test's log.
 func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, error), spec racecar.Spec, change ...func(*racecar.Config)) *Worker {
 	t.Helper()
 	noMistakes(t)
@@ -75,6 +77,9 @@ func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, err
 	}
 	for _, f := range change {
 		f(&loaded.Config)
+	}
+	if err := loaded.Config.Validate(); err != nil {
+		t.Fatal(err)
 	}
 	if spec.ParallelWorkers > 1 {
 		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", spec.ParallelWorkers)
@@ -150,7 +155,8 @@ func (w *Worker) start() {
 	go func() {
 		defer close(w.ended)
 		w.code = worker.Run(context.Background(), worker.Options{
-			Conn: wire.NewConn(theirs),
+			Conn:  wire.NewConn(theirs),
+			Watch: true,
 			Handshake: wire.Handshake{
 				Version: wire.Version, Index: w.index, Nonce: w.nonce, StartedAt: time.Now(),
 				Consumer: wire.Consumer{Name: w.reg.Name(), Config: w.config},
@@ -236,7 +242,8 @@ func (w *Worker) await(ask func(events []racecar.Event) (soFar string, done bool
 }
 
 // WaitProcessed waits until n messages are done (processed, skipped or dead-lettered),
-// counting those that were processed again.
+// counting those that were processed again. Their output may still be on its way;
+// Broker.WaitConsumed waits for it as well, since nothing is committed before it arrived.
 func (w *Worker) WaitProcessed(n int) {
 	w.t.Helper()
 	w.await(func(events []racecar.Event) (string, bool) {

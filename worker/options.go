@@ -14,6 +14,9 @@ import (
 type Options struct {
 	// Conn leads to the supervisor; nil runs the worker by itself (--inline).
 	Conn *wire.Conn
+	// Watch has the worker judge calls that take longer than max_poll_interval, as without
+	// Conn: what is at its other end does not.
+	Watch bool
 	// Board is shared with the supervisor; nil makes a private one.
 	Board *scoreboard.Board
 	// Handshake says which worker this is.

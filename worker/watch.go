@@ -16,7 +16,7 @@ const (
 // watch judges calls that take too long. With a supervisor that is its business,
 // by the scoreboard: it can also kill.
 func (w *worker) watch(ctx context.Context) {
-	if w.opts.Conn != nil {
+	if w.opts.Conn != nil && !w.opts.Watch {
 		return
 	}
 	said, dumped := false, false
