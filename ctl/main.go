@@ -7,15 +7,19 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/nearest"
 	"github.com/racecar-go/racecar/internal/printable"
 	"github.com/racecar-go/racecar/internal/version"
+	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/racecar"
 	"golang.org/x/term"
 )
 
@@ -159,8 +163,19 @@ func (a *app) failed(err error) int {
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}
-	a.note("Error: %v\n", err)
+	a.note("Error: %v\n", withBrokersHint(err, len(racecar.Registered())+len(racecar.Configures()) == 0))
 	return exitFailed
+}
+
+// withBrokersHint says where other brokers may be configured when only the default ones
+// were tried. plain: this is no application's binary, so that it does not know what
+// racecar.Configure sets there.
+func withBrokersHint(err error, plain bool) error {
+	var away *kafka.UnreachableError
+	if !plain || !errors.As(err, &away) || !slices.Equal(away.Addrs, config.Default().Brokers) {
+		return err
+	}
+	return fmt.Errorf("%w: no brokers are configured here: give --brokers, or use the application's own binary under the name racecarctl, which knows what racecar.Configure sets", err)
 }
 
 func names(m *kong.Application) []string {

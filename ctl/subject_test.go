@@ -2,6 +2,8 @@ package ctl
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/sirupsen/logrus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -192,6 +195,30 @@ func TestPatternsMeanNoDeadLetterTopics(t *testing.T) {
 		}
 		if got := s.subscribes(test.topic); got != test.want {
 			t.Errorf("%s %s: %t", test.pattern, test.topic, got)
+		}
+	}
+}
+
+// A racecarctl that is no application's binary says who knows other brokers, when it only
+// tried the default ones.
+func TestPlainRacecarctlSaysWhoKnowsTheBrokers(t *testing.T) {
+	const hint = "which knows what racecar.Configure sets"
+	away := func(addrs ...string) error {
+		return fmt.Errorf("lag: %w", &kafka.UnreachableError{Addrs: addrs, Errs: make([]error, len(addrs))})
+	}
+	for _, tc := range []struct {
+		err   error
+		plain bool
+		want  bool
+	}{
+		{away(config.Default().Brokers...), true, true},
+		{away(config.Default().Brokers...), false, false}, // Configure was asked
+		{away("kafka:9092"), true, false},                 // somebody named it
+		{errNoTopic, true, false},
+	} {
+		got := withBrokersHint(tc.err, tc.plain)
+		if strings.Contains(got.Error(), hint) != tc.want || !errors.Is(got, tc.err) {
+			t.Errorf("%v, plain %t: %v", tc.err, tc.plain, got)
 		}
 	}
 }
