@@ -9,7 +9,11 @@ import (
 //
 // That of a transactional consumer (Spec.Transactional) holds back what a call
 // produces until the call has returned: with nil it becomes visible together with
-// the offset after the call's messages, with an error it is dropped.
+// the offset after the call's messages, with an error it is dropped. That of any other
+// consumer sends at once: what a failed call has produced is produced again with the next.
+//
+// Several goroutines of one call may use it at the same time. They must have ended when
+// the call returns.
 type Producer interface {
 	// Produce queues m and returns; it blocks, bounded by ctx, only while there
 	// is no room. The message belongs to the call in which it was produced,

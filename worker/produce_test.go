@@ -358,6 +358,71 @@ func TestOutputBeforeFailedAtIsWaitedFor(t *testing.T) {
 	}
 }
 
+// What a batch has produced behind FailedAt is sent and produced again; only a
+// transactional consumer's is dropped.
+func TestOutputBehindFailedAtComesTwice(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	for transactional, want := range map[bool][]string{
+		false: {"0", "1", "2", "1", "2"},
+		true:  {"0", "1", "2"},
+	} {
+		from, to, group := b.Topic(1), b.Topic(1), b.Group()
+		b.Produce(from, 0, values(3)...)
+		var failed atomic.Bool
+		spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}, Transactional: transactional}
+		reg := batchCopier(t, spec, func(ctx context.Context, out racecar.Producer, ms []*racecar.Message) error {
+			for _, m := range ms {
+				if err := out.Produce(ctx, copyOf(to, m)); err != nil {
+					return err
+				}
+			}
+			if len(ms) == 3 && !failed.Swap(true) {
+				return racecar.FailedAt(1, errors.New("the second"))
+			}
+			return nil
+		})
+		s := start(t, reg, txnConfig(b, group))
+		s.await("the end", func() bool { return b.Committed(group, from, 0) == 3 })
+		s.stop()
+		if got := readCommitted(t, b, to, 0); !slices.Equal(got, want) {
+			t.Errorf("transactional %t: %v arrived, want %v", transactional, got, want)
+		}
+	}
+}
+
+// Several goroutines of a call may produce at the same time: all of it is the call's.
+func TestGoroutinesOfACallProduce(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	for _, transactional := range []bool{false, true} {
+		from, to, group := b.Topic(1), b.Topic(1), b.Group()
+		b.Produce(from, 0, values(20)...)
+		spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}, Transactional: transactional}
+		reg := registration(t, spec, func(rt racecar.Runtime) (*processor, error) {
+			return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+				errs := make([]error, 8)
+				var all sync.WaitGroup
+				for i := range errs {
+					all.Go(func() { errs[i] = errors.Join(rt.Producer.Produce(ctx, copyOf(to, m)), rt.Producer.Deliver(ctx)) })
+				}
+				all.Wait()
+				return errors.Join(errs...)
+			}}, nil
+		})
+		s := start(t, reg, txnConfig(b, group))
+		s.await("the end", func() bool { return b.Committed(group, from, 0) == 20 })
+		s.stop()
+		var want []string
+		for offset := range 20 {
+			want = append(want, slices.Repeat([]string{fmt.Sprint(offset)}, 8)...)
+		}
+		if got := readCommitted(t, b, to, 0); !slices.Equal(got, want) {
+			t.Errorf("transactional %t: %v arrived", transactional, got)
+		}
+	}
+}
+
 // A consumer may reuse its buffers as soon as Produce has returned: what is sent is
 // what they held then.
 func TestProduceCopiesTheMessage(t *testing.T) {
