@@ -117,7 +117,9 @@ func (d *deadLetters) send() {
 				d.ended(r, serr)
 			}
 		}
-		t.Hurry() // the partition waits for them
+		if terr == nil {
+			t.Hurry() // the partition waits for them
+		}
 	}()
 }
 

@@ -45,9 +45,8 @@ type worker struct {
 
 	access func() (*kafka.Access, error) // certificates and tickets of all clients, made once
 
-	transportOnce sync.Once
-	sendWith      transport
-	transportErr  error
+	transport func() (transport, error) // what producers send with, made once
+	sendWith  transport                 // that; nil: nobody has asked for it
 
 	letterBox atomic.Bool // the dead-letter topic is there
 	compacted atomic.Bool // it takes no record without a key
@@ -145,7 +144,7 @@ func newWorker(o Options) (*worker, error) {
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
 	w.orphaned, w.orphan = context.WithCancel(context.Background())
-	w.access = w.accessOnce()
+	w.access, w.transport = firstSuccess(w.newAccess), firstSuccess(w.newTransport)
 	if w.cfg.DeadLetterTopic == "" && w.cfg.MaxRetries > 0 { // as config.Load derives it
 		w.cfg.DeadLetterTopic = config.DeadLetterTopicFor(w.group)
 	}
@@ -381,46 +380,49 @@ func (w *worker) deadline(p *partition) time.Time {
 	return d
 }
 
-// accessOnce returns a function that makes the worker's access at its first success. An
-// error is not kept: files may be in the middle of being renewed. Once the consumer has
-// been ready, brokers have let it in: what refuses a replacement passes as well.
-func (w *worker) accessOnce() func() (*kafka.Access, error) {
+// firstSuccess returns a function that makes a value at its first success. An error is
+// not kept: files may be in the middle of being renewed.
+func firstSuccess[T any](newValue func() (T, error)) func() (T, error) {
 	var mu sync.Mutex
-	var made *kafka.Access
-	return func() (*kafka.Access, error) {
+	var value T
+	made := false
+	return func() (T, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if made != nil {
-			return made, nil
+		if made {
+			return value, nil
 		}
-		a, err := kafka.NewAccess(&w.cfg)
-		if err != nil {
-			return nil, err
+		v, err := newValue()
+		if err == nil {
+			value, made = v, true
 		}
-		if w.opts.Handshake.WasReady {
-			a.Admit()
-		}
-		made = a
-		return a, nil
+		return v, err
 	}
 }
 
-// transport returns what producers send with, made at the first use: a consumer
-// that produces nothing has no connections for it.
-func (w *worker) transport() (transport, error) {
-	w.transportOnce.Do(func() {
-		var p *kafka.Producer
-		access, err := w.access()
-		if err == nil {
-			p, err = kafka.NewProducer(context.Background(), &w.cfg, kafka.ProducerOptions{Logger: w.log, Access: access})
-		}
-		if err != nil {
-			w.transportErr = err
-			return
-		}
-		w.sendWith = p
-	})
-	return w.sendWith, w.transportErr
+// newAccess makes the worker's access. Once the consumer has been ready, brokers have let
+// it in: what refuses a replacement passes as well.
+func (w *worker) newAccess() (*kafka.Access, error) {
+	a, err := kafka.NewAccess(&w.cfg)
+	if err == nil && w.opts.Handshake.WasReady {
+		a.Admit()
+	}
+	return a, err
+}
+
+// newTransport makes what producers send with, at the first use: a consumer that produces
+// nothing has no connections for it.
+func (w *worker) newTransport() (transport, error) {
+	access, err := w.access()
+	if err != nil {
+		return nil, err
+	}
+	p, err := kafka.NewProducer(context.Background(), &w.cfg, kafka.ProducerOptions{Logger: w.log, Access: access})
+	if err != nil {
+		return nil, err
+	}
+	w.sendWith = p
+	return p, nil
 }
 
 // takesOver reports whether a predecessor's place is one that we join with.

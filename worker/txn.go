@@ -115,7 +115,7 @@ func (w *worker) transactional() bool { return w.reg.Spec().Transactional }
 func (w *worker) newTransactions(id string) *transactions {
 	t := &transactions{w: w, id: id, settled: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(w.time)
-	t.producer = sync.OnceValues(func() (*kafka.TxnProducer, error) {
+	t.producer = firstSuccess(func() (*kafka.TxnProducer, error) {
 		access, err := w.access()
 		if err != nil {
 			return nil, err
