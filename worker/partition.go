@@ -66,7 +66,7 @@ type partition struct {
 
 	// Guarded by turns.mu.
 	queue     queue
-	last      int64           // offset of the last message pushed
+	last      int64           // offset of the last message pushed; -1: none
 	busy      bool            // an executor has it
 	retiring  bool            // nothing more is to be begun
 	operator  bool            // paused by an operator
@@ -164,6 +164,7 @@ func newPartition(m *membership, k tp) *partition {
 		idle:    make(chan struct{}),
 		state:   status.PartitionRunning,
 
+		last:        -1,
 		fetching:    true,
 		suspectFrom: noSuspect,
 	}
