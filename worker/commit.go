@@ -147,10 +147,10 @@ func (c *commits) soon(p *partition) {
 // an error when ctx ends first, when p is not ours any more (errLost), or when the
 // group refuses it for good (a *refusedError).
 func (c *commits) flush(ctx context.Context, p *partition) error {
-	if p.inst.txn != nil && p.shared.Load() {
-		return p.inst.txn.wait(ctx, p)
-	}
 	for {
+		if t := p.inst.txn; t != nil && p.shared.Load() {
+			return t.flushPosition(ctx, p)
+		}
 		offset, metadata := p.commitPoint()
 		if p.confirmed(offset, metadata) {
 			return nil
@@ -177,9 +177,10 @@ func (c *commits) flush(ctx context.Context, p *partition) error {
 }
 
 // now is flush for the executor (synchronous_commits): it gives up when p is to go,
-// since the commit at its end follows.
+// since the commit at its end follows. With transactions p alone waits, unless its message
+// was called alone: nothing else may be in hand as long as it is counted.
 func (c *commits) now(p *partition) {
-	if t := p.inst.txn; t != nil {
+	if t := p.inst.txn; t != nil && !p.suspect {
 		t.hurry(p)
 		p.awaitsAll = true
 		return
@@ -206,8 +207,12 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	claims := c.m.claims()
 	maps.DeleteFunc(c.held, func(p *partition, _ heldBack) bool { return !slices.Contains(claims, p) })
 	maps.DeleteFunc(c.refused, func(p *partition, _ refusal) bool { return !slices.Contains(claims, p) })
+	waited := map[*partition]bool{}
+	for _, w := range waiting {
+		waited[w.p] = true
+	}
 	for _, p := range claims {
-		if commit, ok := c.due(p); ok {
+		if commit, ok := c.due(p, waited[p]); ok {
 			k := kafka.TopicPartition{Topic: p.topic, Partition: p.partition}
 			todo[k], parts[k] = commit, p
 		}
@@ -240,9 +245,13 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	return ok, anybodyWaits
 }
 
-// due returns what is to be committed for p, false when nothing has moved.
-func (c *commits) due(p *partition) (kafka.Commit, bool) {
-	if p.lost() || !p.opened.Load() {
+// due returns what is to be committed for p, false when nothing has moved. waited:
+// somebody waits for it.
+func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
+	// With transactions a commit must not be on its way while p's first transaction
+	// begins: it may arrive after it. Who waits for a commit begins nothing meanwhile.
+	byTransaction := p.inst != nil && p.inst.txn != nil && (p.shared.Load() || p.served.Load() && !waited)
+	if p.lost() || !p.opened.Load() || byTransaction {
 		delete(c.held, p)
 		return kafka.Commit{}, false
 	}
@@ -251,8 +260,8 @@ func (c *commits) due(p *partition) (kafka.Commit, bool) {
 		offset, metadata := p.commitPoint()
 		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata}, p.inst.producer.loose.processed.Load()}
 	}
-	if p.inst.txn != nil && p.shared.Load() || p.confirmed(h.commit.Offset, h.commit.Metadata) {
-		delete(c.held, p) // its transactions commit, or it is committed
+	if p.confirmed(h.commit.Offset, h.commit.Metadata) {
+		delete(c.held, p)
 		return kafka.Commit{}, false
 	}
 	if p.inst.producer.loose.position() < h.loose {

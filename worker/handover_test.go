@@ -329,3 +329,44 @@ func TestHookOfAPartitionThatIsTakenAwayAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// transactionalClaim gives m a partition with transactions of its own.
+func (m *membership) transactionalClaim(k tp) *partition {
+	p := m.claim(k)
+	p.begin(5, 0)
+	p.inst = &instance{w: m.w, producer: newProducer(m.w), txn: m.w.newTransactions("id")}
+	p.opened.Store(true)
+	return p
+}
+
+// Once messages may begin, a plain commit is made only for who waits for it and begins
+// none: it could arrive after the first transaction and set the group back.
+func TestPlainCommitsOfTransactionalPartitions(t *testing.T) {
+	_, m := loneWorker(t)
+	p := m.transactionalClaim(tp{"t", 0})
+	for _, c := range []struct{ served, waited, shared, due bool }{
+		{due: true},
+		{served: true},
+		{served: true, waited: true, due: true},
+		{served: true, waited: true, shared: true},
+	} {
+		p.served.Store(c.served)
+		p.shared.Store(c.shared)
+		if _, due := m.commits.due(p, c.waited); due != c.due {
+			t.Errorf("%+v: due %v", c, due)
+		}
+	}
+}
+
+// A partition rests once it is served, and not before: its first position is committed
+// by who opens it.
+func TestPartitionRestsOnceServed(t *testing.T) {
+	w, m := loneWorker(t)
+	p := m.transactionalClaim(tp{"t", 0})
+	for _, served := range []bool{false, true} {
+		p.served.Store(served)
+		if idle, _ := w.turns.rests(p); idle != served {
+			t.Errorf("served %v: idle %v", served, idle)
+		}
+	}
+}

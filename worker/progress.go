@@ -162,7 +162,7 @@ func (t *turns) rests(p *partition) (idle, ordered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ordered = p.operator || t.quiet || t.halted || p.retiring
-	idle = !ordered && p.fetching && !t.throttled && !p.busy && p.queue.n == 0 && p.at == len(p.cur) && p.state == status.PartitionRunning
+	idle = !ordered && p.served.Load() && p.fetching && !t.throttled && !p.busy && p.queue.n == 0 && p.at == len(p.cur) && p.state == status.PartitionRunning
 	return idle, ordered
 }
 

@@ -399,7 +399,7 @@ func (t *transactions) over(p *partition) {
 	// The executor puts messages into a transaction first, and then moves the position:
 	// in between the old position must not be committed after the new one.
 	position := p.acks.processed.Load()
-	if p.setBack || p.joined != position || p.over(position) == position || p.acks.outstanding.Load() != 0 {
+	if p.setBack || p.isLeaving() || p.joined != position || p.over(position) == position || p.acks.outstanding.Load() != 0 {
 		return
 	}
 	t.shareOf(t.gather(), p)
@@ -488,6 +488,16 @@ func (t *transactions) wait(ctx context.Context, p *partition) error {
 			return fmt.Errorf("its transaction is not committed yet: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// flushPosition returns once p's position is committed with what belongs to it. At the
+// end of p the count of its claim is taken back, though no message moves the position.
+func (t *transactions) flushPosition(ctx context.Context, p *partition) error {
+	if err := t.wait(ctx, p); err != nil || p.confirmed(p.commitPoint()) {
+		return err
+	}
+	t.soon(p)
+	return t.wait(ctx, p)
 }
 
 // restart lets p join transactions again: the executor, which owns it, sets it

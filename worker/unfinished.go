@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/wire"
@@ -84,7 +85,8 @@ func (p *partition) within(found int, now, until time.Time) bool {
 }
 
 // announce counts the message that is to be called alone, before it is called; false
-// when that is not committed (yet). The executor owns p.
+// when that is not committed (yet). It waits for the commit, as nothing else may be in hand
+// while the message is counted and not called. The executor owns p.
 func (e *executor) announce(p *partition) bool {
 	if !p.suspect || !p.isSingle(e.t.clock.now()) {
 		return true
@@ -98,12 +100,11 @@ func (e *executor) announce(p *partition) bool {
 	if p.confirmed(p.commitPoint()) {
 		return true
 	}
-	if t := p.inst.txn; t != nil && p.shared.Load() {
-		t.soon(p)
-		p.awaitsAll = true
-		return false
+	err := p.m.commits.flush(p.untilLeaving(), p)
+	if _, refused := errors.AsType[*refusedError](err); refused && p.inst.txn == nil {
+		return true // a commit that is refused holds up nobody
 	}
-	if err := p.m.commits.flush(p.untilLeaving(), p); err != nil {
+	if err != nil {
 		e.t.change(func() { p.until = e.t.clock.now().Add(time.Second) })
 		return false
 	}

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -229,5 +233,89 @@ func TestUnfinishedClaimsAtPositions(t *testing.T) {
 				t.Errorf("%s: %d at %d, want %d", name, got, position, want)
 			}
 		}
+	}
+}
+
+// A graceful end takes the count of its claim back also where it interrupted the message
+// that had been counted: whoever begins there next would take it for a killer.
+func TestInterruptedMessageIsNotCounted(t *testing.T) {
+	for name, transactional := range map[string]bool{"plain": false, "transactional": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			b.Produce(topic, 0, values(2)...)
+			commitFor(t, b, group, topic, 0, 0, "racecar:1;0;0;2") // two claims did not end
+			called := make(chan struct{})
+			reg := registration(t, racecar.Spec{Transactional: transactional, Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+					if m.Offset == 0 {
+						return nil
+					}
+					close(called)
+					<-racecar.Leaving(ctx)
+					return errors.New("interrupted")
+				}}, nil
+			})
+			s := start(t, reg, testConfig(b, group))
+			<-called
+			if got := committedMetadata(t, b, group, topic, 0); got != "racecar:1;1;0;3" {
+				t.Errorf("while in hand: %q", got)
+			}
+			if code := s.stop(); code != wire.ExitOK {
+				t.Errorf("exit code %d", code)
+			}
+			if got := committedMetadata(t, b, group, topic, 0); got != "racecar:1;1;0;2" {
+				t.Errorf("after a graceful end: %q", got)
+			}
+		})
+	}
+}
+
+// A message that cannot be counted, since the group refuses the partition's offset for
+// good, is called all the same.
+func TestRefusedCountHoldsUpNoMessage(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	b.Produce(topic, 0, values(3)...)
+	commitFor(t, b, group, topic, 0, 0, "racecar:1;0;0;2")
+	watchRequests(b, kmsg.OffsetCommit, func(_ int, req kmsg.Request) kmsg.Response {
+		return refuseCommit(req.(*kmsg.OffsetCommitRequest), kerr.TopicAuthorizationFailed.Code)
+	})
+	rec := newRecorder()
+	s := start(t, one(t, topic, recording(rec)), testConfig(b, group))
+	rec.await(t, 3)
+	s.stop()
+}
+
+// A message is counted only while it is the one in hand: what kills the process beside it
+// is not taken for it.
+func TestOnlyTheMessageInHandIsCounted(t *testing.T) {
+	for name, transactional := range map[string]bool{"plain": false, "transactional": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(2), b.Group()
+			for p := range int32(2) {
+				b.Produce(topic, p, values(5)...)
+				commitFor(t, b, group, topic, p, 0, "racecar:1;0;0;2")
+			}
+			rec := newRecorder()
+			reg := registration(t, racecar.Spec{Transactional: transactional, Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: func(_ context.Context, m *racecar.Message) error {
+					if got := committedMetadata(t, b, group, topic, 1-m.Partition); strings.HasSuffix(got, ";3") {
+						t.Errorf("partition %d, offset %d is in hand, and of the other partition %q is committed", m.Partition, m.Offset, got)
+					}
+					rec.add(m)
+					return nil
+				}}, nil
+			})
+			cfg := testConfig(b, group)
+			cfg.TransactionInterval, cfg.TransactionMessages = 20*time.Millisecond, 1000
+			s := start(t, reg, cfg)
+			rec.await(t, 10)
+			s.stop()
+		})
 	}
 }
