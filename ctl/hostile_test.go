@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 
+	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -91,5 +93,15 @@ func TestCommandsPrintOnlyText(t *testing.T) {
 		if name, ok := strings.CutPrefix(line, " - "); ok && !covered[strings.TrimSpace(name)] {
 			t.Errorf("%q is not tried", name)
 		}
+	}
+}
+
+// A producer chooses a record's time: one that JSON's time has no form for hides no
+// record behind it.
+func TestTimesBeyondTheCalendarArePrinted(t *testing.T) {
+	var b bytes.Buffer
+	m := &sarama.ConsumerMessage{Timestamp: time.UnixMilli(math.MaxInt64)}
+	if err := jsonLine(&b, jsonOf(m)); err != nil || !strings.Contains(b.String(), `"timestamp":"292278994-08-17T07:12:55.807Z"`) {
+		t.Errorf("%s, %v", b.String(), err)
 	}
 }

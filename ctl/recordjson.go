@@ -11,7 +11,7 @@ import (
 type recordJSON struct {
 	Partition int32        `json:"partition"`
 	Offset    int64        `json:"offset"`
-	Timestamp time.Time    `json:"timestamp"`
+	Timestamp string       `json:"timestamp"` // RFC 3339; time.Time has no JSON for the year 10,000, which a producer may write
 	Key       *string      `json:"key"` // null: none, or no text
 	KeyBytes  []byte       `json:"key_base64,omitempty"`
 	Value     *string      `json:"value"`
@@ -26,7 +26,7 @@ type headerJSON struct {
 }
 
 func jsonOf(m *sarama.ConsumerMessage) recordJSON {
-	j := recordJSON{Partition: m.Partition, Offset: m.Offset, Timestamp: m.Timestamp.UTC(), Headers: []headerJSON{}}
+	j := recordJSON{Partition: m.Partition, Offset: m.Offset, Timestamp: m.Timestamp.UTC().Format(time.RFC3339Nano), Headers: []headerJSON{}}
 	j.Key, j.KeyBytes = textOrBytes(m.Key)
 	j.Value, j.Bytes = textOrBytes(m.Value)
 	for _, h := range m.Headers {
