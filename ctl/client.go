@@ -12,9 +12,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/owner"
 	"github.com/racecar-go/racecar/internal/status"
 	"golang.org/x/sys/unix"
 )
@@ -36,18 +38,44 @@ const answerTimeout = 10 * time.Second
 type Client struct {
 	socket string
 	http   *http.Client
+	strict bool // root, too, asks no other user's
 }
 
 // NewClient returns a client of the supervisor at socket; it connects when
 // first asked.
 func NewClient(socket string) *Client {
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
+	c := &Client{socket: socket}
+	c.http = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
 		// A supervisor that was replaced between two questions is asked anew.
 		IdleConnTimeout:    10 * time.Second,
 		MaxIdleConns:       2,
 		DisableCompression: true,
-	}}}
+	}}
+	return c
+}
+
+// dial connects, unless another user answers at the socket: in a folder that others can
+// write to, the name may be taken before the supervisor takes it. Root may ask any user's
+// supervisor, but not for its settings.
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := dial(ctx, c.socket)
+	if err != nil {
+		return nil, err
+	}
+	uid, known := peerUID(conn)
+	if !known || owner.TrustedUser(uid) || os.Geteuid() == 0 && !c.strict {
+		return conn, nil
+	}
+	_ = conn.Close() // nothing was asked
+	return nil, &foreignError{uid}
+}
+
+// foreignError says that another user's process listens at the socket.
+type foreignError struct{ uid int }
+
+func (e *foreignError) Error() string {
+	return fmt.Sprintf("user %d answers there, not you (%d): its settings could run commands in your name; run racecarctl as that user, or give --socket or --pidfile", e.uid, os.Geteuid())
 }
 
 // Socket is where the supervisor is asked.
@@ -58,7 +86,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // PID is the process that listens, as the kernel says; 0 where it does not.
 func (c *Client) PID(ctx context.Context) (int, error) {
-	conn, err := dial(ctx, c.socket)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return 0, c.wrap(err)
 	}
@@ -81,10 +109,15 @@ func (c *Client) Config(ctx context.Context) ([]ConsumerConfig, error) {
 	return cc, err
 }
 
-// Settings returns what a command needs to act for a consumer, secrets included.
+// Settings returns what a command needs to act for a consumer, secrets included. They
+// name files and may hold a command (sasl_kerberos_kinit_cmd), so that they are taken from
+// nobody who could not have run it anyway.
 func (c *Client) Settings(ctx context.Context, consumer string) (Settings, error) {
+	strict := NewClient(c.socket)
+	strict.strict = true
+	defer strict.Close()
 	var s Settings
-	err := c.get(ctx, "/v1/settings?consumer="+url.QueryEscape(consumer), &s)
+	err := strict.get(ctx, "/v1/settings?consumer="+url.QueryEscape(consumer), &s)
 	return s, err
 }
 
@@ -238,7 +271,10 @@ func (c *Client) ask(ctx context.Context, method, path string, req any) (io.Read
 
 // wrap says which socket an error is about, and tells "nobody there" apart.
 func (c *Client) wrap(err error) error {
+	var foreign *foreignError
 	switch {
+	case errors.As(err, &foreign):
+		return fmt.Errorf("control socket %q: %w", c.socket, foreign)
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("control socket %q: %w", c.socket, ErrNotRunning)
 	case errors.Is(err, context.DeadlineExceeded):

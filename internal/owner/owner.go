@@ -19,14 +19,17 @@ func Trusted(path string) error {
 		return err
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || st.Uid == 0 || int(st.Uid) == os.Geteuid() {
-		return nil
-	}
-	if os.Geteuid() == 0 && os.Getenv("SUDO_UID") == strconv.Itoa(int(st.Uid)) {
+	if !ok || TrustedUser(int(st.Uid)) {
 		return nil
 	}
 	return fmt.Errorf("%s belongs to user %d, neither to you (%d) nor to root: it could run anything in your name; run racecar as that user, or chown it",
 		path, st.Uid, os.Geteuid())
+}
+
+// TrustedUser reports whether a user is this one or root, or, under sudo, the one who
+// called it.
+func TrustedUser(uid int) bool {
+	return uid == 0 || uid == os.Geteuid() || os.Geteuid() == 0 && os.Getenv("SUDO_UID") == strconv.Itoa(uid)
 }
 
 // Private checks that only this user can put things into a folder: it is no link, it
