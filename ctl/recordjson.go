@@ -12,7 +12,7 @@ type recordJSON struct {
 	Partition int32        `json:"partition"`
 	Offset    int64        `json:"offset"`
 	Timestamp string       `json:"timestamp"` // RFC 3339; time.Time has no JSON for the year 10,000, which a producer may write
-	Key       *string      `json:"key"` // null: none, or no text
+	Key       *string      `json:"key"`       // null: none, or no text
 	KeyBytes  []byte       `json:"key_base64,omitempty"`
 	Value     *string      `json:"value"`
 	Bytes     []byte       `json:"value_base64,omitempty"`
