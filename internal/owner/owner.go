@@ -4,8 +4,10 @@
 package owner
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 )
@@ -18,6 +20,10 @@ func Trusted(path string) error {
 	if err != nil {
 		return err
 	}
+	return trusted(path, info)
+}
+
+func trusted(path string, info os.FileInfo) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || TrustedUser(int(st.Uid)) {
 		return nil
@@ -52,13 +58,33 @@ func Private(dir string) error {
 }
 
 // OpenAppend opens a logfile for appending, made for its owner and group if need be,
-// since lines may quote messages. A link that another user has put there is not
-// followed.
+// since lines may quote messages. A link that another user has put there is not followed,
+// and in a folder that everybody can write to, no file or pipe of another user is opened:
+// it would be read by its owner, or never.
 func OpenAppend(path string) (*os.File, error) {
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
+	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE | syscall.O_NOFOLLOW
+	folder, err := os.Stat(filepath.Dir(path))
+	shared := err == nil && folder.Mode().Perm()&0o002 != 0
+	info, err := os.Lstat(path)
+	link := err == nil && info.Mode()&os.ModeSymlink != 0
+	if link || err == nil && shared {
 		if err := Trusted(path); err != nil {
 			return nil, err
 		}
 	}
-	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if link {
+		flags &^= syscall.O_NOFOLLOW
+	}
+	f, err := os.OpenFile(path, flags, 0o640)
+	if err != nil || !shared || link {
+		return f, err
+	}
+	// What was opened may have come after what was looked at.
+	if info, err = f.Stat(); err == nil {
+		err = trusted(path, info)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

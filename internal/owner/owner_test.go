@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -100,5 +102,44 @@ func TestOpenAppend(t *testing.T) {
 		if err := write(link); err == nil {
 			t.Error("another user's link was followed")
 		}
+	}
+}
+
+// In a folder that everybody can write to, the logfile's name may be taken.
+func TestOpenAppendInASharedFolder(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away; .ci/run is root")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil { // without the sticky bit, for which the kernel may refuse already
+		t.Fatal(err)
+	}
+	open := func(name string) error {
+		f, err := OpenAppend(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}
+	file, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "pipe")
+	if err := errors.Join(open("file"), open("file"), os.Chown(file, nobody, nobody), syscall.Mkfifo(pipe, 0o666), os.Chown(pipe, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"file", "pipe"} {
+		if err := open(name); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+			t.Errorf("another user's %s: %v", name, err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := open("file"); err != nil {
+		t.Errorf("in a folder where nobody else can have put it: %v", err)
+	}
+	if err := os.Symlink("/dev/stdout", filepath.Join(dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	if err := open("out"); err != nil {
+		t.Errorf("a link to stdout: %v", err)
 	}
 }
