@@ -125,6 +125,9 @@ func (l *loader) file() {
 	l.unread, l.shared = r.unread, r.shared
 	l.problems = append(l.problems, r.problems...)
 	l.warnings = append(l.warnings, r.warnings...)
+	if !given {
+		l.strangersFile(path, name, r.settings)
+	}
 	l.apply(r.settings)
 }
 

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
+
+	"github.com/racecar-go/racecar/internal/owner"
 )
 
 // secretFiles are the keys whose file nobody else should read.
@@ -18,6 +21,51 @@ func writableByOthers(path, shown string) string {
 	}
 	return fmt.Sprintf("%s: can be changed by every user of this host (mode %04o): chmod go-w", shown, info.Mode().Perm())
 }
+
+// ofStranger returns the owner of a configuration file that belongs neither to us nor to
+// root nor to whose program we are, who could run anything in our name anyway. A file that
+// is found because of the folder that we stand in may be anybody's.
+func ofStranger(path string) (uid int, strange bool) {
+	uid, ok := ownerOf(path)
+	if !ok || owner.TrustedUser(uid) {
+		return 0, false
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return uid, true
+	}
+	programs, ok := ownerOf(self)
+	return uid, !ok || programs != uid
+}
+
+func ownerOf(path string) (uid int, ok bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(st.Uid), true
+}
+
+// strangersFile warns of a file that belongs to somebody else and was not named, and
+// refuses a command in it: we run nothing that a folder brings along.
+func (l *loader) strangersFile(path, shown string, settings []setting) {
+	uid, strange := ofStranger(path)
+	if !strange {
+		return
+	}
+	l.warnings = append(l.warnings, fmt.Sprintf("%s: belongs to user %d, neither to you (%d) nor to root, and names the brokers: name it with --config if it is meant", shown, uid, os.Geteuid()))
+	for _, s := range settings {
+		if s.key.Name == kinitCommand && !s.in.null {
+			l.problem(fmt.Errorf("%s: a command in a file of user %d is not run unless the file is named: use --config or RACECAR_CONFIG, or chown it", s.place, uid))
+		}
+	}
+}
+
+const kinitCommand = "sasl_kerberos_kinit_cmd"
 
 // readableSecrets warns of keys and tokens that everybody can read.
 func (l *loader) readableSecrets() []string {

@@ -32,7 +32,7 @@ func (k Key) shape() shape {
 		return shapePEM
 	case k.Secret:
 		return shapeSecret
-	case k.Name == "sasl_kerberos_kinit_cmd":
+	case k.Name == kinitCommand:
 		return shapeShell
 	case strings.HasSuffix(k.Name, "_location"), strings.HasSuffix(k.Name, "_file"), strings.HasSuffix(k.Name, "_path"),
 		k.Name == "sasl_kerberos_keytab", k.Name == "pidfile", k.Name == "logfile", k.Name == "control_socket":

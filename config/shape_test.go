@@ -148,3 +148,29 @@ func TestFileModes(t *testing.T) {
 		}
 	}
 }
+
+// A file that is used because of the folder we stand in may be another user's: it is
+// warned of, and a command in it is run only if the file was named.
+func TestFilesOfOthersAreNotObeyed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away; .ci/run is root")
+	}
+	for _, text := range []string{"development: {client_id: x}", "development: {sasl_kerberos_kinit_cmd: id}"} {
+		dir := project(t, text)
+		path := filepath.Join(dir, DefaultFile)
+		if err := os.Chown(path, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		command := strings.Contains(text, "kinit")
+		l, err := Load(Options{Dir: dir})
+		switch {
+		case command && (err == nil || !strings.HasPrefix(err.Error(), "config/racecar.yml:1:") || !strings.Contains(err.Error(), "a command in a file of user 65534 is not run")):
+			t.Errorf("%s: %v", text, err)
+		case !command && (err != nil || !strings.Contains(strings.Join(l.Warnings, "\n"), "config/racecar.yml: belongs to user 65534, neither to you (0) nor to root")):
+			t.Errorf("%s: %v, %v", text, err, l)
+		}
+		if l, err = Load(Options{Dir: dir, File: path, FileGiven: true}); err != nil || len(l.Warnings) > 0 {
+			t.Errorf("named, %s: %v, %v", text, err, l)
+		}
+	}
+}

@@ -39,7 +39,14 @@ func (a *app) load(c connection, consumer string) (*config.Loaded, error) {
 			o.Spec.GroupID, o.Spec.DeadLetterTopic, o.Spec.MaxRetries = s.GroupID, s.DeadLetterTopic, s.MaxRetries
 		}
 	}
-	return config.Load(o)
+	loaded, err := config.Load(o)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range loaded.Warnings {
+		a.note("Warning: %s\n", w)
+	}
+	return loaded, nil
 }
 
 // log is for what has to be said beside the results: to stderr.
