@@ -2,6 +2,7 @@ package worker
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -37,8 +38,14 @@ type observedStrategy struct {
 }
 
 // OnAssignment implements sarama.OnAssignmentBalanceStrategy. sarama holds locks
-// that a commit would need: on must only take note.
+// that a commit would need: on must only take note. The leader may be any member that
+// may read the group. sarama takes a partition that it lists twice for an error of
+// configuration, which is permanent; it opens what is left in a.
 func (s *observedStrategy) OnAssignment(a *sarama.ConsumerGroupMemberAssignment, generation int32) {
+	for topic, partitions := range a.Topics {
+		slices.Sort(partitions)
+		a.Topics[topic] = slices.Compact(partitions)
+	}
 	if inner, ok := s.BalanceStrategy.(sarama.OnAssignmentBalanceStrategy); ok {
 		inner.OnAssignment(a, generation)
 	}
