@@ -8,9 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -275,5 +278,43 @@ func TestUnixStatusAddr(t *testing.T) {
 	log, _ := logtest.NewNullLogger()
 	if _, err := NewServer(ServerOptions{Addr: "unix:" + path, Log: log}); err == nil || !strings.Contains(err.Error(), "another process serves it") {
 		t.Errorf("%v", err)
+	}
+}
+
+// At no time can others connect to the socket, whatever the umask is.
+func TestUnixSocketIsPrivateFromTheStart(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("elsewhere the mode is set after the socket is there")
+	}
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	path := filepath.Join(t.TempDir(), "status.sock")
+	done, seen := make(chan struct{}), make(chan os.FileMode)
+	go func() { // what another user would see who looks all the time
+		var worst os.FileMode
+		for {
+			select {
+			case <-done:
+				seen <- worst
+				return
+			default:
+			}
+			if info, err := os.Lstat(path); err == nil {
+				worst |= info.Mode().Perm()
+			}
+		}
+	}()
+	for range 500 {
+		ln, err := listenUnix(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ln.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(done)
+	if mode := <-seen; mode&0o077 != 0 {
+		t.Errorf("it had mode %04o for a moment", mode)
 	}
 }
