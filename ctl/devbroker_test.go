@@ -63,3 +63,30 @@ func TestProduceBesideDev(t *testing.T) {
 		t.Errorf("%s is given although nobody serves the directory", addr)
 	}
 }
+
+// An embedded broker whose data belong to another user is not taken for ours.
+func TestForeignDevBroker(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away; .ci/run is root")
+	}
+	module := t.TempDir()
+	data := filepath.Join(module, devData)
+	b, err := devkafka.Start(devkafka.Options{DataDir: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := devBroker(module); got != b.Addr() {
+		t.Fatalf("%q", got)
+	}
+	if err := os.Chown(data, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if got := devBroker(module); got != "" {
+		t.Errorf("racecarctl goes to another user's broker at %s", got)
+	}
+}
