@@ -44,6 +44,28 @@ func TestTrapsAreAnswered(t *testing.T) {
 	}
 }
 
+// Each rule of SECURITY.md about what is protected names a test, and those exist.
+func TestSecurityRulesAreTested(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "SECURITY.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules, _ := strings.Cut(string(page), "\n## What is protected")
+	rules, _, _ = strings.Cut(rules, "\n## ")
+	name := regexp.MustCompile("`([\\w/]+\\.Test\\w+)`")
+	for _, rule := range strings.Split(rules, "\n\n**")[1:] {
+		if title, _, _ := strings.Cut(rule, "**"); !name.MatchString(rule) {
+			t.Errorf("%q names no test", title)
+		}
+	}
+	tests := testsOfTheModule(t)
+	for _, f := range name.FindAllStringSubmatch(string(page), -1) {
+		if !tests[f[1]] {
+			t.Errorf("there is no %s", f[1])
+		}
+	}
+}
+
 // testsOfTheModule lists its tests as package.TestName, the package by its directory.
 func testsOfTheModule(t *testing.T) map[string]bool {
 	t.Helper()
