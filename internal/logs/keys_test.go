@@ -2,10 +2,14 @@ package logs
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
 )
@@ -43,5 +47,24 @@ func TestFormat(t *testing.T) {
 		if strings.Contains(line, "\x1b") {
 			t.Errorf("%q: colour in a file: %q", format, line)
 		}
+	}
+}
+
+// A message that repeats what a broker says neither commands the terminal nor forges a line.
+func TestTerminalLinesAreText(t *testing.T) {
+	const hostile = "x\x1b[2J\n=> Crashed: forged\u202ey"
+	f, err := formatter("auto", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := logrus.NewEntry(logrus.New()).WithField("error", errors.New(hostile))
+	e.Level, e.Message = logrus.ErrorLevel, "(try 1/10): "+hostile
+	line, err := f.Format(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(`\x1b\[\d+m`).ReplaceAllString(string(line), "") // our colours
+	if strings.ContainsAny(text, "\x1b\u202e") || strings.Count(text, "\n") != 1 || !strings.Contains(text, "(try 1/10): x [2J => Crashed: forged y") {
+		t.Errorf("%q", text)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/printable"
 )
 
 // Log is an open log.
@@ -84,11 +85,15 @@ func formatter(format string, terminal bool) (logrus.Formatter, error) {
 	switch format {
 	case "", "auto":
 		if terminal {
-			return &logrus.TextFormatter{ForceColors: true, FullTimestamp: true, TimestampFormat: "15:04:05.000"}, nil
+			return harmless{&logrus.TextFormatter{ForceColors: true, FullTimestamp: true, TimestampFormat: "15:04:05.000"}}, nil
 		}
 		return &logrus.JSONFormatter{TimestampFormat: stamp}, nil
 	case "text":
-		return &logrus.TextFormatter{DisableColors: !terminal, FullTimestamp: true, TimestampFormat: stamp}, nil
+		text := &logrus.TextFormatter{DisableColors: !terminal, FullTimestamp: true, TimestampFormat: stamp}
+		if terminal {
+			return harmless{text}, nil
+		}
+		return text, nil
 	case "json":
 		return &logrus.JSONFormatter{TimestampFormat: stamp}, nil
 	}
@@ -126,6 +131,16 @@ func Slog(entry *logrus.Entry) *slog.Logger {
 		}
 	}
 	return slog.New(&fromSlog{entry: entry})
+}
+
+// harmless formats for a terminal, on which logrus quotes fields and not the message: that
+// one may repeat what a broker or a message says.
+type harmless struct{ logrus.Formatter }
+
+func (f harmless) Format(e *logrus.Entry) ([]byte, error) {
+	plain := *e
+	plain.Message = printable.Text(e.Message)
+	return f.Formatter.Format(&plain)
 }
 
 // complete formats every line: a value that JSON cannot hold, NaN say, is written as
