@@ -17,7 +17,9 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/sirupsen/logrus"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -149,7 +151,7 @@ func makeTopicsOnDemand(c *kfake.Cluster, log logrus.FieldLogger) {
 			}
 			// The client learns of a name that no topic can have by the answer
 			// to its request: unknown topic.
-			if err := c.CreateTopic(*t.Topic, 0, nil); err != nil && log != nil {
+			if err := createTopic(c, *t.Topic, 0); err != nil && log != nil {
 				log.WithError(err).WithField("topic", *t.Topic).Warn("topic not made")
 			}
 		}
@@ -165,10 +167,18 @@ func (b *Broker) Addrs() []string { return b.addrs }
 
 // CreateTopic makes a topic; partitions 0 stands for Options.Partitions.
 func (b *Broker) CreateTopic(name string, partitions int) error {
-	if err := b.cluster.CreateTopic(name, int32(partitions), nil); err != nil {
+	if err := createTopic(b.cluster, name, partitions); err != nil {
 		return fmt.Errorf("make topic %q: %w", name, err)
 	}
 	return nil
+}
+
+// createTopic refuses the names that Kafka refuses; kfake takes them.
+func createTopic(c *kfake.Cluster, name string, partitions int) error {
+	if !config.ValidTopic(name) {
+		return kerr.InvalidTopicException
+	}
+	return c.CreateTopic(name, int32(partitions), nil)
 }
 
 // Cluster gives tests what kfake offers beyond the protocol: faults, controlled

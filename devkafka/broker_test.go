@@ -248,6 +248,13 @@ func TestTopicsOnDemand(t *testing.T) {
 			if err := b.CreateTopic("made", 5); err == nil || !strings.Contains(err.Error(), `make topic "made": TOPIC_ALREADY_EXISTS`) {
 				t.Errorf("made twice: %v", err)
 			}
+			// As Kafka, though kfake would make it.
+			if err := b.CreateTopic("orders eu", 1); err == nil || !strings.Contains(err.Error(), `make topic "orders eu": INVALID_TOPIC`) {
+				t.Errorf("a topic that Kafka refuses: %v", err)
+			}
+			if _, err := c.Partitions("orders/eu"); err == nil {
+				t.Error("a topic that Kafka refuses is there")
+			}
 		})
 	}
 }
