@@ -113,6 +113,17 @@ func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
 			t.Errorf("%s: %v was taken", name, r.Produced)
 		}
 	}
+	ignore := func(rt racecar.Runtime) (racecar.ProcessFunc, error) {
+		return func(ctx context.Context, m *racecar.Message) error {
+			if string(m.Value) == "bad" {
+				_ = rt.Producer.Produce(ctx, racecar.ProducerMessage{Topic: "orders/eu"}) // which a broker refuses later
+			}
+			return racecar.Skip(errors.New("skipped"))
+		}, nil
+	}
+	if got := fmt.Sprint(verdicts(racecartest.Run(t, ignore, valued("bad", "good")...))); got != "[retried skipped]" {
+		t.Errorf("output that was refused is ignored: %s", got)
+	}
 	var partition int32
 	reuse := func(rt racecar.Runtime) (*producing, error) {
 		return &producing{out: rt.Producer, makes: func(*racecar.Message) racecar.ProducerMessage {

@@ -61,9 +61,32 @@ type recorder struct {
 	config   *config.Config
 	mu       sync.Mutex
 	messages []racecar.ProducerMessage
+	refused  error // what a broker refuses later fails the call, though it ignored the error
 }
 
 func (r *recorder) Produce(ctx context.Context, m racecar.ProducerMessage) error {
+	err := r.ProduceSync(ctx, m)
+	if m.Topic != "" && !config.ValidTopic(m.Topic) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.refused = errors.Join(r.refused, err)
+	}
+	return err
+}
+
+// failed is the error of a call that returned err.
+func (r *recorder) failed(err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refused != nil {
+		err, r.refused = r.refused, nil
+	}
+	return err
+}
+
+// ProduceSync, ProduceAsync and WaitForDelivery are the default producer's for calls of
+// a consumer under test.
+func (r *recorder) ProduceSync(ctx context.Context, m racecar.ProducerMessage) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -90,14 +113,8 @@ func (r *recorder) Produce(ctx context.Context, m racecar.ProducerMessage) error
 	return nil
 }
 
-// ProduceSync, ProduceAsync and WaitForDelivery are the default producer's for calls of
-// a consumer under test.
-func (r *recorder) ProduceSync(ctx context.Context, m racecar.ProducerMessage) error {
-	return r.Produce(ctx, m)
-}
-
 func (r *recorder) ProduceAsync(ctx context.Context, m racecar.ProducerMessage) error {
-	return r.Produce(ctx, m)
+	return r.ProduceSync(ctx, m)
 }
 
 func (r *recorder) WaitForDelivery(ctx context.Context, f func(context.Context) error) error {
@@ -182,12 +199,14 @@ func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...
 	if h, ok := instance.(racecar.AssignmentHook); ok {
 		h.OnPartitionsAssigned(ctx, assignment)
 	}
+	out := rt.Producer.(*recorder)
+	out.refused = nil // what the constructor and hooks produced is no call's
 	result := Result{Errors: make([]error, len(messages))}
 	if reg.Batch() {
-		runBatches(ctx, instance.(racecar.BatchProcessor), messages, result.Errors, c.FetchMessages)
+		runBatches(ctx, instance.(racecar.BatchProcessor), out, messages, result.Errors, c.FetchMessages)
 	} else {
 		for i, m := range messages {
-			result.Errors[i] = instance.(racecar.Processor).Process(ctx, received(m))
+			result.Errors[i] = out.failed(instance.(racecar.Processor).Process(ctx, received(m)))
 		}
 	}
 	if h, ok := instance.(racecar.RevocationHook); ok {
@@ -202,7 +221,7 @@ func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...
 
 // runBatches calls c for each run of messages of one partition, at most of them at a
 // time.
-func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racecar.Message, errs []error, most int) {
+func runBatches(ctx context.Context, c racecar.BatchProcessor, out *recorder, messages []*racecar.Message, errs []error, most int) {
 	for start := 0; start < len(messages); {
 		end := start + 1
 		for end < len(messages) && end-start < most && messages[end].Topic == messages[start].Topic && messages[end].Partition == messages[start].Partition {
@@ -212,7 +231,7 @@ func runBatches(ctx context.Context, c racecar.BatchProcessor, messages []*racec
 		for i := range batch {
 			batch[i] = received(messages[start+i])
 		}
-		err := c.ProcessBatch(ctx, batch)
+		err := out.failed(c.ProcessBatch(ctx, batch))
 		failed := start
 		if at, ok := failedAt(err); ok && (at < 0 || at >= end-start) {
 			err = outside(err, end-start)
