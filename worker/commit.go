@@ -250,8 +250,7 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 	// With transactions a commit must not be on its way while p's first transaction
 	// begins: it may arrive after it. Who waits for a commit begins nothing meanwhile.
-	byTransaction := p.inst != nil && p.inst.txn != nil && (p.shared.Load() || p.served.Load() && !waited)
-	if p.lost() || !p.opened.Load() || byTransaction {
+	if p.lost() || !p.opened.Load() || p.inst.txn != nil && (p.shared.Load() || p.served.Load() && !waited) {
 		delete(c.held, p)
 		return kafka.Commit{}, false
 	}
