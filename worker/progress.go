@@ -116,6 +116,9 @@ func (m *membership) look(p *partition, g *progress, now time.Time) {
 	p.rate.Store(math.Float64bits(g.measure(rate, p.messages.Load(), now)))
 	position, end := p.acks.processed.Load(), p.endOffset.Load()
 	idle, ordered := m.w.turns.rests(p)
+	if t := p.inst.txn; t != nil && idle && p.shared.Load() {
+		t.over(p)
+	}
 	if end != g.end {
 		g.endAt = now // a fetch or a broker has told
 	}

@@ -391,15 +391,16 @@ func (t *transactions) soon(p *partition) {
 	t.seal()
 }
 
-// over has p's position committed behind a stretch in which there is nothing for us. Any
-// goroutine may call it.
+// over has p's position committed if what is committed is another one, though no message
+// moves it: it goes over a stretch in which there is nothing for us, or the count of
+// unfinished claims has had its time. Any goroutine may call it.
 func (t *transactions) over(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// The executor puts messages into a transaction first, and then moves the position:
 	// in between the old position must not be committed after the new one.
 	position := p.acks.processed.Load()
-	if p.setBack || p.isLeaving() || p.joined != position || p.over(position) == position || p.acks.outstanding.Load() != 0 {
+	if p.setBack || p.isLeaving() || p.joined != position || p.acks.outstanding.Load() != 0 || p.confirmed(p.commitAt(position)) {
 		return
 	}
 	t.shareOf(t.gather(), p)

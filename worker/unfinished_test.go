@@ -319,3 +319,28 @@ func TestOnlyTheMessageInHandIsCounted(t *testing.T) {
 		})
 	}
 }
+
+// Positions that were committed in the time in which a claim is careful lose its count
+// when that is over, though no message moves them.
+func TestCountEndsWithItsTime(t *testing.T) {
+	for name, transactional := range map[string]bool{"plain": false, "transactional": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			b.Produce(topic, 0, "a")
+			commitFor(t, b, group, topic, 0, 0, "racecar:1;0;0;1")
+			clock := newTestClock()
+			reg := registration(t, racecar.Spec{Transactional: transactional, Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: ignore}, nil
+			})
+			s := start(t, reg, testConfig(b, group), func(o *Options) { o.clock = clock.clock() })
+			waitFor(t, "the message and its count", func() bool { return committedMetadata(t, b, group, topic, 0) == "racecar:1;1;0;2" })
+			clock.move(time.Hour)
+			waitFor(t, "the position without the count", func() bool {
+				return b.Committed(group, topic, 0) == 1 && committedMetadata(t, b, group, topic, 0) == ""
+			})
+			s.stop()
+		})
+	}
+}
