@@ -45,5 +45,10 @@ func (b build) with(ctx context.Context, g *goTool, flags []string) ([]goPackage
 	if _, err := g.run(ctx, "build", append(args, p.path)...); err != nil {
 		return nil, err
 	}
-	return g.list(ctx, "-deps", "-overlay="+overlay, p.path)
+	listed, err := g.list(ctx, "-deps", "-overlay="+overlay, p.path)
+	if err != nil {
+		return nil, err
+	}
+	files, dirs := inputs(g, b.module, b.required, listed)
+	return listed, planted(b.module.root, append(files, dirs...))
 }

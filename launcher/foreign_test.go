@@ -54,6 +54,32 @@ func TestForeignModule(t *testing.T) {
 	}
 }
 
+// In a module that everybody can write to, packages and files of another user are not
+// built.
+func TestForeignPackage(t *testing.T) {
+	for _, foreign := range []string{"consumers", "consumers/own/x.go", "own.go"} {
+		t.Run(foreign, func(t *testing.T) {
+			root := t.TempDir()
+			files := []string{filepath.Join(root, "own.go"), filepath.Join(root, "consumers", "own", "x.go")}
+			for _, name := range files {
+				writeFile(t, name, "package x\n")
+			}
+			path := filepath.Join(root, foreign)
+			give(t, path)
+			files = append(files, filepath.Join(root, "none"))
+			if err := planted(root, files); err != nil {
+				t.Errorf("nobody else can have put it there: %v", err)
+			}
+			if err := os.Chmod(filepath.Dir(path), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := planted(root, files); err == nil || !strings.HasPrefix(err.Error(), path+" belongs to user 65534") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 // A program is run from the cache only if nobody else can have put it there.
 func TestForeignProgram(t *testing.T) {
 	environment := "e"

@@ -66,6 +66,25 @@ func trusted(goMod string) error {
 	return nil
 }
 
+// planted refuses what another user has put among the inputs of a build where everybody
+// can write: in /tmp, a module may be ours and its folder of consumers a stranger's.
+func planted(root string, inputs []string) error {
+	seen := map[string]bool{}
+	for _, path := range inputs {
+		for !seen[path] {
+			seen[path] = true
+			if err := owner.NotPlanted(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			if !strings.HasPrefix(path, root+string(filepath.Separator)) {
+				break
+			}
+			path = filepath.Dir(path)
+		}
+	}
+	return nil
+}
+
 func readModule(name string, raw []byte) (*module, error) {
 	// Lax: a newer go command may know more of the file than we do.
 	f, err := modfile.ParseLax(name, raw, nil)

@@ -38,6 +38,16 @@ func TrustedUser(uid int) bool {
 	return uid == 0 || uid == os.Geteuid() || os.Geteuid() == 0 && os.Getenv("SUDO_UID") == strconv.Itoa(uid)
 }
 
+// NotPlanted checks a path like Trusted if it lies in a folder that everybody can write
+// to. Elsewhere whoever may write decides whose files there are.
+func NotPlanted(path string) error {
+	folder, err := os.Stat(filepath.Dir(path))
+	if err != nil || folder.Mode().Perm()&0o002 == 0 {
+		return err
+	}
+	return Trusted(path)
+}
+
 // Private checks that only this user can put things into a folder: it is no link, it
 // belongs to this user, and others cannot write to it.
 func Private(dir string) error {
