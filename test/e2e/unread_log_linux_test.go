@@ -52,15 +52,18 @@ func TestLogThatNobodyReads(t *testing.T) {
 		return nil
 	})
 	b.awaitProcessed(b.total())
-	for what, order := range map[string]func(context.Context) error{
-		"pause":  func(ctx context.Context) error { return c.Pause(ctx, "", b.topic, 1) },
-		"resume": func(ctx context.Context) error { return c.Resume(ctx, "", b.topic, 1) },
-		"quiet":  func(ctx context.Context) error { return c.Quiet(ctx, "") },
-		"scale":  func(ctx context.Context) error { return c.Scale(ctx, "", 2, discard) },
+	for _, command := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"pause", func(ctx context.Context) error { return c.Pause(ctx, "", b.topic, 1) }},
+		{"resume", func(ctx context.Context) error { return c.Resume(ctx, "", b.topic, 1) }},
+		{"quiet", func(ctx context.Context) error { return c.Quiet(ctx, "") }},
+		{"scale", func(ctx context.Context) error { return c.Scale(ctx, "", 2, discard) }},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		if err := order(ctx); err != nil {
-			t.Errorf("%s: %v", what, err)
+		if err := command.run(ctx); err != nil {
+			t.Errorf("%s: %v", command.name, err)
 		}
 		cancel()
 	}
