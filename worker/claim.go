@@ -314,6 +314,7 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		start = m.starts.of(p.tp)
 	}
 	attempts, starts := parseMetadata(committed.Metadata, start)
+	starts = m.withoutOwn(p.tp, committed.Metadata, starts)
 	p.begin(start, attempts)
 	p.startedAfter(starts, len(m.w.opts.Handshake.Predecessors) > 0)
 	if starts > 0 {
@@ -534,12 +535,13 @@ func (p *partition) hurry() {
 // forget takes p off the list and calls the hook with the last of those that were
 // revoked together.
 func (m *membership) forget(p *partition) {
+	counted := p.outlived()
 	m.mu.Lock()
 	if m.parts[p.tp] == p {
 		delete(m.parts, p.tp)
 	}
 	if p.opened.Load() {
-		m.stood[p.tp] = p.acks.processed.Load()
+		m.stood[p.tp], m.outlived[p.tp] = p.acks.processed.Load(), counted
 	}
 	defer poke(m.forgotten)
 	delete(m.assigned, p.tp)

@@ -61,7 +61,8 @@ type membership struct {
 	counts   map[string]int     // partitions of each topic that the last assignment knew of
 	seen     map[string]int     // as looked up last
 	ids      map[string]sarama.Uuid
-	stood    map[tp]int64 // where claims that have ended stood
+	stood    map[tp]int64    // where claims that have ended stood
+	outlived map[tp]outlived // what is known of their counts
 	// anew holds the topics that are found to be others since the last session began, and
 	// where we stood in the old ones; fresh the partitions of the session that therefore
 	// begin at their beginning, until they have.
@@ -113,6 +114,7 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 		ended:     map[bool][]tp{},
 		ids:       map[string]sarama.Uuid{},
 		stood:     map[tp]int64{},
+		outlived:  map[tp]outlived{},
 		anew:      map[string]map[int32]int64{},
 		fresh:     map[tp]int64{},
 		state:     status.Waiting,

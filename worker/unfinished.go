@@ -142,6 +142,30 @@ func (p *partition) endGracefully() {
 	p.unfinished.ended, p.unfinished.alone = true, -1
 }
 
+// outlived is the count of a claim that has ended while its process lives: it has killed
+// nothing, though it may have been lost and could not take its count back.
+type outlived struct {
+	metadata string // as committed last
+	found    int    // claims before it
+}
+
+func (p *partition) outlived() outlived {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return outlived{p.committedMetadata, p.unfinished.found}
+}
+
+// withoutOwn takes from a count that was found what a claim of this process has added, if
+// nobody has committed since.
+func (m *membership) withoutOwn(k tp, metadata string, starts int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if own, ended := m.outlived[k]; ended && own.metadata == metadata {
+		return min(starts, own.found)
+	}
+	return starts
+}
+
 // condemned returns the message at p's position as a suspect if it was found with too
 // many unfinished claims. That holds once: what is behind it is not to blame.
 func (p *partition) condemned() *wire.Suspect {

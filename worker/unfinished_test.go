@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
@@ -341,6 +342,46 @@ func TestCountEndsWithItsTime(t *testing.T) {
 				return b.Committed(group, topic, 0) == 1 && committedMetadata(t, b, group, topic, 0) == ""
 			})
 			s.stop()
+		})
+	}
+}
+
+// A claim that is lost while its process lives has killed nothing: the message that was in
+// hand is called again.
+func TestLostClaimIsNotCounted(t *testing.T) {
+	for name, transactional := range map[string]bool{"plain": false, "transactional": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			b.Produce(topic, 0, "a")
+			commitFor(t, b, group, topic, 0, 0, "racecar:1;0;0;2") // two claims did not end
+			begun, rec := make(chan struct{}, 1), newRecorder()
+			calls := 0
+			reg := registration(t, racecar.Spec{Transactional: transactional, Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: func(ctx context.Context, m *racecar.Message) error {
+					if calls++; calls == 1 {
+						begun <- struct{}{}
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					rec.add(m)
+					return nil
+				}}, nil
+			})
+			cfg := testConfig(b, group)
+			cfg.Membership, cfg.DeadLetterTopic = config.MembershipDynamic, b.Topic(1)
+			s := start(t, reg, cfg)
+			<-begun
+			s.await("a place", func() bool { return len(s.places) == 1 && s.places[0].MemberID != "" })
+			if err := Leave(t.Context(), wire.Leave{Config: cfg, Places: s.places, Within: patient}); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the position behind the message", func() bool { return b.Committed(group, topic, 0) == 1 })
+			s.stop()
+			if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{0}) {
+				t.Errorf("processed %v", got)
+			}
 		})
 	}
 }
