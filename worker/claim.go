@@ -17,6 +17,22 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
+// maxListed is how many partitions a log line lists. Another member that leads the group
+// can assign a quarter of a million that are not there.
+const maxListed = 1000
+
+// listed is claims as a log line has them: their number, where they are too many.
+func listed(claims map[string][]int32) any {
+	n := 0
+	for _, partitions := range claims {
+		n += len(partitions)
+	}
+	if n > maxListed {
+		return n
+	}
+	return claims
+}
+
 // Setup implements sarama.ConsumerGroupHandler: a session has begun.
 func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.session.Store(&session{s})
@@ -24,7 +40,7 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.w.stats.Add(scoreboard.Joins, 1)
 	m.trouble.over()
 	m.log.WithField("member", s.MemberID()).WithField("generation", s.GenerationID()).
-		WithField("partitions", s.Claims()).Info("joined the group")
+		WithField("partitions", listed(s.Claims())).Info("joined the group")
 	m.w.emit(racecar.JoinGroupEvent{
 		Consumer: m.w.reg.Name(), Group: m.w.group, MemberID: s.MemberID(), Generation: s.GenerationID(), Duration: time.Since(m.joining),
 	})
@@ -42,7 +58,8 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	if len(leaderless) > 0 {
 		// sarama begins such a claim only when there is a leader, however long that takes:
 		// the others do not wait for it.
-		m.log.WithField("partitions", leaderless).Warn("partitions have no leader: they are consumed once they have one")
+		m.log.WithField("partitions", leaderless[:min(len(leaderless), maxListed)]).WithField("count", len(leaderless)).
+			Warn("partitions have no leader: they are consumed once they have one")
 	}
 	m.mu.Lock()
 	m.opening = opening

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
@@ -102,12 +103,17 @@ func usurper(t *testing.T, b *testbroker.Broker, group, topic string, given []by
 // Whatever another member that leads the group assigns, the worker goes on once that
 // member is gone, and beside it with what can be consumed.
 func TestStrangeAssignments(t *testing.T) {
+	many := make([]int32, 20_000)
+	for i := range many {
+		many[i] = int32(i)
+	}
 	for name, tt := range map[string]struct {
 		given  func(own, other string) []byte
 		beside bool // both partitions are consumed while it leads
 	}{
 		"a partition twice":              {func(own, _ string) []byte { return assigned(map[string][]int32{own: {1, 0, 0, 1}}) }, true},
 		"a topic without a subscription": {func(own, other string) []byte { return assigned(map[string][]int32{other: {0}, own: {0, 1}}) }, true},
+		"many that are not there":        {func(own, _ string) []byte { return assigned(map[string][]int32{own: many}) }, true},
 		"no topic's name":                {func(_, _ string) []byte { return assigned(map[string][]int32{"x/y": {0}, "": {0}}) }, false},
 		"partitions that are not there":  {func(own, _ string) []byte { return assigned(map[string][]int32{own: {-1, 7, 1<<31 - 1}}) }, false},
 		"a list of two billion":          {func(_, _ string) []byte { return []byte{0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0} }, false},
@@ -127,7 +133,8 @@ func TestStrangeAssignments(t *testing.T) {
 						return nil
 					}}, nil
 				})
-			s := start(t, reg, testConfig(b, group))
+			logs := &test.Hook{}
+			s := start(t, reg, testConfig(b, group), func(o *Options) { o.Log.AddHook(logs) })
 			wait := func(what string, c <-chan struct{}) {
 				t.Helper()
 				select {
@@ -160,6 +167,11 @@ func TestStrangeAssignments(t *testing.T) {
 			}
 			stop()
 			consumes("afterwards")
+			for _, e := range logs.AllEntries() {
+				if n := len(fmt.Sprint(e.Data)); n > 64<<10 {
+					t.Errorf("%q has %d bytes of fields", e.Message, n)
+				}
+			}
 		})
 	}
 }
