@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -46,8 +47,13 @@ func committedMetadata(t testing.TB, b *testbroker.Broker, group, topic string, 
 	t.Helper()
 	k := kafka.TopicPartition{Topic: topic, Partition: partition}
 	offsetsOf(t, b, group, func(ctx context.Context, o *kafka.Offsets) error {
-		got, err := o.Fetch(ctx, []kafka.TopicPartition{k})
-		metadata = got[k].Metadata
+		var err error
+		waitFor(t, "the end of a transaction", func() bool {
+			var got map[kafka.TopicPartition]kafka.Commit
+			got, err = o.Fetch(ctx, []kafka.TopicPartition{k})
+			metadata = got[k].Metadata
+			return !errors.Is(err, sarama.ErrUnstableOffsetCommit)
+		})
 		return err
 	})
 	return metadata
