@@ -139,7 +139,7 @@ func fakesup() {
 		check(unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}))
 		_, err = fmt.Fprintln(f, os.Getpid())
 		check(err)
-		defer func() { _ = os.Remove(*pidfile) }()
+		defer func() { _ = errors.Join(os.Remove(*pidfile), f.Close()) }() // f has the lock: collected, it would be lost
 	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
