@@ -611,8 +611,10 @@ func TestAKilledReplayNeitherLosesNorRepeats(t *testing.T) {
 		t.Fatal(err)
 	}
 	kills := 0
+	patience := 60 * time.Millisecond
 	for try := 0; ; try++ {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(60+10*try)*time.Millisecond) // SIGKILL
+		ctx, cancel := context.WithTimeout(t.Context(), patience) // SIGKILL
+		patience += patience / 6
 		cmd := exec.CommandContext(ctx, racecarctl, "dlq", "replay", "--topic", letters, "--group", group, "--any-topic")
 		cmd.Env = append(os.Environ(), "RACECAR_BROKERS="+k.addr, "CTL_TEST_RUNTIME="+t.TempDir())
 		out, err := cmd.CombinedOutput()
@@ -620,7 +622,7 @@ func TestAKilledReplayNeitherLosesNorRepeats(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if ctx.Err() == nil || try > 200 {
+		if ctx.Err() == nil || try > 50 {
 			t.Fatalf("try %d: %v\n%s", try, err, out)
 		}
 		kills++
