@@ -60,7 +60,7 @@ func main() {
 	flag.IntVar(&o.messages, "messages", 2_000_000, "messages of a topic; some rows take a share of them")
 	flag.BoolVar(&o.all, "all", false, "measure every row")
 	flag.BoolVar(&o.list, "list", false, "list the rows")
-	flag.BoolVar(&o.smoke, "smoke", false, "fail when racecar is more than 25 % (large batches: 30 %) behind the plain loop in the best of three")
+	flag.BoolVar(&o.smoke, "smoke", false, "fail when racecar has less than half the plain loop's rate in the best of three")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
