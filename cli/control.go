@@ -55,7 +55,7 @@ func (c control) Settings(ctx context.Context, consumer string) (ctl.Settings, e
 	}
 	conf := running[i].Config
 	conf.ResolvePaths(dir) // who asks may stand elsewhere
-	s := ctl.Settings{Consumer: consumer, Config: config.Carried(conf)}
+	s := ctl.Settings{Consumer: consumer, Config: config.WithSecrets(conf)}
 	for _, sub := range running[i].Subscriptions {
 		if sub.Topic != "" {
 			s.Topics = append(s.Topics, sub.Topic)

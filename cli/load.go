@@ -159,10 +159,10 @@ func noneRegistered(names []string) error {
 // digestOf changes whenever something does that calls for new workers.
 func digestOf(l *config.Loaded, c *racecar.Registration) (string, error) {
 	data, err := json.Marshal(struct {
-		Config config.Carried // with its secrets: new credentials call for new workers
+		Config config.WithSecrets // with its secrets: new credentials call for new workers
 		Spec   racecar.Spec
 		Batch  bool
-	}{config.Carried(l.Config), c.Spec(), c.Batch()})
+	}{config.WithSecrets(l.Config), c.Spec(), c.Batch()})
 	if err != nil {
 		return "", fmt.Errorf("%s: digest: %w", c.Name(), err)
 	}

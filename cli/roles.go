@@ -121,7 +121,7 @@ func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, l
 		},
 		SetLogLevel: func(level string) error { return setLevel(log, level) },
 		Reopen:      func() error { return reopenWorker(log, &h.Consumer.Config) },
-		LogTrouble:  log.Trouble,
+		LogProblem:  log.Problem,
 	}
 }
 
@@ -138,7 +138,7 @@ func reopenWorker(log *logs.Log, c *config.Config) error {
 // lastWords says why this worker does not come up: to the supervisor, which logs it;
 // where there is none, on stderr.
 func lastWords(conn *wire.Conn, err error, permanent bool) int {
-	if conn == nil || conn.Write(wire.KindLastWords, wire.LastWords{Reason: err.Error(), Permanent: permanent}) != nil {
+	if conn == nil || conn.Write(wire.KindExitReason, wire.ExitReason{Reason: err.Error(), Permanent: permanent}) != nil {
 		fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
 	}
 	if permanent {

@@ -126,7 +126,7 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 		OnEvent: tellOfWorkers(subscribers),
 		Stderr:  banner.W, Signals: queue.C(), Terminal: terminal, PID1: pid1,
 		Pidfile: c.Pidfile, Socket: socket.Path(), OnReady: onReady(d),
-		LogTrouble: log.Trouble, OnReload: func() { reopen(log, c, d); socket.reload() },
+		LogProblem: log.Problem, OnReload: func() { reopen(log, c, d); socket.reload() },
 	})
 	if err != nil {
 		return err

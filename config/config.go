@@ -40,7 +40,7 @@ const (
 // `secret` that it is never shown, `group` on a theme's first key: the theme of
 // this and the following keys in --help.
 //
-// Printed, logged or encoded as JSON it hides its secrets; Carried is what holds
+// Printed, logged or encoded as JSON it hides its secrets; WithSecrets is what holds
 // them on the way to the workers.
 type Config struct {
 	// Kafka: where the cluster is and who we are there.

@@ -102,10 +102,10 @@ func TestJSON(t *testing.T) {
 		t.Error("a Config without its secrets was taken for one")
 	}
 	c.DatadogTags, c.MaxWaitTime, c.PauseJitter = []string{"é\u2028"}, 1234567, 0.1+0.2
-	if b, err = json.Marshal(Carried(c)); err != nil {
+	if b, err = json.Marshal(WithSecrets(c)); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(b, (*Carried)(&back)); err != nil || !reflect.DeepEqual(back, c) {
+	if err := json.Unmarshal(b, (*WithSecrets)(&back)); err != nil || !reflect.DeepEqual(back, c) {
 		t.Errorf("what is carried must arrive exactly: %v, %v", back, err)
 	}
 }

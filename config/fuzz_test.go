@@ -36,12 +36,12 @@ func loaded(t *testing.T, l *Loaded, err error) {
 	if len(l.Sources) != len(allKeys) {
 		t.Fatalf("%d sources", len(l.Sources))
 	}
-	b, err := json.Marshal(Carried(l.Config))
+	b, err := json.Marshal(WithSecrets(l.Config))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var back Config
-	if err := json.Unmarshal(b, (*Carried)(&back)); err != nil || !reflect.DeepEqual(back, l.Config) {
+	if err := json.Unmarshal(b, (*WithSecrets)(&back)); err != nil || !reflect.DeepEqual(back, l.Config) {
 		t.Fatalf("arrives as %v, %v", back, err)
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Carried is a Config as it travels to a worker: its JSON is exact, secrets
+// WithSecrets is a Config as it travels to a worker: its JSON is exact, secrets
 // included, while that of Config hides them. Nothing else may be made of it.
-type Carried Config
+type WithSecrets Config
 
 // String shows what is not at its default, secrets hidden.
 func (c Config) String() string {
@@ -44,7 +44,7 @@ func (c Config) LogValue() slog.Value {
 }
 
 // MarshalJSON writes each key with its value in its unit, secrets hidden: a Config
-// may end up in a JSON log. See Carried.
+// may end up in a JSON log. See WithSecrets.
 func (c Config) MarshalJSON() ([]byte, error) {
 	m := make(map[string]any, len(allKeys))
 	for _, k := range allKeys {
@@ -55,5 +55,5 @@ func (c Config) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON refuses: what MarshalJSON writes is not the whole Config.
 func (c *Config) UnmarshalJSON([]byte) error {
-	return errors.New("a Config cannot be read from JSON: use config.Carried")
+	return errors.New("a Config cannot be read from JSON: use config.WithSecrets")
 }

@@ -93,10 +93,10 @@ type KeyInfo struct {
 // Settings are a consumer's group, topics and whole configuration, as they are in
 // effect in a running supervisor. Paths in it are absolute.
 type Settings struct {
-	Consumer string         `json:"consumer"`
-	Topics   []string       `json:"topics,omitempty"`   // subscribed to by name
-	Patterns []string       `json:"patterns,omitempty"` // subscribed to by pattern
-	Config   config.Carried `json:"config"`
+	Consumer string             `json:"consumer"`
+	Topics   []string           `json:"topics,omitempty"`   // subscribed to by name
+	Patterns []string           `json:"patterns,omitempty"` // subscribed to by pattern
+	Config   config.WithSecrets `json:"config"`
 }
 
 // The requests' bodies. A field that the server does not know is refused, so

@@ -60,7 +60,7 @@ func TestForeignSupervisorsAreNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	log, _ := logtest.NewNullLogger()
-	sets := Settings{Consumer: "A", Config: config.Carried{SASLKerberosKinitCmd: "id"}}
+	sets := Settings{Consumer: "A", Config: config.WithSecrets{SASLKerberosKinitCmd: "id"}}
 	srv := NewServer(&fakeSupervisor{sets: map[string]Settings{"A": sets}}, log)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()

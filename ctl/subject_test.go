@@ -24,7 +24,7 @@ import (
 func settingsOf(consumer, group, brokers string, topics ...string) Settings {
 	c := config.Default()
 	c.Brokers, c.GroupID = []string{brokers}, group
-	return Settings{Consumer: consumer, Topics: topics, Config: config.Carried(c)}
+	return Settings{Consumer: consumer, Topics: topics, Config: config.WithSecrets(c)}
 }
 
 // supervised starts a stand-in for a supervisor that runs these consumers.

@@ -66,8 +66,8 @@ func join(t *testing.T, client *Client, group, instance string) member {
 	return m
 }
 
-func (m member) place() status.Place {
-	return status.Place{Group: m.group, MemberID: m.MemberID, InstanceID: m.InstanceID, Generation: m.Generation}
+func (m member) place() status.Member {
+	return status.Member{Group: m.group, MemberID: m.MemberID, InstanceID: m.InstanceID, Generation: m.Generation}
 }
 
 // members returns the instance ids in a group, and "-" for dynamic members.
@@ -221,19 +221,19 @@ func TestLeaveGroup(t *testing.T) {
 	client := connect(t, settings(b.Addrs()...))
 	t.Run("static", func(t *testing.T) {
 		m := join(t, client, b.Group(), "one")
-		if err := LeaveGroup(testContext(t), client, []status.Place{m.place()}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{m.place()}); err != nil {
 			t.Fatal(err)
 		}
 		if left := members(t, client, m.group); len(left) != 0 {
 			t.Errorf("still there: %v", left)
 		}
-		if err := LeaveGroup(testContext(t), client, []status.Place{m.place()}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{m.place()}); err != nil {
 			t.Errorf("again: %v", err)
 		}
 	})
 	t.Run("dynamic", func(t *testing.T) {
 		m := join(t, client, b.Group(), "")
-		if err := LeaveGroup(testContext(t), client, []status.Place{m.place(), {Group: m.group}}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{m.place(), {Group: m.group}}); err != nil {
 			t.Fatal(err)
 		}
 		if left := members(t, client, m.group); len(left) != 0 {
@@ -247,7 +247,7 @@ func TestLeaveGroup(t *testing.T) {
 		group := b.Group()
 		old := join(t, client, group, "one")
 		join(t, client, group, "one")
-		if err := LeaveGroup(testContext(t), client, []status.Place{old.place()}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{old.place()}); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff([]string{"one"}, members(t, client, group)); diff != "" {
@@ -258,7 +258,7 @@ func TestLeaveGroup(t *testing.T) {
 		m := join(t, client, b.Group(), "one")
 		place := m.place()
 		place.MemberID = ""
-		if err := LeaveGroup(testContext(t), client, []status.Place{place}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{place}); err != nil {
 			t.Fatal(err)
 		}
 		if left := members(t, client, m.group); len(left) != 0 {
@@ -282,7 +282,7 @@ func TestLeaveGroupInOneRequest(t *testing.T) {
 		requests <- names
 		return nil, nil, false
 	})
-	places := []status.Place{
+	places := []status.Member{
 		{Group: "a", InstanceID: "1", MemberID: "m1"}, {Group: "b", InstanceID: "2", MemberID: "m2"},
 		{Group: "a", InstanceID: "3", MemberID: "m3"},
 	}

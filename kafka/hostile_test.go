@@ -124,7 +124,7 @@ func besieged(t *testing.T, s hostile.Scenario) *config.Config {
 // attacked runs a client in a process of its own and returns what it printed.
 func attacked(t *testing.T, c *config.Config) (string, error) {
 	t.Helper()
-	settings, err := json.Marshal((*config.Carried)(c))
+	settings, err := json.Marshal((*config.WithSecrets)(c))
 	if err != nil {
 		return "", err
 	}
@@ -145,7 +145,7 @@ func TestHostileClient(t *testing.T) {
 		t.Skip("run by TestHostileAnswers")
 	}
 	c := new(config.Config)
-	if err := json.Unmarshal([]byte(text), (*config.Carried)(c)); err != nil {
+	if err := json.Unmarshal([]byte(text), (*config.WithSecrets)(c)); err != nil {
 		t.Fatal(err)
 	}
 	err := besiege(t.Context(), c)
@@ -181,7 +181,7 @@ func besiege(ctx context.Context, c *config.Config) error {
 	errs = append(errs, err)
 	_, err = offsets.Commit(limited, Outside, map[TopicPartition]Commit{{"t", 0}: {Offset: 0}})
 	errs = append(errs, err)
-	errs = append(errs, LeaveGroup(limited, client, []status.Place{{Group: "g", InstanceID: "gone"}}))
+	errs = append(errs, LeaveGroup(limited, client, []status.Member{{Group: "g", InstanceID: "gone"}}))
 	if b, err := client.Coordinator("other"); err == nil {
 		_, err = b.DescribeGroups(&sarama.DescribeGroupsRequest{Version: 4, Groups: []string{"other"}})
 		errs = append(errs, err)

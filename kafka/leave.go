@@ -23,7 +23,7 @@ import (
 //
 // The member's last commit must have been answered before: a member removed
 // while its session closes loses that commit.
-func LeaveGroup(ctx context.Context, client *Client, places []status.Place) error {
+func LeaveGroup(ctx context.Context, client *Client, places []status.Member) error {
 	groups := make(map[string][]sarama.MemberIdentity)
 	for _, p := range places {
 		if p.InstanceID == "" && p.MemberID == "" {

@@ -87,7 +87,7 @@ func TestFrozenBrokerIsNotWaitedFor(t *testing.T) {
 		},
 		"leave": func(ctx context.Context, t *testing.T) error {
 			return with(ctx, t, func(c *kafka.Client) error {
-				return kafka.LeaveGroup(ctx, c, []status.Place{{Group: group, InstanceID: "instance"}})
+				return kafka.LeaveGroup(ctx, c, []status.Member{{Group: group, InstanceID: "instance"}})
 			})
 		},
 		"offsets": func(ctx context.Context, t *testing.T) error {

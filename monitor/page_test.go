@@ -64,7 +64,7 @@ func (s *stage) Status(context.Context) (status.Status, error) {
 	for i := range s.workers {
 		w := status.Worker{
 			Consumer: "UserBanConsumer", Index: i, PID: 4300 + i, State: status.Running, Since: wup, StartedAt: &wup, Group: "user-ban-consumer", Live: true,
-			Processed: uint64(t * 400), Places: []status.Place{{Group: "user-ban-consumer", InstanceID: fmt.Sprintf("racecar-x7f3-UserBanConsumer-%d", i)}},
+			Processed: uint64(t * 400), Members: []status.Member{{Group: "user-ban-consumer", InstanceID: fmt.Sprintf("racecar-x7f3-UserBanConsumer-%d", i)}},
 			Report: &status.Report{At: time.Now(), RSS: int64(41+i%7) << 20, CPU: t / 9, Live: true},
 		}
 		for p := range s.each {
@@ -105,7 +105,7 @@ func (s *stage) trouble(st *status.Status) {
 	p[1].State, p[1].Reason, p[1].Rate = status.PartitionPoisoned, "the message at offset 1700 killed 3 processes: out of memory", 0
 	p[2].State, p[2].Reason, p[2].Rate = status.PartitionPaused, "paused by an operator", 0
 	p[3].Stalled, p[3].Rate = true, 0
-	st.LogTrouble = "the log is not being read since 12:03:04"
+	st.LogProblem = "the log is not being read since 12:03:04"
 	st.Workers[0].Report.Problems = []status.Problem{{At: s.begun, Topic: "user-bans", Partition: 0, Offset: 17, Error: "dial tcp 10.0.0.7:5432: connect: <b>connection</b> refused"}}
 	w := &st.Workers[1]
 	w.State, w.PID, w.Live, w.Report, w.Restarts = status.Backoff, 0, false, nil, 4

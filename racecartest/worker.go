@@ -40,7 +40,7 @@ type Worker struct {
 	stop  func()        // asks it to stop; again does nothing
 	ended chan struct{} // closed when it has ended; code and words are set then
 	code  int
-	words wire.LastWords
+	words wire.ExitReason
 
 	mu     sync.Mutex
 	events []racecar.Event
@@ -185,7 +185,7 @@ func (w *Worker) hear(conn *wire.Conn) {
 		if err != nil {
 			return
 		}
-		if e.Kind == wire.KindLastWords && e.Decode(&w.words) != nil {
+		if e.Kind == wire.KindExitReason && e.Decode(&w.words) != nil {
 			w.words.Reason = "its last words cannot be read"
 		}
 	}

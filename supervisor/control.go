@@ -86,8 +86,8 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 			st := s.status(func(p *proc) bool { return fresh[p] })
 			st.PID, st.Pidfile, st.Socket, st.Dir = os.Getpid(), s.opts.Pidfile, s.opts.Socket, s.opts.Dir
 			st.RSS = ownRSS()
-			if s.opts.LogTrouble != nil {
-				st.LogTrouble = s.opts.LogTrouble()
+			if s.opts.LogProblem != nil {
+				st.LogProblem = s.opts.LogProblem()
 			}
 			done(st, nil)
 		}

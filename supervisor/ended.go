@@ -254,7 +254,7 @@ func (r *registry) giveUp(c *consumer, cause, why string) {
 	c.fatal = why
 	r.do(doLog{logrus.ErrorLevel, "consumer is given up", logrus.Fields{"consumer": c.name, "reason": cause}})
 	r.abortRoll(fmt.Errorf("%s was given up: %s", c.name, why))
-	var left []status.Place
+	var left []status.Member
 	for _, s := range c.slots {
 		away := s.scaledAway() // and stays so
 		s.wanted = false

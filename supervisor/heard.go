@@ -85,7 +85,7 @@ func (r *registry) frame(now time.Time, p *proc, f wire.Frame) {
 }
 
 // placesAre takes the memberships of p, after each change.
-func (r *registry) placesAre(now time.Time, p *proc, places []status.Place) {
+func (r *registry) placesAre(now time.Time, p *proc, places []status.Member) {
 	r.now = now
 	p.heard = now
 	p.places = places
@@ -96,7 +96,7 @@ func (r *registry) placesAre(now time.Time, p *proc, places []status.Place) {
 }
 
 // lastWords notes why p is about to exit.
-func (r *registry) lastWords(now time.Time, p *proc, last wire.LastWords) {
+func (r *registry) lastWords(now time.Time, p *proc, last wire.ExitReason) {
 	r.now = now
 	p.last = &last
 }

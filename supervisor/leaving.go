@@ -68,7 +68,7 @@ func (s *Supervisor) leave(e doLeave) {
 		}
 		over(now)
 	}
-	if err := shot.child.send(wire.KindLeave, wire.Leave{Config: e.consumer.Config, Places: e.places, Within: e.within}); err != nil {
+	if err := shot.child.send(wire.KindLeave, wire.Leave{Config: e.consumer.Config, Members: e.places, Within: e.within}); err != nil {
 		failed(err) // cannot be: nothing was sent before
 	}
 }

@@ -123,12 +123,12 @@ func workerMain() int {
 			os.Exit(wire.ExitOK) // the supervisor is gone
 		}
 	}
-	place := status.Place{Group: "g", InstanceID: fmt.Sprintf("%s-%s-%d", h.Nonce, h.Consumer.Name, h.Index), MemberID: fmt.Sprint(os.Getpid())}
+	place := status.Member{Group: "g", InstanceID: fmt.Sprintf("%s-%s-%d", h.Nonce, h.Consumer.Name, h.Index), MemberID: fmt.Sprint(os.Getpid())}
 	switch {
 	case does["silent"]:
 		select {}
 	case does["permanent"]:
-		send(wire.KindLastWords, wire.LastWords{Reason: "bad credentials", Permanent: true})
+		send(wire.KindExitReason, wire.ExitReason{Reason: "bad credentials", Permanent: true})
 		return wire.ExitPermanent
 	case does["crash"]:
 		fmt.Fprintln(os.Stderr, "a line before the crash")
@@ -149,7 +149,7 @@ func workerMain() int {
 			fmt.Fprint(os.Stderr, line)
 		}
 	}
-	send(wire.KindPlaces, []status.Place{place})
+	send(wire.KindMembers, []status.Member{place})
 	if does["poison"] && !poisoned(h.Suspects) {
 		board.Begin(0, "topic", 0, 7, 7, true)
 		panic("poison")
@@ -249,7 +249,7 @@ func leaveMain() int {
 		_ = conn.Write(wire.KindReply, wire.Reply{Error: err.Error()})
 		return 1
 	}
-	for _, p := range l.Places {
+	for _, p := range l.Members {
 		fmt.Fprintln(f, p.InstanceID)
 	}
 	if err := errors.Join(f.Close(), conn.Write(wire.KindReply, wire.Reply{})); err != nil {

@@ -32,14 +32,14 @@ func (s *Supervisor) takeMessage(now time.Time, p *proc, env wire.Envelope) erro
 			return err
 		}
 		s.reg.frame(now, p, f)
-	case wire.KindPlaces:
-		var places []status.Place
+	case wire.KindMembers:
+		var places []status.Member
 		if err := env.Decode(&places); err != nil {
 			return err
 		}
 		s.reg.placesAre(now, p, places)
-	case wire.KindLastWords:
-		var last wire.LastWords
+	case wire.KindExitReason:
+		var last wire.ExitReason
 		if err := env.Decode(&last); err != nil {
 			return err
 		}

@@ -24,9 +24,9 @@ type Options struct {
 
 	// Log is written to by the loop, so it must not block.
 	Log logrus.FieldLogger
-	// LogTrouble says in one line that the log is not being read; empty: it is. Nil:
+	// LogProblem says in one line that the log is not being read; empty: it is. Nil:
 	// nobody knows.
-	LogTrouble func() string
+	LogProblem func() string
 	// Stderr takes what workers write to theirs, and the answer to USR1. Nil:
 	// os.Stderr.
 	Stderr io.Writer

@@ -91,7 +91,7 @@ type slot struct {
 	lastStderr string
 	// left are the places of processes that are gone, which nobody has taken over
 	// or removed yet.
-	left []status.Place
+	left []status.Member
 	// base is what processes that are gone have done.
 	base status.Work
 	// drainedAt is when it was last replaced for its memory.
@@ -123,9 +123,9 @@ type proc struct {
 	heard   time.Time // its last sign of life, or when we began to wait for one
 	frame   wire.Frame
 	since   time.Time // of frame.State
-	places  []status.Place
+	places  []status.Member
 	told    bool // its places are known, so what its predecessors left is dealt with
-	last    *wire.LastWords
+	last    *wire.ExitReason
 	report  *status.Report
 	work    status.Work       // when last looked at
 	inHand  []scoreboard.Call // when last looked at
@@ -163,7 +163,7 @@ type (
 	doLeave struct {
 		consumer wire.Consumer
 		image    Image
-		places   []status.Place
+		places   []status.Member
 		within   time.Duration
 		final    bool // at the end of a whole stop: leaveDone is awaited
 	}

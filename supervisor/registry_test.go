@@ -179,7 +179,7 @@ func TestNeverGiveUp(t *testing.T) {
 func TestPermanentFailureEndsTheWorkerForGood(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
 	f := w.worker("A[0]")
-	w.r.lastWords(w.now, f.p, wire.LastWords{Reason: "not authorized for topic x", Permanent: true})
+	w.r.lastWords(w.now, f.p, wire.ExitReason{Reason: "not authorized for topic x", Permanent: true})
 	w.crash("A[0]")
 	w.pass(time.Hour)
 	w.checkState("A[0]", status.Fatal)

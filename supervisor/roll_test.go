@@ -113,7 +113,7 @@ func TestConstructorThatFailsRefusesTheRoll(t *testing.T) {
 		want      string
 	}{
 		"fails": {func(f *fake) {
-			f.w.r.lastWords(f.w.now, f.p, wire.LastWords{Reason: "constructor of A: no database"})
+			f.w.r.lastWords(f.w.now, f.p, wire.ExitReason{Reason: "constructor of A: no database"})
 			f.ends(Exit{Code: 1})
 		}, "A[0]: the new one ended before it took over: exited with status 1: constructor of A: no database"},
 		"permanently": {func(f *fake) { f.ends(Exit{Code: wire.ExitPermanent}) }, "exited with status 3"},

@@ -64,7 +64,7 @@ func (s *slot) status(fresh func(*proc) bool) status.Worker {
 		return w
 	}
 	started := p.spawned
-	w.PID, w.StartedAt, w.Places, w.Release = p.pid, &started, p.places, p.rel.number
+	w.PID, w.StartedAt, w.Members, w.Release = p.pid, &started, p.places, p.rel.number
 	w.State, w.Detail, w.Since, w.Live = p.frame.State, p.frame.Detail, p.since, p.frame.Live
 	if p.stopping != "" {
 		w.State = status.Stopping

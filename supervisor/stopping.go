@@ -76,7 +76,7 @@ func (r *registry) end(o stopOrder) {
 		s.wanted = false
 		r.dropNext(s)
 		if s.cur != nil {
-			// Places of membership run are removed together at the end, so that the
+			// Members of membership run are removed together at the end, so that the
 			// group is told once. Dynamic members leave by themselves.
 			r.stopProc(s.cur, stopWhole, s.rel.config().Membership == config.MembershipDynamic)
 		} else if s.idle != status.Fatal {
@@ -252,7 +252,7 @@ func (r *registry) leaveAtEnd() {
 	}
 	e.leaveBy = r.now.Add(within)
 	for _, c := range r.consumers {
-		var places []status.Place
+		var places []status.Member
 		for _, s := range c.slots {
 			places = append(places, s.left...)
 			s.left = nil
@@ -327,7 +327,7 @@ func (r *registry) leaveFor(s *slot) {
 }
 
 // leave removes places of processes that are gone.
-func (r *registry) leave(rel *release, places []status.Place) {
+func (r *registry) leave(rel *release, places []status.Member) {
 	if len(places) > 0 {
 		r.do(doLeave{consumer: rel.consumer, image: rel.image, places: places, within: leaveWithin})
 	}

@@ -204,7 +204,7 @@ func (w *world) greet(f *fake) {
 // runs says that it runs.
 func (f *fake) runs() {
 	f.says(status.Running)
-	f.w.r.placesAre(f.w.now, f.p, []status.Place{{Group: "g", InstanceID: f.p.name(), MemberID: fmt.Sprint(f.p.name(), "-", f.w.pid)}})
+	f.w.r.placesAre(f.w.now, f.p, []status.Member{{Group: "g", InstanceID: f.p.name(), MemberID: fmt.Sprint(f.p.name(), "-", f.w.pid)}})
 }
 
 // says sends a frame, and the same from now on.

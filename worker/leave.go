@@ -25,5 +25,5 @@ func Leave(ctx context.Context, l wire.Leave) error {
 		return err
 	}
 	defer client.Close() //nolint:errcheck // what was to be done has been answered
-	return kafka.LeaveGroup(ctx, client, l.Places)
+	return kafka.LeaveGroup(ctx, client, l.Members)
 }

@@ -385,9 +385,9 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 		began := time.Now()
 		var err error
 		if m.cut {
-			err = Leave(ctx, wire.Leave{Config: m.w.cfg, Places: []status.Place{p}})
+			err = Leave(ctx, wire.Leave{Config: m.w.cfg, Members: []status.Member{p}})
 		} else {
-			err = kafka.LeaveGroup(ctx, m.client, []status.Place{p})
+			err = kafka.LeaveGroup(ctx, m.client, []status.Member{p})
 		}
 		m.w.emit(racecar.LeaveGroupEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
 		level := logrus.WarnLevel
@@ -407,7 +407,7 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 // slot's under another subscription, and the predecessor's that are not ours. An
 // error is final: joining would meet it too, after many tries.
 func (m *membership) clearPlaces(ctx context.Context) error {
-	var stale []status.Place
+	var stale []status.Member
 	if m.n == 0 {
 		for _, p := range m.w.opts.Handshake.Predecessors {
 			if !m.w.takesOver(p) {
@@ -425,7 +425,7 @@ func (m *membership) clearPlaces(ctx context.Context) error {
 		}
 		for _, member := range members {
 			if id := member.GroupInstanceId; id != nil && *id != m.id && ofSlot(*id, m.slot) {
-				stale = append(stale, status.Place{Group: m.w.group, InstanceID: *id, MemberID: member.MemberId})
+				stale = append(stale, status.Member{Group: m.w.group, InstanceID: *id, MemberID: member.MemberId})
 			}
 		}
 	}
@@ -496,9 +496,9 @@ func (m *membership) joins(memberID string) {
 }
 
 // place is where the member stands; false when it never joined.
-func (m *membership) place() (status.Place, bool) {
+func (m *membership) place() (status.Member, bool) {
 	m.mu.Lock()
-	p := status.Place{Group: m.w.group, InstanceID: m.id}
+	p := status.Member{Group: m.w.group, InstanceID: m.id}
 	m.mu.Unlock()
 	if id := m.joinedAs.Load(); id != nil {
 		p.MemberID = *id

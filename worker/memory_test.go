@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // stalledOrder is what such a process is told.
 type stalledOrder struct {
-	Config config.Carried
+	Config config.WithSecrets
 	Topic  string
 }
 
@@ -75,7 +75,7 @@ func TestMemoryOfAStalledWorker(t *testing.T) {
 	for range 3 {
 		cfg := testConfig(b, b.Group())
 		cfg.MaxWaitTime = time.Second
-		peak := stalledPeak(t, stalledOrder{config.Carried(cfg), topic})
+		peak := stalledPeak(t, stalledOrder{config.WithSecrets(cfg), topic})
 		t.Logf("peak %d MiB", peak>>20)
 		if best = min(best, peak); best <= limit {
 			return

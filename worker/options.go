@@ -37,8 +37,8 @@ type Options struct {
 	PrintConfig func(w io.Writer)
 	// SetLogLevel changes the level of the process's log; nil: not offered.
 	SetLogLevel func(level string) error
-	// LogTrouble says in one line that the log is not being read; nil: it is.
-	LogTrouble func() string
+	// LogProblem says in one line that the log is not being read; nil: it is.
+	LogProblem func() string
 	// Reopen opens the log file again (HUP); nil: nothing to reopen.
 	Reopen func() error
 	// Context is the parent of the ctx of each call, for its values; nil: none.

@@ -72,13 +72,13 @@ func (w *worker) stay() {
 func (w *worker) leaveUnfinished() {
 	ctx, cancel := context.WithTimeout(context.Background(), orphanLeave)
 	defer cancel()
-	var places []status.Place
+	var places []status.Member
 	for _, m := range w.memberships {
 		if p, ok := m.place(); ok {
 			places = append(places, p)
 		}
 	}
-	if err := Leave(ctx, wire.Leave{Config: w.cfg, Places: places}); err != nil {
+	if err := Leave(ctx, wire.Leave{Config: w.cfg, Members: places}); err != nil {
 		w.log.WithError(err).Warn("leaving the group")
 	}
 }

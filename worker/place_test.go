@@ -64,7 +64,7 @@ func TestPlaceOutlivesTheProcess(t *testing.T) {
 	second := start(t, reg, cfg, withIndex(1))
 	second.running()
 	first.await("both", func() bool { return len(first.places) == 1 && first.places[0].Generation >= 2 })
-	generation := func(s *supervisor) int32 { return s.status().Places[0].Generation }
+	generation := func(s *supervisor) int32 { return s.status().Members[0].Generation }
 	waitFor(t, "one generation", func() bool { return generation(first) == generation(second) })
 	before := generation(first)
 

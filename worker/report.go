@@ -107,8 +107,8 @@ func (w *worker) inHand() string {
 // placesChanged tells the supervisor which places in groups are ours.
 func (w *worker) placesChanged() { w.sender.sendPlaces(w.places()) }
 
-func (w *worker) places() []status.Place {
-	var places []status.Place
+func (w *worker) places() []status.Member {
+	var places []status.Member
 	for _, m := range w.memberships {
 		if p, ok := m.place(); ok {
 			places = append(places, p)
@@ -129,7 +129,7 @@ func (w *worker) problem(k tp, offset int64, err error) {
 
 // statusReport is what the worker knows of itself.
 func (w *worker) statusReport() status.Report {
-	r := status.Report{At: time.Now(), Places: w.places(), Live: w.isLive()}
+	r := status.Report{At: time.Now(), Members: w.places(), Live: w.isLive()}
 	w.noteCPU()
 	work := w.stats.Work()
 	r.Counters, r.Histogram, r.CPU = work.Counters, work.Times, work.CPU
@@ -140,8 +140,8 @@ func (w *worker) statusReport() status.Report {
 	r.Problems = append(r.Problems, w.problems...)
 	w.mu.Unlock()
 	r.RSS = residentBytes()
-	if w.opts.LogTrouble != nil {
-		r.LogTrouble = w.opts.LogTrouble()
+	if w.opts.LogProblem != nil {
+		r.LogProblem = w.opts.LogProblem()
 	}
 	return r
 }

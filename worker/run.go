@@ -119,7 +119,7 @@ func Run(ctx context.Context, o Options) int {
 // cannot be told, and for who looks closer, the worker does.
 func (s *sender) endBy(err error, permanent bool, log logrus.FieldLogger) {
 	level := logrus.ErrorLevel
-	if s.close(&wire.LastWords{Reason: oneLine(err), Permanent: permanent}, lastWait) {
+	if s.close(&wire.ExitReason{Reason: oneLine(err), Permanent: permanent}, lastWait) {
 		level = logrus.DebugLevel
 	}
 	log.WithError(bounded(err)).WithField("permanent", permanent).Log(level, "worker ends")
@@ -426,7 +426,7 @@ func (w *worker) newTransport() (transport, error) {
 }
 
 // takesOver reports whether a predecessor's place is one that we join with.
-func (w *worker) takesOver(p status.Place) bool {
+func (w *worker) takesOver(p status.Member) bool {
 	return p.InstanceID != "" && slices.ContainsFunc(w.memberships, func(m *membership) bool {
 		return m.slot != "" && ofSlot(p.InstanceID, m.slot)
 	})

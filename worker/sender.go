@@ -19,10 +19,10 @@ type sender struct {
 
 	mu      sync.Mutex
 	frame   *wire.Frame
-	places  []status.Place
+	places  []status.Member
 	placed  bool
 	replies []wire.Reply
-	last    *wire.LastWords
+	last    *wire.ExitReason
 	closing bool
 	told    bool // the last words are with the supervisor
 }
@@ -33,7 +33,7 @@ func newSender(conn *wire.Conn) *sender {
 
 func (s *sender) sendFrame(f wire.Frame) { s.put(func() { s.frame = &f }) }
 
-func (s *sender) sendPlaces(p []status.Place) { s.put(func() { s.places, s.placed = p, true }) }
+func (s *sender) sendPlaces(p []status.Member) { s.put(func() { s.places, s.placed = p, true }) }
 
 func (s *sender) sendReply(r wire.Reply) { s.put(func() { s.replies = append(s.replies, r) }) }
 
@@ -49,7 +49,7 @@ func (s *sender) put(f func()) {
 
 // close sends what is queued and then the last words, if any, and reports whether
 // all was sent. It gives up after wait: the supervisor learns of the exit anyway.
-func (s *sender) close(last *wire.LastWords, wait time.Duration) bool {
+func (s *sender) close(last *wire.ExitReason, wait time.Duration) bool {
 	if s.conn == nil {
 		return false
 	}
@@ -79,8 +79,8 @@ func (s *sender) run() {
 }
 
 // write reports whether the other side is still there.
-func (s *sender) write(frame *wire.Frame, places []status.Place, placed bool, replies []wire.Reply, last *wire.LastWords) bool {
-	if placed && s.conn.Write(wire.KindPlaces, places) != nil {
+func (s *sender) write(frame *wire.Frame, places []status.Member, placed bool, replies []wire.Reply, last *wire.ExitReason) bool {
+	if placed && s.conn.Write(wire.KindMembers, places) != nil {
 		return false
 	}
 	if frame != nil && s.conn.WriteFrame(*frame) != nil {
@@ -91,5 +91,5 @@ func (s *sender) write(frame *wire.Frame, places []status.Place, placed bool, re
 			return false
 		}
 	}
-	return last == nil || s.conn.Write(wire.KindLastWords, *last) == nil
+	return last == nil || s.conn.Write(wire.KindExitReason, *last) == nil
 }

@@ -40,7 +40,7 @@ func TestPartitionsAddedAfterTheLeaderRestarted(t *testing.T) {
 				return len(leader.status().Partitions) == 1 && len(second.status().Partitions) == 1
 			})
 			rec.await(t, 2)
-			before := leader.status().Places[0].Generation
+			before := leader.status().Members[0].Generation
 
 			// Its place is kept, as when it was killed.
 			if err := leader.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second}); err != nil {
@@ -51,7 +51,7 @@ func TestPartitionsAddedAfterTheLeaderRestarted(t *testing.T) {
 			}
 			leader = start(t, reg, cfg)
 			leader.running()
-			if g := leader.status().Places[0].Generation; b.Real() && g != before {
+			if g := leader.status().Members[0].Generation; b.Real() && g != before {
 				t.Errorf("generation %d after %d: the leader's restart rebalanced the group, which is another test", g, before)
 			}
 

@@ -118,7 +118,7 @@ func TestTransactionOfAMemberThatIsOut(t *testing.T) {
 	cfg := txnConfig(b, group)
 	cfg.Membership = config.MembershipDynamic
 	one := start(t, reg, cfg)
-	var places []status.Place
+	var places []status.Member
 	one.await("a place", func() bool {
 		places = slices.Clone(one.places)
 		return len(places) == 1 && places[0].MemberID != ""
@@ -129,7 +129,7 @@ func TestTransactionOfAMemberThatIsOut(t *testing.T) {
 		t.Fatal("no transaction began")
 	}
 	two := start(t, reg, cfg, withIndex(1), withNonce("n1"))
-	if err := Leave(context.Background(), wire.Leave{Config: cfg, Places: places, Within: patient}); err != nil {
+	if err := Leave(context.Background(), wire.Leave{Config: cfg, Members: places, Within: patient}); err != nil {
 		t.Fatal(err)
 	}
 	release()

@@ -204,7 +204,7 @@ func TestAReplacementDoesNotCountItsPredecessor(t *testing.T) {
 	topic, group := b.Topic(1), b.Group()
 	commitFor(t, b, group, topic, 0, 0, "racecar:1;0;0;1")
 	s := start(t, one(t, topic, ignore), testConfig(b, group), func(o *Options) {
-		o.Handshake.Predecessors = []status.Place{{Group: group, MemberID: "gone"}}
+		o.Handshake.Predecessors = []status.Member{{Group: group, MemberID: "gone"}}
 	})
 	s.running()
 	if got := committedMetadata(t, b, group, topic, 0); got != "racecar:1;0;0;1" {
@@ -380,7 +380,7 @@ func TestLostClaimIsNotCounted(t *testing.T) {
 			s := start(t, reg, cfg)
 			<-begun
 			s.await("a place", func() bool { return len(s.places) == 1 && s.places[0].MemberID != "" })
-			if err := Leave(t.Context(), wire.Leave{Config: cfg, Places: s.places, Within: patient}); err != nil {
+			if err := Leave(t.Context(), wire.Leave{Config: cfg, Members: s.places, Within: patient}); err != nil {
 				t.Fatal(err)
 			}
 			waitFor(t, "the position behind the message", func() bool { return b.Committed(group, topic, 0) == 1 })

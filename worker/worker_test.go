@@ -98,9 +98,9 @@ type supervisor struct {
 	cond    *sync.Cond
 	frame   wire.Frame
 	frames  int
-	places  []status.Place
+	places  []status.Member
 	replies map[uint64]wire.Reply
-	last    *wire.LastWords
+	last    *wire.ExitReason
 	ids     uint64
 	exited  bool
 	exit    int
@@ -188,15 +188,15 @@ func (s *supervisor) read() {
 			case wire.KindFrame:
 				_ = e.Decode(&s.frame)
 				s.frames++
-			case wire.KindPlaces:
+			case wire.KindMembers:
 				s.places = nil
 				_ = e.Decode(&s.places)
 			case wire.KindReply:
 				var r wire.Reply
 				_ = e.Decode(&r)
 				s.replies[r.ID] = r
-			case wire.KindLastWords:
-				s.last = &wire.LastWords{}
+			case wire.KindExitReason:
+				s.last = &wire.ExitReason{}
 				_ = e.Decode(s.last)
 			}
 		})
@@ -280,7 +280,7 @@ func (s *supervisor) awaitExit() int {
 	return s.exit
 }
 
-func (s *supervisor) lastWords() wire.LastWords {
+func (s *supervisor) lastWords() wire.ExitReason {
 	s.t.Helper()
 	s.await("last words", func() bool { return s.last != nil })
 	return *s.last

@@ -227,7 +227,7 @@ func (m Model) detail() string {
 	case m.shown == workers && i < len(m.st.Workers):
 		w := m.st.Workers[i]
 		parts := []string{w.Name(), "group " + w.Group}
-		for _, p := range w.Places {
+		for _, p := range w.Members {
 			if p.InstanceID != "" {
 				parts = append(parts, "as "+p.InstanceID)
 			}

@@ -124,8 +124,8 @@ func TestPausesWithoutAWorker(t *testing.T) {
 }
 
 func TestTroublesOfTheLog(t *testing.T) {
-	st := status.Status{LogTrouble: "the log is not being read", Workers: []status.Worker{
-		{Consumer: "A", State: status.Running, Report: &status.Report{LogTrouble: "the log is not being read: 7 lines were dropped"}},
+	st := status.Status{LogProblem: "the log is not being read", Workers: []status.Worker{
+		{Consumer: "A", State: status.Running, Report: &status.Report{LogProblem: "the log is not being read: 7 lines were dropped"}},
 	}}
 	want := []string{"Supervisor: the log is not being read", "A[0]: the log is not being read: 7 lines were dropped"}
 	if got := Troubles(st, time.Time{}); !slices.Equal(got, want) {

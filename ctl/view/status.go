@@ -199,8 +199,8 @@ func Troubles(st status.Status, now time.Time) []string {
 		}
 		lines = append(lines, Line(who+" "+what))
 	}
-	if st.LogTrouble != "" {
-		add("Supervisor:", st.LogTrouble, "")
+	if st.LogProblem != "" {
+		add("Supervisor:", st.LogProblem, "")
 	}
 	for _, c := range st.Consumers {
 		if c.Reason != "" {
@@ -221,8 +221,8 @@ func Troubles(st status.Status, now time.Time) []string {
 		case w.LastExit != "":
 			add(w.Name(), "was restarted", w.LastExit)
 		}
-		if w.Report != nil && w.Report.LogTrouble != "" {
-			add(w.Name()+":", w.Report.LogTrouble, "")
+		if w.Report != nil && w.Report.LogProblem != "" {
+			add(w.Name()+":", w.Report.LogProblem, "")
 		}
 	}
 	for _, p := range AllPartitions(st) {

@@ -147,9 +147,9 @@ func (q *queue) write(to io.Writer, text []byte) {
 	}
 }
 
-// trouble says in one line that the log does not take what is written; empty: it
+// problem says in one line that the log does not take what is written; empty: it
 // does.
-func (q *queue) trouble() string {
+func (q *queue) problem() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.stuck && q.lost == 0 && (q.since.IsZero() || time.Since(q.since) < unreadAfter) {
@@ -167,7 +167,7 @@ func (q *queue) trouble() string {
 
 // close writes what is queued, and reports whether the log took it.
 func (q *queue) close() bool {
-	if q.trouble() != "" {
+	if q.problem() != "" {
 		return false
 	}
 	q.mu.Lock()
@@ -191,7 +191,7 @@ func (q *queue) close() bool {
 // for a log that nobody reads. As long as it is read, callers wait up to patience
 // for their line, so that it is there when the process dies; with 0 never.
 // complain takes what is said of a log that is not read; nil: nobody is told, see
-// Trouble.
+// Problem.
 func (l *Log) Detach(patience time.Duration, complain io.Writer) {
 	q := newQueue(patience)
 	to, hooks := l.Out, l.ReplaceHooks(logrus.LevelHooks{})
@@ -233,12 +233,12 @@ func (l *Log) After(f func()) {
 	l.queue.add(line{f, 0, make(chan struct{})})
 }
 
-// Trouble says in one line that the log is not being read; empty: it is.
-func (l *Log) Trouble() string {
+// Problem says in one line that the log is not being read; empty: it is.
+func (l *Log) Problem() string {
 	if l.queue == nil {
 		return ""
 	}
-	return l.queue.trouble()
+	return l.queue.problem()
 }
 
 // queuedWriter is the output of a logger; logrus takes its buffer back.

@@ -81,14 +81,14 @@ func TestUnreadLogHoldsUpNobody(t *testing.T) {
 					t.Errorf("complaint %q, %v", said, err)
 				}
 			}
-			if trouble := l.Trouble(); !strings.HasPrefix(trouble, "the log is not being read since ") || !strings.HasSuffix(trouble, " lines were dropped") {
-				t.Errorf("trouble %q", trouble)
+			if problem := l.Problem(); !strings.HasPrefix(problem, "the log is not being read since ") || !strings.HasSuffix(problem, " lines were dropped") {
+				t.Errorf("problem %q", problem)
 			}
 			read := make(chan []map[string]any)
 			go func() { read <- readLines(t, r, "last") }()
-			harness.Eventually(t, "no trouble any more", func() error {
-				if trouble := l.Trouble(); trouble != "" {
-					return fmt.Errorf("still: %s", trouble)
+			harness.Eventually(t, "no problem any more", func() error {
+				if problem := l.Problem(); problem != "" {
+					return fmt.Errorf("still: %s", problem)
 				}
 				return nil
 			})

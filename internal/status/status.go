@@ -26,8 +26,8 @@ const (
 	Exited   State = "exited"   // stopped in order
 )
 
-// Place is a membership in a consumer group.
-type Place struct {
+// Member is a membership in a consumer group.
+type Member struct {
 	Group      string `json:"group"`
 	InstanceID string `json:"instance_id,omitempty"` // empty: dynamic
 	MemberID   string `json:"member_id,omitempty"`   // empty: not joined yet
@@ -82,7 +82,7 @@ type Problem struct {
 // Report is what one worker knows of itself.
 type Report struct {
 	At         time.Time          `json:"at"`
-	Places     []Place            `json:"places"`
+	Members    []Member           `json:"members"`
 	Partitions []Partition        `json:"partitions"`
 	Problems   []Problem          `json:"problems,omitempty"` // the last 20
 	Counters   map[string]uint64  `json:"counters"`           // since the process started, by the names below; from its scoreboard
@@ -92,8 +92,8 @@ type Report struct {
 	RSS       int64     `json:"rss"`         // bytes
 	CPU       float64   `json:"cpu_seconds"` // user and system, since start
 	Live      bool      `json:"live"`
-	// LogTrouble says in one line that the worker's log is not being read.
-	LogTrouble string `json:"log_trouble,omitempty"`
+	// LogProblem says in one line that the worker's log is not being read.
+	LogProblem string `json:"log_problem,omitempty"`
 }
 
 // Work is what a process has done since it started, or several of them together.
@@ -174,7 +174,7 @@ type Worker struct {
 	LastStderr string     `json:"last_stderr,omitempty"`
 	Group      string     `json:"group"`
 	Release    int        `json:"release"` // 1: what was started; each restart to another program or configuration has the next number
-	Places     []Place    `json:"places,omitempty"`
+	Members    []Member   `json:"members,omitempty"`
 	Processed  uint64     `json:"processed"` // over all processes of the slot
 	Live       bool       `json:"live"`
 	Report     *Report    `json:"report,omitempty"` // nil: it did not answer in time
@@ -195,8 +195,8 @@ type Status struct {
 	Consumers []Consumer `json:"consumers"`
 	Workers   []Worker   `json:"workers"`
 	RSS       int64      `json:"rss"`
-	// LogTrouble says that the supervisor's log is not being read; see Report.
-	LogTrouble string            `json:"log_trouble,omitempty"`
+	// LogProblem says that the supervisor's log is not being read; see Report.
+	LogProblem string            `json:"log_problem,omitempty"`
 	Totals     map[string]uint64 `json:"totals"` // counters over all workers, dead ones included
 	RestartsBy map[string]uint64 `json:"restarts_by_reason"`
 }

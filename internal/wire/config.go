@@ -14,8 +14,8 @@ func (c Consumer) MarshalJSON() ([]byte, error) {
 	type plain Consumer
 	return json.Marshal(struct {
 		plain
-		Config config.Carried `json:"config"`
-	}{plain(c), config.Carried(c.Config)})
+		Config config.WithSecrets `json:"config"`
+	}{plain(c), config.WithSecrets(c.Config)})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -23,8 +23,8 @@ func (c *Consumer) UnmarshalJSON(b []byte) error {
 	type plain Consumer
 	v := struct {
 		*plain
-		Config *config.Carried `json:"config"`
-	}{(*plain)(c), (*config.Carried)(&c.Config)}
+		Config *config.WithSecrets `json:"config"`
+	}{(*plain)(c), (*config.WithSecrets)(&c.Config)}
 	return json.Unmarshal(b, &v)
 }
 
@@ -33,8 +33,8 @@ func (l Leave) MarshalJSON() ([]byte, error) {
 	type plain Leave
 	return json.Marshal(struct {
 		plain
-		Config config.Carried `json:"config"`
-	}{plain(l), config.Carried(l.Config)})
+		Config config.WithSecrets `json:"config"`
+	}{plain(l), config.WithSecrets(l.Config)})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -42,7 +42,7 @@ func (l *Leave) UnmarshalJSON(b []byte) error {
 	type plain Leave
 	v := struct {
 		*plain
-		Config *config.Carried `json:"config"`
-	}{(*plain)(l), (*config.Carried)(&l.Config)}
+		Config *config.WithSecrets `json:"config"`
+	}{(*plain)(l), (*config.WithSecrets)(&l.Config)}
 	return json.Unmarshal(b, &v)
 }

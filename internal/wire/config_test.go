@@ -19,7 +19,7 @@ func TestSecretsTravel(t *testing.T) {
 	for _, sent := range []any{
 		Handshake{Version: Version, Consumer: consumer, Index: 2, StartedAt: time.Unix(1, 0).UTC()},
 		Plan{Consumers: []Consumer{consumer, consumer}},
-		Leave{Config: c, Places: []status.Place{{Group: "g", MemberID: "m"}}, Within: time.Second},
+		Leave{Config: c, Members: []status.Member{{Group: "g", MemberID: "m"}}, Within: time.Second},
 	} {
 		b, err := json.Marshal(sent)
 		if err != nil {

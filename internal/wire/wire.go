@@ -1,6 +1,6 @@
 // Package wire is what supervisor and worker say to each other over their
-// socketpair: one handshake and then commands down; frames, places, replies and
-// last words up. Each message is a JSON envelope behind a 4-byte big-endian
+// socketpair: one handshake and then commands down; frames, members, replies and
+// an exit reason up. Each message is a JSON envelope behind a 4-byte big-endian
 // length. EOF means that the other side is gone, however it went.
 //
 // Writing never blocks the caller of either side for long: a worker keeps only
@@ -60,7 +60,7 @@ const (
 const (
 	ExitOK        = 0 // stopped in order
 	ExitCrash     = 1 // anything else
-	ExitPermanent = 3 // not to be restarted: see LastWords
+	ExitPermanent = 3 // not to be restarted: see ExitReason
 )
 
 // Kind names a message.
@@ -68,14 +68,14 @@ type Kind string
 
 // The kinds of messages.
 const (
-	KindHandshake Kind = "handshake" // down, first: Handshake; again after one with Standby
-	KindCommand   Kind = "command"   // down: Command
-	KindLeave     Kind = "leave"     // down, RoleLeave only: Leave
-	KindFrame     Kind = "f"         // up: Frame
-	KindPlaces    Kind = "places"    // up, at each change: []status.Place
-	KindReply     Kind = "reply"     // up: Reply
-	KindLastWords Kind = "last"      // up, before exit: LastWords
-	KindPlan      Kind = "plan"      // up, RolePlan only: Plan
+	KindHandshake  Kind = "handshake" // down, first: Handshake; again after one with Standby
+	KindCommand    Kind = "command"   // down: Command
+	KindLeave      Kind = "leave"     // down, RoleLeave only: Leave
+	KindFrame      Kind = "f"         // up: Frame
+	KindMembers    Kind = "members"   // up, at each change: []status.Member
+	KindReply      Kind = "reply"     // up: Reply
+	KindExitReason Kind = "exit"      // up, before exit: ExitReason
+	KindPlan       Kind = "plan"      // up, RolePlan only: Plan
 )
 
 // Consumer is what the supervisor has to know of one consumer to run it.
@@ -116,11 +116,11 @@ type Handshake struct {
 	Nonce string `json:"nonce,omitempty"`
 	// Predecessors are the places of the process that had this slot before: those
 	// that this one does not take over are to be removed from their groups first.
-	Predecessors []status.Place `json:"predecessors,omitempty"`
-	Suspects     []Suspect      `json:"suspects,omitempty"`
-	Paused       []Partition    `json:"paused,omitempty"` // by an operator; Partition -1: the whole topic
-	Quiet        bool           `json:"quiet,omitempty"`
-	LogLevel     string         `json:"log_level,omitempty"` // when changed while running
+	Predecessors []status.Member `json:"predecessors,omitempty"`
+	Suspects     []Suspect       `json:"suspects,omitempty"`
+	Paused       []Partition     `json:"paused,omitempty"` // by an operator; Partition -1: the whole topic
+	Quiet        bool            `json:"quiet,omitempty"`
+	LogLevel     string          `json:"log_level,omitempty"` // when changed while running
 	// Standby: in a rolling restart the worker constructs its consumer, says so (a
 	// frame with status.Standby) and waits for another handshake, without it, before
 	// it joins: until then the worker before it has the slot.
@@ -215,16 +215,16 @@ type Frame struct {
 	Live   bool         `json:"l"`
 }
 
-// LastWords say why a worker exits when it is not an ordered stop.
-type LastWords struct {
+// ExitReason says why a worker exits by itself.
+type ExitReason struct {
 	Reason    string `json:"reason"` // one line
 	Permanent bool   `json:"permanent,omitempty"`
 }
 
 // Leave asks for places to be removed from their groups.
 type Leave struct {
-	Config config.Config  `json:"config"`
-	Places []status.Place `json:"places"`
+	Config  config.Config   `json:"config"`
+	Members []status.Member `json:"members"`
 	// Within bounds the whole; what is not done by then is reported.
 	Within time.Duration `json:"within"`
 }

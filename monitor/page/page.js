@@ -290,9 +290,9 @@ function why(p) {
 function troubles(st) {
   const list = [];
   for (const c of st.consumers) if (c.reason) list.push(['bad', c.state, c.name, c.reason]);
-  if (st.log_trouble) list.push(['warn', 'log', 'supervisor', st.log_trouble]);
+  if (st.log_problem) list.push(['warn', 'log', 'supervisor', st.log_problem]);
   for (const w of st.workers) {
-    if (w.report && w.report.log_trouble) list.push(['warn', 'log', w.name, w.report.log_trouble]);
+    if (w.report && w.report.log_problem) list.push(['warn', 'log', w.name, w.report.log_problem]);
     if (w.state === 'running' && w.live) continue;
     if (['waiting', 'backoff', 'fatal'].includes(w.state)) list.push([tones[w.state], w.state, w.name, w.detail || w.last_exit || '']);
     else if (w.pid && !w.live && w.state !== 'starting' && w.state !== 'stopping') list.push(['bad', 'stuck', w.name, w.detail || 'a call takes longer than max_poll_interval']);
@@ -451,8 +451,8 @@ function detail(title, pairs, pre, actions) {
 function openWorker(w) {
   detail(w.name, [
     ['State', w.state + ' for ' + span(since(w.since))], ['Detail', w.detail], ['PID', w.pid], ['Group', w.group],
-    ['Instance', (w.places || []).map((p) => p.instance_id).filter(Boolean).join(', ')],
-    ['Member', (w.places || []).map((p) => p.member_id).filter(Boolean).join(', ')],
+    ['Instance', (w.members || []).map((p) => p.instance_id).filter(Boolean).join(', ')],
+    ['Member', (w.members || []).map((p) => p.member_id).filter(Boolean).join(', ')],
     ['Processed', count(w.processed)], ['Restarts', count(w.restarts)], ['Last exit', w.last_exit],
     ['Partitions', (w.report && w.report.partitions || []).map((p) => p.name).join(', ')],
   ], w.last_stderr, []);
@@ -483,7 +483,7 @@ function consumerActions(c) {
     { label: '−', title: 'A worker less', act: () => scale(c, -1) },
     { label: '+', title: 'A worker more', act: () => scale(c, 1) },
     c.quiet ? { label: 'Continue', act: () => act('continue', { consumer: c.name }) }
-      : { label: 'Quiet', act: () => act('quiet', { consumer: c.name }, 'Quiet ' + c.name + '?', 'What is in hand is finished, nothing new is taken, the places in the group are kept.') },
+      : { label: 'Quiet', act: () => act('quiet', { consumer: c.name }, 'Quiet ' + c.name + '?', 'What is in hand is finished, nothing new is taken, the members of the group are kept.') },
   ];
 }
 

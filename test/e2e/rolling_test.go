@@ -73,7 +73,7 @@ func pids(st status.Status) string {
 func generations(st status.Status) string {
 	var all []string
 	for _, w := range st.Workers {
-		for _, p := range w.Places {
+		for _, p := range w.Members {
 			all = append(all, fmt.Sprintf("%s=%d", w.Name(), p.Generation))
 		}
 	}

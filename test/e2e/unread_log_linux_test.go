@@ -44,9 +44,9 @@ func TestLogThatNobodyReads(t *testing.T) {
 		if len(st.Workers) != 1 || st.Workers[0].Report == nil {
 			return fmt.Errorf("%+v", st.Workers)
 		}
-		for _, told := range []string{st.LogTrouble, st.Workers[0].Report.LogTrouble} {
+		for _, told := range []string{st.LogProblem, st.Workers[0].Report.LogProblem} {
 			if !strings.HasPrefix(told, "the log is not being read") {
-				return fmt.Errorf("supervisor %q, worker %q", st.LogTrouble, st.Workers[0].Report.LogTrouble)
+				return fmt.Errorf("supervisor %q, worker %q", st.LogProblem, st.Workers[0].Report.LogProblem)
 			}
 		}
 		return nil
@@ -81,10 +81,10 @@ func TestLogThatNobodyReads(t *testing.T) {
 		}
 	}()
 	c.statusUntil("the log read again", func(st status.Status) error {
-		told := st.LogTrouble
+		told := st.LogProblem
 		for _, w := range st.Workers {
 			if w.Report != nil {
-				told += w.Report.LogTrouble
+				told += w.Report.LogProblem
 			}
 		}
 		if told != "" {

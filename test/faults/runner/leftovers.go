@@ -180,7 +180,7 @@ func (r *run) generation(ctx context.Context) int32 {
 	}
 	var highest int32
 	for _, w := range s.Workers {
-		for _, p := range w.Places {
+		for _, p := range w.Members {
 			highest = max(highest, p.Generation)
 		}
 	}

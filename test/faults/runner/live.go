@@ -63,7 +63,7 @@ func (r *run) line(ctx context.Context) string {
 		var generation int32
 		for _, w := range s.Workers {
 			states[w.State]++
-			for _, p := range w.Places {
+			for _, p := range w.Members {
 				generation = max(generation, p.Generation)
 			}
 		}
