@@ -6,14 +6,14 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/nearest"
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/internal/registered"
 )
 
 // showConfig is `racecar config [CONSUMER]`.
 func showConfig(in *parsed, stdout, stderr io.Writer) error {
 	o := in.options()
 	if name := in.line.ShowConfig.Consumer; name != "" {
-		r := racecar.Lookup(name)
+		r := registered.Lookup(name)
 		if err := mistakes(); r == nil && err != nil { // it may be among them
 			return err
 		}
@@ -35,7 +35,7 @@ func showConfig(in *parsed, stdout, stderr io.Writer) error {
 
 func registeredNames() []string {
 	var names []string
-	for _, r := range racecar.Registered() {
+	for _, r := range registered.Consumers() {
 		names = append(names, r.Name())
 	}
 	return names

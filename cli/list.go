@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -25,7 +26,7 @@ func list(in *parsed, stdout, _ io.Writer) error {
 		return err
 	}
 	all := []listed{} // in JSON [], not null
-	for _, r := range racecar.Registered() {
+	for _, r := range registered.Consumers() {
 		o := in.options()
 		spec := r.SpecValues()
 		o.Spec = &spec

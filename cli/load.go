@@ -12,6 +12,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/nearest"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -103,37 +104,37 @@ func workingDir() (string, error) {
 // options is the configuration asked for, without a Spec.
 func (in invocation) options() config.Options {
 	return config.Options{
-		File: in.file, FileGiven: in.file != "", Environ: in.environ, Flags: in.flags, Configure: racecar.Configures(),
+		File: in.file, FileGiven: in.file != "", Environ: in.environ, Flags: in.flags, Configure: registered.Configures(),
 	}
 }
 
 // mistakes are those that were made with racecar.Register.
-func mistakes() error { return errors.Join(racecar.Mistakes()...) }
+func mistakes() error { return errors.Join(registered.Mistakes()...) }
 
 // choose finds the consumers that are named, or all.
 func choose(in invocation) ([]*racecar.Registration, error) {
 	if err := mistakes(); err != nil {
 		return nil, err
 	}
-	registered := racecar.Registered()
-	if len(registered) == 0 {
+	all := registered.Consumers()
+	if len(all) == 0 {
 		return nil, noneRegistered(in.names)
 	}
-	known := make([]string, len(registered))
-	for i, r := range registered {
+	known := make([]string, len(all))
+	for i, r := range all {
 		known[i] = r.Name()
 	}
 	switch {
 	case in.all && len(in.names) > 0:
 		return nil, fmt.Errorf("--all runs every consumer; leave out %s", strings.Join(in.names, " "))
 	case in.all:
-		return registered, nil
+		return all, nil
 	case len(in.names) == 0:
 		return nil, fmt.Errorf("no consumer specified: name one or more of %s, or use --all", strings.Join(known, ", "))
 	}
 	var chosen []*racecar.Registration
 	for i, name := range in.names {
-		r := racecar.Lookup(name)
+		r := registered.Lookup(name)
 		if r == nil {
 			return nil, fmt.Errorf("no consumer is called %q%s; registered: %s", name, meant(name, known), strings.Join(known, ", "))
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -21,7 +22,7 @@ func init() {
 
 // A new password is a reason for new workers like any other change.
 func TestDigestCoversSecrets(t *testing.T) {
-	c := racecar.Lookup("DigestedConsumer")
+	c := registered.Lookup("DigestedConsumer")
 	l := &config.Loaded{Config: config.Default()}
 	before, err := digestOf(l, c)
 	if err != nil {
@@ -37,7 +38,7 @@ func TestDigestCoversSecrets(t *testing.T) {
 }
 
 func TestSpecValuesCarryProperties(t *testing.T) {
-	v := racecar.Lookup("DigestedConsumer").SpecValues()
+	v := registered.Lookup("DigestedConsumer").SpecValues()
 	if v.Properties["t"]["client.rack"] != "a" {
 		t.Errorf("%+v", v)
 	}

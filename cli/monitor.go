@@ -9,8 +9,10 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/monitor"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/supervisor"
 	"github.com/racecar-go/racecar/worker"
 	"github.com/sirupsen/logrus"
@@ -19,7 +21,7 @@ import (
 // runWatched runs a worker whose events go where configuration and subscribers
 // want them.
 func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
-	m, err := monitor.NewWorker(&o.Handshake.Consumer.Config, racecar.Observers(), log)
+	m, err := monitor.NewWorker(&o.Handshake.Consumer.Config, registered.Observers(), log)
 	if err != nil {
 		return lastWords(o.Conn, err, true)
 	}
@@ -29,7 +31,7 @@ func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
 		racecar.Observe(d.Observe)
 	}
 	o.Emit, o.EmitStarts = m.Emit(), m.Starts()
-	if o.Tracer, err = racecar.StartTracer(&o.Handshake.Consumer.Config, logs.Slog(log.WithField("component", "otel"))); err != nil {
+	if o.Tracer, err = registered.StartTracer(&o.Handshake.Consumer.Config, logs.Slog(log.WithField("component", "otel"))); err != nil {
 		return lastWords(o.Conn, errors.Join(err, m.Close()), true)
 	}
 	code := worker.Run(ctx, o)
@@ -70,11 +72,11 @@ func tellOfWorkers(m *monitor.Worker) func(supervisor.Event) {
 	return func(e supervisor.Event) {
 		switch e.Kind {
 		case supervisor.WorkerStarted:
-			emit(racecar.WorkerStartedEvent{Consumer: e.Consumer, Index: e.Index, PID: e.PID})
+			emit(event.WorkerStarted{Consumer: e.Consumer, Index: e.Index, PID: e.PID})
 		case supervisor.WorkerExited:
-			emit(racecar.WorkerExitedEvent{Consumer: e.Consumer, Index: e.Index, PID: e.PID, Reason: e.Reason, Ordered: e.Ordered, Detail: e.Detail})
+			emit(event.WorkerExited{Consumer: e.Consumer, Index: e.Index, PID: e.PID, Reason: e.Reason, Graceful: e.Ordered, Detail: e.Detail})
 		case supervisor.WorkerGivenUp:
-			emit(racecar.WorkerGivenUpEvent{Consumer: e.Consumer, Index: e.Index, Detail: e.Detail})
+			emit(event.WorkerStoppedPermanently{Consumer: e.Consumer, Index: e.Index, Detail: e.Detail})
 		}
 	}
 }

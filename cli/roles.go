@@ -16,11 +16,11 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/supervisor/daemon"
 	"github.com/racecar-go/racecar/worker"
 )
@@ -94,7 +94,7 @@ func runWorker(conn *wire.Conn) int {
 	if h.Version != wire.Version {
 		return lastWords(conn, fmt.Errorf("the supervisor speaks protocol version %d, this binary %d: stop and start instead of restarting in place", h.Version, wire.Version), true)
 	}
-	if err := config.ApplyFunctions(&h.Consumer.Config, racecar.Configures()); err != nil {
+	if err := config.ApplyFunctions(&h.Consumer.Config, registered.Configures()); err != nil {
 		return lastWords(conn, fmt.Errorf("configure: %w", err), true)
 	}
 	log, err := openLog(&h.Consumer.Config, h.LogLevel)
@@ -114,7 +114,7 @@ func runWorker(conn *wire.Conn) int {
 // workerOptions is what a worker is made of, supervised (conn and board set) or not.
 func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, log *logs.Log) worker.Options {
 	return worker.Options{
-		Conn: conn, Board: board, Handshake: h, Lookup: racecar.Lookup, Log: log.Logger,
+		Conn: conn, Board: board, Handshake: h, Lookup: registered.Lookup, Log: log.Logger,
 		PrintConfig: func(w io.Writer) {
 			fmt.Fprintf(w, "=> Configuration of %s (PID = %d)\n", status.Name(h.Consumer.Name, h.Index), os.Getpid())
 			printConfig(w, h.Consumer)
@@ -188,7 +188,7 @@ func runLeave(conn *wire.Conn) int {
 		return wire.ExitCrash
 	}
 	reply := wire.Reply{}
-	err := config.ApplyFunctions(&l.Config, racecar.Configures())
+	err := config.ApplyFunctions(&l.Config, registered.Configures())
 	if err == nil {
 		err = worker.Leave(context.Background(), l)
 	}

@@ -16,10 +16,10 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/monitor"
 	"github.com/racecar-go/racecar/pidfile"
-	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/signals"
 	"github.com/racecar-go/racecar/supervisor"
 	"github.com/racecar-go/racecar/supervisor/daemon"
@@ -120,7 +120,7 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 	}
 	defer func() { err = errors.Join(err, socket.close()) }()
 
-	subscribers := monitor.NewSubscribers(racecar.Observers(), log)
+	subscribers := monitor.NewSubscribers(registered.Observers(), log)
 	defer func() { err = errors.Join(err, subscribers.Close()) }()
 	sup, err := newSupervisor(in, r, log, supervisor.Options{
 		OnEvent: tellOfWorkers(subscribers),

@@ -11,7 +11,7 @@ import (
 	"syscall"
 
 	"github.com/racecar-go/racecar/config"
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/internal/registered"
 )
 
 type livenessCmd struct {
@@ -32,7 +32,7 @@ func (c *livenessCmd) Run(_ context.Context, a *app) error {
 	o := config.Options{Environ: a.environ, NoFile: skip}
 	if !skip {
 		o.File, o.FileGiven = c.Config, c.Config != ""
-		o.Configure = racecar.Configures() // in an application's binary
+		o.Configure = registered.Configures() // in an application's binary
 	}
 	loaded, err := config.Load(o)
 	if err != nil && !skip && c.Config == "" && a.getenv("RACECAR_ENV")+a.getenv("RAILS_ENV")+a.getenv("RACK_ENV") == "" {

@@ -9,8 +9,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
 	"github.com/sirupsen/logrus"
 )
 
@@ -26,7 +26,7 @@ type connection struct {
 func (a *app) load(c connection, consumer string) (*config.Loaded, error) {
 	o := config.Options{
 		File: c.Config, FileGiven: c.Config != "", Environ: a.environ,
-		Flags: map[string]config.Flag{}, Configure: racecar.Configures(),
+		Flags: map[string]config.Flag{}, Configure: registered.Configures(),
 	}
 	if c.Brokers != "" {
 		o.Flags["brokers"] = config.Flag{Text: c.Brokers, As: "--brokers"}
@@ -34,7 +34,7 @@ func (a *app) load(c connection, consumer string) (*config.Loaded, error) {
 	a.useDevBroker(&o)
 	if consumer != "" {
 		o.Spec = &config.SpecValues{Name: consumer}
-		if r := racecar.Lookup(consumer); r != nil {
+		if r := registered.Lookup(consumer); r != nil {
 			s := r.Spec()
 			o.Spec.GroupID, o.Spec.DeadLetterTopic, o.Spec.MaxRetries = s.GroupID, s.DeadLetterTopic, s.MaxRetries
 		}

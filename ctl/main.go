@@ -17,9 +17,9 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/nearest"
 	"github.com/racecar-go/racecar/internal/printable"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/version"
 	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
 	"golang.org/x/term"
 )
 
@@ -163,7 +163,7 @@ func (a *app) failed(err error) int {
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}
-	a.note("Error: %v\n", withBrokersHint(err, len(racecar.Registered())+len(racecar.Configures()) == 0))
+	a.note("Error: %v\n", withBrokersHint(err, len(registered.Consumers())+len(registered.Configures()) == 0))
 	return exitFailed
 }
 

@@ -11,9 +11,9 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/nearest"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/pidfile"
-	"github.com/racecar-go/racecar/racecar"
 )
 
 // A consumer's group and topics are what its Spec says, which the configuration
@@ -52,10 +52,10 @@ func (s *subject) deadLetterTopic() string {
 func (a *app) subject(ctx context.Context, w where, c connection, consumer, group string) (*subject, error) {
 	running, err := a.settings(ctx, w, consumer, group)
 	var several *severalError
-	if errors.As(err, &several) || err != nil && group == "" && racecar.Lookup(consumer) == nil {
+	if errors.As(err, &several) || err != nil && group == "" && registered.Lookup(consumer) == nil {
 		return nil, err
 	}
-	if running == nil && group == "" && consumer != "" && racecar.Lookup(consumer) == nil {
+	if running == nil && group == "" && consumer != "" && registered.Lookup(consumer) == nil {
 		return nil, &unknownConsumerError{consumer}
 	}
 	s := &subject{}
@@ -77,7 +77,7 @@ func (a *app) subject(ctx context.Context, w where, c connection, consumer, grou
 		}
 		s.conf = &loaded.Config
 	}
-	if r := racecar.Lookup(consumer); r != nil && running == nil {
+	if r := registered.Lookup(consumer); r != nil && running == nil {
 		s.group = s.conf.GroupID
 		var topics, patterns []string
 		for _, sub := range r.Spec().Subscriptions {
@@ -128,7 +128,7 @@ type unknownConsumerError struct{ name string }
 
 func (e *unknownConsumerError) Error() string {
 	var known []string
-	for _, r := range racecar.Registered() {
+	for _, r := range registered.Consumers() {
 		known = append(known, r.Name())
 	}
 	return fmt.Sprintf("no running supervisor runs consumer %q, and this program does not register it%s: "+

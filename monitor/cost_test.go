@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/seeds"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
@@ -40,7 +41,7 @@ func TestDatadogCostsLittle(t *testing.T) {
 		const n = 2_000_000
 		before := cpu(t)
 		for i := range n {
-			emit(racecar.ProcessMessageEvent{Consumer: "A", Group: "g", Message: &messages[i%len(messages)], Duration: 12345})
+			emit(event.ProcessMessage{Consumer: "A", Group: "g", Message: &messages[i%len(messages)], Duration: 12345})
 		}
 		if err := w.Close(); err != nil { // what is sent is part of it
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/DataDog/datadog-go/v5/statsd"
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/sirupsen/logrus"
 )
 
@@ -182,35 +183,35 @@ func (d *Datadog) loop() {
 // Observe takes an event. What it does not know it ignores.
 func (d *Datadog) Observe(e racecar.Event) {
 	switch e := e.(type) {
-	case racecar.ProcessMessageEvent:
+	case event.ProcessMessage:
 		d.processMessage(&e)
-	case racecar.ProcessBatchEvent:
+	case event.ProcessBatch:
 		d.processBatch(&e)
-	case racecar.ProduceMessageEvent:
+	case event.ProduceMessage:
 		d.produced(e.Topic, e.MessageSize, e.Err)
 		d.histogram("producer.buffer.size", float64(e.BufferSize), d.topic(e.Topic).tags)
-	case racecar.ProduceAsyncEvent:
+	case event.ProduceAsync:
 		d.produced(e.Topic, e.MessageSize, e.Err)
 		d.histogram("producer.buffer.size", float64(e.BufferSize), d.topic(e.Topic).tags)
-	case racecar.ProduceSyncEvent:
+	case event.ProduceSync:
 		d.produced(e.Topic, e.MessageSize, e.Err)
-	case racecar.AcknowledgedMessageEvent:
+	case event.AcknowledgedMessage:
 		c := d.topic("")
 		c.mu.Lock()
 		c.acks++
 		c.mu.Unlock()
-	case racecar.ProduceDeliveryErrorEvent:
+	case event.ProduceDeliveryError:
 		c := d.topic("")
 		c.mu.Lock()
 		c.lost++
 		c.mu.Unlock()
-	case racecar.DeliverMessagesEvent:
+	case event.DeliverMessages:
 		tags := d.topic("").tags
 		d.timing("producer.deliver.latency", e.Duration, tags)
 		d.count("producer.deliver.messages", int64(e.Messages), tags)
-	case racecar.MainLoopEvent:
+	case event.MainLoop:
 		d.histogram("consumer.loop.duration", milliseconds(e.Duration), d.group(e.Group))
-	case racecar.PauseStatusEvent:
+	case event.PauseStatus:
 		d.paused(&e)
 	default:
 		d.rare(e)
@@ -220,19 +221,19 @@ func (d *Datadog) Observe(e racecar.Event) {
 // rare takes the events that do not come with messages.
 func (d *Datadog) rare(e racecar.Event) {
 	switch e := e.(type) {
-	case racecar.JoinGroupEvent:
+	case event.JoinGroup:
 		d.timing("consumer.join_group", e.Duration, d.group(e.Group))
 		if e.Err != nil {
 			d.count("consumer.join_group.errors", 1, d.group(e.Group))
 		}
-	case racecar.LeaveGroupEvent:
+	case event.LeaveGroup:
 		d.timing("consumer.leave_group", e.Duration, d.group(e.Group))
 		if e.Err != nil {
 			d.count("consumer.leave_group.errors", 1, d.group(e.Group))
 		}
-	case racecar.PollRetryEvent:
+	case event.PollRetry:
 		d.count("consumer.poll.rdkafka_error."+errorCode(e.Err), 1, d.group(e.Group))
-	case racecar.PartitionsAssignedEvent:
+	case event.PartitionsAssigned:
 		for topic, numbers := range e.Partitions {
 			for _, n := range numbers {
 				s := d.series(e.Group, topic, n)
@@ -241,16 +242,16 @@ func (d *Datadog) rare(e racecar.Event) {
 				s.mu.Unlock()
 			}
 		}
-	case racecar.PartitionsRevokedEvent:
+	case event.PartitionsRevoked:
 		d.forget(e.Group, e.Partitions)
 	// What follows is ours: upstream has no such events.
-	case racecar.RebalanceEvent:
+	case event.Rebalance:
 		d.count("consumer.rebalances", 1, d.group(e.Group))
-	case racecar.OffsetGapEvent:
+	case event.OffsetGap:
 		d.count("consumer.offset_gaps", 1, d.series(e.Group, e.Topic, e.Partition).tags)
-	case racecar.CommitFailedEvent:
+	case event.CommitFailed:
 		d.count("consumer.commit.errors", 1, d.series(e.Group, e.Topic, e.Partition).tags)
-	case racecar.DeadLetterEvent:
+	case event.DeadLetter:
 		if e.Message != nil {
 			s := d.series(e.Group, e.Message.Topic, e.Message.Partition)
 			d.count("consumer.dead_letters", 1, s.tags)
@@ -258,12 +259,12 @@ func (d *Datadog) rare(e racecar.Event) {
 			s.messages++
 			s.mu.Unlock()
 		}
-	case racecar.PoisonedEvent:
+	case event.Poisoned:
 		d.count("consumer.poisoned", 1, d.series(e.Group, e.Topic, e.Partition).tags)
 	}
 }
 
-func (d *Datadog) processMessage(e *racecar.ProcessMessageEvent) {
+func (d *Datadog) processMessage(e *event.ProcessMessage) {
 	s := d.series(e.Group, e.Message.Topic, e.Message.Partition)
 	failed := e.Err != nil
 	if !failed {
@@ -280,7 +281,7 @@ func (d *Datadog) processMessage(e *racecar.ProcessMessageEvent) {
 	d.at(s, e.Message)
 }
 
-func (d *Datadog) processBatch(e *racecar.ProcessBatchEvent) {
+func (d *Datadog) processBatch(e *event.ProcessBatch) {
 	if len(e.Messages) == 0 {
 		return
 	}
@@ -316,7 +317,7 @@ func (d *Datadog) at(s *series, m *racecar.Message) {
 	}
 }
 
-func (d *Datadog) paused(e *racecar.PauseStatusEvent) {
+func (d *Datadog) paused(e *event.PauseStatus) {
 	s := d.series(e.Group, e.Topic, e.Partition)
 	s.mu.Lock()
 	defer s.mu.Unlock()

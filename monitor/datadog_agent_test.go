@@ -11,7 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // sent collects what a client sends.
@@ -38,7 +38,7 @@ func TestDatadogHostThatResolvesLater(t *testing.T) {
 			t.Fatalf("after %v: %v", time.Since(began), err)
 		}
 		for range 5 {
-			d.Observe(racecar.AcknowledgedMessageEvent{Topic: "t"})
+			d.Observe(event.AcknowledgedMessage{Topic: "t"})
 		}
 		<-time.After(2*agentRetry + 2*flushInterval) // no time passes in here
 		if err := d.Close(); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
@@ -134,33 +135,33 @@ func everything(now time.Time) []racecar.Event {
 	}
 	bad := errors.New("bad")
 	return []racecar.Event{
-		racecar.StartMainLoopEvent{Consumer: consumer, Group: group},
-		racecar.StartProcessMessageEvent{Consumer: consumer, Group: group, Message: message(0, 5)},
-		racecar.ProcessMessageEvent{Consumer: consumer, Group: group, Message: message(0, 5), Duration: 2 * time.Millisecond},
-		racecar.ProcessMessageEvent{Consumer: consumer, Group: group, Message: message(0, 6), Duration: 1500 * time.Microsecond},
-		racecar.ProcessMessageEvent{Consumer: consumer, Group: group, Message: message(0, 7), Duration: time.Millisecond, Err: bad},
-		racecar.ProcessBatchEvent{Consumer: consumer, Group: group, Messages: []*racecar.Message{message(1, 10), message(1, 11), message(1, 12)}, Duration: 30 * time.Millisecond},
-		racecar.ProcessBatchEvent{Consumer: consumer, Group: group, Messages: []*racecar.Message{message(1, 13)}, Duration: time.Millisecond, Err: bad},
-		racecar.ProcessMessageEvent{Consumer: consumer, Group: group, Message: &racecar.Message{Topic: "t", Partition: 2, Offset: 9}},
-		racecar.MainLoopEvent{Consumer: consumer, Group: group, Topic: "t", Duration: 50 * time.Millisecond},
-		racecar.JoinGroupEvent{Consumer: consumer, Group: group, Duration: 700 * time.Millisecond, Err: bad},
-		racecar.LeaveGroupEvent{Consumer: consumer, Group: group, Duration: 20 * time.Millisecond, Err: bad},
-		racecar.PollRetryEvent{Consumer: consumer, Group: group, Try: 1, Err: fmt.Errorf("fetch: %w", sarama.ErrNotLeaderForPartition)},
-		racecar.PauseStatusEvent{Consumer: consumer, Group: group, Topic: "t", Partition: 3, Duration: 10 * time.Second},
-		racecar.ProduceMessageEvent{Topic: "out", MessageSize: 100, BufferSize: 3},
-		racecar.ProduceMessageEvent{Topic: "out", MessageSize: 50, BufferSize: 4, Err: bad},
-		racecar.ProduceAsyncEvent{Topic: "async", MessageSize: 10, BufferSize: 1},
-		racecar.ProduceSyncEvent{Topic: "sync", MessageSize: 20, BufferSize: 1},
-		racecar.DeliverMessagesEvent{Messages: 2, Duration: 5 * time.Millisecond},
-		racecar.AcknowledgedMessageEvent{Topic: "out"},
-		racecar.AcknowledgedMessageEvent{Topic: "out"},
-		racecar.ProduceDeliveryErrorEvent{Topic: "out", Err: bad},
-		racecar.RebalanceEvent{Consumer: consumer, Group: group},
-		racecar.OffsetGapEvent{Consumer: consumer, Group: group, Topic: "t", Partition: 0},
-		racecar.CommitFailedEvent{Consumer: consumer, Group: group, Topic: "t", Partition: 0},
-		racecar.DeadLetterEvent{Consumer: consumer, Group: group, Message: message(0, 7)},
-		racecar.PoisonedEvent{Consumer: consumer, Group: group, Topic: "t", Partition: 0},
-		racecar.ShutDownEvent{Consumer: consumer, Group: group},
+		event.StartMainLoop{Consumer: consumer, Group: group},
+		event.StartProcessMessage{Consumer: consumer, Group: group, Message: message(0, 5)},
+		event.ProcessMessage{Consumer: consumer, Group: group, Message: message(0, 5), Duration: 2 * time.Millisecond},
+		event.ProcessMessage{Consumer: consumer, Group: group, Message: message(0, 6), Duration: 1500 * time.Microsecond},
+		event.ProcessMessage{Consumer: consumer, Group: group, Message: message(0, 7), Duration: time.Millisecond, Err: bad},
+		event.ProcessBatch{Consumer: consumer, Group: group, Messages: []*racecar.Message{message(1, 10), message(1, 11), message(1, 12)}, Duration: 30 * time.Millisecond},
+		event.ProcessBatch{Consumer: consumer, Group: group, Messages: []*racecar.Message{message(1, 13)}, Duration: time.Millisecond, Err: bad},
+		event.ProcessMessage{Consumer: consumer, Group: group, Message: &racecar.Message{Topic: "t", Partition: 2, Offset: 9}},
+		event.MainLoop{Consumer: consumer, Group: group, Topic: "t", Duration: 50 * time.Millisecond},
+		event.JoinGroup{Consumer: consumer, Group: group, Duration: 700 * time.Millisecond, Err: bad},
+		event.LeaveGroup{Consumer: consumer, Group: group, Duration: 20 * time.Millisecond, Err: bad},
+		event.PollRetry{Consumer: consumer, Group: group, Attempt: 1, Err: fmt.Errorf("fetch: %w", sarama.ErrNotLeaderForPartition)},
+		event.PauseStatus{Consumer: consumer, Group: group, Topic: "t", Partition: 3, Duration: 10 * time.Second},
+		event.ProduceMessage{Topic: "out", MessageSize: 100, BufferSize: 3},
+		event.ProduceMessage{Topic: "out", MessageSize: 50, BufferSize: 4, Err: bad},
+		event.ProduceAsync{Topic: "async", MessageSize: 10, BufferSize: 1},
+		event.ProduceSync{Topic: "sync", MessageSize: 20, BufferSize: 1},
+		event.DeliverMessages{Messages: 2, Duration: 5 * time.Millisecond},
+		event.AcknowledgedMessage{Topic: "out"},
+		event.AcknowledgedMessage{Topic: "out"},
+		event.ProduceDeliveryError{Topic: "out", Err: bad},
+		event.Rebalance{Consumer: consumer, Group: group},
+		event.OffsetGap{Consumer: consumer, Group: group, Topic: "t", Partition: 0},
+		event.CommitFailed{Consumer: consumer, Group: group, Topic: "t", Partition: 0},
+		event.DeadLetter{Consumer: consumer, Group: group, Message: message(0, 7)},
+		event.Poisoned{Consumer: consumer, Group: group, Topic: "t", Partition: 0},
+		event.ShutDown{Consumer: consumer, Group: group},
 	}
 }
 
@@ -272,7 +273,7 @@ func TestDatadogDelimiters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Observe(racecar.JoinGroupEvent{Group: "g|,h"})
+	d.Observe(event.JoinGroup{Group: "g|,h"})
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -291,13 +292,13 @@ func TestDatadogPartitionsComeAndGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Observe(racecar.PartitionsAssignedEvent{Group: "g", Partitions: map[string][]int32{"t|,x": {0, 1, 2}}})
+	d.Observe(event.PartitionsAssigned{Group: "g", Partitions: map[string][]int32{"t|,x": {0, 1, 2}}})
 	for i := range 3 {
-		d.Observe(racecar.ProcessMessageEvent{Group: "g", Message: &racecar.Message{Topic: "t|,x", Partition: int32(i), Offset: 1}})
+		d.Observe(event.ProcessMessage{Group: "g", Message: &racecar.Message{Topic: "t|,x", Partition: int32(i), Offset: 1}})
 	}
-	d.Observe(racecar.PauseStatusEvent{Group: "g", Topic: "t|,x", Partition: 2, Duration: racecar.PauseForever})
-	d.Observe(racecar.PauseStatusEvent{Group: "g", Topic: "t|,x", Partition: 2})
-	d.Observe(racecar.PartitionsRevokedEvent{Group: "g", Partitions: map[string][]int32{"t|,x": {0, 1, 2, 3}}})
+	d.Observe(event.PauseStatus{Group: "g", Topic: "t|,x", Partition: 2, Duration: racecar.PauseForever})
+	d.Observe(event.PauseStatus{Group: "g", Topic: "t|,x", Partition: 2})
+	d.Observe(event.PartitionsRevoked{Group: "g", Partitions: map[string][]int32{"t|,x": {0, 1, 2, 3}}})
 	if len(d.parts) != 0 || d.last.Load() != nil {
 		t.Errorf("%d partitions are kept after they were given up", len(d.parts))
 	}
@@ -315,7 +316,7 @@ func TestDatadogPartitionsComeAndGo(t *testing.T) {
 			t.Errorf("%s = %v", k, got[k])
 		}
 	}
-	d.Observe(racecar.CommitFailedEvent{Group: "g", Topic: "t", Partition: 9}) // late, after it was given up
+	d.Observe(event.CommitFailed{Group: "g", Topic: "t", Partition: 9}) // late, after it was given up
 	if d.series("g", "t", 9).assigned {
 		t.Error("partition 9 is told of as assigned")
 	}
@@ -414,7 +415,7 @@ func BenchmarkSinks(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		m := &messages[i%len(messages)]
-		emit(racecar.ProcessMessageEvent{Consumer: "A", Group: "g", Message: m, Duration: 12345})
+		emit(event.ProcessMessage{Consumer: "A", Group: "g", Message: m, Duration: 12345})
 	}
 	b.StopTimer()
 	if err := w.Close(); err != nil {

@@ -3,6 +3,7 @@ package monitor
 import (
 	"github.com/racecar-go/racecar/internal/dispatch"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // emitTo returns what queues an event for subscribers.
@@ -11,11 +12,11 @@ func emitTo(d *dispatch.Dispatcher[racecar.Event]) func(racecar.Event) {
 		// The worker counts attempts in the message that it tries again; a subscriber
 		// may still be looking at it.
 		switch p := e.(type) {
-		case racecar.StartProcessMessageEvent:
+		case event.StartProcessMessage:
 			m := *p.Message
 			p.Message = &m
 			e = p
-		case racecar.ProcessMessageEvent:
+		case event.ProcessMessage:
 			m := *p.Message
 			p.Message = &m
 			e = p

@@ -20,7 +20,7 @@ type Worker struct {
 	dispatcher *dispatch.Dispatcher[racecar.Event] // nil: nobody subscribes
 }
 
-// NewWorker prepares what c asks for and what subscribes (racecar.Observers).
+// NewWorker prepares what c asks for and what subscribes (racecar.Observe).
 // It fails when Datadog is configured in a way that cannot work; an agent that
 // does not answer is no failure. Close must be called.
 func NewWorker(c *config.Config, subscribers []func(racecar.Event), log logrus.FieldLogger) (*Worker, error) {

@@ -18,6 +18,7 @@ import (
 	proto "go.opentelemetry.io/proto/otlp/trace/v1"
 	protobuf "google.golang.org/protobuf/proto"
 
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecartest"
 )
@@ -134,7 +135,7 @@ func TestTraceThroughConsumers(t *testing.T) {
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	started, err := racecar.StartTracer(&racecar.Config{}, slog.New(slog.DiscardHandler))
+	started, err := registered.StartTracer(&racecar.Config{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,11 +34,11 @@ func (f ProcessBatchFunc) ProcessBatch(ctx context.Context, messages []*Message)
 	return f(ctx, messages)
 }
 
-// Tearer is implemented by consumers that hold resources. Teardown runs once
+// TeardownHook is implemented by consumers that hold resources. Teardown runs once
 // per instance, after its last call and after what it produced was delivered:
 // when the worker stops, and with Concurrency when the instance's partition
 // goes. Its error is logged and reported; it stops nothing.
-type Tearer interface {
+type TeardownHook interface {
 	Teardown(ctx context.Context) error
 }
 

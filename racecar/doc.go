@@ -22,7 +22,7 @@
 // # Contents
 //
 // A consumer: [Register] and [Spec] with its [Subscription]s; [Processor] or
-// [BatchProcessor], and the optional [Tearer], [AssignmentHook], [RevocationHook] and
+// [BatchProcessor], and the optional [TeardownHook], [AssignmentHook], [RevocationHook] and
 // [StatisticsHook]; [ProcessFunc] and [ProcessBatchFunc] for functions. Its
 // constructor is given a [Runtime], its calls a [Message] each.
 //

@@ -18,7 +18,7 @@ var (
 	_ racecar.Processor      = (*CountConsumer)(nil)
 	_ racecar.AssignmentHook = (*CountConsumer)(nil)
 	_ racecar.RevocationHook = (*CountConsumer)(nil)
-	_ racecar.Tearer         = (*CountConsumer)(nil)
+	_ racecar.TeardownHook   = (*CountConsumer)(nil)
 )
 
 // OnPartitionsAssigned is told of partitions before their first message.

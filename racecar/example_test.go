@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/racecartest"
 )
 
@@ -153,16 +154,16 @@ func ExampleErrorInfo() {
 func ExampleObserve() {
 	watch := func(e racecar.Event) {
 		switch e := e.(type) {
-		case racecar.ProcessMessageEvent:
+		case event.ProcessMessage:
 			fmt.Printf("%s took %v\n", e.EventName(), e.Duration)
-		case racecar.DeadLetterEvent:
+		case event.DeadLetter:
 			fmt.Printf("%s: offset %d, %v\n", e.EventName(), e.Message.Offset, e.Err)
 		}
 	}
 	racecar.Observe(watch)
 	// What a worker calls it with:
-	watch(racecar.ProcessMessageEvent{Duration: 3 * time.Millisecond})
-	watch(racecar.DeadLetterEvent{Message: &racecar.Message{Offset: 42}, Err: errors.New("no value")})
+	watch(event.ProcessMessage{Duration: 3 * time.Millisecond})
+	watch(event.DeadLetter{Message: &racecar.Message{Offset: 42}, Err: errors.New("no value")})
 	// Output:
 	// process_message took 3ms
 	// dead_letter: offset 42, no value

@@ -9,29 +9,21 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registry"
 )
 
-// registry holds what init functions registered. It and the default producer
-// are the only mutable package state.
-var registry struct {
-	sync.Mutex
-	consumers  map[string]*Registration
-	mistakes   []error // of Register
-	configures []func(*Config) error
-	observers  []func(Event)
-	tracer     Tracer
-	started    bool // a worker or standalone producer has asked for the subscribers
-}
+// program is what init functions registered. It and the default producer are the only
+// mutable package state.
+var program = registry.Share(&registry.Registry[*Registration, Event, Tracer]{})
 
 // Registration is a registered consumer.
 type Registration struct {
 	name  string
 	spec  Spec
 	batch bool
-	new   func(Runtime) (any, error)
+	make  func(Runtime) (any, error)
 }
 
 // Name is the name the command line knows it by.
@@ -44,7 +36,7 @@ func (r *Registration) Spec() Spec { return r.spec }
 func (r *Registration) Batch() bool { return r.batch }
 
 // New makes an instance: a Processor or a BatchProcessor, as Batch says.
-func (r *Registration) New(rt Runtime) (any, error) { return r.new(rt) }
+func (r *Registration) New(rt Runtime) (any, error) { return r.make(rt) }
 
 // Register makes a consumer known by name. Call it from init. new is called in
 // worker processes only, once per instance: before the group is joined, and with
@@ -56,23 +48,16 @@ func (r *Registration) New(rt Runtime) (any, error) { return r.new(rt) }
 //
 // What is wrong with a registration (a name taken twice or missing, no subscription, C
 // an interface, C with neither or both of Process and ProcessBatch, a hook with another
-// signature, hooks on *C when C is registered by value) is kept with its file and line:
-// see [Mistakes]. No consumer is run then, commands that need none work.
-func Register[C any](new func(Runtime) (C, error), spec Spec) {
-	r, err := NewRegistration(new, spec)
-	registry.Lock()
-	defer registry.Unlock()
-	if err == nil && registry.consumers[r.name] != nil {
-		err = fmt.Errorf("the name %q is taken; set Spec.Name", r.name)
+// signature, hooks on *C when C is registered by value) is reported by the racecar command
+// with its file and line. No consumer is run then, commands that need none work.
+func Register[C any](newConsumer func(Runtime) (C, error), spec Spec) {
+	r, err := NewRegistration(newConsumer, spec)
+	if err == nil {
+		err = program.Add(r)
 	}
 	if err != nil {
-		registry.mistakes = append(registry.mistakes, fmt.Errorf("%s: Register of %s: %w", caller(2), reflect.TypeFor[C](), err))
-		return
+		program.AddMistake(fmt.Errorf("%s: Register of %s: %w", caller(2), reflect.TypeFor[C](), err))
 	}
-	if registry.consumers == nil {
-		registry.consumers = map[string]*Registration{}
-	}
-	registry.consumers[r.name] = r
 }
 
 // caller names the line that called a function of this package, so many frames up.
@@ -89,17 +74,10 @@ func caller(skip int) string {
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-// Mistakes returns what was wrong with calls of Register, a line each.
-func Mistakes() []error {
-	registry.Lock()
-	defer registry.Unlock()
-	return slices.Clone(registry.mistakes)
-}
-
 // NewRegistration checks a consumer as Register does without making it known by
 // its name: package racecartest runs consumers that are registered nowhere.
-func NewRegistration[C any](new func(Runtime) (C, error), spec Spec) (*Registration, error) {
-	if new == nil {
+func NewRegistration[C any](newConsumer func(Runtime) (C, error), spec Spec) (*Registration, error) {
+	if newConsumer == nil {
 		return nil, fmt.Errorf("the constructor is nil")
 	}
 	name, batch, err := inspect(reflect.TypeFor[C](), spec)
@@ -108,8 +86,8 @@ func NewRegistration[C any](new func(Runtime) (C, error), spec Spec) (*Registrat
 	}
 	spec.Name = name
 	spec.Subscriptions = slices.Clone(spec.Subscriptions)
-	return &Registration{name: name, spec: spec, batch: batch, new: func(rt Runtime) (any, error) {
-		c, err := new(rt)
+	return &Registration{name: name, spec: spec, batch: batch, make: func(rt Runtime) (any, error) {
+		c, err := newConsumer(rt)
 		if err != nil {
 			return nil, err
 		}
@@ -117,41 +95,11 @@ func NewRegistration[C any](new func(Runtime) (C, error), spec Spec) (*Registrat
 	}}, nil
 }
 
-// Registered returns all registered consumers in order of their names.
-func Registered() []*Registration {
-	registry.Lock()
-	defer registry.Unlock()
-	all := make([]*Registration, 0, len(registry.consumers))
-	for _, r := range registry.consumers {
-		all = append(all, r)
-	}
-	slices.SortFunc(all, func(a, b *Registration) int { return strings.Compare(a.name, b.name) })
-	return all
-}
-
-// Lookup returns the consumer registered under name, or nil.
-func Lookup(name string) *Registration {
-	registry.Lock()
-	defer registry.Unlock()
-	return registry.consumers[name]
-}
-
 // Configure adds a function that changes the configuration in code, after the
 // file and before the Spec, environment and flags. Call it from init. The
 // functions run in the order of registration in each process; in a worker only
 // what they set of the function-typed fields counts.
-func Configure(f func(*Config) error) {
-	registry.Lock()
-	defer registry.Unlock()
-	registry.configures = append(registry.configures, f)
-}
-
-// Configures returns the functions given to Configure, in order.
-func Configures() []func(*Config) error {
-	registry.Lock()
-	defer registry.Unlock()
-	return slices.Clone(registry.configures)
-}
+func Configure(f func(*Config) error) { program.AddConfigure(f) }
 
 // Observe adds a subscriber to events. Call it from init: it is then called in each
 // worker, by standalone producers and, with the Worker events, in the supervisor, one
@@ -160,31 +108,16 @@ func Configures() []func(*Config) error {
 // message. A call that comes after the start, from a constructor say, reaches only what
 // is opened later, and is warned of.
 func Observe(f func(Event)) {
-	registry.Lock()
-	defer registry.Unlock()
-	if registry.started {
+	if program.AddObserver(f) {
 		slog.Warn("racecar.Observe is called after the start and misses events of what runs already: call it from init", "at", caller(2))
 	}
-	var one sync.Mutex // a worker and the producers beside it have a goroutine each that calls f
-	registry.observers = append(registry.observers, func(e Event) {
-		one.Lock()
-		defer one.Unlock()
-		f(e)
-	})
-}
-
-// Observers returns the subscribers given to Observe, in order.
-func Observers() []func(Event) {
-	registry.Lock()
-	defer registry.Unlock()
-	return slices.Clone(registry.observers)
 }
 
 // hooks are the methods with a meaning, by name.
 var hooks = map[string]reflect.Type{
 	"Process":              reflect.TypeFor[Processor](),
 	"ProcessBatch":         reflect.TypeFor[BatchProcessor](),
-	"Teardown":             reflect.TypeFor[Tearer](),
+	"Teardown":             reflect.TypeFor[TeardownHook](),
 	"OnPartitionsAssigned": reflect.TypeFor[AssignmentHook](),
 	"OnPartitionsRevoked":  reflect.TypeFor[RevocationHook](),
 	"OnStatistics":         reflect.TypeFor[StatisticsHook](),

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/racecar-go/racecar/internal/registry"
 )
 
 type single struct{}
@@ -42,15 +44,9 @@ var topic = Spec{Subscriptions: []Subscription{{Topic: "t"}}}
 // emptyRegistry gives the test a registry of its own.
 func emptyRegistry(t *testing.T) {
 	t.Helper()
-	registry.Lock()
-	consumers, mistakes := registry.consumers, registry.mistakes
-	registry.consumers, registry.mistakes = nil, nil
-	registry.Unlock()
-	t.Cleanup(func() {
-		registry.Lock()
-		registry.consumers, registry.mistakes = consumers, mistakes
-		registry.Unlock()
-	})
+	before := program
+	program = &registry.Registry[*Registration, Event, Tracer]{}
+	t.Cleanup(func() { program = before })
 }
 
 func register[C any](spec Spec) func() {
@@ -93,7 +89,7 @@ func TestRegisterRefusesProgrammersMistakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			emptyRegistry(t)
 			test.register()
-			mistakes := Mistakes()
+			mistakes := program.Mistakes()
 			if len(mistakes) != 1 {
 				t.Fatalf("mistakes: %v", mistakes)
 			}
@@ -101,7 +97,7 @@ func TestRegisterRefusesProgrammersMistakes(t *testing.T) {
 			if !strings.HasPrefix(got, "register_test.go:") || !strings.Contains(got, ": Register of ") || !strings.Contains(got, test.message) {
 				t.Errorf("mistake %q\nwant it to say where, and %q", got, test.message)
 			}
-			if n := len(Registered()); n > 1 {
+			if n := len(program.Consumers()); n > 1 {
 				t.Errorf("%d are registered", n)
 			}
 		})
@@ -114,10 +110,10 @@ func TestMistakesDoNotHideEachOther(t *testing.T) {
 	register[neither](named("first"))()
 	register[single](named("good"))()
 	register[single](Spec{Name: "second"})()
-	if got := Mistakes(); len(got) != 2 || !strings.Contains(got[0].Error(), "racecar.neither") || !strings.Contains(got[1].Error(), "Spec.Subscriptions is empty") {
+	if got := program.Mistakes(); len(got) != 2 || !strings.Contains(got[0].Error(), "racecar.neither") || !strings.Contains(got[1].Error(), "Spec.Subscriptions is empty") {
 		t.Errorf("mistakes: %v", got)
 	}
-	if Lookup("good") == nil {
+	if program.Lookup("good") == nil {
 		t.Error("the good one is not registered")
 	}
 }
@@ -129,19 +125,19 @@ func TestRegisteredConsumersAreFoundByName(t *testing.T) {
 	register[generic[int]](named("Billing::InvoiceConsumer"))()
 
 	var names []string
-	for _, r := range Registered() {
+	for _, r := range program.Consumers() {
 		names = append(names, r.Name())
 	}
 	if got, want := strings.Join(names, " "), "Billing::InvoiceConsumer batch single"; got != want {
 		t.Errorf("registered %q, want %q", got, want)
 	}
-	if r := Lookup("batch"); r == nil || !r.Batch() || r.Spec().Name != "batch" {
+	if r := program.Lookup("batch"); r == nil || !r.Batch() || r.Spec().Name != "batch" {
 		t.Errorf("batch: %+v", r)
 	}
-	if r := Lookup("single"); r == nil || r.Batch() {
+	if r := program.Lookup("single"); r == nil || r.Batch() {
 		t.Errorf("single: %+v", r)
 	}
-	if Lookup("nobody") != nil {
+	if program.Lookup("nobody") != nil {
 		t.Error("a consumer that nobody registered was found")
 	}
 }
@@ -150,7 +146,7 @@ func TestConstructorsErrorYieldsNoInstance(t *testing.T) {
 	emptyRegistry(t)
 	down := errors.New("database down")
 	Register(func(Runtime) (*batch, error) { return nil, down }, topic)
-	c, err := Lookup("batch").New(Runtime{})
+	c, err := program.Lookup("batch").New(Runtime{})
 	if c != nil || !errors.Is(err, down) {
 		t.Errorf("got %v, %v", c, err)
 	}
@@ -162,20 +158,12 @@ func TestLateObserver(t *testing.T) {
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&b, nil)))
 	t.Cleanup(func() { slog.SetDefault(before) })
-	registry.Lock()
-	observers, started := registry.observers, registry.started
-	registry.started = false
-	registry.Unlock()
-	t.Cleanup(func() {
-		registry.Lock()
-		defer registry.Unlock()
-		registry.observers, registry.started = observers, started
-	})
+	emptyRegistry(t)
 	Observe(func(Event) {})
 	if b.Len() > 0 {
 		t.Errorf("in time: %s", &b)
 	}
-	if _, err := StartTracer(&Config{}, slog.Default()); err != nil {
+	if _, err := program.StartTracer(&Config{}, slog.Default()); err != nil {
 		t.Fatal(err)
 	}
 	Observe(func(Event) {})

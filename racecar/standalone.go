@@ -14,6 +14,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/dispatch"
 	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/producerevent"
 	"github.com/racecar-go/racecar/kafka"
 )
 
@@ -38,7 +39,7 @@ type StandaloneProducer struct {
 // variables; the functions given have the last word. It logs to Config.Logger,
 // or to logfile, or else to slog.Default.
 func OpenProducer(ctx context.Context, change ...func(*Config) error) (*StandaloneProducer, error) {
-	loaded, err := config.Load(config.Options{Environ: os.Environ(), Configure: Configures()})
+	loaded, err := config.Load(config.Options{Environ: os.Environ(), Configure: program.Configures()})
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer,
 	if err != nil {
 		return nil, err
 	}
-	tracer, err := StartTracer(&own, logs.Slog(log.WithField("component", "otel")))
+	tracer, err := program.StartTracer(&own, logs.Slog(log.WithField("component", "otel")))
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
@@ -77,7 +78,7 @@ func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer,
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
-	return &StandaloneProducer{inner: inner, log: log, reporter: newReporter(own.OnError, Observers(), log), tracer: tracer,
+	return &StandaloneProducer{inner: inner, log: log, reporter: newReporter(own.OnError, program.Observers(), log), tracer: tracer,
 		closed: make(chan struct{})}, nil
 }
 
@@ -96,7 +97,7 @@ func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage)
 	err := p.produceSync(ctx, out, traced)
 	if p.reporter.observed() {
 		buffered, _ := p.inner.Buffered()
-		p.reporter.events.Emit(ProduceSyncEvent{Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
+		p.reporter.emit(producerevent.Report{Name: "produce_sync", Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
 			BufferSize: buffered, Duration: time.Since(start), Err: err})
 	}
 	return err
@@ -144,7 +145,7 @@ func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage
 	}
 	if p.reporter.observed() {
 		buffered, _ := p.inner.Buffered()
-		p.reporter.events.Emit(ProduceAsyncEvent{Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
+		p.reporter.emit(producerevent.Report{Name: "produce_async", Topic: m.Topic, Key: out.Key, MessageSize: len(m.Value),
 			BufferSize: buffered, Duration: time.Since(start), Err: err})
 	}
 	return err

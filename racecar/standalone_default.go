@@ -45,7 +45,7 @@ func standardProducer(ctx context.Context) (defaultProducer, error) {
 
 // brokersAreConfigured reports whether anything says where the brokers are.
 func brokersAreConfigured() bool {
-	loaded, err := config.Load(config.Options{Environ: os.Environ(), Configure: Configures()})
+	loaded, err := config.Load(config.Options{Environ: os.Environ(), Configure: program.Configures()})
 	return err != nil || loaded.Sources["brokers"] != config.SourceDefault // OpenProducer reports the error
 }
 

@@ -17,15 +17,7 @@ import (
 // brokers are there.
 func observed(t *testing.T, f func(Event)) *Config {
 	t.Helper()
-	registry.Lock()
-	before := registry.observers
-	registry.observers = nil
-	registry.Unlock()
-	t.Cleanup(func() {
-		registry.Lock()
-		registry.observers = before
-		registry.Unlock()
-	})
+	emptyRegistry(t)
 	Observe(f)
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a", "b"))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/internal/dispatch"
+	"github.com/racecar-go/racecar/internal/producerevent"
 )
 
 // logEvery is how often failed deliveries are logged at most; the line counts
@@ -46,14 +47,17 @@ func newReporter(onError func(context.Context, error, ErrorInfo), observers []fu
 
 func (r *reporter) observed() bool { return r.events != nil }
 
+// emit reports to observers, of which there are some.
+func (r *reporter) emit(e producerevent.Report) { r.events.Emit(e.Event()) }
+
 // delivered tells observers how a message ended.
 func (r *reporter) delivered(topic string, partition int32, offset int64, err error) {
 	switch {
 	case !r.observed():
 	case err == nil:
-		r.events.Emit(AcknowledgedMessageEvent{Topic: topic, Partition: partition, Offset: offset})
+		r.emit(producerevent.Report{Name: "acknowledged_message", Topic: topic, Partition: partition, Offset: offset})
 	default:
-		r.events.Emit(ProduceDeliveryErrorEvent{Topic: topic, Partition: partition, Err: err})
+		r.emit(producerevent.Report{Name: "produce_delivery_error", Topic: topic, Partition: partition, Err: err})
 	}
 }
 

@@ -28,24 +28,4 @@ type Tracer interface {
 
 // Trace has t make spans in this process's workers and standalone producers.
 // Call it from init; of several calls the last one counts.
-func Trace(t Tracer) {
-	registry.Lock()
-	defer registry.Unlock()
-	registry.tracer = t
-}
-
-// StartTracer starts the tracer given to Trace and returns it; nil without one. Workers
-// and standalone producers call it once they have their subscribers.
-func StartTracer(c *Config, log *slog.Logger) (Tracer, error) {
-	registry.Lock()
-	t := registry.tracer
-	registry.started = true
-	registry.Unlock()
-	if t == nil {
-		return nil, nil
-	}
-	if err := t.Start(c, log); err != nil {
-		return nil, err
-	}
-	return t, nil
-}
+func Trace(t Tracer) { program.SetTracer(t) }

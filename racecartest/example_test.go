@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/racecartest"
 )
 
@@ -122,7 +123,7 @@ func ExampleRunWorker() {
 	slices.Sort(greetings)
 	fmt.Println(greetings)
 
-	failed := racecartest.WaitFor(w, func(e racecar.ProcessMessageEvent) bool { return e.Err != nil })
+	failed := racecartest.WaitFor(w, func(e event.ProcessMessage) bool { return e.Err != nil })
 	fmt.Println("failed once:", failed.Err)
 	w.Stop()
 	// Output:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/racecartest"
 )
 
@@ -57,7 +58,7 @@ func TestTwoWorkersOfOneConsumer(t *testing.T) {
 	one := racecartest.RunWorker(t, b, newIdle, spec)
 	two := racecartest.RunWorker(t, b, newIdle, spec)
 	for _, w := range []*racecartest.Worker{one, two} {
-		racecartest.WaitFor(w, func(e racecar.PartitionsAssignedEvent) bool { return len(e.Partitions["in"]) == 2 })
+		racecartest.WaitFor(w, func(e event.PartitionsAssigned) bool { return len(e.Partitions["in"]) == 2 })
 	}
 	for range 8 {
 		b.Produce(racecar.ProducerMessage{Topic: "in", Value: []byte("x")}) // one call each: in turn all the same

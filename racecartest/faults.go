@@ -76,7 +76,7 @@ func (c *faultyBatch) ProcessBatch(ctx context.Context, messages []*racecar.Mess
 type hooks struct{ inner any }
 
 func (h hooks) Teardown(ctx context.Context) error {
-	if c, ok := h.inner.(racecar.Tearer); ok {
+	if c, ok := h.inner.(racecar.TeardownHook); ok {
 		return c.Teardown(ctx)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/callctx"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -40,7 +41,7 @@ func runtimeOf(t testing.TB, c config.Config) racecar.Runtime {
 // configured is the configuration of a test: file and environment are not read.
 func configured(t testing.TB) config.Config {
 	t.Helper()
-	loaded, err := config.Load(config.Options{NoFile: true, Configure: racecar.Configures()})
+	loaded, err := config.Load(config.Options{NoFile: true, Configure: registered.Configures()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +163,7 @@ func (r Result) Err() error {
 // that cannot be run.
 func noMistakes(t testing.TB) {
 	t.Helper()
-	if err := errors.Join(racecar.Mistakes()...); err != nil {
+	if err := errors.Join(registered.Mistakes()...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -212,7 +213,7 @@ func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...
 	if h, ok := instance.(racecar.RevocationHook); ok {
 		h.OnPartitionsRevoked(ctx, assignment)
 	}
-	if h, ok := instance.(racecar.Tearer); ok {
+	if h, ok := instance.(racecar.TeardownHook); ok {
 		result.TeardownErr = h.Teardown(ctx)
 	}
 	result.Produced = Produced(rt)

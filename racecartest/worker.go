@@ -17,8 +17,10 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/callctx"
 	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/worker"
 )
 
@@ -71,7 +73,7 @@ func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, err
 		t.Fatal(err)
 	}
 	values := inner.SpecValues()
-	loaded, err := config.Load(config.Options{NoFile: true, Spec: &values, Configure: append(racecar.Configures(), quick(b))})
+	loaded, err := config.Load(config.Options{NoFile: true, Spec: &values, Configure: append(registered.Configures(), quick(b))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +86,7 @@ func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, err
 	if spec.ParallelWorkers > 1 {
 		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", spec.ParallelWorkers)
 	}
-	w := &Worker{t: t, broker: b, reg: reg, config: loaded.Config, nonce: b.nonce(), faults: f, listen: racecar.Observers()}
+	w := &Worker{t: t, broker: b, reg: reg, config: loaded.Config, nonce: b.nonce(), faults: f, listen: registered.Observers()}
 	w.output = standIn(t, loaded.Config)
 	w.start()
 	return w
@@ -134,7 +136,7 @@ func (w *Worker) start() {
 	log := logrus.New()
 	log.SetOutput(testLog{w.t})
 	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, DisableTimestamp: true})
-	tracer, err := racecar.StartTracer(&w.config, logs.Slog(log.WithField("component", "tracer")))
+	tracer, err := registered.StartTracer(&w.config, logs.Slog(log.WithField("component", "tracer")))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -197,11 +199,11 @@ func (w *Worker) note(e racecar.Event) {
 		f(e)
 	}
 	switch m := e.(type) {
-	case racecar.ProcessMessageEvent:
+	case event.ProcessMessage:
 		own := *m.Message // the worker goes on with its own
 		m.Message = &own
 		e = m
-	case racecar.StartMainLoopEvent, racecar.MainLoopEvent:
+	case event.StartMainLoop, event.MainLoop:
 		return
 	}
 	w.mu.Lock()
@@ -250,11 +252,11 @@ func (w *Worker) WaitProcessed(n int) {
 		processed := 0
 		for _, e := range events {
 			switch e := e.(type) {
-			case racecar.ProcessMessageEvent:
+			case event.ProcessMessage:
 				processed += e.Done
-			case racecar.ProcessBatchEvent:
+			case event.ProcessBatch:
 				processed += e.Done
-			case racecar.DeadLetterEvent:
+			case event.DeadLetter:
 				processed++
 			}
 		}
@@ -298,7 +300,7 @@ func (w *Worker) Rebalance() {
 	w.others++
 	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, nonce: w.nonce, faults: w.faults, output: w.output, listen: w.listen}
 	other.start()
-	WaitFor[racecar.JoinGroupEvent](other, nil)
+	WaitFor[event.JoinGroup](other, nil)
 	w.awaitOwned(rebalances+1, func(mine map[partition]bool) bool {
 		both := owned(other.soFar())
 		shared := len(both)
@@ -330,9 +332,9 @@ func owned(events []racecar.Event) map[partition]bool {
 	all := map[partition]bool{}
 	for _, e := range events {
 		switch e := e.(type) {
-		case racecar.PartitionsAssignedEvent:
+		case event.PartitionsAssigned:
 			each(e.Partitions, func(p partition) { all[p] = true })
-		case racecar.PartitionsRevokedEvent:
+		case event.PartitionsRevoked:
 			each(e.Partitions, func(p partition) { delete(all, p) })
 		}
 	}
@@ -350,7 +352,7 @@ func each(partitions map[string][]int32, f func(partition)) {
 func rebalances(events []racecar.Event) int {
 	n := 0
 	for _, e := range events {
-		if _, ok := e.(racecar.RebalanceEvent); ok {
+		if _, ok := e.(event.Rebalance); ok {
 			n++
 		}
 	}

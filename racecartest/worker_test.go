@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/racecartest"
 )
 
@@ -93,7 +94,7 @@ func TestFailNext(t *testing.T) {
 	w.FailNext(2, errors.New("no such luck"))
 	b.Produce(numbered(3)...)
 	w.WaitProcessed(3)
-	e := racecartest.WaitFor(w, func(e racecar.ProcessMessageEvent) bool { return e.Message.Offset == 0 && e.Err == nil })
+	e := racecartest.WaitFor(w, func(e event.ProcessMessage) bool { return e.Message.Offset == 0 && e.Err == nil })
 	if e.Message.Retries != 2 {
 		t.Errorf("processed after %d retries, want 2", e.Message.Retries)
 	}
@@ -113,7 +114,7 @@ func TestFailNextOfABatch(t *testing.T) {
 		return func(_ context.Context, batch []*racecar.Message) error { calls++; return nil }, nil
 	}, spec)
 	w.FailNext(1, racecar.FailedAt(4, racecar.DeadLetter(errors.New("the last one"))))
-	dead := racecartest.WaitFor[racecar.DeadLetterEvent](w, nil)
+	dead := racecartest.WaitFor[event.DeadLetter](w, nil)
 	b.WaitConsumed("batches", "words")
 	w.Stop()
 	if dead.Message.Offset != 4 || calls > 1 {

@@ -15,6 +15,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // maxListed is how many partitions a log line lists. Another member that leads the group
@@ -41,7 +42,7 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.trouble.over()
 	m.log.WithField("member", s.MemberID()).WithField("generation", s.GenerationID()).
 		WithField("partitions", listed(s.Claims())).Info("joined the group")
-	m.w.emit(racecar.JoinGroupEvent{
+	m.w.emit(event.JoinGroup{
 		Consumer: m.w.reg.Name(), Group: m.w.group, MemberID: s.MemberID(), Generation: s.GenerationID(), Duration: time.Since(m.joining),
 	})
 	opening := map[tp]bool{}
@@ -144,7 +145,7 @@ func (m *membership) tellRevoked(ended map[bool][]tp) {
 			continue
 		}
 		a := racecar.Assignment{Partitions: byTopic(ended[lost]), Lost: lost}
-		m.w.emit(racecar.PartitionsRevokedEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: a.Partitions, Lost: lost})
+		m.w.emit(event.PartitionsRevoked{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: a.Partitions, Lost: lost})
 		if m.w.serial != nil {
 			m.w.serial.revoked(a)
 		}
@@ -210,7 +211,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 		m.ready(unbegun...)
 	}
 	go func() { // not under sarama's locks
-		m.w.emit(racecar.RebalanceEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Generation: generation})
+		m.w.emit(event.Rebalance{Consumer: m.w.reg.Name(), Group: m.w.group, Generation: generation})
 		m.tellRevoked(map[bool][]tp{false: never})
 		m.w.placesChanged()
 	}()
@@ -418,7 +419,7 @@ func (m *membership) gap(p *partition, committed, start int64) {
 	m.w.stats.Add(scoreboard.OffsetGaps, 1)
 	m.w.partLog(p).WithField("committed", committed).WithField("start", start).WithField("missing", start-committed).
 		Error("the committed offset is out of range: messages were deleted before they were processed, or the topic is another one")
-	m.w.emit(racecar.OffsetGapEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Topic: p.topic, Partition: p.partition, Committed: committed, Start: start})
+	m.w.emit(event.OffsetGap{Consumer: m.w.reg.Name(), Group: m.w.group, Topic: p.topic, Partition: p.partition, Committed: committed, Start: start})
 	m.w.problem(p.tp, committed, fmt.Errorf("committed offset %d is out of range, going on at %d", committed, start))
 }
 
@@ -446,7 +447,7 @@ func (m *membership) tellAssigned(p *partition) {
 			if len(partitions) == 0 {
 				return // all of them, just now
 			}
-			m.w.emit(racecar.PartitionsAssignedEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: partitions})
+			m.w.emit(event.PartitionsAssigned{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: partitions})
 			if m.w.serial != nil {
 				m.w.serial.assigned(racecar.Assignment{Partitions: partitions})
 			}

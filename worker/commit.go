@@ -13,7 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // offsets is how a group's offsets are read and written: a *kafka.Offsets.
@@ -315,7 +315,7 @@ func (c *commits) commit(member kafka.Member, todo map[kafka.TopicPartition]kafk
 func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commit) {
 	c.m.w.stats.Add(scoreboard.CommitErrors, uint64(len(todo)))
 	for k, commit := range todo {
-		c.m.w.emit(racecar.CommitFailedEvent{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: k.Topic, Partition: k.Partition, Offset: commit.Offset, Err: err})
+		c.m.w.emit(event.CommitFailed{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: k.Topic, Partition: k.Partition, Offset: commit.Offset, Err: err})
 	}
 	c.trouble.say(err, "commit failed, to be tried again")
 	if _, answered := errors.AsType[sarama.KError](err); !answered {
@@ -335,7 +335,7 @@ func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commi
 func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool) (final bool) {
 	w := c.m.w
 	w.stats.Add(scoreboard.CommitErrors, 1)
-	w.emit(racecar.CommitFailedEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: commit.Offset, Err: err})
+	w.emit(event.CommitFailed{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: commit.Offset, Err: err})
 	switch answer := kafka.ClassifyCommit(err); {
 	case answer == kafka.CommitStaleMember:
 		if c.m.sessionEnded() {

@@ -14,7 +14,7 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // deadLetters are messages on their way to the dead-letter topic. Their partition
@@ -230,7 +230,7 @@ func (d *deadLetters) tell() {
 	w.partLog(d.p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.records)).Warn("dead-lettered")
 	for _, r := range d.records {
 		for _, m := range convertAll([]*sarama.ConsumerMessage{r.message}) {
-			w.emit(racecar.DeadLetterEvent{Consumer: w.reg.Name(), Group: w.group, Message: &m, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
+			w.emit(event.DeadLetter{Consumer: w.reg.Name(), Group: w.group, Message: &m, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
 		}
 	}
 }

@@ -11,21 +11,21 @@ import (
 	"github.com/racecar-go/racecar/kafka"
 )
 
-// event is what decides what becomes of the messages of a call: how the call ended, or
+// eventKind is what decides what becomes of the messages of a call: how the call ended, or
 // what came of it later.
-type event int
+type eventKind int
 
 const (
-	eventReturned              event = iota // the call returned
-	eventPanicked                           // it panicked, or ended its goroutine
-	eventOutputRefused                      // its output was refused for good
-	eventOutputUndelivered                  // its output was not acknowledged in time
-	eventCommitRefused                      // the position behind it was not committed
-	eventDied                               // it was alone in hand when its process died
-	eventDeadLetterTooLarge                 // its dead-letter record is larger than its topic allows
-	eventDeadLetterInvalid                  // its dead-letter record is not one for its topic
-	eventDeadLetterRefused                  // its dead-letter record was refused for good
-	eventDeadLetterUndelivered              // its dead-letter record was not acknowledged in time
+	eventReturned              eventKind = iota // the call returned
+	eventPanicked                               // it panicked, or ended its goroutine
+	eventOutputRefused                          // its output was refused for good
+	eventOutputUndelivered                      // its output was not acknowledged in time
+	eventCommitRefused                          // the position behind it was not committed
+	eventDied                                   // it was alone in hand when its process died
+	eventDeadLetterTooLarge                     // its dead-letter record is larger than its topic allows
+	eventDeadLetterInvalid                      // its dead-letter record is not one for its topic
+	eventDeadLetterRefused                      // its dead-letter record was refused for good
+	eventDeadLetterUndelivered                  // its dead-letter record was not acknowledged in time
 )
 
 // interruption says that a call was told to end.
@@ -40,7 +40,7 @@ const (
 
 // outcome is an event with what is to be known of its call.
 type outcome struct {
-	event       event
+	event       eventKind
 	interrupted interruption
 	err         error // nil: the call returned nil; else one that soundly has seen
 	messages    int   // how many the call was handed

@@ -8,6 +8,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // executor runs consumer code, one turn after the other. Its number is its slot
@@ -49,7 +50,7 @@ func (e *executor) turn(p *partition, alone bool) {
 	e.end = ended{}
 	began := time.Now()
 	if e.w.opts.Emit != nil {
-		e.w.emit(racecar.StartMainLoopEvent{Consumer: e.w.reg.Name(), Group: e.w.group})
+		e.w.emit(event.StartMainLoop{Consumer: e.w.reg.Name(), Group: e.w.group})
 	}
 	defer func() { // even when consumer code ends this goroutine
 		e.originals.release()
@@ -58,7 +59,7 @@ func (e *executor) turn(p *partition, alone bool) {
 		e.tally.flush(p, e.w.stats)
 		e.settle(p, e.end)
 		if e.w.opts.Emit != nil {
-			e.w.emit(racecar.MainLoopEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Topic: p.topic, Partition: p.partition, Duration: time.Since(began)})
+			e.w.emit(event.MainLoop{Consumer: e.w.reg.Name(), Group: e.w.group, Topic: p.topic, Partition: p.partition, Duration: time.Since(began)})
 		}
 		e.t.release(p)
 	}()
@@ -169,7 +170,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 			return
 		}
 		if e.w.opts.EmitStarts {
-			e.w.emit(racecar.StartProcessMessageEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at]})
+			e.w.emit(event.StartProcessMessage{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at]})
 		}
 		if inHand {
 			e.board.NextAt(e.slot, m.Offset, m.Offset, last)
@@ -216,7 +217,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 	last := e.board.Now()
 	observed := e.w.opts.Emit != nil
 	if e.w.opts.EmitStarts {
-		e.w.emit(racecar.StartProcessBatchEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages})
+		e.w.emit(event.StartProcessBatch{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages})
 	}
 	err, how := error(nil), eventPanicked
 	defer func() {
@@ -229,7 +230,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 			e.failed(p, how, err, batch)
 		}
 		if observed {
-			e.w.emit(racecar.ProcessBatchEvent{
+			e.w.emit(event.ProcessBatch{
 				Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: time.Duration(now - last), Err: err, Done: e.end.done(len(batch)),
 			})
 		}
@@ -249,7 +250,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 
 // failed decides what becomes of a call that failed, as long as what it produced can be
 // told from what others produce.
-func (e *executor) failed(p *partition, how event, err error, messages []*sarama.ConsumerMessage) {
+func (e *executor) failed(p *partition, how eventKind, err error, messages []*sarama.ConsumerMessage) {
 	e.originals.restore(messages)
 	o := p.called(how, err, len(messages))
 	var out []*outMessage
@@ -274,7 +275,7 @@ func (e *executor) failed(p *partition, how event, err error, messages []*sarama
 
 // tellProcessed emits the end of a call of Process.
 func (e *executor) tellProcessed(p *partition, d time.Duration, err error) {
-	e.w.emit(racecar.ProcessMessageEvent{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at], Duration: d, Err: err, Done: e.end.done(1)})
+	e.w.emit(event.ProcessMessage{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at], Duration: d, Err: err, Done: e.end.done(1)})
 }
 
 // observe counts a call with so many messages that began at last, and returns

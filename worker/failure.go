@@ -14,6 +14,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // retryFloor is the pause where none is asked for: at once, but at most ten times
@@ -78,7 +79,7 @@ func (w *worker) retry(p *partition, log *logrus.Entry, a action) {
 }
 
 // called returns the outcome of a call of p's instance.
-func (p *partition) called(event event, err error, messages int) outcome {
+func (p *partition) called(event eventKind, err error, messages int) outcome {
 	o := outcome{
 		event: event, err: err, messages: messages,
 		batch: p.inst.batch != nil, transactional: p.inst.txn != nil,
@@ -162,7 +163,7 @@ func (w *worker) pause(p *partition, d time.Duration, err error) {
 	if d == 0 {
 		d = retryFloor
 	}
-	w.emit(racecar.PauseStatusEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Duration: d})
+	w.emit(event.PauseStatus{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Duration: d})
 	w.turns.change(func() {
 		p.state, p.reason = status.PartitionBackoff, oneLine(err)
 		if d < 0 {
@@ -183,7 +184,7 @@ func (w *worker) resumed(p *partition) {
 	}
 	w.turns.mu.Unlock()
 	if was {
-		w.emit(racecar.PauseStatusEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition})
+		w.emit(event.PauseStatus{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition})
 	}
 }
 

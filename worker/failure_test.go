@@ -15,6 +15,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -400,7 +401,7 @@ func batchRegistration(t testing.TB, spec racecar.Spec, f func(context.Context, 
 	t.Helper()
 	spec.Name = fmt.Sprintf("%s-%d", t.Name(), registrations.Add(1))
 	racecar.Register(func(racecar.Runtime) (*batchProcessor, error) { return &batchProcessor{f}, nil }, spec)
-	return racecar.Lookup(spec.Name)
+	return registered.Lookup(spec.Name)
 }
 
 // A message is done with when its dead letter is acknowledged, not before: until

@@ -125,7 +125,7 @@ func (i *instance) tearDown(ctx context.Context) {
 		if err := i.producer.Deliver(ctx); err != nil {
 			i.w.log.WithError(err).Error("output not delivered before teardown")
 		}
-		if h, ok := i.value.(racecar.Tearer); ok {
+		if h, ok := i.value.(racecar.TeardownHook); ok {
 			i.hook("Teardown", func() error { i.torn = true; return h.Teardown(ctx) })
 		}
 		if i.txn == nil {

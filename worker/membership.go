@@ -21,6 +21,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // membership is one place in the consumer group: a client, a sarama consumer
@@ -189,7 +190,7 @@ func (m *membership) run(ctx context.Context) error {
 			if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
 				m.takePartitions(ctx, m.generation.Load())
 			}
-			m.w.emit(racecar.PollRetryEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Try: tries, Err: err})
+			m.w.emit(event.PollRetry{Consumer: m.w.reg.Name(), Group: m.w.group, Attempt: tries, Err: err})
 			m.wait(err)
 		}
 		if tries > 0 && !sleep(ctx, backoff(tries)) {
@@ -389,7 +390,7 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 		} else {
 			err = kafka.LeaveGroup(ctx, m.client, []status.Member{p})
 		}
-		m.w.emit(racecar.LeaveGroupEvent{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
+		m.w.emit(event.LeaveGroup{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
 		level := logrus.WarnLevel
 		if _, _, permanent := kafka.Permanent(err); permanent {
 			level = logrus.DebugLevel // it is why the worker ends, and told

@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
@@ -55,7 +56,7 @@ func stalled(order string) int {
 	log.SetOutput(os.Stderr)
 	return Run(context.Background(), Options{
 		Handshake: wire.Handshake{Version: wire.Version, Consumer: wire.Consumer{Name: "stalled", Config: config.Config(o.Config)}, Nonce: "n"},
-		Lookup:    racecar.Lookup,
+		Lookup:    registered.Lookup,
 		Log:       log,
 	})
 }

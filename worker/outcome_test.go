@@ -16,6 +16,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
@@ -521,9 +522,9 @@ func TestEachMessageIsCountedOnce(t *testing.T) {
 			s := start(t, reg, cfg, func(o *Options) {
 				o.Emit = func(e racecar.Event) {
 					switch e := e.(type) {
-					case racecar.ProcessBatchEvent:
+					case event.ProcessBatch:
 						seen.Add(int32(e.Done))
-					case racecar.DeadLetterEvent:
+					case event.DeadLetter:
 						seen.Add(1)
 					}
 				}

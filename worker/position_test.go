@@ -13,6 +13,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
@@ -117,10 +118,10 @@ func TestFailedCommitsAreRepeated(t *testing.T) {
 		}
 		return refuseCommit(req.(*kmsg.OffsetCommitRequest), kerr.UnknownServerError.Code), nil, true
 	})
-	var events []racecar.CommitFailedEvent
+	var events []event.CommitFailed
 	s := start(t, one(t, topic, ignore), testConfig(b, group), func(o *Options) {
 		o.Emit = func(e racecar.Event) {
-			if e, ok := e.(racecar.CommitFailedEvent); ok {
+			if e, ok := e.(event.CommitFailed); ok {
 				mu.Lock()
 				defer mu.Unlock()
 				events = append(events, e)
@@ -210,10 +211,10 @@ func TestOffsetOutOfRange(t *testing.T) {
 	b.Produce(topic, 0, values(10)...)
 	deleteUpTo(t, b, topic, 15)
 	var mu sync.Mutex
-	var gaps []racecar.OffsetGapEvent
+	var gaps []event.OffsetGap
 	s = start(t, one(t, topic, recording(rec)), cfg, func(o *Options) {
 		o.Emit = func(e racecar.Event) {
-			if e, ok := e.(racecar.OffsetGapEvent); ok {
+			if e, ok := e.(event.OffsetGap); ok {
 				mu.Lock()
 				defer mu.Unlock()
 				gaps = append(gaps, e)

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // What a consumer produces is told to observers; nobody listening, it costs a
@@ -15,7 +15,7 @@ func (p *producer) tellQueued(m *kafka.ProducerMessage, err error) {
 	if p.w.opts.Emit == nil {
 		return
 	}
-	p.w.emit(racecar.ProduceMessageEvent{Topic: m.Topic, Key: m.Key, MessageSize: len(m.Value), BufferSize: p.inFlight(), Err: err})
+	p.w.emit(event.ProduceMessage{Topic: m.Topic, Key: m.Key, MessageSize: len(m.Value), BufferSize: p.inFlight(), Err: err})
 }
 
 // tellEnded: a message is delivered, or finally is not.
@@ -23,9 +23,9 @@ func (p *producer) tellEnded(topic string, partition int32, offset int64, err er
 	switch {
 	case p.w.opts.Emit == nil:
 	case err == nil:
-		p.w.emit(racecar.AcknowledgedMessageEvent{Topic: topic, Partition: partition, Offset: offset})
+		p.w.emit(event.AcknowledgedMessage{Topic: topic, Partition: partition, Offset: offset})
 	default:
-		p.w.emit(racecar.ProduceDeliveryErrorEvent{Topic: topic, Partition: partition, Err: err})
+		p.w.emit(event.ProduceDeliveryError{Topic: topic, Partition: partition, Err: err})
 	}
 }
 
@@ -36,7 +36,7 @@ func (p *producer) tellDelivered(wait func() error) error {
 	if n == 0 && err == nil {
 		return nil
 	}
-	p.w.emit(racecar.DeliverMessagesEvent{Messages: n, Duration: time.Since(began), Err: err})
+	p.w.emit(event.DeliverMessages{Messages: n, Duration: time.Since(began), Err: err})
 	return err
 }
 

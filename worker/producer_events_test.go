@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
@@ -40,11 +41,11 @@ func TestEventsOfProducing(t *testing.T) {
 				defer mu.Unlock()
 				seen[e.EventName()]++
 				switch e := e.(type) {
-				case racecar.ProduceMessageEvent:
+				case event.ProduceMessage:
 					if e.Topic != to || e.MessageSize != 5 || e.BufferSize < 1 || e.Err != nil {
 						t.Errorf("%+v", e)
 					}
-				case racecar.DeliverMessagesEvent:
+				case event.DeliverMessages:
 					delivered += e.Messages
 				}
 			}

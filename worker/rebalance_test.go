@@ -14,6 +14,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 	"github.com/racecar-go/racecar/test/seeds"
 )
@@ -226,7 +227,7 @@ func cooperativeRebalance(t *testing.T, takes time.Duration) {
 	cfg.OffsetCommitInterval = time.Hour // so that only the hand-over commits
 	first := start(t, reg, cfg, func(o *Options) {
 		o.Emit = func(e racecar.Event) {
-			if _, ok := e.(racecar.RebalanceEvent); ok {
+			if _, ok := e.(event.Rebalance); ok {
 				mu.Lock()
 				defer mu.Unlock()
 				rebalanced = append(rebalanced, time.Now())
@@ -535,7 +536,7 @@ func TestRevokedBeforeItIsOpen(t *testing.T) {
 	var assignments atomic.Int32
 	first := start(t, make(0), cfg, func(o *Options) {
 		o.Emit = func(e racecar.Event) {
-			if _, ok := e.(racecar.RebalanceEvent); ok {
+			if _, ok := e.(event.Rebalance); ok {
 				assignments.Add(1)
 			}
 		}

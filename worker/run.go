@@ -19,6 +19,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // lastWait is how long a worker that ends waits for its last words to be read.
@@ -278,7 +279,7 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	for _, m := range w.memberships {
 		m.leave(ctx, e.leave)
 	}
-	w.emit(racecar.ShutDownEvent{Consumer: w.reg.Name(), Group: w.group})
+	w.emit(event.ShutDown{Consumer: w.reg.Name(), Group: w.group})
 	return e
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
@@ -39,10 +40,10 @@ func TestJoinOutlastsTheSocketTimeout(t *testing.T) {
 	}), cfg)
 	<-begun
 	var mu sync.Mutex
-	var retries []racecar.PollRetryEvent
+	var retries []event.PollRetry
 	s := start(t, one(t, topic, ignore), cfg, withIndex(1), func(o *Options) {
 		o.Emit = func(e racecar.Event) {
-			if e, ok := e.(racecar.PollRetryEvent); ok {
+			if e, ok := e.(event.PollRetry); ok {
 				mu.Lock()
 				defer mu.Unlock()
 				retries = append(retries, e)
@@ -77,7 +78,7 @@ func TestRetentionOvertakesARunningWorker(t *testing.T) {
 	rec := newRecorder()
 	begun, goOn := make(chan struct{}, 1), make(chan struct{})
 	var mu sync.Mutex
-	var gaps []racecar.OffsetGapEvent
+	var gaps []event.OffsetGap
 	cfg := testConfig(b, group)
 	cfg.MinMessageQueueSize = 100 // most of them are not fetched yet
 	s := start(t, one(t, topic, func(_ context.Context, m *racecar.Message) error {
@@ -89,7 +90,7 @@ func TestRetentionOvertakesARunningWorker(t *testing.T) {
 		return nil
 	}), cfg, func(o *Options) {
 		o.Emit = func(e racecar.Event) {
-			if e, ok := e.(racecar.OffsetGapEvent); ok {
+			if e, ok := e.(event.OffsetGap); ok {
 				mu.Lock()
 				defer mu.Unlock()
 				gaps = append(gaps, e)

@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // suspects are messages that were in hand when a process of this slot's consumer
@@ -68,7 +68,7 @@ func (w *worker) condemned(p *partition) bool {
 	if s == nil || pardoned {
 		return false
 	}
-	w.emit(racecar.PoisonedEvent{
+	w.emit(event.Poisoned{
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: s.FirstOffset, Deaths: s.Deaths, Reason: s.Reason,
 	})
 	o := p.called(eventDied, fmt.Errorf("the message killed its process %d times, last: %s", s.Deaths, s.Reason), 1)

@@ -13,6 +13,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
@@ -105,7 +106,7 @@ func TestPoison(t *testing.T) {
 		b.Produce(topic, 1, values(10)...)
 		rec := newRecorder()
 		var mu sync.Mutex
-		var poisoned []racecar.PoisonedEvent
+		var poisoned []event.Poisoned
 		cfg := testConfig(b, group)
 		if letters {
 			cfg.DeadLetterTopic = group + ".dead"
@@ -114,7 +115,7 @@ func TestPoison(t *testing.T) {
 		s := start(t, one(t, topic, recording(rec)), cfg, func(o *Options) {
 			o.Handshake.Suspects = []wire.Suspect{{Topic: topic, Partition: 0, FirstOffset: 4, LastOffset: 4, Deaths: wire.PoisonedAfter, Reason: "signal: killed"}}
 			o.Emit = func(e racecar.Event) {
-				if e, ok := e.(racecar.PoisonedEvent); ok {
+				if e, ok := e.(event.Poisoned); ok {
 					mu.Lock()
 					defer mu.Unlock()
 					poisoned = append(poisoned, e)

@@ -13,6 +13,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -141,7 +142,7 @@ func (m *membership) bringsIn(topic string) bool {
 // is that of a registered consumer.
 func (w *worker) isDeadLetterTopic(topic string) bool {
 	return strings.HasSuffix(topic, config.DeadLetterTopicFor("")) || topic == w.cfg.DeadLetterTopic ||
-		slices.ContainsFunc(racecar.Registered(), func(r *racecar.Registration) bool { return r.Spec().DeadLetterTopic == topic })
+		slices.ContainsFunc(registered.Consumers(), func(r *racecar.Registration) bool { return r.Spec().DeadLetterTopic == topic })
 }
 
 // topicPattern compiles a pattern that the whole name must match.

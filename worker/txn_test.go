@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
@@ -188,7 +189,7 @@ func batchCopier(t testing.TB, spec racecar.Spec, process func(context.Context, 
 	racecar.Register(func(rt racecar.Runtime) (*batchProcessor, error) {
 		return &batchProcessor{process: func(ctx context.Context, ms []*racecar.Message) error { return process(ctx, rt.Producer, ms) }}, nil
 	}, spec)
-	return racecar.Lookup(spec.Name)
+	return registered.Lookup(spec.Name)
 }
 
 // What a call has produced that is made again is never visible; what one has produced

@@ -11,6 +11,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 )
 
 // fetchControl is what a membership's client is bounded by and reports to.
@@ -69,7 +70,7 @@ func (m *membership) poisoned(p *partition, b kafka.BadBatch) {
 	w.partLog(p).WithError(b.Err).WithField("offset", b.First).WithField("last_offset", b.Last).Errorf(
 		"a batch cannot be decoded, its partition is paused as poisoned: racecarctl resume %v tries again, with --skip-batch it goes on behind the batch", p.tp)
 	w.problem(p.tp, b.First, err)
-	w.emit(racecar.PoisonedEvent{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: b.First, Reason: oneLine(err)})
+	w.emit(event.Poisoned{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: b.First, Reason: oneLine(err)})
 	w.onError(w.opts.base(), err, racecar.ErrorInfo{
 		Topic: p.topic, Partition: p.partition, FirstOffset: b.First, LastOffset: b.Last, Messages: int(b.Messages),
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -83,7 +84,7 @@ func registration(t testing.TB, spec racecar.Spec, make func(racecar.Runtime) (*
 	t.Helper()
 	spec.Name = fmt.Sprintf("%s-%d", t.Name(), registrations.Add(1))
 	racecar.Register(make, spec)
-	return racecar.Lookup(spec.Name)
+	return registered.Lookup(spec.Name)
 }
 
 // supervisor is the other end of a worker's socket, in a test.
@@ -164,7 +165,7 @@ func inlineOptions(t testing.TB, reg *racecar.Registration, cfg config.Config) O
 		Handshake: wire.Handshake{
 			Version: wire.Version, Consumer: wire.Consumer{Name: reg.Name(), Config: cfg}, Nonce: "n0", StartedAt: time.Now(),
 		},
-		Lookup: racecar.Lookup,
+		Lookup: registered.Lookup,
 		Log:    log,
 		Stderr: io.Discard,
 	}

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/consumers"
 	"github.com/racecar-go/racecar/test/harness"
 )
@@ -76,7 +76,7 @@ func TestSubscribersAreToldAndHurtNobody(t *testing.T) {
 			t.Errorf("no event %s", name)
 		}
 	}
-	var letter racecar.DeadLetterEvent
+	var letter event.DeadLetter
 	raw := strings.Replace(string(all["dead_letter"][0]), `"Err":{}`, `"Err":null`, 1)
 	if err := json.Unmarshal([]byte(raw), &letter); err != nil {
 		t.Fatal(err)
@@ -84,11 +84,11 @@ func TestSubscribersAreToldAndHurtNobody(t *testing.T) {
 	if letter.Message.Topic != b.topic || letter.Message.Partition != 3 || letter.Message.Offset != 4 || letter.DeadLetterTopic != letters || letter.Attempts != 3 {
 		t.Errorf("dead letter %+v", letter)
 	}
-	var exited racecar.WorkerExitedEvent
+	var exited event.WorkerExited
 	if err := json.Unmarshal(all["worker_exited"][0], &exited); err != nil {
 		t.Fatal(err)
 	}
-	if want := (racecar.WorkerExitedEvent{Consumer: "Journal", Index: 0, PID: pid, Reason: "killed", Detail: exited.Detail}); exited != want || exited.Detail == "" {
+	if want := (event.WorkerExited{Consumer: "Journal", Index: 0, PID: pid, Reason: "killed", Detail: exited.Detail}); exited != want || exited.Detail == "" {
 		t.Errorf("worker exited %+v, want %+v", exited, want)
 	}
 	if n := len(all["worker_exited"]); n != 3 {

@@ -1,0 +1,151 @@
+// Package registry holds what a program registers with package racecar. It cannot name
+// racecar's types, since racecar fills it; those who run a program read it through
+// package registered.
+package registry
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/racecar-go/racecar/config"
+)
+
+// Consumer is what the registry knows of a *racecar.Registration.
+type Consumer interface{ Name() string }
+
+// Tracer is what the registry knows of a racecar.Tracer.
+type Tracer interface {
+	Start(c *config.Config, log *slog.Logger) error
+}
+
+// Registry holds consumers (C), subscribers to events (E), a tracer (T) and functions
+// that change the configuration. Its methods may be called from several goroutines.
+type Registry[C Consumer, E any, T Tracer] struct {
+	mu         sync.Mutex
+	consumers  map[string]C
+	mistakes   []error
+	configures []func(*config.Config) error
+	observers  []func(E)
+	tracer     T // nil: none
+	started    bool
+}
+
+// shared is the registry of package racecar, set once while the program is initialized.
+var shared any
+
+// Share makes r the registry that Shared returns.
+func Share[R any](r R) R {
+	shared = r
+	return r
+}
+
+// Shared returns the registry given to Share, whose type is R.
+func Shared[R any]() R { return shared.(R) }
+
+// Add adds a consumer. Its error says that the name is taken.
+func (r *Registry[C, E, T]) Add(c C) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, taken := r.consumers[c.Name()]; taken {
+		return fmt.Errorf("the name %q is taken; set Spec.Name", c.Name())
+	}
+	if r.consumers == nil {
+		r.consumers = map[string]C{}
+	}
+	r.consumers[c.Name()] = c
+	return nil
+}
+
+// AddMistake keeps what is wrong with a registration.
+func (r *Registry[C, E, T]) AddMistake(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mistakes = append(r.mistakes, err)
+}
+
+// Mistakes returns what was given to AddMistake, in order.
+func (r *Registry[C, E, T]) Mistakes() []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.mistakes)
+}
+
+// Consumers returns all consumers in order of their names.
+func (r *Registry[C, E, T]) Consumers() []C {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]C, 0, len(r.consumers))
+	for _, c := range r.consumers {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b C) int { return strings.Compare(a.Name(), b.Name()) })
+	return all
+}
+
+// Lookup returns the consumer called name, or a zero C.
+func (r *Registry[C, E, T]) Lookup(name string) C {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.consumers[name]
+}
+
+// AddConfigure adds a function that changes the configuration.
+func (r *Registry[C, E, T]) AddConfigure(f func(*config.Config) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.configures = append(r.configures, f)
+}
+
+// Configures returns the functions given to AddConfigure, in order.
+func (r *Registry[C, E, T]) Configures() []func(*config.Config) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.configures)
+}
+
+// AddObserver adds a subscriber, which is called with one event at a time, and reports
+// whether a worker or producer has already asked for the subscribers.
+func (r *Registry[C, E, T]) AddObserver(f func(E)) (late bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var one sync.Mutex // a worker and the producers beside it have a goroutine each that calls f
+	r.observers = append(r.observers, func(e E) {
+		one.Lock()
+		defer one.Unlock()
+		f(e)
+	})
+	return r.started
+}
+
+// Observers returns the subscribers given to AddObserver, in order.
+func (r *Registry[C, E, T]) Observers() []func(E) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.observers)
+}
+
+// SetTracer replaces the tracer.
+func (r *Registry[C, E, T]) SetTracer(t T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tracer = t
+}
+
+// StartTracer starts the tracer and returns it; nil without one. Workers and standalone
+// producers call it once they have their subscribers.
+func (r *Registry[C, E, T]) StartTracer(c *config.Config, log *slog.Logger) (none T, err error) {
+	r.mu.Lock()
+	t := r.tracer
+	r.started = true
+	r.mu.Unlock()
+	if any(t) == nil {
+		return none, nil
+	}
+	if err := t.Start(c, log); err != nil {
+		return none, err
+	}
+	return t, nil
+}
