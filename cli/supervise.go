@@ -23,6 +23,7 @@ import (
 	"github.com/racecar-go/racecar/signals"
 	"github.com/racecar-go/racecar/supervisor"
 	"github.com/racecar-go/racecar/supervisor/daemon"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // runConsumers is the default command: load everything, then supervise.
@@ -153,7 +154,7 @@ func newSupervisor(in *parsed, r *run, log *logs.Log, o supervisor.Options) (*su
 	if err != nil {
 		return nil, err
 	}
-	spawner, err := supervisor.NewExec(supervisor.ExecOptions{Program: in.args[0], Dir: dir, Stderr: o.Stderr})
+	spawner, err := process.New(process.Options{Program: in.args[0], Dir: dir, Stderr: o.Stderr})
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 const (
@@ -23,7 +25,7 @@ const (
 // child is a process with the goroutines that serve it: one reads its socket,
 // one writes to it, one waits for its end. They end with the process.
 type child struct {
-	process Process
+	process process.Process
 	conn    *wire.Conn
 	out     chan outgoing
 	// heard is when its socket last had something, in ns since start; the reader
@@ -52,13 +54,13 @@ type (
 	}
 	gone struct {
 		child *child
-		exit  Exit
+		exit  fleet.Exit
 	}
 )
 
 // adopt serves a process. deliver hands an event to the loop and returns false
 // when that has ended.
-func adopt(p Process, deliver func(any) bool, wg *sync.WaitGroup) *child {
+func adopt(p process.Process, deliver func(any) bool, wg *sync.WaitGroup) *child {
 	c := &child{
 		process: p,
 		conn:    wire.NewConn(p.Socket()),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // The control methods hand a request to the loop and wait for its answer. They
@@ -85,7 +86,7 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 			limit.Stop()
 			st := s.status(func(p *proc) bool { return fresh[p] })
 			st.PID, st.Pidfile, st.Socket, st.Dir = os.Getpid(), s.opts.Pidfile, s.opts.Socket, s.opts.Dir
-			st.RSS = ownRSS()
+			st.RSS = process.OwnRSS()
 			if s.opts.LogProblem != nil {
 				st.LogProblem = s.opts.LogProblem()
 			}

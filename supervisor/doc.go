@@ -41,9 +41,8 @@
 //	oneshot.go    children that do one thing: plan.go, leaving.go
 //	child.go      the goroutines of one process
 //
-// Outside the loop: exec*.go real processes (tests have others), stderr*.go what
-// they write there, proc_linux.go and reap_linux.go what /proc knows, logger.go,
-// notify.go.
+// Outside the loop: package process starts and observes real processes (tests have
+// others); notify.go.
 //
 // Nothing in the loop blocks: logs, stderr and the sockets of workers are
 // written by goroutines of their own behind bounded queues.

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"fmt"
-	"strings"
 	"syscall"
 	"time"
 
@@ -11,11 +10,12 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // remains is all that is known of a process at its end.
 type remains struct {
-	exit   Exit
+	exit   fleet.Exit
 	oom    bool // the kernel killed it for want of memory
 	inHand []scoreboard.Call
 	work   status.Work
@@ -93,23 +93,10 @@ func (r *registry) tellExited(p *proc, e remains, reason string, ordered bool) {
 // lastStderrSize is how much of a dead worker's stderr the status shows.
 const lastStderrSize = 8 << 10
 
-// lines is the end of a text, of at most that many bytes, from the beginning of a
-// line.
-func lines(text string, size int) string {
-	if len(text) <= size {
-		return text
-	}
-	text = text[len(text)-size:]
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		text = text[i+1:]
-	}
-	return text
-}
-
 // note keeps why the last process ended.
 func (r *registry) note(s *slot, p *proc, e remains, text string) {
 	s.lastExit = text
-	s.lastStderr = lines(e.stderr, lastStderrSize)
+	s.lastStderr = fleet.LastLines(e.stderr, lastStderrSize)
 	fields := logrus.Fields{"pid": p.pid, "reason": text}
 	if p.quit && e.stderr != "" {
 		fields["stacks"] = e.stderr // also where the log is not where stderr goes
@@ -166,7 +153,7 @@ func describe(p *proc, e remains) string {
 	switch {
 	case e.exit.Signal == syscall.SIGKILL && e.oom:
 		how = "killed by the kernel: out of memory"
-	case e.exit == Exit{} && p.stopping == "":
+	case e.exit == fleet.Exit{} && p.stopping == "":
 		how = e.exit.String() + " without being asked to"
 	default:
 		how = e.exit.String()

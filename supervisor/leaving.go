@@ -8,6 +8,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // prepareLeave starts the process that is to remove the members of a consumer
@@ -18,11 +20,11 @@ func (s *Supervisor) prepareLeave(e doPrepareLeave) {
 		return // tried again, and reported, when it is needed
 	}
 	s.leavers[e.consumer.Name] = shot
-	shot.gone = func(time.Time, Exit) { delete(s.leavers, e.consumer.Name) }
+	shot.gone = func(time.Time, fleet.Exit) { delete(s.leavers, e.consumer.Name) }
 }
 
-func (s *Supervisor) shootLeave(c wire.Consumer, image Image) (*oneShot, error) {
-	return s.shoot(Spec{
+func (s *Supervisor) shootLeave(c wire.Consumer, image process.Image) (*oneShot, error) {
+	return s.shoot(process.Spec{
 		Role: wire.RoleLeave, Argv: []string{"racecar: leaving " + c.Name}, Image: image, Env: []string{"GOMAXPROCS=1"},
 	}, "leaving the group of "+c.Name, time.Hour)
 }
@@ -62,7 +64,7 @@ func (s *Supervisor) leave(e doLeave) {
 		shot.finish()
 		return nil
 	}
-	shot.gone = func(now time.Time, exit Exit) {
+	shot.gone = func(now time.Time, exit fleet.Exit) {
 		if !answered {
 			failed(fmt.Errorf("the process that was to do it ended first: %s", exit))
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 func (w *world) checkSignals(want ...string) {
@@ -255,7 +256,7 @@ func TestWorkersAboveTheirMemoryAreReplacedOneAtATime(t *testing.T) {
 	if len(first) != 1 || first[0] == "A[1]" {
 		t.Fatalf("stopping: %v", first)
 	}
-	w.worker(first[0]).ends(Exit{})
+	w.worker(first[0]).ends(fleet.Exit{})
 	w.settle()
 	w.pass(2 * tick)
 	if got := going(); len(got) != 0 {
@@ -288,7 +289,7 @@ func TestMessageThatKillsItsProcess(t *testing.T) {
 		if n > 0 && (len(f.handshake.Suspects) != 1 || f.handshake.Suspects[0].Deaths != n) {
 			t.Errorf("told %v", f.handshake.Suspects)
 		}
-		w.kill("A[0]", remains{exit: Exit{Code: 2}, inHand: []scoreboard.Call{call(0, 7, 7, true)}})
+		w.kill("A[0]", remains{exit: fleet.Exit{Code: 2}, inHand: []scoreboard.Call{call(0, 7, 7, true)}})
 		w.checkState("A[0]", status.Running) // at once, and not the slot's fault
 		if got := w.worker("A[1]").last(wire.CommandSuspects).Suspects; len(got) != 1 || got[0].Deaths != n+1 {
 			t.Errorf("its neighbour was told %v", got)
@@ -309,7 +310,7 @@ func TestMessageThatKillsAProcessOnItsWayOut(t *testing.T) {
 	f := w.worker("A[0]")
 	f.stubborn = true
 	w.rollTo("new", a)
-	w.kill("A[0]", remains{exit: Exit{Code: 2}, inHand: []scoreboard.Call{call(0, 7, 7, true)}})
+	w.kill("A[0]", remains{exit: fleet.Exit{Code: 2}, inHand: []scoreboard.Call{call(0, 7, 7, true)}})
 	w.checkImages("new")
 	if got := w.worker("A[0]").handshake.Suspects; len(got) != 1 || got[0].Deaths != 1 {
 		t.Errorf("told %v", got)
@@ -319,10 +320,10 @@ func TestMessageThatKillsAProcessOnItsWayOut(t *testing.T) {
 func TestDeathsThatSayNothingAboutTheMessageInHand(t *testing.T) {
 	inHand := []scoreboard.Call{call(0, 7, 7, true)}
 	for name, e := range map[string]remains{
-		"killed by somebody": {exit: Exit{Code: -1, Signal: syscall.SIGKILL}, inHand: inHand},
-		"terminated":         {exit: Exit{Code: -1, Signal: syscall.SIGTERM}, inHand: inHand},
-		"permanent":          {exit: Exit{Code: wire.ExitPermanent}, inHand: inHand},
-		"nothing in hand":    {exit: Exit{Code: 2}},
+		"killed by somebody": {exit: fleet.Exit{Code: -1, Signal: syscall.SIGKILL}, inHand: inHand},
+		"terminated":         {exit: fleet.Exit{Code: -1, Signal: syscall.SIGTERM}, inHand: inHand},
+		"permanent":          {exit: fleet.Exit{Code: wire.ExitPermanent}, inHand: inHand},
+		"nothing in hand":    {exit: fleet.Exit{Code: 2}},
 	} {
 		w := startWorld(t, consumerOf("A", 2))
 		w.kill("A[0]", e)
@@ -331,10 +332,10 @@ func TestDeathsThatSayNothingAboutTheMessageInHand(t *testing.T) {
 		}
 	}
 	for name, e := range map[string]remains{
-		"out of memory": {exit: Exit{Code: -1, Signal: syscall.SIGKILL}, oom: true, inHand: inHand},
-		"os.Exit(0)":    {exit: Exit{}, inHand: inHand},
-		"panic":         {exit: Exit{Code: 2}, inHand: inHand},
-		"segfault in C": {exit: Exit{Code: -1, Signal: syscall.SIGSEGV}, inHand: inHand},
+		"out of memory": {exit: fleet.Exit{Code: -1, Signal: syscall.SIGKILL}, oom: true, inHand: inHand},
+		"os.Exit(0)":    {exit: fleet.Exit{}, inHand: inHand},
+		"panic":         {exit: fleet.Exit{Code: 2}, inHand: inHand},
+		"segfault in C": {exit: fleet.Exit{Code: -1, Signal: syscall.SIGSEGV}, inHand: inHand},
 	} {
 		w := startWorld(t, consumerOf("A", 2))
 		w.kill("A[0]", e)

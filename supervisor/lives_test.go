@@ -13,6 +13,7 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // Lives drawn at random, in which everything goes wrong that can: whatever
@@ -59,7 +60,7 @@ func (l *life) comeUp(f *fake) {
 	f.stubborn, f.deaf, f.lingers = l.chance(6), l.chance(6), l.chance(3)
 	switch l.rand.IntN(10) {
 	case 0:
-		f.ends(Exit{Code: 1})
+		f.ends(fleet.Exit{Code: 1})
 	case 1: // says nothing
 	case 2:
 		f.says(status.Waiting)
@@ -74,7 +75,7 @@ func (l *life) comeUp(f *fake) {
 func (l *life) comeToStandBy(f *fake) {
 	switch l.rand.IntN(8) {
 	case 0:
-		f.ends(Exit{Code: 1})
+		f.ends(fleet.Exit{Code: 1})
 	case 1: // its constructor does not return
 		f.says(status.Starting)
 	default:
@@ -155,7 +156,7 @@ func (l *life) bury() {
 	l.r.now = l.now
 	for _, f := range l.byName() {
 		if f.dying {
-			f.ends(Exit{Code: -1, Signal: syscall.SIGKILL})
+			f.ends(fleet.Exit{Code: -1, Signal: syscall.SIGKILL})
 		}
 	}
 	l.settle()
@@ -208,16 +209,16 @@ func (l *life) step() {
 	case f == nil:
 	case n == 6:
 		l.note("crash " + f.p.name())
-		f.ends(Exit{Code: 2})
+		f.ends(fleet.Exit{Code: 2})
 	case n == 7:
 		l.note("kill " + f.p.name())
-		f.ends(Exit{Code: -1, Signal: syscall.SIGKILL})
+		f.ends(fleet.Exit{Code: -1, Signal: syscall.SIGKILL})
 	case n == 8:
 		l.note("ends by itself " + f.p.name())
-		f.ends(Exit{})
+		f.ends(fleet.Exit{})
 	case n == 9 && l.chance(3), n == 16 && l.chance(2):
 		l.note("permanent " + f.p.name())
-		f.ends(Exit{Code: wire.ExitPermanent})
+		f.ends(fleet.Exit{Code: wire.ExitPermanent})
 	case f.p.slot.next == f.p:
 		f.lingers, f.stubborn = l.chance(2), l.chance(2)
 		f.says(status.Standby)

@@ -18,6 +18,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/signals"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // TestMain makes the test binary a child where its role says so, so that tests
@@ -51,7 +52,7 @@ func superviseMain(plan string) int {
 		panic(err)
 	}
 	_ = os.Unsetenv(envSupervise)
-	spawner, err := NewExec(ExecOptions{})
+	spawner, err := process.New(process.Options{})
 	if err != nil {
 		panic(err)
 	}

@@ -90,7 +90,7 @@ func (s *Supervisor) gone(now time.Time, e gone) {
 	s.reg.now = now
 	s.reg.ended(p, remains{
 		exit:   e.exit,
-		oom:    e.exit.Signal == syscall.SIGKILL && p.killed == "" && s.oom.grew(s.opts.Spawner),
+		oom:    e.exit.Signal == syscall.SIGKILL && p.killed == "" && s.oom.Explains(s.opts.Spawner),
 		inHand: e.child.process.InHand(),
 		work:   e.child.process.Work(),
 		stderr: stderr, headline: headline,

@@ -18,9 +18,6 @@ type notifier struct {
 	last  time.Time
 }
 
-// notifyEnv are the variables that concern this process alone.
-var notifyEnv = [...]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
-
 func newNotifier() *notifier {
 	n := &notifier{}
 	name := os.Getenv("NOTIFY_SOCKET")

@@ -7,6 +7,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // oneShot is a child that does one thing and ends: it loads a plan, or leaves
@@ -16,18 +18,18 @@ type oneShot struct {
 	what    string
 	message func(time.Time, wire.Envelope) error
 	// gone is called once, when it has ended; drop instead, when the loop ends first.
-	gone  func(time.Time, Exit)
+	gone  func(time.Time, fleet.Exit)
 	drop  func()
 	limit *time.Timer
 }
 
 // shoot starts a one-shot. It is killed when it takes longer than within.
-func (s *Supervisor) shoot(spec Spec, what string, within time.Duration) (*oneShot, error) {
-	process, err := s.opts.Spawner.Spawn(spec)
+func (s *Supervisor) shoot(spec process.Spec, what string, within time.Duration) (*oneShot, error) {
+	started, err := s.opts.Spawner.Spawn(spec)
 	if err != nil {
 		return nil, err
 	}
-	shot := &oneShot{child: adopt(process, s.deliver, &s.wg), what: what}
+	shot := &oneShot{child: adopt(started, s.deliver, &s.wg), what: what}
 	s.shots[shot.child] = shot
 	shot.expire(s, within)
 	return shot, nil

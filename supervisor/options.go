@@ -8,14 +8,15 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // Options say what to supervise and how. Plan, Spawner and Log are required.
 type Options struct {
 	// Plan is what to run; its Error is empty and it names at least one consumer.
 	Plan wire.Plan
-	// Spawner starts the processes: NewExec. New takes it over; Run closes it.
-	Spawner Spawner
+	// Spawner starts the processes: process.New. New takes it over; Run closes it.
+	Spawner process.Spawner
 	// PlanArgv is the command line of the start, argv[0] as typed. A restart runs
 	// the program found under that name with it, as wire.RolePlan.
 	PlanArgv []string

@@ -10,6 +10,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // planWithin bounds the look at a new program; a launcher may have to build it.
@@ -61,7 +63,7 @@ func (s *Supervisor) restart(o restartOrder) {
 	p := &planning{orders: orders, began: now, told: now}
 	s.planning = p
 	s.watchers.tell(Progress{At: now, Step: "checking", Detail: "the program and its configuration"})
-	p.shot = s.plan(func(now time.Time, plan wire.Plan, image Image, err error) {
+	p.shot = s.plan(func(now time.Time, plan wire.Plan, image process.Image, err error) {
 		switch {
 		case s.planning == p:
 			s.checked(now, plan, image, err)
@@ -72,7 +74,7 @@ func (s *Supervisor) restart(o restartOrder) {
 }
 
 // checked serves those who asked for a check.
-func (s *Supervisor) checked(now time.Time, plan wire.Plan, image Image, err error) {
+func (s *Supervisor) checked(now time.Time, plan wire.Plan, image process.Image, err error) {
 	orders := s.planning.orders
 	s.planning = nil
 	if err != nil {
@@ -110,14 +112,14 @@ func (s *Supervisor) tellCheck(now time.Time) {
 // plan runs the program as it is found now, with the command line of the start,
 // to load and validate everything. On success the image is the caller's. It returns the
 // process that does it; nil when there is none and done was called.
-func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) *oneShot {
+func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error)) *oneShot {
 	now := time.Now()
-	image, err := s.opts.Spawner.Look()
+	image, err := s.opts.Spawner.Find()
 	if err != nil {
 		done(now, wire.Plan{}, nil, err)
 		return nil
 	}
-	shot, err := s.shoot(Spec{Role: wire.RolePlan, Argv: s.opts.PlanArgv, Image: image}, "loading the new configuration", planWithin)
+	shot, err := s.shoot(process.Spec{Role: wire.RolePlan, Argv: s.opts.PlanArgv, Image: image}, "loading the new configuration", planWithin)
 	if err != nil {
 		_ = image.Close()
 		done(now, wire.Plan{}, nil, notStarted(image, err))
@@ -140,7 +142,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) *oneSho
 		shot.finish()
 		return nil
 	}
-	shot.gone = func(now time.Time, exit Exit) {
+	shot.gone = func(now time.Time, exit fleet.Exit) {
 		switch {
 		case s.reg.ending != nil:
 			err = errStopping
@@ -161,7 +163,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, Image, error)) *oneSho
 
 // notStarted says why a program was not started. What the system was asked to
 // execute is a descriptor of ours, which tells nobody anything.
-func notStarted(image Image, err error) error {
+func notStarted(image process.Image, err error) error {
 	if path := new(os.PathError); errors.As(err, &path) {
 		err = path.Err
 	}
@@ -173,7 +175,7 @@ func notStarted(image Image, err error) error {
 }
 
 // halfCopied explains how a program ends whose file lacks its end.
-func halfCopied(exit Exit) string {
+func halfCopied(exit fleet.Exit) string {
 	if exit.Signal == syscall.SIGSEGV || exit.Signal == syscall.SIGBUS {
 		return ": was the program copied completely?"
 	}

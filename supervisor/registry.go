@@ -11,6 +11,7 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // registry is all that the supervisor knows and decides. Its methods take one
@@ -40,12 +41,12 @@ type registry struct {
 // and the configuration describe it.
 type release struct {
 	number   int // 1: that of the start; another one is the next roll's to something else
-	image    Image
+	image    process.Image
 	consumer wire.Consumer
 }
 
 // same says that a release is what a plan found: an image and a consumer.
-func (r *release) same(image Image, c wire.Consumer) bool {
+func (r *release) same(image process.Image, c wire.Consumer) bool {
 	return r.image.Same(image) && r.consumer.Digest == c.Digest
 }
 
@@ -162,7 +163,7 @@ type (
 	// doLeave removes places of dead workers with a one-shot process.
 	doLeave struct {
 		consumer wire.Consumer
-		image    Image
+		image    process.Image
 		places   []status.Member
 		within   time.Duration
 		final    bool // at the end of a whole stop: leaveDone is awaited
@@ -170,7 +171,7 @@ type (
 	// doPrepareLeave says that a final doLeave of that consumer is to come.
 	doPrepareLeave struct {
 		consumer wire.Consumer
-		image    Image
+		image    process.Image
 	}
 	doLog struct {
 		level  logrus.Level
@@ -189,7 +190,7 @@ type (
 	doRollEnd struct{ err error }
 )
 
-func newRegistry(now time.Time, plan wire.Plan, image Image, nonce, host string, draw func() float64) *registry {
+func newRegistry(now time.Time, plan wire.Plan, image process.Image, nonce, host string, draw func() float64) *registry {
 	r := &registry{nonce: nonce, host: host, draw: draw, started: now, restartsBy: map[string]uint64{}, releases: 1}
 	for _, wc := range plan.Consumers {
 		r.consumers = append(r.consumers, newConsumer(now, &release{number: 1, image: image, consumer: wc}))
@@ -343,8 +344,8 @@ func (r *registry) spawnedAs(now time.Time, p *proc, pid int) {
 
 // imagesInUse are those that any release refers to from which something runs or may
 // be started.
-func (r *registry) imagesInUse() map[Image]bool {
-	used := map[Image]bool{}
+func (r *registry) imagesInUse() map[process.Image]bool {
+	used := map[process.Image]bool{}
 	for _, c := range r.consumers {
 		used[c.rel.image] = true
 	}

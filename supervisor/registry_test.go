@@ -11,6 +11,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 func TestAllWorkersAreStartedAndReadyOnce(t *testing.T) {
@@ -50,7 +51,7 @@ func TestReadinessAfterTheBootTimeout(t *testing.T) {
 			f.runs()
 			return
 		}
-		f.ends(Exit{Code: 1})
+		f.ends(fleet.Exit{Code: 1})
 	}
 	w.begin()
 	w.pass(10 * time.Minute)
@@ -72,8 +73,8 @@ func TestReadinessAfterTheBootTimeout(t *testing.T) {
 // has the reason.
 func TestNeverReady(t *testing.T) {
 	for name, boot := range map[string]func(*fake){
-		"permanent": func(f *fake) { f.ends(Exit{Code: wire.ExitPermanent}) },
-		"crash":     func(f *fake) { f.ends(Exit{Code: 1}) },
+		"permanent": func(f *fake) { f.ends(fleet.Exit{Code: wire.ExitPermanent}) },
+		"crash":     func(f *fake) { f.ends(fleet.Exit{Code: 1}) },
 		"hangs":     func(f *fake) {}, // a crash a minute
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +95,7 @@ func TestReadyWithoutTheConsumerThatWasGivenUp(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1), consumerOf("B", 1))
 	w.boot = func(f *fake) {
 		if f.p.slot.consumer.name == "A" {
-			f.ends(Exit{Code: wire.ExitPermanent})
+			f.ends(fleet.Exit{Code: wire.ExitPermanent})
 		}
 	}
 	w.begin()
@@ -156,7 +157,7 @@ func TestConsumerThatCrashesTooOftenIsGivenUp(t *testing.T) {
 	if st.RestartsBy["crash"] != 5 {
 		t.Errorf("counted %v", st.RestartsBy)
 	}
-	w.kill("B[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.kill("B[0]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 	w.checkEnd(1, "A was given up")
 	w.checkEnd(1, "B was given up")
 }
@@ -187,7 +188,7 @@ func TestPermanentFailureEndsTheWorkerForGood(t *testing.T) {
 	if got := w.state("A[0]").LastExit; got != "exited with status 1: not authorized for topic x" {
 		t.Error(got)
 	}
-	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.kill("A[1]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 	w.checkEnd(1, "A was given up")
 }
 

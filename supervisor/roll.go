@@ -10,6 +10,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // A roll replaces the processes of slots one by one. Each new process is started
@@ -45,7 +46,7 @@ type rollOrder struct {
 var errNothingChanged = errors.New("neither image nor configuration changed")
 
 // rollTo begins a roll to what a plan says.
-func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, o rollOrder) error {
+func (r *registry) rollTo(now time.Time, plan wire.Plan, image process.Image, o rollOrder) error {
 	r.now = now
 	switch {
 	case r.ending != nil:
@@ -131,13 +132,13 @@ func (r *registry) rollTo(now time.Time, plan wire.Plan, image Image, o rollOrde
 
 // runs says that c is and all its workers are what a plan found: those that a roll
 // reached before it was stopped differ from the others.
-func (c *consumer) runs(image Image, wc wire.Consumer) bool {
+func (c *consumer) runs(image process.Image, wc wire.Consumer) bool {
 	return c.rel.same(image, wc) && !slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.rel.same(image, wc) })
 }
 
 // numbered makes the release of c that a plan found. It has the number of one that is
 // the same.
-func (r *registry) numbered(c *consumer, image Image, wc wire.Consumer) *release {
+func (r *registry) numbered(c *consumer, image process.Image, wc wire.Consumer) *release {
 	rel := &release{number: r.releases + 1, image: image, consumer: wc}
 	known := []*release{c.rel}
 	for _, s := range c.slots {

@@ -12,6 +12,8 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // rollTo begins a roll to another image.
@@ -24,7 +26,7 @@ func (w *world) rollTo(image string, consumers ...wire.Consumer) {
 }
 
 // tryRoll begins a roll to what a plan says.
-func (w *world) tryRoll(plan wire.Plan, image Image, only string, ifChanged bool) error {
+func (w *world) tryRoll(plan wire.Plan, image process.Image, only string, ifChanged bool) error {
 	err := w.r.rollTo(w.now, plan, image, rollOrder{only: only, ifChanged: ifChanged})
 	if err == nil {
 		w.held[image] = true
@@ -81,7 +83,7 @@ func TestRollReplacesOneAfterTheOther(t *testing.T) {
 	if cmd := old.last(wire.CommandStop); cmd.Leave {
 		t.Error("the old one leaves the group")
 	}
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("new old old")
 	if h := w.worker("A[0]").handshake; h == nil || len(h.Predecessors) != 1 {
@@ -114,9 +116,9 @@ func TestConstructorThatFailsRefusesTheRoll(t *testing.T) {
 	}{
 		"fails": {func(f *fake) {
 			f.w.r.lastWords(f.w.now, f.p, wire.ExitReason{Reason: "constructor of A: no database"})
-			f.ends(Exit{Code: 1})
+			f.ends(fleet.Exit{Code: 1})
 		}, "A[0]: the new one ended before it took over: exited with status 1: constructor of A: no database"},
-		"permanently": {func(f *fake) { f.ends(Exit{Code: wire.ExitPermanent}) }, "exited with status 3"},
+		"permanently": {func(f *fake) { f.ends(fleet.Exit{Code: wire.ExitPermanent}) }, "exited with status 3"},
 		"hangs":       {func(f *fake) { f.says(status.Starting) }, "the constructor has not returned within worker_boot_timeout (1m0s)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +200,7 @@ func TestNewProcessThatCrashesIsRolledBack(t *testing.T) {
 	w := startWorld(t, a)
 	w.boot = func(f *fake) {
 		if f.p.name() == "A[1]" && f.p.rel.image == fakeImage("new") {
-			f.ends(Exit{Code: 1})
+			f.ends(fleet.Exit{Code: 1})
 			return
 		}
 		f.runs()
@@ -275,12 +277,12 @@ func TestProcessThatStandsByDies(t *testing.T) {
 	w.rollTo("new", a)
 	for p, f := range w.alive {
 		if p.slot.next == p {
-			f.ends(Exit{Code: 2})
+			f.ends(fleet.Exit{Code: 2})
 		}
 	}
 	w.settle()
 	w.checkRolled("the new one ended before it took over: exited with status 2")
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("old old")
 }
@@ -349,7 +351,7 @@ func TestRevertingARollThatWasStoppedHalfway(t *testing.T) {
 	w := startWorld(t, a)
 	w.boot = func(f *fake) {
 		if f.p.name() == "A[1]" && f.p.rel.consumer.Digest == "bad" {
-			f.ends(Exit{Code: 1})
+			f.ends(fleet.Exit{Code: 1})
 			return
 		}
 		f.runs()
@@ -468,8 +470,8 @@ func TestRollWithoutAConsumerIsRefused(t *testing.T) {
 func TestRollRevivesWhatWasGivenUp(t *testing.T) {
 	a, b := consumerOf("A", 2), consumerOf("B", 1)
 	w := startWorld(t, a, b)
-	w.kill("A[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
-	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.kill("A[0]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
+	w.kill("A[1]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 	w.checkState("A[0]", status.Fatal)
 	w.rollTo("new", a, b)
 	w.checkImages("new new new")
@@ -480,10 +482,10 @@ func TestRollRevivesWhatWasGivenUp(t *testing.T) {
 func TestFailedRollLeavesGivenUpConsumersGivenUp(t *testing.T) {
 	a, b := consumerOf("A", 1), consumerOf("B", 1)
 	w := startWorld(t, b, a)
-	w.kill("A[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.kill("A[0]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 	w.boot = func(f *fake) {
 		if f.p.rel.image == fakeImage("new") {
-			f.ends(Exit{Code: 1})
+			f.ends(fleet.Exit{Code: 1})
 			return
 		}
 		f.runs()
@@ -491,7 +493,7 @@ func TestFailedRollLeavesGivenUpConsumersGivenUp(t *testing.T) {
 	w.rollTo("new", b, a)
 	w.checkRolled("B[0] died")
 	w.checkImages("old fatal")
-	w.kill("B[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.kill("B[0]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 	w.checkEnd(1, "A was given up")
 }
 
@@ -506,7 +508,7 @@ func TestStopEndsARoll(t *testing.T) {
 	if len(w.alive) != 2 { // A[1] has stopped and stays until the other one has
 		t.Errorf("%d processes", len(w.alive))
 	}
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkEnd(0, "")
 	w.checkLeft("A[0] A[1]")
@@ -535,7 +537,7 @@ func TestWorkersBeingScaledAwayAreNotRolled(t *testing.T) {
 	w.rollTo("new", a)
 	w.checkRolled("")
 	w.checkImages("new new stopping")
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("new new")
 	if len(w.alive) != 2 {
@@ -576,7 +578,7 @@ func TestScaleDownDuringARoll(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.settle()
-			old.ends(Exit{})
+			old.ends(fleet.Exit{})
 			w.settle()
 			w.checkRolled("")
 			w.checkImages("new new")
@@ -605,7 +607,7 @@ func TestScaleUpDuringARoll(t *testing.T) {
 	}
 	w.settle()
 	w.checkImages("stopping old")
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("new new")
 	w.checkRolled("")
@@ -620,7 +622,7 @@ func TestConsumerThatIsGivenUpEndsARoll(t *testing.T) {
 	w.crash("A[1]")
 	w.crash("A[1]")
 	w.checkRolled("A was given up")
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("fatal fatal old")
 	if len(w.alive) != 1 {
@@ -674,7 +676,7 @@ func (w *world) stops() {
 	w.stop(stopOrder{})
 	for _, f := range w.alive {
 		if f.stubborn {
-			f.ends(Exit{})
+			f.ends(fleet.Exit{})
 		}
 	}
 	w.settle()
@@ -702,7 +704,7 @@ func TestOtherConsumerThatIsGivenUpEndsARoll(t *testing.T) {
 	w.crash("B[0]")
 	w.crash("B[0]")
 	w.checkRolled("B was given up")
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("old fatal")
 	if len(w.alive) != 1 {
@@ -729,7 +731,7 @@ func TestScaleDownAndUpDuringARoll(t *testing.T) {
 			} else {
 				w.scale(0, 1)
 				w.scale(0, 2)
-				old.ends(Exit{})
+				old.ends(fleet.Exit{})
 				w.settle()
 			}
 			w.checkImages("new new new")
@@ -752,9 +754,9 @@ func (w *world) scaleWithLateStandby(old *fake) {
 	delete(w.alive, standby.p) // signals do not reach it
 	w.scale(0, 1)
 	w.scale(0, 2)
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
-	w.r.ended(standby.p, remains{exit: Exit{Code: -1, Signal: syscall.SIGKILL}})
+	w.r.ended(standby.p, remains{exit: fleet.Exit{Code: -1, Signal: syscall.SIGKILL}})
 	w.settle()
 }
 
@@ -774,7 +776,7 @@ func TestScaleDownAndUpWhileTheNewOneStarts(t *testing.T) {
 	w.scale(0, 1)
 	w.scale(0, 2)
 	w.boot = nil
-	starting.ends(Exit{})
+	starting.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("new new")
 	w.checkRolled("")
@@ -792,7 +794,7 @@ func TestSlotThatFailedIsScaledAway(t *testing.T) {
 	w.checkImages("new stopping old")
 	w.scale(0, 1)
 	w.boot = nil
-	failing.ends(Exit{})
+	failing.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("new old")
 	w.checkRolled("A[1] did not come to run")
@@ -828,7 +830,7 @@ func TestRollRevivesASlotThatStillStops(t *testing.T) {
 	w.boot = func(f *fake) { f.says(status.Joining) }
 	w.rollTo("new", a)
 	w.checkImages("new stopping")
-	old.ends(Exit{}) // before its turn comes
+	old.ends(fleet.Exit{}) // before its turn comes
 	w.settle()
 	w.boot = nil
 	w.worker("A[0]").runs()
@@ -845,9 +847,9 @@ func TestRollRevivesWhatIsGivenUpMeanwhile(t *testing.T) {
 	old := w.worker("A[0]")
 	old.stubborn = true
 	w.rollTo("new", a)
-	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.kill("A[1]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 	w.checkImages("stopping fatal")
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("new new")
 	w.checkRolled("")
@@ -862,7 +864,7 @@ func TestScaledAwayAfterItWasGivenUp(t *testing.T) {
 			w := startWorld(t, a)
 			old := w.worker("A[0]")
 			old.stubborn = true
-			w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+			w.kill("A[1]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 			if rolling {
 				w.rollTo("new", a)
 			}
@@ -870,7 +872,7 @@ func TestScaledAwayAfterItWasGivenUp(t *testing.T) {
 			if !rolling {
 				w.rollTo("new", a)
 			}
-			old.ends(Exit{})
+			old.ends(fleet.Exit{})
 			w.settle()
 			w.checkImages("new")
 			w.checkRolled("")
@@ -885,14 +887,14 @@ func TestScaledAwayAfterItWasGivenUp(t *testing.T) {
 func TestScaleOfARevivedSlot(t *testing.T) {
 	a := consumerOf("A", 2)
 	w := startWorld(t, a)
-	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}})
+	w.kill("A[1]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 	w.rollTo("new", a)
 	w.checkImages("new new")
 	old := w.worker("A[1]")
 	old.stubborn = true
 	w.scale(0, 1)
 	w.scale(0, 2)
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("new new")
 	w.stops()
@@ -917,10 +919,10 @@ func TestLateEndOfAProcessThatStoodBy(t *testing.T) {
 	w.crash("B[0]")
 	w.checkRolled("B was given up")
 	w.rollTo("newer", a, b)
-	w.r.ended(standby.p, remains{exit: Exit{Code: -1, Signal: syscall.SIGKILL}})
+	w.r.ended(standby.p, remains{exit: fleet.Exit{Code: -1, Signal: syscall.SIGKILL}})
 	w.settle()
 	w.checkImages("stopping fatal")
-	old.ends(Exit{})
+	old.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("newer newer")
 	w.checkRolled("B was given up", "")
@@ -985,7 +987,7 @@ func TestRollDoesNotWaitForWhatIsScaledAway(t *testing.T) {
 	if next := w.r.next(); !next.After(w.now) {
 		t.Errorf("the loop turns for a time %v ago", w.now.Sub(next))
 	}
-	starting.ends(Exit{})
+	starting.ends(fleet.Exit{})
 	w.settle()
 	w.checkImages("new new")
 	w.checkRolled("")
@@ -1018,10 +1020,10 @@ func TestScaledAwayBeforeItsConsumerIsGivenUp(t *testing.T) {
 		old := w.worker("A[1]")
 		old.stubborn = true
 		w.scale(0, 1)
-		w.kill("A[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+		w.kill("A[0]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 		w.checkImages("fatal stopping")
 		w.rollTo("new", a)
-		old.ends(Exit{})
+		old.ends(fleet.Exit{})
 		w.settle()
 		w.checkImages("new")
 		w.checkRolled("")
@@ -1032,7 +1034,7 @@ func TestScaledAwayBeforeItsConsumerIsGivenUp(t *testing.T) {
 		w := startWorld(t, a, b)
 		old := w.worker("B[1]")
 		old.stubborn = true
-		w.kill("B[0]", remains{exit: Exit{Code: wire.ExitPermanent}})
+		w.kill("B[0]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
 		w.boot = func(f *fake) {
 			f.says(status.Joining)
 			if f.p.rel.image == fakeImage("old") {
@@ -1045,7 +1047,7 @@ func TestScaledAwayBeforeItsConsumerIsGivenUp(t *testing.T) {
 		w.checkRolled("A[0] died")
 		w.checkImages("old fatal stopping")
 		w.rollTo("newer", a, b)
-		old.ends(Exit{}) // before the turn of its consumer
+		old.ends(fleet.Exit{}) // before the turn of its consumer
 		w.settle()
 		w.boot = nil
 		w.worker("A[0]").runs()

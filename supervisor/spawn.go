@@ -13,6 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 func (s *Supervisor) signalChild(c *child, sig syscall.Signal) {
@@ -25,7 +26,7 @@ func (s *Supervisor) signalChild(c *child, sig syscall.Signal) {
 func (s *Supervisor) spawn(e doSpawn) {
 	p := e.proc
 	cfg := p.rel.config()
-	process, err := s.opts.Spawner.Spawn(Spec{
+	started, err := s.opts.Spawner.Spawn(process.Spec{
 		Role:  wire.RoleWorker,
 		Argv:  []string{"racecar: " + p.name()},
 		Image: p.rel.image,
@@ -36,10 +37,10 @@ func (s *Supervisor) spawn(e doSpawn) {
 		s.reg.spawnFailed(time.Now(), p, err, temporary(err))
 		return
 	}
-	c := adopt(process, s.deliver, &s.wg)
+	c := adopt(started, s.deliver, &s.wg)
 	s.children[p], s.procs[c] = c, p
 	s.greet(p)
-	s.reg.spawnedAs(time.Now(), p, process.PID())
+	s.reg.spawnedAs(time.Now(), p, started.PID())
 }
 
 // greet makes a process the worker p.
@@ -84,7 +85,7 @@ func temporary(err error) bool {
 // to be carried out: those refer to images too.
 func (s *Supervisor) closeImages() {
 	used := s.reg.imagesInUse()
-	s.images = slices.DeleteFunc(s.images, func(i Image) bool {
+	s.images = slices.DeleteFunc(s.images, func(i process.Image) bool {
 		if !used[i] {
 			_ = i.Close()
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // stop orders the end of everything, and settles.
@@ -43,7 +44,7 @@ func TestWorkersStayUntilTheirMembersAreRemoved(t *testing.T) {
 	if len(w.alive) != 4 || len(w.leaves) != 0 || !first.last(wire.CommandStop).Stay {
 		t.Fatalf("%d processes, left %v", len(w.alive), w.leaves)
 	}
-	w.kill("A[2]", remains{exit: Exit{Code: -1, Signal: syscall.SIGKILL}}) // it had nothing left to do
+	w.kill("A[2]", remains{exit: fleet.Exit{Code: -1, Signal: syscall.SIGKILL}}) // it had nothing left to do
 	slow.says(status.Exited)
 	w.settle()
 	w.checkLeft("A[0] A[1] A[2]; B[0]")
@@ -204,7 +205,7 @@ func TestScale(t *testing.T) {
 	if n := len(w.spawned); n != 6 {
 		t.Errorf("%d started", n)
 	}
-	w.worker("A[3]").ends(Exit{})
+	w.worker("A[3]").ends(fleet.Exit{})
 	w.settle()
 	w.checkState("A[3]", status.Running)
 	for _, n := range []int{0, -1, maxWorkers + 1} {
@@ -242,7 +243,7 @@ func TestScaledAnswersEachOrder(t *testing.T) {
 	w.scale(0, 1)
 	check(2, "superseded by a later scale (1 worker)")
 	check(1, "false") // A[1] still stops
-	w.worker("A[1]").ends(Exit{})
+	w.worker("A[1]").ends(fleet.Exit{})
 	w.settle()
 	check(1, "true")
 	w.boot = func(f *fake) { f.says(status.Joining) }
@@ -250,9 +251,9 @@ func TestScaledAnswersEachOrder(t *testing.T) {
 	check(2, "false")
 	w.worker("A[1]").runs()
 	check(2, "true")
-	w.kill("A[1]", remains{exit: Exit{Code: wire.ExitPermanent}, headline: "no access"})
+	w.kill("A[1]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}, headline: "no access"})
 	check(2, "true") // given up is settled: status says so
-	w.kill("A[0]", remains{exit: Exit{Code: wire.ExitPermanent}, headline: "no access"})
+	w.kill("A[0]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}, headline: "no access"})
 	check(2, "A was given up: exited with status 3: no access")
 	w.worker("B[0]").stubborn = true
 	w.stop(stopOrder{})

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // Supervisor runs the workers of a plan. Make it with New, run it once with
@@ -41,11 +43,11 @@ type Supervisor struct {
 	leavers  map[string]*oneShot // prepared, by consumer
 	planning *planning
 	again    bool // a HUP came
-	oom      oomWatch
+	oom      process.OOMWatch
 	notify   *notifier
-	images   []Image // held open
-	sweep    bool    // some may be out of use
-	reaper   reaper
+	images   []process.Image // held open
+	sweep    bool            // some may be out of use
+	reaper   process.Reaper
 	reapAt   time.Time // when to look for orphans again; zero: at SIGCHLD
 	looked   time.Time // when the workers were last looked at
 	weighed  time.Time // when their memory was
@@ -85,7 +87,7 @@ func New(o Options) (*Supervisor, error) {
 	return &Supervisor{
 		opts:     o,
 		host:     host,
-		images:   []Image{image},
+		images:   []process.Image{image},
 		events:   make(chan any),
 		requests: make(chan request),
 		ended:    make(chan struct{}),
@@ -106,7 +108,7 @@ func (s *Supervisor) Run(ctx context.Context) (code int, err error) {
 	s.reg = newRegistry(now, s.opts.Plan, s.images[0], s.opts.Nonce, s.host, mathrand.Float64)
 	defer s.close()
 
-	if killedTogether("/proc/self/cgroup", "/sys/fs/cgroup") {
+	if process.KilledTogether() {
 		s.sayKilledTogether()
 	}
 	s.reg.begin(now)

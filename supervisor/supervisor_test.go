@@ -24,6 +24,7 @@ import (
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // patience bounds every wait of the tests; nothing takes nearly as long.
@@ -76,7 +77,7 @@ func runSupervisor(t *testing.T, consumers ...wire.Consumer) *rig {
 		consumers[i].Config.GroupID = filepath.Join(r.dir, "left-"+consumers[i].Name)
 	}
 	fds := openFDs(t)
-	spawner, err := NewExec(ExecOptions{
+	spawner, err := process.New(process.Options{
 		Program: os.Args[0], Stderr: r.stderr,
 		Env: append(os.Environ(), "GORACE=atexit_sleep_ms=0"), // a second for each process otherwise
 	})
@@ -103,7 +104,7 @@ func runSupervisor(t *testing.T, consumers ...wire.Consumer) *rig {
 		if t.Failed() {
 			t.Logf("log:\n%s\nstderr:\n%s", r.log, r.stderr)
 		}
-		if z := zombies(); len(z) > 0 {
+		if z := process.Zombies(); len(z) > 0 {
 			t.Errorf("zombies left: %v", z)
 		}
 		if now := openFDs(t); now > fds {
@@ -559,7 +560,7 @@ func (b blocked) Write(p []byte) (int, error) { <-b.until; return len(p), nil }
 func TestFullStderrAndFullLogHoldUpNobody(t *testing.T) {
 	t.Parallel()
 	full := blocked{make(chan struct{})}
-	spawner, err := NewExec(ExecOptions{Stderr: full})
+	spawner, err := process.New(process.Options{Stderr: full})
 	if err != nil {
 		t.Fatal(err)
 	}

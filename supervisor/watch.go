@@ -16,7 +16,7 @@ func (s *Supervisor) watch(now time.Time) {
 	weigh := now.Sub(s.weighed) >= memoryEvery
 	if weigh {
 		s.weighed = now
-		s.oom.look(s.opts.Spawner)
+		s.oom.Update(s.opts.Spawner)
 	}
 	for p, c := range s.children {
 		seen := sight{
@@ -44,39 +44,6 @@ func (s *Supervisor) watch(now time.Time) {
 	}
 }
 
-// oomWatch follows the count of out-of-memory kills. It remembers two looks: of
-// a kill just before the last one the loop may not have heard yet.
-type oomWatch struct {
-	looks        int
-	older, newer uint64
-}
-
-// look takes the count as it is.
-func (w *oomWatch) look(sp Spawner) {
-	n, ok := sp.OutOfMemoryKills()
-	if !ok {
-		w.looks = 0
-		return
-	}
-	w.older, w.newer = w.newer, n
-	if w.looks == 0 {
-		w.older = n
-	}
-	w.looks++
-}
-
-// grew says whether there was such a kill since the last look but one, and uses
-// it up: it explains one death.
-func (w *oomWatch) grew(sp Spawner) bool {
-	n, ok := sp.OutOfMemoryKills()
-	if !ok || w.looks == 0 || n <= w.older {
-		return false
-	}
-	w.older++
-	w.newer = max(w.newer, w.older)
-	return true
-}
-
 // reap looks for processes that have become our children, as PID 1.
 func (s *Supervisor) reap(now time.Time) {
 	known := map[int]bool{}
@@ -86,7 +53,7 @@ func (s *Supervisor) reap(now time.Time) {
 	for c := range s.shots {
 		known[c.process.PID()] = true
 	}
-	reaped, again := s.reaper.look(now, known)
+	reaped, again := s.reaper.Reap(now, known)
 	s.reapAt = again
 	if len(reaped) > 0 {
 		s.logf(logrus.DebugLevel, "orphans were reaped", logrus.Fields{"pids": reaped})

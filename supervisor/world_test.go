@@ -14,6 +14,8 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
+	"github.com/racecar-go/racecar/supervisor/process"
 )
 
 // world carries out a registry's effects on processes that do not exist, in
@@ -35,9 +37,9 @@ type world struct {
 	// spawn may fail; nil: it does not.
 	spawn func(*proc) error
 
-	held    map[Image]bool // held open
-	spawned []string       // names in order
-	signals []string       // "A[0] killed"
+	held    map[process.Image]bool // held open
+	spawned []string               // names in order
+	signals []string               // "A[0] killed"
 	leaves  []doLeave
 	ready   int
 	end     *doEnd
@@ -68,13 +70,13 @@ type fake struct {
 // fakeImage is an image by name.
 type fakeImage string
 
-func (i fakeImage) Same(o Image) bool { return i == o }
-func (i fakeImage) String() string    { return string(i) }
-func (i fakeImage) Close() error      { return nil }
+func (i fakeImage) Same(o process.Image) bool { return i == o }
+func (i fakeImage) String() string            { return string(i) }
+func (i fakeImage) Close() error              { return nil }
 
 // newWorld begins with these consumers, all running.
 func newWorld(t *testing.T, consumers ...wire.Consumer) *world {
-	w := &world{t: t, now: epoch, alive: map[*proc]*fake{}, held: map[Image]bool{fakeImage("old"): true}}
+	w := &world{t: t, now: epoch, alive: map[*proc]*fake{}, held: map[process.Image]bool{fakeImage("old"): true}}
 	w.r = newRegistry(w.now, wire.Plan{Consumers: consumers}, fakeImage("old"), "nonce", "host", func() float64 { return 0 })
 	return w
 }
@@ -97,7 +99,7 @@ func (w *world) settle() {
 		effects := w.r.take()
 		if len(effects) == 0 {
 			used := w.r.imagesInUse()
-			maps.DeleteFunc(w.held, func(i Image, _ bool) bool { return !used[i] })
+			maps.DeleteFunc(w.held, func(i process.Image, _ bool) bool { return !used[i] })
 			return
 		}
 		for _, e := range effects {
@@ -107,7 +109,7 @@ func (w *world) settle() {
 }
 
 // uses sees that an image is held open.
-func (w *world) uses(image Image) {
+func (w *world) uses(image process.Image) {
 	w.t.Helper()
 	if !w.held[image] {
 		w.t.Errorf("started from %v, which nobody held open", image)
@@ -144,7 +146,7 @@ func (w *world) carryOut(e effect) {
 		case e.cmd.Kind == wire.CommandStop && !f.stubborn && e.cmd.Stay:
 			f.says(status.Exited)
 		case e.cmd.Kind == wire.CommandStop && !f.stubborn, e.cmd.Kind == wire.CommandExit && !f.hangsAtExit:
-			f.ends(Exit{})
+			f.ends(fleet.Exit{})
 		}
 	case doSignal:
 		f := w.alive[e.proc]
@@ -154,9 +156,9 @@ func (w *world) carryOut(e effect) {
 		case e.sig == syscall.SIGKILL && f.lingers:
 			f.dying = true
 		case e.sig == syscall.SIGKILL:
-			f.ends(Exit{Code: -1, Signal: e.sig})
+			f.ends(fleet.Exit{Code: -1, Signal: e.sig})
 		case e.sig == syscall.SIGQUIT && !f.deaf:
-			f.ends(Exit{Code: 2})
+			f.ends(fleet.Exit{Code: 2})
 		}
 	case doLeave:
 		w.leaves = append(w.leaves, e)
@@ -214,7 +216,7 @@ func (f *fake) says(s status.State) {
 }
 
 // ends is its end.
-func (f *fake) ends(exit Exit) { f.dies(remains{exit: exit, inHand: f.inHand}) }
+func (f *fake) ends(exit fleet.Exit) { f.dies(remains{exit: exit, inHand: f.inHand}) }
 
 func (f *fake) dies(e remains) {
 	delete(f.w.alive, f.p)
@@ -223,7 +225,7 @@ func (f *fake) dies(e remains) {
 }
 
 // crash ends a worker with status 1, and settles.
-func (w *world) crash(name string) { w.kill(name, remains{exit: Exit{Code: 1}}) }
+func (w *world) crash(name string) { w.kill(name, remains{exit: fleet.Exit{Code: 1}}) }
 
 func (w *world) kill(name string, e remains) {
 	w.t.Helper()

@@ -1,12 +1,14 @@
 //go:build !linux
 
-package supervisor
+package process
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"syscall"
+
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // handle is empty: the end of a process is awaited by a thread.
@@ -16,7 +18,7 @@ func (p *execProcess) sysProcAttr() *syscall.SysProcAttr { return &syscall.SysPr
 
 func (p *execProcess) started() error { p.pid = p.process.Pid; return nil }
 
-func (p *execProcess) Wait() Exit { return p.waitInThread() }
+func (p *execProcess) Wait() fleet.Exit { return p.waitInThread() }
 
 // bytesWaiting asks how much lies in a socket.
 const bytesWaiting = 0x4004667f // FIONREAD of macOS and the BSDs
@@ -25,12 +27,14 @@ func usage(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }
 
 func (p *execProcess) Image() (Image, error) { return nil, errors.ErrUnsupported }
 
-func ownRSS() int64 { return 0 }
+// OwnRSS is not known here.
+func OwnRSS() int64 { return 0 }
 
 // OutOfMemoryKills is not known here.
 func (e *Exec) OutOfMemoryKills() (uint64, bool) { return 0, false }
 
-func killedTogether(string, string) bool { return false }
+// KilledTogether is not known here.
+func KilledTogether() bool { return false }
 
 func runningImage() (Image, error) {
 	path, err := os.Executable()

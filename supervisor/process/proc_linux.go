@@ -1,4 +1,4 @@
-package supervisor
+package process
 
 import (
 	"bytes"
@@ -35,8 +35,8 @@ func parseStat(b []byte) (procStat, error) {
 	return procStat{state: f[0][0], ppid: ppid, started: started, rssPages: rss}, errors.Join(err1, err2, err3)
 }
 
-// ownRSS is the resident memory of this process in bytes, 0 when not known.
-func ownRSS() int64 {
+// OwnRSS is the resident memory of this process in bytes, 0 when not known.
+func OwnRSS() int64 {
 	u, err := usage(os.Getpid())
 	if err != nil {
 		return 0
@@ -63,9 +63,11 @@ func (e *Exec) OutOfMemoryKills() (uint64, bool) {
 	return 0, false
 }
 
-// killedTogether reports whether the kernel kills all processes of our memory cgroup
+// KilledTogether reports whether the kernel kills all processes of our memory cgroup
 // when it runs out of memory, this one included (memory.oom.group, as Kubernetes has it
 // since 1.28).
+func KilledTogether() bool { return killedTogether("/proc/self/cgroup", "/sys/fs/cgroup") }
+
 func killedTogether(cgroups, mount string) bool {
 	file := oomFile(cgroups, mount)
 	if filepath.Base(file) != "memory.events" {

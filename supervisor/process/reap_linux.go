@@ -1,10 +1,9 @@
-package supervisor
+package process
 
 import (
-	"time"
-
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,16 +23,16 @@ type zombie struct {
 	started uint64
 }
 
-// reaper remembers the zombies that it has seen.
-type reaper struct {
+// Reaper remembers the zombies that it has seen.
+type Reaper struct {
 	since map[zombie]time.Time
 }
 
-// look reaps unknown zombies that have been there long enough. It returns when
-// to look again; zero: at the next SIGCHLD.
-func (r *reaper) look(now time.Time, known map[int]bool) (reaped []int, again time.Time) {
+// Reap reaps unknown zombies that have been there long enough. It returns when to
+// call it again; zero: at the next SIGCHLD.
+func (r *Reaper) Reap(now time.Time, known map[int]bool) (reaped []int, again time.Time) {
 	seen := map[zombie]time.Time{}
-	for _, z := range zombies() {
+	for _, z := range Zombies() {
 		if known[z.pid] {
 			continue
 		}
@@ -56,8 +55,8 @@ func (r *reaper) look(now time.Time, known map[int]bool) (reaped []int, again ti
 	return reaped, again
 }
 
-// zombies lists our children that have ended.
-func zombies() []zombie {
+// Zombies lists our children that have ended.
+func Zombies() []zombie {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return nil

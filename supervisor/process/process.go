@@ -1,13 +1,15 @@
-package supervisor
+// Package process starts and observes real processes for the supervisor: exec,
+// sockets, stderr, and what /proc knows. It decides nothing.
+package process
 
 import (
-	"fmt"
 	"io"
 	"syscall"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // Image is an executable, held open so that it can be started again although
@@ -34,25 +36,19 @@ type Spec struct {
 	Slots int
 }
 
-// Exit is how a process ended.
-type Exit struct {
-	Code   int            // -1 when a signal ended it
-	Signal syscall.Signal // 0 when it exited
-}
-
 // Usage is what the system says of a process.
 type Usage struct {
 	RSS     int64 // bytes
 	Stopped bool  // by SIGSTOP or its like
 }
 
-// Spawner starts processes. The real one is NewExec; tests have fakes.
+// Spawner starts processes. The real one is made by New; tests have fakes.
 type Spawner interface {
 	// Spawn starts a child. The error of a resource shortage that may pass is
 	// recognized by Temporary.
 	Spawn(Spec) (Process, error)
-	// Look finds the program anew, as it was typed on the command line.
-	Look() (Image, error)
+	// Find finds the program again, as it was typed on the command line.
+	Find() (Image, error)
 	// Running is the image of this very process.
 	Running() (Image, error)
 	// OutOfMemoryKills counts the processes that the kernel killed for want of
@@ -77,25 +73,18 @@ type Process interface {
 	Signal(sig syscall.Signal) error
 	// Wait waits for the end and reaps. What the process left behind in its
 	// session is killed first.
-	Wait() Exit
+	Wait() fleet.Exit
 	// InHand is what its scoreboard says, also after its end.
 	InHand() []scoreboard.Call
 	// Work is what its scoreboard says that it has done, also after its end.
 	Work() status.Work
 	// Usage asks the system.
 	Usage() (Usage, error)
-	// Image is the executable that it really runs.
+	// Image is the executable that the process really runs.
 	Image() (Image, error)
 	// Stderr is the end of what it wrote there, and the one line of it that says
 	// most: that of a panic or fatal error, else the last one.
 	Stderr() (tail, headline string)
 	// Close frees socket, scoreboard and stderr, after Wait.
 	Close() error
-}
-
-func (e Exit) String() string {
-	if e.Signal != 0 {
-		return fmt.Sprintf("killed by signal %d (%v)", int(e.Signal), e.Signal)
-	}
-	return fmt.Sprintf("exited with status %d", e.Code)
 }

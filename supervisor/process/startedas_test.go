@@ -1,4 +1,4 @@
-package supervisor
+package process
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 // A process under a name that is no program, as after exec -a, finds the file it
 // was started from, by the name that was given then.
 func TestLookWithAnotherName(t *testing.T) {
-	e, err := NewExec(ExecOptions{Program: "racecar-web.1"})
+	e, err := New(Options{Program: "racecar-web.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestLookWithAnotherName(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer running.Close()
-	found, err := e.Look()
+	found, err := e.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestLookWithAnotherName(t *testing.T) {
 		t.Errorf("found %v, running is %v", found, running)
 	}
 	e.startedAs = ""
-	if _, err := e.Look(); err == nil {
+	if _, err := e.Find(); err == nil {
 		t.Error("found without knowing where")
 	}
 }
@@ -42,12 +42,12 @@ func TestScriptInTheProgramsPlaceIsRefused(t *testing.T) {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec app.real\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	e, err := NewExec(ExecOptions{Program: path})
+	e, err := New(Options{Program: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	if _, err := e.Look(); err == nil || err.Error() != path+" is a script now: put the program itself in its place" {
+	if _, err := e.Find(); err == nil || err.Error() != path+" is a script now: put the program itself in its place" {
 		t.Error(err)
 	}
 }

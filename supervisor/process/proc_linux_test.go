@@ -1,18 +1,11 @@
-package supervisor
+package process
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/sirupsen/logrus"
-
-	"github.com/racecar-go/racecar/config"
-	"github.com/racecar-go/racecar/internal/wire"
 )
 
 func TestParseStat(t *testing.T) {
@@ -26,7 +19,7 @@ func TestParseStat(t *testing.T) {
 			t.Errorf("took %q", bad)
 		}
 	}
-	if rss := ownRSS(); rss < 1<<20 {
+	if rss := OwnRSS(); rss < 1<<20 {
 		t.Errorf("this process takes %d bytes", rss)
 	}
 }
@@ -106,25 +99,6 @@ func TestKilledTogether(t *testing.T) {
 	}
 }
 
-// Whoever dies with its workers says so, and for which consumers nothing is done before.
-func TestSayKilledTogether(t *testing.T) {
-	for limit, want := range map[int64]string{
-		0:         "set worker_memory_limit consumers=A",
-		128 << 20: "worker_memory_limit replaces a worker before",
-	} {
-		log := logrus.New()
-		var out bytes.Buffer
-		log.SetOutput(&out)
-		c := config.Default()
-		c.WorkerMemoryLimit = limit
-		s := &Supervisor{opts: Options{Log: logrus.NewEntry(log), Plan: wire.Plan{Consumers: []wire.Consumer{{Name: "A", Config: c}}}}}
-		s.sayKilledTogether()
-		if got := strings.ReplaceAll(out.String(), `"`, ""); !strings.Contains(got, want) || !strings.Contains(got, "memory.oom.group") {
-			t.Errorf("limit %d: %s", limit, got)
-		}
-	}
-}
-
 type oomCounter struct {
 	Spawner
 	n uint64
@@ -135,27 +109,27 @@ func (c *oomCounter) OutOfMemoryKills() (uint64, bool) { return c.n, true }
 // Each kill explains one death, and none that came before the last look.
 func TestOutOfMemoryKillExplainsOneDeath(t *testing.T) {
 	c := &oomCounter{n: 3}
-	var w oomWatch
-	if w.grew(c) {
+	var w OOMWatch
+	if w.Explains(c) {
 		t.Error("before the first look")
 	}
-	w.look(c)
-	if w.grew(c) {
+	w.Update(c)
+	if w.Explains(c) {
 		t.Error("nothing happened")
 	}
 	c.n = 4
-	if !w.grew(c) || w.grew(c) {
+	if !w.Explains(c) || w.Explains(c) {
 		t.Error("one kill, one death")
 	}
 	c.n = 5
-	w.look(c)
-	if !w.grew(c) || w.grew(c) {
+	w.Update(c)
+	if !w.Explains(c) || w.Explains(c) {
 		t.Error("the loop had not heard of it yet")
 	}
 	c.n = 6
-	w.look(c)
-	w.look(c)
-	if w.grew(c) {
+	w.Update(c)
+	w.Update(c)
+	if w.Explains(c) {
 		t.Error("that one was of something else")
 	}
 }
@@ -167,8 +141,8 @@ func TestOrphansAreReapedAfterAWhile(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for by := time.Now().Add(patience); ; {
-			for _, z := range zombies() {
+		for by := time.Now().Add(30 * time.Second); ; {
+			for _, z := range Zombies() {
 				if z.pid == cmd.Process.Pid {
 					return z.pid
 				}
@@ -181,20 +155,20 @@ func TestOrphansAreReapedAfterAWhile(t *testing.T) {
 	}
 	ours, orphan := start(), start()
 	known := map[int]bool{ours: true}
-	var r reaper
+	var r Reaper
 	now := time.Now()
-	if reaped, again := r.look(now, known); len(reaped) != 0 || !again.Equal(now.Add(orphanAge)) {
+	if reaped, again := r.Reap(now, known); len(reaped) != 0 || !again.Equal(now.Add(orphanAge)) {
 		t.Errorf("at once: %v, again at %v", reaped, again)
 	}
-	reaped, again := r.look(now.Add(orphanAge), known)
+	reaped, again := r.Reap(now.Add(orphanAge), known)
 	if len(reaped) != 1 || reaped[0] != orphan || !again.IsZero() {
 		t.Errorf("later: %v, again at %v", reaped, again)
 	}
-	left := zombies()
+	left := Zombies()
 	if len(left) != 1 || left[0].pid != ours {
 		t.Errorf("left: %v", left)
 	}
-	var second reaper
-	second.look(now, nil)
-	second.look(now.Add(orphanAge), nil)
+	var second Reaper
+	second.Reap(now, nil)
+	second.Reap(now.Add(orphanAge), nil)
 }

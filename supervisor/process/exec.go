@@ -1,4 +1,4 @@
-package supervisor
+package process
 
 import (
 	"errors"
@@ -21,8 +21,8 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
-// ExecOptions say how children are started for real.
-type ExecOptions struct {
+// Options say how children are started for real.
+type Options struct {
 	// Program as typed on the command line; a restart looks it up anew. Empty:
 	// os.Args[0].
 	Program string
@@ -39,14 +39,14 @@ type ExecOptions struct {
 	Stderr io.Writer
 }
 
-// Exec starts this program again and again. Make it with NewExec.
+// Exec starts this program again and again. Make it with New.
 //
 // A child is the leader of a session of its own: what is typed at a terminal
 // (Ctrl-C, Ctrl-\, Ctrl-Z) and the hang-up at its end reach the supervisor
 // alone, and a child that writes to the terminal is never stopped for it. Its
 // stdin is empty, its stdout ours, its stderr an anonymous file (see capture).
 type Exec struct {
-	opts   ExecOptions
+	opts   Options
 	stderr *pump
 	// startedAs names the file that this process was started from; empty: unknown.
 	startedAs string
@@ -57,8 +57,8 @@ type Exec struct {
 	once  sync.Once
 }
 
-// NewExec prepares to start processes. Close ends it.
-func NewExec(o ExecOptions) (*Exec, error) {
+// New prepares to start processes. Close ends it.
+func New(o Options) (*Exec, error) {
 	if o.Program == "" {
 		o.Program = os.Args[0]
 	}
@@ -72,9 +72,10 @@ func NewExec(o ExecOptions) (*Exec, error) {
 	if o.Env == nil {
 		o.Env = os.Environ()
 	}
+	ownEnv := []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"} // systemd's, for this process alone
 	o.Env = slices.DeleteFunc(slices.Clone(o.Env), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
-		return slices.Contains(notifyEnv[:], name) || name == wire.EnvRole
+		return slices.Contains(ownEnv, name) || name == wire.EnvRole
 	})
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
@@ -88,7 +89,7 @@ func NewExec(o ExecOptions) (*Exec, error) {
 	}
 	e := &Exec{opts: o, forks: make(chan func()), null: null, stderr: newPump(o.Stderr)}
 	if e.startedAs, err = startedAs(); err != nil {
-		e.startedAs = "" // Look does without, and says what it did not find
+		e.startedAs = "" // Find does without, and says what it did not find
 	}
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with us
@@ -111,11 +112,11 @@ func (e *Exec) Close() error {
 // Running opens the image of this process.
 func (e *Exec) Running() (Image, error) { return runningImage() }
 
-// Look finds the program as it was typed: a name with a slash is a path from
+// Find finds the program as it was typed: a name with a slash is a path from
 // Dir, another one is looked up in PATH again. One that is not there is a name
 // that somebody gave the process, as `exec -a` does in the systemd units that
 // Foreman exports: it is the file that was started then.
-func (e *Exec) Look() (Image, error) {
+func (e *Exec) Find() (Image, error) {
 	path := e.opts.Program
 	if !strings.ContainsRune(path, filepath.Separator) {
 		found, err := exec.LookPath(path)

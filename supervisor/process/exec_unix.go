@@ -1,11 +1,13 @@
-package supervisor
+package process
 
 import (
 	"syscall"
+
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // waitInThread waits where there is no pidfd.
-func (p *execProcess) waitInThread() Exit {
+func (p *execProcess) waitInThread() fleet.Exit {
 	st, err := p.process.Wait()
 	p.mu.Lock()
 	p.reaped = true
@@ -19,13 +21,13 @@ func (p *execProcess) waitInThread() Exit {
 
 // exitOf reads a wait status. An error means that somebody else has reaped the
 // process: nothing is known but that it is gone.
-func exitOf(ws syscall.WaitStatus, err error) Exit {
+func exitOf(ws syscall.WaitStatus, err error) fleet.Exit {
 	switch {
 	case err != nil:
-		return Exit{Code: -1}
+		return fleet.Exit{Code: -1}
 	case ws.Signaled():
-		return Exit{Code: -1, Signal: ws.Signal()}
+		return fleet.Exit{Code: -1, Signal: ws.Signal()}
 	default:
-		return Exit{Code: ws.ExitStatus()}
+		return fleet.Exit{Code: ws.ExitStatus()}
 	}
 }

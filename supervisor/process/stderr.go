@@ -1,4 +1,4 @@
-package supervisor
+package process
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // What a worker writes to stderr must never hold it up, nor kill it: not while
@@ -112,7 +114,7 @@ func (c *capture) headline() string {
 func (c *capture) tail() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return lines(string(bytes.TrimSpace(c.last)), tailSize)
+	return fleet.LastLines(string(bytes.TrimSpace(c.last)), tailSize)
 }
 
 func (c *capture) close() error { return c.file.Close() }

@@ -1,4 +1,4 @@
-package supervisor
+package process
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // handle is how the end of a process is awaited without a thread: a pidfd in
@@ -41,7 +43,7 @@ func (p *execProcess) started() error {
 
 // Wait waits for the end. Before the process is reaped its group is killed:
 // its number cannot be anybody else's until then.
-func (p *execProcess) Wait() Exit {
+func (p *execProcess) Wait() fleet.Exit {
 	if p.handle.pidfd == nil {
 		return p.waitInThread()
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package supervisor
+package process
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 )
 
 func TestCapturePassesEverythingOnAndKeepsTheEnd(t *testing.T) {
-	var to buffer
+	var to bytes.Buffer // read once the pump is closed
 	p := newPump(&to)
 	c, err := newCapture()
 	if err != nil {
@@ -41,7 +41,7 @@ func TestCapturePassesEverythingOnAndKeepsTheEnd(t *testing.T) {
 	if err := c.close(); err != nil {
 		t.Fatal(err)
 	}
-	p.close(patience)
+	p.close(30 * time.Second)
 	if to.String() != want.String() {
 		t.Errorf("%d bytes passed on, %d written", len(to.String()), want.Len())
 	}
@@ -74,7 +74,7 @@ func TestPumpSaysWhatItDropped(t *testing.T) {
 	}
 	p.look(c)
 	mu.Unlock()
-	for by := time.Now().Add(patience); ; {
+	for by := time.Now().Add(30 * time.Second); ; {
 		if _, err := c.file.WriteString("the end\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestPumpSaysWhatItDropped(t *testing.T) {
 		}
 	}
 	p.remove(c)
-	p.close(patience)
+	p.close(30 * time.Second)
 	_ = c.close()
 }
 
