@@ -38,7 +38,7 @@ var (
 	metricStart      = gauge("start_time_seconds", "When the supervisor was started, in seconds since the epoch.")
 	metricSupervisor = gauge("supervisor_memory_bytes", "Resident memory of the supervisor.")
 	metricRestarts   = counter("worker_restarts_total", "Workers that were replaced, by reason.", "reason")
-	metricWanted     = gauge("workers_wanted", "Workers a consumer is to have.", "consumer", "group")
+	metricDesired    = gauge("workers_desired", "Desired number of workers of a consumer.", "consumer", "group")
 	metricStates     = gauge("workers", "Workers of a consumer, by state.", "consumer", "group", "state")
 	metricTimes      = prometheus.NewDesc("racecar_process_seconds", "How long calls of Process or ProcessBatch took.", []string{"consumer", "group"}, nil)
 	metricCPU        = counter("cpu_seconds_total", "CPU time of a consumer's workers.", "consumer", "group")
@@ -142,7 +142,7 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 }
 
 func (s snapshot) consumer(out chan<- prometheus.Metric, c status.Consumer) {
-	s.tell(out, metricWanted, float64(c.Workers), c.Name, c.Group)
+	s.tell(out, metricDesired, float64(c.Workers), c.Name, c.Group)
 	s.tell(out, metricCPU, c.CPU, c.Name, c.Group)
 	s.tell(out, metricGivenUp, truth(c.State == status.Fatal), c.Name, c.Group)
 	for name, m := range consumerCounters {

@@ -108,7 +108,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		"racecar_process_seconds_count" + label:                                                         82,
 		fmt.Sprintf(`racecar_process_seconds_bucket{consumer="Journal",group="%s",le="+Inf"}`, b.group): 82,
 		fmt.Sprintf(`racecar_workers{consumer="Journal",group="%s",state="running"}`, b.group):          2,
-		"racecar_workers_wanted" + label:                                                                2, in("partition_lag_messages", 3): 0, in("partition_position", 3): 10, in("partition_committed", 3): 10,
+		"racecar_workers_desired" + label:                                                               2, in("partition_lag_messages", 3): 0, in("partition_position", 3): 10, in("partition_committed", 3): 10,
 		in("partition_lag_seconds", 3): 0, in("partition_stalled", 3): 0,
 	})
 	before := scrape(t, url)
