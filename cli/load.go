@@ -183,6 +183,7 @@ func runPlan(conn *wire.Conn, args []string) int {
 	} else {
 		plan = r.plan
 	}
+	plan.Versions = wire.Supported()
 	if err := conn.Write(wire.KindPlan, plan); err != nil {
 		return wire.ExitCrash // nobody is there to read it
 	}

@@ -23,7 +23,7 @@ import (
 func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
 	m, err := monitor.NewWorker(&o.Handshake.Consumer.Config, registered.Observers(), log)
 	if err != nil {
-		return lastWords(o.Conn, err, true)
+		return exitReason(o.Conn, err, true)
 	}
 	if d := m.Datadog(); d != nil {
 		// Standalone producers in this process tell the subscribers themselves. Only
@@ -32,7 +32,7 @@ func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
 	}
 	o.Emit, o.EmitStarts = m.Emit(), m.Starts()
 	if o.Tracer, err = registered.StartTracer(&o.Handshake.Consumer.Config, logs.Slog(log.WithField("component", "otel"))); err != nil {
-		return lastWords(o.Conn, errors.Join(err, m.Close()), true)
+		return exitReason(o.Conn, errors.Join(err, m.Close()), true)
 	}
 	code := worker.Run(ctx, o)
 	// What consumers sent by the package functions instead of their Runtime. Whoever

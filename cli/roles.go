@@ -68,16 +68,27 @@ func inheritedConn() (*wire.Conn, error) {
 	return wire.NewConn(c), nil
 }
 
-// readFirst reads the message that a child begins with.
+// readFirst reads the message that a child needs first. What a supervisor of a later
+// release says before it is ignored.
 func readFirst(conn *wire.Conn, kind wire.Kind, v any) error {
-	e, err := conn.Read()
+	for {
+		e, err := conn.Read()
+		if err != nil {
+			return err
+		}
+		if e.Kind == kind {
+			return e.Decode(v)
+		}
+	}
+}
+
+// hello agrees with the supervisor on a version of the protocol.
+func hello(conn *wire.Conn, offered wire.Versions) (permanent bool, err error) {
+	v, err := wire.Agree(offered, wire.Supported())
 	if err != nil {
-		return err
+		return true, err
 	}
-	if e.Kind != kind {
-		return fmt.Errorf("%s message where %s was expected", e.Kind, kind)
-	}
-	return e.Decode(v)
+	return false, conn.Write(wire.KindHello, wire.Hello{Version: v})
 }
 
 func runWorker(conn *wire.Conn) int {
@@ -89,24 +100,24 @@ func runWorker(conn *wire.Conn) int {
 
 	var h wire.Handshake
 	if err := readFirst(conn, wire.KindHandshake, &h); err != nil {
-		return lastWords(conn, fmt.Errorf("handshake: %w", err), false)
+		return exitReason(conn, fmt.Errorf("handshake: %w", err), false)
 	}
-	if h.Version != wire.Version {
-		return lastWords(conn, fmt.Errorf("the supervisor speaks protocol version %d, this binary %d: stop and start instead of restarting in place", h.Version, wire.Version), true)
+	if permanent, err := hello(conn, h.Versions); err != nil {
+		return exitReason(conn, err, permanent)
 	}
 	if err := config.ApplyFunctions(&h.Consumer.Config, registered.Configures()); err != nil {
-		return lastWords(conn, fmt.Errorf("configure: %w", err), true)
+		return exitReason(conn, fmt.Errorf("configure: %w", err), true)
 	}
 	log, err := openLog(&h.Consumer.Config, h.LogLevel)
 	if err != nil {
-		return lastWords(conn, err, false)
+		return exitReason(conn, err, false)
 	}
 	defer closeLog(log)
 	// What consumer code logs by the package functions of slog and log goes the same way.
 	slog.SetDefault(logs.Slog(logrus.NewEntry(log.Logger).WithFields(logrus.Fields{"consumer": h.Consumer.Name, "worker": h.Index})))
 	board, err := inheritedBoard()
 	if err != nil {
-		return lastWords(conn, err, false)
+		return exitReason(conn, err, false)
 	}
 	return runWatched(ctx, workerOptions(conn, board, h, log), log)
 }
@@ -135,9 +146,9 @@ func reopenWorker(log *logs.Log, c *config.Config) error {
 	return err
 }
 
-// lastWords says why this worker does not come up: to the supervisor, which logs it;
+// exitReason says why this worker does not come up: to the supervisor, which logs it;
 // where there is none, on stderr.
-func lastWords(conn *wire.Conn, err error, permanent bool) int {
+func exitReason(conn *wire.Conn, err error, permanent bool) int {
 	if conn == nil || conn.Write(wire.KindExitReason, wire.ExitReason{Reason: err.Error(), Permanent: permanent}) != nil {
 		fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
 	}
@@ -188,7 +199,7 @@ func runLeave(conn *wire.Conn) int {
 		return wire.ExitCrash
 	}
 	reply := wire.Reply{}
-	err := config.ApplyFunctions(&l.Config, registered.Configures())
+	err := config.ApplyFunctions(&l.Consumer.Config, registered.Configures())
 	if err == nil {
 		err = worker.Leave(context.Background(), l)
 	}

@@ -221,7 +221,7 @@ func runInline(r *run, banner supervisor.Banner) error {
 	banner.HowToStop()
 	var nonce [6]byte
 	_, _ = rand.Read(nonce[:]) // never fails
-	h := wire.Handshake{Version: wire.Version, Consumer: c, Nonce: hex.EncodeToString(nonce[:]), StartedAt: time.Now()}
+	h := wire.Handshake{Consumer: c, Nonce: hex.EncodeToString(nonce[:]), StartedAt: time.Now()}
 	if code := runWatched(ctx, workerOptions(nil, nil, h, log), log); code != exitOK {
 		return exitCode(code)
 	}

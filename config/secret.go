@@ -13,6 +13,18 @@ import (
 // included, while that of Config hides them. Nothing else may be made of it.
 type WithSecrets Config
 
+// UnmarshalJSON gives keys that are missing, as in what a program of an earlier release
+// writes, their defaults.
+func (c *WithSecrets) UnmarshalJSON(b []byte) error {
+	type plain WithSecrets
+	p := plain(Default())
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	*c = WithSecrets(p)
+	return nil
+}
+
 // String shows what is not at its default, secrets hidden.
 func (c Config) String() string {
 	var parts []string

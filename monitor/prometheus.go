@@ -58,20 +58,21 @@ var (
 	metricNotRunning = gauge("partition_stopped", "1 for a partition that does not run, by why: paused, backoff, poisoned, blocked.", append(slices.Clone(partitionLabels), "state")...)
 	partitionLabels  = []string{"consumer", "group", "topic", "partition"}
 	consumerCounters = map[string]metric{ // by the name in status.Consumer.Totals
-		status.CountMessages:      counter("messages_total", "Messages done: processed, skipped and dead-lettered.", "consumer", "group"),
-		status.CountBatches:       counter("batches_total", "Batches processed.", "consumer", "group"),
-		status.CountErrors:        counter("errors_total", "Calls of Process or ProcessBatch that failed.", "consumer", "group"),
-		status.CountSkipped:       counter("skipped_total", "Messages skipped.", "consumer", "group"),
-		status.CountDeadLetters:   counter("dead_letters_total", "Messages sent to the dead-letter topic.", "consumer", "group"),
-		status.CountProduced:      counter("produced_total", "Messages produced.", "consumer", "group"),
-		status.CountAcknowledged:  counter("acknowledged_total", "Produced messages that brokers have acknowledged.", "consumer", "group"),
-		status.CountProduceErrors: counter("produce_errors_total", "Produced messages that were finally not delivered.", "consumer", "group"),
-		status.CountCommits:       counter("commits_total", "Commits of offsets.", "consumer", "group"),
-		status.CountCommitErrors:  counter("commit_errors_total", "Commits that failed and are tried again.", "consumer", "group"),
-		status.CountRebalances:    counter("rebalances_total", "Rebalances of the group seen by workers.", "consumer", "group"),
-		status.CountJoins:         counter("joins_total", "Joins of the group.", "consumer", "group"),
-		status.CountPauses:        counter("pauses_total", "Pauses of a partition after a failure.", "consumer", "group"),
-		status.CountOffsetGaps:    counter("offset_gaps_total", "Times that a committed offset was out of range.", "consumer", "group"),
+		status.CountMessages:        counter("messages_total", "Messages done: processed, skipped and dead-lettered.", "consumer", "group"),
+		status.CountBatches:         counter("batches_total", "Batches processed.", "consumer", "group"),
+		status.CountErrors:          counter("errors_total", "Calls of Process or ProcessBatch that failed.", "consumer", "group"),
+		status.CountSkipped:         counter("skipped_total", "Messages skipped.", "consumer", "group"),
+		status.CountDeadLetters:     counter("dead_letters_total", "Messages sent to the dead-letter topic.", "consumer", "group"),
+		status.CountProduced:        counter("produced_total", "Messages produced.", "consumer", "group"),
+		status.CountAcknowledged:    counter("acknowledged_total", "Produced messages that brokers have acknowledged.", "consumer", "group"),
+		status.CountProduceErrors:   counter("produce_errors_total", "Produced messages that were finally not delivered.", "consumer", "group"),
+		status.CountCommits:         counter("commits_total", "Commits of offsets.", "consumer", "group"),
+		status.CountCommitErrors:    counter("commit_errors_total", "Commits that failed and are tried again.", "consumer", "group"),
+		status.CountRebalances:      counter("rebalances_total", "Rebalances of the group seen by workers.", "consumer", "group"),
+		status.CountJoins:           counter("joins_total", "Joins of the group.", "consumer", "group"),
+		status.CountPauses:          counter("pauses_total", "Pauses of a partition after a failure.", "consumer", "group"),
+		status.CountOffsetGaps:      counter("offset_gaps_total", "Times that a committed offset was out of range.", "consumer", "group"),
+		status.CountUnknownMessages: counter("unknown_messages_total", "Messages between supervisor and workers of different releases that the receiver did not know and ignored.", "consumer", "group"),
 	}
 )
 

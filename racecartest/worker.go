@@ -160,7 +160,7 @@ func (w *Worker) start() {
 			Conn:  wire.NewConn(theirs),
 			Watch: true,
 			Handshake: wire.Handshake{
-				Version: wire.Version, Index: w.index, Nonce: w.nonce, StartedAt: time.Now(),
+				Index: w.index, Nonce: w.nonce, StartedAt: time.Now(),
 				Consumer: wire.Consumer{Name: w.reg.Name(), Config: w.config},
 			},
 			Lookup:  func(string) *racecar.Registration { return w.reg },

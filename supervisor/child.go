@@ -33,7 +33,12 @@ type child struct {
 	heard atomic.Int64
 	start time.Time
 	eof   chan struct{} // closed when the reader is done
-	gone  chan struct{} // closed when the process is reaped
+
+	// These belong to the loop.
+	version    int  // of the protocol, once a worker has said which it speaks
+	ignoredOne bool // a message of an unknown kind, which was logged
+
+	gone chan struct{} // closed when the process is reaped
 }
 
 type outgoing struct {

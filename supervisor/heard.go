@@ -14,7 +14,7 @@ import (
 func (r *registry) handshake(p *proc) wire.Handshake {
 	c := p.slot.consumer
 	h := wire.Handshake{
-		Version:      wire.Version,
+		Versions:     wire.Supported(),
 		Consumer:     p.rel.consumer,
 		Index:        p.slot.index,
 		Predecessors: p.slot.left,

@@ -52,6 +52,7 @@ func (s *Supervisor) leave(e doLeave) {
 	}
 	shot.expire(s, e.within+time.Second)
 	answered := false
+	shot.answer = wire.KindReply
 	shot.message = func(_ time.Time, env wire.Envelope) error {
 		var reply wire.Reply
 		if err := env.Decode(&reply); err != nil {
@@ -70,7 +71,7 @@ func (s *Supervisor) leave(e doLeave) {
 		}
 		over(now)
 	}
-	if err := shot.child.send(wire.KindLeave, wire.Leave{Config: e.consumer.Config, Members: e.places, Within: e.within}); err != nil {
+	if err := shot.child.send(wire.KindLeave, wire.Leave{Consumer: e.consumer, Members: e.places, Within: e.within}); err != nil {
 		failed(err) // cannot be: nothing was sent before
 	}
 }

@@ -93,6 +93,9 @@ func workerMain() int {
 	if err := env.Decode(&h); err != nil {
 		return wire.ExitCrash
 	}
+	if err := conn.Write(wire.KindHello, wire.Hello{Version: h.Versions.Max}); err != nil {
+		return wire.ExitOK
+	}
 	for h.Standby {
 		if err := conn.Write(wire.KindFrame, wire.Frame{State: status.Standby, Live: true}); err != nil {
 			return wire.ExitOK
@@ -245,7 +248,7 @@ func leaveMain() int {
 	if err := env.Decode(&l); err != nil {
 		return 1
 	}
-	f, err := os.OpenFile(l.Config.GroupID, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(l.Consumer.Config.GroupID, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		_ = conn.Write(wire.KindReply, wire.Reply{Error: err.Error()})
 		return 1

@@ -25,7 +25,20 @@ func (s *Supervisor) received(now time.Time, e received) {
 }
 
 func (s *Supervisor) takeMessage(now time.Time, p *proc, env wire.Envelope) error {
+	c := s.children[p]
+	if c.version == 0 && env.Kind != wire.KindHello && env.Kind != wire.KindExitReason {
+		return fmt.Errorf("%q before it said which version of the protocol it speaks", env.Kind)
+	}
 	switch env.Kind {
+	case wire.KindHello:
+		var hello wire.Hello
+		if err := env.Decode(&hello); err != nil {
+			return err
+		}
+		if offered := wire.Supported(); !offered.Contains(hello.Version) {
+			return fmt.Errorf("it speaks version %d, of %s", hello.Version, offered)
+		}
+		c.version = hello.Version
 	case wire.KindFrame:
 		var f wire.Frame
 		if err := env.Decode(&f); err != nil {
@@ -51,9 +64,19 @@ func (s *Supervisor) takeMessage(now time.Time, p *proc, env wire.Envelope) erro
 		}
 		s.answered(reply.ID, reply, nil)
 	default:
-		return fmt.Errorf("unexpected message %q", env.Kind)
+		s.ignored(c, env.Kind)
 	}
 	return nil
+}
+
+// ignored counts a message of a kind that this release does not know.
+func (s *Supervisor) ignored(c *child, kind wire.Kind) {
+	c.process.CountUnknownMessage()
+	if !c.ignoredOne {
+		c.ignoredOne = true
+		s.logf(logrus.InfoLevel, "ignored a message of a kind that this release does not know; further ones are only counted",
+			logrus.Fields{"pid": c.process.PID(), "kind": string(kind)})
+	}
 }
 
 // broken ends a process that does not speak our protocol.

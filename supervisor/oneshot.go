@@ -16,6 +16,7 @@ import (
 type oneShot struct {
 	child   *child
 	what    string
+	answer  wire.Kind // the only kind of message it sends
 	message func(time.Time, wire.Envelope) error
 	// gone is called once, when it has ended; drop instead, when the loop ends first.
 	gone  func(time.Time, fleet.Exit)
@@ -56,6 +57,10 @@ func (o *oneShot) finish() { _ = o.child.process.Socket().Close() }
 func (s *Supervisor) shotReceived(now time.Time, e received) {
 	shot := s.shots[e.child]
 	if shot == nil || shot.message == nil {
+		return
+	}
+	if e.env.Kind != shot.answer {
+		s.ignored(e.child, e.env.Kind)
 		return
 	}
 	if err := shot.message(now, e.env); err != nil {

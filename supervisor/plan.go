@@ -127,6 +127,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error))
 	}
 	shot.drop = func() { _ = image.Close() }
 	var got *wire.Plan
+	shot.answer = wire.KindPlan
 	shot.message = func(_ time.Time, env wire.Envelope) error {
 		var plan wire.Plan
 		if err := env.Decode(&plan); err != nil {
@@ -150,6 +151,8 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error))
 			err = fmt.Errorf("%s could not load the configuration: %s%s%s", image, exit, colon(shot.child.process.Stderr()), halfCopied(exit))
 		case got.Error != "":
 			err = errors.New(got.Error)
+		default:
+			_, err = wire.Agree(wire.Supported(), got.Versions)
 		}
 		if err != nil {
 			_ = image.Close()

@@ -415,6 +415,9 @@ func TestControl(t *testing.T) {
 // setPlan writes what a new look at the program finds.
 func (r *rig) setPlan(p wire.Plan) {
 	r.t.Helper()
+	if p.Versions == (wire.Versions{}) {
+		p.Versions = wire.Supported()
+	}
 	for i := range p.Consumers {
 		p.Consumers[i].Config.GroupID = filepath.Join(r.dir, "left-"+p.Consumers[i].Name)
 	}
@@ -439,10 +442,14 @@ func TestRollingRestart(t *testing.T) {
 	if err := r.sup.Restart(ctx, RestartOptions{}); err == nil || err.Error() != "config/racecar.yml:3: unknown key" {
 		t.Errorf("with a broken one: %v", err)
 	}
+	r.setPlan(wire.Plan{Versions: wire.Versions{Min: wire.MaxVersion + 1, Max: wire.MaxVersion + 2}, Consumers: []wire.Consumer{testConsumer("A", "", 2)}})
+	if err := r.sup.Restart(ctx, RestartOptions{}); err == nil || !strings.Contains(err.Error(), "stop Racecar and start it again") {
+		t.Errorf("with one of other versions of the protocol: %v", err)
+	}
 	if st := r.status(); st.Workers[0].PID != first.Workers[0].PID || st.Workers[1].PID != first.Workers[1].PID {
 		t.Error("workers were touched")
 	}
-	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 2)}})
+	r.setPlan(wire.Plan{Versions: wire.Versions{Min: wire.MinVersion, Max: wire.MaxVersion + 1}, Consumers: []wire.Consumer{testConsumer("A", "", 2)}})
 	fds := openFDs(t)
 	for range 3 {
 		if err := r.sup.Restart(ctx, RestartOptions{}); err != nil {

@@ -17,6 +17,7 @@ import (
 // readCommands does what the supervisor says until it is gone, and then ends the
 // worker: what nobody watches must not go on.
 func (w *worker) readCommands() {
+	ignoredOne := false
 	for {
 		e, err := w.opts.Conn.Read()
 		if err != nil {
@@ -36,7 +37,10 @@ func (w *worker) readCommands() {
 			continue
 		}
 		if e.Kind != wire.KindCommand {
-			w.log.WithField("kind", e.Kind).Warn("unexpected message from the supervisor")
+			if w.stats.Add(scoreboard.UnknownMessages, 1); !ignoredOne {
+				ignoredOne = true
+				w.log.WithField("kind", e.Kind).Info("ignored a message of a kind that this release does not know; further ones are only counted")
+			}
 			continue
 		}
 		var c wire.Command
@@ -75,11 +79,10 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 		w.setPaused(c.Partitions, false)
 		return nil, w.resumeFetching(c.Partitions, c.SkipBatch)
 	case wire.CommandCancel:
-		if c.Call == nil { // a supervisor of before
-			w.cancelCalls(c.Reason)
-		} else {
-			w.cancelCall(*c.Call, c.Reason)
+		if c.Call == nil {
+			return nil, errors.New("cancel: no call is named")
 		}
+		w.cancelCall(*c.Call, c.Reason)
 	case wire.CommandSuspects:
 		w.suspects.set(c.Suspects)
 		w.turns.each(func(p *partition) { p.signal(attentionSuspects) })
@@ -100,7 +103,8 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 			return nil, w.opts.Reopen()
 		}
 	default:
-		return nil, fmt.Errorf("unknown command %q", c.Kind)
+		w.stats.Add(scoreboard.UnknownMessages, 1)
+		return nil, fmt.Errorf("this worker's release does not know the command %q", c.Kind)
 	}
 	return nil, nil
 }

@@ -101,7 +101,7 @@ func TestWorkerThatStandsBy(t *testing.T) {
 	s.await("standing by", func() bool { return s.frame.State == status.Standby })
 	wantNoMembers(t, b, group)
 	if err := s.conn.Write(wire.KindHandshake, wire.Handshake{
-		Version: wire.Version, Paused: []wire.Partition{{Topic: topic, Partition: 1}},
+		Paused: []wire.Partition{{Topic: topic, Partition: 1}},
 	}); err != nil {
 		t.Fatal(err)
 	}

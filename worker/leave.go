@@ -7,7 +7,7 @@ import (
 	"github.com/racecar-go/racecar/kafka"
 )
 
-// Leave removes places from their groups, for workers that cannot do so
+// Leave removes members from their groups, for workers that cannot do so
 // themselves any more (wire.RoleLeave). It returns within l.Within; what is not
 // done by then is in the error.
 func Leave(ctx context.Context, l wire.Leave) error {
@@ -16,11 +16,11 @@ func Leave(ctx context.Context, l wire.Leave) error {
 		ctx, cancel = context.WithTimeout(ctx, l.Within)
 		defer cancel()
 	}
-	conf, err := kafka.NewConfig(&l.Config)
+	conf, err := kafka.NewConfig(&l.Consumer.Config)
 	if err != nil {
 		return err
 	}
-	client, err := kafka.NewClient(ctx, &l.Config, conf)
+	client, err := kafka.NewClient(ctx, &l.Consumer.Config, conf)
 	if err != nil {
 		return err
 	}

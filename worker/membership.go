@@ -386,7 +386,7 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 		began := time.Now()
 		var err error
 		if m.cut {
-			err = Leave(ctx, wire.Leave{Config: m.w.cfg, Members: []status.Member{p}})
+			err = Leave(ctx, wire.Leave{Consumer: wire.Consumer{Config: m.w.cfg}, Members: []status.Member{p}})
 		} else {
 			err = kafka.LeaveGroup(ctx, m.client, []status.Member{p})
 		}

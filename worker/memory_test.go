@@ -55,7 +55,7 @@ func stalled(order string) int {
 	log := logrus.New()
 	log.SetOutput(os.Stderr)
 	return Run(context.Background(), Options{
-		Handshake: wire.Handshake{Version: wire.Version, Consumer: wire.Consumer{Name: "stalled", Config: config.Config(o.Config)}, Nonce: "n"},
+		Handshake: wire.Handshake{Consumer: wire.Consumer{Name: "stalled", Config: config.Config(o.Config)}, Nonce: "n"},
 		Lookup:    registered.Lookup,
 		Log:       log,
 	})

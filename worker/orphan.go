@@ -78,7 +78,7 @@ func (w *worker) leaveUnfinished() {
 			places = append(places, p)
 		}
 	}
-	if err := Leave(ctx, wire.Leave{Config: w.cfg, Members: places}); err != nil {
+	if err := Leave(ctx, wire.Leave{Consumer: wire.Consumer{Config: w.cfg}, Members: places}); err != nil {
 		w.log.WithError(err).Warn("leaving the group")
 	}
 }

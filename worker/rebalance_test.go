@@ -393,7 +393,7 @@ func TestLostPartition(t *testing.T) {
 	<-begun
 	s.await("a place", func() bool { return len(s.places) == 1 && s.places[0].MemberID != "" })
 	// Somebody removes the member behind its back.
-	leave := wire.Leave{Config: cfg, Members: s.places, Within: patient}
+	leave := wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: s.places, Within: patient}
 	if err := Leave(context.Background(), leave); err != nil {
 		t.Fatal(err)
 	}

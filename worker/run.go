@@ -128,9 +128,6 @@ func (s *sender) endBy(err error, permanent bool, log logrus.FieldLogger) {
 
 func newWorker(o Options) (*worker, error) {
 	h := o.Handshake
-	if h.Version != wire.Version {
-		return nil, fmt.Errorf("the supervisor speaks protocol version %d, this binary %d: they do not fit together, restart the supervisor", h.Version, wire.Version)
-	}
 	reg := o.Lookup(h.Consumer.Name)
 	if reg == nil {
 		return nil, fmt.Errorf("consumer %q is not registered in this binary", h.Consumer.Name)

@@ -129,7 +129,7 @@ func TestTransactionOfAMemberThatIsOut(t *testing.T) {
 		t.Fatal("no transaction began")
 	}
 	two := start(t, reg, cfg, withIndex(1), withNonce("n1"))
-	if err := Leave(context.Background(), wire.Leave{Config: cfg, Members: places, Within: patient}); err != nil {
+	if err := Leave(context.Background(), wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: places, Within: patient}); err != nil {
 		t.Fatal(err)
 	}
 	release()

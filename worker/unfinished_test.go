@@ -380,7 +380,7 @@ func TestLostClaimIsNotCounted(t *testing.T) {
 			s := start(t, reg, cfg)
 			<-begun
 			s.await("a place", func() bool { return len(s.places) == 1 && s.places[0].MemberID != "" })
-			if err := Leave(t.Context(), wire.Leave{Config: cfg, Members: s.places, Within: patient}); err != nil {
+			if err := Leave(t.Context(), wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: s.places, Within: patient}); err != nil {
 				t.Fatal(err)
 			}
 			waitFor(t, "the position behind the message", func() bool { return b.Committed(group, topic, 0) == 1 })

@@ -163,7 +163,7 @@ func inlineOptions(t testing.TB, reg *racecar.Registration, cfg config.Config) O
 	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: "15:04:05.000", FullTimestamp: true})
 	return Options{
 		Handshake: wire.Handshake{
-			Version: wire.Version, Consumer: wire.Consumer{Name: reg.Name(), Config: cfg}, Nonce: "n0", StartedAt: time.Now(),
+			Consumer: wire.Consumer{Name: reg.Name(), Config: cfg}, Nonce: "n0", StartedAt: time.Now(),
 		},
 		Lookup: registered.Lookup,
 		Log:    log,

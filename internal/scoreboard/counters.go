@@ -27,6 +27,7 @@ const (
 	Joins
 	Pauses
 	OffsetGaps
+	UnknownMessages
 	numCounters
 )
 
@@ -34,7 +35,7 @@ const (
 var names = [numCounters]string{
 	status.CountMessages, status.CountBatches, status.CountErrors, status.CountSkipped, status.CountDeadLetters,
 	status.CountProduced, status.CountAcknowledged, status.CountProduceErrors, status.CountCommits, status.CountCommitErrors,
-	status.CountRebalances, status.CountJoins, status.CountPauses, status.CountOffsetGaps,
+	status.CountRebalances, status.CountJoins, status.CountPauses, status.CountOffsetGaps, status.CountUnknownMessages,
 }
 
 // Bounds of the histogram of processing times, in seconds.

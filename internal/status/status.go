@@ -158,6 +158,9 @@ const (
 	CountJoins         = "joins"
 	CountPauses        = "pauses"
 	CountOffsetGaps    = "offset_gaps"
+	// CountUnknownMessages are those between supervisor and worker of a kind that the
+	// receiver does not know: the two are of different releases.
+	CountUnknownMessages = "unknown_messages"
 )
 
 // Worker is one slot of a consumer, as the supervisor sees it.

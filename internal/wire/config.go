@@ -2,15 +2,20 @@ package wire
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/racecar-go/racecar/config"
 )
 
-// A config.Config hides its secrets as JSON. These messages are what has to carry
-// them: the worker connects with them.
+// A config.Config hides its secrets as JSON. A Consumer has to carry them: the worker
+// connects with them.
 
-// MarshalJSON implements json.Marshaler.
+// MarshalJSON implements json.Marshaler. A Consumer that was received travels on as it
+// came, with what a program of another release put into it.
 func (c Consumer) MarshalJSON() ([]byte, error) {
+	if c.received != nil {
+		return c.received, nil
+	}
 	type plain Consumer
 	return json.Marshal(struct {
 		plain
@@ -25,24 +30,6 @@ func (c *Consumer) UnmarshalJSON(b []byte) error {
 		*plain
 		Config *config.WithSecrets `json:"config"`
 	}{(*plain)(c), (*config.WithSecrets)(&c.Config)}
-	return json.Unmarshal(b, &v)
-}
-
-// MarshalJSON implements json.Marshaler.
-func (l Leave) MarshalJSON() ([]byte, error) {
-	type plain Leave
-	return json.Marshal(struct {
-		plain
-		Config config.WithSecrets `json:"config"`
-	}{plain(l), config.WithSecrets(l.Config)})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (l *Leave) UnmarshalJSON(b []byte) error {
-	type plain Leave
-	v := struct {
-		*plain
-		Config *config.WithSecrets `json:"config"`
-	}{(*plain)(l), (*config.WithSecrets)(&l.Config)}
+	c.received = slices.Clone(b)
 	return json.Unmarshal(b, &v)
 }

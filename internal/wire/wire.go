@@ -1,10 +1,45 @@
-// Package wire is what supervisor and worker say to each other over their
-// socketpair: one handshake and then commands down; frames, members, replies and
-// an exit reason up. Each message is a JSON envelope behind a 4-byte big-endian
-// length. EOF means that the other side is gone, however it went.
+// Package wire is the protocol between supervisor and worker over their socket pair.
+// Each message is a JSON envelope, its kind and its body, behind a 4-byte big-endian
+// length. EOF means that the other side is gone, however it ended.
 //
-// Writing never blocks the caller of either side for long: a worker keeps only
-// its newest frame when the supervisor does not read (worker's Sender).
+//	down: Handshake, then commands
+//	up:   Hello, then frames, members and replies; before an exit of its own accord ExitReason
+//
+// Writing never blocks either side for long: a worker keeps only its newest frame
+// when the supervisor does not read (worker's sender).
+//
+// # Versions
+//
+// A rolling restart starts another program under the same supervisor, so the two may
+// be of different releases. A supervisor offers the range of versions that it speaks in
+// the Handshake, and a worker answers in its Hello with the highest that both speak. A
+// Plan names the program's range, so that a roll to a program without a common version is
+// refused before any worker is replaced. A worker that finds none says so in its
+// ExitReason, which is permanent.
+//
+// What is new within a version is ignored where it is not known. Neither side ends for
+// a kind of message or a field that it does not know: messages of unknown kinds are counted
+// (status.CountUnknownMessages), and the first of a connection is logged. A supervisor
+// passes a Consumer on as it received it, with fields that it does not know. A field
+// that is missing has its zero value, a key of the configuration its default.
+//
+// A new version is needed for everything that the other side must not ignore: another
+// meaning of a field or a kind, a command that has to be carried out, a new
+// status.State, another layout of the scoreboard (package scoreboard), other
+// descriptors or exit codes. The envelope, Versions, Hello, ExitReason, Plan, Leave and
+// the Reply to it are the same in all versions.
+//
+// # Recorded peers
+//
+// test/wire keeps a recording of each version in testdata/v<N>: what went both ways
+// between a supervisor and its children, and a scoreboard. It plays the worker's
+// part to this supervisor and the supervisor's part to this program's workers, the same with
+// the fields and kinds of an invented next version, and reads the scoreboard. To add version N+1, raise
+// MaxVersion, make what differs depend on the agreed version, and record:
+//
+//	go test ./test/wire -run TestRecord -record
+//
+// The recordings of earlier versions stay until MinVersion is raised above them.
 package wire
 
 import (
@@ -19,10 +54,6 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 )
-
-// Version of the protocol. A worker that reads another one in its handshake
-// says so in its last words and exits: the images do not fit together.
-const Version = 3
 
 // MaxMessage is the most bytes of one message; a longer one is an error.
 const MaxMessage = 16 << 20
@@ -45,7 +76,7 @@ const (
 	// looks which program it runs (a launcher may have built one), to start the
 	// workers from that.
 	RolePlan Role = "plan"
-	// RoleLeave reads a Leave message from SocketFD, removes those places from
+	// RoleLeave reads a Leave message from SocketFD, removes those members from
 	// their groups, and answers with a Reply.
 	RoleLeave Role = "leave"
 )
@@ -71,6 +102,7 @@ const (
 	KindHandshake  Kind = "handshake" // down, first: Handshake; again after one with Standby
 	KindCommand    Kind = "command"   // down: Command
 	KindLeave      Kind = "leave"     // down, RoleLeave only: Leave
+	KindHello      Kind = "hello"     // up, first, RoleWorker only: Hello
 	KindFrame      Kind = "f"         // up: Frame
 	KindMembers    Kind = "members"   // up, at each change: []status.Member
 	KindReply      Kind = "reply"     // up: Reply
@@ -90,6 +122,8 @@ type Consumer struct {
 	Digest string `json:"digest"`
 	// Subscriptions are what it consumes.
 	Subscriptions []Subscription `json:"subscriptions,omitempty"`
+
+	received json.RawMessage // what this was decoded from; nil: it was made here
 }
 
 // Subscription is a topic, or a pattern of topic names.
@@ -100,6 +134,8 @@ type Subscription struct {
 
 // Plan is what to run: the outcome of loading and validating everything.
 type Plan struct {
+	// Versions are those that the program speaks.
+	Versions  Versions   `json:"versions"`
 	Consumers []Consumer `json:"consumers"`
 	Warnings  []string   `json:"warnings,omitempty"`
 	// Error is one line (or several, one per problem) when loading failed; the rest is then empty.
@@ -108,7 +144,7 @@ type Plan struct {
 
 // Handshake makes a process a worker.
 type Handshake struct {
-	Version  int      `json:"version"`
+	Versions Versions `json:"versions"` // those that the supervisor speaks
 	Consumer Consumer `json:"consumer"`
 	Index    int      `json:"index"`
 	// Nonce goes into the instance ids (membership run: drawn once per supervisor
@@ -129,6 +165,11 @@ type Handshake struct {
 	// of its constructor is one of the outside world and is tried again.
 	WasReady  bool      `json:"was_ready,omitempty"`
 	StartedAt time.Time `json:"started_at"`
+}
+
+// Hello answers a Handshake.
+type Hello struct {
+	Version int `json:"version"` // the one of Handshake.Versions that the worker speaks
 }
 
 // Partition names a partition.
@@ -221,10 +262,10 @@ type ExitReason struct {
 	Permanent bool   `json:"permanent,omitempty"`
 }
 
-// Leave asks for places to be removed from their groups.
+// Leave asks for members of a consumer to be removed from their groups.
 type Leave struct {
-	Config  config.Config   `json:"config"`
-	Members []status.Member `json:"members"`
+	Consumer Consumer        `json:"consumer"`
+	Members  []status.Member `json:"members"`
 	// Within bounds the whole; what is not done by then is reported.
 	Within time.Duration `json:"within"`
 }

@@ -296,6 +296,14 @@ func (p *execProcess) Work() status.Work {
 	return p.board.Counters().Work()
 }
 
+func (p *execProcess) CountUnknownMessage() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.board != nil {
+		p.board.Counters().Add(scoreboard.UnknownMessages, 1)
+	}
+}
+
 func (p *execProcess) Signal(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

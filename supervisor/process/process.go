@@ -78,6 +78,8 @@ type Process interface {
 	InHand() []scoreboard.Call
 	// Work is what its scoreboard says that it has done, also after its end.
 	Work() status.Work
+	// CountUnknownMessage counts a message that it sent in its scoreboard, if it has one.
+	CountUnknownMessage()
 	// Usage asks the system.
 	Usage() (Usage, error)
 	// Image is the executable that the process really runs.
