@@ -23,6 +23,7 @@ func TestNothingReachesUp(t *testing.T) {
 	}{
 		{"config", []string{"github.com/IBM/sarama", module + "/kafka", module + "/racecar"}},
 		{"kafka", []string{module + "/racecar", module + "/worker", module + "/supervisor"}},
+		{"kafka/fetch", slices.Concat(embedded, []string{module + "/worker", module + "/supervisor", module + "/ctl", module + "/cli"})},
 		{"racecar", slices.Concat(embedded, []string{module + "/racecartest", "testing", module + "/worker", module + "/supervisor", module + "/ctl", module + "/cli"})},
 		{"worker", slices.Concat(embedded, []string{module + "/supervisor", module + "/pidfile", module + "/ctl", "github.com/sevlyar/go-daemon"})},
 		{"supervisor", slices.Concat(embedded, []string{module + "/worker", module + "/cli", module + "/launcher"})},

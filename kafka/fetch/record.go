@@ -1,0 +1,154 @@
+package fetch
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// reader reads fields. After the first that does not fit, failed is set and the fields read
+// are zero.
+type reader struct {
+	b      []byte
+	at     int
+	failed bool
+}
+
+func (r *reader) varint() int64 {
+	if r.at < len(r.b) && r.b[r.at] < 0x80 { // most are one byte
+		c := r.b[r.at]
+		r.at++
+		return int64(c>>1) ^ -int64(c&1)
+	}
+	v, n := binary.Varint(r.b[r.at:])
+	if n <= 0 {
+		r.failed = true
+		return 0
+	}
+	r.at += n
+	return v
+}
+
+// bytes returns the next size bytes, nil when size is -1.
+func (r *reader) bytes(size int64) []byte {
+	if size < 0 || size > int64(len(r.b)-r.at) {
+		r.failed = r.failed || size != -1
+		return nil
+	}
+	at := r.at
+	r.at += int(size)
+	return r.b[at:r.at:r.at]
+}
+
+// record is one record of a batch, its headers not yet read.
+type record struct {
+	offset      int64
+	timestamp   int64 // in milliseconds
+	key, value  []byte
+	headerCount int
+	headers     reader
+}
+
+// time returns the zero time where the record has none.
+func (r *record) time() time.Time {
+	if r.timestamp < 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(r.timestamp)
+}
+
+func (r *record) skipHeaders() bool {
+	for range r.headerCount {
+		r.header()
+	}
+	return !r.headers.failed && r.headers.at == len(r.headers.b)
+}
+
+func (r *record) header() (key, value []byte) {
+	size := r.headers.varint()
+	if size < 0 {
+		r.headers.failed = true // a key is never null
+		return nil, nil
+	}
+	key = r.headers.bytes(size)
+	return key, r.headers.bytes(r.headers.varint())
+}
+
+// cursor is a position in the records of an open batch.
+type cursor struct {
+	reader
+	count   int   // of the records read
+	headers int   // in them
+	last    int64 // offset of the last one
+}
+
+func (b *Batch) front() cursor { return cursor{reader: reader{b: b.records}, last: -1} }
+
+// next reads a record; false: it is malformed.
+func (c *cursor) next(b *Batch, r *record) bool {
+	if b.raw[magicAt] == recordBatchFormat {
+		c.nextRecord(b, r)
+	} else {
+		c.nextLegacy(b, r)
+	}
+	c.count++
+	c.last = r.offset
+	return !c.failed
+}
+
+// nextRecord reads a record of format 2: its length, attributes (of which there are none),
+// differences of timestamp and offset, key, value and headers.
+func (c *cursor) nextRecord(b *Batch, r *record) {
+	size := c.varint()
+	if c.failed || size < 1 || size > int64(len(c.b)-c.at) {
+		c.failed = true
+		return
+	}
+	body := reader{b: c.b[:c.at+int(size)], at: c.at + 1}
+	c.at += int(size)
+	later := body.varint()
+	delta := body.varint()
+	r.key = body.bytes(body.varint())
+	r.value = body.bytes(body.varint())
+	headers := body.varint()
+	// A header has two lengths: what is no smaller is not even counted.
+	if body.failed || delta < 0 || delta >= 1<<31 || headers < 0 || 2*headers > int64(len(body.b)-body.at) {
+		c.failed = true
+		return
+	}
+	r.offset, r.headerCount, r.headers = b.shift+delta, int(headers), body
+	if b.attributes()&logAppendTimeMask != 0 {
+		r.timestamp = int64(binary.BigEndian.Uint64(b.raw[maxTimestampAt:]))
+	} else {
+		r.timestamp = int64(binary.BigEndian.Uint64(b.raw[baseTimestampAt:])) + later
+	}
+}
+
+// headerSlab makes the headers of several messages out of one allocation, and each key that
+// repeats the one at its place in the message before out of none.
+type headerSlab struct {
+	free []racecar.Header
+	last []racecar.Header
+}
+
+// headers reads those of r; more is how many are likely to follow.
+func (s *headerSlab) headers(r *record, more int) []racecar.Header {
+	n := r.headerCount
+	if len(s.free) < n {
+		s.free = make([]racecar.Header, n+max(0, more))
+	}
+	hs := s.free[:n:n]
+	s.free = s.free[n:]
+	for i := range hs {
+		key, value := r.header()
+		if i < len(s.last) && s.last[i].Key == string(key) {
+			hs[i].Key = s.last[i].Key
+		} else {
+			hs[i].Key = string(key)
+		}
+		hs[i].Value = value
+	}
+	s.last = hs
+	return hs
+}
