@@ -71,7 +71,7 @@ func (k kafkaRun) fails(stdin, want string, args ...string) {
 
 func newKafkaRun(t *testing.T) kafkaRun {
 	b := racecartest.NewBroker(t)
-	return kafkaRun{t: t, broker: b, addr: b.Addr()}
+	return kafkaRun{t: t, broker: b, addr: b.Addrs()[0]}
 }
 
 // strict is a broker that does not make the topics it is asked for.

@@ -121,7 +121,7 @@ func partition(n int32) *int32 { return &n }
 func TestProducerDeliversInOrder(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("out", 7)
-	p := newProducer(t, settings(b.Addr()), kafka.ProducerOptions{})
+	p := newProducer(t, settings(b.Addrs()[0]), kafka.ProducerOptions{})
 	const n = 5000
 	var d deliveries
 	for i := range n {
@@ -164,7 +164,7 @@ func TestProducerDeliversInOrder(t *testing.T) {
 func TestProducerKeepsTheWholeMessage(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("out", 4)
-	p := newProducer(t, settings(b.Addr()), kafka.ProducerOptions{})
+	p := newProducer(t, settings(b.Addrs()[0]), kafka.ProducerOptions{})
 	at := time.UnixMilli(1_700_000_000_123)
 	err := p.Send(patience(t), kafka.ProducerMessage{Topic: "out", Partition: partition(3), Key: []byte{}, Value: nil, Timestamp: at,
 		Headers: []kafka.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: nil}, {Key: "", Value: []byte{}}}}, nil)
@@ -279,7 +279,7 @@ func TestProducerRefusesWhatNoBrokerTakes(t *testing.T) {
 func TestProducerRefusesAPartitionThatIsNotThere(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("out", 2)
-	p := newProducer(t, settings(b.Addr()), kafka.ProducerOptions{})
+	p := newProducer(t, settings(b.Addrs()[0]), kafka.ProducerOptions{})
 	var d deliveries
 	for i := range int32(4) {
 		if err := p.Send(patience(t), kafka.ProducerMessage{Topic: "out", Partition: &i}, d.done(fmt.Sprint(i))); err != nil {
@@ -351,7 +351,7 @@ func TestProducerNeverUsed(t *testing.T) {
 
 func TestProducerConnect(t *testing.T) {
 	b := racecartest.NewBroker(t)
-	if err := newProducer(t, settings("127.0.0.1:1", b.Addr()), kafka.ProducerOptions{}).Connect(patience(t)); err != nil {
+	if err := newProducer(t, settings("127.0.0.1:1", b.Addrs()[0]), kafka.ProducerOptions{}).Connect(patience(t)); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

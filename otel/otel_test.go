@@ -107,8 +107,7 @@ func TestTraceThroughConsumers(t *testing.T) {
 	for _, v := range []string{"good", "bad", "panic"} {
 		b.Produce(racecar.ProducerMessage{Topic: "pageviews", Key: []byte("k"), Value: []byte(v), Headers: []racecar.Header{header}})
 	}
-	w := racecartest.RunWorker(t, b, func(rt racecar.Runtime) (*geoCoder, error) { return &geoCoder{rt.Producer}, nil },
-		racecar.Spec{Name: "GeoCoder", GroupID: "geo", Subscriptions: []racecar.Subscription{{Topic: "pageviews"}}})
+	w := racecartest.RunWorker(t, b, func(rt racecar.Runtime) (*geoCoder, error) { return &geoCoder{rt.Producer}, nil }, racecartest.WithSpec(racecar.Spec{Name: "GeoCoder", GroupID: "geo", Subscriptions: []racecar.Subscription{{Topic: "pageviews"}}}))
 	b.WaitConsumed("geo", "pageviews")
 	w.Stop()
 	for _, m := range b.Messages("places") {
@@ -116,8 +115,7 @@ func TestTraceThroughConsumers(t *testing.T) {
 			t.Errorf("%s has traceparent %q", m.Value, h)
 		}
 	}
-	w = racecartest.RunWorker(t, b, func(racecar.Runtime) (archive, error) { return archive{}, nil },
-		racecar.Spec{Name: "Archive", GroupID: "archive", Subscriptions: []racecar.Subscription{{Topic: "places"}}})
+	w = racecartest.RunWorker(t, b, func(racecar.Runtime) (archive, error) { return archive{}, nil }, racecartest.WithSpec(racecar.Spec{Name: "Archive", GroupID: "archive", Subscriptions: []racecar.Subscription{{Topic: "places"}}}))
 	b.WaitConsumed("archive", "places")
 	w.Stop()
 	// What a web handler produces.

@@ -82,7 +82,7 @@ func open(t *testing.T, broker string, change ...func(*racecar.Config) error) *r
 func TestStandaloneProducerLeavesNothingBehind(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	before := goleak.IgnoreCurrent()
-	p := open(t, b.Addr(), func(c *racecar.Config) error {
+	p := open(t, b.Addrs()[0], func(c *racecar.Config) error {
 		c.OnError = func(context.Context, error, racecar.ErrorInfo) {}
 		return nil
 	})
@@ -101,7 +101,7 @@ func TestStandaloneProducerLeavesNothingBehind(t *testing.T) {
 
 func TestProduceSync(t *testing.T) {
 	b := racecartest.NewBroker(t)
-	p := open(t, b.Addr())
+	p := open(t, b.Addrs()[0])
 	err := p.ProduceSync(patience(t), racecar.ProducerMessage{Topic: "out", Key: []byte("k"), Value: []byte("v"),
 		Headers: []racecar.Header{{Key: "h", Value: []byte("1")}}})
 	if err != nil {
@@ -115,7 +115,7 @@ func TestProduceSync(t *testing.T) {
 
 func TestStandaloneProducerConnect(t *testing.T) {
 	b := racecartest.NewBroker(t)
-	if err := open(t, b.Addr()).Connect(patience(t)); err != nil {
+	if err := open(t, b.Addrs()[0]).Connect(patience(t)); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -140,7 +140,7 @@ func TestProduceAsyncReturnsDuringAnOutage(t *testing.T) {
 	var log lines
 	// The first address never answers: the messages wait until the other one was tried.
 	p := open(t, nobody, logTo(&log), func(c *racecar.Config) error {
-		c.Brokers = append(c.Brokers, b.Addr())
+		c.Brokers = append(c.Brokers, b.Addrs()[0])
 		return nil
 	})
 	for i := range 1000 {
@@ -255,7 +255,7 @@ func TestProduceAsyncReportsWhatFails(t *testing.T) {
 
 func TestWaitForDelivery(t *testing.T) {
 	b := racecartest.NewBroker(t)
-	p := open(t, b.Addr())
+	p := open(t, b.Addrs()[0])
 	err := p.WaitForDelivery(patience(t), func(ctx context.Context) error {
 		for i := range 100 {
 			if err := p.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out", Value: fmt.Append(nil, i)}); err != nil {
@@ -354,7 +354,7 @@ func TestDefaultProducer(t *testing.T) {
 	if err := os.MkdirAll("config", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	file := fmt.Sprintf("development:\n  brokers: [%q]\n  logfile: %q\n", b.Addr(), filepath.Join(dir, "racecar.log"))
+	file := fmt.Sprintf("development:\n  brokers: [%q]\n  logfile: %q\n", b.Addrs()[0], filepath.Join(dir, "racecar.log"))
 	if err := os.WriteFile("config/racecar.yml", []byte(file), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +399,7 @@ func TestOpenProducerSaysWhatIsWrong(t *testing.T) {
 func TestProducerCopiesTheMessage(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("out", 1)
-	p := open(t, b.Addr())
+	p := open(t, b.Addrs()[0])
 	var buf []byte
 	for i := range 5 {
 		buf = fmt.Appendf(buf[:0], "value %d", i)
@@ -468,7 +468,7 @@ func TestStandaloneProducerCloseIsBounded(t *testing.T) {
 func TestCancelledCtxSendsNothing(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("out", 1)
-	p := open(t, b.Addr())
+	p := open(t, b.Addrs()[0])
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	m := racecar.ProducerMessage{Topic: "out", Value: []byte("v")}

@@ -26,8 +26,8 @@ const patience = 30 * time.Second
 // racecar's, so that the two check each other. They may be called from several
 // goroutines, but only from the test's own may they fail it (testing.TB.FailNow).
 type Broker struct {
-	t testing.TB
-	*devkafka.Broker
+	t      testing.TB
+	broker *devkafka.Broker
 
 	mu      sync.Mutex
 	turns   map[string]int // of messages without a key, by topic
@@ -47,8 +47,12 @@ func NewBroker(t testing.TB) *Broker {
 			t.Error(err)
 		}
 	})
-	return &Broker{t: t, Broker: b, turns: map[string]int{}}
+	return &Broker{t: t, broker: b, turns: map[string]int{}}
 }
+
+// Addrs returns the broker's addresses, as racecar.Config.Brokers takes them, for what a test
+// connects by itself.
+func (b *Broker) Addrs() []string { return b.broker.Addrs() }
 
 // Topic makes a topic.
 func (b *Broker) Topic(name string, partitions int) {
@@ -56,7 +60,7 @@ func (b *Broker) Topic(name string, partitions int) {
 	if !config.ValidTopic(name) {
 		b.t.Fatalf("%q cannot be a topic's name", name)
 	}
-	if err := b.CreateTopic(name, partitions); err != nil {
+	if err := b.broker.CreateTopic(name, partitions); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -85,7 +89,7 @@ func (b *Broker) Produce(messages ...racecar.ProducerMessage) {
 func (b *Broker) Messages(topic string) []*racecar.Message {
 	b.t.Helper()
 	ends, from := map[int32]int64{}, map[int32]kgo.Offset{}
-	for _, p := range b.Cluster().PartitionInfos(topic) {
+	for _, p := range b.broker.Cluster().PartitionInfos(topic) {
 		if p.LogStartOffset < p.LastStableOffset {
 			ends[p.Partition] = p.LastStableOffset
 			from[p.Partition] = kgo.NewOffset().AtStart()
@@ -135,7 +139,7 @@ func (b *Broker) WaitMessages(topic string, n int) []*racecar.Message {
 // partition: each that of the next message to be processed.
 func (b *Broker) Committed(group, topic string) map[int32]int64 {
 	offsets := map[int32]int64{}
-	if g := b.Cluster().GroupInfo(group); g != nil {
+	if g := b.broker.Cluster().GroupInfo(group); g != nil {
 		for p, c := range g.Commits[topic] {
 			offsets[p] = c.Offset
 		}

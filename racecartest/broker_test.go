@@ -77,7 +77,7 @@ func TestMessagesOfATopicThatIsNotThere(t *testing.T) {
 func TestMessagesLeavesOutAbortedTransactions(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("words", 1)
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.TransactionalID("t"), kgo.DefaultProduceTopic("words"))
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...), kgo.TransactionalID("t"), kgo.DefaultProduceTopic("words"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestCommittedAndWaitConsumed(t *testing.T) {
 	if got := b.Committed("readers", "words"); len(got) != 0 {
 		t.Errorf("committed %v before there is a group", got)
 	}
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("words"),
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...), kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("words"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.AutoCommitInterval(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)

@@ -52,10 +52,10 @@ func ExampleRun() {
 	t := &exampleT{} // in a test: func TestGreeting(t *testing.T)
 	defer t.end()
 
-	result := racecartest.Run(t, NewGreetingConsumer,
-		&racecar.Message{Value: []byte("Ada")},
-		&racecar.Message{},
-	)
+	result := racecartest.Run(t, NewGreetingConsumer, []*racecar.Message{
+		{Value: []byte("Ada")},
+		{},
+	})
 	fmt.Printf("%s\n", result.Produced[0].Value)
 	for _, err := range result.Errors {
 		fmt.Println(racecartest.VerdictOf(err))
@@ -107,9 +107,9 @@ func ExampleRunWorker() {
 
 	b := racecartest.NewBroker(t)
 	b.Topic("names", 1)
-	w := racecartest.RunWorker(t, b, NewGreetingConsumer, racecar.Spec{
+	w := racecartest.RunWorker(t, b, NewGreetingConsumer, racecartest.WithSpec(racecar.Spec{
 		Subscriptions: []racecar.Subscription{{Topic: "names"}},
-	})
+	}))
 	w.FailNext(1, errors.New("a bad day"))
 	b.Produce(racecar.ProducerMessage{Topic: "names", Value: []byte("Ada")})
 	w.WaitProcessed(1)

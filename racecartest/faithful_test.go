@@ -31,7 +31,7 @@ func newDefaultUser(racecar.Runtime) (defaultUser, error) { return defaultUser{}
 // What consumer code produces by the package functions is recorded by Run, goes to the
 // test's broker in RunWorker, and nowhere without the ctx of a call.
 func TestDefaultProducerInTests(t *testing.T) {
-	r := racecartest.Run(t, newDefaultUser, &racecar.Message{Topic: "in", Value: []byte("x")})
+	r := racecartest.Run(t, newDefaultUser, []*racecar.Message{{Topic: "in", Value: []byte("x")}})
 	if r.Err() != nil || len(r.Produced) != 2 || string(r.Produced[0].Value) != "async x" || string(r.Produced[1].Value) != "sync x" {
 		t.Errorf("%v, %v", r.Produced, r.Err())
 	}
@@ -39,7 +39,7 @@ func TestDefaultProducerInTests(t *testing.T) {
 	b.Topic("in", 1)
 	b.Topic("out", 1)
 	b.Produce(racecar.ProducerMessage{Topic: "in", Value: []byte("y")})
-	w := racecartest.RunWorker(t, b, newDefaultUser, racecar.Spec{Name: "D", GroupID: "d", Subscriptions: []racecar.Subscription{{Topic: "in"}}})
+	w := racecartest.RunWorker(t, b, newDefaultUser, racecartest.WithSpec(racecar.Spec{Name: "D", GroupID: "d", Subscriptions: []racecar.Subscription{{Topic: "in"}}}))
 	out := b.WaitMessages("out", 2)
 	w.Stop()
 	if string(out[0].Value) != "async y" || string(out[1].Value) != "sync y" {
@@ -55,8 +55,8 @@ func TestTwoWorkersOfOneConsumer(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("in", 4)
 	spec := racecar.Spec{Name: "D", GroupID: "d", ParallelWorkers: 2, Subscriptions: []racecar.Subscription{{Topic: "in"}}}
-	one := racecartest.RunWorker(t, b, newIdle, spec)
-	two := racecartest.RunWorker(t, b, newIdle, spec)
+	one := racecartest.RunWorker(t, b, newIdle, racecartest.WithSpec(spec))
+	two := racecartest.RunWorker(t, b, newIdle, racecartest.WithSpec(spec))
 	for _, w := range []*racecartest.Worker{one, two} {
 		racecartest.WaitFor(w, func(e event.PartitionsAssigned) bool { return len(e.Partitions["in"]) == 2 })
 	}
@@ -109,7 +109,7 @@ func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
 		makes := func(rt racecar.Runtime) (*producing, error) {
 			return &producing{out: rt.Producer, makes: func(*racecar.Message) racecar.ProducerMessage { return m }}, nil
 		}
-		r := racecartest.Run(t, makes, &racecar.Message{Topic: "in", Value: []byte("v")})
+		r := racecartest.Run(t, makes, []*racecar.Message{{Topic: "in", Value: []byte("v")}})
 		if r.Errors[0] == nil || len(r.Produced) != 0 {
 			t.Errorf("%s: %v was taken", name, r.Produced)
 		}
@@ -122,7 +122,7 @@ func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
 			return racecar.Skip(errors.New("skipped"))
 		}, nil
 	}
-	if got := fmt.Sprint(verdicts(racecartest.Run(t, ignore, valued("bad", "good")...))); got != "[retried skipped]" {
+	if got := fmt.Sprint(verdicts(racecartest.Run(t, ignore, valued("bad", "good")))); got != "[retried skipped]" {
 		t.Errorf("output that was refused is ignored: %s", got)
 	}
 	var partition int32
@@ -132,7 +132,7 @@ func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
 			return racecar.ProducerMessage{Topic: "t", Partition: &partition}
 		}}, nil
 	}
-	r := racecartest.Run(t, reuse, &racecar.Message{Topic: "in", Value: []byte("one")}, &racecar.Message{Topic: "in", Value: []byte("two")})
+	r := racecartest.Run(t, reuse, []*racecar.Message{{Topic: "in", Value: []byte("one")}, {Topic: "in", Value: []byte("two")}})
 	if string(r.Produced[0].Value) != "one" || string(r.Produced[1].Value) != "two" {
 		t.Errorf("%s, %s", r.Produced[0].Value, r.Produced[1].Value)
 	}
@@ -155,7 +155,7 @@ func TestRunBatches(t *testing.T) {
 	for i := range messages {
 		messages[i] = &racecar.Message{Topic: "t", Offset: int64(i)}
 	}
-	racecartest.Run(t, func(racecar.Runtime) (sizes, error) { return sizes{&got}, nil }, messages...)
+	racecartest.Run(t, func(racecar.Runtime) (sizes, error) { return sizes{&got}, nil }, messages)
 	if fmt.Sprint(got) != "[1000 1000 500]" {
 		t.Errorf("%v", got)
 	}
@@ -187,7 +187,7 @@ func TestRunHandsOverWhatWasReceived(t *testing.T) {
 		m.Headers = []racecar.Header{{Key: "h", Value: []byte("h")}}
 	}
 	var saw []string
-	r := racecartest.Run(t, func(racecar.Runtime) (overwriting, error) { return overwriting{&saw}, nil }, messages...)
+	r := racecartest.Run(t, func(racecar.Runtime) (overwriting, error) { return overwriting{&saw}, nil }, messages)
 	if got := fmt.Sprint(saw, verdicts(r)); got != "[one bad two two] [processed skipped processed]" {
 		t.Error(got)
 	}
@@ -229,7 +229,7 @@ func (ended) Context() context.Context {
 // What a test gets wrong fails it, with a word.
 func TestMistakesOfTests(t *testing.T) {
 	for want, does := range map[string]func(testing.TB){
-		"message 1 of 2 is nil":                                                        func(tb testing.TB) { racecartest.Run(tb, newIdle, &racecar.Message{}, nil) },
+		"message 1 of 2 is nil":                                                        func(tb testing.TB) { racecartest.Run(tb, newIdle, []*racecar.Message{{}, nil}) },
 		`"orders/eu" cannot be a topic's name`:                                         func(tb testing.TB) { racecartest.NewBroker(tb).Topic("orders/eu", 1) },
 		`"orders eu" cannot be a topic's name`:                                         func(tb testing.TB) { racecartest.NewBroker(tb).Produce(racecar.ProducerMessage{Topic: "orders eu"}) },
 		`the test ended: there is no message in topic "none" for group "g" to consume`: func(tb testing.TB) { racecartest.NewBroker(tb).WaitConsumed("g", "none") },

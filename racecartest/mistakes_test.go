@@ -18,7 +18,7 @@ func TestMistakesOfRegisterFailTheTest(t *testing.T) {
 		racecar.Register(func(racecar.Runtime) (racecar.ProcessFunc, error) { return nil, nil }, racecar.Spec{Name: "X"})
 		Run(t, func(racecar.Runtime) (racecar.ProcessFunc, error) {
 			return func(context.Context, *racecar.Message) error { return nil }, nil
-		})
+		}, nil)
 		return
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMistakesOfRegisterFailTheTest$", "-test.count=1")

@@ -26,26 +26,16 @@ func init() { callctx.InTests.Store(true) }
 func Runtime(t testing.TB) racecar.Runtime {
 	t.Helper()
 	noMistakes(t)
-	return runtimeOf(t, configured(t))
+	return runtimeOf(t, options{}.load(t, nil), racecar.Worker{Consumer: "Test", Group: "test"})
 }
 
-func runtimeOf(t testing.TB, c config.Config) racecar.Runtime {
+func runtimeOf(t testing.TB, c racecar.Config, w racecar.Worker) racecar.Runtime {
 	return racecar.Runtime{
 		Producer: &recorder{config: &c},
 		Logger:   slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Worker:   racecar.Worker{Consumer: "Test", Group: "test"},
+		Worker:   w,
 		Config:   &c,
 	}
-}
-
-// configured is the configuration of a test: file and environment are not read.
-func configured(t testing.TB) config.Config {
-	t.Helper()
-	loaded, err := config.Load(config.Options{NoFile: true, Configure: registered.Configures()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return loaded.Config
 }
 
 // Produced returns what was produced so far with a Runtime of this package, in
@@ -59,40 +49,77 @@ func Produced(rt racecar.Runtime) []racecar.ProducerMessage {
 
 // recorder is a producer whose messages are acknowledged at once.
 type recorder struct {
-	config   *config.Config
+	config        *config.Config
+	transactional bool
+
 	mu       sync.Mutex
 	messages []racecar.ProducerMessage
-	refused  error // what a broker refuses later fails the call, though it ignored the error
+	// inCall has what the running call has given to Produce: where it is in messages.
+	inCall  []int
+	refused error // of a message that a broker refuses later; fails the call even if it ignores the error
 }
 
 func (r *recorder) Produce(ctx context.Context, m racecar.ProducerMessage) error {
-	err := r.ProduceSync(ctx, m)
-	if m.Topic != "" && !config.ValidTopic(m.Topic) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.add(ctx, m)
+	switch {
+	case err == nil:
+		r.inCall = append(r.inCall, len(r.messages)-1)
+	case m.Topic != "" && !config.ValidTopic(m.Topic):
 		r.refused = errors.Join(r.refused, err)
 	}
 	return err
 }
 
-// failed is the error of a call that returned err.
-func (r *recorder) failed(err error) error {
+// call calls f as a call of the consumer and returns its error.
+func (r *recorder) call(f func() error) error {
+	r.mu.Lock()
+	r.inCall, r.refused = nil, nil
+	r.mu.Unlock()
+	err := f()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.refused != nil {
-		err, r.refused = r.refused, nil
+		return r.refused
 	}
 	return err
+}
+
+// inTransaction reports whether a transaction would hold output of the last call.
+func (r *recorder) inTransaction() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.transactional && len(r.inCall) > 0
+}
+
+// abort drops what a transaction would drop of the last call's output.
+func (r *recorder) abort() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.transactional {
+		return
+	}
+	for _, i := range slices.Backward(r.inCall) {
+		r.messages = slices.Delete(r.messages, i, i+1)
+	}
+	r.inCall = nil
 }
 
 // ProduceSync, ProduceAsync and WaitForDelivery are the default producer's for calls of
 // a consumer under test.
 func (r *recorder) ProduceSync(ctx context.Context, m racecar.ProducerMessage) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.add(ctx, m)
+}
+
+// add records m, or refuses it as a worker's producer does. r.mu is held.
+func (r *recorder) add(ctx context.Context, m racecar.ProducerMessage) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	// As the real ones: what they refuse is refused, and the author's buffers may be
-	// used again.
+	// The author's buffers may be used again: m is copied.
 	k := kafka.ProducerMessage{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
 	for _, h := range m.Headers {
 		k.Headers = append(k.Headers, kafka.Header(h))
@@ -108,8 +135,6 @@ func (r *recorder) ProduceSync(ctx context.Context, m racecar.ProducerMessage) e
 	for _, h := range k.Headers {
 		m.Headers = append(m.Headers, racecar.Header(h))
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.messages = append(r.messages, m)
 	return nil
 }
@@ -169,28 +194,29 @@ func noMistakes(t testing.TB) {
 }
 
 // Run makes a consumer and hands it messages as a worker does, without a broker:
-// assignment, each message once, in order, revocation, teardown. A
-// BatchProcessor is given those that follow one another in one partition
-// together, up to fetch_messages at a time. What a producer refuses in production
-// (racecar.ProduceSync and its like included) is refused here. The test fails when the
-// constructor does; an error of a call is in the Result; a panic is the test's.
+// assignment, each message once, in order, revocation, teardown. A BatchProcessor is given
+// those that follow one another in one partition together, up to fetch_messages at a time.
+// Run refuses what a producer refuses in production (racecar.ProduceSync and its like
+// included). The test fails when the constructor returns an error; an error of a call is
+// in the Result; a panic is the test's.
 //
-// Each message is handed over whatever became of those before it, also behind one whose
-// error a worker would retry or end at. Run does not know the consumer's Spec: Produced
-// has the output of failed calls too, which a worker drops for a Transactional consumer.
-// What a topic's partitions or a broker's limits refuse only shows in RunWorker.
-func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...*racecar.Message) Result {
+// WithSpec gives Run the consumer's Spec; without it Run knows none. A Transactional
+// consumer's output is in Result.Produced only if a worker would commit it: not that of a
+// call that a worker would retry or stop at. As in a worker, a batch of such a consumer
+// that has produced something and returns racecar.FailedAt is called again in smaller
+// batches, since nobody knows which output belongs to the messages that are done.
+//
+// Each message is handed over whatever became of the messages before it, even behind one
+// that a worker would retry or stop at. Errors that depend on a topic's partitions or a
+// broker's limits only show in RunWorker.
+func Run[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, error), messages []*racecar.Message, options ...Option) Result {
 	t.Helper()
-	reg, err := racecar.NewRegistration(new, racecar.Spec{Name: "Test", Subscriptions: []racecar.Subscription{{TopicPattern: ".*"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if i := slices.Index(messages, nil); i >= 0 {
 		t.Fatalf("message %d of %d is nil", i, len(messages))
 	}
 	noMistakes(t)
-	c := configured(t)
-	rt := runtimeOf(t, c)
+	o := collect(options)
+	reg, rt := unregistered(t, newConsumer, o)
 	instance, err := reg.New(rt)
 	if err != nil {
 		t.Fatalf("constructor: %v", err)
@@ -200,15 +226,12 @@ func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...
 	if h, ok := instance.(racecar.AssignmentHook); ok {
 		h.OnPartitionsAssigned(ctx, assignment)
 	}
-	out := rt.Producer.(*recorder)
-	out.refused = nil // what the constructor and hooks produced is no call's
 	result := Result{Errors: make([]error, len(messages))}
+	r := run{out: rt.Producer.(*recorder), config: rt.Config, anySpec: o.spec == nil, messages: messages, errs: result.Errors}
 	if reg.Batch() {
-		runBatches(ctx, instance.(racecar.BatchProcessor), out, messages, result.Errors, c.FetchMessages)
+		r.batches(ctx, instance.(racecar.BatchProcessor))
 	} else {
-		for i, m := range messages {
-			result.Errors[i] = out.failed(instance.(racecar.Processor).Process(ctx, received(m)))
-		}
+		r.each(ctx, instance.(racecar.Processor))
 	}
 	if h, ok := instance.(racecar.RevocationHook); ok {
 		h.OnPartitionsRevoked(ctx, assignment)
@@ -220,33 +243,104 @@ func Run[C any](t testing.TB, new func(racecar.Runtime) (C, error), messages ...
 	return result
 }
 
-// runBatches calls c for each run of messages of one partition, at most of them at a
-// time.
-func runBatches(ctx context.Context, c racecar.BatchProcessor, out *recorder, messages []*racecar.Message, errs []error, most int) {
-	for start := 0; start < len(messages); {
-		end := start + 1
-		for end < len(messages) && end-start < most && messages[end].Topic == messages[start].Topic && messages[end].Partition == messages[start].Partition {
-			end++
+// unregistered is a consumer that need not be registered, with what its constructor is
+// given.
+func unregistered[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, error), o options) (*racecar.Registration, racecar.Runtime) {
+	t.Helper()
+	spec := racecar.Spec{Name: "Test", GroupID: "test"}
+	if o.spec != nil {
+		spec = *o.spec
+	}
+	if len(spec.Subscriptions) == 0 {
+		spec.Subscriptions = []racecar.Subscription{{TopicPattern: ".*"}}
+	}
+	reg, err := racecar.NewRegistration(newConsumer, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := reg.SpecValues()
+	c := o.load(t, &values)
+	rt := runtimeOf(t, c, racecar.Worker{Consumer: reg.Name(), Group: c.GroupID})
+	rt.Producer.(*recorder).transactional = spec.Transactional
+	return reg, rt
+}
+
+// run is a call of Run.
+type run struct {
+	out      *recorder
+	config   *racecar.Config
+	anySpec  bool // the consumer's own is not known
+	messages []*racecar.Message
+	errs     []error // of messages, by index
+}
+
+// each calls c for each message.
+func (r *run) each(ctx context.Context, c racecar.Processor) {
+	for i, m := range r.messages {
+		err := r.out.call(func() error { return c.Process(ctx, received(m)) })
+		if r.errs[i] = err; !r.done(err) {
+			r.out.abort()
 		}
-		batch := make([]*racecar.Message, end-start)
-		for i := range batch {
-			batch[i] = received(messages[start+i])
-		}
-		err := out.failed(c.ProcessBatch(ctx, batch))
-		failed := start
-		if at, ok := failedAt(err); ok && (at < 0 || at >= end-start) {
-			err = outside(err, end-start)
+	}
+}
+
+// batches calls c for each run of messages of one partition, at most fetch_messages of
+// them at a time.
+func (r *run) batches(ctx context.Context, c racecar.BatchProcessor) {
+	most := r.config.FetchMessages
+	for start := 0; start < len(r.messages); {
+		batch := r.batch(start, most)
+		most = r.config.FetchMessages
+		n := len(batch)
+		err := r.out.call(func() error { return c.ProcessBatch(ctx, batch) })
+		failed, end := start, start+n
+		if at, ok := failedAt(err); ok && (at < 0 || at >= n) {
+			err = outside(err, n)
 		} else if ok {
+			done := r.done(err)
+			if r.out.inTransaction() && n > 1 && (at > 0 || done) {
+				r.out.abort()
+				most = max(1, at) // the messages that are done, by themselves
+				continue
+			}
 			failed = start + at
-			if v := VerdictOf(err); v == Skipped || v == DeadLettered {
-				end = failed + 1 // that one alone: those behind it are the next batch
+			if done {
+				end = failed + 1 // that one alone: the messages behind it are the next batch
 			}
 		}
+		if !r.done(err) {
+			r.out.abort()
+		}
 		for i := failed; i < end; i++ {
-			errs[i] = err
+			r.errs[i] = err
 		}
 		start = end
 	}
+}
+
+// batch returns the messages from start on that a worker hands over together, copied.
+func (r *run) batch(start, most int) []*racecar.Message {
+	first := r.messages[start]
+	var batch []*racecar.Message
+	for _, m := range r.messages[start:min(start+most, len(r.messages))] {
+		if m.Topic != first.Topic || m.Partition != first.Partition {
+			break
+		}
+		batch = append(batch, received(m))
+	}
+	return batch
+}
+
+// done reports whether a worker goes on behind the messages that err is about: it
+// commits their offset and output.
+func (r *run) done(err error) bool {
+	switch VerdictOf(err) {
+	case Processed, Skipped:
+		return true
+	case DeadLettered:
+		return r.config.DeadLetterTopic != "" || r.anySpec
+	}
+	return false
 }
 
 // received is m for one call, which may change it: a worker hands a message over again as

@@ -45,12 +45,12 @@ func (e echo) Teardown(context.Context) error {
 
 func TestRun(t *testing.T) {
 	var diary []string
-	result := racecartest.Run(t, func(rt racecar.Runtime) (echo, error) { return echo{rt.Producer, &diary}, nil },
-		&racecar.Message{Topic: "in", Partition: 1, Value: []byte("one")},
-		&racecar.Message{Topic: "in", Value: []byte("bad")},
-		&racecar.Message{Topic: "in", Value: []byte("late")},
-		&racecar.Message{Topic: "in", Value: []byte("two")},
-	)
+	result := racecartest.Run(t, func(rt racecar.Runtime) (echo, error) { return echo{rt.Producer, &diary}, nil }, []*racecar.Message{
+		{Topic: "in", Partition: 1, Value: []byte("one")},
+		{Topic: "in", Value: []byte("bad")},
+		{Topic: "in", Value: []byte("late")},
+		{Topic: "in", Value: []byte("two")},
+	})
 	if d := cmp.Diff([]string{"assigned", "process one", "process bad", "process late", "process two", "revoked", "teardown"}, diary); d != "" {
 		t.Error(d)
 	}
@@ -85,13 +85,13 @@ func TestRunOfABatchProcessor(t *testing.T) {
 			}
 			return nil
 		}, nil
-	},
-		&racecar.Message{Topic: "a", Value: []byte("1")},
-		&racecar.Message{Topic: "a", Value: []byte("bad")},
-		&racecar.Message{Topic: "a", Value: []byte("3")},
-		&racecar.Message{Topic: "a", Partition: 1},
-		&racecar.Message{Topic: "b", Partition: 1},
-	)
+	}, []*racecar.Message{
+		{Topic: "a", Value: []byte("1")},
+		{Topic: "a", Value: []byte("bad")},
+		{Topic: "a", Value: []byte("3")},
+		{Topic: "a", Partition: 1},
+		{Topic: "b", Partition: 1},
+	})
 	if !slices.Equal(sizes, []int{3, 1, 1, 1}) {
 		t.Errorf("batches of %v", sizes)
 	}

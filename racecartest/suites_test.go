@@ -61,7 +61,7 @@ func plainSuite(t testing.TB, fault string) {
 			}
 			return nil
 		}, nil
-	}, valued("a", "bb")...)
+	}, valued("a", "bb"))
 	if err := r.Err(); err != nil || len(r.Produced) != 2 {
 		t.Errorf("%d of 2 receipts: %v", len(r.Produced), err)
 	}
@@ -89,7 +89,7 @@ func batchSuite(t testing.TB, fault string) {
 			}
 			return err
 		}, nil
-	}, valued("a", "c", "bad", "d")...)
+	}, valued("a", "c", "bad", "d"))
 	var produced []string
 	for _, p := range r.Produced {
 		produced = append(produced, string(p.Value))
@@ -111,7 +111,7 @@ func transactionalSuite(t testing.TB, fault string) {
 			}
 			return errors.New("the first call fails")
 		}, nil
-	}, racecar.Spec{Name: "Counter", Transactional: fault != "no transaction", Subscriptions: []racecar.Subscription{{Topic: "words"}}})
+	}, racecartest.WithSpec(racecar.Spec{Name: "Counter", Transactional: fault != "no transaction", Subscriptions: []racecar.Subscription{{Topic: "words"}}}))
 	b.WaitConsumed("counter", "words")
 	if n := len(b.Messages("counts")); n != 1 {
 		t.Errorf("%d of 1 counts", n)
@@ -131,12 +131,12 @@ func concurrentSuite(t testing.TB, fault string) {
 			to := m.Partition + map[string]int32{"partition": 3}[fault]
 			return rt.Producer.Produce(ctx, racecar.ProducerMessage{Topic: "thumbnails", Partition: &to, Value: m.Value})
 		}, nil
-	}, racecar.Spec{Name: "Thumbnails", Concurrency: 3, MaxRetries: 1, DeadLetterTopic: "dead", Subscriptions: []racecar.Subscription{{Topic: "images"}}}, func(c *racecar.Config) {
+	}, racecartest.WithSpec(racecar.Spec{Name: "Thumbnails", Concurrency: 3, MaxRetries: 1, DeadLetterTopic: "dead", Subscriptions: []racecar.Subscription{{Topic: "images"}}}), racecartest.WithConfig(func(c *racecar.Config) {
 		c.MaxPollInterval, c.ShutdownTimeout = 200*time.Millisecond, time.Second
 		if fault == "pause" {
 			c.PauseTimeout = -5 * time.Second
 		}
-	})
+	}))
 	for _, v := range []string{"huge", "1", "2", "3"} {
 		b.Produce(racecar.ProducerMessage{Topic: "images", Value: []byte(v)})
 	}

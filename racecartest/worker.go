@@ -50,20 +50,26 @@ type Worker struct {
 	others int           // workers that Rebalance has started so far
 }
 
-// RunWorker starts a worker of a consumer that need not be registered. Its
-// configuration has the defaults and what makes tests quick (commits, pauses and
-// heartbeats within a tenth of a second), then the Spec, then what change sets, over what
-// racecar.Configure sets; file and environment are not read. Subscribers given to
-// racecar.Observe are called, and what consumer code produces with racecar.ProduceSync
-// and its like from the ctx of a call goes to b. Several calls for one consumer run
-// several workers of its group; the Spec's ParallelWorkers is that of a supervisor and
-// starts none. A call that takes longer than max_poll_interval has its ctx cancelled. One
-// that ignores it ends the worker 5 seconds later, once shutdown_timeout (30 seconds here)
-// is over too; the stacks are in the test's log.
-func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, error), spec racecar.Spec, change ...func(*racecar.Config)) *Worker {
+// RunWorker starts a worker of a consumer that need not be registered; WithSpec says which
+// topics it subscribes to. Its configuration has the defaults and short intervals (commits,
+// pauses and heartbeats within a tenth of a second), then what racecar.Configure sets, the
+// Spec, and the changes of WithConfig; RunWorker reads neither file nor environment.
+// Subscribers given to racecar.Observe are called, and what consumer code produces with
+// racecar.ProduceSync and its like from the ctx of a call goes to b.
+//
+// Several calls for one consumer run several workers of its group; the Spec's
+// ParallelWorkers is for a supervisor and starts none. A call that takes longer than
+// max_poll_interval has its ctx cancelled. If it ignores that, the worker ends 5 seconds
+// later, once shutdown_timeout (30 seconds here) is over too, and writes the stacks to the
+// test's log.
+func RunWorker[C any](t testing.TB, b *Broker, newConsumer func(racecar.Runtime) (C, error), options ...Option) *Worker {
 	t.Helper()
 	noMistakes(t)
-	inner, err := racecar.NewRegistration(new, spec)
+	o := collect(options)
+	if o.spec == nil {
+		t.Fatal("a worker needs to know the topics of its consumer: racecartest.WithSpec")
+	}
+	inner, err := racecar.NewRegistration(newConsumer, *o.spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,22 +78,12 @@ func RunWorker[C any](t testing.TB, b *Broker, new func(racecar.Runtime) (C, err
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n := o.spec.ParallelWorkers; n > 1 {
+		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", n)
+	}
 	values := inner.SpecValues()
-	loaded, err := config.Load(config.Options{NoFile: true, Spec: &values, Configure: append(registered.Configures(), quick(b))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range change {
-		f(&loaded.Config)
-	}
-	if err := loaded.Config.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	if spec.ParallelWorkers > 1 {
-		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", spec.ParallelWorkers)
-	}
-	w := &Worker{t: t, broker: b, reg: reg, config: loaded.Config, nonce: b.nonce(), faults: f, listen: registered.Observers()}
-	w.output = standIn(t, loaded.Config)
+	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, listen: registered.Observers()}
+	w.output = standIn(t, w.config)
 	w.start()
 	return w
 }

@@ -69,7 +69,7 @@ func numbered(n int) []racecar.ProducerMessage {
 func TestRunWorker(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	s := &seen{}
-	w := racecartest.RunWorker(t, b, newUpper(s), words)
+	w := racecartest.RunWorker(t, b, newUpper(s), racecartest.WithSpec(words))
 	b.Produce(numbered(50)...)
 	w.WaitProcessed(50)
 	b.WaitConsumed("upper", "words")
@@ -80,8 +80,8 @@ func TestRunWorker(t *testing.T) {
 	if s.torn != 1 {
 		t.Errorf("torn down %d times", s.torn)
 	}
-	if g := b.Cluster().GroupInfo("upper"); g == nil || len(g.Members) != 0 {
-		t.Errorf("members are left in the group: %+v", g)
+	if n := b.Members("upper"); n != 0 {
+		t.Errorf("%d members are left in the group", n)
 	}
 	w.Stop() // again does nothing
 }
@@ -90,7 +90,7 @@ func TestFailNext(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("words", 1)
 	s := &seen{}
-	w := racecartest.RunWorker(t, b, newUpper(s), words)
+	w := racecartest.RunWorker(t, b, newUpper(s), racecartest.WithSpec(words))
 	w.FailNext(2, errors.New("no such luck"))
 	b.Produce(numbered(3)...)
 	w.WaitProcessed(3)
@@ -112,7 +112,7 @@ func TestFailNextOfABatch(t *testing.T) {
 	spec.Name, spec.MaxRetries = "Batches", 1
 	w := racecartest.RunWorker(t, b, func(racecar.Runtime) (racecar.ProcessBatchFunc, error) {
 		return func(_ context.Context, batch []*racecar.Message) error { calls++; return nil }, nil
-	}, spec)
+	}, racecartest.WithSpec(spec))
 	w.FailNext(1, racecar.FailedAt(4, racecar.DeadLetter(errors.New("the last one"))))
 	dead := racecartest.WaitFor[event.DeadLetter](w, nil)
 	b.WaitConsumed("batches", "words")
@@ -139,7 +139,7 @@ func TestWaitProcessedCountsWhatIsDone(t *testing.T) {
 			}
 			return nil
 		}, nil
-	}, spec)
+	}, racecartest.WithSpec(spec))
 	w.WaitProcessed(5)
 	b.WaitConsumed("done", "words")
 }
@@ -149,9 +149,9 @@ func TestRebalance(t *testing.T) {
 		t.Run(strategy, func(t *testing.T) {
 			b := racecartest.NewBroker(t)
 			s := &seen{}
-			w := racecartest.RunWorker(t, b, newUpper(s), words, func(c *racecar.Config) {
+			w := racecartest.RunWorker(t, b, newUpper(s), racecartest.WithSpec(words), racecartest.WithConfig(func(c *racecar.Config) {
 				c.PartitionAssignmentStrategy = []string{strategy}
-			})
+			}))
 			b.Produce(numbered(20)...)
 			w.WaitProcessed(20)
 			w.Rebalance()
@@ -168,7 +168,7 @@ func TestRebalance(t *testing.T) {
 
 func TestAWorkerThatEndsByItself(t *testing.T) {
 	b := racecartest.NewBroker(t)
-	w := racecartest.RunWorker(t, b, newUpper(&seen{}), words)
+	w := racecartest.RunWorker(t, b, newUpper(&seen{}), racecartest.WithSpec(words))
 	b.Produce(racecar.ProducerMessage{Topic: "words", Value: []byte("stop")})
 	if err := w.Wait(); err == nil || err.Error() != "told to stop" {
 		t.Errorf("ended with %v", err)
@@ -178,7 +178,7 @@ func TestAWorkerThatEndsByItself(t *testing.T) {
 func TestAConstructorThatFails(t *testing.T) {
 	w := racecartest.RunWorker(t, racecartest.NewBroker(t), func(racecar.Runtime) (*upper, error) {
 		return nil, racecar.Fatal(errors.New("no database"))
-	}, words)
+	}, racecartest.WithSpec(words))
 	if err := w.Wait(); err == nil || err.Error() != "constructor of upper: no database" {
 		t.Errorf("ended with %v", err)
 	}

@@ -11,11 +11,11 @@ import (
 
 func TestArchiveEventsConsumer(t *testing.T) {
 	t.Chdir(t.TempDir())
-	result := racecartest.Run(t, NewArchiveEventsConsumer,
-		&racecar.Message{Topic: "events", Partition: 3, Offset: 10, Value: []byte("a")},
-		&racecar.Message{Topic: "events", Partition: 3, Offset: 12, Value: []byte("b")},
-		&racecar.Message{Topic: "events", Partition: 4, Offset: 1, Value: []byte("c")},
-	)
+	result := racecartest.Run(t, NewArchiveEventsConsumer, []*racecar.Message{
+		{Topic: "events", Partition: 3, Offset: 10, Value: []byte("a")},
+		{Topic: "events", Partition: 3, Offset: 12, Value: []byte("b")},
+		{Topic: "events", Partition: 4, Offset: 1, Value: []byte("c")},
+	})
 	if err := result.Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestPaymentConsumer(t *testing.T) {
 		`{"account":"bob","cents":250}`: racecartest.Retried,
 		`250 to Ada`:                    racecartest.DeadLettered,
 	} {
-		result := racecartest.Run(t, NewPaymentConsumer, &racecar.Message{Value: []byte(value)})
+		result := racecartest.Run(t, NewPaymentConsumer, []*racecar.Message{{Value: []byte(value)}})
 		if got := racecartest.VerdictOf(result.Errors[0]); got != want {
 			t.Errorf("%s: %s (%v), want %s", value, got, result.Errors[0], want)
 		}
@@ -40,10 +40,10 @@ func TestPaymentConsumer(t *testing.T) {
 func TestWhatCannotBeBookedIsDeadLettered(t *testing.T) {
 	t.Chdir(t.TempDir())
 	b := racecartest.NewBroker(t)
-	w := racecartest.RunWorker(t, b, NewPaymentConsumer, racecar.Spec{
+	w := racecartest.RunWorker(t, b, NewPaymentConsumer, racecartest.WithSpec(racecar.Spec{
 		Subscriptions: []racecar.Subscription{{Topic: "payments"}},
 		MaxRetries:    2,
-	})
+	}))
 	b.Produce(racecar.ProducerMessage{Topic: "payments", Value: []byte(`{"account":"bob","cents":250}`)})
 	letters := b.WaitMessages("payment-consumer.dlq", 1)
 	w.Stop()

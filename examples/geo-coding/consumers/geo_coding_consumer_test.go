@@ -8,10 +8,10 @@ import (
 )
 
 func TestGeoCodingConsumer(t *testing.T) {
-	result := racecartest.Run(t, NewGeoCodingConsumer,
-		&racecar.Message{Value: []byte(`{"id":"a","ip_address":"192.0.2.7"}`)},
-		&racecar.Message{Value: []byte(`{"id":"b","ip_address":"nowhere"}`)},
-	)
+	result := racecartest.Run(t, NewGeoCodingConsumer, []*racecar.Message{
+		{Value: []byte(`{"id":"a","ip_address":"192.0.2.7"}`)},
+		{Value: []byte(`{"id":"b","ip_address":"nowhere"}`)},
+	})
 	if got := racecartest.VerdictOf(result.Errors[1]); got != racecartest.Skipped {
 		t.Errorf("an address that is none is %s: %v", got, result.Errors[1])
 	}
@@ -27,9 +27,9 @@ func TestGeoCodingConsumer(t *testing.T) {
 // What is produced survives failures and a rebalance.
 func TestGeoCodingConsumerOnABroker(t *testing.T) {
 	b := racecartest.NewBroker(t)
-	w := racecartest.RunWorker(t, b, NewGeoCodingConsumer, racecar.Spec{
+	w := racecartest.RunWorker(t, b, NewGeoCodingConsumer, racecartest.WithSpec(racecar.Spec{
 		Subscriptions: []racecar.Subscription{{Topic: "pageviews"}},
-	})
+	}))
 	for range 10 {
 		b.Produce(racecar.ProducerMessage{Topic: "pageviews", Value: []byte(`{"id":"a","ip_address":"2001:db8::1"}`)})
 	}

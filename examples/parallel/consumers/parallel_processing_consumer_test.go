@@ -8,7 +8,7 @@ import (
 )
 
 func TestParallelProcessingConsumer(t *testing.T) {
-	result := racecartest.Run(t, NewParallelProcessingConsumer, &racecar.Message{Value: []byte("x")})
+	result := racecartest.Run(t, NewParallelProcessingConsumer, []*racecar.Message{{Value: []byte("x")}})
 	if err := result.Err(); err != nil {
 		t.Error(err)
 	}

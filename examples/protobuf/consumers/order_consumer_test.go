@@ -16,7 +16,7 @@ func TestOrderConsumer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result := racecartest.Run(t, NewOrderConsumer, &racecar.Message{Value: value}, &racecar.Message{Value: []byte("tea")})
+	result := racecartest.Run(t, NewOrderConsumer, []*racecar.Message{{Value: value}, {Value: []byte("tea")}})
 	if result.Errors[0] != nil {
 		t.Error(result.Errors[0])
 	}

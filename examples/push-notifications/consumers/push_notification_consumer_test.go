@@ -26,12 +26,12 @@ func TestPushNotificationConsumer(t *testing.T) {
 	}))
 	defer service.Close()
 	t.Setenv("PUSH_URL", service.URL)
-	result := racecartest.Run(t, NewPushNotificationConsumer,
-		&racecar.Message{Value: []byte(`{"recipient":"ada","notification":"hello"}`)},
-		&racecar.Message{Value: []byte(`{"recipient":"nobody","notification":"hello"}`)},
-		&racecar.Message{Value: []byte(`{"recipient":"later","notification":"hello"}`)},
-		&racecar.Message{Value: []byte(`hello`)},
-	)
+	result := racecartest.Run(t, NewPushNotificationConsumer, []*racecar.Message{
+		{Value: []byte(`{"recipient":"ada","notification":"hello"}`)},
+		{Value: []byte(`{"recipient":"nobody","notification":"hello"}`)},
+		{Value: []byte(`{"recipient":"later","notification":"hello"}`)},
+		{Value: []byte(`hello`)},
+	})
 	var verdicts []racecartest.Verdict
 	for _, err := range result.Errors {
 		verdicts = append(verdicts, racecartest.VerdictOf(err))

@@ -21,11 +21,11 @@ func TestUserBanConsumer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	result := racecartest.Run(t, NewUserBanConsumer,
-		&racecar.Message{Value: []byte(`{"user_id": 7}`)},
-		&racecar.Message{Value: []byte(`{"user_id": 99}`)},
-		&racecar.Message{Value: []byte(`mallory`)},
-	)
+	result := racecartest.Run(t, NewUserBanConsumer, []*racecar.Message{
+		{Value: []byte(`{"user_id": 7}`)},
+		{Value: []byte(`{"user_id": 99}`)},
+		{Value: []byte(`mallory`)},
+	})
 	var got []racecartest.Verdict
 	for _, err := range result.Errors {
 		got = append(got, racecartest.VerdictOf(err))

@@ -12,10 +12,10 @@ import (
 )
 
 func TestWordCountConsumer(t *testing.T) {
-	result := racecartest.Run(t, NewWordCountConsumer,
-		&racecar.Message{Value: []byte("the cat and the dog")},
-		&racecar.Message{Value: []byte("The end")},
-	)
+	result := racecartest.Run(t, NewWordCountConsumer, []*racecar.Message{
+		{Value: []byte("the cat and the dog")},
+		{Value: []byte("The end")},
+	})
 	if err := result.Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestEachLineCountsOnce(t *testing.T) {
 		return &stumbling{WordCountConsumer: c}, err
 	}
 	b := racecartest.NewBroker(t)
-	w := racecartest.RunWorker(t, b, newConsumer, spec)
+	w := racecartest.RunWorker(t, b, newConsumer, racecartest.WithSpec(spec))
 	for i := range lines {
 		switch i {
 		case lines / 3:
@@ -62,7 +62,7 @@ func TestEachLineCountsOnce(t *testing.T) {
 		case 2 * lines / 3:
 			b.WaitConsumed(group, "lines")
 			w.Stop()
-			w = racecartest.RunWorker(t, b, newConsumer, spec)
+			w = racecartest.RunWorker(t, b, newConsumer, racecartest.WithSpec(spec))
 		}
 		b.Produce(racecar.ProducerMessage{Topic: "lines", Value: fmt.Appendf(nil, "line %d", i)})
 	}
