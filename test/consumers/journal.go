@@ -156,7 +156,8 @@ func newJournal(rt racecar.Runtime) (*Journal, error) {
 
 // Process journals m.
 func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
-	start := time.Now()
+	start, content := time.Now(), judge.Digest(m.Key, m.Value)
+	defer scribble(m)
 	what := j.traps[string(m.Key)]
 	if what == "" {
 		what = j.told()
@@ -204,8 +205,16 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 	return j.journal.Write(judge.Record{
 		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Key: string(m.Key),
 		Worker: fmt.Sprintf("%s[%d]", j.rt.Worker.Consumer, j.rt.Worker.Index), Attempt: m.Retries,
-		Start: start, End: time.Now(),
+		Content: content, Start: start, End: time.Now(),
 	})
+}
+
+// scribble writes into a message and behind it, as consumer code may: no other
+// message and no other attempt must see it.
+func scribble(m *racecar.Message) {
+	_ = append(m.Key, "scribbled"...)
+	_ = append(m.Value, "scribbled"...)
+	clear(m.Value)
 }
 
 // told returns what a file in the mischief directory asks of one call.

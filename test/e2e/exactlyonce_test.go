@@ -249,7 +249,7 @@ func (b *killBed) judge(t *testing.T, r *killRun) {
 	}
 	t.Logf("%s: %d calls of Process, %d copies visible", r.consumer, len(records), visible)
 	exactly := r.consumer == "JournalTx"
-	findings := judge.Copies(produced, copies, exactly)
+	findings := judge.Copies(produced, nil, copies, exactly)
 	for i, f := range findings {
 		if i == 20 {
 			t.Errorf("… and %d more", len(findings)-i)

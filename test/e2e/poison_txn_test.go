@@ -106,7 +106,7 @@ func (b *bed) judgeCopies(topic string, bad poison, before int) {
 		}
 	}
 	copies := readCopies(b.t, b.broker.Addrs(), topic)
-	for _, finding := range judge.Copies(produced, copies, true) {
+	for _, finding := range judge.Copies(produced, nil, copies, true) {
 		b.t.Error(finding)
 	}
 	if n := len(slices.Concat(copies...)); n != want {

@@ -33,6 +33,7 @@ type entry struct {
 	AtOnce    int           `json:"by_two"`
 	Ahead     int           `json:"ahead"`
 	Unknown   int           `json:"unknown,omitempty"`
+	Altered   int           `json:"altered,omitempty"`
 	Repeats   int           `json:"repeats"`
 	Unexcused int           `json:"unexcused"`
 	Problems  []string      `json:"problems,omitempty"`
@@ -41,7 +42,7 @@ type entry struct {
 }
 
 func (e entry) ok() bool {
-	return e.Lost+e.Disorder+e.AtOnce+e.Ahead+e.Unknown+e.Unexcused+len(e.Problems) == 0
+	return e.Lost+e.Disorder+e.AtOnce+e.Ahead+e.Unknown+e.Altered+e.Unexcused+len(e.Problems) == 0
 }
 
 func entryOf(r runner.Result, commit string) entry {
@@ -49,7 +50,7 @@ func entryOf(r runner.Result, commit string) entry {
 	return entry{
 		Commit: commit, At: r.At.UTC().Truncate(time.Second), Mode: r.Schedule.Mode.Name, Seed: r.Schedule.Seed, Length: r.Schedule.Length, Settings: r.Settings,
 		Faults: len(r.Schedule.Events), Forced: r.Schedule.Forced, Messages: v.Messages, Lost: len(v.Lost), Disorder: len(v.OutOfOrder),
-		AtOnce: len(v.AtOnce), Ahead: len(v.Ahead), Unknown: len(v.Unknown), Repeats: v.Repeats, Unexcused: len(v.Duplicated),
+		AtOnce: len(v.AtOnce), Ahead: len(v.Ahead), Unknown: len(v.Unknown), Altered: len(v.Altered), Repeats: v.Repeats, Unexcused: len(v.Duplicated),
 		Problems: r.Problems, Recovery: r.Left.Recovery, Took: r.Took,
 	}
 }
@@ -78,9 +79,9 @@ func commit(ctx context.Context) string {
 
 // row sums up the runs of a mode.
 type row struct {
-	mode                                                                                        string
-	runs, failed, faults, messages, lost, disorder, atOnce, ahead, repeats, unexcused, problems int
-	recovery                                                                                    time.Duration
+	mode                                                                                                 string
+	runs, failed, faults, messages, lost, disorder, atOnce, ahead, altered, repeats, unexcused, problems int
+	recovery                                                                                             time.Duration
 }
 
 func (r *row) add(e entry) {
@@ -94,6 +95,7 @@ func (r *row) add(e entry) {
 	r.disorder += e.Disorder
 	r.atOnce += e.AtOnce
 	r.ahead += e.Ahead
+	r.altered += e.Altered
 	r.repeats += e.Repeats
 	r.unexcused += e.Unexcused
 	r.problems += len(e.Problems)
@@ -102,10 +104,10 @@ func (r *row) add(e entry) {
 
 // cells are those of columns.
 func (r *row) cells() []any {
-	return []any{r.mode, r.runs, r.failed, r.faults, r.messages, r.lost, r.disorder, r.atOnce, r.ahead, r.repeats, r.unexcused, r.problems, r.recovery.Round(100 * time.Millisecond)}
+	return []any{r.mode, r.runs, r.failed, r.faults, r.messages, r.lost, r.disorder, r.atOnce, r.ahead, r.altered, r.repeats, r.unexcused, r.problems, r.recovery.Round(100 * time.Millisecond)}
 }
 
-var columns = []string{"mode", "runs", "failed", "faults", "messages", "lost", "out of order", "by two", "ahead", "repeats", "unexcused", "other", "slowest recovery"}
+var columns = []string{"mode", "runs", "failed", "faults", "messages", "lost", "out of order", "by two", "ahead", "altered", "repeats", "unexcused", "other", "slowest recovery"}
 
 func rows(results []runner.Result) []*row {
 	var entries []entry

@@ -30,7 +30,7 @@ func TestResultsAreSummedUp(t *testing.T) {
 		{Schedule: draw("clean"), Verdict: judge.Verdict{Messages: 10}, Left: judge.Leftovers{Recovery: 1500 * time.Millisecond}},
 		{Schedule: draw("eager"), Verdict: judge.Verdict{Messages: 100, Repeats: 4, Excused: 4}},
 		{Schedule: draw("eager"), Verdict: judge.Verdict{
-			Messages: 1000, Repeats: 5, Lost: []string{"a"}, Duplicated: []string{"b", "c"}, OutOfOrder: []string{"d"}, AtOnce: []string{"e"}, Ahead: []string{"f"},
+			Messages: 1000, Repeats: 5, Lost: []string{"a"}, Duplicated: []string{"b", "c"}, OutOfOrder: []string{"d"}, AtOnce: []string{"e"}, Ahead: []string{"f"}, Altered: []string{"h"},
 		}, Problems: []string{"g"}},
 	} {
 		if err := record(path, r, "abc"); err != nil {
@@ -41,11 +41,11 @@ func TestResultsAreSummedUp(t *testing.T) {
 	if err := summarize(&out, path); err != nil {
 		t.Fatal(err)
 	}
-	want := `| mode | runs | failed | faults | messages | lost | out of order | by two | ahead | repeats | unexcused | other | slowest recovery |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
-| eager | 2 | 1 | 6 | 1100 | 1 | 1 | 1 | 1 | 9 | 2 | 1 | 0s |
-| clean | 1 | 0 | 3 | 10 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 1.5s |
-| all | 3 | 1 | 9 | 1110 | 1 | 1 | 1 | 1 | 9 | 2 | 1 | 1.5s |
+	want := `| mode | runs | failed | faults | messages | lost | out of order | by two | ahead | altered | repeats | unexcused | other | slowest recovery |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| eager | 2 | 1 | 6 | 1100 | 1 | 1 | 1 | 1 | 1 | 9 | 2 | 1 | 0s |
+| clean | 1 | 0 | 3 | 10 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 1.5s |
+| all | 3 | 1 | 9 | 1110 | 1 | 1 | 1 | 1 | 1 | 9 | 2 | 1 | 1.5s |
 `
 	if d := cmp.Diff(want, out.String()); d != "" {
 		t.Error(d)

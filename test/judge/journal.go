@@ -11,6 +11,7 @@ package judge
 import (
 	"bufio"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,7 +31,9 @@ type Record struct {
 	Worker string
 	PID    int
 	// Attempt is Message.Retries of the call.
-	Attempt    int
+	Attempt int
+	// Content is the Digest of what the consumer was given; 0: not noted.
+	Content    uint64
 	Start, End time.Time
 }
 
@@ -73,10 +76,26 @@ func (j *Journal) Write(r Record) error {
 	b = strconv.AppendInt(b, r.Start.UnixNano(), 10)
 	b = append(b, '\t')
 	b = strconv.AppendInt(b, r.End.UnixNano(), 10)
+	b = append(b, '\t')
+	b = strconv.AppendUint(b, r.Content, 16)
 	b = append(b, '\n')
 	j.buf = b
 	_, err := j.f.Write(b)
 	return err
+}
+
+// Digest stands for a message's content. It is never 0.
+func Digest(key, value []byte) uint64 {
+	h := fnv.New64a()
+	for _, b := range [][]byte{key, value} {
+		if b == nil {
+			h.Write([]byte{0})
+			continue
+		}
+		fmt.Fprintf(h, "%d:", len(b))
+		h.Write(b)
+	}
+	return max(1, h.Sum64())
 }
 
 // Close closes the file.
@@ -120,8 +139,8 @@ func readFile(path string) ([]Record, error) {
 
 func parse(line string) (r Record, err error) {
 	f := strings.Split(line, "\t")
-	if len(f) != 9 {
-		return r, fmt.Errorf("%d fields of 9 in %q", len(f), line)
+	if len(f) != 10 {
+		return r, fmt.Errorf("%d fields of 10 in %q", len(f), line)
 	}
 	number := func(s string) int64 {
 		n, e := strconv.ParseInt(s, 10, 64)
@@ -137,9 +156,10 @@ func parse(line string) (r Record, err error) {
 		}
 		return t
 	}
+	content, err := strconv.ParseUint(f[9], 16, 64)
 	r = Record{
 		Topic: f[0], Partition: int32(number(f[1])), Offset: number(f[2]), Key: text(f[3]),
-		Worker: text(f[4]), PID: int(number(f[5])), Attempt: int(number(f[6])),
+		Worker: text(f[4]), PID: int(number(f[5])), Attempt: int(number(f[6])), Content: content,
 		Start: time.Unix(0, number(f[7])), End: time.Unix(0, number(f[8])),
 	}
 	return r, err

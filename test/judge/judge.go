@@ -21,6 +21,9 @@ type Evidence struct {
 	// Produced holds the offsets of the messages in each partition, ascending.
 	// Offsets of transaction markers are not in it.
 	Produced map[Partition][]int64
+	// Content holds the Digest of each of them; nil for a partition whose content
+	// nobody noted.
+	Content map[Partition][]uint64
 	// Processed are the records of all journals, in any order.
 	Processed []Record
 	// Committed is the group's offset of each partition (the next message's);
@@ -51,18 +54,19 @@ type Verdict struct {
 	AtOnce     []string // processed by two processes at the same time
 	Ahead      []string // committed above what was processed
 	Unknown    []string // processed though never produced
+	Altered    []string // handed over with another content than was produced
 }
 
 // OK reports whether every promise was kept.
 func (v Verdict) OK() bool {
-	return len(v.Lost)+len(v.Duplicated)+len(v.OutOfOrder)+len(v.AtOnce)+len(v.Ahead)+len(v.Unknown) == 0
+	return len(v.Lost)+len(v.Duplicated)+len(v.OutOfOrder)+len(v.AtOnce)+len(v.Ahead)+len(v.Unknown)+len(v.Altered) == 0
 }
 
 func (v Verdict) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d messages, %d processed, %d repeats (%d excused): lost %d, duplicated %d, out of order %d, by two at once %d, committed ahead %d, unknown %d",
-		v.Messages, v.Records, v.Repeats, v.Excused, len(v.Lost), len(v.Duplicated), len(v.OutOfOrder), len(v.AtOnce), len(v.Ahead), len(v.Unknown))
-	for _, findings := range [][]string{v.Lost, v.Duplicated, v.OutOfOrder, v.AtOnce, v.Ahead, v.Unknown} {
+	fmt.Fprintf(&b, "%d messages, %d processed, %d repeats (%d excused): lost %d, duplicated %d, out of order %d, by two at once %d, committed ahead %d, unknown %d, altered %d",
+		v.Messages, v.Records, v.Repeats, v.Excused, len(v.Lost), len(v.Duplicated), len(v.OutOfOrder), len(v.AtOnce), len(v.Ahead), len(v.Unknown), len(v.Altered))
+	for _, findings := range [][]string{v.Lost, v.Duplicated, v.OutOfOrder, v.AtOnce, v.Ahead, v.Unknown, v.Altered} {
 		for i, f := range findings {
 			if i == 10 {
 				fmt.Fprintf(&b, "\n  … and %d more", len(findings)-i)
@@ -124,6 +128,9 @@ func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []s
 		if !ok {
 			v.Unknown = append(v.Unknown, fmt.Sprintf("%s offset %d processed by %s, never produced", p, r.Offset, who(r)))
 			continue
+		}
+		if content := e.Content[p]; content != nil && r.Content != 0 && r.Content != content[place] {
+			v.Altered = append(v.Altered, fmt.Sprintf("%s offset %d handed to %s with another content than was produced, attempt %d", p, r.Offset, who(r), r.Attempt))
 		}
 		if i > 0 && r.PID != latest.PID && r.Start.Before(latest.End) {
 			v.AtOnce = append(v.AtOnce, fmt.Sprintf("%s offset %d by %s began %v before %s ended offset %d",

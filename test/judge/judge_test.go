@@ -19,6 +19,27 @@ func at(ms int, offset int64, pid int) Record {
 	return Record{Topic: "t", Offset: offset, Worker: "A[0]", PID: pid, Start: start, End: start.Add(10 * time.Millisecond)}
 }
 
+// of gives a record a content.
+func of(r Record, key, value string) Record {
+	r.Content = Digest([]byte(key), []byte(value))
+	return r
+}
+
+// What differs in a byte, or in whether it is there at all, has another digest.
+func TestDigest(t *testing.T) {
+	seen := map[uint64]string{}
+	for name, parts := range map[string][2][]byte{
+		"nothing": {nil, nil}, "an empty value": {nil, {}}, "an empty key": {{}, nil}, "both empty": {{}, {}},
+		"a key": {[]byte("ab"), nil}, "a value": {nil, []byte("ab")}, "both": {[]byte("a"), []byte("b")}, "another value": {[]byte("a"), []byte("c")},
+	} {
+		d := Digest(parts[0], parts[1])
+		if other, ok := seen[d]; ok || d == 0 {
+			t.Errorf("%s: digest %x, as %q has", name, d, other)
+		}
+		seen[d] = name
+	}
+}
+
 // Each verdict has an input that must trigger it, and one beside it that must not.
 func TestJudge(t *testing.T) {
 	produced := map[Partition][]int64{p0: {0, 1, 2, 3}}
@@ -74,6 +95,17 @@ func TestJudge(t *testing.T) {
 				Excused: func(first, again Record) bool { return first.Offset == 2 && again.PID == 2 }},
 			Verdict{Messages: 4, Records: 6, Repeats: 2, Excused: 1, Duplicated: []string{"t/0 offset 3 processed again by A[0] (pid 2), attempt 0"}},
 		},
+		"altered": {
+			Evidence{
+				Produced: map[Partition][]int64{p0: {0, 1}}, Content: map[Partition][]uint64{p0: {Digest([]byte("k"), []byte("0")), Digest([]byte("k"), []byte("1"))}},
+				Processed: []Record{of(at(0, 0, 1), "k", "0"), of(at(10, 1, 1), "k", "0")},
+			},
+			Verdict{Messages: 2, Records: 2, Altered: []string{"t/0 offset 1 handed to A[0] (pid 1) with another content than was produced, attempt 0"}},
+		},
+		"content that nobody noted": {
+			Evidence{Produced: map[Partition][]int64{p0: {0}}, Content: map[Partition][]uint64{p0: {7}}, Processed: []Record{at(0, 0, 1)}},
+			Verdict{Messages: 1, Records: 1},
+		},
 		"out of order": {
 			Evidence{Produced: produced, Processed: []Record{at(0, 0, 1), at(10, 2, 1), at(20, 1, 1), at(30, 3, 1)}},
 			Verdict{Messages: 4, Records: 4, OutOfOrder: []string{"t/0 offset 2 processed by A[0] (pid 1) before offset 1"}},
@@ -111,7 +143,7 @@ func TestJournalIsReadBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Record{Topic: "t", Partition: 3, Offset: 1 << 40, Key: "a\tb\n\x00é", Worker: "Billing::Invoice[0]", PID: os.Getpid(), Attempt: 2, Start: time.Unix(1, 2), End: time.Unix(3, 4)}
+	want := Record{Topic: "t", Partition: 3, Offset: 1 << 40, Key: "a\tb\n\x00é", Worker: "Billing::Invoice[0]", PID: os.Getpid(), Attempt: 2, Content: 1<<63 + 5, Start: time.Unix(1, 2), End: time.Unix(3, 4)}
 	for range 2 {
 		if err := j.Write(want); err != nil {
 			t.Fatal(err)

@@ -19,10 +19,11 @@ func (r *run) judge(ctx context.Context) (judge.Verdict, error) {
 	if err != nil {
 		return judge.Verdict{}, err
 	}
-	e := judge.Evidence{Produced: map[judge.Partition][]int64{}, Processed: records}
+	e := judge.Evidence{Produced: map[judge.Partition][]int64{}, Content: map[judge.Partition][]uint64{}, Processed: records}
 	for p, messages := range input {
 		for _, m := range messages {
 			e.Produced[p] = append(e.Produced[p], m.offset)
+			e.Content[p] = append(e.Content[p], m.content)
 		}
 	}
 	if e.Committed, _, err = r.committed(); err != nil {
@@ -34,14 +35,14 @@ func (r *run) judge(ctx context.Context) (judge.Verdict, error) {
 		e.Excused = func(_, _ judge.Record) bool { return true }
 	}
 	if r.out != "" {
-		if err := r.judgeCopies(ctx, e.Produced); err != nil {
+		if err := r.judgeCopies(ctx, e); err != nil {
 			return judge.Verdict{}, err
 		}
 	}
 	return judge.Judge(e), nil
 }
 
-func (r *run) judgeCopies(ctx context.Context, produced map[judge.Partition][]int64) error {
+func (r *run) judgeCopies(ctx context.Context, input judge.Evidence) error {
 	output, err := readTopic(ctx, r.cluster.AdminAddrs(), r.out)
 	if err != nil {
 		return err
@@ -54,11 +55,12 @@ func (r *run) judgeCopies(ctx context.Context, produced map[judge.Partition][]in
 			if err != nil {
 				return err
 			}
+			c.Content = m.content
 			in = append(in, c)
 		}
 		copies = append(copies, in)
 	}
-	findings := judge.Copies(produced, copies, r.schedule.Mode.Transactional)
+	findings := judge.Copies(input.Produced, input.Content, copies, r.schedule.Mode.Transactional)
 	for i, f := range findings {
 		if i == 10 {
 			r.problem("… and %d more about copies", len(findings)-i)

@@ -66,7 +66,7 @@ func (f *feed) run(ctx context.Context) {
 	const tick = 10 * time.Millisecond
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	value := sarama.StringEncoder(strings.Repeat("x", 100))
+	filler := strings.Repeat("x", 100)
 	numbers := map[int32]int{}
 	next := 0
 	begun, sent := time.Now(), 0
@@ -83,7 +83,7 @@ func (f *feed) run(ctx context.Context) {
 		for due := int(time.Since(begun).Seconds() * float64(f.rate)); sent < due; sent++ {
 			p := partitions[next%len(partitions)]
 			next++
-			m := &sarama.ProducerMessage{Topic: f.topic, Partition: p, Key: sarama.StringEncoder(fmt.Sprintf("%d-%d", p, numbers[p])), Value: value}
+			m := &sarama.ProducerMessage{Topic: f.topic, Partition: p, Key: sarama.StringEncoder(fmt.Sprintf("%d-%d", p, numbers[p])), Value: sarama.StringEncoder(fmt.Sprintf("%d of %d: %s", numbers[p], p, filler))}
 			numbers[p]++
 			select {
 			case f.producer.Input() <- m:
@@ -107,8 +107,9 @@ func (f *feed) finish() error {
 
 // message is what is read back of a topic.
 type message struct {
-	offset int64
-	origin string // header: where a copy came from
+	offset  int64
+	content uint64 // the judge's Digest
+	origin  string // header: where a copy came from
 }
 
 // readTopic reads all committed messages of a topic.
@@ -162,7 +163,7 @@ func readPartition(ctx context.Context, consumer sarama.Consumer, topic string, 
 	for {
 		select {
 		case m := <-pc.Messages():
-			read := message{offset: m.Offset}
+			read := message{offset: m.Offset, content: judge.Digest(m.Key, m.Value)}
 			for _, h := range m.Headers {
 				if string(h.Key) == "origin" {
 					read.origin = string(h.Value)
