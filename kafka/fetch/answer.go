@@ -1,0 +1,70 @@
+package fetch
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// fetchAnswer is the head of an answer to Fetch.
+type fetchAnswer struct {
+	throttle int32 // milliseconds
+	code     int16
+	session  int32
+}
+
+// partitionAnswer is what it says of one partition. Its slices belong to the connection's
+// buffer.
+type partitionAnswer struct {
+	topic                  string   // below version 13
+	id                     [16]byte // from version 13 on
+	number                 int32
+	code                   int16
+	high, stable, logStart int64
+	aborted                []kmsg.FetchResponseTopicPartitionAbortedTransaction
+	replica                int32 // to be fetched from instead; -1: none (KIP-392)
+	records                []byte
+}
+
+// readFetch reads an answer to Fetch and calls each for its partitions. kmsg would allocate
+// what an answer says that it holds, and a structure per partition.
+func readFetch(version int16, body []byte, each func(*partitionAnswer) error) (fetchAnswer, error) {
+	r := answerReader{b: body, flexible: version >= 12}
+	a := fetchAnswer{throttle: r.int32(), code: r.int16(), session: r.int32()}
+	p := partitionAnswer{}
+	for range r.length(1) {
+		if version >= 13 {
+			copy(p.id[:], r.take(16))
+		} else {
+			p.topic = r.string()
+		}
+		for range r.length(1) {
+			if r.partition(&p); r.bad {
+				break
+			}
+			if err := each(&p); err != nil {
+				return a, err
+			}
+		}
+		if r.tags(); r.bad {
+			break
+		}
+	}
+	if r.tags(); r.bad || len(r.b) > 0 {
+		return a, nonsense("an answer to Fetch does not end where it says")
+	}
+	return a, nil
+}
+
+// partition reads one of version 11 to 13.
+func (r *answerReader) partition(p *partitionAnswer) {
+	p.number, p.code = r.int32(), r.int16()
+	p.high, p.stable, p.logStart = r.int64(), r.int64(), r.int64()
+	p.aborted = p.aborted[:0]
+	for range r.length(16) {
+		t := kmsg.FetchResponseTopicPartitionAbortedTransaction{ProducerID: r.int64(), FirstOffset: r.int64()}
+		p.aborted = append(p.aborted, t)
+		r.tags()
+	}
+	p.replica = r.int32()
+	p.records = r.take(max(r.length(1), 0))
+	r.tags()
+}

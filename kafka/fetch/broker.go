@@ -1,0 +1,283 @@
+package fetch
+
+import (
+	"slices"
+	"time"
+)
+
+// broker is one that leads partitions, or has replicas that we fetch. A broker answers the
+// requests of a connection in order, and holds back those that find nothing: so there are
+// two connections, one for partitions that have more at once, and one that waits.
+// Guarded by Fetcher.mu.
+type broker struct {
+	f          *Fetcher
+	id         int32
+	addr       string
+	partitions []*Partition // in the order in which requests name them
+	hot, poll  *loop
+	err        error // why nothing comes from it; nil: all is well
+}
+
+// loop is a goroutine with a connection, which sends one request after the other. All but
+// awake is guarded by Fetcher.mu or belongs to the goroutine.
+type loop struct {
+	f       *Fetcher
+	b       *broker
+	waits   bool // of the connection that waits for messages
+	running bool
+	idle    bool          // it waits for awake
+	busy    bool          // a request is under way
+	until   time.Time     // when the broker answers it at the latest
+	short   bool          // the budget is used up
+	awake   chan struct{} // capacity 1
+
+	conn     *conn // of the goroutine
+	addr     string
+	failures int
+	session  session
+}
+
+func newBroker(f *Fetcher, id int32) *broker {
+	b := &broker{f: f, id: id}
+	b.hot = &loop{f: f, b: b, awake: make(chan struct{}, 1)}
+	b.poll = &loop{f: f, b: b, waits: true, awake: make(chan struct{}, 1)}
+	return b
+}
+
+// wake has the loop look for something to do. f.mu is held.
+func (l *loop) wake() {
+	if !l.running && !l.f.closed {
+		l.running = true
+		l.f.wg.Go(l.run)
+	}
+	if l.idle {
+		l.idle = false
+		poke(l.awake)
+	}
+}
+
+func (l *loop) other() *loop {
+	if l.waits {
+		return l.b.hot
+	}
+	return l.b.poll
+}
+
+// place has the partition served by its leader. f.mu is held.
+func (p *Partition) place(at leader) {
+	if at.epoch < p.leaderEpoch && p.topicID == p.f.topics[p.topic].id {
+		return // of a broker that has not heard of the leader that we know
+	}
+	newer := p.leaderEpoch >= 0 && at.epoch > p.leaderEpoch
+	if at.broker != p.leader || newer {
+		p.epoch++
+		p.inFlight = false
+		p.replica = noBroker
+	}
+	p.leader, p.leaderEpoch = at.broker, at.epoch
+	if newer && p.lastEpoch >= 0 && p.ask == askNothing && p.start != nil {
+		p.ask = askEpoch // the log of the new leader may end before (KIP-320)
+	}
+	p.attach()
+}
+
+// attach puts the partition to the broker that it is fetched from. f.mu is held.
+func (p *Partition) attach() {
+	id := p.leader
+	if p.replica != noBroker {
+		id = p.replica
+	}
+	b := p.f.brokers[id]
+	if p.closed || b == p.broker {
+		p.wake()
+		return
+	}
+	p.detach()
+	if b != nil {
+		p.broker = b
+		b.partitions = append(b.partitions, p)
+		p.wake()
+	}
+}
+
+// detach takes the partition from its broker. f.mu is held.
+func (p *Partition) detach() {
+	if p.broker == nil {
+		return
+	}
+	i := slices.Index(p.broker.partitions, p)
+	p.broker.partitions = slices.Delete(p.broker.partitions, i, i+1)
+	p.broker = nil
+	p.inFlight = false
+}
+
+// dropReplica goes back to the leader. f.mu is held.
+func (p *Partition) dropReplica() {
+	if p.replica != noBroker {
+		p.replica = noBroker
+		p.attach()
+	}
+}
+
+// run sends requests until the fetcher is closed.
+func (l *loop) run() {
+	defer func() { l.conn.close() }()
+	for l.f.ctx.Err() == nil {
+		l.f.mu.Lock()
+		req, wait := l.next(time.Now())
+		l.idle = req == nil
+		unused := len(l.b.partitions) == 0
+		l.f.mu.Unlock()
+		if req == nil {
+			if wait == 0 && unused {
+				l.disconnect()
+			}
+			l.sleep(wait)
+			continue
+		}
+		err := l.connect()
+		throttle := time.Duration(0)
+		if err == nil {
+			throttle, err = req.send(l)
+		}
+		l.done(req, err)
+		if throttle > 0 {
+			l.pause(throttle)
+		}
+	}
+}
+
+// sleep waits until there may be something to do. wait 0: until it is woken.
+func (l *loop) sleep(wait time.Duration) {
+	var due <-chan time.Time
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-l.awake:
+	case <-due:
+	case <-l.f.ctx.Done():
+	}
+}
+
+// pause waits, whatever there is to do.
+func (l *loop) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-l.f.ctx.Done():
+	}
+}
+
+// connect makes the connection unless it stands.
+func (l *loop) connect() error {
+	l.f.mu.Lock()
+	addr := l.b.addr
+	l.f.mu.Unlock()
+	if l.conn != nil && l.addr == addr {
+		return nil
+	}
+	l.disconnect()
+	c, err := l.f.dial(addr)
+	l.conn, l.addr = c, addr
+	return err
+}
+
+func (l *loop) disconnect() {
+	l.conn.close()
+	l.conn = nil
+	l.session = session{}
+}
+
+// done takes in how a request ended. An error costs the connection, and after it the broker
+// is left alone for a while; but one that closed an idle connection is asked again at once.
+func (l *loop) done(req request, err error) {
+	now := time.Now()
+	l.f.mu.Lock()
+	changed := req.end(l, err, now)
+	l.busy = false
+	stale := err != nil && l.conn != nil && l.conn.used && isClosed(err)
+	wait := time.Duration(0)
+	switch {
+	case err == nil:
+		l.failures = 0
+		if l.b.err != nil {
+			l.b.err = nil
+			changed = l.b.all()
+		}
+	case stale || l.f.closed:
+	default:
+		l.failures++
+		wait = doubled(l.f.opts.Backoff, l.failures)
+		if l.b.err == nil {
+			changed = l.b.all()
+			l.f.log.WithField("broker", l.b.addr).WithError(err).Warn("a broker cannot be fetched from")
+		}
+		l.b.err = err
+		l.f.needMetadata()
+	}
+	l.f.mu.Unlock()
+	for _, p := range changed {
+		p.changed()
+	}
+	if err != nil {
+		l.disconnect()
+		l.pause(wait)
+	}
+}
+
+// all returns the broker's partitions, whose error changed. f.mu is held.
+func (b *broker) all() []*Partition { return slices.Clone(b.partitions) }
+
+// request is one that a loop sends.
+type request interface {
+	// send sends it and reads the answer. It returns how long the broker is to be left
+	// alone.
+	send(*loop) (throttle time.Duration, err error)
+	// end gives back what was reserved, and returns the partitions that changed. f.mu is
+	// held.
+	end(l *loop, err error, now time.Time) []*Partition
+}
+
+// next chooses what the loop asks for; nil: nothing, at least for so long (0: until it is
+// woken). f.mu is held.
+func (l *loop) next(now time.Time) (request, time.Duration) {
+	if l.f.closed {
+		return nil, 0
+	}
+	if !l.waits {
+		if q := l.question(now); q != nil {
+			return q, 0
+		}
+	}
+	l.short = false
+	if r := l.fetch(now); r != nil {
+		l.busy = true
+		return r, 0
+	}
+	return nil, l.due(now)
+}
+
+// retryShort is how soon a loop without room looks whether it can make some.
+const retryShort = time.Second
+
+// due is when a partition that failed may be asked for again. f.mu is held.
+func (l *loop) due(now time.Time) time.Duration {
+	var wait time.Duration
+	sooner := func(at time.Time) {
+		if d := at.Sub(now); d > 0 && (wait == 0 || d < wait) {
+			wait = d
+		}
+	}
+	if l.short {
+		sooner(now.Add(retryShort))
+	}
+	for _, p := range l.b.partitions {
+		sooner(p.retryAt)
+		if due, ok := p.marksDue(); ok && !l.waits {
+			sooner(due)
+		}
+	}
+	return wait
+}

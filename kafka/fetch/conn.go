@@ -1,0 +1,259 @@
+package fetch
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// What an answer may be long: a broker never sends more of a fetch than this, whatever
+// batches are configured to be (message.max.bytes), and the others are small.
+const (
+	maxFetchAnswer = 100 << 20
+	maxOtherAnswer = 4 << 20
+	// readAhead is how much is allocated before an announced answer has begun to come.
+	readAhead = 256 << 10
+)
+
+// Versions of requests that we send. Kafka 2.4 has the first of each.
+var (
+	fetchVersions    = versionRange{1, 11, 13} // 12 is flexible, 13 has topic ids (Kafka 3.1)
+	listVersions     = versionRange{2, 5, 7}   // 5 has leader epochs
+	metadataVersions = versionRange{3, 9, 12}  // 10 has topic ids (Kafka 2.8)
+	epochVersions    = versionRange{23, 3, 4}  // 3 has the current leader epoch
+)
+
+// versionRange is which versions of a request we know.
+type versionRange struct{ key, oldest, newest int16 }
+
+// protocolError is an answer that no broker gives. It costs the connection.
+type protocolError struct{ problem string }
+
+func (e *protocolError) Error() string { return e.problem + ": not a Kafka broker" }
+
+func nonsense(format string, args ...any) error { return &protocolError{fmt.Sprintf(format, args...)} }
+
+// conn is a connection to a broker, for one goroutine. Its buffers are reused: an answer is
+// valid until the next request.
+type conn struct {
+	net.Conn
+	format      *kmsg.RequestFormatter
+	timeout     time.Duration
+	correlation int32
+	versions    map[int16][2]int16 // by request key: what the broker has
+	used        bool               // something but its versions was answered
+	out, in     []byte
+	stop        func() bool
+}
+
+// dial connects and learns which versions the broker has (KIP-35).
+func (f *Fetcher) dial(addr string) (*conn, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, f.opts.Access.SocketTimeout())
+	defer cancel()
+	raw, err := f.opts.Access.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: raw, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(f.opts.Config.ClientID)), timeout: f.opts.Access.SocketTimeout(), versions: map[int16][2]int16{}}
+	c.stop = context.AfterFunc(f.ctx, func() { _ = raw.Close() }) // whatever waits on it ends
+	if err := c.learnVersions(); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *conn) learnVersions() error {
+	req := kmsg.NewPtrApiVersionsRequest()
+	resp := kmsg.NewPtrApiVersionsResponse()
+	if err := c.ask(req, resp); err != nil {
+		return err
+	}
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return err
+	}
+	for _, k := range resp.ApiKeys {
+		c.versions[k.ApiKey] = [2]int16{k.MinVersion, k.MaxVersion}
+	}
+	c.used = false
+	return nil
+}
+
+// version is the newest one of a request that both sides know.
+func (c *conn) version(r versionRange) (int16, error) {
+	has, ok := c.versions[r.key]
+	v := min(r.newest, has[1])
+	if !ok || v < max(r.oldest, has[0]) {
+		return 0, fmt.Errorf("the broker has versions %d to %d of the request %s, we know %d to %d (Kafka 2.4 or later is needed)", has[0], has[1], kmsg.NameForKey(r.key), r.oldest, r.newest)
+	}
+	return v, nil
+}
+
+func (c *conn) close() {
+	if c != nil {
+		c.stop()
+		_ = c.Close() // nothing is lost with it
+	}
+}
+
+// ask sends a request and reads its answer into resp.
+func (c *conn) ask(req kmsg.Request, resp kmsg.Response) error {
+	resp.SetVersion(req.GetVersion())
+	body, err := c.exchange(req, resp.IsFlexible() && req.Key() != 18, maxOtherAnswer, 0)
+	if err != nil {
+		return err
+	}
+	if err := resp.ReadFrom(body); err != nil {
+		return nonsense("the answer to %s cannot be read (%v)", kmsg.NameForKey(req.Key()), err)
+	}
+	return nil
+}
+
+// exchange sends a request and returns the body of its answer. wait is how long the broker
+// may hold the answer back.
+func (c *conn) exchange(req kmsg.Request, flexible bool, limit int, wait time.Duration) ([]byte, error) {
+	c.correlation++
+	c.out = c.format.AppendRequest(c.out[:0], req, c.correlation)
+	if err := c.SetDeadline(time.Now().Add(c.timeout + wait)); err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(c.out); err != nil {
+		return nil, err
+	}
+	if err := c.read(limit); err != nil {
+		return nil, err
+	}
+	if got := int32(binary.BigEndian.Uint32(c.in)); got != c.correlation {
+		return nil, nonsense("answer %d came to request %d", got, c.correlation)
+	}
+	c.used = true
+	body := c.in[4:]
+	if flexible {
+		r := answerReader{b: body, flexible: true}
+		r.tags()
+		if r.bad {
+			return nil, nonsense("the head of an answer is cut short")
+		}
+		body = r.b
+	}
+	return body, nil
+}
+
+// read reads an answer into c.in. What it announces is not allocated before it comes.
+func (c *conn) read(limit int) error {
+	var head [4]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		return err
+	}
+	size := int64(binary.BigEndian.Uint32(head[:]))
+	if size < 4 || size > int64(limit) {
+		return nonsense("an answer announces %d bytes, at most %d are taken", size, limit)
+	}
+	c.in = c.in[:0]
+	for len(c.in) < int(size) {
+		step := min(int(size)-len(c.in), max(readAhead, len(c.in), cap(c.in)-len(c.in)))
+		c.in = slices.Grow(c.in, step)
+		n, err := io.ReadFull(c, c.in[len(c.in):len(c.in)+step])
+		c.in = c.in[:len(c.in)+n]
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shrink forgets a buffer that one large answer made larger than most.
+func (c *conn) shrink(most int64) {
+	if int64(cap(c.in)) > most {
+		c.in = nil
+	}
+}
+
+// isClosed reports whether err is that of a connection which the broker closed, as it does
+// with idle ones (connections.max.idle.ms).
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// answerReader takes an answer apart. After the first field that does not fit, bad is set
+// and all others are zero.
+type answerReader struct {
+	b        []byte
+	flexible bool // compact lengths, and tagged fields (KIP-482)
+	bad      bool
+}
+
+func (r *answerReader) take(n int) []byte {
+	if r.bad || n < 0 || n > len(r.b) {
+		r.bad = true
+		return make([]byte, max(0, min(n, 16)))
+	}
+	b := r.b[:n:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *answerReader) int16() int16 { return int16(binary.BigEndian.Uint16(r.take(2))) }
+func (r *answerReader) int32() int32 { return int32(binary.BigEndian.Uint32(r.take(4))) }
+func (r *answerReader) int64() int64 { return int64(binary.BigEndian.Uint64(r.take(8))) }
+
+func (r *answerReader) uvarint() int {
+	v, n := binary.Uvarint(r.b)
+	if r.bad || n <= 0 || v > 1<<31 {
+		r.bad = true
+		return 0
+	}
+	r.b = r.b[n:]
+	return int(v)
+}
+
+// length reads the length of something whose parts have at least least bytes each; -1 is
+// null.
+func (r *answerReader) length(least int) int {
+	n := 0
+	if r.flexible {
+		n = r.uvarint() - 1
+	} else {
+		n = int(r.int32())
+	}
+	if n > len(r.b)/least {
+		r.bad = true
+	}
+	if r.bad {
+		return 0
+	}
+	return n
+}
+
+func (r *answerReader) string() string {
+	n := 0
+	if r.flexible {
+		n = r.uvarint() - 1
+	} else {
+		n = int(r.int16())
+	}
+	return string(r.take(max(n, 0)))
+}
+
+// tags skips tagged fields.
+func (r *answerReader) tags() {
+	if !r.flexible {
+		return
+	}
+	for range r.uvarint() {
+		r.uvarint()
+		if r.take(r.uvarint()); r.bad {
+			return
+		}
+	}
+}

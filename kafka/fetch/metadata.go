@@ -1,0 +1,222 @@
+package fetch
+
+import (
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// firstMetadata is how long a broker may take to answer to Metadata, which every broker can
+// answer, before the next one is asked; it doubles with each round.
+const firstMetadata = 2 * time.Second
+
+// togetherFor is the pause between two questions for metadata: those of many partitions that
+// lost their leader get one answer.
+const togetherFor = 20 * time.Millisecond
+
+// needMetadata has the metadata of all topics asked for. f.mu is held.
+func (f *Fetcher) needMetadata() { poke(f.refresh) }
+
+// keepMetadata asks for the topics' leaders and ids when they are needed, and from time to
+// time. It owns a connection to some broker.
+func (f *Fetcher) keepMetadata() {
+	var c *conn
+	defer func() { c.close() }()
+	every := f.opts.Config.TopicMetadataRefreshInterval
+	if every <= 0 {
+		every = time.Minute
+	}
+	timer := time.NewTimer(every)
+	defer timer.Stop()
+	failures := 0
+	for {
+		select {
+		case <-f.refresh:
+		case <-timer.C:
+		case <-f.ctx.Done():
+			return
+		}
+		missing := false
+		resp, err := f.askMetadata(&c, failures)
+		if err == nil {
+			missing = f.apply(resp)
+		} else if f.ctx.Err() == nil {
+			f.log.WithError(err).Debug("asking for metadata")
+			f.noMetadata(err)
+		}
+		pause := togetherFor
+		if failures++; err == nil && !missing {
+			failures = 0
+			timer.Reset(every)
+		} else {
+			pause = doubled(f.opts.Backoff, failures)
+			timer.Reset(pause)
+		}
+		select {
+		case <-time.After(pause):
+		case <-f.ctx.Done():
+			return
+		}
+	}
+}
+
+// askMetadata asks the broker at *c, or else one after the other.
+func (f *Fetcher) askMetadata(c **conn, failures int) (*kmsg.MetadataResponse, error) {
+	f.mu.Lock()
+	addrs := make([]string, 0, len(f.brokers))
+	for _, b := range f.brokers {
+		addrs = append(addrs, b.addr)
+	}
+	topics := slices.Sorted(maps.Keys(f.topics))
+	f.mu.Unlock()
+	if *c != nil {
+		resp, err := f.metadata(*c, topics, f.opts.Access.SocketTimeout())
+		if err == nil {
+			return resp, nil
+		}
+		(*c).close()
+		*c = nil
+	}
+	configured, err := f.opts.Access.Addresses()
+	if err != nil {
+		return nil, err
+	}
+	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	for _, i := range rand.Perm(len(configured)) {
+		addrs = append(addrs, configured[i])
+	}
+	patience := min(firstMetadata<<min(failures, 8), f.opts.Access.SocketTimeout())
+	var errs []error
+	for _, addr := range addrs {
+		if f.ctx.Err() != nil {
+			return nil, f.ctx.Err()
+		}
+		if *c, err = f.dial(addr); err == nil {
+			var resp *kmsg.MetadataResponse
+			if resp, err = f.metadata(*c, topics, patience); err == nil {
+				return resp, nil
+			}
+			(*c).close()
+			*c = nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (f *Fetcher) metadata(c *conn, topics []string, patience time.Duration) (*kmsg.MetadataResponse, error) {
+	version, err := c.version(metadataVersions)
+	if err != nil {
+		return nil, err
+	}
+	req, resp := kmsg.NewPtrMetadataRequest(), kmsg.NewPtrMetadataResponse()
+	req.Version = version
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	for i := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &topics[i]
+		req.Topics = append(req.Topics, t)
+	}
+	c.timeout = patience
+	return resp, c.ask(req, resp)
+}
+
+// noMetadata notes why partitions without a broker stay without one.
+func (f *Fetcher) noMetadata(err error) {
+	f.mu.Lock()
+	var changed []*Partition
+	for _, t := range f.topics {
+		for _, p := range t.partitions {
+			if p.broker == nil && p.err == nil {
+				p.err = err
+				changed = append(changed, p)
+			}
+		}
+	}
+	f.mu.Unlock()
+	for _, p := range changed {
+		p.changed()
+	}
+}
+
+// apply takes in metadata. It reports whether something is missing that is to be asked for
+// again soon.
+func (f *Fetcher) apply(resp *kmsg.MetadataResponse) (missing bool) {
+	f.mu.Lock()
+	for _, b := range resp.Brokers {
+		known := f.brokers[b.NodeID]
+		if known == nil {
+			known = newBroker(f, b.NodeID)
+			f.brokers[b.NodeID] = known
+		}
+		known.addr = net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+	}
+	var changed []*Partition
+	for _, t := range resp.Topics {
+		if t.Topic == nil || f.topics[*t.Topic] == nil {
+			continue
+		}
+		known := f.topics[*t.Topic]
+		if t.ErrorCode == 0 {
+			known.id = t.TopicID
+		}
+		clear(known.leaders)
+		for _, p := range t.Partitions {
+			known.leaders[p.Partition] = leader{p.Leader, p.LeaderEpoch}
+		}
+		for number, p := range known.partitions {
+			err := kerr.ErrorForCode(t.ErrorCode)
+			l, ok := known.leaders[number]
+			switch {
+			case err != nil:
+			case !ok:
+				err = kerr.UnknownTopicOrPartition
+			case f.brokers[l.broker] == nil:
+				err = kerr.LeaderNotAvailable
+			}
+			had := p.err
+			if err != nil {
+				p.detach()
+				p.err = err
+				missing = true
+			} else {
+				if p.broker == nil {
+					p.err = nil
+				}
+				p.checkTopic(known.id)
+				p.place(l)
+			}
+			if (had == nil) != (p.err == nil) {
+				changed = append(changed, p)
+			}
+		}
+	}
+	f.mu.Unlock()
+	for _, p := range changed {
+		p.changed()
+	}
+	return missing
+}
+
+// checkTopic has the partition begin at its beginning when its topic is another one than
+// the one its position belongs to. f.mu is held.
+func (p *Partition) checkTopic(id [16]byte) {
+	none := [16]byte{}
+	if id == none || id == p.topicID {
+		return
+	}
+	if p.topicID != none {
+		from := p.next
+		p.moveTo(from, -1) // what waits is of the topic that is gone
+		p.ask, p.reason, p.leaderEpoch = askEarliest, AnotherTopic, -1
+		p.failures, p.retryAt = 0, time.Time{}
+	}
+	p.topicID = id
+}

@@ -1,0 +1,396 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// ErrClosed is why Start of a closed partition fails.
+var ErrClosed = errors.New("the partition is closed")
+
+// Reason says why a partition begins, or continues, at an offset.
+type Reason string
+
+const (
+	AtCommit       Reason = "committed"
+	AtBeginning    Reason = "beginning"       // nothing was committed
+	AtEnd          Reason = "end"             // nothing was committed
+	LogStartMoved  Reason = "log start moved" // retention deleted what comes before
+	Truncated      Reason = "truncated"       // the log ended before the offset, or another leader's log differs
+	AnotherTopic   Reason = "other topic"     // the topic was deleted and created again
+	noBroker              = int32(-1)
+	replicaExpires        = 5 * time.Minute // as metadata.max.age.ms of Java's client (KIP-392)
+)
+
+// Start is where a partition begins.
+type Start struct {
+	Position
+	Reason    Reason
+	Committed int64 // what Add was given
+}
+
+// Moved says that the position of a running partition jumped.
+type Moved struct {
+	From, To int64
+	TopicID  [16]byte // of the log that To belongs to; zero: unknown
+	Reason   Reason
+}
+
+// Item is a batch, or a jump of the position, or nothing.
+type Item struct {
+	Batch *Batch
+	Moved *Moved
+}
+
+// ask is what has to be known before a partition can be fetched.
+type ask uint8
+
+const (
+	askNothing  ask = iota
+	askEpoch        // whether the log still has the record before next (OffsetForLeaderEpoch, KIP-320)
+	askEarliest     // ListOffsets
+	askLatest
+)
+
+// Partition is one that is fetched. Its methods may be called concurrently.
+type Partition struct {
+	f         *Fetcher
+	topic     string
+	number    int32
+	from      StartFrom
+	maxBytes  int64 // max_bytes_per_partition
+	committed int64
+	changed   func()
+	started   chan struct{} // closed once start is set or the partition is closed
+
+	// Guarded by f.mu.
+
+	closed bool
+	start  *Start
+	epoch  int // goes up when the position is set: answers to earlier requests are dropped
+
+	next      int64    // offset to fetch next; NoOffset: not known
+	lastEpoch int32    // leader epoch of the record before next; -1: unknown
+	topicID   [16]byte // of the log that next belongs to
+	ask       ask
+	reason    Reason // of the position that ask is to find
+	checked   bool   // the epoch was asked for since next was out of range
+
+	leader, leaderEpoch int32
+	replica             int32 // fetched from instead of the leader; noBroker: none
+	replicaUntil        time.Time
+	broker              *broker // that serves it; nil: none is known
+
+	inFlight bool // in a request of a fetch loop
+	hot      bool // there is more to be fetched at once, as far as is known
+	retryAt  time.Time
+	failures int
+	err      error
+
+	waiting  []Item
+	bytes    int64 // of waiting
+	messages int   // in waiting, at most
+	taken    int64 // bytes taken and not released
+	largest  int64 // batch seen lately
+	hungry   bool  // Next was called and had nothing
+	touched  time.Time
+
+	logStart, stable, high int64 // -1: unknown
+	marksAt                time.Time
+}
+
+func newPartition(f *Fetcher, name string, number int32, committed Position, from StartFrom, o PartitionOptions, changed func()) *Partition {
+	p := &Partition{
+		f: f, topic: name, number: number, from: from, changed: changed,
+		maxBytes: int64(max(o.MaxBytes, 1)), committed: committed.Offset, started: make(chan struct{}),
+		next: committed.Offset, lastEpoch: committed.LeaderEpoch, topicID: committed.TopicID, reason: AtCommit,
+		leader: noBroker, replica: noBroker, leaderEpoch: -1, hot: true, touched: time.Now(),
+		logStart: -1, stable: -1, high: -1,
+	}
+	switch {
+	case committed.Offset >= 0 && committed.LeaderEpoch >= 0:
+		p.ask = askEpoch
+	case committed.Offset >= 0:
+	case from == End:
+		p.ask, p.reason, p.next, p.lastEpoch = askLatest, AtEnd, NoOffset, -1
+	default:
+		p.ask, p.reason, p.next, p.lastEpoch = askEarliest, AtBeginning, NoOffset, -1
+	}
+	return p
+}
+
+// Start waits until it is known where the partition begins. A committed offset is known to
+// be good when a fetch from there was answered.
+func (p *Partition) Start(ctx context.Context) (Start, error) {
+	select {
+	case <-p.started:
+	case <-ctx.Done():
+		return Start{}, context.Cause(ctx)
+	}
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	if p.start == nil {
+		return Start{}, ErrClosed
+	}
+	return *p.start, nil
+}
+
+// Next takes the next item in the order of offsets; it is the zero Item when nothing has
+// arrived. A batch counts in the budget until Release.
+func (p *Partition) Next() Item {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	if len(p.waiting) == 0 {
+		p.hungry = !p.closed
+		return Item{}
+	}
+	item := p.waiting[0]
+	p.waiting[0] = Item{}
+	if p.waiting = p.waiting[1:]; len(p.waiting) == 0 {
+		p.waiting = nil
+	}
+	p.touched = time.Now()
+	if b := item.Batch; b != nil {
+		full := !p.wanted()
+		p.bytes -= b.Size()
+		p.messages -= b.Count()
+		p.taken += b.Size()
+		if full {
+			p.wake()
+		}
+	}
+	return item
+}
+
+// Release gives the bytes of a batch that was taken back to the budget.
+func (p *Partition) Release(b *Batch) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	if bytes := min(b.Size(), p.taken); bytes > 0 { // nothing is left after Close
+		p.taken -= bytes
+		p.f.release(bytes)
+	}
+}
+
+// SeekTo drops everything that waits, and fetches from offset on.
+func (p *Partition) SeekTo(offset int64) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.moveTo(offset, -1)
+	p.ask = askNothing
+}
+
+// Buffered is what waits to be taken.
+func (p *Partition) Buffered() (messages int, bytes int64) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return p.messages, p.bytes
+}
+
+// Full reports whether nothing more is asked for until something is taken or released.
+func (p *Partition) Full() bool {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return p.bytes >= p.f.share() || p.f.room() < p.f.least()
+}
+
+// Watermarks are the log's start, its last stable offset and its high watermark as the
+// broker said last; -1: unknown.
+func (p *Partition) Watermarks() (start, stable, high int64) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return p.logStart, p.stable, p.high
+}
+
+// Fetched is the offset behind what has arrived; caughtUp: the broker has no more.
+func (p *Partition) Fetched() (next int64, caughtUp bool) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return p.next, p.start != nil && p.ask == askNothing && !p.hot
+}
+
+// Err is why nothing comes now; nil: all is well.
+func (p *Partition) Err() error {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	if p.err == nil && p.broker != nil {
+		return p.broker.err
+	}
+	return p.err
+}
+
+// Close ends the partition: Next has nothing any more, and answers under way are dropped.
+func (p *Partition) Close() {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.close()
+}
+
+// close is Close. f.mu is held.
+func (p *Partition) close() {
+	if p.closed {
+		return
+	}
+	p.closed, p.hungry = true, false
+	p.epoch++
+	if p.start == nil {
+		close(p.started)
+	}
+	p.waiting = nil
+	bytes := p.bytes + p.taken
+	p.bytes, p.messages, p.taken = 0, 0, 0
+	p.detach()
+	if t := p.f.topics[p.topic]; t != nil && t.partitions[p.number] == p {
+		p.f.open--
+		if delete(t.partitions, p.number); len(t.partitions) == 0 {
+			delete(p.f.topics, p.topic)
+		}
+	}
+	p.f.release(bytes)
+}
+
+// wake has the partition's broker asked, if it is to be asked. f.mu is held.
+func (p *Partition) wake() {
+	if p.broker == nil || p.inFlight || !p.wanted() {
+		return
+	}
+	p.broker.hot.wake()
+	if !p.hot && p.ask == askNothing {
+		p.broker.poll.wake()
+	}
+}
+
+// wanted reports whether the partition has less waiting than its share. f.mu is held.
+func (p *Partition) wanted() bool { return p.bytes < p.f.share() }
+
+// dropWaiting forgets what waits, which is fetched again. f.mu is held.
+func (p *Partition) dropWaiting() {
+	for _, item := range p.waiting {
+		if item.Batch != nil {
+			p.moveTo(item.Batch.FirstOffset(), -1)
+			return
+		}
+	}
+}
+
+// moveTo drops what waits and goes to an offset. f.mu is held.
+func (p *Partition) moveTo(offset int64, epoch int32) {
+	bytes := p.bytes
+	kept := p.waiting[:0]
+	for _, item := range p.waiting { // jumps are reported in any case
+		if item.Moved != nil {
+			kept = append(kept, item)
+		}
+	}
+	clear(p.waiting[len(kept):])
+	p.waiting, p.bytes, p.messages = kept, 0, 0
+	p.next, p.lastEpoch = offset, epoch
+	p.epoch++
+	p.inFlight, p.hot, p.checked = false, true, false
+	p.f.release(bytes)
+	p.wake()
+}
+
+// settle decides where the partition begins or, once it has, jumps to. f.mu is held.
+func (p *Partition) settle(offset int64, epoch int32, reason Reason) {
+	t := p.f.topics[p.topic]
+	if t != nil && t.id != [16]byte{} {
+		p.topicID = t.id
+	}
+	p.ask, p.checked, p.hot = askNothing, false, true
+	p.failures, p.err = 0, nil
+	if p.start == nil {
+		p.start = &Start{Position{offset, epoch, p.topicID}, reason, p.committed}
+		close(p.started)
+	} else {
+		p.waiting = append(p.waiting, Item{Moved: &Moved{From: p.next, To: offset, TopicID: p.topicID, Reason: reason}})
+	}
+	p.next, p.lastEpoch = offset, epoch
+	p.epoch++
+	p.inFlight = false
+	p.wake()
+}
+
+// confirm notes that next lies in the log. f.mu is held.
+func (p *Partition) confirm() {
+	p.failures, p.err, p.checked = 0, nil, false
+	if p.start == nil {
+		if t := p.f.topics[p.topic]; t != nil {
+			p.topicID = t.id
+		}
+		p.start = &Start{Position{p.next, p.lastEpoch, p.topicID}, AtCommit, p.committed}
+		close(p.started)
+	}
+}
+
+// outOfRange begins to find out where the position is to go: below the log's start to
+// that, beyond its end to where the logs part, or as StartFrom says. A follower may merely
+// be behind: the leader is asked first. f.mu is held.
+func (p *Partition) outOfRange() {
+	p.epoch++
+	p.inFlight = false
+	if p.replica != noBroker {
+		p.dropReplica()
+		return
+	}
+	p.ask, p.reason = askEarliest, LogStartMoved
+	p.wake()
+}
+
+// listed takes in an answer to ListOffsets. f.mu is held.
+func (p *Partition) listed(offset int64, epoch int32) {
+	switch {
+	case p.ask == askLatest, p.reason != LogStartMoved, p.next < offset:
+		p.settle(offset, epoch, p.reason)
+	case p.lastEpoch >= 0 && !p.checked:
+		p.checked, p.ask = true, askEpoch
+	case p.from == End:
+		p.ask, p.reason = askLatest, Truncated
+	default:
+		p.settle(offset, epoch, Truncated)
+	}
+	p.wake()
+}
+
+// epochEnds takes in an answer to OffsetForLeaderEpoch: the offset behind the last record
+// of the epoch of the record before next, -1 when the log does not know that epoch. f.mu
+// is held.
+func (p *Partition) epochEnds(end int64) {
+	switch {
+	case end >= 0 && end < p.next:
+		p.settle(end, -1, Truncated)
+	case end >= 0 && !p.checked:
+		p.ask = askNothing
+	case end < 0 && !p.checked: // the epoch is above all of the log's
+		p.checked, p.ask, p.reason = true, askEarliest, LogStartMoved
+	case p.from == End:
+		p.ask, p.reason = askLatest, Truncated
+	default:
+		p.ask, p.reason = askEarliest, Truncated
+	}
+	p.wake()
+}
+
+// fail has the partition wait, alone, and asks for metadata where that may be the cure.
+// f.mu is held.
+func (p *Partition) fail(err error, now time.Time) {
+	p.failures++
+	p.retryAt = now.Add(doubled(p.f.opts.Backoff, p.failures))
+	if p.failures == 1 {
+		p.f.log.WithFields(logrus.Fields{"topic": p.topic, "partition": p.number, "offset": p.next}).WithError(err).Debug("a partition cannot be fetched")
+	}
+	p.err = err
+	p.dropReplica()
+	p.f.needMetadata()
+}
+
+// doubled is first, doubled with each failure but the first, and at most longestBackoff.
+func doubled(first time.Duration, failures int) time.Duration {
+	return min(longestBackoff, first<<min(failures-1, 10))
+}

@@ -1,0 +1,186 @@
+package fetch
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// marksAge is how old the watermarks of a partition may become that is not fetched because
+// its share is used: lag is computed from them.
+const marksAge = 2 * time.Second
+
+// question asks for what has to be known of positions: by ListOffsets or, of leader epochs,
+// by OffsetForLeaderEpoch (KIP-320). One request is about all partitions of a broker that
+// have the same question.
+type question struct {
+	ask      ask
+	marks    bool // only for the watermarks
+	subjects []subject
+	answers  map[key]offsetAnswer
+}
+
+// subject is a partition as it was when it was asked about.
+type subject struct {
+	p                      *Partition
+	epoch                  int
+	leaderEpoch, lastEpoch int32
+}
+
+type offsetAnswer struct {
+	code   int16
+	offset int64
+	epoch  int32
+}
+
+// question chooses what to ask; nil: nothing. f.mu is held.
+func (l *loop) question(now time.Time) request {
+	q := &question{}
+	for _, p := range l.b.partitions {
+		if p.ask != askNothing && (q.ask == askNothing || q.ask == p.ask) && !p.inFlight && !p.retryAt.After(now) {
+			q.ask = p.ask
+			q.add(p)
+		}
+	}
+	if len(q.subjects) > 0 {
+		return q
+	}
+	q.ask, q.marks = askLatest, true
+	for _, p := range l.b.partitions {
+		if due, ok := p.marksDue(); ok && !due.After(now) && !p.retryAt.After(now) {
+			q.add(p)
+		}
+	}
+	if len(q.subjects) > 0 {
+		return q
+	}
+	return nil
+}
+
+func (q *question) add(p *Partition) {
+	p.inFlight = true
+	q.subjects = append(q.subjects, subject{p, p.epoch, p.leaderEpoch, p.lastEpoch})
+}
+
+// marksDue is when the watermarks have to be asked for; false: answers to fetches bring
+// them. f.mu is held.
+func (p *Partition) marksDue() (time.Time, bool) {
+	if p.start == nil || p.ask != askNothing || p.inFlight || p.wanted() && p.f.room() >= p.f.least() {
+		return time.Time{}, false
+	}
+	return p.marksAt.Add(marksAge), true
+}
+
+// send implements request.
+func (q *question) send(l *loop) (time.Duration, error) {
+	q.answers = make(map[key]offsetAnswer, len(q.subjects))
+	if q.ask == askEpoch {
+		return q.sendEpochs(l)
+	}
+	return q.sendList(l)
+}
+
+func (q *question) sendList(l *loop) (time.Duration, error) {
+	version, err := l.conn.version(listVersions)
+	if err != nil {
+		return 0, err
+	}
+	req, resp := kmsg.NewPtrListOffsetsRequest(), kmsg.NewPtrListOffsetsResponse()
+	req.Version, req.ReplicaID = version, -1
+	if l.f.opts.ReadCommitted {
+		req.IsolationLevel = 1
+	}
+	for name, subjects := range q.byTopic() {
+		t := kmsg.NewListOffsetsRequestTopic()
+		t.Topic = name
+		for _, s := range subjects {
+			e := kmsg.NewListOffsetsRequestTopicPartition()
+			e.Partition, e.CurrentLeaderEpoch, e.Timestamp = s.p.number, s.leaderEpoch, -1
+			if q.ask == askEarliest {
+				e.Timestamp = -2
+			}
+			t.Partitions = append(t.Partitions, e)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	if err := l.conn.ask(req, resp); err != nil {
+		return 0, err
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			q.answers[key{topic: t.Topic, number: p.Partition}] = offsetAnswer{p.ErrorCode, p.Offset, p.LeaderEpoch}
+		}
+	}
+	return time.Duration(resp.ThrottleMillis) * time.Millisecond, nil
+}
+
+func (q *question) sendEpochs(l *loop) (time.Duration, error) {
+	version, err := l.conn.version(epochVersions)
+	if err != nil {
+		return 0, err
+	}
+	req, resp := kmsg.NewPtrOffsetForLeaderEpochRequest(), kmsg.NewPtrOffsetForLeaderEpochResponse()
+	req.Version, req.ReplicaID = version, -1
+	for name, subjects := range q.byTopic() {
+		t := kmsg.NewOffsetForLeaderEpochRequestTopic()
+		t.Topic = name
+		for _, s := range subjects {
+			e := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
+			e.Partition, e.CurrentLeaderEpoch, e.LeaderEpoch = s.p.number, s.leaderEpoch, s.lastEpoch
+			t.Partitions = append(t.Partitions, e)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	if err := l.conn.ask(req, resp); err != nil {
+		return 0, err
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			q.answers[key{topic: t.Topic, number: p.Partition}] = offsetAnswer{p.ErrorCode, p.EndOffset, p.LeaderEpoch}
+		}
+	}
+	return time.Duration(resp.ThrottleMillis) * time.Millisecond, nil
+}
+
+func (q *question) byTopic() map[string][]subject {
+	topics := map[string][]subject{}
+	for _, s := range q.subjects {
+		topics[s.p.topic] = append(topics[s.p.topic], s)
+	}
+	return topics
+}
+
+// end implements request.
+func (q *question) end(l *loop, err error, now time.Time) (changed []*Partition) {
+	for _, s := range q.subjects {
+		p := s.p
+		if s.epoch != p.epoch || p.closed {
+			continue
+		}
+		p.inFlight = false
+		if err != nil {
+			continue
+		}
+		a, ok := q.answers[key{topic: p.topic, number: p.number}]
+		switch {
+		case !ok:
+			p.fail(nonsense("%s/%d is missing in an answer", p.topic, p.number), now)
+		case a.code != 0:
+			p.fail(kerr.ErrorForCode(a.code), now)
+		case q.marks:
+			p.marksAt = now
+			if p.stable = max(p.stable, a.offset); !l.f.opts.ReadCommitted {
+				p.high = max(p.high, a.offset)
+			}
+		case q.ask == askEpoch:
+			p.epochEnds(a.offset)
+		case a.offset < 0:
+			p.fail(nonsense("%s/%d has no offset in an answer", p.topic, p.number), now)
+		default:
+			p.listed(a.offset, a.epoch)
+		}
+		changed = append(changed, p)
+	}
+	return changed
+}

@@ -1,0 +1,328 @@
+package fetch
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Partitions that caught up are polled on the connection for hot ones, too, as long as the
+// waiting request under way does not contain them.
+const (
+	shortWait = 100 * time.Millisecond // what is hot meanwhile waits no longer
+	handOver  = 5 * time.Millisecond   // they are free when the waiting request ends
+)
+
+// asked is a partition in a request.
+type asked struct {
+	p     *Partition
+	epoch int // of p when it was asked for; another one drops the answer
+	from  int64
+	entry kmsg.FetchRequestTopicPartition
+	id    [16]byte
+	got   *batches // what came
+}
+
+// batches are what an answer holds of a partition.
+type batches struct {
+	all  []*Batch
+	err  error
+	code int16
+
+	replica                int32
+	high, stable, logStart int64
+}
+
+// fetchRequest is a request of Fetch.
+type fetchRequest struct {
+	partitions []asked
+	index      map[key]int // into partitions, made when it is needed
+	reserved   int64
+	wait       time.Duration
+	received   bool // records of some partition
+}
+
+// key names a partition as an answer does: by the topic's name or, from version 13 on, by
+// its id.
+type key struct {
+	topic  string
+	id     [16]byte
+	number int32
+}
+
+// fetch chooses the partitions that are asked for; nil: there are none. f.mu is held.
+func (l *loop) fetch(now time.Time) request {
+	if l.waits {
+		return l.waitFor(now)
+	}
+	f, r := l.f, &fetchRequest{}
+	few := f.opts.Config.MinMessageQueueSize
+	starving := false
+	// First those with few messages, then the others; each in rotation.
+	for _, first := range []bool{true, false} {
+		for _, p := range l.b.partitions {
+			if p.hot && p.fetchable(now) && (p.messages < few) == first {
+				starving = starving || p.hungry
+				r.add(p)
+			}
+		}
+	}
+	if len(r.partitions) > 0 {
+		if f.room() < f.least() && starving {
+			f.makeRoom(now)
+		}
+		if l.short = f.room() < f.least(); l.short {
+			return nil
+		}
+		r.reserved = min(f.request, f.room())
+	}
+	left := l.b.poll.until.Sub(now) - handOver
+	if l.b.poll.busy && (len(r.partitions) > 0 || left > 0) {
+		for _, p := range l.b.partitions {
+			if !p.hot && p.fetchable(now) {
+				r.add(p)
+			}
+		}
+	}
+	if len(r.partitions) == 0 {
+		return nil
+	}
+	if r.reserved == 0 {
+		r.reserved, r.wait = leastRequest, min(shortWait, left)
+	}
+	return r.begin(l, now)
+}
+
+// waitFor chooses the partitions whose end was reached. f.mu is held.
+func (l *loop) waitFor(now time.Time) request {
+	r := &fetchRequest{reserved: leastRequest, wait: l.f.maxWait()}
+	for _, p := range l.b.partitions {
+		if !p.hot && p.fetchable(now) {
+			r.add(p)
+		}
+	}
+	if len(r.partitions) == 0 {
+		return nil
+	}
+	return r.begin(l, now)
+}
+
+func (f *Fetcher) maxWait() time.Duration { return max(f.opts.Config.MaxWaitTime, time.Millisecond) }
+
+// fetchable reports whether the partition may be in a request now. f.mu is held.
+func (p *Partition) fetchable(now time.Time) bool {
+	return !p.inFlight && p.ask == askNothing && p.wanted() && !p.retryAt.After(now)
+}
+
+// add names a partition. What it asks for is its share, but at least as much as its largest
+// batch: a broker leaves out a batch that does not fit, unless it is the answer's first.
+func (r *fetchRequest) add(p *Partition) {
+	bytes := max(min(p.maxBytes, max(p.f.share()-p.bytes, leastRequest)), p.largest)
+	e := kmsg.NewFetchRequestTopicPartition()
+	e.Partition, e.CurrentLeaderEpoch, e.FetchOffset, e.PartitionMaxBytes = p.number, p.leaderEpoch, p.next, int32(bytes)
+	r.partitions = append(r.partitions, asked{p: p, epoch: p.epoch, from: p.next, entry: e})
+}
+
+// begin reserves what the request may bring. f.mu is held.
+func (r *fetchRequest) begin(l *loop, now time.Time) request {
+	f := l.f
+	f.used += r.reserved
+	l.until = now.Add(r.wait)
+	for i := range r.partitions {
+		a := &r.partitions[i]
+		a.p.inFlight = true
+		a.id = f.topics[a.p.topic].id
+	}
+	return r
+}
+
+// send implements request.
+func (r *fetchRequest) send(l *loop) (time.Duration, error) {
+	version, err := l.conn.version(fetchVersions)
+	if err != nil {
+		return 0, err
+	}
+	o := l.f.opts
+	if slices.ContainsFunc(r.partitions, func(a asked) bool { return a.id == [16]byte{} }) {
+		version = min(version, 12)
+	}
+	req := kmsg.NewPtrFetchRequest()
+	req.Version = version
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(r.wait.Milliseconds()), 1, int32(r.reserved)
+	if r.wait > 0 {
+		req.MinBytes = int32(min(max(o.Config.FetchMinBytes, 1), int(r.reserved)))
+	}
+	if o.ReadCommitted {
+		req.IsolationLevel = 1
+	}
+	req.Rack = o.Rack
+	l.session.fill(req, r)
+	body, err := l.conn.exchange(req, version >= 12, maxFetchAnswer, r.wait)
+	if err != nil {
+		return 0, err
+	}
+	a, err := readFetch(version, body, func(p *partitionAnswer) error { return r.take(l, version, p) })
+	if err == nil {
+		err = l.session.answered(a, kerr.ErrorForCode(a.code))
+	}
+	l.conn.shrink(2*l.f.request + readAhead)
+	return time.Duration(a.throttle) * time.Millisecond, err
+}
+
+// take copies what an answer holds of a partition.
+func (r *fetchRequest) take(l *loop, version int16, p *partitionAnswer) error {
+	a := r.find(version, p)
+	if a == nil || a.got != nil {
+		return nonsense("an answer to Fetch holds partition %d of a topic, which was not asked for", p.number)
+	}
+	a.got = &batches{code: p.code, replica: p.replica, high: p.high, stable: p.stable, logStart: p.logStart}
+	if len(p.records) == 0 || p.code != 0 {
+		return nil
+	}
+	r.received = true
+	g := a.got
+	g.all, g.err = l.f.decoder.Split(a.p.topic, p.number, p.records, a.from)
+	// The checksum of a batch does not cover its offset.
+	if n := len(g.all); n > 0 && p.high >= 0 && g.all[n-1].NextOffset() > p.high {
+		return nonsense("the batch at offset %d of %s/%d ends above the high watermark %d", g.all[n-1].FirstOffset(), a.p.topic, p.number, p.high)
+	}
+	if l.f.opts.ReadCommitted {
+		markAborted(g.all, p.aborted)
+	}
+	return nil
+}
+
+// find returns the partition that an answer names, nil when it was not asked for. Answers
+// mostly have the order of requests.
+func (r *fetchRequest) find(version int16, p *partitionAnswer) *asked {
+	if r.index == nil {
+		r.index = make(map[key]int, len(r.partitions))
+		for i, a := range r.partitions {
+			r.index[a.key(version)] = i
+		}
+	}
+	k := key{number: p.number}
+	if version >= 13 {
+		k.id = p.id
+	} else {
+		k.topic = p.topic
+	}
+	if i, ok := r.index[k]; ok {
+		return &r.partitions[i]
+	}
+	return nil
+}
+
+func (a *asked) key(version int16) key {
+	if version >= 13 {
+		return key{id: a.id, number: a.p.number}
+	}
+	return key{topic: a.p.topic, number: a.p.number}
+}
+
+// end implements request.
+func (r *fetchRequest) end(l *loop, err error, now time.Time) (changed []*Partition) {
+	f := l.f
+	served := map[*Partition]bool{}
+	for i := range r.partitions {
+		a := &r.partitions[i]
+		if p := a.p; a.epoch == p.epoch && !p.closed {
+			p.inFlight = false
+			if err == nil && p.received(a, r.received, now) {
+				changed = append(changed, p)
+			}
+			if a.got != nil && len(a.got.all) > 0 {
+				served[p] = true
+			}
+		}
+	}
+	if len(served) > 0 { // they come last in the next requests
+		ps := l.b.partitions
+		rest := slices.DeleteFunc(slices.Clone(ps), func(p *Partition) bool { return served[p] })
+		last := slices.DeleteFunc(slices.Clone(ps), func(p *Partition) bool { return !served[p] })
+		l.b.partitions = append(rest, last...)
+	}
+	f.release(r.reserved)
+	l.other().wake()
+	return changed
+}
+
+// received takes in what came of a partition; more: the answer held records of some
+// partition. It reports whether anything changed for whoever reads the partition. f.mu is
+// held.
+func (p *Partition) received(a *asked, more bool, now time.Time) bool {
+	g := a.got
+	if g == nil { // a session leaves out what did not change
+		g = &batches{replica: noBroker, high: p.high, stable: p.stable, logStart: p.logStart}
+	}
+	if err := kerr.ErrorForCode(g.code); err != nil {
+		return p.refused(g.code, err, now)
+	}
+	if g.replica != noBroker && g.replica != p.replica && len(g.all) == 0 {
+		p.replica, p.replicaUntil = g.replica, now.Add(replicaExpires)
+		p.attach()
+		return false
+	}
+	if p.replica != noBroker && now.After(p.replicaUntil) {
+		p.dropReplica() // which says anew where to fetch from
+	}
+	p.high, p.stable, p.logStart, p.marksAt = g.high, g.stable, g.logStart, now
+	if g.err != nil {
+		return p.unreadable(g.err, now)
+	}
+	first := p.start == nil
+	changed := first || p.err != nil
+	p.confirm()
+	for _, b := range g.all {
+		p.waiting = append(p.waiting, Item{Batch: b})
+		p.bytes += b.Size()
+		p.messages += b.Count()
+		p.f.used += b.Size()
+		p.next, p.lastEpoch = b.NextOffset(), b.LeaderEpoch()
+		p.largest = max(p.largest-p.largest/16, b.Size())
+	}
+	wasHot := p.hot
+	p.hot = p.next < p.end() && more
+	if len(g.all) > 0 {
+		p.hungry = false
+		if p.messages > 0 && len(p.waiting) == len(g.all) {
+			p.touched = now
+		}
+	}
+	return changed || len(g.all) > 0 || wasHot && !p.hot
+}
+
+// end is up to where there is something to be fetched. f.mu is held.
+func (p *Partition) end() int64 {
+	if p.f.opts.ReadCommitted {
+		return p.stable
+	}
+	return p.high
+}
+
+// offsetOutOfRange is the one code that says something of the position.
+const offsetOutOfRange = 1
+
+// refused takes in an error code. f.mu is held.
+func (p *Partition) refused(code int16, err error, now time.Time) bool {
+	if code == offsetOutOfRange {
+		p.outOfRange()
+		return false
+	}
+	p.fail(err, now)
+	return true
+}
+
+// unreadable takes in records that cannot be taken apart. Where the limit of the request
+// cut off their first batch, the next one asks for as much as it needs. f.mu is held.
+func (p *Partition) unreadable(err error, now time.Time) bool {
+	if cut, ok := errors.AsType[*TruncatedError](err); ok && cut.Size > p.largest && cut.Size < maxFetchAnswer {
+		p.largest = cut.Size
+		return false
+	}
+	p.fail(err, now)
+	return true
+}
