@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/racecar-go/racecar/config"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // checkFiles reads the certificates, keys and keytabs that the configuration names, as
@@ -16,12 +16,12 @@ func checkFiles(r *run) error {
 	var errs []error
 	said := map[string]bool{} // consumers share most settings
 	for _, c := range r.consumers {
-		access, err := kafka.NewAccess(&c.Config)
+		a, err := access.New(&c.Config, nil)
 		if err == nil {
-			access.Close()
+			a.Close()
 			continue
 		}
-		var setting *kafka.ConfigError
+		var setting *access.ConfigError
 		if errors.As(err, &setting) {
 			err = located(err, setting.Key, c.Sources)
 		}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/racecar-go/racecar/internal/addresses"
 )
 
 type loader struct {
@@ -227,7 +229,7 @@ func (l *loader) normalize() {
 		}
 	}
 	for i, b := range c.Brokers {
-		c.Brokers[i] = withPort(b)
+		c.Brokers[i] = addresses.WithPort(b)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/addresses"
 	"github.com/racecar-go/racecar/internal/nearest"
 )
 
@@ -104,7 +105,7 @@ func (p Properties) Apply(c Config) Config {
 		}
 	}
 	for i, b := range out.Brokers {
-		out.Brokers[i] = withPort(b)
+		out.Brokers[i] = addresses.WithPort(b)
 	}
 	return out
 }

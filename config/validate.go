@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/addresses"
 	"github.com/racecar-go/racecar/internal/nearest"
 )
 
@@ -140,33 +140,12 @@ func (k Key) show(n float64) string {
 	return plain(n)
 }
 
-// defaultPort is Kafka's.
-const defaultPort = "9092"
-
-// withPort adds the port that a broker's address lacks.
-func withPort(addr string) string {
-	addr = strings.TrimSpace(addr)
-	if addr == "" || strings.Contains(addr, "://") {
-		return addr
-	}
-	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")); err == nil && ip.Is6() && !strings.Contains(addr, "]:") {
-		return net.JoinHostPort(ip.String(), defaultPort)
-	}
-	switch host, _, found := strings.Cut(addr, ":"); {
-	case !found:
-		return addr + ":" + defaultPort
-	case host == "":
-		return "localhost" + addr // ":9092", as librdkafka takes it
-	}
-	return addr
-}
-
 func (v *validator) brokers() {
 	if len(v.c.Brokers) == 0 {
 		v.bad("brokers", "must not be empty: name at least one, as host:port")
 	}
 	for _, b := range v.c.Brokers {
-		if wrong := badAddress(withPort(b), false); wrong != "" {
+		if wrong := badAddress(addresses.WithPort(b), false); wrong != "" {
 			if i := strings.LastIndexByte(b, '@'); i >= 0 {
 				b = "…" + b[i:] // there may be a password before it
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/ctl/view"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 type dlqCmd struct {
@@ -295,8 +295,8 @@ func replayed(n int) string {
 
 // takeReplay takes the transactional id of a topic's replays, of which there is
 // one at a time, and waits for the end of what an earlier one left open.
-func (a *app) takeReplay(ctx context.Context, c *config.Config, id string) (*kafka.TxnProducer, error) {
-	p, err := kafka.NewTxnProducer(ctx, c, kafka.TxnOptions{Logger: a.log(c), ID: id})
+func (a *app) takeReplay(ctx context.Context, c *config.Config, id string) (*producer.TxnProducer, error) {
+	p, err := producer.NewTxnProducer(ctx, c, producer.TxnOptions{Logger: a.log(c), ID: id})
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +312,7 @@ const closeTimeout = 3 * time.Second // less than interruptTimeout
 
 // closeReplay aborts what is open, also after an interrupt. An error leaves that to
 // the broker, after its transaction timeout.
-func closeReplay(ctx context.Context, p *kafka.TxnProducer) {
+func closeReplay(ctx context.Context, p *producer.TxnProducer) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	_ = p.Close(ctx)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 type produceCmd struct {
@@ -51,7 +51,7 @@ func (c *produceCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	producer, err := kafka.NewProducer(ctx, &loaded.Config, kafka.ProducerOptions{Logger: a.log(&loaded.Config)})
+	producer, err := producer.New(ctx, &loaded.Config, producer.Options{Logger: a.log(&loaded.Config)})
 	if err != nil {
 		return err
 	}
@@ -66,8 +66,8 @@ func (c *produceCmd) Run(ctx context.Context, a *app) error {
 }
 
 // template is what all messages have in common.
-func (c *produceCmd) template() (kafka.ProducerMessage, error) {
-	m := kafka.ProducerMessage{Topic: c.Topic, Partition: c.Partition}
+func (c *produceCmd) template() (producer.Message, error) {
+	m := producer.Message{Topic: c.Topic, Partition: c.Partition}
 	if c.Key != nil {
 		m.Key = []byte(*c.Key)
 	}
@@ -76,7 +76,7 @@ func (c *produceCmd) template() (kafka.ProducerMessage, error) {
 		if !ok || name == "" {
 			return m, fmt.Errorf("header %q: expected NAME=VALUE", h)
 		}
-		m.Headers = append(m.Headers, kafka.Header{Key: name, Value: []byte(value)})
+		m.Headers = append(m.Headers, producer.Header{Key: name, Value: []byte(value)})
 	}
 	return m, nil
 }
@@ -124,7 +124,7 @@ func sizeOf(r io.Reader) int64 {
 // maxLine bounds a line of the input: brokers take a fraction of it.
 const maxLine = 100 << 20
 
-func (c *produceCmd) lines(ctx context.Context, a *app, p *kafka.Producer, d *deliveries, template kafka.ProducerMessage, in io.Reader, size int64) error {
+func (c *produceCmd) lines(ctx context.Context, a *app, p *producer.Producer, d *deliveries, template producer.Message, in io.Reader, size int64) error {
 	bar := a.newBar(size)
 	defer bar.clear()
 	r := bufio.NewReaderSize(newInterruptible(ctx, in), 1<<20)
@@ -174,7 +174,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 
 // readMessage reads a line of --json over the template m. A value that is no
 // string is sent as its JSON; null is a tombstone.
-func readMessage(line []byte, m *kafka.ProducerMessage) error {
+func readMessage(line []byte, m *producer.Message) error {
 	var j struct {
 		Value     json.RawMessage `json:"value"`
 		Key       *string         `json:"key"`
@@ -231,15 +231,15 @@ func jsonError(err error) error {
 
 // readHeaders takes an object, or a list of {"key", "value"} for names that come
 // more than once and for an order.
-func readHeaders(raw json.RawMessage) ([]kafka.Header, error) {
+func readHeaders(raw json.RawMessage) ([]producer.Header, error) {
 	if raw == nil {
 		return nil, nil
 	}
 	var list []struct{ Key, Value string }
 	if json.Unmarshal(raw, &list) == nil {
-		headers := make([]kafka.Header, len(list))
+		headers := make([]producer.Header, len(list))
 		for i, h := range list {
-			headers[i] = kafka.Header{Key: h.Key, Value: []byte(h.Value)}
+			headers[i] = producer.Header{Key: h.Key, Value: []byte(h.Value)}
 		}
 		return headers, nil
 	}
@@ -247,7 +247,7 @@ func readHeaders(raw json.RawMessage) ([]kafka.Header, error) {
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return nil, errors.New(`"headers" is neither an object of strings nor a list of {"key":…, "value":…}`)
 	}
-	var headers []kafka.Header
+	var headers []producer.Header
 	for d.More() { // in the order of the line, unlike a map
 		name, err := d.Token()
 		if err != nil {
@@ -257,7 +257,7 @@ func readHeaders(raw json.RawMessage) ([]kafka.Header, error) {
 		if err := d.Decode(&value); err != nil {
 			return nil, fmt.Errorf(`header %q is no string`, name)
 		}
-		headers = append(headers, kafka.Header{Key: name.(string), Value: []byte(value)})
+		headers = append(headers, producer.Header{Key: name.(string), Value: []byte(value)})
 	}
 	return headers, nil
 }
@@ -271,7 +271,7 @@ type deliveries struct {
 	first     error // why the first one failed
 }
 
-func (d *deliveries) send(ctx context.Context, p *kafka.Producer, m kafka.ProducerMessage, line int) error {
+func (d *deliveries) send(ctx context.Context, p *producer.Producer, m producer.Message, line int) error {
 	d.mu.Lock()
 	d.sent++
 	d.mu.Unlock()
@@ -304,7 +304,7 @@ func (d *deliveries) failed() bool {
 
 // end waits for what is under way, and says what became of all. err is why no
 // more was sent.
-func (d *deliveries) end(ctx context.Context, a *app, p *kafka.Producer, err error) error {
+func (d *deliveries) end(ctx context.Context, a *app, p *producer.Producer, err error) error {
 	p.Hurry()
 	if cerr := p.Close(ctx); cerr != nil && err == nil && !d.failed() {
 		err = cerr

@@ -7,6 +7,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 const (
@@ -62,19 +63,19 @@ func (d deadLetter) timestamp() time.Time {
 
 // replayed is the message as a replay sends it: key, value and headers as they
 // were, and by whom and from when it is. Topic and partition are the caller's.
-func (d deadLetter) replayed() kafka.ProducerMessage {
-	m := kafka.ProducerMessage{Key: d.Key, Value: d.Value, AnySize: true}
+func (d deadLetter) replayed() producer.Message {
+	m := producer.Message{Key: d.Key, Value: d.Value, AnySize: true}
 	if d.about("no-key") != "" {
 		m.Key = nil
 	}
 	for _, h := range d.Headers {
 		name := string(h.Key)
 		if !strings.HasPrefix(name, deadLetterPrefix) && !strings.HasPrefix(name, replayPrefix) {
-			m.Headers = append(m.Headers, kafka.Header{Key: name, Value: h.Value})
+			m.Headers = append(m.Headers, producer.Header{Key: name, Value: h.Value})
 		}
 	}
 	m.Headers = append(m.Headers,
-		kafka.Header{Key: replayPrefix + "group", Value: []byte(d.group())},
-		kafka.Header{Key: replayPrefix + "timestamp", Value: []byte(d.timestamp().UTC().Format(time.RFC3339Nano))})
+		producer.Header{Key: replayPrefix + "group", Value: []byte(d.group())},
+		producer.Header{Key: replayPrefix + "timestamp", Value: []byte(d.timestamp().UTC().Format(time.RFC3339Nano))})
 	return m
 }

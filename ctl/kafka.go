@@ -11,6 +11,7 @@ import (
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/sirupsen/logrus"
 )
 
@@ -75,10 +76,11 @@ func connect(ctx context.Context, c *config.Config) (*cluster, error) {
 }
 
 func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
-	conf, err := kafka.NewConfig(c)
+	a, err := access.New(c, nil)
 	if err != nil {
 		return nil, err
 	}
+	conf := kafka.NewConfig(a)
 	// A worker's dead letters and its offsets may be one transaction. When it is
 	// aborted, the message is processed again and is no dead letter.
 	conf.Consumer.IsolationLevel = sarama.ReadCommitted
@@ -87,7 +89,7 @@ func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
 	conf.Consumer.Retry.Backoff = silence
 	conf.Consumer.MaxWaitTime = silence // the end of a reading waits for the last fetch
 	kafka.SetMaxBatch(c)
-	return kafka.NewClient(ctx, c, conf)
+	return kafka.NewClient(ctx, conf)
 }
 
 func (k *cluster) close() { _ = k.Client.Close() } // everything asked was answered

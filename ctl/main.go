@@ -19,7 +19,7 @@ import (
 	"github.com/racecar-go/racecar/internal/printable"
 	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/version"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 	"golang.org/x/term"
 )
 
@@ -171,7 +171,7 @@ func (a *app) failed(err error) int {
 // were tried. plain: this is no application's binary, so that it does not know what
 // racecar.Configure sets there.
 func withBrokersHint(err error, plain bool) error {
-	var away *kafka.UnreachableError
+	var away *access.UnreachableError
 	if !plain || !errors.As(err, &away) || !slices.Equal(away.Addrs, config.Default().Brokers) {
 		return err
 	}

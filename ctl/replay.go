@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 // selection are the dead letters that a command takes: those of a group, or all,
@@ -104,8 +105,8 @@ type replayer struct {
 	skip     []record
 	keepTime bool
 	dry      bool
-	producer *kafka.TxnProducer // nil: a dry run
-	topics   map[string]error   // nil: the topic may be sent to; asked once
+	producer *producer.TxnProducer // nil: a dry run
+	topics   map[string]error      // nil: the topic may be sent to; asked once
 	parts    map[string][]int32
 
 	batch     []outgoing // not sent yet: for the progress they are left
@@ -119,7 +120,7 @@ type replayer struct {
 // outgoing is a message and the record it was.
 type outgoing struct {
 	record
-	m kafka.ProducerMessage
+	m producer.Message
 }
 
 // replayBatch is how many messages go into one transaction.
@@ -168,7 +169,7 @@ type unsendableError struct{ why string }
 func (e *unsendableError) Error() string { return e.why }
 
 // message returns the original message of a record, addressed to the topic it goes to.
-func (r *replayer) message(ctx context.Context, d deadLetter) (kafka.ProducerMessage, error) {
+func (r *replayer) message(ctx context.Context, d deadLetter) (producer.Message, error) {
 	m := d.replayed()
 	if left := d.about("truncated"); left != "" { // without its value it would be a tombstone
 		return m, &unsendableError{"it was too large for the dead-letter topic, which lacks its " + left}
@@ -320,11 +321,11 @@ func (r *replayer) transaction(ctx context.Context, some []outgoing) (refused bo
 		r.committed = next
 		return false, nil
 	}
-	t, ok := errors.AsType[*kafka.TxnError](err)
+	t, ok := errors.AsType[*producer.TxnError](err)
 	switch {
-	case ok && t.Kind == kafka.TxnFenced:
+	case ok && t.Kind == producer.TxnFenced:
 		return false, fmt.Errorf("another replay of %q has taken over: %w", r.topic, err)
-	case ok && (t.Kind == kafka.TxnUnknown || t.Kind == kafka.TxnFatal):
+	case ok && (t.Kind == producer.TxnUnknown || t.Kind == producer.TxnFatal):
 		return false, fmt.Errorf("replay: %w", err)
 	}
 	if aerr := p.Abort(ctx); aerr != nil {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/sirupsen/logrus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -204,7 +204,7 @@ func TestPatternsMeanNoDeadLetterTopics(t *testing.T) {
 func TestPlainRacecarctlSaysWhoKnowsTheBrokers(t *testing.T) {
 	const hint = "which knows what racecar.Configure sets"
 	away := func(addrs ...string) error {
-		return fmt.Errorf("lag: %w", &kafka.UnreachableError{Addrs: addrs, Errs: make([]error, len(addrs))})
+		return fmt.Errorf("lag: %w", &access.UnreachableError{Addrs: addrs, Errs: make([]error, len(addrs))})
 	}
 	for _, tc := range []struct {
 		err   error

@@ -7,7 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/racecar-go/racecar/config"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/internal/addresses"
+	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/pki"
 )
@@ -118,11 +119,11 @@ func TestCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	access, err := kafka.NewAccess(&c)
+	a, err := access.New(&c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	access.Close()
+	a.Close()
 	if strings.Contains(c.String(), "PRIVATE KEY") {
 		t.Errorf("the key is shown: %v", c)
 	}
@@ -139,7 +140,7 @@ func FuzzParseURLs(f *testing.F) {
 		if (err == nil) != (len(brokers) > 0) {
 			t.Fatalf("%q: %v and %v", list, brokers, err)
 		}
-		back := kafka.Brokers(&config.Config{Brokers: brokers})
+		back := addresses.Complete(brokers)
 		if len(brokers) > 0 && !cmp.Equal(brokers, back) {
 			t.Errorf("%q: brokers %q are taken as %q", list, brokers, back)
 		}

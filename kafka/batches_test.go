@@ -59,11 +59,11 @@ func consumed(t *testing.T, b *testbroker.Broker, control FetchControl, topic st
 	t.Helper()
 	c := settings(b.Addrs()...)
 	c.MaxBytes = 10 << 20
-	conf, err := ConsumerConfig(c, ConsumerOptions{})
+	conf, err := consumerConfig(c, ConsumerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := NewClient(t.Context(), c, conf)
+	client, err := NewClient(t.Context(), conf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/IBM/sarama"
 
-	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // GetOffsetFunc answers a client's question for an offset instead of the
@@ -22,7 +22,8 @@ type GetOffsetFunc func(topic string, partition int32, time int64) (offset int64
 // can be ended. It belongs to one consumer group, one producer or one admin.
 type Client struct {
 	sarama.Client
-	dialer *dialer
+	conf   Config
+	dialer *access.Dialer
 	addrs  []string        // configured
 	ctx    context.Context // ends by Interrupt or Close
 	cancel context.CancelFunc
@@ -43,40 +44,36 @@ var _ sarama.Client = (*Client)(nil)
 
 // NewClient connects: when it returns without error a broker has answered, has
 // let us in and is new enough. It gives up when ctx ends; afterwards ctx means
-// nothing to the client, which lives until Close. *UnreachableError: no broker
-// answered. See Permanent for what else may come.
+// nothing to the client, which lives until Close. *access.UnreachableError: no broker
+// answered. See access.Permanent for what else may come.
 //
-// conf comes from NewConfig, ConsumerConfig or ProducerConfig, is copied, and
-// may be used for several clients.
-func NewClient(ctx context.Context, c *config.Config, conf *sarama.Config) (*Client, error) {
-	if a := dialerOf(conf).access; a != nil {
-		c = a.c // which may have other brokers, from the properties of `consumer`
-	}
-	addrs := Brokers(c)
-	if len(addrs) == 0 {
-		return nil, &ConfigError{Key: "brokers", Problem: "no broker given: write host:port, several with commas between"}
+// conf is copied and may be used for several clients.
+func NewClient(ctx context.Context, conf *Config) (*Client, error) {
+	addrs, err := conf.Access.Addresses()
+	if err != nil {
+		return nil, err
 	}
 	if err := conf.Validate(); err != nil {
 		return nil, err
 	}
-	if err := probe(ctx, addrs, conf); err != nil {
+	if err := conf.Access.Connect(ctx); err != nil {
 		return nil, err
 	}
-	own := *conf
 	client := &Client{
+		conf: *conf, addrs: addrs,
 		groups:      make(map[string]*coordinator),
-		readTimeout: own.Net.ReadTimeout, readCommitted: own.Consumer.IsolationLevel == sarama.ReadCommitted, maxBatch: int64(cmp.Or(c.MaxBatchBytes, defaultMaxBatch)),
+		readTimeout: conf.Net.ReadTimeout, readCommitted: conf.Consumer.IsolationLevel == sarama.ReadCommitted,
+		maxBatch: int64(cmp.Or(conf.Access.Config().MaxBatchBytes, defaultMaxBatch)),
 	}
 	client.ctx, client.cancel = context.WithCancel(context.Background())
-	d := dialerOf(conf).bind(context.Background(), client.wrap)
-	own.Net.Proxy.Enable, own.Net.Proxy.Dialer = true, d
-	inner, err := sarama.NewClient(addrs, &own) // connects to nobody, since Metadata.Full is false
+	client.dialer = conf.Access.Dialer(context.Background(), client.wrap)
+	inner, err := sarama.NewClient(addrs, conf.Through(client.dialer, 0)) // connects to nobody, since Metadata.Full is false
 	if err != nil {
 		client.cancel()
-		d.interrupt()
+		client.dialer.Interrupt()
 		return nil, err
 	}
-	client.Client, client.dialer, client.addrs = inner, d, addrs
+	client.Client = inner
 	return client, nil
 }
 
@@ -188,8 +185,8 @@ func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sa
 	var lost error
 	if known != nil {
 		_ = known.Open(c.Config()) // already open, most of the time; its use tells
-		limited, cancel := context.WithTimeout(ctx, firstAnswer)
-		resp, err := await(limited, func() (*sarama.MetadataResponse, error) { return known.GetMetadata(question()) })
+		limited, cancel := context.WithTimeout(ctx, access.FirstAnswer)
+		resp, err := access.Await(limited, func() (*sarama.MetadataResponse, error) { return known.GetMetadata(question()) })
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return resp, err
@@ -198,15 +195,15 @@ func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sa
 			_ = known.Close() // not usable any more; opened again by whoever needs it
 		}
 	}
-	resp, err := askInTurn(ctx, c.Config(), c.addrs, func(_ context.Context, conf *sarama.Config, addr string) (*sarama.MetadataResponse, error) {
+	resp, err := access.AskInTurn(ctx, c.conf.Access, c.addrs, func(_ context.Context, d *access.Dialer, addr string) (*sarama.MetadataResponse, error) {
 		b := sarama.NewBroker(addr)
-		if err := b.Open(conf); err != nil {
+		if err := b.Open(c.conf.Through(d, 0)); err != nil {
 			return nil, err
 		}
 		defer b.Close() //nolint:errcheck // it served for one question
 		return b.GetMetadata(question())
 	}, func(error) bool { return false })
-	if unreachable, ok := errors.AsType[*UnreachableError](err); ok && lost != nil && !slices.Contains(c.addrs, known.Addr()) {
+	if unreachable, ok := errors.AsType[*access.UnreachableError](err); ok && lost != nil && !slices.Contains(c.addrs, known.Addr()) {
 		unreachable.Advertised, unreachable.AdvertisedErr = known.Addr(), lost
 	}
 	return resp, err
@@ -226,16 +223,16 @@ func (c *Client) Interrupt() {
 	c.cancel()
 	c.mu.Lock()
 	for _, k := range c.groups {
-		k.dialer.interrupt()
+		k.dialer.Interrupt()
 	}
 	c.mu.Unlock()
-	c.dialer.interrupt()
+	c.dialer.Interrupt()
 }
 
 // Drop closes the connections but for those to coordinators; the next use opens
 // new ones. It ends fetches that a broker holds for up to max_wait_time, which
 // sarama would wait for before it lets a partition go.
-func (c *Client) Drop() { c.dialer.drop() }
+func (c *Client) Drop() { c.dialer.Drop() }
 
 // Close closes all connections. The consumer group, producer or admin that uses
 // the client is to be closed before.
@@ -249,13 +246,6 @@ func (c *Client) Close() error {
 		k.close()
 	}
 	err := c.Client.Close()
-	c.dialer.interrupt()
+	c.dialer.Interrupt()
 	return err
-}
-
-func dialerOf(conf *sarama.Config) *dialer {
-	if d, ok := conf.Net.Proxy.Dialer.(*dialer); ok {
-		return d
-	}
-	return newDialer(nil, conf.Net.DialTimeout)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/racecar-go/racecar/config"
-	"github.com/racecar-go/racecar/test/kafka/pki"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // settings returns upstream's defaults where this package looks at them, with
@@ -55,11 +54,11 @@ func testContext(t *testing.T) context.Context {
 
 func connect(t *testing.T, c *config.Config) *Client {
 	t.Helper()
-	conf, err := ConsumerConfig(c, ConsumerOptions{})
+	conf, err := consumerConfig(c, ConsumerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := NewClient(testContext(t), c, conf)
+	client, err := NewClient(testContext(t), conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,21 +70,34 @@ func connect(t *testing.T, c *config.Config) *Client {
 	return client
 }
 
-func TestBrokers(t *testing.T) {
-	for _, tt := range []struct {
-		in   []string
-		want string
-	}{
-		{[]string{"kafka1"}, "kafka1:9092"},
-		{[]string{"kafka1:1234", " kafka2 ", ""}, "kafka1:1234,kafka2:9092"},
-		{[]string{":9093"}, "localhost:9093"},
-		{[]string{"::1", "[::1]", "[::1]:9"}, "[::1]:9092,[::1]:9092,[::1]:9"},
-		{nil, ""},
-	} {
-		if got := strings.Join(Brokers(&config.Config{Brokers: tt.in}), ","); got != tt.want {
-			t.Errorf("Brokers(%q) = %s, want %s", tt.in, got, tt.want)
-		}
+// try connects once, with whatever c says.
+func try(t *testing.T, c *config.Config) error {
+	t.Helper()
+	a, err := access.New(c, nil)
+	if err != nil {
+		return err
 	}
+	client, err := NewClient(testContext(t), NewConfig(a))
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
+func consumerConfig(c *config.Config, opts ConsumerOptions) (*Config, error) {
+	a, err := access.New(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	return ConsumerConfig(a, opts)
+}
+
+func producerConfig(c *config.Config) (*Config, error) {
+	a, err := access.New(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	return ProducerConfig(a)
 }
 
 func TestNewClient(t *testing.T) {
@@ -113,12 +125,8 @@ func TestNewClientSkipsSilentBroker(t *testing.T) {
 func TestNewClientUnreachable(t *testing.T) {
 	gone1, gone2 := closedPort(t), closedPort(t)
 	c := settings(gone1, gone2)
-	conf, err := NewConfig(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = NewClient(testContext(t), c, conf)
-	var unreachable *UnreachableError
+	err := try(t, c)
+	var unreachable *access.UnreachableError
 	if !errors.As(err, &unreachable) {
 		t.Fatalf("got %v, want an UnreachableError", err)
 	}
@@ -126,7 +134,7 @@ func TestNewClientUnreachable(t *testing.T) {
 	if err.Error() != want {
 		t.Errorf("got  %s\nwant %s", err, want)
 	}
-	if _, _, ok := Permanent(err); ok {
+	if _, _, ok := access.Permanent(err); ok {
 		t.Error("unreachable brokers are permanent")
 	}
 }
@@ -134,39 +142,18 @@ func TestNewClientUnreachable(t *testing.T) {
 func TestNewClientHonoursContext(t *testing.T) {
 	c := settings(listener(t)) // accepts and says nothing
 	c.SocketTimeout = time.Minute
-	conf, err := NewConfig(c)
+	a, err := access.New(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
-	if _, err = NewClient(ctx, c, conf); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err = NewClient(ctx, NewConfig(a)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the end of the context", err)
 	}
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("took %v", took)
-	}
-}
-
-func TestNewClientOldBroker(t *testing.T) {
-	ca := pki.Root(t, "Test CA")
-	cluster := fakeCluster(t, kfake.MaxVersions(kversion.V2_3_0()), kfake.TLS(tlsConfig(ca.Issue("broker"))))
-	c := tlsSettings(t, cluster, ca)
-	err := try(t, c)
-	reason, key, ok := Permanent(err)
-	want := "broker " + cluster.ListenAddrs()[0] + " is too old: racecar needs Kafka 2.4 or newer (it does not offer LeaveGroup version 3)"
-	if reason != want || key != "brokers" || !ok {
-		t.Errorf("got %q, %q, %v\nwant %q", reason, key, ok, want)
-	}
-}
-
-// Without TLS nothing proves that it was the broker who answered.
-func TestNewClientOldBrokerWithoutTLS(t *testing.T) {
-	cluster := fakeCluster(t, kfake.MaxVersions(kversion.V2_3_0()))
-	err := try(t, settings(cluster.ListenAddrs()...))
-	if _, _, final := Permanent(err); err == nil || final || !strings.Contains(err.Error(), "is too old: racecar needs Kafka 2.4 or newer") {
-		t.Errorf("got %v, want that it is too old, and that it passes", err)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // CommitAnswer says what a broker's refusal of a group's offset means for the member
@@ -62,7 +64,7 @@ const (
 func ClassifyCommit(err error) CommitAnswer {
 	code, ok := errors.AsType[sarama.KError](err)
 	if !ok {
-		if _, _, permanent := Permanent(err); permanent {
+		if _, _, permanent := access.Permanent(err); permanent {
 			return CommitMemberRefused
 		}
 		return CommitPasses
@@ -100,9 +102,9 @@ func (e *OffsetsRefusedError) Error() string {
 	return "no offsets refused"
 }
 
-// refusedOffsets finds the partitions whose offsets in a transaction are refused; none
+// RefusedOffsets finds the partitions whose offsets in a transaction are refused; none
 // when another answer decides about the whole request.
-func refusedOffsets(answers map[string][]*sarama.PartitionError) map[TopicPartition]error {
+func RefusedOffsets(answers map[string][]*sarama.PartitionError) map[TopicPartition]error {
 	refused := map[TopicPartition]error{}
 	for topic, partitions := range answers {
 		for _, a := range partitions {

@@ -1,63 +1,48 @@
 package kafka
 
 import (
-	"net"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// DefaultPort is appended to brokers written without one, as upstream does.
-const DefaultPort = "9092"
+// This file is the one place where sarama's settings are made.
 
-// Brokers returns the bootstrap addresses as host:port.
-func Brokers(c *config.Config) []string {
-	addrs := make([]string, 0, len(c.Brokers))
-	for _, b := range c.Brokers {
-		if b = strings.TrimSpace(b); b == "" {
-			continue
-		}
-		host, port, err := net.SplitHostPort(b)
-		if err != nil { // no port; a bare IPv6 address comes with or without brackets
-			host, port = strings.Trim(b, "[]"), ""
-		}
-		if host == "" {
-			host = "localhost" // ":9092" in the manual
-		}
-		if port == "" {
-			port = DefaultPort
-		}
-		addrs = append(addrs, net.JoinHostPort(host, port))
-	}
-	return addrs
+// Config is what a client is made with: sarama's settings, and how to get into the
+// cluster. A copy is a Config of its own. sarama's TLS and SASL stay off: connections
+// come from Access, so that rotated certificates are picked up, one login is enough, and
+// waiting can be ended.
+type Config struct {
+	sarama.Config
+	Access *access.Access
 }
 
-// NewConfig returns what every client starts from, with an Access of its own; see
-// Access.Config.
-func NewConfig(c *config.Config) (*sarama.Config, error) {
-	a, err := NewAccess(c)
-	if err != nil {
-		return nil, err
+// Through returns sarama's settings with the connections of d. An answer may take as long
+// as within, or socket_timeout if that is 0.
+func (c *Config) Through(d *access.Dialer, within time.Duration) *sarama.Config {
+	conf := c.Config
+	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, d
+	if within > 0 {
+		conf.Net.ReadTimeout = within
 	}
-	return a.Config()
+	return &conf
 }
 
-// Config returns what every client starts from.
-//
-// The returned value may be shared by several clients and must then not be
-// changed any more. Its Version is the newest sarama knows: sarama lowers each
-// request to what the broker at hand supports (KIP-35), and NewClient refuses
-// brokers that are too old.
-func (a *Access) Config() (*sarama.Config, error) {
-	c := a.c
-	conf := sarama.NewConfig()
+// NewConfig returns what every client starts from. Its Version is the newest sarama
+// knows: sarama lowers each request to what the broker at hand supports (KIP-35), and
+// NewClient refuses brokers that are too old.
+func NewConfig(a *access.Access) *Config {
+	conf := &Config{Config: *sarama.NewConfig(), Access: a}
+	c := a.Config()
 	conf.ClientID = c.ClientID
 	conf.Version = sarama.MaxVersion
 	conf.ApiVersionsRequest = true
-	conf.MetricRegistry = a.traffic
+	conf.MetricRegistry = a.Metrics()
 
 	conf.Metadata.Full = false                   // only the topics we use, not the whole cluster's
 	conf.Metadata.AllowAutoTopicCreation = false // as librdkafka's consumer; its producer allows it
@@ -65,26 +50,330 @@ func (a *Access) Config() (*sarama.Config, error) {
 	conf.Metadata.Retry.Max = 3
 	conf.Metadata.Retry.Backoff = 250 * time.Millisecond
 
-	timeout := socketTimeout(c)
+	timeout := a.SocketTimeout()
 	conf.Net.DialTimeout = timeout
 	conf.Net.ReadTimeout = timeout
 	conf.Net.WriteTimeout = timeout
 	conf.Admin.Timeout = timeout
+	return conf
+}
 
-	// Our own dialer instead of sarama's: it does TLS and Kerberos as well, so
-	// that rotated certificates are picked up and one login is enough, and its
-	// connections can be interrupted. Net.TLS stays off.
-	conf.Net.Proxy.Enable = true
-	conf.Net.Proxy.Dialer = newDialer(a, timeout)
-	if a.sasl != nil {
-		a.sasl.apply(conf)
+// ConsumerOptions is what differs between the memberships of one worker.
+type ConsumerOptions struct {
+	// InstanceID makes the member a static one (KIP-345); empty: dynamic.
+	InstanceID string
+	// MaxBytesPerPartition of the subscription; 0: 1 MiB, upstream's default.
+	MaxBytesPerPartition int
+	// ReadCommitted insists on isolation level read_committed, as a consumer
+	// with transactions needs. It is the default anyway, as in librdkafka.
+	ReadCommitted bool
+	// Properties are the subscription's AdditionalConfig under librdkafka's
+	// names. They beat the key `consumer`.
+	Properties map[string]string
+}
+
+// DefaultMaxBytesPerPartition is upstream's max_bytes_per_partition.
+const DefaultMaxBytesPerPartition = 1 << 20
+
+// Not settings, since every user's value would be wrong: see NewConfig and the
+// comments where they are used.
+const (
+	maxProcessingTime = 20 * time.Millisecond
+	channelBufferSize = 64
+)
+
+// ConsumerConfig returns the configuration of one consumer group membership.
+func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
+	props, err := config.SubscriptionProperties(a.Config().Consumer, opts.Properties)
+	if err != nil {
+		return nil, &access.ConfigError{Key: "consumer", Err: err}
+	}
+	if a, err = a.With(props); err != nil {
+		return nil, err
+	}
+	c, conf := a.Config(), NewConfig(a)
+	strategies, err := balanceStrategies(c.PartitionAssignmentStrategy)
+	if err != nil {
+		return nil, err
+	}
+	g := &conf.Consumer.Group
+	g.InstanceId = opts.InstanceID
+	g.Rebalance.GroupStrategies = strategies
+	g.Rebalance.Timeout = c.MaxPollInterval // as Java and librdkafka: how long a call may hold up a rebalance
+	g.Session.Timeout = c.SessionTimeout
+	g.Heartbeat.Interval = c.HeartbeatInterval
+	// sarama waits this long whenever the coordinator moves or another member
+	// joins while the group settles; its default of 2 s makes every such start
+	// 2 s slower.
+	g.Rebalance.Retry.Backoff = 250 * time.Millisecond
+	g.Rebalance.Retry.Max = 12
+	// A committed offset that is out of range goes to where the worker says (see
+	// Client.HandleGetOffset), which reports the gap: out of range must never be silent.
+	// Otherwise sarama would end the session again and again.
+	g.ResetInvalidOffsets = true
+
+	perPartition := opts.MaxBytesPerPartition
+	if perPartition <= 0 {
+		perPartition = DefaultMaxBytesPerPartition
+	}
+	conf.Consumer.Fetch.Min = int32(max(c.FetchMinBytes, 1))
+	conf.Consumer.Fetch.Default = int32(perPartition)
+	// Fetch.Max stays 0: with a limit sarama skips a record above it.
+	conf.Consumer.Fetch.MaxBytes = int32(max(c.MaxBytes, 1))
+	conf.Consumer.MaxWaitTime = max(c.MaxWaitTime, time.Millisecond)
+	conf.Consumer.Retry.Backoff = 250 * time.Millisecond
+	conf.Consumer.Return.Errors = true
+	conf.Consumer.Offsets.AutoCommit.Enable = false     // the worker has a commit loop of its own
+	conf.Consumer.Offsets.Initial = sarama.OffsetOldest // which one that is the worker says
+	conf.Consumer.IsolationLevel = sarama.ReadCommitted // librdkafka's default
+
+	// One slow partition stalls the others of its broker until a send has been
+	// blocked for this long (sarama's subscriptionConsumer), so it is short. The
+	// pump of a claim takes at once or not at all; what is buffered here is what
+	// a revoked claim still hands out.
+	conf.Consumer.MaxProcessingTime = maxProcessingTime
+	conf.ChannelBufferSize = channelBufferSize
+
+	applyConsumer(conf, props)
+	if opts.ReadCommitted && conf.Consumer.IsolationLevel != sarama.ReadCommitted {
+		return nil, &access.ConfigError{Key: "consumer", Problem: "isolation.level=read_uncommitted does not go with transactions: leave it out"}
 	}
 	return conf, nil
 }
 
-func socketTimeout(c *config.Config) time.Duration {
-	if c.SocketTimeout <= 0 {
-		return 30 * time.Second // upstream's default
+// balanceStrategies makes the strategies anew at each call: sticky ones keep
+// state and belong to one group member.
+func balanceStrategies(names []string) ([]sarama.BalanceStrategy, error) {
+	var out []sarama.BalanceStrategy
+	for _, list := range names {
+		for name := range strings.SplitSeq(list, ",") {
+			switch strings.TrimSpace(name) {
+			case "":
+			case "range":
+				out = append(out, sarama.NewBalanceStrategyRange())
+			case "roundrobin":
+				out = append(out, sarama.NewBalanceStrategyRoundRobin())
+			case "sticky":
+				out = append(out, sarama.NewBalanceStrategySticky())
+			case "cooperative-sticky":
+				out = append(out, sarama.NewBalanceStrategyCooperativeSticky())
+			default:
+				return nil, &access.ConfigError{Key: "partition_assignment_strategy",
+					Problem: fmt.Sprintf("unknown strategy %q: use range, roundrobin, sticky or cooperative-sticky", name)}
+			}
+		}
 	}
-	return c.SocketTimeout
+	if len(out) == 0 { // upstream's default
+		out = append(out, sarama.NewBalanceStrategyRange(), sarama.NewBalanceStrategyRoundRobin())
+	}
+	return out, nil
+}
+
+// Backoff of a producer's retries: librdkafka's retry.backoff.ms doubling to
+// its retry.backoff.max.ms.
+const (
+	produceBackoffMin = 100 * time.Millisecond
+	produceBackoffMax = time.Second
+)
+
+// ProducerConfig returns the configuration of an idempotent producer, whose messages are
+// distributed and queued by package producer.
+func ProducerConfig(a *access.Access) (*Config, error) {
+	props, err := config.ProducerProperties(a.Config().Producer)
+	if err != nil {
+		return nil, &access.ConfigError{Key: "producer", Err: err}
+	}
+	if a, err = a.With(props); err != nil {
+		return nil, err
+	}
+	c, conf := a.Config(), NewConfig(a)
+	conf.Metadata.AllowAutoTopicCreation = true // as librdkafka's producer
+	conf.Net.MaxOpenRequests = 1                // sarama's condition for Idempotent
+
+	p := &conf.Producer
+	p.RequiredAcks = sarama.WaitForAll
+	p.Idempotent = true
+	p.Return.Successes = true
+	p.Return.Errors = true
+	// How long the broker may wait for its followers; below the time we wait for
+	// the broker, so that it is the broker who says what went wrong.
+	p.Timeout = min(30*time.Second, conf.Net.ReadTimeout*9/10)
+	p.MaxMessageBytes = DefaultMaxMessage
+	p.Flush.Frequency = 5 * time.Millisecond       // its linger.ms
+	p.Flush.MaxMessages = 10_000                   // its batch.num.messages
+	p.Retry.BackoffFunc = produceBackoff           //
+	p.Retry.Max = produceRetries(c.MessageTimeout) // message_timeout decides, not a number of tries
+
+	switch c.ProducerCompressionCodec {
+	case "", "none":
+		p.Compression = sarama.CompressionNone
+	case "gzip":
+		p.Compression = sarama.CompressionGZIP
+	case "snappy":
+		p.Compression = sarama.CompressionSnappy
+	case "lz4":
+		p.Compression = sarama.CompressionLZ4
+	case "zstd":
+		p.Compression = sarama.CompressionZSTD
+	default:
+		return nil, &access.ConfigError{Key: "producer_compression_codec",
+			Problem: fmt.Sprintf("unknown codec %q: use none, gzip, snappy, lz4 or zstd", c.ProducerCompressionCodec)}
+	}
+	if err := applyProducer(conf, props); err != nil {
+		return nil, err
+	}
+	if err := conf.Validate(); err != nil {
+		return nil, err
+	}
+	return conf, nil
+}
+
+// produceBackoff is the pause before retry number retries (from 1).
+func produceBackoff(retries, _ int) time.Duration {
+	return doubled(produceBackoffMin, produceBackoffMax, retries)
+}
+
+// produceRetries is how many retries fit into message_timeout when each fails at once.
+func produceRetries(timeout time.Duration) int {
+	n := 0
+	for spent := time.Duration(0); spent < timeout; spent += produceBackoff(n, 0) {
+		n++
+	}
+	return max(n, 1) // sarama's condition for Idempotent
+}
+
+// DefaultMaxMessage is librdkafka's message.max.bytes.
+const DefaultMaxMessage = 1_000_000
+
+// applyShared takes over what concerns every client.
+func applyShared(conf *Config, p config.Properties) {
+	if p.ConnectTimeout > 0 {
+		conf.Net.DialTimeout = p.ConnectTimeout
+	}
+	if p.MaxInFlight > 0 {
+		conf.Net.MaxOpenRequests = p.MaxInFlight
+	}
+	conf.RackID = p.ClientRack
+	if p.AllowAutoCreateTopics != nil {
+		conf.Metadata.AllowAutoTopicCreation = *p.AllowAutoCreateTopics
+	}
+	if p.RetryBackoff > 0 || p.RetryBackoffMax > 0 {
+		first, longest := backoffBounds(p, conf.Metadata.Retry.Backoff)
+		conf.Metadata.Retry.BackoffFunc = func(retries, _ int) time.Duration { return doubled(first, longest, retries) }
+		conf.Consumer.Group.Rebalance.Retry.Backoff = first
+	}
+}
+
+// backoffBounds are the first and the longest pause between retries.
+func backoffBounds(p config.Properties, first time.Duration) (time.Duration, time.Duration) {
+	if p.RetryBackoff > 0 {
+		first = p.RetryBackoff
+	}
+	longest := produceBackoffMax
+	if p.RetryBackoffMax > 0 {
+		longest = p.RetryBackoffMax
+	}
+	return first, max(first, longest)
+}
+
+// doubled is first, doubled with each retry but the first (numbered 1), and at
+// most longest.
+func doubled(first, longest time.Duration, retries int) time.Duration {
+	d := first
+	for range retries - 1 {
+		if d *= 2; d >= longest {
+			return longest
+		}
+	}
+	return d
+}
+
+func applyConsumer(conf *Config, p config.Properties) {
+	applyShared(conf, p)
+	if p.MaxPartitionFetchBytes > 0 {
+		conf.Consumer.Fetch.Default = int32(p.MaxPartitionFetchBytes)
+	}
+	if p.IsolationLevel == "read_uncommitted" {
+		conf.Consumer.IsolationLevel = sarama.ReadUncommitted
+	}
+	if p.FetchErrorBackoff > 0 {
+		conf.Consumer.Retry.Backoff = p.FetchErrorBackoff
+	}
+}
+
+func applyProducer(conf *Config, p config.Properties) error {
+	applyShared(conf, p)
+	out := &conf.Producer
+	if p.Acks != nil {
+		out.RequiredAcks = sarama.RequiredAcks(*p.Acks)
+	}
+	if p.Retries != nil {
+		out.Retry.Max = *p.Retries
+	}
+	// Without a word on it, idempotence gives way to what it does not go with.
+	out.Idempotent = out.RequiredAcks == sarama.WaitForAll && out.Retry.Max > 0
+	if p.Idempotence != nil {
+		if *p.Idempotence && !out.Idempotent {
+			return &access.ConfigError{Key: "producer", Problem: "enable.idempotence=true needs acks=all and retries of at least 1"}
+		}
+		out.Idempotent = *p.Idempotence
+	}
+	if out.Idempotent {
+		conf.Net.MaxOpenRequests = 1 // sarama's condition
+	}
+	if p.Linger != nil {
+		out.Flush.Frequency = *p.Linger
+	}
+	if p.BatchBytes > 0 {
+		out.Flush.Bytes = p.BatchBytes
+	}
+	if p.BatchMessages > 0 {
+		out.Flush.MaxMessages = p.BatchMessages
+	}
+	if p.MaxMessageBytes > 0 {
+		out.MaxMessageBytes = p.MaxMessageBytes
+	}
+	if p.RequestTimeout > 0 {
+		out.Timeout = p.RequestTimeout
+		// The broker is to be the one who says that its replicas are too slow.
+		conf.Net.ReadTimeout = max(conf.Net.ReadTimeout, p.RequestTimeout+time.Second)
+	}
+	if p.CompressionLevel != nil {
+		level, err := compressionLevel(out.Compression, *p.CompressionLevel)
+		if err != nil {
+			return err
+		}
+		out.CompressionLevel = level
+	}
+	out.Transaction.Timeout = transactionTimeout
+	if p.TransactionTimeout > 0 {
+		out.Transaction.Timeout = p.TransactionTimeout
+	}
+	if p.RetryBackoff > 0 || p.RetryBackoffMax > 0 {
+		first, longest := backoffBounds(p, produceBackoffMin)
+		out.Retry.BackoffFunc = func(retries, _ int) time.Duration { return doubled(first, longest, retries) }
+	}
+	return nil
+}
+
+// transactionTimeout is short beside librdkafka's and Java's minute: a transaction
+// is open at the brokers for milliseconds (see TxnProducer), and what a dead
+// process has left open holds up readers, and whoever gets its partitions, until
+// this has passed.
+const transactionTimeout = 15 * time.Second
+
+// compressionLevel is sarama's level for a codec at librdkafka's: -1 is the
+// codec's default, and what is beyond its highest stands for that. sarama has no
+// levels for lz4, and snappy knows none.
+func compressionLevel(codec sarama.CompressionCodec, level int) (int, error) {
+	switch {
+	case level < 0:
+		return sarama.CompressionLevelDefault, nil
+	case codec == sarama.CompressionGZIP:
+		return min(level, 9), nil
+	case level > 0 && (codec == sarama.CompressionLZ4 || codec == sarama.CompressionSnappy):
+		return 0, &access.ConfigError{Key: "producer", Problem: fmt.Sprintf(
+			"compression.level=%d cannot be had with %s: leave it out, or use gzip or zstd", level, codec)}
+	}
+	return level, nil
 }

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // Each key and each librdkafka property ends up where sarama looks for it.
@@ -52,8 +52,8 @@ func TestConsumerConfig(t *testing.T) {
 		{name: "fetch.error.backoff.ms", opts: additional("fetch.error.backoff.ms=50"), got: func(s *sarama.Config) any { return s.Consumer.Retry.Backoff }, want: 50 * time.Millisecond},
 		{name: "client.rack", opts: additional("client.rack=r1"), got: func(s *sarama.Config) any { return s.RackID }, want: "r1"},
 		{name: "socket.connection.setup.timeout.ms", opts: additional("socket.connection.setup.timeout.ms=2000"), got: func(s *sarama.Config) any {
-			return []time.Duration{s.Net.DialTimeout, dialerOf(s).timeout}
-		}, want: []time.Duration{2 * time.Second, 2 * time.Second}},
+			return s.Net.DialTimeout
+		}, want: 2 * time.Second},
 		{name: "allow.auto.create.topics", opts: additional("allow.auto.create.topics=true"), got: func(s *sarama.Config) any { return s.Metadata.AllowAutoTopicCreation }, want: true},
 		{name: "no topics are made by default", got: func(s *sarama.Config) any { return s.Metadata.AllowAutoTopicCreation }, want: false},
 		{name: "retry.backoff", opts: additional("retry.backoff.ms=10", "retry.backoff.max.ms=30"), got: func(s *sarama.Config) any {
@@ -69,14 +69,14 @@ func TestConsumerConfig(t *testing.T) {
 			if tt.set != nil {
 				tt.set(c)
 			}
-			conf, err := ConsumerConfig(c, tt.opts)
+			conf, err := consumerConfig(c, tt.opts)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := conf.Validate(); err != nil {
 				t.Error(err)
 			}
-			if diff := cmp.Diff(tt.want, tt.got(conf)); diff != "" {
+			if diff := cmp.Diff(tt.want, tt.got(&conf.Config)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -148,11 +148,11 @@ func TestProducerConfig(t *testing.T) {
 			if tt.set != nil {
 				tt.set(c)
 			}
-			conf, err := ProducerConfig(c)
+			conf, err := producerConfig(c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, tt.got(conf)); diff != "" {
+			if diff := cmp.Diff(tt.want, tt.got(&conf.Config)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -172,28 +172,28 @@ func TestConfigProblems(t *testing.T) {
 	}{
 		{"strategy", func(c *config.Config) error {
 			c.PartitionAssignmentStrategy = []string{"range,sticki"}
-			_, err := ConsumerConfig(c, ConsumerOptions{})
+			_, err := consumerConfig(c, ConsumerOptions{})
 			return err
 		}, "partition_assignment_strategy", `partition_assignment_strategy: unknown strategy "sticki": use range, roundrobin, sticky or cooperative-sticky`},
 		{"codec", func(c *config.Config) error {
 			c.ProducerCompressionCodec = "zip"
-			_, err := ProducerConfig(c)
+			_, err := producerConfig(c)
 			return err
 		}, "producer_compression_codec", `producer_compression_codec: unknown codec "zip": use none, gzip, snappy, lz4 or zstd`},
 		{"consumer property", func(c *config.Config) error {
 			c.Consumer = []string{"linger.ms=5"}
-			_, err := ConsumerConfig(c, ConsumerOptions{})
+			_, err := consumerConfig(c, ConsumerOptions{})
 			return err
 		}, "consumer", "consumer: linger.ms: is a producer property: put it under producer"},
 		{"isolation with transactions", func(c *config.Config) error {
 			o := additional("isolation.level=read_uncommitted")
 			o.ReadCommitted = true
-			_, err := ConsumerConfig(c, o)
+			_, err := consumerConfig(c, o)
 			return err
 		}, "consumer", "consumer: isolation.level=read_uncommitted does not go with transactions: leave it out"},
 		{"idempotence without acks", func(c *config.Config) error {
 			c.Producer = []string{"enable.idempotence=true", "acks=1"}
-			_, err := ProducerConfig(c)
+			_, err := producerConfig(c)
 			return err
 		}, "producer", "producer: enable.idempotence=true needs acks=all and retries of at least 1"},
 		{"no brokers", func(c *config.Config) error {
@@ -203,7 +203,7 @@ func TestConfigProblems(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.make(settings("localhost:9092"))
-			reason, key, ok := Permanent(err)
+			reason, key, ok := access.Permanent(err)
 			if !ok || reason != tt.want || key != tt.key {
 				t.Errorf("got  %q, %q, %v\nwant %q, %q", reason, key, ok, tt.want, tt.key)
 			}
@@ -211,43 +211,19 @@ func TestConfigProblems(t *testing.T) {
 	}
 }
 
-// What `producer` says of security concerns producers alone; what it says of
-// other things leaves certificates and tickets shared.
-func TestAccessIsShared(t *testing.T) {
-	a, err := NewAccess(settings("localhost:9092"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	a.c.Producer = []string{"security.protocol=sasl_plaintext", "sasl.mechanism=PLAIN", "sasl.username=u", "sasl.password=p", "client.id=out"}
-	out, err := a.Producer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, err := a.Consumer(ConsumerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !out.Net.SASL.Enable || out.ClientID != "out" || in.Net.SASL.Enable || in.ClientID != "racecar" {
-		t.Errorf("producer: sasl %v, id %s; consumer: sasl %v, id %s", out.Net.SASL.Enable, out.ClientID, in.Net.SASL.Enable, in.ClientID)
-	}
-	a.c.Producer = []string{"client.id=out"}
-	other, _, err := a.forProducer()
-	if err != nil || other.c.ClientID != "out" || other.tls != a.tls || other.sasl != a.sasl {
-		t.Errorf("not shared: %v", errors.Join(err))
-	}
-}
-
-// What `producer` says beats the keys, for our producer too.
-func TestProducerHasItsProperties(t *testing.T) {
+// What `producer` says concerns producers alone.
+func TestPropertiesConcernTheirOwnClients(t *testing.T) {
 	c := settings("localhost:9092")
-	c.Partitioner = "consistent_random"
-	c.Producer = []string{"message.timeout.ms=1234", "bootstrap.servers=elsewhere:1"}
-	p, err := NewProducer(t.Context(), c, ProducerOptions{})
+	c.Producer = []string{"security.protocol=sasl_plaintext", "sasl.mechanism=PLAIN", "sasl.username=u", "sasl.password=p", "client.id=out"}
+	out, err := producerConfig(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.timeout != 1234*time.Millisecond || p.seeds[0] != "elsewhere:1" {
-		t.Errorf("timeout %v, brokers %v", p.timeout, p.seeds)
+	in, err := consumerConfig(c, ConsumerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Access.Config().Mechanism() != "PLAIN" || out.ClientID != "out" || in.Access.Config().Mechanism() != "" || in.ClientID != "racecar" {
+		t.Errorf("producer: sasl %q, id %s; consumer: sasl %q, id %s", out.Access.Config().Mechanism(), out.ClientID, in.Access.Config().Mechanism(), in.ClientID)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // joinMargin is how much longer than the rebalance timeout we wait for the
@@ -22,7 +24,7 @@ type coordinator struct {
 	client *Client // to find the coordinator
 	group  string
 	conf   *sarama.Config
-	dialer *dialer
+	dialer *access.Dialer
 	ctx    context.Context // ends with close, and with the client
 	cancel context.CancelFunc
 
@@ -35,15 +37,13 @@ type coordinator struct {
 
 // newCoordinator copies the client's configuration; nothing is opened yet.
 func newCoordinator(client *Client, group string, notify joinHandlers) *coordinator {
-	conf := *client.Config()
-	usual := conf.Net.ReadTimeout
-	k := &coordinator{client: client, group: group, conf: &conf}
+	usual := client.conf.Net.ReadTimeout
+	k := &coordinator{client: client, group: group}
 	k.ctx, k.cancel = context.WithCancel(client.ctx)
-	k.dialer = dialerOf(&conf).bind(context.Background(), func(c net.Conn) net.Conn {
+	k.dialer = client.conf.Access.Dialer(context.Background(), func(c net.Conn) net.Conn {
 		return &patientConn{Conn: c, usual: usual, notify: notify, version: -1}
 	})
-	conf.Net.ReadTimeout = max(usual, conf.Consumer.Group.Rebalance.Timeout+joinMargin)
-	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, k.dialer
+	k.conf = client.conf.Through(k.dialer, max(usual, client.conf.Consumer.Group.Rebalance.Timeout+joinMargin))
 	return k
 }
 
@@ -93,9 +93,7 @@ func (k *coordinator) find() (addr string, known bool, err error) {
 	if addr != "" {
 		return addr, true, nil
 	}
-	addr, err = askInTurn(k.ctx, k.client.Config(), k.client.addresses(), func(_ context.Context, conf *sarama.Config, addr string) (string, error) {
-		return askCoordinator(conf, addr, coordinatorKey{kind: sarama.CoordinatorGroup, key: k.group})
-	}, answered)
+	addr, err = FindCoordinator(k.ctx, &k.client.conf, k.client.addresses(), CoordinatorKey{Kind: sarama.CoordinatorGroup, Key: k.group})
 	if err != nil {
 		if k.ctx.Err() != nil {
 			err = sarama.ErrClosedClient
@@ -117,7 +115,7 @@ func (k *coordinator) forget() {
 
 // retire closes a connection without waiting for what may be going on there.
 func (k *coordinator) retire(conn *sarama.Broker) {
-	k.dialer.drop() // it is the only one
+	k.dialer.Drop() // it is the only one
 	k.old.Go(func() { _ = conn.Close() })
 }
 
@@ -129,7 +127,7 @@ func (k *coordinator) close() {
 	conn := k.conn
 	k.conn = nil
 	k.mu.Unlock()
-	k.dialer.interrupt()
+	k.dialer.Interrupt()
 	if conn != nil {
 		_ = conn.Close() // not connected, or cut off by interrupt
 	}
@@ -146,7 +144,7 @@ const (
 // says that the coordinator moved, is loading or cannot be reached: at most
 // coordinatorAttempts times, in about 3 s. The end of ctx cuts f off.
 func (k *coordinator) do(ctx context.Context, f func(*sarama.Broker) error) error {
-	stop := context.AfterFunc(ctx, k.dialer.drop)
+	stop := context.AfterFunc(ctx, k.dialer.Drop)
 	defer stop()
 	pause := coordinatorBackoff
 	for attempt := 1; ; attempt++ {
@@ -168,37 +166,16 @@ func (k *coordinator) do(ctx context.Context, f func(*sarama.Broker) error) erro
 }
 
 func (k *coordinator) attempt(ctx context.Context, f func(*sarama.Broker) error) error {
-	b, err := await(ctx, k.broker)
+	b, err := access.Await(ctx, k.broker)
 	if err != nil {
 		return err
 	}
 	err = f(b)
 	var kerr sarama.KError
-	if err != nil && !errors.As(err, &kerr) && !isEncodingError(err) { // the connection is of no use any more
+	if err != nil && !errors.As(err, &kerr) && !IsEncodingError(err) { // the connection is of no use any more
 		_ = b.Close() // may be closed already
 	}
 	return err
-}
-
-// await calls f, which cannot be told of ctx, and leaves it alone when ctx ends
-// first: it is bounded by the client's timeouts and cut off by its Close.
-func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
-	type result struct {
-		v   T
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		v, err := f()
-		done <- result{v, err}
-	}()
-	select {
-	case r := <-done:
-		return r.v, r.err
-	case <-ctx.Done():
-		var zero T
-		return zero, context.Cause(ctx)
-	}
 }
 
 // coordinatorMoved reports whether looking for the coordinator again may help.
@@ -211,8 +188,8 @@ func coordinatorMoved(err error) bool {
 		}
 		return false
 	}
-	_, _, permanent := Permanent(err)
-	return !permanent && !isEncodingError(err)
+	_, _, permanent := access.Permanent(err)
+	return !permanent && !IsEncodingError(err)
 }
 
 // patientConn lets JoinGroup and SyncGroup wait for the other members of the
@@ -347,3 +324,39 @@ func joiningMember(b []byte) string {
 
 // joinFlexible is the first version of JoinGroup with tagged fields.
 const joinFlexible = 6
+
+// CoordinatorKey names what has a coordinator: a group or a transactional id.
+type CoordinatorKey struct {
+	Kind sarama.CoordinatorType
+	Key  string
+}
+
+// FindCoordinator asks the brokers in turn for the address of a coordinator.
+func FindCoordinator(ctx context.Context, conf *Config, addrs []string, key CoordinatorKey) (addr string, err error) {
+	return access.AskInTurn(ctx, conf.Access, addrs, func(_ context.Context, d *access.Dialer, addr string) (string, error) {
+		b := sarama.NewBroker(addr)
+		_ = b.Open(conf.Through(d, 0))
+		defer b.Close() //nolint:errcheck // it was only asked
+		resp, err := b.FindCoordinator(&sarama.FindCoordinatorRequest{Version: 3, CoordinatorKey: key.Key, CoordinatorType: key.Kind})
+		if err != nil {
+			return "", conf.Access.Judge(addr, err)
+		}
+		if resp.Err != sarama.ErrNoError {
+			return "", resp.Err
+		}
+		return resp.Coordinator.Addr(), nil
+	}, answered)
+}
+
+// answered reports whether an error is the cluster's answer, rather than the trouble of
+// one broker or of the way to it.
+func answered(err error) bool {
+	_, ok := errors.AsType[sarama.KError](err)
+	return ok
+}
+
+// IsEncodingError reports whether sarama could not encode a request: nothing was sent.
+func IsEncodingError(err error) bool {
+	_, ok := errors.AsType[sarama.PacketEncodingError](err)
+	return ok
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
@@ -44,12 +45,13 @@ func TestHollow(t *testing.T) {
 
 	c := config.Default()
 	c.Brokers = b.Addrs()
-	conf, err := NewConfig(&c)
+	a, err := access.New(&c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	conf := NewConfig(a)
 	conf.Consumer.IsolationLevel = sarama.ReadCommitted
-	client, err := NewClient(t.Context(), &c, conf)
+	client, err := NewClient(t.Context(), conf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,12 +43,12 @@ func TestFetchesAreLimited(t *testing.T) {
 			return nil, nil, false
 		})
 		c := settings(b.Addrs()...)
-		conf, err := ConsumerConfig(c, ConsumerOptions{})
+		conf, err := consumerConfig(c, ConsumerOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		conf.Version = version
-		client, err := NewClient(t.Context(), c, conf)
+		client, err := NewClient(t.Context(), conf)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -491,3 +491,10 @@ func TestHandleJoin(t *testing.T) {
 		t.Errorf("told %q, want %q", told, want)
 	}
 }
+
+// No other coordinator helps a request that cannot be encoded.
+func TestCoordinatorIsNotLookedForAfterAnEncodingError(t *testing.T) {
+	if coordinatorMoved(fmt.Errorf("add offsets: %w", sarama.PacketEncodingError{Info: "string too long"})) {
+		t.Error("the coordinator is looked for again")
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // The answer to a group's leader holds the subscriptions of all members, whatever
@@ -59,7 +60,7 @@ func filterJoin(r io.Reader, version int16, report func(member, problem string))
 	}
 	n := binary.BigEndian.Uint32(size[:])
 	if n > uint32(sarama.MaxResponseSize) {
-		return nil, &OversizedError{joinGroupKey, n, uint32(sarama.MaxResponseSize)}
+		return nil, &access.OversizedError{Key: joinGroupKey, Bytes: n, Limit: uint32(sarama.MaxResponseSize)}
 	}
 	f := &joinFilter{in: bufio.NewReader(io.LimitReader(r, int64(n))), flexible: version >= joinFlexible, report: report, out: make([]byte, 4, 1024)}
 	f.answer(version)
@@ -147,12 +148,12 @@ func cleanSubscription(b []byte) (clean []byte, problem string) {
 	if bad < 0 && len(topics) <= maxTopics {
 		return b, ""
 	}
-	r := &reader{buf: b[6:]}
 	clean = append(make([]byte, 0, len(b)), b[:6]...)
-	kept := 0
-	for range topics {
-		if name := r.string(); kept < maxTopics && config.ValidTopic(name) {
-			clean = appendString(clean, name)
+	kept, end := 0, 6
+	for _, name := range topics {
+		end += 2 + len(name)
+		if kept < maxTopics && config.ValidTopic(name) {
+			clean = append(binary.BigEndian.AppendUint16(clean, uint16(len(name))), name...)
 			kept++
 		}
 	}
@@ -161,18 +162,19 @@ func cleanSubscription(b []byte) (clean []byte, problem string) {
 	if bad >= 0 {
 		problem += fmt.Sprintf(": %.100q is no topic's name", topics[bad])
 	}
-	return append(clean, r.buf...), problem
+	return append(clean, b[end:]...), problem
 }
 
 // subscribedTopics decodes a subscription in the way that sarama will.
 func subscribedTopics(b []byte) (topics []string, err error) {
-	err = safely(func() error {
-		resp := sarama.JoinGroupResponse{Members: []sarama.GroupMember{{Metadata: b}}}
-		members, err := resp.GetMembers()
-		topics = members[""].Topics
-		return err
-	})
-	return topics, err
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("damaged")
+		}
+	}()
+	resp := sarama.JoinGroupResponse{Members: []sarama.GroupMember{{Metadata: b}}}
+	members, err := resp.GetMembers()
+	return members[""].Topics, err
 }
 
 // fixed copies n bytes.
@@ -190,6 +192,8 @@ func (f *joinFilter) read(n int) []byte {
 	}
 	return b
 }
+
+var errShort = errors.New("answer cut short: not a Kafka broker")
 
 func notEOF(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // joinAnswer is a frame with an answer to JoinGroup.
@@ -99,7 +101,7 @@ func TestJoinFilterIsBounded(t *testing.T) {
 			t.Errorf("an answer that ends after %d bytes is taken", n)
 		}
 	}
-	var oversized *OversizedError
+	var oversized *access.OversizedError
 	if _, err := filterJoin(bytes.NewReader([]byte{0x7f, 0, 0, 0, 0}), 8, nil); !errors.As(err, &oversized) {
 		t.Errorf("an answer of two gigabytes: %v", err)
 	}

@@ -28,14 +28,6 @@ func (b logBridge) Print(v ...any)                 { b.line(fmt.Sprint(v...)) }
 func (b logBridge) Printf(format string, v ...any) { b.line(fmt.Sprintf(format, v...)) }
 func (b logBridge) Println(v ...any)               { b.line(fmt.Sprintln(v...)) }
 
-// warn reports something that has no caller to return to. It goes where sarama's
-// log goes, since that is the one log this package has.
-func warn(message string, err error) {
-	if b, ok := sarama.Logger.(logBridge); ok {
-		b.log.WithError(err).Warn(message)
-	}
-}
-
 func (b logBridge) line(s string) {
 	s = strings.TrimSpace(s)
 	if s == "using proxy" { // said at each connection: our dialer is no proxy

@@ -191,7 +191,7 @@ func (o *Offsets) fetch(b *sarama.Broker, asked map[string][]int32) (*sarama.Off
 	req := sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, asked)
 	req.RequireStable = true
 	resp, err := b.FetchOffset(req)
-	if isEncodingError(err) && req.Version < 7 { // Kafka 2.4 does not know the flag; nothing was sent
+	if IsEncodingError(err) && req.Version < 7 { // Kafka 2.4 does not know the flag; nothing was sent
 		req = sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, asked)
 		resp, err = b.FetchOffset(req)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/addresses"
+	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/test/kafka/cluster"
 	"github.com/racecar-go/racecar/test/kafka/kdc"
 	"github.com/racecar-go/racecar/test/kafka/pki"
@@ -148,17 +150,17 @@ func (f *fortress) roundTrip(t *testing.T, c *config.Config) {
 	if err := f.CreateTopic(t.Context(), topic, 1, 0); err != nil {
 		t.Fatal(err)
 	}
-	access, err := NewAccess(c)
+	a, err := access.New(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer access.Close()
-	conf, err := access.Producer()
+	defer a.Close()
+	conf, err := ProducerConfig(a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conf.Producer.Idempotent = false // which sarama's own producer does; ours has its tests
-	out, err := NewClient(testContext(t), c, conf)
+	out, err := NewClient(testContext(t), conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,10 +173,10 @@ func (f *fortress) roundTrip(t *testing.T, c *config.Config) {
 	if _, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder("hello")}); err != nil {
 		t.Fatal(err)
 	}
-	if conf, err = access.Consumer(ConsumerOptions{}); err != nil {
+	if conf, err = ConsumerConfig(a, ConsumerOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	in, err := NewClient(testContext(t), c, conf)
+	in, err := NewClient(testContext(t), conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,10 +308,10 @@ func TestSecurity(t *testing.T) {
 				tt.set(c)
 			}
 			err := try(t, c)
-			reason, key, ok := Permanent(err)
-			want := strings.ReplaceAll(tt.want, "ADDR", Brokers(c)[0])
+			reason, key, ok := access.Permanent(err)
+			want := strings.ReplaceAll(tt.want, "ADDR", addresses.Complete(c.Brokers)[0])
 			if tt.passes { // nothing proves who answered
-				want = strings.TrimPrefix(want, "broker "+Brokers(c)[0]+": ")
+				want = strings.TrimPrefix(want, "broker "+addresses.Complete(c.Brokers)[0]+": ")
 				if ok || err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("permanent %v: got  %v\nwant %s", ok, err, want)
 				}
@@ -336,17 +338,13 @@ func TestSecurity(t *testing.T) {
 		before := f.kdc.Requests("AS_REQ")
 		c := f.through(t, krbDoor)
 		kerberos(c)
-		access, err := NewAccess(c)
+		a, err := access.New(c, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer access.Close()
+		defer a.Close()
 		for range 3 {
-			conf, err := access.Config()
-			if err != nil {
-				t.Fatal(err)
-			}
-			client, err := NewClient(testContext(t), c, conf)
+			client, err := NewClient(testContext(t), NewConfig(a))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -391,7 +389,7 @@ func TestSecurity(t *testing.T) {
 		token := unsecured("alice", -time.Minute)
 		c.SASLOAuthBearerTokenFile = pki.File(t, "token", []byte(token))
 		err := try(t, c)
-		var unreachable *UnreachableError
+		var unreachable *access.UnreachableError
 		if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "it refuses our token") {
 			t.Error(err)
 		}
@@ -466,8 +464,8 @@ func (f *fortress) testKerberosProblems(t *testing.T, keytab string) {
 				tt.set(c)
 			}
 			err := try(t, c)
-			reason, key, ok := Permanent(err)
-			want := strings.NewReplacer("ADDR", Brokers(c)[0], "KEYTAB", c.SASLKerberosKeytab).Replace(tt.want)
+			reason, key, ok := access.Permanent(err)
+			want := strings.NewReplacer("ADDR", addresses.Complete(c.Brokers)[0], "KEYTAB", c.SASLKerberosKeytab).Replace(tt.want)
 			switch {
 			case ok == tt.passes:
 				t.Errorf("permanent %v: %v", ok, err)
@@ -513,7 +511,7 @@ func (f *fortress) testKinit(t *testing.T, keytab string) {
 		}
 		c.SASLKerberosPrincipal = "bob"
 		const want = "bob@TEST.RACECAR is configured, but credential cache"
-		if _, key, final := Permanent(try(t, c)); !final || key != "sasl_kerberos_principal" || !strings.Contains(fmt.Sprint(try(t, c)), want) {
+		if _, key, final := access.Permanent(try(t, c)); !final || key != "sasl_kerberos_principal" || !strings.Contains(fmt.Sprint(try(t, c)), want) {
 			t.Errorf("with another principal's ticket: %v", try(t, c))
 		}
 	})
@@ -574,11 +572,18 @@ func (f *fortress) testAuthorization(t *testing.T) {
 	} {
 		t.Run("not authorized, "+tt.name, func(t *testing.T) {
 			err := tt.do()
-			reason, key, ok := Permanent(err)
+			reason, key, ok := access.Permanent(err)
 			if !ok || key != tt.key || !strings.HasPrefix(reason, tt.want) || strings.Contains(reason, "\n") {
 				t.Errorf("got  %q, %q, %v (%v)\nwant %q, %q", reason, key, ok, err, tt.want, tt.key)
 			}
 			t.Log(reason)
 		})
 	}
+}
+
+// identify sets our certificate.
+func identify(t *testing.T, c *config.Config, client *pki.Pair) {
+	t.Helper()
+	c.SSLCertificateLocation = pki.File(t, "client.pem", client.CertPEM())
+	c.SSLKeyLocation = pki.File(t, "client.key", client.KeyPEM())
 }

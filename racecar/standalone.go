@@ -15,7 +15,7 @@ import (
 	"github.com/racecar-go/racecar/internal/dispatch"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/producerevent"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 // StandaloneProducer sends messages from any program; no consumer need run in
@@ -23,7 +23,7 @@ import (
 // of the calls; each is tried for message_timeout. Its methods may be called
 // from several goroutines. Close must be called, or what is buffered is lost.
 type StandaloneProducer struct {
-	inner    *kafka.Producer
+	inner    *producer.Producer
 	log      *logs.Log
 	reporter *reporter
 	tracer   Tracer // nil: none
@@ -74,7 +74,7 @@ func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer,
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
-	inner, err := kafka.NewProducer(ctx, &own, kafka.ProducerOptions{Logger: log})
+	inner, err := producer.New(ctx, &own, producer.Options{Logger: log})
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
@@ -103,7 +103,7 @@ func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage)
 	return err
 }
 
-func (p *StandaloneProducer) produceSync(ctx context.Context, m kafka.ProducerMessage, traced func(int32, int64, error)) error {
+func (p *StandaloneProducer) produceSync(ctx context.Context, m producer.Message, traced func(int32, int64, error)) error {
 	ended, topic := make(chan error, 1), m.Topic
 	err := p.send(ctx, m, func(partition int32, offset int64, err error) {
 		traced(partition, offset, err)
@@ -152,7 +152,7 @@ func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage
 }
 
 // send queues m, unless ctx has ended.
-func (p *StandaloneProducer) send(ctx context.Context, m kafka.ProducerMessage, done kafka.Done) error {
+func (p *StandaloneProducer) send(ctx context.Context, m producer.Message, done producer.Done) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("nothing was queued: %w", context.Cause(ctx))
 	}
@@ -219,13 +219,13 @@ func (p *StandaloneProducer) trace(ctx context.Context, m *ProducerMessage) (end
 }
 
 // kafkaMessage copies m: the caller may reuse its buffers.
-func kafkaMessage(m ProducerMessage) kafka.ProducerMessage {
-	k := kafka.ProducerMessage{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
+func kafkaMessage(m ProducerMessage) producer.Message {
+	k := producer.Message{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
 		PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
 	if len(m.Headers) > 0 {
-		k.Headers = make([]kafka.Header, len(m.Headers))
+		k.Headers = make([]producer.Header, len(m.Headers))
 		for i, h := range m.Headers {
-			k.Headers[i] = kafka.Header(h)
+			k.Headers[i] = producer.Header(h)
 		}
 	}
 	return k.Clone()

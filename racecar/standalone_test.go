@@ -18,7 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecartest"
 	"github.com/racecar-go/racecar/test/harness"
@@ -165,7 +165,7 @@ func TestAnUnreachableClusterSwallowsNothing(t *testing.T) {
 	p := open(t, nobody, logTo(&log), func(c *racecar.Config) error {
 		c.Producer = []string{"queue.buffering.max.kbytes=64"}
 		c.OnError = func(_ context.Context, err error, _ racecar.ErrorInfo) {
-			if de, ok := errors.AsType[*kafka.DeliveryError](err); ok && de.Kind == kafka.DeliveryClosed {
+			if de, ok := errors.AsType[*producer.DeliveryError](err); ok && de.Kind == producer.DeliveryClosed {
 				told.Add(1)
 			}
 		}
@@ -236,7 +236,7 @@ func TestProduceAsyncReportsWhatFails(t *testing.T) {
 	}
 	for range 2 {
 		r := <-reports
-		if de, ok := errors.AsType[*kafka.DeliveryError](r.err); !ok || de.Kind != kafka.DeliveryTimedOut {
+		if de, ok := errors.AsType[*producer.DeliveryError](r.err); !ok || de.Kind != producer.DeliveryTimedOut {
 			t.Errorf("OnError was given %v", r.err)
 		}
 		if !r.info.UnrecoverableDelivery || r.info.Topic != "out" || r.info.Partition != -1 {
@@ -341,7 +341,7 @@ func TestStandaloneProducerClosed(t *testing.T) {
 		"ProduceSync":  p.ProduceSync(patience(t), racecar.ProducerMessage{Topic: "out"}),
 		"ProduceAsync": p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out"}),
 	} {
-		if de, ok := errors.AsType[*kafka.DeliveryError](err); !ok || de.Kind != kafka.DeliveryClosed {
+		if de, ok := errors.AsType[*producer.DeliveryError](err); !ok || de.Kind != producer.DeliveryClosed {
 			t.Errorf("%s after Close: %v", name, err)
 		}
 	}

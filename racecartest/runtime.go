@@ -14,7 +14,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/callctx"
 	"github.com/racecar-go/racecar/internal/registered"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -120,11 +120,11 @@ func (r *recorder) add(ctx context.Context, m racecar.ProducerMessage) error {
 		return err
 	}
 	// The author's buffers may be used again: m is copied.
-	k := kafka.ProducerMessage{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
+	k := producer.Message{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
 	for _, h := range m.Headers {
-		k.Headers = append(k.Headers, kafka.Header(h))
+		k.Headers = append(k.Headers, producer.Header(h))
 	}
-	if err := kafka.CheckMessage(k, r.config); err != nil {
+	if err := producer.CheckMessage(k, r.config); err != nil {
 		return err
 	}
 	if !config.ValidTopic(m.Topic) {

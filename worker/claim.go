@@ -14,6 +14,7 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
@@ -403,7 +404,7 @@ func (m *membership) fetchCommitted(p *partition) (kafka.Commit, bool) {
 		if ctx.Err() != nil {
 			return kafka.Commit{}, false
 		}
-		if reason, _, permanent := kafka.Permanent(err); permanent {
+		if reason, _, permanent := access.Permanent(err); permanent {
 			m.w.fatal(errors.New(reason))
 			return kafka.Commit{}, false
 		}

@@ -14,6 +14,8 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
@@ -242,7 +244,7 @@ func (d *deadLetters) sendInTransaction(records []*deadLetter) {
 	out := d.out
 	for _, r := range records {
 		m := w.record(d, r)
-		out = append(out, &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + kafka.MessageOverhead, deadLetter: r})
+		out = append(out, &outMessage{Message: m, size: len(m.Key) + len(m.Value) + kafka.MessageOverhead, deadLetter: r})
 	}
 	p.letters = nil // until the transaction has failed, if it does
 	p.alone = true  // what the topic refuses takes nothing else along
@@ -289,7 +291,7 @@ func (m *membership) letterBox() error {
 	}
 	created, err := m.client.EnsureTopic(topic)
 	if refused, ok := errors.AsType[*kafka.TopicError](err); ok {
-		return &kafka.ConfigError{
+		return &access.ConfigError{
 			Key:     "dead_letter_topic",
 			Problem: "the " + refused.Error() + "; create it, have the ACL operations Create and Write allowed on it, or name another one",
 		}
@@ -313,20 +315,20 @@ func (m *membership) letterBox() error {
 // record is r as it is sent: the message's key, value and headers, and ours. Those of
 // an earlier time in a dead-letter topic are replaced, but for where the message first
 // came from; a message that came from elsewhere may say what it likes.
-func (w *worker) record(d *deadLetters, r *deadLetter) kafka.ProducerMessage {
+func (w *worker) record(d *deadLetters, r *deadLetter) producer.Message {
 	m := r.message
-	out := kafka.ProducerMessage{Topic: d.topic, Key: m.Key, Value: m.Value, AnySize: true}
+	out := producer.Message{Topic: d.topic, Key: m.Key, Value: m.Value, AnySize: true}
 	earlier := map[string]string{}
 	for _, h := range m.Headers {
 		if name, ours := strings.CutPrefix(string(h.Key), headerPrefix); ours {
 			earlier[name] = string(h.Value)
 		} else {
-			out.Headers = append(out.Headers, kafka.Header{Key: string(h.Key), Value: h.Value})
+			out.Headers = append(out.Headers, producer.Header{Key: string(h.Key), Value: h.Value})
 		}
 	}
 	own := len(out.Headers)
 	add := func(name, value string) {
-		out.Headers = append(out.Headers, kafka.Header{Key: headerPrefix + name, Value: []byte(value)})
+		out.Headers = append(out.Headers, producer.Header{Key: headerPrefix + name, Value: []byte(value)})
 	}
 	keep := func(name, value string) { add(name, value) }
 	if earlier["topic"] != "" && w.isDeadLetterTopic(m.Topic) {
@@ -364,7 +366,7 @@ const keptWhenTruncated = 64 << 10
 
 // truncate takes from a record what can make it too large: the value, and of its
 // message's own headers and key what is large as well. It says what was left out.
-func truncate(m *kafka.ProducerMessage, own int) string {
+func truncate(m *producer.Message, own int) string {
 	left := []string{"value"}
 	m.Value = nil
 	size := 0

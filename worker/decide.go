@@ -8,7 +8,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 // eventKind is what decides what becomes of the messages of a call: how the call ended, or
@@ -221,7 +221,7 @@ var errNotAcknowledged = errors.New("output is not acknowledged yet")
 // acknowledge output, unless they refused some of it.
 func counts(err error) bool {
 	refused, undelivered := false, errors.Is(err, errNotAcknowledged)
-	eachDelivery(err, func(d *kafka.DeliveryError) {
+	eachDelivery(err, func(d *producer.DeliveryError) {
 		refused = refused || d.Refused()
 		undelivered = true
 	})
@@ -229,9 +229,9 @@ func counts(err error) bool {
 }
 
 // eachDelivery calls f for each error of a delivery in err's tree.
-func eachDelivery(err error, f func(*kafka.DeliveryError)) {
+func eachDelivery(err error, f func(*producer.DeliveryError)) {
 	switch e := err.(type) { //nolint:errorlint // this is what unwraps
-	case *kafka.DeliveryError:
+	case *producer.DeliveryError:
 		f(e)
 	case interface{ Unwrap() error }:
 		eachDelivery(e.Unwrap(), f)

@@ -12,13 +12,13 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 )
 
 var (
-	errRefusedOutput  = fmt.Errorf("deliver: %w", &kafka.DeliveryError{Kind: kafka.DeliveryRefused, Topic: "t", Err: io.EOF})
-	errTimedOutOutput = &kafka.DeliveryError{Kind: kafka.DeliveryTimedOut, Topic: "t", Err: io.EOF}
+	errRefusedOutput  = fmt.Errorf("deliver: %w", &producer.DeliveryError{Kind: producer.DeliveryRefused, Topic: "t", Err: io.EOF})
+	errTimedOutOutput = &producer.DeliveryError{Kind: producer.DeliveryTimedOut, Topic: "t", Err: io.EOF}
 )
 
 // decisions are the rows of the table in docs/handling-errors.md, by their first cell,

@@ -12,7 +12,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
@@ -240,7 +240,7 @@ func (w *worker) noteFailure(p *partition, messages []*sarama.ConsumerMessage, e
 		info.Stack = pe.stack
 		log = log.WithField("stack", pe.stack)
 	}
-	if _, ok := errors.AsType[*kafka.DeliveryError](err); ok {
+	if _, ok := errors.AsType[*producer.DeliveryError](err); ok {
 		info.UnrecoverableDelivery = true
 	}
 	w.problem(p.tp, info.FirstOffset, err)

@@ -18,7 +18,7 @@ type instance struct {
 	value    any
 	single   racecar.Processor
 	batch    racecar.BatchProcessor
-	producer *producer
+	producer *instanceProducer
 	txn      *transactions // nil: the consumer is not transactional
 	teardown sync.Once
 

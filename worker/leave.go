@@ -5,6 +5,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // Leave removes members from their groups, for workers that cannot do so
@@ -16,11 +17,11 @@ func Leave(ctx context.Context, l wire.Leave) error {
 		ctx, cancel = context.WithTimeout(ctx, l.Within)
 		defer cancel()
 	}
-	conf, err := kafka.NewConfig(&l.Consumer.Config)
+	a, err := access.New(&l.Consumer.Config, nil)
 	if err != nil {
 		return err
 	}
-	client, err := kafka.NewClient(ctx, &l.Consumer.Config, conf)
+	client, err := kafka.NewClient(ctx, kafka.NewConfig(a))
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
@@ -182,10 +183,10 @@ func (m *membership) run(ctx context.Context) error {
 				tries = quick - 3
 			}
 		default:
-			if reason, _, permanent := kafka.PermanentWith(&m.w.cfg, err); permanent {
+			if reason, _, permanent := access.PermanentWith(&m.w.cfg, err); permanent {
 				return permanentError{errors.New(reason)}
 			}
-			err = m.explainAssignors(kafka.Explained(err))
+			err = m.explainAssignors(access.Explained(err))
 			tries = m.trouble.say(err, "consuming interrupted, to be tried again")
 			if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
 				m.takePartitions(ctx, m.generation.Load())
@@ -256,13 +257,13 @@ func (m *membership) letGo(ctx context.Context) {
 	}
 }
 
-func (m *membership) config() (*sarama.Config, error) {
+func (m *membership) config() (*kafka.Config, error) {
 	o := kafka.ConsumerOptions{MaxBytesPerPartition: m.subs[0].MaxBytesPerPartition, Properties: m.subs[0].AdditionalConfig, ReadCommitted: m.w.transactional()}
-	access, err := m.w.access()
+	a, err := m.w.access()
 	if err != nil {
 		return nil, err
 	}
-	conf, err := access.Consumer(o)
+	conf, err := kafka.ConsumerConfig(a, o)
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +279,7 @@ func (m *membership) config() (*sarama.Config, error) {
 
 // find waits for brokers and topics, however long they are away. It returns no
 // topics when ctx ended first.
-func (m *membership) find(ctx context.Context, conf *sarama.Config) ([]string, error) {
+func (m *membership) find(ctx context.Context, conf *kafka.Config) ([]string, error) {
 	for tries := 1; ; tries++ {
 		err := m.dial(ctx, conf)
 		if err == nil {
@@ -296,7 +297,7 @@ func (m *membership) find(ctx context.Context, conf *sarama.Config) ([]string, e
 		if ctx.Err() != nil {
 			return nil, nil //nolint:nilerr // an order to stop is no failure
 		}
-		if reason, _, permanent := kafka.Permanent(err); permanent {
+		if reason, _, permanent := access.Permanent(err); permanent {
 			return nil, permanentError{errors.New(reason)}
 		}
 		m.trouble.say(err, "connecting")
@@ -309,7 +310,7 @@ func (m *membership) find(ctx context.Context, conf *sarama.Config) ([]string, e
 
 // connect waits for brokers and topics and makes the consumer group. It returns
 // no topics when ctx ended first.
-func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string, error) {
+func (m *membership) connect(ctx context.Context, conf *kafka.Config) ([]string, error) {
 	topics, err := m.find(ctx, conf)
 	if err != nil {
 		return nil, err
@@ -352,11 +353,11 @@ func (m *membership) connect(ctx context.Context, conf *sarama.Config) ([]string
 	return topics, nil
 }
 
-func (m *membership) dial(ctx context.Context, conf *sarama.Config) error {
+func (m *membership) dial(ctx context.Context, conf *kafka.Config) error {
 	if m.client != nil {
 		return nil
 	}
-	client, err := kafka.NewClient(ctx, &m.w.cfg, conf)
+	client, err := kafka.NewClient(ctx, conf)
 	if err != nil {
 		return err
 	}
@@ -392,7 +393,7 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 		}
 		m.w.emit(event.LeaveGroup{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
 		level := logrus.WarnLevel
-		if _, _, permanent := kafka.Permanent(err); permanent {
+		if _, _, permanent := access.Permanent(err); permanent {
 			level = logrus.DebugLevel // it is why the worker ends, and told
 		}
 		if err != nil {
@@ -418,7 +419,7 @@ func (m *membership) clearPlaces(ctx context.Context) error {
 	}
 	if m.slot != "" {
 		members, err := m.members()
-		if reason, _, permanent := kafka.PermanentWith(&m.w.cfg, err); permanent {
+		if reason, _, permanent := access.PermanentWith(&m.w.cfg, err); permanent {
 			return permanentError{errors.New(reason)}
 		}
 		if err != nil {
@@ -575,7 +576,7 @@ func (m *membership) drainErrors() {
 			m.log.WithError(err).Debug("a fetch was cut off")
 			continue
 		}
-		if reason, _, permanent := kafka.Permanent(err); permanent {
+		if reason, _, permanent := access.Permanent(err); permanent {
 			m.w.fatal(errors.New(reason))
 			continue
 		}
@@ -599,7 +600,7 @@ func (m *membership) setState(s status.State, detail string) {
 // wait says what is waited for.
 func (m *membership) wait(err error) {
 	detail := oneLine(err)
-	if u, ok := errors.AsType[*kafka.UnreachableError](err); ok {
+	if u, ok := errors.AsType[*access.UnreachableError](err); ok {
 		detail = "brokers " + strings.Join(u.Addrs, ", ")
 	}
 	m.setState(status.Waiting, detail)

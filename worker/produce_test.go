@@ -14,7 +14,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -520,7 +520,7 @@ func TestDeliverReportsItsOwnCallOnly(t *testing.T) {
 	wantUpTo(t, rec.offsets(tp{from, 1}), 300)
 	mu.Lock()
 	for _, err := range own {
-		if d, ok := errors.AsType[*kafka.DeliveryError](err); !ok || !d.Refused() {
+		if d, ok := errors.AsType[*producer.DeliveryError](err); !ok || !d.Refused() {
 			t.Errorf("Deliver returned %v for output that is refused", err)
 		}
 	}

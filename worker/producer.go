@@ -9,20 +9,20 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// transport is what a producer sends with: a *kafka.Producer.
+// transport is what a producer sends with: a *producer.Producer.
 type transport interface {
-	Send(ctx context.Context, m kafka.ProducerMessage, done kafka.Done) error
+	Send(ctx context.Context, m producer.Message, done producer.Done) error
 	Hurry()
 	Close(ctx context.Context) error
 }
 
-// producer is the racecar.Producer of one instance. It ties what is produced to
+// instanceProducer is the racecar.Producer of one instance. It ties what is produced to
 // the call that is running, by its partition's acks.
-type producer struct {
+type instanceProducer struct {
 	w    *worker
 	part atomic.Pointer[partition] // whose turn it is; nil: nobody's
 	txn  *transactions             // nil: the consumer is not transactional
@@ -39,16 +39,16 @@ type producer struct {
 	settled chan struct{} // closed when flying falls to 0; nil when nobody waits
 }
 
-var _ racecar.Producer = (*producer)(nil)
+var _ racecar.Producer = (*instanceProducer)(nil)
 
-func newProducer(w *worker) *producer {
-	p := &producer{w: w}
+func newProducer(w *worker) *instanceProducer {
+	p := &instanceProducer{w: w}
 	p.loose.notify = func() {}
 	return p
 }
 
 // enter gives the producer to the calls of a partition, exit takes it back.
-func (p *producer) enter(part *partition) {
+func (p *instanceProducer) enter(part *partition) {
 	if p.txn != nil {
 		p.txn.beginTurn()
 		return
@@ -57,7 +57,7 @@ func (p *producer) enter(part *partition) {
 	p.part.Store(part)
 }
 
-func (p *producer) exit() {
+func (p *instanceProducer) exit() {
 	if p.txn != nil {
 		p.txn.endTurn()
 		return
@@ -68,7 +68,7 @@ func (p *producer) exit() {
 }
 
 // Produce implements racecar.Producer.
-func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error {
+func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessage) error {
 	if p.txn != nil {
 		out := outgoing(m)
 		err := p.txn.produce(ctx, out)
@@ -100,7 +100,7 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 		traced(-1, -1, err)
 		o.done(nil) // nothing is on its way; the caller is told
 		p.ended(o, nil)
-		if _, ok := errors.AsType[*kafka.DeliveryError](err); !ok {
+		if _, ok := errors.AsType[*producer.DeliveryError](err); !ok {
 			err = fmt.Errorf("%w: %w", errNotAcknowledged, err) // there was no room
 		}
 	} else {
@@ -111,7 +111,7 @@ func (p *producer) Produce(ctx context.Context, m racecar.ProducerMessage) error
 }
 
 // begin ties a delivery to the call that is running, or to none.
-func (p *producer) begin() *output {
+func (p *instanceProducer) begin() *output {
 	if part := p.part.Load(); part != nil {
 		if out := part.acks.begin(); out != nil {
 			return out
@@ -123,7 +123,7 @@ func (p *producer) begin() *output {
 // ended notes what is to be reported by Deliver: failures of the running call's own
 // output, and, between calls, of what was made there. What other calls have produced is
 // dealt with by their partitions' acks.
-func (p *producer) ended(out *output, err error) {
+func (p *instanceProducer) ended(out *output, err error) {
 	between := out.acks == &p.loose
 	running := out.isOpen()
 	p.mu.Lock()
@@ -159,14 +159,14 @@ func appendUpTo(n int, errs []error, err error) []error {
 const maxDeliverErrors = 20
 
 // Deliver implements racecar.Producer.
-func (p *producer) Deliver(ctx context.Context) error {
+func (p *instanceProducer) Deliver(ctx context.Context) error {
 	if p.w.opts.Emit != nil {
 		return p.tellDelivered(func() error { return p.deliver(ctx) })
 	}
 	return p.deliver(ctx)
 }
 
-func (p *producer) deliver(ctx context.Context) error {
+func (p *instanceProducer) deliver(ctx context.Context) error {
 	if p.txn != nil {
 		if err := p.txn.deliver(ctx); err != nil {
 			return err
@@ -202,15 +202,15 @@ func (p *producer) deliver(ctx context.Context) error {
 }
 
 // outgoing copies m: the consumer may reuse its buffers.
-func outgoing(m racecar.ProducerMessage) kafka.ProducerMessage {
-	out := kafka.ProducerMessage{
+func outgoing(m racecar.ProducerMessage) producer.Message {
+	out := producer.Message{
 		Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
 		PartitionKey: m.PartitionKey, Timestamp: m.Timestamp,
 	}
 	if len(m.Headers) > 0 {
-		out.Headers = make([]kafka.Header, len(m.Headers))
+		out.Headers = make([]producer.Header, len(m.Headers))
 		for i, h := range m.Headers {
-			out.Headers[i] = kafka.Header(h)
+			out.Headers[i] = producer.Header(h)
 		}
 	}
 	return out.Clone()

@@ -3,7 +3,7 @@ package worker
 import (
 	"time"
 
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
@@ -11,7 +11,7 @@ import (
 // comparison.
 
 // tellQueued: Produce is about to return.
-func (p *producer) tellQueued(m *kafka.ProducerMessage, err error) {
+func (p *instanceProducer) tellQueued(m *producer.Message, err error) {
 	if p.w.opts.Emit == nil {
 		return
 	}
@@ -19,7 +19,7 @@ func (p *producer) tellQueued(m *kafka.ProducerMessage, err error) {
 }
 
 // tellEnded: a message is delivered, or finally is not.
-func (p *producer) tellEnded(topic string, partition int32, offset int64, err error) {
+func (p *instanceProducer) tellEnded(topic string, partition int32, offset int64, err error) {
 	switch {
 	case p.w.opts.Emit == nil:
 	case err == nil:
@@ -30,7 +30,7 @@ func (p *producer) tellEnded(topic string, partition int32, offset int64, err er
 }
 
 // tellDelivered tells of a wait for everything that was queued, if anything was.
-func (p *producer) tellDelivered(wait func() error) error {
+func (p *instanceProducer) tellDelivered(wait func() error) error {
 	began, n := time.Now(), p.inFlight()
 	err := wait()
 	if n == 0 && err == nil {
@@ -41,27 +41,27 @@ func (p *producer) tellDelivered(wait func() error) error {
 }
 
 // inFlight is how many messages are not acknowledged yet.
-func (p *producer) inFlight() int {
+func (p *instanceProducer) inFlight() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.flying
 }
 
 // queued and gone count what a transactional consumer has under way.
-func (p *producer) queued(n int) {
+func (p *instanceProducer) queued(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.flying += n
 }
 
-func (p *producer) gone(n int) {
+func (p *instanceProducer) gone(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.flying -= n
 }
 
 // failed has the next Deliver report output made between calls that is lost.
-func (p *producer) failed(err error) {
+func (p *instanceProducer) failed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lost = appendUpTo(maxDeliverErrors, p.lost, err)

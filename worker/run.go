@@ -17,7 +17,8 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
@@ -44,7 +45,7 @@ type worker struct {
 	spare       atomic.Pointer[instance] // with it: made before joining, for the first partition; nil: it has one
 	memberships []*membership
 
-	access func() (*kafka.Access, error) // certificates and tickets of all clients, made once
+	access func() (*access.Access, error) // certificates and tickets of all clients, made once
 
 	transport func() (transport, error) // what producers send with, made once
 	sendWith  transport                 // that; nil: nobody has asked for it
@@ -345,7 +346,7 @@ func (w *worker) endBy(err error) {
 	e := end{code: wire.ExitCrash, err: err, grace: w.cfg.ShutdownTimeout}
 	if p, ok := errors.AsType[permanentError](err); ok {
 		e.code, e.err, e.leave = wire.ExitPermanent, p.error, true
-	} else if reason, _, permanent := kafka.Permanent(err); permanent {
+	} else if reason, _, permanent := access.Permanent(err); permanent {
 		e.code, e.err, e.leave = wire.ExitPermanent, errors.New(reason), true
 	}
 	w.end(e)
@@ -400,8 +401,8 @@ func firstSuccess[T any](newValue func() (T, error)) func() (T, error) {
 
 // newAccess makes the worker's access. Once the consumer has been ready, brokers have let
 // it in: what refuses a replacement passes as well.
-func (w *worker) newAccess() (*kafka.Access, error) {
-	a, err := kafka.NewAccess(&w.cfg)
+func (w *worker) newAccess() (*access.Access, error) {
+	a, err := access.New(&w.cfg, w.log)
 	if err == nil && w.opts.Handshake.WasReady {
 		a.Admit()
 	}
@@ -411,11 +412,11 @@ func (w *worker) newAccess() (*kafka.Access, error) {
 // newTransport makes what producers send with, at the first use: a consumer that produces
 // nothing has no connections for it.
 func (w *worker) newTransport() (transport, error) {
-	access, err := w.access()
+	a, err := w.access()
 	if err != nil {
 		return nil, err
 	}
-	p, err := kafka.NewProducer(context.Background(), &w.cfg, kafka.ProducerOptions{Logger: w.log, Access: access})
+	p, err := producer.New(context.Background(), &w.cfg, producer.Options{Logger: w.log, Access: a})
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 
 	"github.com/racecar-go/racecar/internal/verdict"
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 // soundly returns err, which consumer code has returned, if it can be used without
@@ -32,7 +32,7 @@ func soundly(err error) (sound error) {
 	// What is asked of it later.
 	_, _ = err.Error(), counts(err)
 	_, _ = errors.AsType[*panicError](err)
-	_, _ = errors.AsType[*kafka.DeliveryError](err)
+	_, _ = errors.AsType[*producer.DeliveryError](err)
 	return err
 }
 

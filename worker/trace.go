@@ -62,7 +62,7 @@ func (t tracedBatchProcessor) ProcessBatch(ctx context.Context, ms []*racecar.Me
 var errNotReturned = &panicError{value: "the call did not return"}
 
 // trace begins the span of a message to be produced, if there is a tracer.
-func (p *producer) trace(ctx context.Context, m *racecar.ProducerMessage) (end func(int32, int64, error)) {
+func (p *instanceProducer) trace(ctx context.Context, m *racecar.ProducerMessage) (end func(int32, int64, error)) {
 	if p.w.opts.Tracer == nil {
 		return untraced
 	}

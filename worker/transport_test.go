@@ -7,14 +7,14 @@ import (
 
 	"github.com/IBM/sarama"
 
-	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // Who produces while certificates are being renewed can do so afterwards.
 func TestProducersAreMadeAtTheirFirstSuccess(t *testing.T) {
 	w, _ := loneWorker(t)
-	access, renewing := w.access, errors.New("no such file")
-	w.access = func() (*kafka.Access, error) { return nil, renewing }
+	usual, renewing := w.access, errors.New("no such file")
+	w.access = func() (*access.Access, error) { return nil, renewing }
 	txn := w.newTransactions("id")
 	if _, err := w.transport(); !errors.Is(err, renewing) {
 		t.Errorf("transport: %v", err)
@@ -22,7 +22,7 @@ func TestProducersAreMadeAtTheirFirstSuccess(t *testing.T) {
 	if _, err := txn.producer(); !errors.Is(err, renewing) {
 		t.Errorf("transactional producer: %v", err)
 	}
-	w.access = access
+	w.access = usual
 	sender, err := w.transport()
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 // transactions makes what an instance's calls produce and the offsets of their
@@ -31,10 +32,10 @@ import (
 // alone once its first position is committed.
 type transactions struct {
 	w        *worker
-	of       *producer                          // of the instance
-	id       string                             // transactional id
-	producer func() (*kafka.TxnProducer, error) // made at the first use
-	ctx      context.Context                    // ends with close, or when the worker's time is up
+	of       *instanceProducer                     // of the instance
+	id       string                                // transactional id
+	producer func() (*producer.TxnProducer, error) // made at the first use
+	ctx      context.Context                       // ends with close, or when the worker's time is up
 	cancel   context.CancelFunc
 
 	own   sync.Mutex     // held by who uses the producer
@@ -86,7 +87,7 @@ type share struct {
 
 // outMessage is a message that was produced.
 type outMessage struct {
-	kafka.ProducerMessage
+	producer.Message
 	size        int
 	p           *partition  // nil: produced between calls
 	first, last int64       // offsets of the call that produced it
@@ -115,7 +116,7 @@ func (w *worker) transactional() bool { return w.reg.Spec().Transactional }
 func (w *worker) newTransactions(id string) *transactions {
 	t := &transactions{w: w, id: id, settled: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(w.time)
-	t.producer = firstSuccess(func() (*kafka.TxnProducer, error) {
+	t.producer = firstSuccess(func() (*producer.TxnProducer, error) {
 		access, err := w.access()
 		if err != nil {
 			return nil, err
@@ -123,7 +124,7 @@ func (w *worker) newTransactions(id string) *transactions {
 		t.mu.Lock()
 		id := t.id
 		t.mu.Unlock()
-		return kafka.NewTxnProducer(context.Background(), &w.cfg, kafka.TxnOptions{Logger: w.log, ID: id, Access: access})
+		return producer.NewTxnProducer(context.Background(), &w.cfg, producer.TxnOptions{Logger: w.log, ID: id, Access: access})
 	})
 	return t
 }
@@ -147,7 +148,7 @@ var errUnnamed = errors.New("a transactional consumer with concurrency cannot pr
 
 // partitionID is the transactional id of a partition that has an instance of its own.
 func (w *worker) partitionID(p *partition) string {
-	return kafka.TransactionalIDForPartition(w.group, kafka.TopicPartition{Topic: p.topic, Partition: p.partition})
+	return producer.TransactionalIDForPartition(w.group, kafka.TopicPartition{Topic: p.topic, Partition: p.partition})
 }
 
 // firstTransactionalID is that of the first instance. With concurrency it belongs to
@@ -166,7 +167,7 @@ func (w *worker) transactionalID() string {
 	if nonce == "" { // nobody starts us anew
 		nonce = rand.Text()
 	}
-	return kafka.TransactionalIDForWorker(w.group, slotID(w.cfg.ClientID, nonce, w.reg.Name(), w.index, 0))
+	return producer.TransactionalIDForWorker(w.group, slotID(w.cfg.ClientID, nonce, w.reg.Name(), w.index, 0))
 }
 
 // take takes the transactional id, which ends what a process before us left open.
@@ -189,7 +190,7 @@ func (t *transactions) take(ctx context.Context) error {
 
 // produce takes a message in. ctx bounds the wait for room, which there is only
 // between calls: a call's output is held whole.
-func (t *transactions) produce(ctx context.Context, m kafka.ProducerMessage) error {
+func (t *transactions) produce(ctx context.Context, m producer.Message) error {
 	if t.unnamed() {
 		return errUnnamed
 	}
@@ -197,8 +198,8 @@ func (t *transactions) produce(ctx context.Context, m kafka.ProducerMessage) err
 	if err != nil {
 		return err
 	}
-	o := &outMessage{ProducerMessage: m, size: len(m.Key) + len(m.Value) + kafka.MessageOverhead}
-	if err := p.Check(o.ProducerMessage); err != nil {
+	o := &outMessage{Message: m, size: len(m.Key) + len(m.Value) + kafka.MessageOverhead}
+	if err := p.Check(o.Message); err != nil {
 		return err
 	}
 	if o.Timestamp.IsZero() {
@@ -209,7 +210,7 @@ func (t *transactions) produce(ctx context.Context, m kafka.ProducerMessage) err
 	defer t.mu.Unlock()
 	if t.ctx.Err() != nil {
 		t.of.gone(1)
-		return &kafka.DeliveryError{Kind: kafka.DeliveryClosed, Topic: m.Topic, Partition: -1}
+		return &producer.DeliveryError{Kind: producer.DeliveryClosed, Topic: m.Topic, Partition: -1}
 	}
 	for !t.turn && t.full.Load() {
 		settled := t.settled

@@ -12,6 +12,8 @@ import (
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -56,7 +58,7 @@ func (t *transactions) commit(tr *transaction) error {
 		if err == nil {
 			return nil
 		}
-		if e, ok := errors.AsType[*kafka.TxnError](err); ok && (e.Kind == kafka.TxnFatal || e.Kind == kafka.TxnUnknown) {
+		if e, ok := errors.AsType[*producer.TxnError](err); ok && (e.Kind == producer.TxnFatal || e.Kind == producer.TxnUnknown) {
 			return err // not to be aborted: the producer is to be closed
 		}
 		if aerr := p.Abort(t.ctx); aerr != nil {
@@ -128,7 +130,7 @@ func (t *transactions) exclude(tr *transaction, refused *kafka.OffsetsRefusedErr
 }
 
 // attempt makes one transaction of tr.
-func (t *transactions) attempt(p *kafka.TxnProducer, tr *transaction) error {
+func (t *transactions) attempt(p *producer.TxnProducer, tr *transaction) error {
 	type key struct {
 		m      *membership
 		member kafka.Member
@@ -153,7 +155,7 @@ func (t *transactions) attempt(p *kafka.TxnProducer, tr *transaction) error {
 	}
 	t.taken.Store(true)
 	for _, o := range tr.out {
-		if err := p.Send(t.ctx, o.ProducerMessage, func(partition int32, offset int64, err error) { tr.result(o, partition, offset, err) }); err != nil {
+		if err := p.Send(t.ctx, o.Message, func(partition int32, offset int64, err error) { tr.result(o, partition, offset, err) }); err != nil {
 			tr.result(o, -1, -1, err)
 			return err
 		}
@@ -171,13 +173,13 @@ func (tr *transaction) result(o *outMessage, partition int32, offset int64, err 
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	o.partition, o.offset, o.err = partition, offset, err
-	d, _ := errors.AsType[*kafka.DeliveryError](err)
+	d, _ := errors.AsType[*producer.DeliveryError](err)
 	switch {
 	case err == nil:
 		tr.stored++
 	case refusedDelivery(err):
 		tr.refused = append(tr.refused, o)
-	case d != nil && (d.Kind == kafka.DeliveryTimedOut || d.Kind == kafka.DeliveryFailed):
+	case d != nil && (d.Kind == producer.DeliveryTimedOut || d.Kind == producer.DeliveryFailed):
 		tr.timedOut = append(tr.timedOut, o)
 	}
 }
@@ -192,10 +194,10 @@ func (tr *transaction) forget() {
 // refusedDelivery reports whether a failure is due to a message that no broker
 // takes.
 func refusedDelivery(err error) bool {
-	if e, ok := errors.AsType[*kafka.TxnError](err); ok {
+	if e, ok := errors.AsType[*producer.TxnError](err); ok {
 		return e.Refused()
 	}
-	d, ok := errors.AsType[*kafka.DeliveryError](err)
+	d, ok := errors.AsType[*producer.DeliveryError](err)
 	return ok && d.Refused()
 }
 
@@ -412,7 +414,7 @@ func (t *transactions) blame(tr *transaction, err error) []ending {
 // t.mu is held.
 func (t *transactions) pauseAfter(err error) time.Duration {
 	pause := min(retryFloor<<min(t.failures-1, 6), 5*time.Second)
-	if e, ok := errors.AsType[*kafka.TxnError](err); ok && e.Kind == kafka.TxnFenced {
+	if e, ok := errors.AsType[*producer.TxnError](err); ok && e.Kind == producer.TxnFenced {
 		// Whoever has taken the id may be the partition's new owner: time for the
 		// group to tell us.
 		pause = max(pause, 3*t.w.cfg.HeartbeatInterval)
@@ -429,8 +431,8 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 		}
 	}
 	log := t.w.log.WithError(err).WithField("messages", tr.messages)
-	kind := kafka.TxnKind(0)
-	if e, ok := errors.AsType[*kafka.TxnError](err); ok {
+	kind := producer.TxnKind(0)
+	if e, ok := errors.AsType[*producer.TxnError](err); ok {
 		kind = e.Kind
 	}
 	if len(lost) > 0 {
@@ -441,9 +443,9 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 	switch {
 	case t.ctx.Err() != nil:
 		log.Warn("transaction given up: time is up")
-	case kind == kafka.TxnFatal:
+	case kind == producer.TxnFatal:
 		t.w.endForGood(err)
-	case kind == kafka.TxnUnknown:
+	case kind == producer.TxnUnknown:
 		t.w.crash(err)
 	case blamed, len(lost) > 0 && len(tr.shares) == 0:
 	case staleMember(err), errors.Is(err, errLost):
@@ -464,10 +466,10 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 
 // endForGood ends the worker because of what trying again does not cure.
 func (w *worker) endForGood(err error) {
-	if e, ok := errors.AsType[*kafka.TxnError](err); ok {
+	if e, ok := errors.AsType[*producer.TxnError](err); ok {
 		err = e.Err
 	}
-	if reason, _, permanent := kafka.Permanent(err); permanent {
+	if reason, _, permanent := access.Permanent(err); permanent {
 		err = errors.New(reason)
 	}
 	w.fatal(err)

@@ -7,6 +7,8 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/producer"
 )
 
 // Offsets that were sent in a transaction are withheld until it has ended. sarama
@@ -22,16 +24,16 @@ func (m *membership) takeID(ctx context.Context, t *transactions) bool {
 		limited, cancel := context.WithTimeout(ctx, commitTimeout)
 		err := t.take(limited)
 		cancel()
-		switch e, _ := errors.AsType[*kafka.TxnError](err); {
+		switch e, _ := errors.AsType[*producer.TxnError](err); {
 		case err == nil:
 			return true
 		case ctx.Err() != nil:
 			return false
-		case e != nil && e.Kind == kafka.TxnFatal:
+		case e != nil && e.Kind == producer.TxnFatal:
 			m.w.endForGood(err)
 			return false
 		}
-		if _, _, permanent := kafka.Permanent(err); permanent {
+		if _, _, permanent := access.Permanent(err); permanent {
 			m.w.endForGood(err)
 			return false
 		}
@@ -69,7 +71,7 @@ func (m *membership) takePartitions(ctx context.Context, generation int32) {
 		key := kafka.TopicPartition{Topic: k.topic, Partition: k.partition}
 		limited, cancel := context.WithTimeout(ctx, commitTimeout)
 		if _, err := m.offsets.Fetch(limited, []kafka.TopicPartition{key}); errors.Is(err, sarama.ErrUnstableOffsetCommit) {
-			t := m.w.newTransactions(kafka.TransactionalIDForPartition(m.w.group, key))
+			t := m.w.newTransactions(producer.TransactionalIDForPartition(m.w.group, key))
 			if err := t.take(limited); err != nil {
 				m.trouble.say(err, "taking the transactional id")
 			} else {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -21,11 +22,11 @@ import (
 func TestReplacementEndsTheOpenTransactionFirst(t *testing.T) {
 	t.Parallel()
 	t.Run("of a worker", func(t *testing.T) {
-		replacementEndsTheOpenTransaction(t, 1, func(group, _, place string) string { return kafka.TransactionalIDForWorker(group, place) })
+		replacementEndsTheOpenTransaction(t, 1, func(group, _, place string) string { return producer.TransactionalIDForWorker(group, place) })
 	})
 	t.Run("of a partition", func(t *testing.T) {
 		replacementEndsTheOpenTransaction(t, 2, func(group, topic, _ string) string {
-			return kafka.TransactionalIDForPartition(group, kafka.TopicPartition{Topic: topic})
+			return producer.TransactionalIDForPartition(group, kafka.TopicPartition{Topic: topic})
 		})
 	})
 }
@@ -66,7 +67,7 @@ func replacementEndsTheOpenTransaction(t *testing.T, concurrency int, transactio
 	id := transactionalID(group, from, slotID(cfg.ClientID, "n0", reg.Name(), 0, 0))
 	log := logrus.New()
 	log.SetOutput(testWriter(t))
-	before, err := kafka.NewTxnProducer(t.Context(), &cfg, kafka.TxnOptions{Logger: log, ID: id})
+	before, err := producer.NewTxnProducer(t.Context(), &cfg, producer.TxnOptions{Logger: log, ID: id})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func replacementEndsTheOpenTransaction(t *testing.T, concurrency int, transactio
 		t.Fatal(err)
 	}
 	partition := int32(0)
-	if err := before.Send(t.Context(), kafka.ProducerMessage{Topic: to, Value: []byte("never seen"), Partition: &partition}, nil); err != nil {
+	if err := before.Send(t.Context(), producer.Message{Topic: to, Value: []byte("never seen"), Partition: &partition}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := before.SendOffsets(group, kafka.Member{Generation: -1}, map[kafka.TopicPartition]kafka.Commit{{Topic: from, Partition: 0}: {Offset: 5}}); err != nil {

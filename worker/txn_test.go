@@ -20,6 +20,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -575,14 +576,14 @@ func TestSuccessorFencesItsPredecessor(t *testing.T) {
 	b := testbroker.New(t)
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(30)...)
-	id := kafka.TransactionalIDForWorker(group, "")
+	id := producer.TransactionalIDForWorker(group, "")
 	cfg := txnConfig(b, group)
 	reg := registration(t, transactional(from), func(rt racecar.Runtime) (*processor, error) {
 		return &processor{process: func(ctx context.Context, m *racecar.Message) error { return rt.Producer.Produce(ctx, copyOf(to, m)) }}, nil
 	})
 	id += slotID(cfg.ClientID, "n0", reg.Name(), 0, 0)
 	log := inlineOptions(t, reg, cfg).Log
-	old, err := kafka.NewTxnProducer(t.Context(), &cfg, kafka.TxnOptions{Logger: log, ID: id})
+	old, err := producer.NewTxnProducer(t.Context(), &cfg, producer.TxnOptions{Logger: log, ID: id})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -591,7 +592,7 @@ func TestSuccessorFencesItsPredecessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored := make(chan struct{})
-	if err := old.Send(t.Context(), kafka.ProducerMessage{Topic: to, Value: []byte("zombie"), Partition: new(int32)}, func(int32, int64, error) { close(stored) }); err != nil {
+	if err := old.Send(t.Context(), producer.Message{Topic: to, Value: []byte("zombie"), Partition: new(int32)}, func(int32, int64, error) { close(stored) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := old.SendOffsets(group, kafka.Outside, map[kafka.TopicPartition]kafka.Commit{{Topic: from, Partition: 0}: {Offset: 30}}); err != nil {
@@ -599,8 +600,8 @@ func TestSuccessorFencesItsPredecessor(t *testing.T) {
 	}
 	s := start(t, reg, cfg)
 	s.await("the end", func() bool { return b.Committed(group, from, 0) == 30 })
-	var e *kafka.TxnError
-	if err := old.Commit(t.Context()); !errors.As(err, &e) || e.Kind != kafka.TxnFenced {
+	var e *producer.TxnError
+	if err := old.Commit(t.Context()); !errors.As(err, &e) || e.Kind != producer.TxnFenced {
 		t.Errorf("the zombie's commit: %v", err)
 	}
 	<-stored
@@ -726,7 +727,7 @@ func TestAbortedInputIsNotProcessed(t *testing.T) {
 	reg := registration(t, transactional(from), func(racecar.Runtime) (*processor, error) {
 		return &processor{process: recording(rec)}, nil
 	})
-	p, err := kafka.NewTxnProducer(t.Context(), &cfg, kafka.TxnOptions{Logger: inlineOptions(t, reg, cfg).Log, ID: group + "/input"})
+	p, err := producer.NewTxnProducer(t.Context(), &cfg, producer.TxnOptions{Logger: inlineOptions(t, reg, cfg).Log, ID: group + "/input"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -736,7 +737,7 @@ func TestAbortedInputIsNotProcessed(t *testing.T) {
 			t.Fatal(err)
 		}
 		stored := make(chan error, 1)
-		if err := p.Send(t.Context(), kafka.ProducerMessage{Topic: from, Value: []byte("x"), Partition: new(int32)}, func(_ int32, _ int64, err error) { stored <- err }); err != nil {
+		if err := p.Send(t.Context(), producer.Message{Topic: from, Value: []byte("x"), Partition: new(int32)}, func(_ int32, _ int64, err error) { stored <- err }); err != nil {
 			t.Fatal(err)
 		}
 		if err := end(t.Context()); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -26,11 +27,11 @@ import (
 func offsetsOf(t testing.TB, b *testbroker.Broker, group string, do func(context.Context, *kafka.Offsets) error) {
 	t.Helper()
 	cfg := testConfig(b, group)
-	conf, err := kafka.NewConfig(&cfg)
+	a, err := access.New(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := kafka.NewClient(t.Context(), &cfg, conf)
+	client, err := kafka.NewClient(t.Context(), kafka.NewConfig(a))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,10 @@ func TestNothingReachesUp(t *testing.T) {
 		never []string
 	}{
 		{"config", []string{"github.com/IBM/sarama", module + "/kafka", module + "/racecar"}},
-		{"kafka", []string{module + "/racecar", module + "/worker", module + "/supervisor"}},
+		{"kafka/access", []string{module + "/kafka", module + "/kafka/fetch", module + "/kafka/producer"}},
+		{"kafka", []string{module + "/kafka/fetch", module + "/kafka/producer", module + "/racecar", module + "/worker", module + "/supervisor"}},
 		{"kafka/fetch", slices.Concat(embedded, []string{module + "/worker", module + "/supervisor", module + "/ctl", module + "/cli"})},
+		{"kafka/producer", []string{module + "/kafka/fetch", module + "/racecar", module + "/worker"}},
 		{"racecar", slices.Concat(embedded, []string{module + "/racecartest", "testing", module + "/worker", module + "/supervisor", module + "/ctl", module + "/cli"})},
 		{"worker", slices.Concat(embedded, []string{module + "/supervisor", module + "/pidfile", module + "/ctl", "github.com/sevlyar/go-daemon"})},
 		{"supervisor", slices.Concat(embedded, []string{module + "/worker", module + "/cli", module + "/launcher"})},

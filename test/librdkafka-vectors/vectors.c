@@ -4,7 +4,7 @@
  *   <partitions> <consistent> <consistent_random> <murmur2> <murmur2_random> <fnv1a> <fnv1a_random>
  *
  * "*" stands for a choice at random. The keys are not printed: key number i is
- * made as in make_key below, which kafka/partitioner_test.go repeats.
+ * made as in make_key below, which kafka/producer/partitioner_test.go repeats.
  */
 #include <librdkafka/rdkafka.h>
 #include <inttypes.h>

@@ -1,0 +1,78 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ConfigError is a setting that cannot work. It is permanent.
+type ConfigError struct {
+	Key     string // as the user typed it, e.g. "ssl_ca_location"
+	Problem string // what is wrong and what to do
+	Err     error  // the cause, or nil
+}
+
+func (e *ConfigError) Error() string {
+	if e.Err == nil {
+		return e.Key + ": " + e.Problem
+	}
+	if e.Problem == "" {
+		return fmt.Sprintf("%s: %v", e.Key, e.Err)
+	}
+	return fmt.Sprintf("%s: %s: %v", e.Key, e.Problem, e.Err)
+}
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// UnreachableError says that no broker answered. It passes: brokers come back.
+type UnreachableError struct {
+	// Addrs are the addresses tried, Errs what each said; both have one length.
+	Addrs []string
+	Errs  []error
+	// Advertised is an address that the brokers gave and that does not answer either,
+	// with the reason; empty when none was tried.
+	Advertised    string
+	AdvertisedErr error
+}
+
+func (e *UnreachableError) Error() string {
+	parts := make([]string, len(e.Addrs))
+	for i, addr := range e.Addrs {
+		parts[i] = addr + " (" + brief(e.Errs[i], addr) + ")"
+	}
+	text := "no broker reachable, tried " + strings.Join(parts, ", ")
+	if e.Advertised != "" {
+		text += "; and " + e.Advertised + ", which the brokers advertised (" + brief(e.AdvertisedErr, e.Advertised) + ")"
+	}
+	return text
+}
+
+func (e *UnreachableError) Unwrap() []error { return e.Errs }
+
+// brief cuts what Go's network errors repeat: "dial tcp ADDR: connect: …".
+func brief(err error, addr string) string {
+	if err == nil {
+		return "no answer"
+	}
+	var access *Error
+	if errors.As(err, &access) {
+		return access.Problem
+	}
+	s := err.Error()
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "dial tcp "+addr+": "), addr+": ")
+	if i := strings.Index(s, "]: "); strings.HasPrefix(s, "dial tcp [") && i > 0 {
+		s = s[i+3:]
+	}
+	return strings.TrimPrefix(s, "connect: ")
+}
+
+// TooOldError is a broker that lacks what we need.
+type TooOldError struct {
+	Addr   string
+	Passes bool // true: nothing proves that it was the broker who answered
+}
+
+func (e *TooOldError) Error() string {
+	return fmt.Sprintf("broker %s is too old: racecar needs Kafka 2.4 or newer (it does not offer LeaveGroup version 3)", e.Addr)
+}

@@ -1,0 +1,192 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// headStart is how long a broker is given before the next one is asked as well.
+const headStart = time.Second
+
+// Connect returns when a broker has answered, has let us in and is new enough, or when
+// ctx ends. Only when all of them refuse us for good its error is permanent: one broker
+// may have a certificate that has expired.
+func (a *Access) Connect(ctx context.Context) error {
+	addrs, err := a.Addresses()
+	if err != nil {
+		return err
+	}
+	_, err = AskInTurn(ctx, a, addrs, func(ctx context.Context, d *Dialer, addr string) (struct{}, error) {
+		return struct{}{}, a.Judge(addr, a.probe(ctx, d, addr))
+	}, func(error) bool { return false })
+	return err
+}
+
+// AskInTurn asks brokers in a random order, each with a head start on the next, until
+// one answers, an error is final, or all have failed (*UnreachableError). The
+// connections of the dialer that ask gets end with it.
+func AskInTurn[T any](ctx context.Context, a *Access, addrs []string,
+	ask func(ctx context.Context, d *Dialer, addr string) (T, error), final func(error) bool,
+) (T, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := a.Dialer(ctx, nil)
+	defer d.Interrupt()
+
+	type answer struct {
+		i   int
+		v   T
+		err error
+	}
+	var none T
+	answers := make(chan answer, len(addrs)) // room for all: nobody waits when we leave early
+	order := rand.Perm(len(addrs))
+	errs := make([]error, len(addrs))
+	next := time.NewTimer(0)
+	defer next.Stop()
+	asked, pending := 0, 0
+	for {
+		select {
+		case <-ctx.Done():
+			return none, context.Cause(ctx)
+		case <-next.C:
+			if asked < len(order) {
+				i := order[asked]
+				asked++
+				pending++
+				go func() {
+					v, err := ask(ctx, d, addrs[i])
+					answers <- answer{i, v, err}
+				}()
+				next.Reset(headStart)
+			}
+		case a := <-answers:
+			pending--
+			if a.err == nil {
+				return a.v, nil
+			}
+			if ctx.Err() != nil {
+				return none, context.Cause(ctx)
+			}
+			if final(a.err) {
+				return none, a.err
+			}
+			errs[a.i] = a.err
+			if asked < len(order) {
+				next.Reset(0)
+			} else if pending == 0 {
+				all := &UnreachableError{Addrs: addrs, Errs: errs}
+				if _, _, final := Permanent(all); final {
+					return none, errs[0]
+				}
+				return none, all
+			}
+		}
+	}
+}
+
+// oldestLeaveGroup is the version of LeaveGroup that Kafka 2.4 brought
+// (KIP-345); Kafka 2.4 is what we need.
+const oldestLeaveGroup = 3
+
+// probe connects to one broker, authenticates and looks at its version.
+func (a *Access) probe(ctx context.Context, d *Dialer, addr string) error {
+	conn, err := d.Dial("tcp", addr)
+	if err != nil {
+		return a.explain(ctx, addr, err)
+	}
+	defer conn.Close() //nolint:errcheck // nothing was asked that could be lost
+	w := wire{conn: conn, addr: addr, clientID: a.c.ClientID, patience: a.SocketTimeout()}
+	versions := kmsg.NewPtrApiVersionsResponse()
+	if err := w.call(kmsg.NewPtrApiVersionsRequest(), versions); err != nil {
+		return a.explainClosed(ctx, addr, err)
+	}
+	recent := false
+	for _, k := range versions.ApiKeys {
+		recent = recent || k.ApiKey == int16(kmsg.LeaveGroup) && k.MaxVersion >= oldestLeaveGroup
+	}
+	if !recent {
+		return &TooOldError{Addr: addr, Passes: a.tls == nil}
+	}
+	// Some brokers tell everybody their versions; the next request shows whether we are
+	// in. What it asks for is of no interest, a topic that we may not see included.
+	metadata, topic := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+	metadata.Version, topic.Topic = 4, kmsg.StringPtr("__consumer_offsets")
+	metadata.Topics = append(metadata.Topics, topic)
+	return a.explainClosed(ctx, addr, w.call(metadata, kmsg.NewPtrMetadataResponse()))
+}
+
+// explainClosed is explain for the first requests: a broker that wants
+// authentication answers those of others by hanging up.
+func (a *Access) explainClosed(ctx context.Context, addr string, err error) error {
+	if err != nil && ClosedByPeer(err) && !a.security.sasl && a.wantsSASL(ctx, addr) {
+		return &Error{Addr: addr, Key: "security_protocol", Err: err, Passes: !a.security.tls,
+			Problem: "it wants authentication on this port: set security_protocol to " + a.security.with(a.security.tls, true) + ", or change the port"}
+	}
+	return a.explain(ctx, addr, err)
+}
+
+// explain adds to err what a user needs to act: which broker, which key. It may
+// ask the broker again, in another way, to find out. nil stays nil.
+func (a *Access) explain(ctx context.Context, addr string, err error) error {
+	if err == nil {
+		return nil
+	}
+	known, isKnown := errors.AsType[*Error](err)
+	if ClosedByPeer(err) || isKnown && errors.Is(known, context.DeadlineExceeded) {
+		if mismatch := a.mismatch(ctx, addr, err); mismatch != nil {
+			return mismatch
+		}
+	}
+	if isKnown {
+		return err
+	}
+	if e := (&Error{Addr: addr, Err: err}); explainAlert(e, err, a.tls != nil && a.tls.material().certificate != nil) {
+		return e
+	}
+	if ClosedByPeer(err) && a.mechanism != nil {
+		return &Error{Addr: addr, Key: "sasl_password", Passes: true, Err: err,
+			Problem: "it closed the connection while we authenticated (if this goes on: check the sasl_ keys)"}
+	}
+	return err
+}
+
+// ClosedByPeer reports whether the other side ended the connection, or sent what
+// is not Kafka's protocol.
+func ClosedByPeer(err error) bool {
+	if _, garbage := errors.AsType[*garbageError](err); garbage {
+		return true
+	}
+	if _, garbage := errors.AsType[sarama.PacketDecodingError](err); garbage {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// Await calls f, which cannot be told of ctx, and leaves it alone when ctx ends
+// first: it is bounded by the client's timeouts and cut off by its Close.
+func Await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var zero T
+		return zero, context.Cause(ctx)
+	}
+}

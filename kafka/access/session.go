@@ -1,0 +1,109 @@
+package access
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+)
+
+// sessionConn authenticates anew before the broker ends the session (KIP-368),
+// which it does at connections.max.reauth.ms. It relies on how
+// Dial wants a connection to be used.
+type sessionConn struct {
+	net.Conn
+	authenticate func() (lifetime time.Duration, err error)
+
+	mu         sync.Mutex
+	due        time.Time // guarded by mu; zero: never
+	unanswered int       // guarded by mu
+	frame      frameCounter
+}
+
+// RenewalDue reports whether a connection made by Dial has to authenticate again soon,
+// which it does within the next Write that finds no request unanswered.
+func RenewalDue(conn net.Conn) bool {
+	switch c := conn.(type) {
+	case *answerConn:
+		return RenewalDue(c.Conn)
+	case *untriedConn:
+		return RenewalDue(c.Conn)
+	case *sessionConn:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return !c.due.IsZero() && time.Now().After(c.due)
+	}
+	return false
+}
+
+// newSessionConn returns conn itself when the session has no end.
+func newSessionConn(conn net.Conn, lifetime time.Duration, authenticate func() (time.Duration, error)) net.Conn {
+	if lifetime <= 0 {
+		return conn
+	}
+	return &sessionConn{Conn: conn, authenticate: authenticate, due: reauthAt(lifetime)}
+}
+
+// reauthAt is when 85 to 95 % of the lifetime have passed, as Java's client does
+// it: in time, and not all connections at once.
+func reauthAt(lifetime time.Duration) time.Time {
+	if lifetime <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(float64(lifetime) * (0.85 + 0.1*rand.Float64())))
+}
+
+func (s *sessionConn) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.due.IsZero() && s.unanswered == 0 && time.Now().After(s.due) {
+		lifetime, err := s.authenticate()
+		if err != nil {
+			return 0, err
+		}
+		s.due = reauthAt(lifetime)
+	}
+	n, err := s.Conn.Write(b)
+	if err == nil {
+		s.unanswered++
+	}
+	return n, err
+}
+
+func (s *sessionConn) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	s.mu.Lock()
+	s.unanswered -= s.frame.add(b[:n])
+	s.mu.Unlock()
+	return n, err
+}
+
+// frameCounter counts the ends of length-prefixed frames in a stream.
+type frameCounter struct {
+	head [4]byte
+	have int   // bytes of head
+	left int64 // bytes of the frame still to come, once head is whole
+}
+
+func (f *frameCounter) add(b []byte) (ends int) {
+	for len(b) > 0 {
+		if f.have < len(f.head) {
+			n := copy(f.head[f.have:], b)
+			f.have += n
+			b = b[n:]
+			if f.have < len(f.head) {
+				return ends
+			}
+			f.left = int64(binary.BigEndian.Uint32(f.head[:]))
+		}
+		n := min(f.left, int64(len(b)))
+		f.left -= n
+		b = b[n:]
+		if f.left == 0 {
+			ends++
+			f.have = 0
+		}
+	}
+	return ends
+}

@@ -1,0 +1,93 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// FirstAnswer is how long a broker may take to answer on a new connection, unless
+// socket_timeout is shorter. A frozen one takes connections and says nothing, and most
+// questions can be put to another broker as well. It doubles with each silence of the
+// same address, in case that broker is merely slow.
+const FirstAnswer = 3 * time.Second
+
+// silences knows how long addresses may take that did not answer on a new connection.
+type silences struct {
+	mu      sync.Mutex
+	allowed map[string]time.Duration // guarded by mu
+}
+
+func newSilences() *silences { return &silences{allowed: map[string]time.Duration{}} }
+
+// patience is how long the first answer of addr may take now, at most limit.
+func (s *silences) patience(addr string, limit time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return min(limit, max(FirstAnswer, s.allowed[addr]))
+}
+
+// note takes in whether addr answered within patience.
+func (s *silences) note(addr string, answered bool, patience time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if answered {
+		delete(s.allowed, addr)
+	} else { // several may have waited at the same time
+		s.allowed[addr] = max(s.allowed[addr], 2*patience)
+	}
+}
+
+// untriedConn bounds the wait for the first answer on a connection: sarama waits for
+// it two or three times socket_timeout, since it asks a broker that does not answer its
+// first request again, as an old one.
+type untriedConn struct {
+	net.Conn
+	silences *silences
+	addr     string
+	patience time.Duration
+	answered atomic.Bool
+}
+
+func (c *untriedConn) SetReadDeadline(t time.Time) error {
+	if first := time.Now().Add(c.patience); !c.answered.Load() && t.After(first) {
+		t = first
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *untriedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.answered.Load() {
+		return n, err
+	}
+	if n > 0 {
+		c.answered.Store(true)
+		c.silences.note(c.addr, true, c.patience)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.silences.note(c.addr, false, c.patience)
+		_ = c.Close() // nothing is to be taken from it any more
+		err = &silentError{addr: c.addr, after: c.patience}
+	}
+	return n, err
+}
+
+// silentError is a broker that does not answer on a new connection.
+type silentError struct {
+	addr  string
+	after time.Duration
+}
+
+func (e *silentError) Error() string { return fmt.Sprintf("%s: no answer within %v", e.addr, e.after) }
+
+// Is has sarama close the connection, which it keeps open after a mere timeout.
+func (e *silentError) Is(target error) bool { return target == syscall.ENOTCONN }
+
+// Timeout and Temporary make it a net.Error.
+func (e *silentError) Timeout() bool   { return true }
+func (e *silentError) Temporary() bool { return true }

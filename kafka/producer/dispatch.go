@@ -1,0 +1,445 @@
+package producer
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/kafka"
+)
+
+// warnAfter is how many failures in a row of a partition are nothing special: a
+// leader that moves costs some.
+const warnAfter = 5
+
+// maxRequestBytes bounds one produce request to a broker, over all partitions.
+const maxRequestBytes = 8 << 20
+
+// backoff is the pause after so many failures in a row, from 1: that of the
+// configuration (retry.backoff.ms, doubling to retry.backoff.max.ms) with
+// librdkafka's ±20 % of jitter.
+func (p *Producer) backoff(failures int) time.Duration {
+	d := p.conf.Producer.Retry.BackoffFunc(failures, p.conf.Producer.Retry.Max)
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// produceRequest is a request under way.
+type produceRequest struct {
+	link  *brokerLink
+	parts []*outPartition // their batches are in it
+	bytes int
+}
+
+// dispatchLoop starts a request whenever a broker is free and has messages
+// waiting, and reports messages whose time is up.
+func (p *Producer) dispatchLoop() {
+	defer p.wg.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		p.dropDoomed()
+		p.expire(time.Now())
+		timer.Reset(time.Until(p.dispatch(time.Now())))
+		select {
+		case <-p.wake:
+		case <-timer.C:
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// dispatch starts what can be started and returns when to look again if nothing
+// happens before.
+func (p *Producer) dispatch(now time.Time) (next time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next = now.Add(time.Hour)
+	soon := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	for _, t := range p.topics {
+		if len(t.waiting) > 0 {
+			soon(t.waiting[0].deadline)
+		}
+	}
+	requests := map[*brokerLink]*produceRequest{}
+	active := p.active[:0]
+	for _, q := range p.active {
+		if q.empty() {
+			q.active = false
+			continue
+		}
+		active = append(active, q)
+		if q.inFlight {
+			continue
+		}
+		soon(q.head().deadline)
+		at := q.retryAt
+		if q.leader != nil && q.leader.retryAt.After(at) {
+			at = q.leader.retryAt
+		}
+		if l := p.linger(q); l.After(at) {
+			at = l
+		}
+		switch {
+		case at.After(now):
+			soon(at)
+		case q.leader == nil:
+			p.wantTopic(q.topic)
+		case q.leader.busy && q.leader.askAt.After(now):
+			soon(q.leader.askAt)
+		case q.leader.busy:
+			p.wantTopic(q.topic)
+			soon(now.Add(busyLong))
+		case !p.admits(q):
+		case !p.identify(q):
+			poke(p.ask)
+		case !q.leader.open:
+			p.connect(q.leader)
+		default:
+			p.addTo(requests, q)
+		}
+	}
+	clear(p.active[len(active):])
+	p.active = active
+	if len(active) > 1 { // who came last comes first the next time
+		p.active = append(active[1:], active[0])
+	}
+	for _, l := range p.links {
+		if l.busy && !l.askAt.After(now) {
+			l.askAt = now.Add(busyLong)
+		}
+	}
+	for l, r := range requests {
+		l.begin(now)
+		p.wg.Add(1)
+		go p.send(r)
+	}
+	return next
+}
+
+// linger is when the messages of q may go, although there may be more soon
+// (linger.ms; sarama: Flush.Frequency). Zero: now.
+func (p *Producer) linger(q *outPartition) time.Time {
+	f := p.conf.Producer.Flush
+	if f.Frequency == 0 || q.batch != nil || q.hurry || p.flushing > 0 || p.closed ||
+		q.bytes >= p.batchBytes() || f.MaxMessages > 0 && len(q.queue) >= f.MaxMessages {
+		return time.Time{}
+	}
+	return q.queue[0].deadline.Add(f.Frequency - p.timeout)
+}
+
+// batchBytes bounds a batch: batch.size, or else what a single message may take.
+func (p *Producer) batchBytes() int {
+	if b := p.conf.Producer.Flush.Bytes; b > 0 {
+		return min(b, p.conf.Producer.MaxMessageBytes)
+	}
+	return p.conf.Producer.MaxMessageBytes
+}
+
+// identify makes sure that q has a producer id when it needs one.
+func (p *Producer) identify(q *outPartition) bool {
+	if q.producer.valid || !p.conf.Producer.Idempotent {
+		return true
+	}
+	if !p.id.valid {
+		return false
+	}
+	q.producer, q.sequence = p.id, 0
+	return true
+}
+
+// addTo puts q's batch into the request to its leader if it fits.
+func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartition) {
+	r := requests[q.leader]
+	if r == nil {
+		r = &produceRequest{link: q.leader}
+		requests[q.leader] = r
+	}
+	if r.bytes > 0 && (q.alone || r.parts[0].alone || r.bytes+min(q.bytes, p.batchBytes()) > maxRequestBytes) {
+		return
+	}
+	b := q.take(p.batchBytes(), p.conf.Producer.Flush.MaxMessages)
+	q.inFlight = true
+	r.parts = append(r.parts, q)
+	r.bytes += b.bytes
+}
+
+// send carries one request out. The batches in it are in flight, so nobody else
+// touches them.
+func (p *Producer) send(r *produceRequest) {
+	defer p.wg.Done()
+	req := &sarama.ProduceRequest{
+		TransactionalID: p.transactionalID(),
+		RequiredAcks:    p.conf.Producer.RequiredAcks,
+		Timeout:         int32(p.conf.Producer.Timeout / time.Millisecond),
+		Version:         produceVersion(p.conf.Version),
+	}
+	for _, q := range r.parts {
+		b := q.batch
+		if b.records == nil {
+			b.records = recordBatch(&p.conf.Config, b.msgs)
+		}
+		if p.conf.Producer.Idempotent {
+			q.number(b.records)
+		}
+		b.records.IsTransactional = req.TransactionalID != nil
+		req.AddBatch(q.topic, q.id, b.records)
+	}
+	resp, err := r.link.broker.Produce(req)
+	if err != nil && !kafka.IsEncodingError(err) {
+		_ = r.link.broker.Close() // "not connected" is fine
+	}
+	p.complete(r, resp, err)
+}
+
+// produceVersion is the newest version of the request that the configured
+// protocol version has; sarama lowers it to what the broker knows.
+func produceVersion(v sarama.KafkaVersion) int16 {
+	switch {
+	case v.IsAtLeast(sarama.V3_7_0_0):
+		return 10
+	case v.IsAtLeast(sarama.V2_8_0_0):
+		return 9
+	case v.IsAtLeast(sarama.V2_4_0_0):
+		return 8
+	}
+	return 7
+}
+
+// ending is a message with how it ended.
+type ending struct {
+	msgs   []*outMessage
+	part   int32
+	offset int64 // of the first; -1: not known
+	err    error
+}
+
+// complete takes the answer to a request apart, reports what has ended, and
+// sets the broker and the partitions free.
+func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err error) {
+	now := time.Now()
+	p.mu.Lock()
+	p.noteLink(r.link, err, now)
+	var ended []ending
+	for _, q := range r.parts {
+		if kafka.IsEncodingError(err) && len(r.parts) > 1 { // nothing was sent: whose fault it is shows when each goes alone
+			q.alone = true
+			continue
+		}
+		blockErr, offset := err, int64(-1)
+		if err == nil {
+			offset, blockErr = answerFor(resp, q)
+		}
+		if e, ok := p.settle(q, offset, blockErr, now); ok {
+			ended = append(ended, e)
+		}
+		if q.leader != nil && q.leader != r.link {
+			q.retryAt = time.Time{} // as in learnTopic, which was before the answer
+		}
+	}
+	p.mu.Unlock()
+	p.report(ended)
+	p.mu.Lock()
+	for _, q := range r.parts {
+		q.inFlight = false
+	}
+	r.link.busy = false
+	p.mu.Unlock()
+	poke(p.wake)
+}
+
+// answerFor finds the answer to q's batch; a nil error means stored.
+func answerFor(resp *sarama.ProduceResponse, q *outPartition) (int64, error) {
+	if resp == nil { // acks=0: nobody answers
+		return -1, nil
+	}
+	block := resp.GetBlock(q.topic, q.id)
+	switch {
+	case block == nil:
+		return -1, sarama.ErrIncompleteResponse
+	case block.Err == sarama.ErrNoError:
+		return block.Offset, nil
+	case block.ErrorMessage != nil:
+		return -1, fmt.Errorf("%w (%s)", block.Err, *block.ErrorMessage)
+	}
+	return -1, block.Err
+}
+
+// settle moves q on after its batch was answered with err. It returns the end
+// of the batch's messages if it is one. p.mu is held.
+func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Time) (ending, bool) {
+	var code sarama.KError
+	fate := outcomeRetry
+	switch {
+	case err == nil:
+		fate = outcomeDone
+	case errors.As(err, &code):
+		fate = judge(code)
+	case kafka.IsEncodingError(err):
+		fate = outcomeRefused
+	}
+	switch fate {
+	case outcomeDone:
+		return ending{msgs: q.done(), part: q.id, offset: offset}, true
+	case outcomeRefused:
+		if p.splits(q, code, err) {
+			q.split()
+			return ending{}, false
+		}
+		return q.giveUp(DeliveryRefused, err), true
+	case outcomeNewID:
+		if p.txn != nil {
+			p.doom(err) // its other partitions count on the id
+			break
+		}
+		p.renumber(q, code)
+	default:
+		p.wantTopic(q.topic) // its leader may have moved
+		if mayBeStored(err) {
+			q.batch.maybeStored = true
+		}
+		if q.attempts >= warnAfter {
+			p.warn("messages are not accepted for now", q.topic, err, now)
+		}
+	}
+	if q.attempts++; p.retries >= 0 && q.attempts > p.retries {
+		return q.giveUp(DeliveryFailed, err), true
+	}
+	q.lastErr = err
+	q.retryAt = now.Add(p.backoff(q.attempts))
+	return ending{}, false
+}
+
+// splits reports whether the records of a refused batch get a try of their own. In a
+// transaction not when the batch may be stored: a new sequence takes a new epoch, which
+// Abort brings.
+func (p *Producer) splits(q *outPartition, code sarama.KError, err error) bool {
+	return (perRecord(code) || kafka.IsEncodingError(err)) && len(q.batch.msgs) > 1 && (p.txn == nil || !q.batch.maybeStored)
+}
+
+// renumber gives q's batch a new place in a new sequence after the broker did
+// not know the old one. It was not appended, so nothing is doubled and, with one
+// batch on its way, nothing overtakes it.
+func (p *Producer) renumber(q *outPartition, code sarama.KError) {
+	if code == sarama.ErrOutOfOrderSequenceNumber || code == sarama.ErrUnknownProducerID {
+		q.bumpEpoch()
+	} else {
+		q.producer.valid = false
+	}
+	if !q.producer.valid && p.id.id == q.producer.id {
+		p.id.valid = false // a new one for all that need one from here on
+	}
+	p.log.WithFields(map[string]any{"topic": q.topic, "partition": q.id, "error": code}).
+		Warn("the broker lost track of this producer: going on under a new sequence")
+}
+
+// noteLink counts the failures of a connection. p.mu is held.
+func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
+	l.open = err == nil || kafka.IsEncodingError(err)
+	if l.open {
+		if l.failures > 1 {
+			p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr}).Info("broker takes messages again")
+		}
+		l.failures, l.retryAt, l.err = 0, time.Time{}, nil
+		return
+	}
+	if p.ctx.Err() != nil {
+		return // our own doing
+	}
+	// Once is nothing: brokers close connections that were idle for some minutes.
+	if l.failures++; l.failures == 2 {
+		p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr, "error": err}).
+			Warn("connection to broker failed: its messages wait")
+	}
+	l.retryAt, l.err = now.Add(p.backoff(l.failures)), err
+}
+
+// warn logs a state of a topic at most once a minute. p.mu is held.
+func (p *Producer) warn(text, topic string, err error, now time.Time) {
+	key := text + "\x00" + topic
+	if last, ok := p.warned[key]; ok && now.Sub(last) < time.Minute {
+		return
+	}
+	p.warned[key] = now
+	p.log.WithFields(map[string]any{"topic": topic, "error": err}).Warn(text)
+}
+
+// expire reports the messages whose time is up. It runs on the dispatch loop
+// alone, so no batch of their partitions is started before their Done returned.
+func (p *Producer) expire(now time.Time) {
+	p.mu.Lock()
+	var ended []ending
+	late := func(msgs []*outMessage, topic string, partition int32, maybe bool, err error) {
+		if len(msgs) > 0 {
+			ended = append(ended, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+				Kind: DeliveryTimedOut, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
+		}
+	}
+	for _, q := range p.active {
+		why := p.whyWaiting(q)
+		msgs, maybe := q.expire(now)
+		late(msgs[:maybe], q.topic, q.id, true, why)
+		late(msgs[maybe:], q.topic, q.id, false, why)
+	}
+	for _, t := range p.topics {
+		late(t.expire(now), t.name, -1, false, p.whyUnplaced(t))
+	}
+	p.mu.Unlock()
+	p.report(ended)
+}
+
+// whyWaiting is the reason known why q's messages are not stored; nil: none.
+func (p *Producer) whyWaiting(q *outPartition) error {
+	switch {
+	case q.leader != nil && q.leader.err != nil:
+		return q.leader.err
+	case q.lastErr != nil:
+		return q.lastErr
+	case p.lastErr != nil:
+		return p.lastErr
+	case !q.producer.valid && p.idErr != nil:
+		return fmt.Errorf("producer id: %w", p.idErr)
+	case q.leader == nil:
+		return sarama.ErrLeaderNotAvailable
+	}
+	return nil
+}
+
+// whyUnplaced is the reason known why messages of t have no partition yet.
+func (p *Producer) whyUnplaced(t *outTopic) error {
+	if t.err != nil {
+		return t.err
+	}
+	return p.lastErr
+}
+
+// takeAll empties all queues of what is not in flight. p.mu is held.
+func (p *Producer) takeAll(kind DeliveryKind) []ending {
+	var left []ending
+	add := func(msgs []*outMessage, topic string, partition int32, maybe bool, err error) {
+		if len(msgs) > 0 {
+			left = append(left, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+				Kind: kind, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
+		}
+	}
+	for _, q := range p.active {
+		if !q.inFlight {
+			why := p.whyWaiting(q)
+			msgs, maybe := q.takeAll()
+			add(msgs[:maybe], q.topic, q.id, true, why)
+			add(msgs[maybe:], q.topic, q.id, false, why)
+		}
+	}
+	for _, t := range p.topics {
+		add(t.waiting, t.name, -1, false, p.whyUnplaced(t))
+		t.waiting = nil
+	}
+	return left
+}

@@ -1,0 +1,137 @@
+package producer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/IBM/sarama"
+)
+
+// DeliveryKind says why a message was finally not delivered.
+type DeliveryKind int
+
+const (
+	// DeliveryTimedOut: message_timeout passed without an acknowledgement. It
+	// says nothing about the message, so it does not count as an attempt.
+	DeliveryTimedOut DeliveryKind = iota + 1
+	// DeliveryFailed: as many tries failed as the user allows (retries). Like
+	// DeliveryTimedOut it does not count as an attempt.
+	DeliveryFailed
+	// DeliveryRefused: the message itself cannot be delivered (too large, not
+	// authorized, invalid, no such topic); sending it again would not help.
+	DeliveryRefused
+	// DeliveryClosed: the producer was closed first.
+	DeliveryClosed
+	// DeliveryAborted: the transaction that the message belongs to failed or was
+	// given up, so it was not sent, or nobody will see it.
+	DeliveryAborted
+)
+
+// errProducerClosed is the cause under which a wait for room ends at Close.
+var errProducerClosed = errors.New("the producer is closed")
+
+// DeliveryError is the end of a message that was not delivered.
+type DeliveryError struct {
+	Kind      DeliveryKind
+	Topic     string
+	Partition int32 // -1: none was chosen
+	// MaybeDelivered is true when a request with the message got no answer, so
+	// that it may be in the topic all the same.
+	MaybeDelivered bool
+	// Err is the last reason known; nil when there is none.
+	Err error
+}
+
+// Refused reports whether the failure counts against the message.
+func (e *DeliveryError) Refused() bool { return e.Kind == DeliveryRefused }
+
+func (e *DeliveryError) Error() string {
+	what := "message"
+	if e.Topic != "" {
+		what = fmt.Sprintf("message for topic %q", e.Topic)
+	}
+	if e.Partition >= 0 {
+		what += fmt.Sprintf(", partition %d,", e.Partition)
+	}
+	switch e.Kind {
+	case DeliveryTimedOut:
+		what += " not acknowledged within message_timeout"
+	case DeliveryFailed:
+		what += " not acknowledged in the number of tries allowed (retries)"
+	case DeliveryRefused:
+		what += " refused"
+	case DeliveryClosed:
+		what += " not delivered: the producer is closed"
+	case DeliveryAborted:
+		what += " not delivered: its transaction is aborted"
+	}
+	if e.Err != nil {
+		what += ": " + e.Err.Error()
+	}
+	return what
+}
+
+func (e *DeliveryError) Unwrap() error { return e.Err }
+
+// outcome is what an answer to a batch means for it.
+type outcome int
+
+const (
+	outcomeRetry   outcome = iota // the same again after a while
+	outcomeRefused                // the batch, or a record in it, is not taken
+	outcomeNewID                  // the producer's id or sequence is no longer known: again under a new one
+	outcomeDone                   // it is in the log
+)
+
+// judge classifies the broker's answer to a batch after librdkafka's
+// rd_kafka_handle_Produce_error and Java's Sender.completeBatch. The lists of
+// what is final are closed: an unknown code is tried again until the time of
+// its messages is up.
+func judge(err sarama.KError) outcome {
+	switch err {
+	case sarama.ErrNoError, sarama.ErrDuplicateSequenceNumber:
+		return outcomeDone
+	case sarama.ErrOutOfOrderSequenceNumber, sarama.ErrInvalidProducerEpoch, sarama.ErrInvalidProducerIDMapping,
+		sarama.ErrUnknownProducerID, sarama.ErrProducerFenced,
+		sarama.ErrInvalidTxnState: // it knows of no transaction that this is of (KIP-890)
+		return outcomeNewID
+	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, sarama.ErrInvalidMessageSize,
+		sarama.ErrInvalidTopic, sarama.ErrInvalidRequiredAcks, sarama.ErrTopicAuthorizationFailed,
+		sarama.ErrClusterAuthorizationFailed, sarama.ErrInvalidTimestamp, sarama.ErrUnsupportedForMessageFormat,
+		sarama.ErrPolicyViolation, sarama.ErrUnsupportedVersion, sarama.ErrInvalidRecord,
+		sarama.ErrTransactionalIDAuthorizationFailed, sarama.ErrInvalidRequest, sarama.ErrUnsupportedCompressionType:
+		return outcomeRefused
+	}
+	return outcomeRetry
+}
+
+// perRecord reports whether a refusal may be about one record of the batch
+// only, so that the others deserve a try of their own.
+func perRecord(err sarama.KError) bool {
+	switch err {
+	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, sarama.ErrInvalidMessageSize,
+		sarama.ErrInvalidTimestamp, sarama.ErrInvalidRecord:
+		return true
+	}
+	return false
+}
+
+// mayBeStored reports whether a failed request can have reached the log: not
+// when it was never written or the broker turned it down before it appended
+// anything. Most codes do not tell: a leader that loses its partition while it waits
+// for its followers answers NOT_LEADER_OR_FOLLOWER although the next one may have
+// the batch (Kafka's DelayedProduce and Partition.checkEnoughReplicasReachOffset).
+func mayBeStored(err error) bool {
+	if k, ok := errors.AsType[sarama.KError](err); ok {
+		switch k {
+		case sarama.ErrNotEnoughReplicas, sarama.ErrUnknownTopicOrPartition, sarama.ErrInvalidMessage:
+			return false
+		}
+		return true
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return false
+	}
+	return !errors.Is(err, sarama.ErrNotConnected)
+}

@@ -1,0 +1,277 @@
+package producer
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// unknownTopicAfter is how long a reachable cluster may say that a topic does
+// not exist before its messages are refused: a topic just created takes a while
+// to be known everywhere (librdkafka's topic.metadata.propagation.max.ms).
+const unknownTopicAfter = 30 * time.Second
+
+// unknownTopicSaid is after how long of that the log says so: a topic that is
+// made when it is asked for takes a moment.
+const unknownTopicSaid = 2 * time.Second
+
+// outTopic is what a Producer knows of a topic. It is guarded by Producer.mu.
+type outTopic struct {
+	name  string
+	parts []*outPartition // by id; nil: not known yet
+	// count is how many partitions it has by the last answer. A topic that was made anew
+	// may have fewer than parts, which only grows: a partition that comes back goes on in
+	// its sequence.
+	count int
+	// choices are the partitions for messages that may go anywhere: those with a leader,
+	// or all when none has one.
+	choices []int32
+	// waiting holds, in the order of Send, the messages whose partition cannot be
+	// chosen yet.
+	waiting      []*outMessage
+	hurry        bool      // they are not to wait for more either
+	wanted       bool      // ask for it
+	missed       bool      // it was wanted again while it was asked for: the answer may be older than the reason
+	unknownSince time.Time // since when the cluster says there is no such topic; zero: it does not
+	err          error     // the last answer, when it was an error
+	sticky       stickyPartition
+}
+
+// expire takes out the waiting messages whose time is up.
+func (t *outTopic) expire(now time.Time) (expired []*outMessage) {
+	n := 0
+	for n < len(t.waiting) && !now.Before(t.waiting[n].deadline) {
+		n++
+	}
+	expired, t.waiting = t.waiting[:n:n], t.waiting[n:]
+	return expired
+}
+
+// place puts a message into the queue of its partition, or of its topic while
+// the partitions are not known. p.mu is held.
+func (p *Producer) place(o *outMessage, now time.Time) {
+	t := p.topics[o.Topic]
+	if t == nil {
+		t = &outTopic{name: o.Topic}
+		p.topics[o.Topic] = t
+	}
+	if t.parts == nil || len(t.waiting) > 0 || o.Partition != nil && int(*o.Partition) >= t.count {
+		t.waiting = append(t.waiting, o)
+		if !t.wanted || len(t.waiting) == 1 {
+			p.wantTopic(t.name)
+			poke(p.wake) // for its deadline
+		}
+		return
+	}
+	p.enqueue(t, o, now)
+}
+
+// enqueue chooses the partition and puts o into its queue. p.mu is held; the
+// partitions are known and an explicit one exists.
+func (p *Producer) enqueue(t *outTopic, o *outMessage, now time.Time) {
+	var id int32
+	switch {
+	case o.Partition != nil:
+		id = *o.Partition
+	case o.PartitionKey != nil:
+		id = p.choose.Partition(o.PartitionKey, int32(t.count))
+	default:
+		id = p.choose.Partition(o.Key, int32(t.count))
+	}
+	if id == AnyPartition {
+		o.anywhere = true
+		id = t.sticky.choose(t.choices, now, p.sticky)
+	}
+	q := t.parts[id]
+	q.push(o)
+	if !q.active {
+		q.active = true
+		p.active = append(p.active, q)
+	}
+	if !q.inFlight && (q.leader == nil || !q.leader.busy) {
+		poke(p.wake)
+	}
+}
+
+// wantTopic has the control loop ask for a topic. p.mu is held.
+func (p *Producer) wantTopic(name string) {
+	t := p.topics[name]
+	switch {
+	case t == nil:
+	case t.wanted:
+		t.missed = true
+	default:
+		t.wanted = true
+		poke(p.ask)
+	}
+}
+
+// learn takes in what a broker says of brokers and of the topics it was asked for, and
+// returns the messages that are refused by it; again is true when the answer was no use
+// for one of the topics, which is to be asked for again after a pause. One that was
+// wanted again meanwhile, or is from now on, is asked for at once.
+func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time.Time) (ended []ending, again bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range meta.Brokers {
+		l := p.links[b.ID()]
+		if l != nil && l.addr == b.Addr() {
+			continue
+		}
+		if l != nil { // it moved; the partitions follow when their topics are asked for
+			p.drop(l)
+			p.leave(l)
+			p.wantAllLocked()
+			poke(p.ask) // not all of them are answered here
+		}
+		p.links[b.ID()] = newBrokerLink(b.ID(), b.Addr())
+	}
+	for _, m := range meta.Topics {
+		if t := p.topics[m.Name]; t != nil {
+			ended = append(ended, p.learnTopic(t, m, now)...)
+		}
+	}
+	if slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].missed }) {
+		poke(p.ask)
+		return ended, false
+	}
+	return ended, slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].wanted })
+}
+
+// leave takes a connection that is dropped from its partitions, so that none of them has
+// it made again. p.mu is held.
+func (p *Producer) leave(l *brokerLink) {
+	for _, t := range p.topics {
+		for _, q := range t.parts {
+			if q.leader == l {
+				q.leader = nil
+			}
+		}
+	}
+}
+
+func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Time) []ending {
+	if m.Err != sarama.ErrNoError && m.Err != sarama.ErrLeaderNotAvailable {
+		return p.noTopic(t, m.Err, now)
+	}
+	t.unknownSince, t.err = time.Time{}, nil
+	if len(m.Partitions) > 0 {
+		t.count = 0
+	}
+	for _, pm := range m.Partitions {
+		t.count = max(t.count, int(pm.ID)+1)
+		for int(pm.ID) >= len(t.parts) {
+			t.parts = append(t.parts, &outPartition{topic: t.name, id: int32(len(t.parts))})
+		}
+	}
+	for _, pm := range m.Partitions {
+		q := t.parts[pm.ID]
+		before := q.leader
+		q.leader = nil
+		if pm.Leader >= 0 {
+			q.leader = p.links[pm.Leader]
+		}
+		if q.leader != before {
+			q.retryAt = time.Time{} // what failed is no reason to let this one wait (KIP-951)
+		}
+	}
+	p.chooseAgain(t, now)
+	leaderless := len(m.Partitions) == 0
+	for _, q := range t.parts[:t.count] {
+		leaderless = leaderless || q.leader == nil && !q.empty()
+	}
+	t.wanted = leaderless || t.missed
+	if leaderless {
+		t.err = sarama.ErrLeaderNotAvailable
+	}
+	if t.parts == nil {
+		return nil
+	}
+	var ended []ending
+	waiting := t.waiting
+	t.waiting = nil
+	for _, o := range waiting {
+		if o.Partition != nil && int(*o.Partition) >= t.count {
+			ended = append(ended, ending{msgs: []*outMessage{o}, part: -1, offset: -1, err: &DeliveryError{
+				Kind: DeliveryRefused, Topic: t.name, Partition: *o.Partition,
+				Err: fmt.Errorf("the topic has %d partitions, counted from 0", t.count)}})
+			continue
+		}
+		p.enqueue(t, o, now)
+	}
+	if t.hurry {
+		t.hurry = false
+		for _, q := range t.parts {
+			q.hurry = len(q.queue) > 0
+		}
+	}
+	return ended
+}
+
+// chooseAgain takes in which partitions have a leader. Messages that may go anywhere and
+// wait for one leave for another partition, unless they may be stored already. p.mu is held.
+func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
+	t.choices = t.choices[:0]
+	for _, q := range t.parts[:t.count] {
+		if q.leader != nil {
+			t.choices = append(t.choices, q.id)
+		}
+	}
+	led := len(t.choices) > 0
+	for id := range t.parts[:t.count] {
+		if !led {
+			t.choices = append(t.choices, int32(id))
+		}
+	}
+	if !slices.Contains(t.choices, t.sticky.partition) {
+		t.sticky.until = time.Time{}
+	}
+	for _, q := range t.parts {
+		if !led || q.leader != nil && int(q.id) < t.count {
+			continue
+		}
+		t.hurry = t.hurry || q.hurry
+		for _, o := range q.takeAnywhere() {
+			p.enqueue(t, o, now)
+		}
+	}
+}
+
+// noTopic takes in that the cluster gives no partitions of t. Messages wait for
+// a topic that may come, and are refused when it does not.
+func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []ending {
+	t.err = code
+	final := judge(code) == outcomeRefused
+	if code == sarama.ErrUnknownTopicOrPartition {
+		if t.unknownSince.IsZero() {
+			t.unknownSince = now
+		}
+		final = now.Sub(t.unknownSince) >= unknownTopicAfter
+	}
+	t.wanted = !final || t.missed
+	if !final {
+		if code == sarama.ErrUnknownTopicOrPartition && now.Sub(t.unknownSince) < unknownTopicSaid {
+			return nil
+		}
+		p.warn("topic is not available: its messages wait", t.name, code, now)
+		return nil
+	}
+	var ended []ending
+	refuse := func(msgs []*outMessage, partition int32) {
+		if len(msgs) > 0 {
+			ended = append(ended, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+				Kind: DeliveryRefused, Topic: t.name, Partition: partition, Err: code}})
+		}
+	}
+	for _, q := range t.parts {
+		if !q.inFlight { // else the answer will tell, and then we come back here
+			msgs, _ := q.takeAll()
+			refuse(msgs, q.id)
+		}
+	}
+	refuse(t.waiting, -1)
+	t.waiting = nil
+	return ended
+}

@@ -1,0 +1,187 @@
+package producer
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/IBM/sarama"
+)
+
+// producerOf returns a producer that no loop runs for, so that a test sees each step.
+func producerOf(t *testing.T) *Producer {
+	t.Helper()
+	p, err := New(t.Context(), settings("127.0.0.1:1"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.started = true
+	t.Cleanup(func() { p.cancel(); p.wg.Wait() })
+	return p
+}
+
+// metadata says that broker 1 is at addr, and leads n partitions of topic.
+func metadata(addr, topic string, n int) *sarama.MetadataResponse {
+	m := &sarama.MetadataResponse{}
+	m.AddBroker(addr, 1)
+	m.Topics = []*sarama.TopicMetadata{{Name: topic}}
+	for i := range n {
+		m.Topics[0].Partitions = append(m.Topics[0].Partitions, &sarama.PartitionMetadata{ID: int32(i), Leader: 1})
+	}
+	return m
+}
+
+// send queues messages with these keys for topic and returns how they ended by now.
+func send(t *testing.T, p *Producer, topic string, messages ...Message) *[]error {
+	t.Helper()
+	var ended []error
+	for _, m := range messages {
+		m.Topic = topic
+		if err := p.Send(t.Context(), m, func(_ int32, _ int64, err error) { ended = append(ended, err) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &ended
+}
+
+// A topic that was deleted and made anew with fewer partitions is sent to where it has
+// some: else what is hashed to the others would wait for its time to be up, again and again.
+func TestTopicMadeAnewWithFewerPartitions(t *testing.T) {
+	p := producerOf(t)
+	asked := []string{"out"}
+	send(t, p, "out", Message{})
+	p.learn(metadata("127.0.0.1:1", "out", 8), asked, epoch0)
+	p.learn(metadata("127.0.0.1:1", "out", 2), asked, epoch0)
+	for i := range 100 {
+		key := []byte{byte(i)}
+		send(t, p, "out", Message{Key: key}, Message{PartitionKey: key}, Message{})
+	}
+	parts := p.topics["out"].parts
+	for _, q := range parts[2:] {
+		if len(q.queue) > 1 { // the first was sent when there were 8
+			t.Errorf("%d messages are for partition %d of 2", len(q.queue), q.id)
+		}
+	}
+	four := int32(4)
+	refused := send(t, p, "out", Message{Partition: &four})
+	ended, _ := p.learn(metadata("127.0.0.1:1", "out", 2), asked, epoch0)
+	if p.report(ended); len(*refused) != 1 || (*refused)[0] == nil {
+		t.Errorf("the message for partition 4 of 2 ended: %v", *refused)
+	}
+	// Those that come back are the same: a new one would begin a sequence that the broker
+	// has seen, and have its messages taken for repetitions.
+	p.learn(metadata("127.0.0.1:1", "out", 8), asked, epoch0)
+	for i, q := range p.topics["out"].parts {
+		if q != parts[i] {
+			t.Errorf("partition %d lost its sequence", i)
+		}
+	}
+}
+
+// When a broker has moved, all topics are asked for, those too that nobody asked for
+// just now: their partitions have lost their leader's connection.
+func TestBrokerMoves(t *testing.T) {
+	p := producerOf(t)
+	for _, topic := range []string{"a", "b"} {
+		send(t, p, topic, Message{})
+		p.learn(metadata("127.0.0.1:1", topic, 1), []string{topic}, epoch0)
+	}
+	select {
+	case <-p.ask:
+	default:
+		t.Fatal("the topics were not asked for at first")
+	}
+	old := p.links[1]
+	p.learn(metadata("127.0.0.1:2", "a", 1), []string{"a"}, epoch0)
+	select {
+	case <-p.ask:
+	default:
+		t.Error("the other topic is not asked for")
+	}
+	if !p.topics["b"].wanted {
+		t.Error("the other topic is not wanted")
+	}
+	if q := p.topics["a"].parts[0]; q.leader == old || q.leader != p.links[1] {
+		t.Error("the topic that was asked for has not moved")
+	}
+	if q := p.topics["b"].parts[0]; q.leader == old {
+		t.Error("the other topic keeps the connection that nobody closes any more")
+	}
+}
+
+// A connection to a broker that moved while it was being made is closed.
+func TestBrokerMovesWhileConnecting(t *testing.T) {
+	p := producerOf(t)
+	old := newBrokerLink(1, fakeCluster(t).ListenAddrs()[0])
+	p.links[1] = newBrokerLink(1, "127.0.0.1:1")
+	p.mu.Lock()
+	p.connect(old)
+	p.mu.Unlock()
+	p.wg.Wait()
+	if connected, _ := old.broker.Connected(); connected || old.open {
+		t.Errorf("connected: %t, noted as open: %t", connected, old.open)
+	}
+	p.links[1] = newBrokerLink(1, old.addr)
+	p.mu.Lock()
+	p.connect(p.links[1])
+	p.mu.Unlock()
+	p.wg.Wait()
+	if connected, err := p.links[1].broker.Connected(); !connected || !p.links[1].open {
+		t.Errorf("the one in use: connected: %t (%v), noted as open: %t", connected, err, p.links[1].open)
+	}
+	_ = p.links[1].broker.Close() // "not connected" is fine
+}
+
+// Messages that may go anywhere go to partitions with a leader, those too that were
+// queued for one that has lost its own; what cannot move stays and waits.
+func TestMessagesWithoutAKeyGoWhereThereIsALeader(t *testing.T) {
+	p := producerOf(t)
+	p.sticky = 0 // a choice for each
+	asked := []string{"out"}
+	send(t, p, "out", Message{})
+	meta := metadata("127.0.0.1:1", "out", 3)
+	p.learn(meta, asked, epoch0)
+	two := int32(2)
+	for range 300 {
+		send(t, p, "out", Message{}, Message{Partition: &two})
+	}
+	meta.Topics[0].Partitions[2].Leader = -1
+	q := p.topics["out"].parts[2]
+	q.take(1000, 10) // was not sent
+	p.learn(meta, asked, epoch0)
+	for range 300 {
+		send(t, p, "out", Message{})
+	}
+	counts, bytes := [3]int{}, 0
+	for i, q := range p.topics["out"].parts {
+		counts[i] = len(q.queue)
+		bytes += q.bytes
+		if !slices.IsSortedFunc(q.queue, func(a, b *outMessage) int { return a.deadline.Compare(b.deadline) }) {
+			t.Errorf("partition %d: the messages are not in the order of Send", i)
+		}
+	}
+	if counts[2] != 300 || counts[0]+counts[1] != 601 || counts[0] < 100 || counts[1] < 100 {
+		t.Errorf("%v messages for the partitions, of which the last has no leader", counts)
+	}
+	if want := 901 * recordSize(&Message{}); bytes != want {
+		t.Errorf("%d bytes are counted, want %d", bytes, want)
+	}
+
+	// What may be stored must not be sent again elsewhere.
+	q.take(1000, 10).maybeStored = true
+	stays := len(q.batch.msgs)
+	for _, o := range q.batch.msgs {
+		o.anywhere = true
+	}
+	p.learn(meta, asked, epoch0)
+	if q.batch == nil || len(q.batch.msgs) != stays {
+		t.Error("a batch that may be stored went to another partition")
+	}
+	for i := range meta.Topics[0].Partitions { // nobody leads: they stay, and wait
+		meta.Topics[0].Partitions[i].Leader = -1
+	}
+	p.learn(meta, asked, epoch0)
+	send(t, p, "out", Message{})
+	if n := len(p.topics["out"].parts[0].queue) + len(p.topics["out"].parts[1].queue); n < 601 {
+		t.Errorf("%d messages wait, want 601 at least", n)
+	}
+}
