@@ -26,8 +26,11 @@ func (s *Supervisor) received(now time.Time, e received) {
 
 func (s *Supervisor) takeMessage(now time.Time, p *proc, env wire.Envelope) error {
 	c := s.children[p]
-	if c.version == 0 && env.Kind != wire.KindHello && env.Kind != wire.KindExitReason {
-		return fmt.Errorf("%q before it said which version of the protocol it speaks", env.Kind)
+	switch env.Kind {
+	case wire.KindFrame, wire.KindMembers, wire.KindReply:
+		if c.version == 0 {
+			return fmt.Errorf("%q before it said which version of the protocol it speaks", env.Kind)
+		}
 	}
 	switch env.Kind {
 	case wire.KindHello:

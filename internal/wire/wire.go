@@ -37,7 +37,7 @@
 // the fields and kinds of an invented next version, and reads the scoreboard. To add version N+1, raise
 // MaxVersion, make what differs depend on the agreed version, and record:
 //
-//	go test ./test/wire -run TestRecord -record
+//	go test ./test/wire -run TestRecord$ -record
 //
 // The recordings of earlier versions stay until MinVersion is raised above them.
 package wire
