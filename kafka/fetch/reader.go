@@ -1,0 +1,207 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// Range is a part of a partition: the offsets from From on and below To.
+type Range struct {
+	Topic     string
+	Partition int32
+	From, To  int64 // To NoOffset: without an end, for Follow
+}
+
+const (
+	readPiece = 128 // messages decoded at once
+	// readPatience is how long Read waits for the next offset: leaders are elected meanwhile.
+	readPatience = 15 * time.Second
+	// readSettled is how long it waits when the broker says that it has no more.
+	readSettled = 2 * time.Second
+)
+
+// Read hands over the messages of a range, in order, for tools: without a group. It returns
+// when it has passed the range's end, and otherwise with an error: of each or ctx, a
+// *CorruptError, or why the rest does not come. A Fetcher that reads is not to be used for
+// the same partition otherwise.
+func (f *Fetcher) Read(ctx context.Context, r Range, each func(*racecar.Message) error) error {
+	if r.From >= r.To {
+		return nil
+	}
+	changed := make(chan struct{}, 1)
+	rd := f.reading(r, changed)
+	defer rd.p.Close()
+	tick := time.NewTicker(readSettled / 8)
+	defer tick.Stop()
+	for last := time.Now(); ; {
+		from := rd.From
+		if err := rd.take(each); err != nil {
+			return err
+		}
+		if rd.From >= rd.To {
+			return nil
+		}
+		if rd.From > from {
+			last = time.Now()
+		}
+		if err := rd.stuck(time.Since(last)); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Follow hands over what comes in all ranges, each in order, until ctx ends, which is no
+// error. What passes by itself is reported.
+func (f *Fetcher) Follow(ctx context.Context, ranges []Range, each func(*racecar.Message) error, report func(error)) error {
+	changed := make(chan struct{}, 1)
+	problems := make(map[*reading]string, len(ranges))
+	for _, r := range ranges {
+		rd := f.reading(r, changed)
+		defer rd.p.Close()
+		problems[rd] = ""
+	}
+	for ctx.Err() == nil {
+		for rd, problem := range problems {
+			err := rd.take(each)
+			var moved *movedError
+			if err != nil && !errors.As(err, &moved) {
+				return err
+			}
+			if err == nil {
+				err = rd.problem()
+			}
+			if err == nil {
+				problems[rd] = ""
+			} else if text := err.Error(); text != problem {
+				problems[rd] = text
+				report(err)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// reading is a range that is read; From goes up.
+type reading struct {
+	Range
+	p     *Partition
+	limit int64
+}
+
+func (f *Fetcher) reading(r Range, changed chan struct{}) *reading {
+	p := f.Add(r.Topic, r.Partition, Position{Offset: r.From, LeaderEpoch: -1}, Beginning,
+		PartitionOptions{MaxBytes: f.opts.Config.MaxBytes}, func() { poke(changed) })
+	return &reading{Range: r, p: p, limit: int64(f.opts.Config.MaxBatchBytes)}
+}
+
+// take hands over what has arrived. After a *movedError it continues.
+func (rd *reading) take(each func(*racecar.Message) error) error {
+	if start, ok := rd.p.begin(); ok && rd.From < start.Offset {
+		return rd.moved(start.Offset, start.Reason)
+	}
+	for rd.To == NoOffset || rd.From < rd.To {
+		item := rd.p.Next()
+		switch {
+		case item.Moved != nil:
+			return rd.moved(item.Moved.To, item.Moved.Reason)
+		case item.Batch == nil:
+			return nil
+		}
+		err := rd.batch(item.Batch, each)
+		rd.p.Release(item.Batch)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rd *reading) batch(b *Batch, each func(*racecar.Message) error) error {
+	if err := b.Open(rd.limit); err != nil {
+		return err
+	}
+	for {
+		ms, err := b.Messages(rd.From, readPiece)
+		if err != nil {
+			return err
+		}
+		for i := range ms {
+			if rd.To != NoOffset && ms[i].Offset >= rd.To {
+				rd.From = rd.To
+				return nil
+			}
+			if err := each(&ms[i]); err != nil {
+				return err
+			}
+			rd.From = ms[i].Offset + 1
+		}
+		if len(ms) < readPiece {
+			rd.From = b.NextOffset()
+			return nil
+		}
+	}
+}
+
+func (rd *reading) moved(to int64, reason Reason) error {
+	err := &movedError{rd.Range, to, reason}
+	rd.From = to
+	return err
+}
+
+// movedError says that offsets of a range are not there any more.
+type movedError struct {
+	Range
+	to     int64
+	reason Reason
+}
+
+func (e *movedError) Error() string {
+	return fmt.Sprintf("%s/%d: offset %d is not there any more (%s): the next one is %d", e.Topic, e.Partition, e.From, e.reason, e.to)
+}
+
+// problem is why nothing comes at the moment.
+func (rd *reading) problem() error {
+	if err := rd.p.Err(); err != nil {
+		return fmt.Errorf("%s/%d: %w", rd.Topic, rd.Partition, err)
+	}
+	return nil
+}
+
+// stuck is why the rest of the range is not waited for any longer.
+func (rd *reading) stuck(silence time.Duration) error {
+	err := rd.problem()
+	var refused *kerr.Error
+	if err != nil && (silence > readPatience || errors.As(err, &refused) && !refused.Retriable) {
+		return err
+	}
+	if _, caughtUp := rd.p.Fetched(); caughtUp && silence > readSettled || silence > readPatience {
+		return fmt.Errorf("%s/%d: read up to offset %d of %d only: the broker sends no more, or a transaction is still open there", rd.Topic, rd.Partition, rd.From, rd.To)
+	}
+	return nil
+}
+
+// begin is where the partition begins, as soon as that is known.
+func (p *Partition) begin() (Start, bool) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	if p.start == nil {
+		return Start{}, false
+	}
+	return *p.start, true
+}
