@@ -21,6 +21,7 @@ import (
 type invocation struct {
 	names   []string // of the consumers
 	all     bool
+	check   bool   // --check
 	file    string // --config; empty: the default file
 	flags   map[string]config.Flag
 	environ []string
@@ -105,6 +106,7 @@ func workingDir() (string, error) {
 func (in invocation) options() config.Options {
 	return config.Options{
 		File: in.file, FileGiven: in.file != "", Environ: in.environ, Flags: in.flags, Configure: registered.Configures(),
+		Consumers: registeredNames(), Check: in.check,
 	}
 }
 

@@ -110,7 +110,7 @@ func parseArgs(args []string, commands string) (*parsed, error) {
 		in.run = runConsumers
 	}
 	in.invocation = invocation{
-		names: in.line.Run.Consumers, all: in.line.All, file: in.line.Config,
+		names: in.line.Run.Consumers, all: in.line.All, check: in.line.Check, file: in.line.Config,
 		flags: flags.Given(), environ: os.Environ(),
 	}
 	return in, nil

@@ -291,7 +291,7 @@ var badFiles = map[string][]string{
 		`RACECAR_MAX_BYTES: "many" is not a number of bytes (example: 10485760)`,
 	},
 	"shell-odd": {
-		`$:2:14: client_id: ${x.y} is not understood: write ${NAME} or ${NAME:-default}, or $${ for a literal ${`,
+		`$:2:14: client_id: ${x.y} is not understood: write ${NAME}, ${NAME:-default} or ${file:PATH}, or $${ for a literal ${`,
 	},
 	"shell-open": {
 		`$:2:14: ${ without } on the same line`,

@@ -151,10 +151,35 @@ and merges work. These stand for variables:
 | ` + "`<%= ENV.fetch(\"X\", \"d\") %>`, `<%= ENV[\"X\"] || \"d\" %>`, `${X-d}`" + ` | the variable, else d |
 | ` + "`${X:-d}`" + ` | the variable unless it is empty, else d |
 | ` + "`<%= ENV.fetch(\"X\") %>`" + ` | the variable, which must be set |
+| ` + "`${file:/run/secrets/x}`" + ` | what this file holds, without the newline at its end |
 | ` + "`$${`" + ` | the two characters ` + "`${`" + ` |
 
 Methods that only convert (` + "`.to_i`, `.to_f`, `.to_s`, `.to_sym`, `.strip`, `.split(\",\")`" + `) may follow and change nothing. Other Ruby is refused, and a ` + "`config/racecar.rb`" + ` is not run; use ` + "`racecar.Configure`" + `. A variable's value is put in as a
 value: it may hold ` + "`#`, `: `" + ` or quotes.
+
+A secret key (` + "`" + `sasl_password` + "`" + `, ` + "`" + `ssl_key_password` + "`" + `, ` + "`" + `status_token` + "`" + `, …) can also be read from a file that ` + "`" + `RACECAR_<KEY>_FILE` + "`" + `
+names, as Docker and Kubernetes mount secrets. Setting the variable and its ` + "`" + `_FILE` + "`" + ` at once is an error. A file that is
+missing, empty, larger than 64 KiB or not a regular file is an error that names the key and the path; one that every user
+of the host can read is a warning.
+
+### One consumer's settings
+
+` + "`" + `consumers` + "`" + ` in an environment's section, or in ` + "`" + `common` + "`" + `, holds a section for each consumer. It overrides the consumer's
+Spec; variables and flags override it:
+
+` + "`" + `` + "`" + `` + "`" + `yaml
+production:
+  max_retries: 3
+  consumers:
+    UserBanConsumer:
+      max_retries: 5
+      parallel_workers: 4
+` + "`" + `` + "`" + `` + "`" + `
+
+Keys of the process, of logs and of monitoring are refused there, since one supervisor runs all consumers. A ` + "`" + `group_id` + "`" + `
+that differs from the Spec's is refused as everywhere. A section for a consumer that the program has not registered is a
+warning, since several programs may share the file; with ` + "`" + `--check` + "`" + ` it is an error. ` + "`" + `racecar config UserBanConsumer` + "`" + ` shows
+where each value comes from.
 `
 
 const referenceProperties = `

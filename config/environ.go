@@ -81,6 +81,9 @@ func readEnviron(vars map[string]string) ([]setting, []error) {
 	known := map[string]bool{envSection: true, envFile: true}
 	for i, k := range allKeys {
 		known[k.Env] = true
+		if k.Secret {
+			known[k.Env+fileSuffix] = true
+		}
 		if _, ok := vars[k.Env]; ok {
 			text := given.Elem().Field(i).String()
 			settings = append(settings, setting{key: k, in: input{text: text}, source: k.Env, place: k.Env})

@@ -13,6 +13,8 @@ import (
 //	<%= ENV["X"] %>  <%= ENV.fetch("X") %>  <%= ENV.fetch("X", "d") %>
 //	<%= ENV["X"] || "d" %>  ${X}  ${X:-d}  $${ for a literal ${
 //
+// or a file that holds the value: ${file:/run/secrets/x}.
+//
 // and the same with .to_i, .to_f, .to_s, .to_sym, .strip or .split(","), which change
 // nothing, since each key knows its type.
 //
@@ -34,7 +36,8 @@ type tag struct {
 	source      string
 	line        int
 	column      int
-	variable    string // empty: literal
+	variable    string // empty: file or literal
+	file        string // the path of a file that holds the value; empty: none
 	literal     string
 	fallback    *string
 	emptyCounts bool  // an empty variable counts as set
@@ -46,6 +49,8 @@ type tag struct {
 type template struct {
 	text string
 	tags []tag
+	// readFile returns what a file named by a tag holds.
+	readFile func(path string) (string, error)
 	// statements are the places of Ruby that makes no text.
 	statements []error
 }
@@ -56,6 +61,7 @@ var (
 	conversion = regexp.MustCompile(`\.(?:to_i|to_f|to_s|to_sym|strip|split\(\s*(?:","|',')\s*\))$`)
 	envFetch   = regexp.MustCompile(`^ENV\.fetch\(\s*(?:"(\w+)"|'(\w+)')\s*(?:,\s*(.+?)\s*)?\)(?:\s*\{\s*(.+?)\s*\})?$`)
 	rubyValue  = regexp.MustCompile(`^(?:"([^"\\#]*)"|'([^'\\]*)'|(nil)|(:\w+|-?\d[\w.]*|true|false))$`)
+	fileTag    = regexp.MustCompile(`^\$\{file:\s*([^{}\s][^{}]*?)\s*\}$`)
 	shellTag   = regexp.MustCompile(`^\$\{(\w+)(?:(:?-)([^{}]*))?\}$`)
 )
 
@@ -137,10 +143,14 @@ func readTag(source string) tag {
 		t.literal = "${"
 		return t
 	}
+	if m := fileTag.FindStringSubmatch(source); m != nil {
+		t.file = m[1]
+		return t
+	}
 	if strings.HasPrefix(source, "${") {
 		m := shellTag.FindStringSubmatch(source)
 		if m == nil {
-			t.err = fmt.Errorf("%s is not understood: write ${NAME} or ${NAME:-default}, or $${ for a literal ${", source)
+			t.err = fmt.Errorf("%s is not understood: write ${NAME}, ${NAME:-default} or ${file:PATH}, or $${ for a literal ${", source)
 			return t
 		}
 		t.variable, t.emptyCounts = m[1], m[2] == "-"
@@ -191,10 +201,14 @@ func inComment(text string) bool {
 	return strings.HasPrefix(line, "#") || strings.Contains(line, " #") || strings.Contains(line, "\t#")
 }
 
-// value looks the variable up. set is false when there is neither it nor a default.
-func (t tag) value(env map[string]string) (value string, set bool, err error) {
+// value looks the variable up, or reads the file. set is false when there is neither it nor a default.
+func (t tag) value(env map[string]string, readFile func(string) (string, error)) (value string, set bool, err error) {
 	if t.err != nil {
 		return "", false, t.err
+	}
+	if t.file != "" {
+		value, err = readFile(t.file)
+		return value, err == nil, err
 	}
 	if t.variable == "" {
 		return t.literal, true, nil
@@ -232,11 +246,11 @@ func (t *template) expand(scalar string, env map[string]string) (expanded, error
 		case r == padding:
 		case r >= firstMark && int(r-firstMark) < len(t.tags):
 			tag := t.tags[r-firstMark]
-			value, set, err := tag.value(env)
+			value, set, err := tag.value(env, t.readFile)
 			if err != nil {
 				return expanded{}, err
 			}
-			e.literal = e.literal || tag.variable == ""
+			e.literal = e.literal || tag.literal != ""
 			if !set {
 				e.missing = append(e.missing, tag.variable)
 			}

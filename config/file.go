@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -38,8 +39,10 @@ type setting struct {
 // come after those of common, so that they win.
 type fileResult struct {
 	settings []setting
-	warnings []string
-	problems []error
+	// consumers are the sections of single consumers, those of common first.
+	consumers []consumerSection
+	warnings  []string
+	problems  []error
 	// shared has the keys of the common section, with their sources, where another
 	// environment's section sets the protocol that some of them need.
 	shared map[string]string
@@ -59,12 +62,12 @@ type fileReader struct {
 }
 
 // readFile reads the sections of a file that count for an environment.
-func readFile(path, shown string, section environment, env map[string]string) fileResult {
+func readFile(path, shown string, section environment, env map[string]string, secret func(string) (string, error)) fileResult {
 	text, err := slurp(path)
 	if err != nil {
 		return fileResult{problems: []error{fmt.Errorf("%s: %w", shown, err)}, unread: true}
 	}
-	return parseFile(text, shown, section, env)
+	return parseFile(text, shown, section, env, secret)
 }
 
 func slurp(path string) (string, error) {
@@ -91,7 +94,8 @@ func underlying(err error) error {
 	return err
 }
 
-func parseFile(text, shown string, section environment, env map[string]string) fileResult {
+// parseFile reads a file's text. secret returns what a file holds that it names.
+func parseFile(text, shown string, section environment, env map[string]string, secret func(string) (string, error)) fileResult {
 	r := &fileReader{name: shown, env: env, aliases: map[*ast.AliasNode]ast.Node{}, read: map[ast.Node][]entry{}}
 	// A byte order mark is no part of the text, and with CRLF the parser's line
 	// numbers are wrong.
@@ -103,6 +107,7 @@ func parseFile(text, shown string, section environment, env map[string]string) f
 	if len(tpl.statements) > 0 {
 		return fileResult{problems: tpl.statements, unread: true}
 	}
+	tpl.readFile = secret
 	r.tpl = tpl
 	doc, err := parseYAML(tpl.text)
 	if err != nil {
@@ -332,6 +337,18 @@ func (r *fileReader) section(e entry) {
 		r.problem(e.token, "the section %s must hold keys, each on a line of its own below it", e.name)
 		return
 	}
+	rest := slices.DeleteFunc(slices.Clone(entries), func(e entry) bool {
+		if strings.TrimPrefix(e.name, ":") != consumersKey {
+			return false
+		}
+		r.consumers(e)
+		return true
+	})
+	r.result.settings = append(r.result.settings, r.settings(rest, func(Key, *token.Token) bool { return true })...)
+}
+
+// settings reads keys and their values, those that allowed lets pass.
+func (r *fileReader) settings(entries []entry, allowed func(Key, *token.Token) bool) (settings []setting) {
 	names := keyNames()
 	for _, e := range entries {
 		key, ok := Lookup(strings.TrimPrefix(e.name, ":")) // a symbol, for Ruby
@@ -343,17 +360,21 @@ func (r *fileReader) section(e entry) {
 			r.problem(e.token, "unknown key %q%s", e.name, nearest.Hint(e.name, names))
 			continue
 		}
+		if !allowed(key, e.token) {
+			continue
+		}
 		in, ok := r.input(key, e)
 		if !ok {
 			continue
 		}
-		r.result.settings = append(r.result.settings, setting{
+		settings = append(settings, setting{
 			key:    key,
 			in:     in,
 			source: fmt.Sprintf("%s:%d", r.name, e.token.Position.Line),
 			place:  r.at(e.token) + ": " + key.Name,
 		})
 	}
+	return settings
 }
 
 func keyNames() []string {

@@ -60,7 +60,7 @@ func FuzzFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, value string) {
 		env := map[string]string{"V": value, "RAILS_ENV": "production"}
-		r := parseFile(text, "f.yml", sectionFrom(env), env)
+		r := parseFile(text, "f.yml", sectionFrom(env), env, func(string) (string, error) { return value, nil })
 		l := newLoader(Options{Dir: t.TempDir(), NoFile: true})
 		l.problems, l.unread = r.problems, r.unread
 		l.apply(r.settings)

@@ -28,6 +28,8 @@ type loader struct {
 	// shared has the sources of what the file's common section sets for environments
 	// that have another protocol.
 	shared map[string]string
+	// sections are the file's of single consumers.
+	sections []consumerSection
 	// unread is true when not even the file's keys are known.
 	unread bool
 }
@@ -51,9 +53,11 @@ func (l *loader) run() {
 	l.file()
 	l.configure()
 	specGroup := l.spec()
+	l.ownSection()
 	vars, problems := readEnviron(l.env)
 	l.problems = append(l.problems, problems...)
 	l.apply(vars)
+	l.apply(l.secretVariables())
 	l.apply(l.flags())
 	if specGroup != "" && l.config.GroupID != specGroup {
 		l.problem(fmt.Errorf("%s: group %q, but the Spec of %s says %q; in another group the consumer would read its topics from their start: change the Spec, or leave this out",
@@ -123,12 +127,16 @@ func (l *loader) file() {
 	if w := writableByOthers(path, name); w != "" {
 		l.warnings = append(l.warnings, w)
 	}
-	r := readFile(path, name, sectionFrom(l.env), l.env)
-	l.unread, l.shared = r.unread, r.shared
+	r := readFile(path, name, sectionFrom(l.env), l.env, l.readSecret)
+	l.unread, l.shared, l.sections = r.unread, r.shared, r.consumers
 	l.problems = append(l.problems, r.problems...)
 	l.warnings = append(l.warnings, r.warnings...)
 	if !given {
-		l.strangersFile(path, name, r.settings)
+		all := slices.Clone(r.settings)
+		for _, s := range r.consumers {
+			all = append(all, s.settings...)
+		}
+		l.strangersFile(path, name, all)
 	}
 	l.apply(r.settings)
 }

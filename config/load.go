@@ -31,6 +31,11 @@ type Options struct {
 	Flags map[string]Flag
 	// Configure are racecar.Configure's functions, in order.
 	Configure []func(*Config) error
+	// Consumers are the names of all that the program has registered: the file's
+	// section of another one is a mistake, or belongs to another program. Nil: unknown.
+	Consumers []string
+	// Check makes that an error and not a warning.
+	Check bool
 	// Spec is what the consumer's Spec says; nil: no consumer (racecarctl, the
 	// standalone producer), and nothing is derived from its name.
 	Spec *SpecValues
@@ -98,8 +103,8 @@ func defaults() (Config, error) {
 }
 
 // Load builds the configuration of one consumer, lowest first: defaults; the file's
-// common section; its section for the environment; Configure; the Spec; variables;
-// flags. The error joins all problems, one line each; there is no configuration
+// common section; its section for the environment; Configure; the Spec; the consumer's
+// section in the file; variables; flags. The error joins all problems, one line each; there is no configuration
 // then, not even half of one.
 func Load(o Options) (*Loaded, error) {
 	all, problems := load(o, []*SpecValues{o.Spec})

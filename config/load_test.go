@@ -56,6 +56,12 @@ func TestPrecedence(t *testing.T) {
 		{"Spec", func(o *Options, _ *string) {
 			o.Spec = &SpecValues{Name: "X", FetchMessages: 14, MaxWaitTime: 1400 * time.Millisecond, DeadLetterTopic: "spec"}
 		}, [3]string{"14", "1.4", `"spec"`}},
+		{"consumer of common", func(_ *Options, yml *string) {
+			*yml = strings.Replace(*yml, "production:", "  consumers: {X: {fetch_messages: 141, max_wait_time: 1.41, dead_letter_topic: c}, Y: {fetch_messages: 1}}\nproduction:", 1)
+		}, [3]string{"141", "1.41", `"c"`}},
+		{"consumer of the section", func(_ *Options, yml *string) {
+			*yml += "  consumers:\n    X: {fetch_messages: 142, max_wait_time: 1.42, dead_letter_topic: d}\n"
+		}, [3]string{"142", "1.42", `"d"`}},
 		{"variable", func(o *Options, _ *string) {
 			o.Environ = append(o.Environ, "RACECAR_FETCH_MESSAGES=15", "RACECAR_MAX_WAIT_TIME=1.5", "RACECAR_DEAD_LETTER_TOPIC=env")
 		}, [3]string{"15", "1.5", `"env"`}},

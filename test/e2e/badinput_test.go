@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,6 +14,10 @@ import (
 
 // Each mistake gives a line that says what, where and what to do, and exit code 1.
 func TestMistakesGiveOneClearLine(t *testing.T) {
+	sections := filepath.Join(t.TempDir(), "f.yml")
+	if err := os.WriteFile(sections, []byte("common:\n  consumers:\n    Jurnal:\n      max_retries: 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		args []string
 		want string
@@ -38,6 +44,10 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 		"missing keytab of a daemon": {
 			[]string{"Journal", "--daemonize", "--security-protocol", "sasl_plaintext", "--sasl-mechanism", "GSSAPI", "--sasl-kerberos-principal", "a@REALM", "--sasl-kerberos-keytab", "/nowhere.keytab"},
 			`=> Crashed: --sasl-kerberos-keytab: open /nowhere.keytab: no such file or directory; correct the path, or make what is missing`,
+		},
+		"a section of no consumer, at a check": {
+			[]string{"Journal", "--check", "--config", sections},
+			`f.yml:3:5: consumers.Jurnal: this program has no consumer of that name (did you mean "Journal"?); it has Journal, JournalBatch, JournalTx`,
 		},
 		"too many workers": {[]string{"Journal", "--parallel-workers", "1001"}, `=> Crashed: --parallel-workers: 1001 must be at most 1000`},
 		"--dev":            {[]string{"Journal", "--dev"}, `=> Crashed: --dev belongs to the racecar command`},
