@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"regexp"
@@ -31,11 +29,7 @@ func (c control) Config(ctx context.Context) ([]ctl.ConsumerConfig, error) {
 	}
 	var all []ctl.ConsumerConfig
 	for _, consumer := range running {
-		keys, err := keyInfos(consumer)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, ctl.ConsumerConfig{Consumer: consumer.Name, Keys: keys})
+		all = append(all, ctl.ConsumerConfig{Consumer: consumer.Name, Keys: config.Inspect(consumer.Config, consumer.Sources)})
 	}
 	return all, nil
 }
@@ -64,32 +58,6 @@ func (c control) Settings(ctx context.Context, consumer string) (ctl.Settings, e
 		}
 	}
 	return s, nil
-}
-
-// keyInfos is what `racecar config` shows, secrets hidden, in the same order.
-func keyInfos(c wire.Consumer) ([]ctl.KeyInfo, error) {
-	var dump bytes.Buffer
-	if err := config.Dump(&dump, c.Config, c.Sources, config.DumpOptions{JSON: true}); err != nil {
-		return nil, err
-	}
-	var values map[string]struct {
-		Value  json.RawMessage `json:"value"`
-		Source string          `json:"source"`
-	}
-	if err := json.Unmarshal(dump.Bytes(), &values); err != nil {
-		return nil, fmt.Errorf("configuration of %s: %w", c.Name, err)
-	}
-	var keys []ctl.KeyInfo
-	for _, k := range config.Keys() {
-		v := values[k.Name]
-		text := string(v.Value)
-		var unquoted string
-		if json.Unmarshal(v.Value, &unquoted) == nil { // a string; anything else is shown as JSON
-			text = unquoted
-		}
-		keys = append(keys, ctl.KeyInfo{Key: k.Name, Value: text, Source: v.Source, Written: k.Written(&c.Config)})
-	}
-	return keys, nil
 }
 
 func (c control) Stop(ctx context.Context, o ctl.StopOptions, progress func(ctl.Progress)) error {

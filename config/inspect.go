@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -13,8 +14,42 @@ import (
 // hidden stands for a secret wherever a configuration is shown.
 const hidden = "[hidden]"
 
-// Written writes a key's value as upstream does, in Ruby's notation, secrets hidden.
-func (k Key) Written(c *Config) string {
+// Setting is a key with its value and where that comes from, secrets hidden.
+type Setting struct {
+	Key     string `json:"key"`
+	Value   any    `json:"value"` // a number is in Unit; nil where upstream has nil
+	Unit    string `json:"unit,omitempty"`
+	Source  string `json:"source"`  // "default", "config/racecar.yml:12", "RACECAR_BROKERS", "--brokers", …
+	Written string `json:"written"` // the value in Ruby's notation, as upstream writes it on SIGUSR1
+
+	changed bool
+}
+
+// sourceColumn is where sources begin after short values.
+const sourceColumn = 48
+
+// String is the line that shows the setting.
+func (s Setting) String() string {
+	return fmt.Sprintf("%-*s # %s", sourceColumn, s.Key+" = "+s.Written, s.Source)
+}
+
+// Inspect lists all keys of a configuration, upstream's first. Sources are by key; a key
+// without one is at its default.
+func Inspect(c Config, sources map[string]string) []Setting {
+	def := Default()
+	settings := make([]Setting, 0, len(allKeys))
+	for _, k := range allKeys {
+		source := cmp.Or(sources[k.Name], SourceDefault)
+		settings = append(settings, Setting{
+			Key: k.Name, Value: k.natural(&c), Unit: k.Unit, Source: source, Written: k.written(&c),
+			changed: source != SourceDefault || !k.equal(&c, &def),
+		})
+	}
+	return settings
+}
+
+// written writes a key's value as upstream does, in Ruby's notation, secrets hidden.
+func (k Key) written(c *Config) string {
 	v := k.value(c)
 	unset := v.IsZero() && k.Default == ""
 	class := k.inspect

@@ -84,7 +84,7 @@ func TestPrecedence(t *testing.T) {
 		}
 		for i, name := range []string{"fetch_messages", "max_wait_time", "dead_letter_topic"} {
 			k, _ := Lookup(name)
-			if got := k.Written(&l.Config); got != s.wants[i] {
+			if got := k.written(&l.Config); got != s.wants[i] {
 				t.Errorf("with %s: %s = %s, want %s (from %s)", s.source, name, got, s.wants[i], l.Sources[name])
 			}
 		}

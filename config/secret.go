@@ -28,8 +28,10 @@ func (c *WithSecrets) UnmarshalJSON(b []byte) error {
 // String shows what is not at its default, secrets hidden.
 func (c Config) String() string {
 	var parts []string
-	for _, k := range shown(c, nil, true) {
-		parts = append(parts, k.Name+" = "+k.Written(&c))
+	for _, s := range Inspect(c, nil) {
+		if s.changed {
+			parts = append(parts, s.Key+" = "+s.Written)
+		}
 	}
 	return "config.Config{" + strings.Join(parts, ", ") + "}"
 }
@@ -49,8 +51,10 @@ func (c Config) Format(f fmt.State, verb rune) {
 // LogValue makes log/slog hide the secrets.
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
-	for _, k := range shown(c, nil, true) {
-		attrs = append(attrs, slog.Any(k.Name, k.natural(&c)))
+	for _, s := range Inspect(c, nil) {
+		if s.changed {
+			attrs = append(attrs, slog.Any(s.Key, s.Value))
+		}
 	}
 	return slog.GroupValue(attrs...)
 }

@@ -75,19 +75,8 @@ type Progress struct {
 // ConsumerConfig is the effective configuration of a consumer, passwords and
 // keys hidden, in the order of the reference page.
 type ConsumerConfig struct {
-	Consumer string    `json:"consumer"`
-	Keys     []KeyInfo `json:"keys"`
-}
-
-// KeyInfo is one key with the source of its value ("default",
-// "config/racecar.yml:12", "RACECAR_BROKERS", "--brokers").
-type KeyInfo struct {
-	Key    string `json:"key"`
-	Value  string `json:"value"`
-	Source string `json:"source"`
-	// Written is the value as upstream writes it on SIGUSR1 (config.Key.Written);
-	// supervisors before it was there leave it empty.
-	Written string `json:"written"`
+	Consumer string           `json:"consumer"`
+	Keys     []config.Setting `json:"keys"`
 }
 
 // Settings are a consumer's group, topics and whole configuration, as they are in

@@ -1,13 +1,11 @@
 package ctl
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/ctl/view"
 	"github.com/racecar-go/racecar/internal/status"
 )
@@ -197,7 +195,7 @@ func (c *configCmd) Run(ctx context.Context, a *app) error {
 		}
 		a.printf("# %s\n", cc.Consumer)
 		for _, k := range cc.Keys {
-			a.printf("%s\n", config.Line(k.Key, cmp.Or(k.Written, view.Line(k.Value)), k.Source))
+			a.printf("%s\n", k)
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/IBM/sarama"
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -63,7 +64,7 @@ func TestCommandsPrintOnlyText(t *testing.T) {
 			},
 		}},
 	}
-	sup.config = []ConsumerConfig{{Consumer: "A", Keys: []KeyInfo{{hostile, hostile, hostile, hostile}}}, {Consumer: hostile, Keys: []KeyInfo{{Key: hostile, Value: hostile}}}}
+	sup.config = []ConsumerConfig{{Consumer: "A", Keys: []config.Setting{{Key: hostile, Value: hostile, Source: hostile, Written: hostile}}}, {Consumer: hostile, Keys: []config.Setting{{Key: hostile, Written: hostile}}}}
 	sup.steps = []Progress{{Worker: hostile, State: hostile, Message: hostile}}
 	commands := [][]string{
 		{"status"}, {"status", "-p"}, {"status", "--json"}, {"status", hostile}, {"stop", hostile}, {"restart"}, {"scale", "1"}, {"pause", hostile}, {"resume", hostile + "/1"},

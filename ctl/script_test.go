@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/devkafka"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -120,7 +121,10 @@ func fakesup() {
 	}
 	sup.steps = []Progress{{Worker: "A[0]", State: status.Stopping, Total: 2}, {Worker: "A[0]", Message: "restarting: 1 of 2"}, {Worker: "A[0]", State: status.Running, Done: 1, Total: 2, Message: "pid 124"}}
 	sup.config = []ConsumerConfig{
-		{Consumer: "A", Keys: []KeyInfo{{"brokers", `["k1:9092","k2:9092"]`, "RACECAR_BROKERS", `["k1:9092", "k2:9092"]`}, {"sasl_password", "[hidden]", "config/racecar.yml:12", `"[hidden]"`}}},
+		{Consumer: "A", Keys: []config.Setting{
+			{Key: "brokers", Value: []string{"k1:9092", "k2:9092"}, Source: "RACECAR_BROKERS", Written: `["k1:9092", "k2:9092"]`},
+			{Key: "sasl_password", Value: "[hidden]", Source: "config/racecar.yml:12", Written: `"[hidden]"`},
+		}},
 	}
 	sup.st = status.Status{
 		Version: 1, PID: os.Getpid(), Pidfile: absolute(*pidfile), Dir: "/srv/shop", State: status.Running, StartedAt: scriptNow.Add(-time.Hour),

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
@@ -124,7 +125,7 @@ func TestOrdersAreLogged(t *testing.T) {
 func TestStatusAndConfig(t *testing.T) {
 	sup := &fakeSupervisor{
 		st:     status.Status{Version: 1, PID: 77, Workers: []status.Worker{{Consumer: "A", State: status.Running}}},
-		config: []ConsumerConfig{{Consumer: "A", Keys: []KeyInfo{{"brokers", "k1:9092", "default", "k1"}}}},
+		config: []ConsumerConfig{{Consumer: "A", Keys: []config.Setting{{Key: "brokers", Value: "k1:9092", Source: "default", Written: "k1"}}}},
 	}
 	c := serve(t, sup)
 	st, err := c.Status(deadline(t))
@@ -132,7 +133,7 @@ func TestStatusAndConfig(t *testing.T) {
 		t.Errorf("status = %+v, %v", st, err)
 	}
 	cc, err := c.Config(deadline(t))
-	if err != nil || len(cc) != 1 || cc[0].Keys[0] != (KeyInfo{"brokers", "k1:9092", "default", "k1"}) {
+	if err != nil || len(cc) != 1 || cc[0].Keys[0] != (config.Setting{Key: "brokers", Value: "k1:9092", Source: "default", Written: "k1"}) {
 		t.Errorf("config = %+v, %v", cc, err)
 	}
 	pid, err := c.PID(deadline(t))

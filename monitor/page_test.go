@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/ctl"
 	"github.com/racecar-go/racecar/internal/status"
 	logtest "github.com/sirupsen/logrus/hooks/test"
@@ -117,9 +118,9 @@ func (s *stage) trouble(st *status.Status) {
 func (*stage) Settings(context.Context, string) (ctl.Settings, error) { return ctl.Settings{}, nil }
 
 func (s *stage) Config(context.Context) ([]ctl.ConsumerConfig, error) {
-	return []ctl.ConsumerConfig{{Consumer: "UserBanConsumer", Keys: []ctl.KeyInfo{
-		{Key: "brokers", Value: `["k1:9092","k2:9092"]`, Source: "RACECAR_BROKERS"}, {Key: "client_id", Value: "racecar", Source: "default"},
-		{Key: "sasl_password", Value: "[hidden]", Source: "config/racecar.yml:12"},
+	return []ctl.ConsumerConfig{{Consumer: "UserBanConsumer", Keys: []config.Setting{
+		{Key: "brokers", Written: `["k1:9092", "k2:9092"]`, Source: "RACECAR_BROKERS"}, {Key: "client_id", Written: `"racecar"`, Source: "default"},
+		{Key: "sasl_password", Written: `"[hidden]"`, Source: "config/racecar.yml:12"},
 	}}}, nil
 }
 

@@ -265,7 +265,7 @@ const errors = new Grid('errors', [
 const config = new Grid('config', [
   { title: 'Consumer', value: (k) => k.consumer },
   { title: 'Key', value: (k) => k.key, class: 'mono' },
-  { title: 'Value', kind: 'wrap', value: (k) => k.value, class: 'mono' },
+  { title: 'Value', kind: 'wrap', value: (k) => k.written, class: 'mono' },
   { title: 'From', value: (k) => k.source },
 ], { empty: 'Everything is at its default', key: (k) => k.consumer + ' ' + k.key });
 
