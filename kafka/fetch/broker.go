@@ -18,6 +18,9 @@ type broker struct {
 	err        error // why nothing comes from it; nil: all is well
 }
 
+// never is when the hot connection begins a session.
+var never = time.Unix(1<<40, 0)
+
 // loop is a goroutine with a connection, which sends one request after the other. All but
 // awake is guarded by Fetcher.mu or belongs to the goroutine.
 type loop struct {
@@ -34,13 +37,14 @@ type loop struct {
 	conn     *conn // of the goroutine
 	addr     string
 	failures int
-	session  session
+	session  session // none on the hot connection
 }
 
 func newBroker(f *Fetcher, id int32) *broker {
 	b := &broker{f: f, id: id}
 	b.hot = &loop{f: f, b: b, awake: make(chan struct{}, 1)}
 	b.poll = &loop{f: f, b: b, waits: true, awake: make(chan struct{}, 1)}
+	b.hot.session.resumeAt = never
 	return b
 }
 
@@ -187,7 +191,7 @@ func (l *loop) connect() error {
 func (l *loop) disconnect() {
 	l.conn.close()
 	l.conn = nil
-	l.session = session{}
+	l.session.reset()
 }
 
 // done takes in how a request ended. An error costs the connection, and after it the broker

@@ -95,6 +95,7 @@ type Partition struct {
 	messages int   // in waiting, at most
 	taken    int64 // bytes taken and not released
 	largest  int64 // batch seen lately
+	brought  int64 // bytes, by the last answer that held some
 	hungry   bool  // Next was called and had nothing
 	touched  time.Time
 

@@ -61,12 +61,14 @@ func (l *loop) fetch(now time.Time) request {
 	f, r := l.f, &fetchRequest{}
 	few := f.opts.Config.MinMessageQueueSize
 	starving := false
-	// First those with few messages, then the others; each in rotation.
+	enough := f.request + f.request/4
+	// First those with few messages, then the others; each in rotation. A broker looks at
+	// all that are named, also when the answer is full: no more are than will fill it.
 	for _, first := range []bool{true, false} {
 		for _, p := range l.b.partitions {
-			if p.hot && p.fetchable(now) && (p.messages < few) == first {
+			if enough > 0 && p.hot && p.fetchable(now) && (p.messages < few) == first {
 				starving = starving || p.hungry
-				r.add(p)
+				enough -= r.add(p, p.worthwhile())
 			}
 		}
 	}
@@ -83,7 +85,7 @@ func (l *loop) fetch(now time.Time) request {
 	if l.b.poll.busy && (len(r.partitions) > 0 || left > 0) {
 		for _, p := range l.b.partitions {
 			if !p.hot && p.fetchable(now) {
-				r.add(p)
+				r.add(p, leastRequest)
 			}
 		}
 	}
@@ -101,7 +103,7 @@ func (l *loop) waitFor(now time.Time) request {
 	r := &fetchRequest{reserved: leastRequest, wait: l.f.maxWait()}
 	for _, p := range l.b.partitions {
 		if !p.hot && p.fetchable(now) {
-			r.add(p)
+			r.add(p, leastRequest)
 		}
 	}
 	if len(r.partitions) == 0 {
@@ -117,13 +119,22 @@ func (p *Partition) fetchable(now time.Time) bool {
 	return !p.inFlight && p.ask == askNothing && p.wanted() && !p.retryAt.After(now)
 }
 
-// add names a partition. What it asks for is its share, but at least as much as its largest
-// batch: a broker leaves out a batch that does not fit, unless it is the answer's first.
-func (r *fetchRequest) add(p *Partition) {
-	bytes := max(min(p.maxBytes, max(p.f.share()-p.bytes, leastRequest)), p.largest)
+// worthwhile is how much to ask for at once: the share, but at least as much as the largest
+// batch, since a broker leaves out a batch that does not fit, unless it is the answer's
+// first. f.mu is held.
+func (p *Partition) worthwhile() int64 {
+	return max(min(p.maxBytes, max(p.f.share()-p.bytes, leastRequest)), p.largest)
+}
+
+// add names a partition. It returns how much that is likely to bring.
+func (r *fetchRequest) add(p *Partition, bytes int64) int64 {
 	e := kmsg.NewFetchRequestTopicPartition()
 	e.Partition, e.CurrentLeaderEpoch, e.FetchOffset, e.PartitionMaxBytes = p.number, p.leaderEpoch, p.next, int32(bytes)
 	r.partitions = append(r.partitions, asked{p: p, epoch: p.epoch, from: p.next, entry: e})
+	if p.brought > 0 {
+		return min(bytes, p.brought)
+	}
+	return bytes
 }
 
 // begin reserves what the request may bring. f.mu is held.
@@ -159,14 +170,14 @@ func (r *fetchRequest) send(l *loop) (time.Duration, error) {
 		req.IsolationLevel = 1
 	}
 	req.Rack = o.Rack
-	l.session.fill(req, r)
+	l.session.fill(req, r, time.Now())
 	body, err := l.conn.exchange(req, version >= 12, maxFetchAnswer, r.wait)
 	if err != nil {
 		return 0, err
 	}
 	a, err := readFetch(version, body, func(p *partitionAnswer) error { return r.take(l, version, p) })
 	if err == nil {
-		err = l.session.answered(a, kerr.ErrorForCode(a.code))
+		err = l.session.answered(a, time.Now())
 	}
 	l.conn.shrink(2*l.f.request + readAhead)
 	return time.Duration(a.throttle) * time.Millisecond, err
@@ -276,6 +287,7 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 	first := p.start == nil
 	changed := first || p.err != nil
 	p.confirm()
+	before := p.bytes
 	for _, b := range g.all {
 		p.waiting = append(p.waiting, Item{Batch: b})
 		p.bytes += b.Size()
@@ -283,6 +295,9 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 		p.f.used += b.Size()
 		p.next, p.lastEpoch = b.NextOffset(), b.LeaderEpoch()
 		p.largest = max(p.largest-p.largest/16, b.Size())
+	}
+	if len(g.all) > 0 {
+		p.brought = p.bytes - before
 	}
 	wasHot := p.hot
 	p.hot = p.next < p.end() && more

@@ -1,29 +1,107 @@
 package fetch
 
 import (
+	"errors"
+	"math"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// session is a fetch session (KIP-227).
-type session struct{}
+const (
+	// withoutSession is how long a broker is fetched from without a session whose cache of
+	// them is full (max.incremental.fetch.session.cache.slots).
+	withoutSession = 5 * time.Minute
+	sessionless    = -1 // the epoch of requests without a session
+	newSession     = 0  // the epoch of the request that begins one
+)
 
-// fill names the request's partitions.
-func (s *session) fill(req *kmsg.FetchRequest, r *fetchRequest) {
-	topics := map[string]int{}
+// session is a fetch session (KIP-227): the broker remembers what was asked for, so that a
+// request names only what is different. A hot connection has none: its partitions and
+// offsets differ each time.
+type session struct {
+	id, epoch int32
+	known     map[key]sessionEntry // what the broker remembers
+	failures  int                  // in a row
+	resumeAt  time.Time            // no session before
+}
+
+type sessionEntry struct {
+	topic string
+	entry kmsg.FetchRequestTopicPartition
+}
+
+// reset has the next request begin a new session, and end the old one.
+func (s *session) reset() { s.epoch, s.known = newSession, nil }
+
+// fill names the partitions of r in req, as far as the broker does not know them.
+func (s *session) fill(req *kmsg.FetchRequest, r *fetchRequest, now time.Time) {
+	if now.Before(s.resumeAt) {
+		s.id, s.epoch, s.known = 0, sessionless, nil
+	} else if s.epoch == sessionless {
+		s.epoch = newSession
+	}
+	req.SessionID, req.SessionEpoch = s.id, s.epoch
+	topics := map[key]int{}
+	known := make(map[key]sessionEntry, len(r.partitions))
 	for _, a := range r.partitions {
-		i, ok := topics[a.p.topic]
+		k := a.key(req.Version)
+		before, ok := s.known[k]
+		delete(s.known, k)
+		known[k] = sessionEntry{a.p.topic, a.entry}
+		if ok && sameEntry(before.entry, a.entry) {
+			continue
+		}
+		k.number = 0
+		i, ok := topics[k]
 		if !ok {
 			i = len(req.Topics)
-			topics[a.p.topic] = i
+			topics[k] = i
 			t := kmsg.NewFetchRequestTopic()
 			t.Topic, t.TopicID = a.p.topic, a.id
 			req.Topics = append(req.Topics, t)
 		}
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, a.entry)
 	}
+	for k, e := range s.known { // no longer asked for
+		t := kmsg.NewFetchRequestForgottenTopic()
+		t.Topic, t.TopicID, t.Partitions = e.topic, k.id, []int32{k.number}
+		req.ForgottenTopics = append(req.ForgottenTopics, t)
+	}
+	if s.known = known; s.epoch == sessionless {
+		s.known = nil
+	}
 }
 
-// answered takes in the head of the answer.
-func (s *session) answered(a fetchAnswer, err error) error {
+func sameEntry(a, b kmsg.FetchRequestTopicPartition) bool {
+	return a.FetchOffset == b.FetchOffset && a.CurrentLeaderEpoch == b.CurrentLeaderEpoch && a.PartitionMaxBytes == b.PartitionMaxBytes
+}
+
+// answered takes in the head of an answer. A session that the broker dropped, as it does
+// when its cache is full, is begun anew at once.
+func (s *session) answered(a fetchAnswer, now time.Time) error {
+	err := kerr.ErrorForCode(a.code)
+	switch {
+	case err == nil && s.epoch == sessionless:
+	case err == nil && a.session == 0: // the cache is full: that is no failure
+		s.reset()
+		s.resumeAt = now.Add(withoutSession)
+	case err == nil && s.epoch != newSession && a.session != s.id:
+		return nonsense("an answer belongs to the fetch session %d, not to %d", a.session, s.id)
+	case err == nil:
+		s.id, s.failures = a.session, 0
+		if s.epoch++; s.epoch == math.MaxInt32 {
+			s.epoch = 1
+		}
+	case errors.Is(err, kerr.FetchSessionIDNotFound), errors.Is(err, kerr.InvalidFetchSessionEpoch), errors.Is(err, kerr.FetchSessionTopicIDError):
+		if s.reset(); errors.Is(err, kerr.FetchSessionIDNotFound) {
+			s.id = 0
+		}
+		if s.failures++; s.failures > 2 { // never in a circle
+			s.resumeAt = now.Add(withoutSession)
+		}
+		return nil
+	}
 	return err
 }
