@@ -15,25 +15,6 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// deleteRecords lets the log begin at offset, as retention does.
-func deleteRecords(t testing.TB, b *testbroker.Broker, topic string, offset int64) {
-	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	req := kmsg.NewPtrDeleteRecordsRequest()
-	req.TimeoutMillis = 10_000
-	rt := kmsg.NewDeleteRecordsRequestTopic()
-	rt.Topic, rt.Partitions = topic, []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: offset}}
-	req.Topics = append(req.Topics, rt)
-	resp, err := req.RequestWith(t.Context(), cl)
-	if err != nil || resp.Topics[0].Partitions[0].ErrorCode != 0 {
-		t.Fatalf("delete records: %v %+v", err, resp)
-	}
-}
-
 func (r *reader) movedOnce(want fetch.Moved) {
 	r.t.Helper()
 	r.until("jump", func() bool { return len(r.moved) > 0 })
