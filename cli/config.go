@@ -20,7 +20,7 @@ func showConfig(in *parsed, stdout, stderr io.Writer) error {
 		if r == nil {
 			return fmt.Errorf("no consumer is called %q%s", name, nearest.Hint(name, registeredNames()))
 		}
-		spec := r.SpecValues()
+		spec := registered.SpecValues(r)
 		o.Spec = &spec
 	}
 	l, err := config.Load(o)

@@ -28,7 +28,7 @@ func list(in *parsed, stdout, _ io.Writer) error {
 	all := []listed{} // in JSON [], not null
 	for _, r := range registered.Consumers() {
 		o := in.options()
-		spec := r.SpecValues()
+		spec := registered.SpecValues(r)
 		o.Spec = &spec
 		l, err := config.Load(o)
 		if err != nil {

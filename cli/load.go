@@ -58,7 +58,7 @@ func load(in invocation) (*run, error) {
 	}
 	specs := make([]config.SpecValues, len(chosen))
 	for i, c := range chosen {
-		specs[i] = c.SpecValues()
+		specs[i] = registered.SpecValues(c)
 	}
 	all, err := config.LoadAll(in.options(), specs)
 	if err != nil {

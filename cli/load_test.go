@@ -38,7 +38,7 @@ func TestDigestCoversSecrets(t *testing.T) {
 }
 
 func TestSpecValuesCarryProperties(t *testing.T) {
-	v := registered.Lookup("DigestedConsumer").SpecValues()
+	v := registered.SpecValues(registered.Lookup("DigestedConsumer"))
 	if v.Properties["t"]["client.rack"] != "a" {
 		t.Errorf("%+v", v)
 	}

@@ -1,5 +1,5 @@
-// Package racecar is what consumer authors import: write a type with one
-// method, register it, and run it with the racecar command.
+// Package racecar is what consumer authors import: write a type with one method, register
+// it, and run it with the racecar command.
 //
 //	type UserBanConsumer struct{}
 //
@@ -12,33 +12,28 @@
 //			racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: "user_banned"}}})
 //	}
 //
-// What it promises: an offset is committed only after Process returned nil and
-// everything it produced was acknowledged; within a partition messages are
-// handled one at a time, in offset order; a failing message holds up its own
-// partition and no other. What it does not do: deduplicate. After a crash the
-// messages since the last commit are processed again, so Process must bear
-// being called twice (or be registered Transactional).
+// A worker commits an offset only after Process has returned nil and everything that it
+// produced is acknowledged. It handles the messages of a partition one at a time, in offset
+// order; a failing message holds up its own partition and no other. Racecar does not
+// deduplicate: after a crash the messages since the last commit are processed again, so
+// Process must be idempotent, or the consumer Transactional.
 //
 // # Contents
 //
-// A consumer: [Register] and [Spec] with its [Subscription]s; [Processor] or
-// [BatchProcessor], and the optional [TeardownHook], [AssignmentHook], [RevocationHook] and
-// [StatisticsHook]; [ProcessFunc] and [ProcessBatchFunc] for functions. Its
-// constructor is given a [Runtime], its calls a [Message] each.
+// A consumer: Register and Spec with its [Subscription]s; Processor or BatchProcessor, and
+// the optional TeardownHook, AssignmentHook, RevocationHook and StatisticsHook; ProcessFunc
+// and ProcessBatchFunc for functions. A constructor receives a Runtime, a call a Message or
+// several.
 //
-// What a call returns: nil, an error, or one of [Skip], [DeadLetter], [RetryAfter],
-// [Fatal] and [FailedAt]. How long it may take: [Leaving].
+// What a call returns: nil, an error, or one of Skip, DeadLetter, RetryAfter, Fatal and
+// FailedAt. A long call watches Leaving.
 //
-// Producing: [Producer] within consumers; [ProduceSync], [ProduceAsync],
-// [WaitForDelivery] and [Close], or [OpenProducer], in any other program.
+// Producing: Producer within consumers; ProduceSync, ProduceAsync, WaitForDelivery and
+// Close, or OpenProducer, in any other program.
 //
-// Configuration in code: [Configure] with [Config] and [ErrorInfo]. Watching:
-// [Observe] with [Event], of which each kind is a type.
+// Configuration in code: Configure with Config and ErrorInfo. Events: Observe with Event, of
+// which package event has a type for each kind.
 //
-// For racecar itself and for tools: [Registered], [Lookup], [Registration], [Mistakes],
-// [Configures] and [Observers].
-//
-// The package holds no machinery: supervising processes, joining the group and
-// producing live in packages that author code never imports. Tests of consumers
-// import racecartest.
+// Tests of consumers import racecartest. What Racecar promises about this package's API is
+// in docs/compatibility.md.
 package racecar

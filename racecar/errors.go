@@ -7,31 +7,38 @@ import (
 	"github.com/racecar-go/racecar/internal/verdict"
 )
 
-// errUnspecified stands in where one of the functions below is given nil.
+// errUnspecified replaces a nil error given to one of the functions below.
 var errUnspecified = errors.New("unspecified error")
 
-// Skip reports err (log, metrics, OnError) and goes on with the next message:
-// this one is done. In a batch, the whole batch is done. What the call produced is
-// delivered all the same, before the offset moves.
+// Skip returns an error that has the worker report err (to the log, the metrics and
+// Config.OnError) and go on with the next message, as if the call had returned nil. From
+// ProcessBatch it concerns the whole batch. What the call produced is delivered before the
+// offset is committed.
+//
+// Skip and the functions below may be wrapped (fmt.Errorf with %w); a nil err is replaced by
+// "unspecified error".
 func Skip(err error) error { return disposed(verdict.Skip, -1, err) }
 
-// DeadLetter sends the message (all messages of a batch) to the dead-letter
-// topic now, without further attempts. Where no dead_letter_topic is configured
-// (max_retries configures one) it is retried like a plain error, and the log says so.
+// DeadLetter returns an error that has the worker send the message to the dead-letter topic
+// at once, without further attempts, and go on with the next one. From ProcessBatch it
+// concerns all messages of the batch. Without a dead_letter_topic (max_retries above 0
+// configures one) the message is retried as after a plain error, and the log says so.
 func DeadLetter(err error) error { return disposed(verdict.DeadLetter, -1, err) }
 
-// RetryAfter retries after d instead of pause_timeout. It counts as an attempt.
+// RetryAfter returns an error that has the message retried after d instead of pause_timeout;
+// 0 or less: at once. It counts as an attempt.
 func RetryAfter(err error, d time.Duration) error { return disposed(verdict.Retry, max(d, 0), err) }
 
-// Fatal ends the worker, and with it its consumer, for good: it is not
-// restarted. The message is not committed. From a constructor it does the same.
+// Fatal returns an error that stops the worker permanently: it is not restarted, and its
+// consumer with it, and the message is not committed. From a constructor it does the same.
 func Fatal(err error) error { return disposed(verdict.Fatal, -1, err) }
 
-// FailedAt says that message i (counted from 0) of a batch failed with err and
-// that those before it are done. err may be one of Skip, DeadLetter, RetryAfter
-// and Fatal, and concerns message i alone: once it is skipped or dead-lettered,
-// those behind it are handed over again. A plain error retries from i on. An i
-// outside of the batch says nothing about what is done: the whole batch is retried.
+// FailedAt returns an error for ProcessBatch: message i (from 0) of the batch failed with
+// err, and the messages before it are done. err may be one of Skip, DeadLetter, RetryAfter
+// and Fatal, and concerns message i alone: once it is skipped or dead-lettered, the messages
+// behind it are handed over again. After a plain error message i and those behind it are
+// retried. An i outside of the batch says nothing about what is done, so the whole batch is
+// retried.
 //
 // Of several FailedAt in an error (errors.Join) the smallest i counts, and of several
 // dispositions the one that loses least: Fatal, then a plain error or RetryAfter, then

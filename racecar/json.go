@@ -7,15 +7,13 @@ import (
 	"reflect"
 )
 
-// JSON makes a Processor of f, which is handed each message's value decoded into
-// a T of its own (package encoding/json: unknown fields are ignored). Spec.Name
-// must be set where it is registered as it is; a consumer with a Process of its own
-// may call it from there.
+// JSON returns a Processor that decodes each message's value into a new T (package
+// encoding/json, so unknown fields are ignored) and calls f with it. What f returns is the
+// call's result. Register it with a Spec.Name, or call it from a consumer's own Process.
 //
-// A value that is no JSON for a T does not reach f. By default it fails like
-// anything else: it is retried, and dead-lettered after max_retries; see
-// OnMalformed. A message without value (a tombstone) is malformed, too. What f
-// returns is as if Process had returned it.
+// A message whose value is not JSON for a T does not reach f, and neither does one without
+// a value (a tombstone). It fails like any other: it is retried, and dead-lettered after
+// max_retries. OnMalformed changes that.
 func JSON[T any](f func(ctx context.Context, m *Message, v T) error, options ...JSONOption) ProcessFunc {
 	var settings jsonSettings
 	for _, option := range options {
@@ -24,7 +22,7 @@ func JSON[T any](f func(ctx context.Context, m *Message, v T) error, options ...
 	return func(ctx context.Context, m *Message) error {
 		var v T
 		if err := json.Unmarshal(m.Value, &v); err != nil {
-			return settings.malformed(fmt.Errorf("malformed message: its value is no JSON for a %s: %w", reflect.TypeFor[T](), err))
+			return settings.malformed(fmt.Errorf("malformed message: its value is not JSON for a %s: %w", reflect.TypeFor[T](), err))
 		}
 		return f(ctx, m, v)
 	}
@@ -33,16 +31,15 @@ func JSON[T any](f func(ctx context.Context, m *Message, v T) error, options ...
 // JSONOption is an option of JSON.
 type JSONOption func(*jsonSettings)
 
-// OnMalformed says what becomes of a message whose value cannot be decoded: give it
-// Skip or DeadLetter, or a function that makes anything else of the error, such as
-// a RetryAfter. A nil error of that function counts as none: nothing is dropped
-// without a word.
+// OnMalformed has dispose decide about messages whose value cannot be decoded: it receives
+// the error and returns the call's result. Pass Skip or DeadLetter, or a function of your
+// own. If dispose returns nil, the error stands, so that no message is dropped silently.
 func OnMalformed(dispose func(error) error) JSONOption {
 	return func(s *jsonSettings) { s.dispose = dispose }
 }
 
 type jsonSettings struct {
-	dispose func(error) error // nil: a plain error
+	dispose func(error) error // nil: the error stands
 }
 
 func (s *jsonSettings) malformed(err error) error {

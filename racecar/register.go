@@ -18,7 +18,8 @@ import (
 // mutable package state.
 var program = registry.Share(&registry.Registry[*Registration, Event, Tracer]{})
 
-// Registration is a registered consumer.
+// Registration is a consumer that can be run. Register makes one known by its name;
+// NewRegistration makes one that is not.
 type Registration struct {
 	name  string
 	spec  Spec
@@ -26,30 +27,33 @@ type Registration struct {
 	make  func(Runtime) (any, error)
 }
 
-// Name is the name the command line knows it by.
+// Name returns the consumer's name: Spec.Name, or that of its type.
 func (r *Registration) Name() string { return r.name }
 
-// Spec is what it was registered with; Name is filled in.
+// Spec returns the Spec given at the registration, with its Name filled in.
 func (r *Registration) Spec() Spec { return r.spec }
 
-// Batch reports whether it is a BatchProcessor.
+// Batch reports whether the consumer is a BatchProcessor.
 func (r *Registration) Batch() bool { return r.batch }
 
-// New makes an instance: a Processor or a BatchProcessor, as Batch says.
+// New calls the consumer's constructor. The result is a BatchProcessor if Batch reports
+// true, else a Processor.
 func (r *Registration) New(rt Runtime) (any, error) { return r.make(rt) }
 
-// Register makes a consumer known by name. Call it from init. new is called in
-// worker processes only, once per instance: before the group is joined, and with
-// Concurrency for each further partition when it is assigned. Until the consumer has
-// been ready once, its error counts as a crash of the worker; afterwards it is retried
-// with backoff while the worker, or with Concurrency the partition, waits. Fatal ends
-// the worker for good; a panic is a crash. In a rolling restart new is called while the
-// worker that is replaced still consumes.
+// Register makes a consumer known by its name, so that the racecar command can run it. Call
+// it from init.
 //
-// What is wrong with a registration (a name taken twice or missing, no subscription, C
-// an interface, C with neither or both of Process and ProcessBatch, a hook with another
-// signature, hooks on *C when C is registered by value) is reported by the racecar command
-// with its file and line. No consumer is run then, commands that need none work.
+// newConsumer is called in worker processes alone, once per instance: before the worker
+// joins its group and, with Spec.Concurrency, for each further partition that is assigned.
+// Until the worker has been ready once, an error of newConsumer counts as a crash; from then
+// on it is retried with backoff while the worker, or with Concurrency the partition, waits.
+// Fatal stops the worker permanently, and a panic is a crash. In a rolling restart
+// newConsumer runs while the worker that is being replaced still consumes.
+//
+// A mistake in a registration is kept and reported by the racecar command, with file and
+// line: a name that is missing or taken, no subscription, a C that is an interface or has
+// neither or both of Process and ProcessBatch, a hook with another signature, hooks on *C
+// while C is registered by value. Then no consumer can be run; commands that need none work.
 func Register[C any](newConsumer func(Runtime) (C, error), spec Spec) {
 	r, err := NewRegistration(newConsumer, spec)
 	if err == nil {
@@ -60,11 +64,11 @@ func Register[C any](newConsumer func(Runtime) (C, error), spec Spec) {
 	}
 }
 
-// caller names the line that called a function of this package, so many frames up.
+// caller returns the file and line of a caller of this package, skip frames up.
 func caller(skip int) string {
 	_, file, line, ok := runtime.Caller(skip)
 	if !ok {
-		return "an unknown place"
+		return "unknown line"
 	}
 	if dir, err := os.Getwd(); err == nil {
 		if short, err := filepath.Rel(dir, file); err == nil && !strings.HasPrefix(short, "..") {
@@ -74,8 +78,8 @@ func caller(skip int) string {
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-// NewRegistration checks a consumer as Register does without making it known by
-// its name: package racecartest runs consumers that are registered nowhere.
+// NewRegistration checks a consumer as Register does, without making it known by its name.
+// It returns an error for the mistakes that Register keeps.
 func NewRegistration[C any](newConsumer func(Runtime) (C, error), spec Spec) (*Registration, error) {
 	if newConsumer == nil {
 		return nil, fmt.Errorf("the constructor is nil")
@@ -95,25 +99,29 @@ func NewRegistration[C any](newConsumer func(Runtime) (C, error), spec Spec) (*R
 	}}, nil
 }
 
-// Configure adds a function that changes the configuration in code, after the
-// file and before the Spec, environment and flags. Call it from init. The
-// functions run in the order of registration in each process; in a worker only
-// what they set of the function-typed fields counts.
+// Configure adds a function that changes the configuration: it runs after the file has been
+// read and before the Spec, variables and flags override it. Call it from init. The
+// functions run in the order of the calls, once in each process of a consumer; in a worker
+// only the function-typed fields that they set count. An error or a panic of f is a mistake
+// in the configuration: the command exits with it, and names the line of f.
 func Configure(f func(*Config) error) { program.AddConfigure(f) }
 
-// Observe adds a subscriber to events. Call it from init: it is then called in each
-// worker, by standalone producers and, with the Worker events, in the supervisor, one
-// call after the other. One that panics is called again with the next event; one that lags
-// thousands of events behind misses some, which is logged. Neither holds up a
-// message. A call that comes after the start, from a constructor say, reaches only what
-// is opened later, and is warned of.
+// Observe adds a subscriber to events (upstream: ActiveSupport::Notifications). Call it from
+// init: f is then called in each worker, by standalone producers and, with the events of
+// workers, in the supervisor. It is called with one event at a time, in the order in which
+// they happened in its process, on a goroutine of its own: a subscriber delays no message. A
+// panic of f is logged, and f is called again with the next event. A subscriber that is more
+// than 4096 events behind misses some, which is logged.
+//
+// A call after the start (from a constructor, for example) is logged with a warning: f only
+// receives the events of producers that are opened later.
 func Observe(f func(Event)) {
 	if program.AddObserver(f) {
-		slog.Warn("racecar.Observe is called after the start and misses events of what runs already: call it from init", "at", caller(2))
+		slog.Warn("racecar.Observe is called after the start, so the subscriber misses the events of this worker and of producers that are open: call it from init", "at", caller(2))
 	}
 }
 
-// hooks are the methods with a meaning, by name.
+// hooks are the methods that racecar calls, by name.
 var hooks = map[string]reflect.Type{
 	"Process":              reflect.TypeFor[Processor](),
 	"ProcessBatch":         reflect.TypeFor[BatchProcessor](),
@@ -123,10 +131,10 @@ var hooks = map[string]reflect.Type{
 	"OnStatistics":         reflect.TypeFor[StatisticsHook](),
 }
 
-// inspect checks the shape of a consumer type without an instance.
+// inspect checks a consumer's type without an instance.
 func inspect(t reflect.Type, spec Spec) (name string, batch bool, err error) {
 	if t.Kind() == reflect.Interface {
-		return "", false, fmt.Errorf("it is an interface, whose optional hooks cannot be checked; let the constructor return the concrete type")
+		return "", false, fmt.Errorf("it is an interface, whose hooks cannot be checked; let the constructor return the concrete type")
 	}
 	for _, method := range sortedKeys(hooks) {
 		want := hooks[method]
@@ -181,7 +189,7 @@ func checkSubscriptions(spec Spec) error {
 	return nil
 }
 
-// bothEmpty tells of the likelier mistake: a topic from a variable that is not set.
+// bothEmpty names the likelier mistake: a topic from a variable that is not set.
 func bothEmpty(s Subscription) string {
 	if s.Topic == "" {
 		return ", and both are empty"

@@ -8,40 +8,40 @@ import (
 	"github.com/racecar-go/racecar/internal/callctx"
 )
 
-// Config is the effective configuration of a consumer; see package config for
-// the keys. A consumer must not change it.
+// Config is the effective configuration of a consumer; docs/configuration.md describes its
+// keys. A consumer must not change it.
 type Config = config.Config
 
-// ErrorInfo says what an error handed to Config.OnError was about.
+// ErrorInfo describes the call, or the message, that an error given to Config.OnError is
+// about.
 type ErrorInfo = config.ErrorInfo
 
-// OAuthToken is what Config.OAuthToken returns.
+// OAuthToken is the result of Config.OAuthToken.
 type OAuthToken = config.OAuthToken
 
-// Reviewed is what Config.Review is told of a consumer.
+// Reviewed describes a consumer to Config.Review.
 type Reviewed = config.Reviewed
 
-// Runtime is what a consumer's constructor is given.
+// Runtime is what a consumer's constructor receives.
 type Runtime struct {
-	// Producer belongs to this instance: what is produced during a call belongs
-	// to that call's message.
+	// Producer belongs to the instance that is constructed.
 	Producer Producer
-	// Logger writes to the worker's log with the consumer and worker as fields.
+	// Logger writes to the worker's log, with the consumer and the worker as fields.
 	Logger *slog.Logger
 	Worker Worker
 	Config *Config
 }
 
-// Worker says which worker an instance lives in.
+// Worker identifies the worker process that an instance is in.
 type Worker struct {
-	Consumer string // the name it was registered under
-	Index    int    // 0 .. parallel_workers-1
-	Group    string
+	Consumer string // the name that the consumer is registered under
+	Index    int    // from 0 to parallel_workers-1; a replacement has its predecessor's
+	Group    string // the consumer group
 }
 
-// Leaving returns a channel that is closed as soon as the partition of the call
-// that ctx belongs to, or the whole worker, is to go: a long call may then
-// finish early and return an error, which is no failure (of a batch, FailedAt says how
-// far it has come), or go on to its end. It is nil (never ready) for a ctx that belongs
-// to no call.
+// Leaving returns a channel that is closed as soon as the partition of the call that ctx
+// belongs to is revoked, or the worker is stopped. A long call may then go on to its end, or
+// return an error early, which counts as no failure: the message is handed over again (from
+// ProcessBatch, FailedAt says how many messages are done). For a ctx that belongs to no call
+// the channel is nil, which is never ready.
 func Leaving(ctx context.Context) <-chan struct{} { return callctx.Leaving(ctx) }

@@ -5,69 +5,91 @@ import (
 	"time"
 )
 
-// Spec describes a consumer. Zero values mean "as configured", so that one file
-// can set a value for all consumers.
+// Spec describes a consumer to Register. A field that is zero leaves its value to the
+// configuration, so that one file can set it for all consumers; what a Spec sets overrides
+// the file, and variables and flags override the Spec. The defaults named here apply when
+// nothing else sets the value.
+//
+// A duration between 0 and 1 ms is refused at the start: a bare 30 means 30 ns to Go.
 type Spec struct {
-	// Name is what the command line calls the consumer. Default: the name of
-	// its type. Any string, so that `Billing::InvoiceConsumer` keeps its group.
-	Name          string
+	// Name is the consumer's name on the command line. Any text is allowed, so that
+	// `Billing::InvoiceConsumer` keeps the group of its Ruby class. Default: the name of the
+	// consumer's type.
+	Name string
+	// Subscriptions are the topics to consume. At least one is required.
 	Subscriptions []Subscription
-	// GroupID is the consumer group; default: derived from Name (config.GroupIDFor).
-	// A different one from flag or environment is refused, since the group's
-	// offsets would not be found.
-	GroupID         string
+	// GroupID is the consumer group. A variable or flag with another one is refused, since
+	// the consumer would read its topics from their beginning in that group. Default:
+	// group_id_prefix and Name in lower case with dashes, user-ban-consumer for
+	// UserBanConsumer, as upstream.
+	GroupID string
+	// ParallelWorkers is how many worker processes the supervisor runs, each a separate
+	// member of the group, from 1 to 1000. Default: 1 (upstream: parallel_workers).
 	ParallelWorkers int
-	// Concurrency is how many partitions a worker handles at once, each with an
-	// instance of its own.
-	Concurrency     int
-	FetchMessages   int
-	MaxWaitTime     time.Duration
+	// Concurrency is how many partitions one worker processes at the same time, each with
+	// an instance of its own. Default: 1, a single instance for all partitions.
+	Concurrency int
+	// FetchMessages is the most messages that one call of ProcessBatch receives.
+	// Default: 1000 (upstream: fetch_messages).
+	FetchMessages int
+	// MaxWaitTime is how long a broker, and an incomplete batch, waits for messages.
+	// Default: 1 s (upstream: max_wait_time).
+	MaxWaitTime time.Duration
+	// MaxPollInterval is the longest that one call of Process or ProcessBatch may take; then
+	// its ctx is cancelled, and a worker that ignores that is replaced. Default: 5 minutes
+	// (upstream: max_poll_interval).
 	MaxPollInterval time.Duration
-	// PauseTimeout is how long a partition pauses after a failed call. 0: as
-	// configured; NoPause: not at all; PauseForever, and -1 of any unit as in the file:
-	// until `racecarctl resume`. Durations of a Spec are at least 1 ms: a bare 30 means
-	// 30 ns to Go and is refused.
+	// PauseTimeout is how long a partition pauses after a failed call before the message is
+	// retried. NoPause: not at all. PauseForever, or -1 of any unit as in the file: until
+	// `racecarctl resume`. Default: 10 s (upstream: pause_timeout).
 	PauseTimeout time.Duration
-	// MaxRetries: 0 as configured (and the configured 0 is for ever).
-	MaxRetries      int
+	// MaxRetries is how often a failed message is retried before it goes to the dead-letter
+	// topic. Default: 0, which retries for ever.
+	MaxRetries int
+	// DeadLetterTopic is the topic for messages whose retries are used up and for
+	// DeadLetter. Default: the group's name and ".dlq" if MaxRetries is above 0, else none.
 	DeadLetterTopic string
-	// Transactional has what calls produce and the offsets of their messages
-	// committed together: readers with isolation level read_committed see the
-	// output of each message exactly once (KIP-447). Process itself may be called
-	// again for a message, and what else it does is then done again.
+	// Transactional commits the output of calls and the offsets of their messages together
+	// (KIP-447): readers with isolation level read_committed see the output of each message
+	// exactly once. Process itself may be called again for a message and repeats whatever
+	// else it does.
 	Transactional bool
 }
 
 const (
-	// NoPause as Spec.PauseTimeout retries a failed message without pausing.
+	// NoPause as Spec.PauseTimeout retries a failed message at once, at most ten times a
+	// second. It stands for 0, which leaves the value to the configuration.
 	NoPause time.Duration = math.MinInt64
-	// PauseForever pauses a failing partition until it is resumed by hand.
+	// PauseForever as Spec.PauseTimeout pauses the partition of a failed message until
+	// `racecarctl resume` or its next assignment.
 	PauseForever = -1 * time.Second
 )
 
-// StartFrom is where a partition starts that has no committed offset when the group is
+// StartFrom says where a partition starts that has no committed offset when the group is
 // new to its subscription. A topic or a partition that appears later starts at its
-// beginning.
+// beginning, whatever StartFrom says.
 type StartFrom int
 
 const (
-	// Beginning is the oldest message (upstream: start_from_beginning: true).
+	// Beginning is the oldest message, the default (upstream: start_from_beginning: true).
 	Beginning StartFrom = iota
-	// End is after the newest message.
+	// End is behind the newest message (upstream: start_from_beginning: false).
 	End
 )
 
 // Subscription is one topic, or all topics that match a pattern.
 type Subscription struct {
-	// Topic or TopicPattern, not both. A pattern is a regular expression
-	// (package regexp) that the whole topic name must match.
+	// Exactly one of Topic and TopicPattern must be set. TopicPattern is a regular
+	// expression (package regexp) that must match the whole name of a topic; topics that
+	// appear later are included.
 	Topic        string
 	TopicPattern string
-	StartFrom    StartFrom
-	// MaxBytesPerPartition is the most a fetch returns per partition, in bytes.
-	// Default 1 MiB (upstream: max_bytes_per_partition).
+	StartFrom    StartFrom // default: Beginning
+	// MaxBytesPerPartition is the most that one fetch returns per partition, in bytes; a
+	// larger record batch is returned all the same. Default: 1 MiB (upstream:
+	// max_bytes_per_partition).
 	MaxBytesPerPartition int
-	// AdditionalConfig takes librdkafka's property names; what cannot be
-	// honoured is refused at start.
+	// AdditionalConfig has librdkafka's properties for this subscription (upstream:
+	// additional_config). A property that cannot be honoured is refused at the start.
 	AdditionalConfig map[string]string
 }

@@ -18,26 +18,27 @@ import (
 	"github.com/racecar-go/racecar/kafka/producer"
 )
 
-// StandaloneProducer sends messages from any program; no consumer need run in
-// it. It is made by OpenProducer. Messages of one partition arrive in the order
-// of the calls; each is tried for message_timeout. Its methods may be called
-// from several goroutines. Close must be called, or what is buffered is lost.
+// StandaloneProducer sends messages from any program, without a consumer in it. OpenProducer
+// makes one. Messages to one partition arrive in the order of the calls. Each is retried
+// until message_timeout (5 minutes by default) is over. The methods may be called from several
+// goroutines. Close must be called, or buffered messages are lost.
 type StandaloneProducer struct {
 	inner    *producer.Producer
 	log      *logs.Log
 	reporter *reporter
 	tracer   Tracer // nil: none
 	closing  atomic.Bool
-	closed   chan struct{} // closed when Close is done
+	closed   chan struct{} // closed when Close has finished
 }
 
-// OpenProducer makes a producer. It connects to nobody yet: messages are
-// buffered until a broker is there.
+// OpenProducer makes a producer without connecting: messages are buffered until a broker
+// is available.
 //
-// Its configuration is made as that of racecar itself, from defaults,
-// config/racecar.yml under the working directory, Configure and RACECAR_
-// variables; the functions given have the last word. It logs to Config.Logger,
-// or to logfile, or else to slog.Default.
+// The producer's configuration comes from the same sources as a consumer's: the defaults,
+// config/racecar.yml in the working directory, Configure, and RACECAR_ variables. The
+// functions in change run last. The producer logs to Config.Logger, or to logfile, or to
+// slog.Default if neither is set. The error lists every mistake in the configuration.
+// The producer lives until Close; it keeps ctx's values, not its end.
 func OpenProducer(ctx context.Context, change ...func(*Config) error) (*StandaloneProducer, error) {
 	loaded, err := config.Load(config.Options{Environ: os.Environ(), Configure: program.Configures()})
 	if err != nil {
@@ -59,8 +60,8 @@ func OpenProducer(ctx context.Context, change ...func(*Config) error) (*Standalo
 	return p, nil
 }
 
-// NewStandaloneProducer makes a producer from a complete configuration. Most
-// programs call OpenProducer.
+// NewStandaloneProducer makes a producer from a complete configuration, such as
+// Runtime.Config; it reads no file and no variable. Most programs call OpenProducer.
 func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer, error) {
 	own := *c
 	if own.Logger == nil && own.Logfile == "" {
@@ -82,14 +83,14 @@ func NewStandaloneProducer(ctx context.Context, c *Config) (*StandaloneProducer,
 		closed: make(chan struct{})}, nil
 }
 
-// Connect returns when a broker has answered; else, when ctx ends or a broker has
-// turned us away for good, with the reason. Producing does not need it: it is for
-// programs that want to know before they start.
+// Connect waits until a broker has answered, for programs that want to know before they
+// start; producing does not need it. It returns an error when ctx ends, or when a broker
+// refuses access permanently.
 func (p *StandaloneProducer) Connect(ctx context.Context) error { return p.inner.Connect(ctx) }
 
-// ProduceSync sends m and returns when the brokers have it, or the error for
-// which they do not. When ctx ends before that, the message may still be delivered; when
-// it has ended already, nothing is sent.
+// ProduceSync sends m and waits until the brokers acknowledge it (upstream:
+// produce_sync). It returns the error for which the message was not delivered. When ctx ends
+// first, the message may still be delivered; if ctx has ended already, nothing is sent.
 func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage) error {
 	start := time.Now()
 	traced := p.trace(ctx, &m)
@@ -123,10 +124,11 @@ func (p *StandaloneProducer) produceSync(ctx context.Context, m producer.Message
 	}
 }
 
-// ProduceAsync queues m, unless ctx has ended, and returns; it blocks, bounded by ctx, only while the
-// buffer is full (32 MiB, or queue.buffering.max.kbytes). Its error says why nothing was queued. A queued
-// message that is finally not delivered is logged and told to Config.OnError,
-// or to WaitForDelivery when ctx comes from there.
+// ProduceAsync queues m and returns (upstream: produce_async). It blocks only while the
+// buffer is full (32 MiB, or queue.buffering.max.kbytes), until ctx ends. The error says why
+// nothing was queued: m is invalid, ctx has ended, or the producer is closed. A queued message
+// that cannot be delivered is logged and reported to Config.OnError; if ctx comes from
+// WaitForDelivery, that returns the error instead.
 func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage) error {
 	start := time.Now()
 	wait, topic := waitOf(ctx, p).begin(), m.Topic
@@ -135,13 +137,13 @@ func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage
 	err := p.send(ctx, out, func(partition int32, offset int64, err error) {
 		traced(partition, offset, err)
 		p.reporter.delivered(topic, partition, offset, err)
-		if !wait.end(err) && err != nil {
+		if !wait.finish(err) && err != nil {
 			p.reporter.failed(topic, partition, err)
 		}
 	})
 	if err != nil {
 		traced(-1, -1, err)
-		wait.end(err)
+		wait.finish(err)
 	}
 	if p.reporter.observed() {
 		buffered, _ := p.inner.Buffered()
@@ -159,22 +161,22 @@ func (p *StandaloneProducer) send(ctx context.Context, m producer.Message, done 
 	return p.inner.Send(ctx, m, done)
 }
 
-// WaitForDelivery calls f and returns when everything that was given to
-// ProduceAsync with f's ctx has been acknowledged or failed. It joins
-// (errors.Join) f's error and those of all these messages, which are then
-// reported nowhere else. When ctx ends first, its error is joined, and what
-// fails later is reported as ProduceAsync says.
+// WaitForDelivery calls f and waits until every message that was given to ProduceAsync with
+// f's ctx is acknowledged or has failed (upstream: wait_for_delivery). It returns the errors
+// of f and of all these messages, joined (errors.Join); they are not reported elsewhere.
+// When ctx ends first, its error is joined too, and messages that fail later are reported as
+// ProduceAsync says.
 func (p *StandaloneProducer) WaitForDelivery(ctx context.Context, f func(ctx context.Context) error) error {
 	w := &deliveryWait{idle: make(chan struct{}), open: 1}
 	err := f(context.WithValue(ctx, waitKey{p}, w))
-	w.end(nil) // f itself, so that idle is closed after it alone
+	w.finish(nil) // f itself: idle is not closed before it has returned
 	p.inner.Hurry()
 	select {
 	case <-w.idle:
 	case <-ctx.Done():
 	}
 	failed, open := w.close()
-	// An error of ProduceAsync that f returns is not to be told twice.
+	// f may have returned an error of ProduceAsync: it is not joined a second time.
 	failed = slices.DeleteFunc(failed, func(e error) bool { return err != nil && errors.Is(err, e) })
 	if open > 0 {
 		failed = append(failed, fmt.Errorf("%d messages are not acknowledged yet: %w", open, context.Cause(ctx)))
@@ -182,11 +184,11 @@ func (p *StandaloneProducer) WaitForDelivery(ctx context.Context, f func(ctx con
 	return errors.Join(append([]error{err}, failed...)...)
 }
 
-// Close takes no more messages and waits until all are delivered or ctx ends.
-// What is not delivered then is reported as ProduceAsync says, and counted in
-// the error. Another call waits, bounded by its ctx, until the first is done, and
-// returns nil. OnError and observers must not call it, since it waits for them: it
-// returns an error there and closes nothing.
+// Close refuses further messages and waits until all queued ones are delivered or ctx ends.
+// Messages that are not delivered by then are reported as ProduceAsync says, and the error
+// counts them. A further call waits, until its ctx ends, for the first one to finish and
+// returns nil. OnError and subscribers to events must not call Close, which waits for them:
+// it returns an error there and closes nothing.
 func (p *StandaloneProducer) Close(ctx context.Context) error {
 	if dispatch.InCall() {
 		return errCloseInCall
@@ -207,18 +209,18 @@ func (p *StandaloneProducer) Close(ctx context.Context) error {
 	return errors.Join(err, p.log.Close())
 }
 
-// errCloseInCall is Close called by what it waits for.
-var errCloseInCall = errors.New("a producer cannot be closed from OnError or an observer, for which Close waits: call it elsewhere")
+// errCloseInCall is the error of Close in a function that Close waits for.
+var errCloseInCall = errors.New("a producer cannot be closed from OnError or a subscriber to events, since Close waits for them: call it elsewhere")
 
 // trace begins the span of a message, if there is a tracer.
-func (p *StandaloneProducer) trace(ctx context.Context, m *ProducerMessage) (end func(int32, int64, error)) {
+func (p *StandaloneProducer) trace(ctx context.Context, m *ProducerMessage) (ended func(int32, int64, error)) {
 	if p.tracer == nil {
 		return func(int32, int64, error) {}
 	}
 	return p.tracer.Produce(ctx, m)
 }
 
-// kafkaMessage copies m: the caller may reuse its buffers.
+// kafkaMessage copies m, whose buffers the caller may reuse.
 func kafkaMessage(m ProducerMessage) producer.Message {
 	k := producer.Message{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
 		PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
@@ -231,17 +233,17 @@ func kafkaMessage(m ProducerMessage) producer.Message {
 	return k.Clone()
 }
 
-// waitKey is where a ctx carries the deliveryWait of a producer.
+// waitKey is the key of a ctx for the deliveryWait of a producer.
 type waitKey struct{ p *StandaloneProducer }
 
-// deliveryWait collects what becomes of messages. Its methods may be called on
-// nil, which collects nothing.
+// deliveryWait collects the errors of messages. Its methods may be called on nil, which
+// collects nothing.
 type deliveryWait struct {
 	mu     sync.Mutex
-	open   int // messages not ended, and one for f
+	open   int // messages that are not finished, and one for f
 	errs   []error
 	closed bool
-	idle   chan struct{} // closed when open has come to 0
+	idle   chan struct{} // closed when open reaches 0
 }
 
 func waitOf(ctx context.Context, p *StandaloneProducer) *deliveryWait {
@@ -249,7 +251,7 @@ func waitOf(ctx context.Context, p *StandaloneProducer) *deliveryWait {
 	return w
 }
 
-// begin counts a message in and returns w, or nil when the waiting is over.
+// begin adds a message and returns w, or nil if nobody waits any more.
 func (w *deliveryWait) begin() *deliveryWait {
 	if w == nil {
 		return nil
@@ -263,8 +265,8 @@ func (w *deliveryWait) begin() *deliveryWait {
 	return w
 }
 
-// end takes the end of a message. It reports whether somebody waits for it.
-func (w *deliveryWait) end(err error) bool {
+// finish takes the result of a message and reports whether somebody waits for it.
+func (w *deliveryWait) finish(err error) bool {
 	if w == nil {
 		return false
 	}
@@ -282,7 +284,7 @@ func (w *deliveryWait) end(err error) bool {
 	return true
 }
 
-// close ends the collecting: whatever ends later is told to nobody here.
+// close stops collecting and returns the errors and how many messages are not finished.
 func (w *deliveryWait) close() (errs []error, open int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -11,13 +11,13 @@ import (
 	"github.com/racecar-go/racecar/internal/dispatch"
 )
 
-// standard is the producer of the package functions, opened at their first use.
+// standard is the default producer, opened by the first function that uses it.
 var standard struct {
 	sync.Mutex
 	p *StandaloneProducer
 }
 
-// defaultProducer is what the package functions use.
+// defaultProducer is the part of a producer that the package functions use.
 type defaultProducer interface {
 	ProduceSync(ctx context.Context, m ProducerMessage) error
 	ProduceAsync(ctx context.Context, m ProducerMessage) error
@@ -43,17 +43,17 @@ func standardProducer(ctx context.Context) (defaultProducer, error) {
 	return standard.p, nil
 }
 
-// brokersAreConfigured reports whether anything says where the brokers are.
+// brokersAreConfigured reports whether any source sets the brokers.
 func brokersAreConfigured() bool {
 	loaded, err := config.Load(config.Options{Environ: os.Environ(), Configure: program.Configures()})
 	return err != nil || loaded.Sources["brokers"] != config.SourceDefault // OpenProducer reports the error
 }
 
-// ProduceSync calls the default producer's ProduceSync. The default producer is
-// opened at the first use of one of these functions and ended by Close; a
-// program without racecar's command line has to call that before it exits. In a test
-// with package racecartest the message goes where the test's other output goes, if ctx
-// is that of the call.
+// ProduceSync calls the default producer's ProduceSync. The first of ProduceSync,
+// ProduceAsync and WaitForDelivery opens the default producer as OpenProducer does, and
+// returns its error; Close closes it. A program that does not run by racecar's command line
+// must call Close before it exits. In a test with package racecartest the message goes to the
+// rest of the test's output if ctx is that of the call.
 func ProduceSync(ctx context.Context, m ProducerMessage) error {
 	p, err := standardProducer(ctx)
 	if err != nil {
@@ -62,7 +62,7 @@ func ProduceSync(ctx context.Context, m ProducerMessage) error {
 	return p.ProduceSync(ctx, m)
 }
 
-// ProduceAsync calls the default producer's ProduceAsync.
+// ProduceAsync calls the default producer's ProduceAsync; see ProduceSync for that producer.
 func ProduceAsync(ctx context.Context, m ProducerMessage) error {
 	p, err := standardProducer(ctx)
 	if err != nil {
@@ -71,7 +71,8 @@ func ProduceAsync(ctx context.Context, m ProducerMessage) error {
 	return p.ProduceAsync(ctx, m)
 }
 
-// WaitForDelivery calls the default producer's WaitForDelivery.
+// WaitForDelivery calls the default producer's WaitForDelivery; see ProduceSync for that
+// producer.
 func WaitForDelivery(ctx context.Context, f func(ctx context.Context) error) error {
 	p, err := standardProducer(ctx)
 	if err != nil {
@@ -80,8 +81,8 @@ func WaitForDelivery(ctx context.Context, f func(ctx context.Context) error) err
 	return p.WaitForDelivery(ctx, f)
 }
 
-// Close closes the default producer; without one it does nothing. Producing
-// afterwards opens another one.
+// Close closes the default producer as StandaloneProducer.Close does; if none is open it
+// returns nil. Producing afterwards opens another one.
 func Close(ctx context.Context) error {
 	if dispatch.InCall() {
 		return errCloseInCall

@@ -12,23 +12,22 @@ import (
 	"github.com/racecar-go/racecar/internal/producerevent"
 )
 
-// logEvery is how often failed deliveries are logged at most; the line counts
-// those since the last one. An outage makes one line, not one a message.
+// logEvery is the shortest time between two lines about failed deliveries. A line counts the
+// failures since the previous one, so that an outage does not log every message.
 const logEvery = 10 * time.Second
 
-// reporter tells the author's functions and the log what became of messages.
-// The producer must not wait for them, so OnError and each observer have a
-// goroutine of their own.
+// reporter reports the results of messages to OnError, subscribers and the log. The
+// producer must not wait for these functions, so each runs on a goroutine of its own.
 type reporter struct {
 	onError func(context.Context, error, ErrorInfo)
-	events  *dispatch.Dispatcher[Event] // nil: nobody observes
+	events  *dispatch.Dispatcher[Event] // nil: there are no subscribers
 	log     logrus.FieldLogger
 
 	mu      sync.Mutex
-	failing []failure     // not told yet
+	failing []failure     // not reported yet
 	wake    chan struct{} // capacity 1
 	stop    chan struct{} // closed by close
-	stopped chan struct{} // closed when the goroutine is gone; nil: it never ran
+	stopped chan struct{} // closed when the goroutine has ended; nil: it has not been started
 }
 
 type failure struct {
@@ -47,10 +46,10 @@ func newReporter(onError func(context.Context, error, ErrorInfo), observers []fu
 
 func (r *reporter) observed() bool { return r.events != nil }
 
-// emit reports to observers, of which there are some.
+// emit reports to subscribers, if observed.
 func (r *reporter) emit(e producerevent.Report) { r.events.Emit(e.Event()) }
 
-// delivered tells observers how a message ended.
+// delivered reports the result of a message to subscribers.
 func (r *reporter) delivered(topic string, partition int32, offset int64, err error) {
 	switch {
 	case !r.observed():
@@ -61,7 +60,7 @@ func (r *reporter) delivered(topic string, partition int32, offset int64, err er
 	}
 }
 
-// failed takes a message that nobody else is told of.
+// failed takes a failure that nobody waits for.
 func (r *reporter) failed(topic string, partition int32, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,13 +78,13 @@ func (r *reporter) failed(topic string, partition int32, err error) {
 func (r *reporter) run() {
 	defer close(r.stopped)
 	var logged time.Time
-	untold := 0 // failures that no line counts yet
+	unlogged := 0 // failures that no line counts yet
 	var last failure
 	line := func() {
-		if untold > 0 {
-			r.log.WithFields(logrus.Fields{"topic": last.topic, "partition": last.partition, "error": last.err, "messages": untold}).
+		if unlogged > 0 {
+			r.log.WithFields(logrus.Fields{"topic": last.topic, "partition": last.partition, "error": last.err, "messages": unlogged}).
 				Error("messages were not delivered")
-			untold, logged = 0, time.Now()
+			unlogged, logged = 0, time.Now()
 		}
 	}
 	defer line()
@@ -105,7 +104,7 @@ func (r *reporter) run() {
 		r.mu.Unlock()
 		for _, f := range failing {
 			last = f
-			untold++
+			unlogged++
 			r.callOnError(f)
 		}
 		if time.Since(logged) >= logEvery {
@@ -128,10 +127,10 @@ func (r *reporter) callOnError(f failure) {
 	}
 }
 
-// close waits until everything is told or ctx ends. The producer is closed by
-// then, so nothing comes after.
+// close waits until everything is reported or ctx ends. The producer is already closed, so
+// nothing else is coming.
 func (r *reporter) close(ctx context.Context) error {
-	if ctx.Err() != nil { // spent on the deliveries: what they ended with is still to be told
+	if ctx.Err() != nil { // the deliveries took all of the time, and their failures are not reported yet
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
@@ -145,7 +144,7 @@ func (r *reporter) close(ctx context.Context) error {
 		select {
 		case <-stopped:
 		case <-ctx.Done():
-			err = fmt.Errorf("OnError is not done with the messages that were not delivered: %w", context.Cause(ctx))
+			err = fmt.Errorf("OnError has not returned for all messages that were not delivered: %w", context.Cause(ctx))
 		}
 	}
 	if r.events != nil {

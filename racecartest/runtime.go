@@ -258,7 +258,7 @@ func unregistered[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, err
 	if err != nil {
 		t.Fatal(err)
 	}
-	values := reg.SpecValues()
+	values := registered.SpecValues(reg)
 	c := o.load(t, &values)
 	rt := runtimeOf(t, c, racecar.Worker{Consumer: reg.Name(), Group: c.GroupID})
 	rt.Producer.(*recorder).transactional = spec.Transactional

@@ -81,7 +81,7 @@ func RunWorker[C any](t testing.TB, b *Broker, newConsumer func(racecar.Runtime)
 	if n := o.spec.ParallelWorkers; n > 1 {
 		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", n)
 	}
-	values := inner.SpecValues()
+	values := registered.SpecValues(inner)
 	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, listen: registered.Observers()}
 	w.output = standIn(t, w.config)
 	w.start()

@@ -6,16 +6,16 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// The events of consuming, in the process of the worker they happen in. Those of
-// messages come on the path of messages: without a subscriber they cost nothing.
+// The events of consuming. Consumer is the name that the consumer is registered under,
+// Group its consumer group.
 
-// StartMainLoop: an executor begins to serve a partition (start_main_loop).
+// StartMainLoop: a worker begins to serve a partition (start_main_loop).
 type StartMainLoop struct {
 	Consumer, Group string
 }
 
-// MainLoop: it has served it, for one message or 50 ms, whichever is longer
-// (main_loop).
+// MainLoop: the worker has served the partition, for one message or 50 ms, whichever takes
+// longer (main_loop).
 type MainLoop struct {
 	Consumer, Group string
 	Topic           string
@@ -23,103 +23,101 @@ type MainLoop struct {
 	Duration        time.Duration
 }
 
-// StartProcessMessage: a message is about to be handed to Process
-// (start_process_message).
+// StartProcessMessage: Process is about to be called (start_process_message).
 type StartProcessMessage struct {
 	Consumer, Group string
 	Message         *racecar.Message
 }
 
-// ProcessMessage: Process returned (process_message).
+// ProcessMessage: Process has returned (process_message).
 type ProcessMessage struct {
 	Consumer, Group string
 	Message         *racecar.Message
 	Duration        time.Duration
-	Err             error // also of a panic
-	Done            int   // 1: it is done, after Err as well if that was a racecar.Skip; 0: not yet
+	Err             error // of the call, or its panic
+	Done            int   // 1: the message is done (after a racecar.Skip too); 0: not yet
 }
 
-// StartProcessBatch: messages are about to be handed to ProcessBatch
-// (start_process_batch).
+// StartProcessBatch: ProcessBatch is about to be called (start_process_batch).
 type StartProcessBatch struct {
 	Consumer, Group string
 	Messages        []*racecar.Message // of one partition, at least one
 }
 
-// ProcessBatch: ProcessBatch returned (process_batch).
+// ProcessBatch: ProcessBatch has returned (process_batch).
 type ProcessBatch struct {
 	Consumer, Group string
-	Messages        []*racecar.Message
+	Messages        []*racecar.Message // of one partition, at least one
 	Duration        time.Duration
-	Err             error // also of a panic
-	Done            int   // how many of them are done, after Err as well: see racecar.FailedAt and racecar.Skip
+	Err             error // of the call, or its panic
+	Done            int   // how many messages are done; see racecar.FailedAt and racecar.Skip
 }
 
-// JoinGroup: the worker has joined its group, or tried to (join_group).
+// JoinGroup: the worker has joined its group (join_group). A join that fails is a PollRetry.
 type JoinGroup struct {
 	Consumer, Group string
 	MemberID        string
 	Generation      int32
 	Duration        time.Duration
-	Err             error
+	Err             error // nil
 }
 
-// LeaveGroup: the worker has left its group, or tried to (leave_group).
+// LeaveGroup: the worker has left its group, or failed to (leave_group).
 type LeaveGroup struct {
 	Consumer, Group string
 	Duration        time.Duration
 	Err             error
 }
 
-// PollRetry: an error interrupted consuming, which is retried (poll_retry).
+// PollRetry: an error has interrupted consuming, which is retried (poll_retry).
 type PollRetry struct {
 	Consumer, Group string
 	Attempt         int // from 1
 	Err             error
 }
 
-// PauseStatus: a partition is paused because a message failed, or no longer
-// is (pause_status).
+// PauseStatus: a partition is paused because a message failed, or resumed (pause_status).
 type PauseStatus struct {
 	Consumer, Group string
 	Topic           string
 	Partition       int32
-	// Duration is how long it will be paused; 0: it goes on, racecar.PauseForever: until
-	// it is resumed by hand.
+	// Duration is how long the partition will be paused; 0: it is resumed,
+	// racecar.PauseForever: until an operator resumes it.
 	Duration time.Duration
 }
 
-// PartitionsAssigned: the worker was given partitions (partitions_assigned).
+// PartitionsAssigned: the worker was assigned partitions, in addition to those it has
+// (partitions_assigned).
 type PartitionsAssigned struct {
 	Consumer, Group string
-	Partitions      map[string][]int32
+	Partitions      map[string][]int32 // numbers by topic
 }
 
-// PartitionsRevoked: the worker has given partitions up (partitions_revoked).
+// PartitionsRevoked: the worker has given up partitions (partitions_revoked).
 type PartitionsRevoked struct {
 	Consumer, Group string
-	Partitions      map[string][]int32
-	Lost            bool // see racecar.Assignment.Lost
+	Partitions      map[string][]int32 // numbers by topic
+	Lost            bool               // see racecar.Assignment.Lost
 }
 
-// Rebalance: the group gave out its partitions anew (rebalance).
+// Rebalance: the group has assigned its partitions again (rebalance).
 type Rebalance struct {
 	Consumer, Group string
 	Generation      int32
 }
 
-// OffsetGap: a partition goes on elsewhere than where the group had
-// committed, since that offset is out of range: messages were deleted before they
-// were processed, or the topic is another one of that name (offset_gap).
+// OffsetGap: a partition continues at another offset than the committed one, which is out of
+// range: messages were deleted before they were processed, or the topic was deleted and
+// created again (offset_gap).
 type OffsetGap struct {
 	Consumer, Group  string
 	Topic            string
 	Partition        int32
-	Committed, Start int64
+	Committed, Start int64 // offsets
 }
 
-// CommitFailed: an offset could not be committed; it is tried again
-// (commit_failed).
+// CommitFailed: an offset could not be committed. It is committed again, unless the group
+// refuses it permanently (commit_failed).
 type CommitFailed struct {
 	Consumer, Group string
 	Topic           string
@@ -128,28 +126,28 @@ type CommitFailed struct {
 	Err             error
 }
 
-// DeadLetter: a message is in the dead-letter topic, and done (dead_letter).
+// DeadLetter: a message was written to the dead-letter topic, so it is done (dead_letter).
 type DeadLetter struct {
 	Consumer, Group string
 	Message         *racecar.Message
 	DeadLetterTopic string
 	Attempts        int
-	Err             error // why
+	Err             error // of the last attempt
 }
 
-// Poisoned: a message has killed its process too often; without a dead-letter
-// topic its partition is paused (poisoned). Or the batch that begins at Offset cannot be
-// decoded, which pauses its partition in any case; Deaths is 0 then.
+// Poisoned: a message has killed its process three times, and its partition is paused
+// because there is no dead-letter topic; or the batch that begins at Offset cannot be decoded,
+// which pauses its partition in any case (poisoned).
 type Poisoned struct {
 	Consumer, Group string
 	Topic           string
 	Partition       int32
 	Offset          int64
-	Deaths          int
-	Reason          string // of the last death, or why it cannot be decoded
+	Deaths          int    // of the process; 0: the batch cannot be decoded
+	Reason          string // of the last death, or the decoding error
 }
 
-// ShutDown: the worker has finished with everything (shut_down).
+// ShutDown: the worker has finished its shutdown (shut_down).
 type ShutDown struct {
 	Consumer, Group string
 }

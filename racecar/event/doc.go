@@ -10,12 +10,13 @@
 //		}
 //	})
 //
-// EventName returns the name that Ruby's Racecar gives the notification, such as
-// "process_message". Events are values with exported fields alone, so that a test of a
-// subscriber can write them as literals. What a field points to (a message, a map) is
-// shared: do not change it.
+// EventName returns the name that upstream (Ruby's Racecar) gives the notification, such as
+// "process_message"; events that upstream does not have are named in the same way. Each
+// type's comment has its name in brackets. An event is a value with exported fields alone, so
+// that a subscriber's test can write it as a literal. Messages, slices and maps in it are
+// shared with other subscribers: do not change them.
 //
-// Events of consuming and of a consumer's producing happen in the worker's process, those
-// of workers in the supervisor's, those of standalone producers wherever these are. An
-// event that nobody subscribes to costs nothing.
+// Events of consuming, and of what consumers produce, happen in the worker's process; events
+// of workers in the supervisor's; events of standalone producers in the process that has
+// them. Events of each message cost nothing while there is no subscriber.
 package event

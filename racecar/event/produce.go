@@ -6,56 +6,56 @@ import (
 	"github.com/racecar-go/racecar/internal/producerevent"
 )
 
-// The events of producing. What a consumer produces tells of itself by
-// ProduceMessage, DeliverMessages, AcknowledgedMessage and
-// ProduceDeliveryError; a standalone producer by ProduceSync,
-// ProduceAsync and the latter two.
+// The events of producing. A consumer's producer emits ProduceMessage, DeliverMessages,
+// AcknowledgedMessage and ProduceDeliveryError; a standalone producer emits ProduceSync,
+// ProduceAsync and the last two. MessageSize is the number of bytes of the value, BufferSize
+// the number of messages that are not acknowledged yet, including this one.
 
-// ProduceMessage: a consumer queued a message (produce_message).
+// ProduceMessage: a consumer has queued a message (produce_message).
 type ProduceMessage struct {
 	Topic       string
 	Key         []byte
-	MessageSize int   // bytes of the value
-	BufferSize  int   // messages not acknowledged yet, this one included
-	Err         error // why it was not queued; nil: it was
+	MessageSize int
+	BufferSize  int
+	Err         error // why the message was not queued; nil: it was
 }
 
-// DeliverMessages: a consumer waited for what it had queued
+// DeliverMessages: a consumer has waited for the messages that it queued
 // (deliver_messages).
 type DeliverMessages struct {
-	Messages int // how many it waited for
+	Messages int // how many it has waited for
 	Duration time.Duration
 	Err      error
 }
 
-// ProduceSync: ProduceSync returned (produce_sync).
+// ProduceSync: a producer's ProduceSync has returned (produce_sync).
 type ProduceSync struct {
 	Topic       string
 	Key         []byte
 	MessageSize int
 	BufferSize  int
-	Duration    time.Duration // until it was acknowledged or given up
+	Duration    time.Duration // until the message was acknowledged or had failed
 	Err         error
 }
 
-// ProduceAsync: ProduceAsync returned (produce_async).
+// ProduceAsync: a producer's ProduceAsync has returned (produce_async).
 type ProduceAsync struct {
 	Topic       string
 	Key         []byte
 	MessageSize int
 	BufferSize  int
-	Duration    time.Duration // of the wait for room
-	Err         error         // why it was not queued; nil: it was
+	Duration    time.Duration // of the wait for room in the buffer
+	Err         error         // why the message was not queued; nil: it was
 }
 
-// AcknowledgedMessage: the brokers have a message (acknowledged_message).
+// AcknowledgedMessage: the brokers have acknowledged a message (acknowledged_message).
 type AcknowledgedMessage struct {
 	Topic     string
 	Partition int32
-	Offset    int64 // -1: not known, since the broker recognised a repetition
+	Offset    int64 // -1: unknown, since the broker recognised a message that was sent again
 }
 
-// ProduceDeliveryError: a queued message was finally not delivered
+// ProduceDeliveryError: a queued message could not be delivered and is not sent again
 // (produce_delivery_error).
 type ProduceDeliveryError struct {
 	Topic     string

@@ -1,8 +1,7 @@
 package event
 
-// The events of workers as processes. They happen in the supervisor's process,
-// where subscribers are called as well; Index is that of the worker, as in
-// racecar.Runtime.Worker.
+// The events of workers happen in the supervisor's process. Consumer is the name that the
+// consumer is registered under, Index the worker's, as in racecar.Worker.
 
 // WorkerStarted: a worker's process was started (worker_started).
 type WorkerStarted struct {
@@ -16,21 +15,21 @@ type WorkerExited struct {
 	Consumer string
 	Index    int
 	PID      int
-	// Reason is a word or two: "stop", "scale", "restart", "memory" or "given up" when
-	// it was asked to end; else "crash", "oom", "killed", "permanent", "stuck",
-	// "join-stuck", "frozen", "frozen-stopped", "boot-timeout" or "overdue". The metric
-	// racecar_worker_restarts_total has the same.
+	// Reason is the label of the metric racecar_worker_restarts_total. When the worker was
+	// asked to stop it is "stop", "scale", "restart", "memory" or "given up"; else "crash",
+	// "oom", "killed", "permanent", "stuck", "join-stuck", "frozen", "frozen-stopped",
+	// "boot-timeout" or "overdue".
 	Reason string
 	// Graceful says that the worker was asked to stop and shut down gracefully.
 	Graceful bool
-	Detail   string // how it ended, one line; empty when Graceful
+	Detail   string // how it ended, one line; empty if Graceful
 }
 
-// WorkerStoppedPermanently: a worker is not started again, since its failure is
-// permanent or there were too many (worker_stopped_permanently).
+// WorkerStoppedPermanently: a worker is not started again, because its failure is permanent
+// or it failed too often (worker_stopped_permanently).
 type WorkerStoppedPermanently struct {
 	Consumer string
-	Index    int    // -1: the consumer as a whole
+	Index    int    // -1: the whole consumer
 	Detail   string // why, one line
 }
 

@@ -1,14 +1,15 @@
-package racecar
+package registered
 
 import (
 	"time"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/racecar"
 )
 
-// SpecValues is what the Spec says of configuration, for config.Load.
-func (r *Registration) SpecValues() config.SpecValues {
-	s := r.spec
+// SpecValues returns the part of a registration's Spec that config.Load reads.
+func SpecValues(r *racecar.Registration) config.SpecValues {
+	s := r.Spec()
 	v := config.SpecValues{
 		Name: s.Name, GroupID: s.GroupID, ParallelWorkers: s.ParallelWorkers, Concurrency: s.Concurrency,
 		FetchMessages: s.FetchMessages, MaxWaitTime: s.MaxWaitTime, MaxPollInterval: s.MaxPollInterval,
@@ -27,10 +28,10 @@ func (r *Registration) SpecValues() config.SpecValues {
 	}
 	switch s.PauseTimeout {
 	case 0:
-	case NoPause:
+	case racecar.NoPause:
 		v.PauseTimeout = new(time.Duration)
 	case -1, -time.Microsecond, -time.Millisecond, -time.Second, -time.Minute, -time.Hour:
-		forever := PauseForever
+		forever := racecar.PauseForever
 		v.PauseTimeout = &forever
 	default:
 		v.PauseTimeout = &s.PauseTimeout
