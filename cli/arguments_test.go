@@ -20,7 +20,7 @@ func TestConsumersMayStandAnywhere(t *testing.T) {
 		{"config --client-id x", "", "x"},
 		{"--client-id x list", "", "x"},
 	} {
-		p, err := parseArgs(append([]string{"racecar"}, strings.Fields(tt.line)...), "")
+		p, err := parseArgs(append([]string{"racecar"}, strings.Fields(tt.line)...))
 		if err != nil {
 			t.Errorf("%s: %v", tt.line, err)
 			continue

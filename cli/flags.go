@@ -11,11 +11,11 @@ import (
 	"github.com/racecar-go/racecar/internal/nearest"
 )
 
-// KeyFlags makes each configuration key a flag of a kong grammar, on its root, so
+// keyFlags makes each configuration key a flag of a kong grammar, on its root, so
 // that it goes with every subcommand. They are only gathered here: what a value
 // means is for package config to say, as for files and variables, so that all
 // problems are told at once and in the same words.
-type KeyFlags struct {
+type keyFlags struct {
 	keys   []config.Key
 	fields reflect.Value // pointer to a struct with one field per key
 	// all is set by --help-all; commands is what --help says below the program's own.
@@ -23,8 +23,8 @@ type KeyFlags struct {
 	commands string
 }
 
-// NewKeyFlags prepares the flags of all keys.
-func NewKeyFlags() *KeyFlags {
+// newKeyFlags prepares the flags of all keys.
+func newKeyFlags() *keyFlags {
 	var keys []config.Key
 	for _, t := range config.Themes() {
 		keys = append(keys, t.Keys...)
@@ -37,12 +37,12 @@ func NewKeyFlags() *KeyFlags {
 			Tag:  flagTag(k),
 		}
 	}
-	return &KeyFlags{keys: keys, fields: reflect.New(reflect.StructOf(fields))}
+	return &keyFlags{keys: keys, fields: reflect.New(reflect.StructOf(fields))}
 }
 
 // Options adds the flags to a grammar: kong.New(&grammar, append(options,
 // flags.Options()...)...).
-func (f *KeyFlags) Options() []kong.Option {
+func (f *keyFlags) Options() []kong.Option {
 	var groups []kong.Group
 	for _, t := range config.Themes() {
 		groups = append(groups, kong.Group{Key: t.Name, Title: t.Name + ":"})
@@ -56,7 +56,7 @@ func (f *KeyFlags) Options() []kong.Option {
 }
 
 // Given returns the flags that the command line has, by key, once it is parsed.
-func (f *KeyFlags) Given() map[string]config.Flag {
+func (f *keyFlags) Given() map[string]config.Flag {
 	given := map[string]config.Flag{}
 	for i, k := range f.keys {
 		flag := config.Flag{As: "--" + k.Flag}
@@ -182,7 +182,7 @@ const unknownFlag = "unknown flag --"
 
 // Explain betters kong's word about an unknown flag: it names those that were
 // meant, the --no- ones too. Other errors come back as they are.
-func (f *KeyFlags) Explain(k *kong.Kong, err error) error {
+func (f *keyFlags) Explain(k *kong.Kong, err error) error {
 	rest, ok := strings.CutPrefix(fmt.Sprint(err), unknownFlag)
 	if err == nil || !ok {
 		return err

@@ -40,7 +40,7 @@ before the file.
 type helpAll bool
 
 // BeforeReset prints the help, as kong does for --help.
-func (helpAll) BeforeReset(ctx *kong.Context, f *KeyFlags) error {
+func (helpAll) BeforeReset(ctx *kong.Context, f *keyFlags) error {
 	f.all = true
 	root := *ctx
 	root.Path = ctx.Path[:1] // without what kong takes for the command
@@ -53,7 +53,7 @@ func (helpAll) BeforeReset(ctx *kong.Context, f *KeyFlags) error {
 
 // printHelp prints what one has to know on a screen, all keys by theme with
 // --help-all. The help of a subcommand shows what is its own: the keys would bury it.
-func (f *KeyFlags) printHelp(o kong.HelpOptions, ctx *kong.Context) error {
+func (f *keyFlags) printHelp(o kong.HelpOptions, ctx *kong.Context) error {
 	o.WrapUpperBound = helpWidth
 	o.Compact = true
 	sub := ctx.Selected() != nil

@@ -29,7 +29,7 @@ func parse(t *testing.T, args ...string) (map[string]config.Flag, *grammar, stri
 	t.Helper()
 	var g grammar
 	var out bytes.Buffer
-	flags := NewKeyFlags()
+	flags := newKeyFlags()
 	k, err := kong.New(&g, append(flags.Options(), kong.Name("racecar"), kong.Writers(&out, &out), kong.Exit(func(int) { panic("exit") }))...)
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestHelp(t *testing.T) {
 	t.Setenv("COLUMNS", "200")
 	ask := func(args ...string) string {
 		t.Helper()
-		_, err := parseArgs(append([]string{"racecar"}, args...), "")
+		_, err := parseArgs(append([]string{"racecar"}, args...))
 		p, ok := errors.AsType[printed](err)
 		if !ok {
 			t.Fatalf("%v: %v", args, err)

@@ -176,7 +176,7 @@ func digestOf(l *config.Loaded, c *racecar.Registration) (string, error) {
 // runPlan answers a supervisor that wants to know what this binary would run.
 func runPlan(conn *wire.Conn, args []string) int {
 	plan := wire.Plan{}
-	if in, err := parseArgs(args, ""); err != nil {
+	if in, err := parseArgs(args); err != nil {
 		plan.Error = err.Error()
 	} else if r, err := load(in.invocation); err != nil {
 		plan.Error = err.Error()

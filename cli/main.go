@@ -20,9 +20,8 @@ import (
 
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"github.com/racecar-go/racecar/ctl"
+	"github.com/racecar-go/racecar/internal/manual"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/supervisor"
 )
@@ -47,13 +46,10 @@ func closeProducer() error {
 // Main runs the program and exits. It never returns.
 func Main() { os.Exit(Run(os.Args)) }
 
-// Run runs the program with args (args[0] is its name) and returns the exit
-// code: what Main does, for a main that has something to do afterwards.
-func Run(args []string) (code int) { return RunWithHelp(args, "") }
-
-// RunWithHelp is Run for a program with commands of its own, which has dealt with
-// them: commands is what --help says of them, own what completions and man page do.
-func RunWithHelp(args []string, commands string, own ...kong.Option) (code int) {
+// Run runs the program with args (args[0] is its name) and returns the exit code: 0 after
+// a graceful stop, else 1. Main calls it; call it from a main that has something to do
+// afterwards. own is the launcher's.
+func Run(args []string, own ...manual.Commands) (code int) {
 	if role := takeRole(); role != "" {
 		return runRole(role, args)
 	}
@@ -65,10 +61,7 @@ func RunWithHelp(args []string, commands string, own ...kong.Option) (code int) 
 	if len(args) > 0 && filepath.Base(args[0]) == "racecarctl" {
 		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
-	in, err := parseArgs(args, commands)
-	if err == nil {
-		in.own = own
-	}
+	in, err := parseArgs(args, own...)
 	var done printed
 	switch {
 	case errors.As(err, &done):

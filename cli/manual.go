@@ -4,17 +4,14 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/alecthomas/kong"
-
 	"github.com/racecar-go/racecar/internal/manual"
 	"github.com/racecar-go/racecar/internal/version"
 )
 
 // writeCompletion prints the script that completes racecar's command line in shell
-// (manual.Shells). A program with commands of its own adds them by own
-// (kong.DynamicCommand).
-func writeCompletion(w io.Writer, shell string, own []kong.Option) error {
-	k := newGrammar(&commandLine{}, NewKeyFlags(), own...)
+// (manual.Shells), with the commands of own.
+func writeCompletion(w io.Writer, shell string, own manual.Commands) error {
+	k := newGrammar(&commandLine{}, newKeyFlags(), own.Grammar...)
 	script, err := manual.Completion(shell, k.Model, "racecar list 2>/dev/null | awk 'NR > 1 {print $1}'")
 	if err != nil {
 		return err
@@ -24,8 +21,8 @@ func writeCompletion(w io.Writer, shell string, own []kong.Option) error {
 }
 
 // writeManPage prints racecar(1), with commands as for writeCompletion.
-func writeManPage(w io.Writer, own []kong.Option) error {
-	k := newGrammar(&commandLine{}, NewKeyFlags(), own...)
+func writeManPage(w io.Writer, own manual.Commands) error {
+	k := newGrammar(&commandLine{}, newKeyFlags(), own.Grammar...)
 	_, err := fmt.Fprint(w, manual.Page(k.Model, version.Of(),
 		manual.Section{Title: "Environment", Text: "Each key of the configuration is also a variable: client_id is RACECAR_CLIENT_ID. " +
 			"RACECAR_ENV (else RAILS_ENV, RACK_ENV, development) chooses the section of the configuration file."},

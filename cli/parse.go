@@ -8,11 +8,12 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/racecar-go/racecar/internal/manual"
 	"github.com/racecar-go/racecar/internal/version"
 )
 
 // commandLine is the grammar of an app binary, but for the configuration keys,
-// which KeyFlags adds to the root so that they go with every subcommand.
+// which keyFlags adds to the root so that they go with every subcommand.
 type commandLine struct {
 	Require []string         `short:"r" placeholder:"DIR" help:"Package directory with the consumers (racecar command only; a program has its own)."`
 	Config  string           `placeholder:"FILE" help:"Configuration file (config/racecar.yml)."`
@@ -45,7 +46,7 @@ type parsed struct {
 	invocation
 	args []string // as typed, the program's name first
 	line commandLine
-	own  []kong.Option // commands of a program that dealt with them itself
+	own  manual.Commands // of the launcher
 	run  func(in *parsed, stdout, stderr io.Writer) error
 }
 
@@ -55,7 +56,7 @@ type printed struct{ stdout string }
 func (printed) Error() string { return "printed" }
 
 // newGrammar is that of the command line, filled into line.
-func newGrammar(line *commandLine, flags *KeyFlags, more ...kong.Option) *kong.Kong {
+func newGrammar(line *commandLine, flags *keyFlags, more ...kong.Option) *kong.Kong {
 	options := append(flags.Options(),
 		kong.Name("racecar"),
 		kong.Description("Run Kafka consumers as supervised processes."),
@@ -68,12 +69,14 @@ func newGrammar(line *commandLine, flags *KeyFlags, more ...kong.Option) *kong.K
 	return k
 }
 
-// parseArgs reads a command line, the program's name first. commands are put into
-// the help.
-func parseArgs(args []string, commands string) (*parsed, error) {
+// parseArgs reads a command line, the program's name first. own is put into the help.
+func parseArgs(args []string, own ...manual.Commands) (*parsed, error) {
 	in := &parsed{args: args}
-	flags := NewKeyFlags()
-	flags.commands = commands
+	for _, o := range own {
+		in.own = o
+	}
+	flags := newKeyFlags()
+	flags.commands = in.own.Help
 	var out bytes.Buffer
 	k := newGrammar(&in.line, flags,
 		kong.Writers(&out, &out),

@@ -3,6 +3,7 @@
 // racecartest. It speaks the real protocol (kfake, of franz-go) to any client,
 // listens on the loopback address only, and keeps its data in a directory when
 // given one.
+// It is not covered by the compatibility promise.
 //
 // It is not Kafka. What is known to differ: a group's first rebalance waits for
 // nobody (Kafka: group.initial.rebalance.delay.ms), JoinGroup replies name a

@@ -1,5 +1,6 @@
 // Package launcher is the racecar command: it makes a program of the consumers
 // in the module you stand in and becomes that program.
+// It is not covered by the compatibility promise.
 //
 // Go cannot load code while it runs, so `racecar SomeConsumer` generates the
 // three-line main that imports the packages of --require, lets the go command

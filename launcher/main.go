@@ -15,6 +15,7 @@ import (
 
 	"github.com/racecar-go/racecar/cli"
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/manual"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/launcher/demo"
 	"github.com/racecar-go/racecar/supervisor"
@@ -92,7 +93,7 @@ func dispatch(args []string) error {
 	own := append(a.program, a.rest...) // flags may come before the command
 	switch a.command {
 	case "completion", "man":
-		return exitCode(cli.RunWithHelp(os.Args, ownHelp, manualCommands()...))
+		return exitCode(cli.Run(os.Args, commandsForHelp()))
 	case "broker":
 		return command("broker", "Run a Kafka broker for development.", &brokerCommand{}, own)
 	case "build":
@@ -105,7 +106,7 @@ func dispatch(args []string) error {
 		return command("demo", "Watch supervised workers at work on real earthquakes.", &demo.Command{}, own)
 	}
 	if (a.help || a.version) && role == "" {
-		return exitCode(cli.RunWithHelp(os.Args, ownHelp))
+		return exitCode(cli.Run(os.Args, commandsForHelp()))
 	}
 	err = run(a, role)
 	if _, ok := errors.AsType[exitCode](err); ok {
@@ -114,15 +115,15 @@ func dispatch(args []string) error {
 	return startError{err} // run returns errors only
 }
 
-// manualCommands are our own commands for completions and man page.
-func manualCommands() []kong.Option {
-	return []kong.Option{
+// commandsForHelp describes the launcher's commands to help, completions and man page.
+func commandsForHelp() manual.Commands {
+	return manual.Commands{Help: ownHelp, Grammar: []kong.Option{
 		kong.DynamicCommand("demo", "Watch supervised workers at work on real earthquakes.", "", &demo.Command{}),
 		kong.DynamicCommand("install", "Set up a module for consumers.", "", &installCommand{}),
 		kong.DynamicCommand("generate", "Write code to begin with.", "", &generateCommand{}),
 		kong.DynamicCommand("build", "Build a program of this module's consumers.", "", &buildCommand{}),
 		kong.DynamicCommand("broker", "Run a Kafka broker for development.", "", &brokerCommand{}),
-	}
+	}}
 }
 
 // takesValue says whether a flag of the program is followed by a value: all do

@@ -1,4 +1,5 @@
 // Package pidfile says which process runs, without trusting a number in a file.
+// It is not covered by the compatibility promise.
 //
 // The process holds an fcntl record lock on its pidfile for as long as it lives.
 // The kernel drops the lock with the process, however it ends, and names the

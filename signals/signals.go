@@ -1,6 +1,7 @@
 // Package signals turns the signals of a supervisor into orders. It only
 // enqueues: what an order does is decided in the supervisor's loop, one event
 // at a time.
+// It is not covered by the compatibility promise.
 //
 // The table is that of Racecar, with the customs of unicorn and gunicorn for
 // what Racecar does not have:

@@ -1,5 +1,6 @@
 // Package supervisor is the parent process: it starts workers, watches them,
 // and replaces them when they die, hang, leak or are out of date.
+// It is not covered by the compatibility promise.
 //
 // It promises that a worker which fails hurts nobody but itself, that no
 // process outlives it for long, and that each decision is in the status and

@@ -1,5 +1,6 @@
 // Package worker is the child process: a member of a Kafka consumer group that
 // hands messages to consumer code and commits what is done.
+// It is not covered by the compatibility promise.
 //
 // What it promises: an offset is committed only after Process returned nil and
 // everything it produced was acknowledged; within a partition messages are

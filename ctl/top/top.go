@@ -1,6 +1,7 @@
 // Package top shows a running supervisor in a terminal, live: the picture of
 // `racecarctl top` and of the demo. It is a Bubble Tea model fed by a function
 // that returns a status; what the keys do beyond looking around is given to it.
+// It is not covered by the compatibility promise.
 package top
 
 import (

@@ -1,6 +1,7 @@
 // Package view puts a supervisor's status into text: the tables of `racecarctl
 // status` and of `racecarctl top`, and how numbers, times and sizes are written
 // in both. It has no colours and no terminal; everything fits the width asked.
+// It is not covered by the compatibility promise.
 package view
 
 import (

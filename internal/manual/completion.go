@@ -11,6 +11,13 @@ import (
 	"github.com/alecthomas/kong"
 )
 
+// Commands are those of the launcher, which carries them out itself: Help is their part of
+// --help, Grammar (kong.DynamicCommand) their part of completions and man page.
+type Commands struct {
+	Help    string
+	Grammar []kong.Option
+}
+
 // Shells are those that Completion knows.
 var Shells = []string{"bash", "zsh", "fish"}
 

@@ -2,6 +2,7 @@
 // nothing installed. It starts the embedded broker, runs the consumer of
 // examples/quakes under a supervisor with three workers, feeds it a week of real
 // earthquakes, and shows what happens.
+// It is not covered by the compatibility promise.
 //
 // Nothing in it is staged: supervisor and workers are the processes that any
 // consumer gets, told apart from the launcher by one variable (Variable) that

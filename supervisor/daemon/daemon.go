@@ -1,4 +1,5 @@
 // Package daemon puts a racecar into the background.
+// It is not covered by the compatibility promise.
 //
 // The program starts itself again, in a session of its own, with stdin empty and
 // stdout and stderr in the log file. The launching process waits until the daemon

@@ -1,5 +1,6 @@
 // Package fleet is what the supervisor knows of its workers and decides about them. It
 // makes no system call and has no clock.
+// It is not covered by the compatibility promise.
 package fleet
 
 import (

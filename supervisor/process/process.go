@@ -1,5 +1,6 @@
 // Package process starts and observes real processes for the supervisor: exec,
 // sockets, stderr, and what /proc knows. It decides nothing.
+// It is not covered by the compatibility promise.
 package process
 
 import (
