@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -48,7 +49,9 @@ func (c *stopCmd) Run(ctx context.Context, a *app) error {
 	if f.client != nil {
 		defer f.client.Close()
 		if f.search {
-			a.announceStop(ctx, f)
+			if err := a.startedHere(ctx, f); err != nil {
+				return err
+			}
 		}
 	} else if c.Leave {
 		return fmt.Errorf("--leave needs the control socket: %w", f.silent)
@@ -64,22 +67,34 @@ func (c *stopCmd) Run(ctx context.Context, a *app) error {
 	return c.stop(ctx, a, f, held)
 }
 
-// announceStop says what is going to be stopped when nobody has said which.
-func (a *app) announceStop(ctx context.Context, f found) {
+// startedHere says what is going to be stopped when nobody has said which, and refuses
+// what was started in another directory.
+func (a *app) startedHere(ctx context.Context, f found) error {
 	st, err := f.client.Status(ctx)
 	if err != nil {
-		a.note("Stopping what listens at %s (PID = %d)\n", f.client.Socket(), f.pid)
-		return
+		return fmt.Errorf("nothing was stopped: where it was started is not known (%w); stop it with racecarctl stop --socket %s", err, f.client.Socket())
 	}
 	var names []string
 	for _, c := range st.Consumers {
 		names = append(names, c.Name)
 	}
-	in := ""
-	if st.Dir != "" { // an older supervisor does not say
-		in = ", started in " + st.Dir
+	what := fmt.Sprintf("%s (PID = %d)", strings.Join(names, ", "), f.pid)
+	here, err := os.Stat(".")
+	if err != nil {
+		return err
 	}
-	a.note("Stopping %s (PID = %d)%s\n", strings.Join(names, ", "), f.pid, in)
+	if there, err := os.Stat(st.Dir); err == nil && os.SameFile(here, there) {
+		a.note("Stopping %s, started in %s\n", what, st.Dir)
+		return nil
+	}
+	which := "--socket " + f.client.Socket()
+	switch {
+	case len(names) == 1:
+		which = names[0]
+	case st.Pidfile != "":
+		which = "--pidfile " + st.Pidfile
+	}
+	return fmt.Errorf("nothing was stopped: %s was started in another directory, %s; stop it with racecarctl stop %s", what, st.Dir, which)
 }
 
 // alone refuses to stop more than the consumer that was named.

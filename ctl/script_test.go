@@ -108,6 +108,7 @@ func wide(ts *testscript.TestScript, _ bool, args []string) {
 func fakesup() {
 	pidfile := flag.String("pidfile", "", "")
 	socket := flag.String("socket", "", "")
+	dir := flag.String("dir", absolute("."), "")
 	noSocket := flag.Bool("no-socket", false, "")
 	statusFile := flag.String("status", "", "")
 	ready := flag.String("ready", "", "")
@@ -127,7 +128,7 @@ func fakesup() {
 		}},
 	}
 	sup.st = status.Status{
-		Version: 1, PID: os.Getpid(), Pidfile: absolute(*pidfile), Dir: "/srv/shop", State: status.Running, StartedAt: scriptNow.Add(-time.Hour),
+		Version: 1, PID: os.Getpid(), Pidfile: absolute(*pidfile), Dir: *dir, State: status.Running, StartedAt: scriptNow.Add(-time.Hour),
 		Consumers: []status.Consumer{{Name: "A", Group: "a", Workers: 1, State: status.Running}},
 		Workers:   []status.Worker{{Consumer: "A", State: status.Running, Group: "a"}},
 	}
@@ -148,7 +149,7 @@ func fakesup() {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	if !*noSocket {
-		defer sup.serve(*socket)()
+		defer sup.serve(absolute(*socket))()
 	}
 	check(os.WriteFile(*ready, nil, 0o600))
 	for {
