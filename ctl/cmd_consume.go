@@ -13,8 +13,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/fetch"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 type consumeCmd struct {
@@ -60,7 +61,7 @@ func (c *consumeCmd) Run(ctx context.Context, a *app) error {
 	}
 	out := bufio.NewWriter(a.out)
 	n := 0
-	each := func(m *sarama.ConsumerMessage) error {
+	each := func(m *racecar.Message) error {
 		if err := c.print(out, m); err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func (c *consumeCmd) Run(ctx context.Context, a *app) error {
 }
 
 // ranges returns the offsets to read, by partition.
-func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start) ([]offsetRange, error) {
+func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start) ([]fetch.Range, error) {
 	partitions, err := k.partitions(c.Topic)
 	if err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start)
 	if err != nil {
 		return nil, err
 	}
-	var all []offsetRange
+	var all []fetch.Range
 	for _, p := range asked {
 		begin, err := k.resolve(p, from)
 		if err != nil {
@@ -116,13 +117,17 @@ func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start)
 		if stable[p] < ends[p] && !c.Follow {
 			a.note("=> %s: a transaction is open at offset %d; messages after it are not shown\n", p, stable[p])
 		}
-		all = append(all, offsetRange{p, begin, stable[p]})
+		r := fetch.Range{Topic: p.Topic, Partition: p.Partition, From: begin, To: stable[p]}
+		if c.Follow {
+			r.To = fetch.NoOffset
+		}
+		all = append(all, r)
 	}
 	return all, nil
 }
 
 // print writes a message as a line.
-func (c *consumeCmd) print(out io.Writer, m *sarama.ConsumerMessage) error {
+func (c *consumeCmd) print(out io.Writer, m *racecar.Message) error {
 	if c.JSON {
 		return jsonLine(out, jsonOf(m))
 	}
@@ -132,7 +137,7 @@ func (c *consumeCmd) print(out io.Writer, m *sarama.ConsumerMessage) error {
 	}
 	var headers []string
 	for _, h := range m.Headers {
-		headers = append(headers, c.show(h.Key)+"="+c.show(h.Value))
+		headers = append(headers, c.show([]byte(h.Key))+"="+c.show(h.Value))
 	}
 	fields = append(fields, strings.Join(headers, " "))
 	_, err := fmt.Fprintln(out, strings.TrimRight(strings.Join(fields, "\t"), "\t"))
@@ -153,94 +158,4 @@ func (c *consumeCmd) show(b []byte) string {
 		return s
 	}
 	return strconv.Quote(s)
-}
-
-// follow hands over new records of all partitions until ctx ends.
-func (k *cluster) follow(ctx context.Context, a *app, ranges []offsetRange, each func(*sarama.ConsumerMessage) error) error {
-	consumer, end, err := k.consumer(ctx)
-	if err != nil {
-		return err
-	}
-	defer end()
-	messages, ended := make(chan *sarama.ConsumerMessage), make(chan error)
-	stop := make(chan struct{})
-	var open []sarama.PartitionConsumer
-	defer func() {
-		close(stop)
-		for _, pc := range open {
-			_ = pc.Close() // nobody reads the errors of its end
-		}
-	}()
-	for _, r := range ranges {
-		pc, err := consumer.ConsumePartition(r.Topic, r.Partition, r.from)
-		if err != nil {
-			return errorAbout(r.TopicPartition, err)
-		}
-		open = append(open, pc)
-		go forward(pc, r.TopicPartition, messages, ended, stop)
-	}
-	var said string
-	for {
-		select {
-		case m := <-messages:
-			said = ""
-			if err := each(m); errors.Is(err, errEnough) {
-				return nil
-			} else if err != nil {
-				return err
-			}
-		case err := <-ended:
-			var passing *passingError
-			if !errors.As(err, &passing) {
-				return err
-			}
-			if text := err.Error(); text != said { // it is retried several times a second
-				said = text
-				a.note("=> %s\n", text)
-			}
-		case <-ctx.Done():
-			return nil // an interrupt is how it ends
-		}
-	}
-}
-
-// passingError is a reason why nothing comes at the moment.
-type passingError struct{ err error }
-
-func (e *passingError) Error() string { return e.err.Error() }
-
-// forward passes a partition on until stop, or until it ends by itself.
-func forward(pc sarama.PartitionConsumer, p kafka.TopicPartition, messages chan<- *sarama.ConsumerMessage, ended chan<- error, stop <-chan struct{}) {
-	report := func(err error) bool {
-		select {
-		case ended <- err:
-			return true
-		case <-stop:
-			return false
-		}
-	}
-	for {
-		select {
-		case m, ok := <-pc.Messages():
-			if !ok {
-				report(errorAbout(p, lastError(pc)))
-				return
-			}
-			select {
-			case messages <- m:
-			case <-stop:
-				return
-			}
-		case err, ok := <-pc.Errors():
-			switch {
-			case !ok:
-				report(errorAbout(p, errGaveUp))
-				return
-			case !report(&passingError{errorAbout(p, err.Err)}):
-				return
-			}
-		case <-stop:
-			return
-		}
-	}
 }

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/ctl/view"
 	"github.com/racecar-go/racecar/kafka/producer"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 type dlqCmd struct {
@@ -123,7 +123,7 @@ func (c *dlqListCmd) Run(ctx context.Context, a *app) error {
 	}
 	var rows [][]string
 	n := 0
-	err = k.read(ctx, ranges, func(m *sarama.ConsumerMessage) error {
+	err = k.read(ctx, ranges, func(m *racecar.Message) error {
 		d := deadLetter{m}
 		mine, replayed, err := sel.takes(ctx, d)
 		if err != nil || !mine || replayed && c.New {
@@ -250,7 +250,7 @@ func (c *dlqReplayCmd) replay(ctx context.Context, a *app, r *replayer) error {
 		total = min(total, int64(c.Limit))
 	}
 	bar := a.newBar(total)
-	err = r.k.read(ctx, ranges, func(m *sarama.ConsumerMessage) error {
+	err = r.k.read(ctx, ranges, func(m *racecar.Message) error {
 		if c.Limit > 0 && r.sent+len(r.batch) >= c.Limit {
 			return errEnough
 		}

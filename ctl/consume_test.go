@@ -190,3 +190,24 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// What cannot be decoded is reported with its offsets, and what is behind it not shown as
+// though nothing were missing.
+func TestConsumeReportsCorruptBatches(t *testing.T) {
+	k, b := bed(t)
+	if b.Real() {
+		t.Skip("Apache Kafka refuses such a batch")
+	}
+	topic := b.Topic(1)
+	k.write(&kgo.Record{Topic: topic, Timestamp: at(1), Value: []byte("before")})
+	b.ProduceRaw(topic, 0, testbroker.RawBatch{Count: 3, Records: testbroker.RawRecord(0, []byte("x"), 0)})
+	k.write(&kgo.Record{Topic: topic, Timestamp: at(2), Value: []byte("after")})
+	for _, args := range [][]string{{}, {"--follow"}} {
+		out, errs, code := k.run("", append([]string{"consume", topic}, args...)...)
+		want := "Error: " + topic + "/0: the batch with offsets 1 to 3 cannot be decoded: record 2 of 3 is malformed\n"
+		if code != exitFailed || errs != want || out != "0\t0\t2020-11-23T09:00:01.005Z\t-\tbefore\n" {
+			t.Errorf("%v: exit %d, %q\n%s", args, code, errs, out)
+		}
+	}
+	k.ok("", "0\t4\t2020-11-23T09:00:02.005Z\t-\tafter\n", "", "consume", topic, "-p", "0", "--from", "4")
+}

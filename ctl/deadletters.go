@@ -5,9 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/producer"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 
 // deadLetter is a record of a dead-letter topic.
 type deadLetter struct {
-	*sarama.ConsumerMessage
+	*racecar.Message
 }
 
 // header is the value of a header; the last one counts: those before may be what
@@ -29,7 +29,7 @@ type deadLetter struct {
 func (d deadLetter) header(name string) string {
 	value := ""
 	for _, h := range d.Headers {
-		if string(h.Key) == name {
+		if h.Key == name {
 			value = string(h.Value)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/IBM/sarama"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 // What a worker has changed in a dead-letter record is undone by a replay, and a record
@@ -13,10 +13,10 @@ import (
 // tombstone.
 func TestReplayOfChangedDeadLetters(t *testing.T) {
 	record := func(more ...string) deadLetter {
-		m := &sarama.ConsumerMessage{Key: []byte("orders/0/7"), Offset: 3}
+		m := &racecar.Message{Key: []byte("orders/0/7"), Offset: 3}
 		for _, h := range append([]string{"topic=orders", "partition=0", "offset=7"}, more...) {
 			name, value, _ := strings.Cut(h, "=")
-			m.Headers = append(m.Headers, &sarama.RecordHeader{Key: []byte(deadLetterPrefix + name), Value: []byte(value)})
+			m.Headers = append(m.Headers, racecar.Header{Key: deadLetterPrefix + name, Value: []byte(value)})
 		}
 		return deadLetter{m}
 	}

@@ -11,9 +11,9 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -101,7 +101,7 @@ func TestCommandsPrintOnlyText(t *testing.T) {
 // record behind it.
 func TestTimesBeyondTheCalendarArePrinted(t *testing.T) {
 	var b bytes.Buffer
-	m := &sarama.ConsumerMessage{Timestamp: time.UnixMilli(math.MaxInt64)}
+	m := &racecar.Message{Timestamp: time.UnixMilli(math.MaxInt64)}
 	if err := jsonLine(&b, jsonOf(m)); err != nil || !strings.Contains(b.String(), `"timestamp":"292278994-08-17T07:12:55.807Z"`) {
 		t.Errorf("%s, %v", b.String(), err)
 	}

@@ -63,19 +63,12 @@ func (a *app) log(c *config.Config) logrus.FieldLogger {
 // cluster is a connection with what the commands ask of it.
 type cluster struct {
 	*kafka.Client
-	conf *config.Config
+	conf   *config.Config
+	access *access.Access
 }
 
 // connect returns when a broker has answered.
 func connect(ctx context.Context, c *config.Config) (*cluster, error) {
-	client, err := newClient(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return &cluster{client, c}, nil
-}
-
-func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
 	a, err := access.New(c, nil)
 	if err != nil {
 		return nil, err
@@ -84,12 +77,12 @@ func newClient(ctx context.Context, c *config.Config) (*kafka.Client, error) {
 	// A worker's dead letters and its offsets may be one transaction. When it is
 	// aborted, the message is processed again and is no dead letter.
 	conf.Consumer.IsolationLevel = sarama.ReadCommitted
-	conf.Consumer.Return.Errors = true
 	conf.Metadata.AllowAutoTopicCreation = false // a mistyped topic is an error
-	conf.Consumer.Retry.Backoff = silence
-	conf.Consumer.MaxWaitTime = silence // the end of a reading waits for the last fetch
-	kafka.SetMaxBatch(c)
-	return kafka.NewClient(ctx, conf)
+	client, err := kafka.NewClient(ctx, conf)
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{client, c, a}, nil
 }
 
 func (k *cluster) close() { _ = k.Client.Close() } // everything asked was answered
@@ -102,13 +95,11 @@ func (k *cluster) committed(ctx context.Context, group string) (map[kafka.TopicP
 }
 
 // partitions of a topic; it must be there.
-func (k *cluster) partitions(topic string) ([]int32, error) { return partitionsOf(k.Client, topic) }
-
-func partitionsOf(client *kafka.Client, topic string) ([]int32, error) {
-	if err := client.RefreshMetadata(topic); err != nil {
+func (k *cluster) partitions(topic string) ([]int32, error) {
+	if err := k.RefreshMetadata(topic); err != nil {
 		return nil, fmt.Errorf("topic %q: %w", topic, plainTopic(err))
 	}
-	all, err := client.Partitions(topic)
+	all, err := k.Client.Partitions(topic)
 	if err != nil {
 		return nil, fmt.Errorf("topic %q: %w", topic, plainTopic(err))
 	}

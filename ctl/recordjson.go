@@ -4,7 +4,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/IBM/sarama"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 // recordJSON is a record as a line of JSON. Bytes that are no text come as base64.
@@ -25,12 +25,12 @@ type headerJSON struct {
 	Bytes []byte  `json:"value_base64,omitempty"`
 }
 
-func jsonOf(m *sarama.ConsumerMessage) recordJSON {
+func jsonOf(m *racecar.Message) recordJSON {
 	j := recordJSON{Partition: m.Partition, Offset: m.Offset, Timestamp: m.Timestamp.UTC().Format(time.RFC3339Nano), Headers: []headerJSON{}}
 	j.Key, j.KeyBytes = textOrBytes(m.Key)
 	j.Value, j.Bytes = textOrBytes(m.Value)
 	for _, h := range m.Headers {
-		jh := headerJSON{Key: string(h.Key)}
+		jh := headerJSON{Key: h.Key}
 		jh.Value, jh.Bytes = textOrBytes(h.Value)
 		j.Headers = append(j.Headers, jh)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -26,17 +27,34 @@ const (
 	readSettled = 2 * time.Second
 )
 
-// Read hands over the messages of a range, in order, for tools: without a group. It returns
-// when it has passed the range's end, and otherwise with an error: of each or ctx, a
-// *CorruptError, or why the rest does not come. A Fetcher that reads is not to be used for
-// the same partition otherwise.
-func (f *Fetcher) Read(ctx context.Context, r Range, each func(*racecar.Message) error) error {
-	if r.From >= r.To {
-		return nil
-	}
+// Read hands over the messages of ranges of different partitions, one after the other and
+// each in order, for tools: without a group. It returns when it has passed the last one's end, and otherwise with an
+// error: of each or ctx, a *CorruptError, or why the rest does not come. A Fetcher that reads
+// partitions is not to be used for them otherwise.
+func (f *Fetcher) Read(ctx context.Context, ranges []Range, each func(*racecar.Message) error) error {
+	ranges = slices.DeleteFunc(slices.Clone(ranges), func(r Range) bool { return r.From >= r.To })
 	changed := make(chan struct{}, 1)
-	rd := f.reading(r, changed)
-	defer rd.p.Close()
+	var open []*reading
+	defer func() {
+		for _, rd := range open {
+			rd.p.Close()
+		}
+	}()
+	for i := range ranges {
+		for _, r := range ranges[i+len(open) : min(i+2, len(ranges))] { // the next one is fetched meanwhile
+			open = append(open, f.reading(r, changed))
+		}
+		if err := open[0].run(ctx, changed, each); err != nil {
+			return err
+		}
+		open[0].p.Close()
+		open = open[1:]
+	}
+	return nil
+}
+
+// run reads a range to its end.
+func (rd *reading) run(ctx context.Context, changed <-chan struct{}, each func(*racecar.Message) error) error {
 	tick := time.NewTicker(readSettled / 8)
 	defer tick.Stop()
 	for last := time.Now(); ; {
@@ -191,7 +209,7 @@ func (rd *reading) stuck(silence time.Duration) error {
 		return err
 	}
 	if _, caughtUp := rd.p.Fetched(); caughtUp && silence > readSettled || silence > readPatience {
-		return fmt.Errorf("%s/%d: read up to offset %d of %d only: the broker sends no more, or a transaction is still open there", rd.Topic, rd.Partition, rd.From, rd.To)
+		return fmt.Errorf("%s/%d: read up to offset %d of %d only: the broker sends no more, or a transaction is still open there; try again", rd.Topic, rd.Partition, rd.From, rd.To)
 	}
 	return nil
 }

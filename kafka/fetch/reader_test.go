@@ -15,9 +15,9 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-func readOffsets(t *testing.T, f *fetch.Fetcher, r fetch.Range) (offsets []int64, err error) {
+func readOffsets(t *testing.T, f *fetch.Fetcher, ranges ...fetch.Range) (offsets []int64, err error) {
 	t.Helper()
-	err = f.Read(t.Context(), r, func(m *racecar.Message) error {
+	err = f.Read(t.Context(), ranges, func(m *racecar.Message) error {
 		offsets = append(offsets, m.Offset)
 		return nil
 	})
@@ -26,20 +26,24 @@ func readOffsets(t *testing.T, f *fetch.Fetcher, r fetch.Range) (offsets []int64
 
 func TestReadRange(t *testing.T) {
 	b := testbroker.New(t)
-	topic := b.Topic(2)
-	produce(t, b, topic, 2, 500, 100)
+	topic := b.Topic(3)
+	produce(t, b, topic, 3, 500, 100)
 	f := newFetcher(t, b.Addrs(), nil)
 	for _, r := range []fetch.Range{{topic, 0, 0, 500}, {topic, 1, 0, 500}, {topic, 0, 130, 400}, {topic, 0, 499, 500}, {topic, 0, 7, 7}} {
 		if got, err := readOffsets(t, f, r); err != nil || !slices.Equal(got, span(r.From, r.To)) {
 			t.Errorf("%v: %v, %v", r, got, err)
 		}
 	}
-	got, err := readOffsets(t, f, fetch.Range{Topic: topic, From: 490, To: 510})
-	if want := topic + "/0: read up to offset 500 of 510 only: the broker sends no more, or a transaction is still open there"; err == nil || err.Error() != want || len(got) != 10 {
+	got, err := readOffsets(t, f, fetch.Range{topic, 2, 5, 5}, fetch.Range{topic, 1, 0, 200}, fetch.Range{topic, 0, 0, 500}, fetch.Range{topic, 2, 0, 10})
+	if want := slices.Concat(span(0, 200), span(0, 500), span(0, 10)); err != nil || !slices.Equal(got, want) {
+		t.Errorf("several ranges: %v, %v", got, err)
+	}
+	got, err = readOffsets(t, f, fetch.Range{Topic: topic, From: 490, To: 510})
+	if want := topic + "/0: read up to offset 500 of 510 only: the broker sends no more, or a transaction is still open there; try again"; err == nil || err.Error() != want || len(got) != 10 {
 		t.Errorf("%d messages, %v", len(got), err)
 	}
 	enough := errors.New("enough")
-	if err := f.Read(t.Context(), fetch.Range{Topic: topic, To: 500}, func(*racecar.Message) error { return enough }); !errors.Is(err, enough) {
+	if err := f.Read(t.Context(), []fetch.Range{{Topic: topic, To: 500}}, func(*racecar.Message) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("%v", err)
 	}
 }
@@ -124,7 +128,7 @@ func TestReadOfATopicThatIsMissing(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if err := f.Read(ctx, fetch.Range{Topic: b.Group(), To: 1}, nil); !errors.Is(err, stopped) {
+	if err := f.Read(ctx, []fetch.Range{{Topic: b.Group(), To: 1}}, nil); !errors.Is(err, stopped) {
 		t.Errorf("%v", err)
 	}
 }
