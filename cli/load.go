@@ -13,6 +13,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/nearest"
 	"github.com/racecar-go/racecar/internal/registered"
+	"github.com/racecar-go/racecar/internal/registry"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -52,6 +53,10 @@ func (r *run) sources() map[string]string { return r.consumers[0].Sources }
 // load chooses the consumers and loads and validates the configuration of each.
 // The error holds every problem found, a line each.
 func load(in invocation) (*run, error) {
+	warnings, err := mistakesOf(in)
+	if err != nil {
+		return nil, err
+	}
 	chosen, err := choose(in)
 	if err != nil {
 		return nil, err
@@ -68,7 +73,7 @@ func load(in invocation) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{consumers: all}
+	r := &run{consumers: all, plan: wire.Plan{Warnings: warnings}}
 	for i, l := range all {
 		if l.Config.Daemonize { // a daemon leaves this directory
 			l.Config.ResolvePaths(dir)
@@ -113,11 +118,23 @@ func (in invocation) options() config.Options {
 // mistakes are those that were made with racecar.Register.
 func mistakes() error { return errors.Join(registered.Mistakes()...) }
 
+// mistakesOf returns the mistakes that keep what was asked for from running, and as
+// warnings those of other consumers.
+func mistakesOf(in invocation) (warnings []string, err error) {
+	var errs []error
+	for _, m := range registered.Mistakes() {
+		var of *registry.ConsumerError
+		if errors.As(m, &of) && !in.all && len(in.names) > 0 && !slices.Contains(in.names, of.Consumer) {
+			warnings = append(warnings, m.Error())
+			continue
+		}
+		errs = append(errs, m)
+	}
+	return warnings, errors.Join(errs...)
+}
+
 // choose finds the consumers that are named, or all.
 func choose(in invocation) ([]*racecar.Registration, error) {
-	if err := mistakes(); err != nil {
-		return nil, err
-	}
 	all := registered.Consumers()
 	if len(all) == 0 {
 		return nil, noneRegistered(in.names)

@@ -1,6 +1,7 @@
 package racecar
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -54,13 +55,19 @@ func (r *Registration) New(rt Runtime) (any, error) { return r.make(rt) }
 // line: a name that is missing or taken, no subscription, a C that is an interface or has
 // neither or both of Process and ProcessBatch, a hook with another signature, hooks on *C
 // while C is registered by value. Then no consumer can be run; commands that need none work.
+// A mistake in Spec.Subscriptions concerns that consumer alone: the others can be run by
+// their names.
 func Register[C any](newConsumer func(Runtime) (C, error), spec Spec) {
 	r, err := NewRegistration(newConsumer, spec)
 	if err == nil {
 		err = program.Add(r)
 	}
 	if err != nil {
-		program.AddMistake(fmt.Errorf("%s: Register of %s: %w", caller(2), reflect.TypeFor[C](), err))
+		what := reflect.TypeFor[C]().String()
+		if of := (*registry.ConsumerError)(nil); errors.As(err, &of) {
+			what = of.Consumer
+		}
+		program.AddMistake(fmt.Errorf("%s: Register of %s: %w", caller(2), what, err))
 	}
 }
 
@@ -155,7 +162,10 @@ func inspect(t reflect.Type, spec Spec) (name string, batch bool, err error) {
 	if name, err = consumerName(t, spec.Name); err != nil {
 		return "", false, err
 	}
-	return name, batch, checkSubscriptions(spec)
+	if err := checkSubscriptions(spec); err != nil {
+		return "", false, &registry.ConsumerError{Consumer: name, Err: err}
+	}
+	return name, batch, nil
 }
 
 func consumerName(t reflect.Type, given string) (string, error) {

@@ -45,6 +45,16 @@ func Share[R any](r R) R {
 // Shared returns the registry given to Share, whose type is R.
 func Shared[R any]() R { return shared.(R) }
 
+// ConsumerError is a mistake of one consumer, whose name and type are right: the others
+// can be run.
+type ConsumerError struct {
+	Consumer string
+	Err      error
+}
+
+func (e *ConsumerError) Error() string { return e.Err.Error() }
+func (e *ConsumerError) Unwrap() error { return e.Err }
+
 // Add adds a consumer. Its error says that the name is taken.
 func (r *Registry[C, E, T]) Add(c C) error {
 	r.mu.Lock()

@@ -42,6 +42,8 @@ const (
 	// EnvEvents is a directory in which each process writes down the events it is told
 	// of, while two other subscribers panic and block for ever.
 	EnvEvents = "JOURNAL_EVENTS"
+	// EnvBadTopic is the topic of a further consumer, BadTopic; default: there is none.
+	EnvBadTopic = "JOURNAL_BAD_TOPIC"
 	// EnvMistakes, not empty, has two registrations that are wrong.
 	EnvMistakes = "JOURNAL_MISTAKES"
 )
@@ -69,6 +71,9 @@ func init() {
 	spec.Name, spec.Transactional = "JournalTx", true
 	racecar.Register(newJournal, spec)
 	registerLedger(subscriptions)
+	if topic := os.Getenv(EnvBadTopic); topic != "" {
+		racecar.Register(newJournal, racecar.Spec{Name: "BadTopic", Subscriptions: []racecar.Subscription{{Topic: topic}}})
+	}
 	if os.Getenv(EnvMistakes) != "" {
 		racecar.Register(newJournal, spec)
 		racecar.Register(newJournal, racecar.Spec{Name: "Other", Subscriptions: []racecar.Subscription{{}}})

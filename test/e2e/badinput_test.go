@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,7 +83,7 @@ func TestMistakesOfRegister(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(p.Stderr()), "\n")
 		if len(lines) != 2 ||
 			!regexp.MustCompile(`^=> Crashed: \S*test/consumers/journal\.go:\d+: Register of \*consumers\.Journal: the name "JournalTx" is taken; set Spec\.Name$`).MatchString(lines[0]) ||
-			!regexp.MustCompile(`^=> Crashed: \S*test/consumers/journal\.go:\d+: Register of \*consumers\.Journal: Spec\.Subscriptions\[0\] must set exactly one of Topic and TopicPattern, and both are empty$`).MatchString(lines[1]) {
+			!regexp.MustCompile(`^=> Crashed: \S*test/consumers/journal\.go:\d+: Register of Other: Spec\.Subscriptions\[0\] must set exactly one of Topic and TopicPattern, and both are empty$`).MatchString(lines[1]) {
 			t.Errorf("%v: stderr:\n%s", args, p.Stderr())
 		}
 	}
@@ -91,6 +92,37 @@ func TestMistakesOfRegister(t *testing.T) {
 			t.Errorf("%v: stderr:\n%s", args, p.Stderr())
 		}
 	}
+}
+
+// A topic that cannot exist is refused at a check, by the name of its consumer. Others can
+// be checked and run.
+func TestInvalidTopicConcernsItsConsumerAlone(t *testing.T) {
+	b := newBed(t, 1)
+	check := func(args ...string) *harness.Process {
+		return harness.Start(t, harness.Command{
+			Role: "app", Args: append([]string{"--brokers", b.broker.Addrs()[0]}, args...),
+			Env: []string{"JOURNAL_DIR=" + b.dir, "JOURNAL_TOPICS=" + b.topic, "JOURNAL_BAD_TOPIC=orders/eu"},
+		})
+	}
+	const line = `test/consumers/journal\.go:\d+: Register of BadTopic: Spec\.Subscriptions\[0\]\.Topic: "orders/eu" cannot be a topic's name: [^\n]*`
+	for _, args := range [][]string{{"BadTopic", "--check"}, {"Journal", "BadTopic", "--check"}, {"--all", "--check"}, {"BadTopic"}} {
+		p := check(args...)
+		if code := p.Wait(); code != 1 || !regexp.MustCompile(`^=> Crashed: \S*`+line+`\n$`).MatchString(p.Stderr()) || p.Stdout() != "" {
+			t.Errorf("%v: exit code %d, stdout %s\nstderr %s", args, code, p.Stdout(), p.Stderr())
+		}
+	}
+	p := check("Journal", "--check")
+	if code := p.Wait(); code != 0 || !regexp.MustCompile(`^=> Warning: \S*`+line+`\n$`).MatchString(p.Stderr()) || !strings.HasPrefix(p.Stdout(), "Journal: 1 worker, group ") {
+		t.Errorf("another one: exit code %d, stdout %s\nstderr %s", code, p.Stdout(), p.Stderr())
+	}
+	p = check("Journal")
+	harness.Eventually(t, "the other one consumes", func() error {
+		if n := len(b.records()); n != 1 {
+			return fmt.Errorf("%d messages", n)
+		}
+		return nil
+	})
+	stop(t, p)
 }
 
 // Nobody listens: the address is named, the worker keeps trying, and TERM ends
