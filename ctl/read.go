@@ -3,14 +3,12 @@ package ctl
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 
 	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
-	"github.com/sirupsen/logrus"
 )
 
 // errEnough ends a reading early, without being an error.
@@ -50,9 +48,7 @@ func count(ranges []fetch.Range) (n int64) {
 // fetcher reads committed records. It has connections of its own, so that other requests do
 // not wait behind a fetch.
 func (k *cluster) fetcher() *fetch.Fetcher {
-	silent := logrus.New() // errors are returned
-	silent.SetOutput(io.Discard)
-	return fetch.New(fetch.Options{Config: k.conf, Access: k.access, ReadCommitted: true, Log: silent})
+	return fetch.New(fetch.Options{Config: k.conf, Access: k.access, ReadCommitted: true})
 }
 
 // read hands over the committed records in these ranges, partition by partition.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/devkafka"
+	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -22,8 +24,8 @@ const patience = 30 * time.Second
 
 // Broker is a Kafka broker of one test, in memory; see package devkafka for
 // what it is and is not. It ends with the test. Its helpers fail the test when
-// something does not work; they read and write with another client library than
-// racecar's, so that the two check each other. They may be called from several
+// something does not work; they write with another client library than racecar's, so
+// that the two check each other. They may be called from several
 // goroutines, but only from the test's own may they fail it (testing.TB.FailNow).
 type Broker struct {
 	t      testing.TB
@@ -88,38 +90,25 @@ func (b *Broker) Produce(messages ...racecar.ProducerMessage) {
 // What belongs to open or aborted transactions is not among it.
 func (b *Broker) Messages(topic string) []*racecar.Message {
 	b.t.Helper()
-	ends, from := map[int32]int64{}, map[int32]kgo.Offset{}
+	var ranges []fetch.Range
 	for _, p := range b.broker.Cluster().PartitionInfos(topic) {
-		if p.LogStartOffset < p.LastStableOffset {
-			ends[p.Partition] = p.LastStableOffset
-			from[p.Partition] = kgo.NewOffset().AtStart()
-		}
+		ranges = append(ranges, fetch.Range{Topic: topic, Partition: p.Partition, From: p.LogStartOffset, To: p.LastStableOffset})
 	}
-	if len(from) == 0 {
-		return nil
+	slices.SortFunc(ranges, func(x, y fetch.Range) int { return cmp.Compare(x.Partition, y.Partition) })
+	c := config.Default()
+	c.Brokers = b.Addrs()
+	way, err := access.New(&c, nil)
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	// Control records are kept since a log can end with one.
-	ctx, client := b.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
-	defer client.Close()
+	f := fetch.New(fetch.Options{Config: &c, Access: way, ReadCommitted: true})
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), patience)
+	defer cancel()
 	var all []*racecar.Message
-	for len(from) > 0 {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			b.t.Fatalf("read topic %q: %v; partitions not read to their end: %v", topic, err, from)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			if r.Offset < ends[r.Partition] && !r.Attrs.IsControl() {
-				all = append(all, message(r))
-			}
-			if r.Offset >= ends[r.Partition]-1 {
-				delete(from, r.Partition)
-			}
-		})
+	if err := f.Read(ctx, ranges, func(m *racecar.Message) error { all = append(all, m); return nil }); err != nil {
+		b.t.Fatalf("read topic %q: %v", topic, err)
 	}
-	slices.SortFunc(all, func(x, y *racecar.Message) int {
-		return cmp.Or(cmp.Compare(x.Partition, y.Partition), cmp.Compare(x.Offset, y.Offset))
-	})
 	return all
 }
 
@@ -217,14 +206,6 @@ func record(m racecar.ProducerMessage) *kgo.Record {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
 	return r
-}
-
-func message(r *kgo.Record) *racecar.Message {
-	m := &racecar.Message{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
-	for _, h := range r.Headers {
-		m.Headers = append(m.Headers, racecar.Header{Key: h.Key, Value: h.Value})
-	}
-	return m
 }
 
 // waitUntil asks again and again, as nothing signals it, and fails the test with

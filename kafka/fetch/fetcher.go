@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -26,10 +27,10 @@ type Access interface {
 type Options struct {
 	Config        *config.Config
 	Access        Access
-	ReadCommitted bool          // leave out aborted transactions and wait for open ones
-	Rack          string        // client.rack: fetch from a replica there (KIP-392)
-	Backoff       time.Duration // the first pause after an error; 0: 100 ms
-	Log           logrus.FieldLogger
+	ReadCommitted bool               // leave out aborted transactions and wait for open ones
+	Rack          string             // client.rack: fetch from a replica there (KIP-392)
+	Backoff       time.Duration      // the first pause after an error; 0: 100 ms
+	Log           logrus.FieldLogger // nil: nothing is logged
 }
 
 const (
@@ -82,6 +83,11 @@ type leader struct {
 func New(o Options) *Fetcher {
 	if o.Backoff <= 0 {
 		o.Backoff = firstBackoff
+	}
+	if o.Log == nil {
+		silent := logrus.New()
+		silent.SetOutput(io.Discard)
+		o.Log = silent
 	}
 	most := int64(max(o.Config.MaxBytes, leastRequest))
 	f := &Fetcher{

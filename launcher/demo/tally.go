@@ -1,17 +1,19 @@
 package demo
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/IBM/sarama"
-
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/examples/quakes"
+	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/fetch"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 const (
@@ -29,9 +31,8 @@ type tally struct {
 	changed chan struct{} // a token when the counts are not what they were
 	failed  chan error    // takes the error that ends the reading
 
-	consumer sarama.Consumer
-	reading  sarama.PartitionConsumer
-	stopped  chan struct{}
+	cancel  context.CancelFunc // ends the reading
+	stopped chan struct{}
 
 	mu       sync.Mutex // guards what follows
 	assessed int
@@ -48,20 +49,16 @@ type tally struct {
 
 // startTally begins to read.
 func (s *stage) startTally() (*tally, error) {
-	c := sarama.NewConfig()
-	c.Version = sarama.MaxVersion
-	c.Consumer.Return.Errors = true
-	consumer, err := sarama.NewConsumer(s.broker.Addrs(), c)
+	c := config.Default()
+	c.Brokers = s.broker.Addrs()
+	way, err := access.New(&c, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", quakes.Output, err)
 	}
-	reading, err := consumer.ConsumePartition(quakes.Output, 0, sarama.OffsetOldest)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read %s: %w", quakes.Output, err), consumer.Close())
-	}
 	t := newTally()
-	t.consumer, t.reading = consumer, reading
-	go t.read()
+	var ctx context.Context
+	ctx, t.cancel = context.WithCancel(context.Background())
+	go t.read(ctx, fetch.New(fetch.Options{Config: &c, Access: way}))
 	return t, nil
 }
 
@@ -72,26 +69,12 @@ func newTally() *tally {
 	}
 }
 
-func (t *tally) read() {
+func (t *tally) read(ctx context.Context, f *fetch.Fetcher) {
 	defer close(t.stopped)
-	messages, errs := t.reading.Messages(), t.reading.Errors()
-	for messages != nil || errs != nil {
-		select {
-		case m, ok := <-messages:
-			if !ok {
-				messages = nil
-				continue
-			}
-			if err := t.add(m.Value); err != nil {
-				t.fail(err)
-			}
-		case err, ok := <-errs:
-			if !ok {
-				errs = nil
-				continue
-			}
-			t.fail(err)
-		}
+	defer f.Close()
+	err := f.Follow(ctx, []fetch.Range{{Topic: quakes.Output, To: fetch.NoOffset}}, func(m *racecar.Message) error { return t.add(m.Value) }, t.fail)
+	if err != nil {
+		t.fail(err)
 	}
 }
 
@@ -232,8 +215,6 @@ func (t *tally) until(n int) error {
 
 // stop ends the reading. The counts stay.
 func (t *tally) stop() {
-	t.reading.AsyncClose()
+	t.cancel()
 	<-t.stopped
-	// Its partition is closed: there is nothing left that could fail.
-	_ = t.consumer.Close()
 }
