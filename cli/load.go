@@ -118,19 +118,17 @@ func (in invocation) options() config.Options {
 // mistakes are those that were made with racecar.Register.
 func mistakes() error { return errors.Join(registered.Mistakes()...) }
 
-// mistakesOf returns the mistakes that keep what was asked for from running, and as
-// warnings those of other consumers.
+// mistakesOf returns all mistakes as an error if one keeps what was asked for from
+// running. Those of other consumers alone are warnings.
 func mistakesOf(in invocation) (warnings []string, err error) {
-	var errs []error
 	for _, m := range registered.Mistakes() {
 		var of *registry.ConsumerError
-		if errors.As(m, &of) && !in.all && len(in.names) > 0 && !slices.Contains(in.names, of.Consumer) {
-			warnings = append(warnings, m.Error())
-			continue
+		if in.all || len(in.names) == 0 || !errors.As(m, &of) || slices.Contains(in.names, of.Consumer) {
+			return nil, mistakes()
 		}
-		errs = append(errs, m)
+		warnings = append(warnings, m.Error())
 	}
-	return warnings, errors.Join(errs...)
+	return warnings, nil
 }
 
 // choose finds the consumers that are named, or all.

@@ -24,7 +24,7 @@ func TestMistakesOfRegisterFailTheTest(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMistakesOfRegisterFailTheTest$", "-test.count=1")
 	cmd.Env = append(os.Environ(), inside+"=1")
 	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "mistakes_test.go:18: Register of racecar.ProcessFunc: Spec.Subscriptions is empty") {
+	if err == nil || !strings.Contains(string(out), "mistakes_test.go:18: Register of X: Spec.Subscriptions is empty") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
