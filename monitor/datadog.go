@@ -60,7 +60,8 @@ type partition struct {
 	number int32
 }
 
-// series is what happened in a partition since the last flush.
+// series is what happened in a partition since the last flush. It is dropped by a flush that
+// finds it revoked and unchanged, since events of a revoked partition may come late.
 type series struct {
 	partition
 	tags []string
@@ -75,7 +76,9 @@ type series struct {
 	hasOffset   bool
 	hasLag      bool
 	pausedAt    time.Time // zero: not paused
-	assigned    bool      // it is the worker's
+	assigned    bool      // to the worker
+
+	dropped atomic.Bool // no flush sends it any more
 }
 
 // counts is what a producer did for a topic since the last flush.
@@ -243,7 +246,11 @@ func (d *Datadog) rare(e racecar.Event) {
 			}
 		}
 	case event.PartitionsRevoked:
-		d.forget(e.Group, e.Partitions)
+		for topic, numbers := range e.Partitions {
+			for _, n := range numbers {
+				d.revoked(d.series(e.Group, topic, n))
+			}
+		}
 	// What follows is ours: upstream has no such events.
 	case event.Rebalance:
 		d.count("consumer.rebalances", 1, d.group(e.Group))
@@ -328,6 +335,15 @@ func (d *Datadog) paused(e *event.PauseStatus) {
 	}
 }
 
+func (d *Datadog) revoked(s *series) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.assigned {
+		d.gauge("consumer.pause.duration", 0, s.tags) // a gauge keeps its last value
+	}
+	s.assigned, s.pausedAt = false, time.Time{}
+}
+
 func (d *Datadog) produced(topic string, size int, err error) {
 	c := d.topic(topic)
 	d.histogram("producer.produce.message_size", float64(size), c.tags)
@@ -342,7 +358,7 @@ func (d *Datadog) produced(topic string, size int, err error) {
 
 // series finds the partition's.
 func (d *Datadog) series(group, topic string, number int32) *series {
-	if s := d.last.Load(); s != nil && s.number == number && s.topic == topic && s.group == group {
+	if s := d.last.Load(); s != nil && !s.dropped.Load() && s.number == number && s.topic == topic && s.group == group {
 		return s
 	}
 	key := partition{group, topic, number}
@@ -361,26 +377,6 @@ func (d *Datadog) series(group, topic string, number int32) *series {
 	}
 	d.last.Store(s)
 	return s
-}
-
-// forget drops the partitions given up, after a last flush.
-func (d *Datadog) forget(group string, partitions map[string][]int32) {
-	var gone []*series
-	d.mu.Lock()
-	for topic, numbers := range partitions {
-		for _, n := range numbers {
-			key := partition{group, topic, n}
-			if s := d.parts[key]; s != nil {
-				gone = append(gone, s)
-				delete(d.parts, key)
-			}
-		}
-	}
-	d.last.Store(nil)
-	d.mu.Unlock()
-	for _, s := range gone {
-		d.send(s)
-	}
 }
 
 // topic finds the counts of a topic; empty: of the producer as a whole.
@@ -440,17 +436,49 @@ func (d *Datadog) flush() {
 		topics = append(topics, c)
 	}
 	d.mu.RUnlock()
+	var unused []*series
 	for _, s := range parts {
-		d.send(s)
+		if !d.send(s) {
+			unused = append(unused, s)
+		}
 	}
+	d.drop(unused)
 	for _, c := range topics {
 		d.sendCounts(c)
 	}
 }
 
-func (d *Datadog) send(s *series) {
+// drop removes partitions that the worker no longer has.
+func (d *Datadog) drop(unused []*series) {
+	if len(unused) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range unused {
+		s.mu.Lock()
+		if s.unused() {
+			s.dropped.Store(true)
+			delete(d.parts, s.partition)
+		}
+		s.mu.Unlock()
+	}
+	d.last.Store(nil)
+}
+
+// unused reports whether nothing is to be sent of a partition that the worker does not have.
+// s.mu is held.
+func (s *series) unused() bool {
+	return !s.assigned && s.pausedAt.IsZero() && !s.hasOffset && s.messages == 0 && s.errors == 0 && s.batchErrors == 0
+}
+
+// send reports whether the partition is in use.
+func (d *Datadog) send(s *series) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.unused() {
+		return false
+	}
 	d.count("consumer.messages", s.messages, s.tags)
 	d.count("consumer.process_message.errors", s.errors, s.tags)
 	d.count("consumer.process_batch.errors", s.batchErrors, s.tags)
@@ -468,6 +496,7 @@ func (d *Datadog) send(s *series) {
 	}
 	s.messages, s.errors, s.batchErrors = 0, 0, 0
 	s.hasOffset, s.hasLag = false, false
+	return true
 }
 
 func (d *Datadog) sendCounts(c *counts) {

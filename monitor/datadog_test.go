@@ -299,8 +299,16 @@ func TestDatadogPartitionsComeAndGo(t *testing.T) {
 	d.Observe(event.PauseStatus{Group: "g", Topic: "t|,x", Partition: 2, Duration: racecar.PauseForever})
 	d.Observe(event.PauseStatus{Group: "g", Topic: "t|,x", Partition: 2})
 	d.Observe(event.PartitionsRevoked{Group: "g", Partitions: map[string][]int32{"t|,x": {0, 1, 2, 3}}})
-	if len(d.parts) != 0 || d.last.Load() != nil {
-		t.Errorf("%d partitions are kept after they were given up", len(d.parts))
+	stale := d.series("g", "t|,x", 0)
+	d.flush() // sends what there is
+	d.flush() // drops the partitions
+	if len(d.parts) != 0 {
+		t.Errorf("%d partitions are kept after they were revoked", len(d.parts))
+	}
+	d.last.Store(stale) // by whoever has looked it up before
+	d.Observe(event.PartitionsAssigned{Group: "g", Partitions: map[string][]int32{"t|,x": {0}}})
+	if d.series("g", "t|,x", 0) == stale {
+		t.Error("a partition that comes back is counted where no flush looks")
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -316,9 +324,9 @@ func TestDatadogPartitionsComeAndGo(t *testing.T) {
 			t.Errorf("%s = %v", k, got[k])
 		}
 	}
-	d.Observe(event.CommitFailed{Group: "g", Topic: "t", Partition: 9}) // late, after it was given up
+	d.Observe(event.CommitFailed{Group: "g", Topic: "t", Partition: 9}) // late, after its revocation
 	if d.series("g", "t", 9).assigned {
-		t.Error("partition 9 is told of as assigned")
+		t.Error("partition 9 counts as assigned")
 	}
 }
 
@@ -420,5 +428,30 @@ func BenchmarkSinks(b *testing.B) {
 	b.StopTimer()
 	if err := w.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// A call that ends after its partition was lost counts, and leaves nothing behind.
+func TestDatadogCountsCallsOfLostPartitions(t *testing.T) {
+	agent, c := udpAgent(t)
+	log, _ := logtest.NewNullLogger()
+	d, err := NewDatadog(&c, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Observe(event.PartitionsAssigned{Group: "g", Partitions: map[string][]int32{"t": {0}}})
+	d.Observe(event.PartitionsRevoked{Group: "g", Partitions: map[string][]int32{"t": {0}}, Lost: true})
+	d.Observe(event.ProcessMessage{Group: "g", Message: &racecar.Message{Topic: "t", Offset: 1}})
+	d.flush()
+	d.flush()
+	if n := len(d.parts); n != 0 {
+		t.Errorf("%d partitions are kept", n)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const key = "racecar.consumer.messages|c|client:racecar,env:test,group_id:g,partition:0,topic:t"
+	if got := agent.lines(t, 4)[key]; !slices.Equal(got, []float64{1}) {
+		t.Errorf("%v", got)
 	}
 }

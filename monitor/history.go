@@ -83,21 +83,16 @@ func (h *history) take(st status.Status) {
 	n := h.n
 	h.n++
 	rate, lag := 0.0, 0.0
-	for _, w := range st.Workers {
-		if w.Report == nil {
-			continue
+	for k, p := range ownedPartitions(st) {
+		rate += p.Rate
+		lag += float64(max(0, p.Lag))
+		name := fmt.Sprintf("%s %s/%d", k.consumer, k.topic, k.number)
+		r := h.parts[name]
+		if r == nil {
+			r = newRing()
+			h.parts[name] = r
 		}
-		for _, p := range w.Report.Partitions {
-			rate += p.Rate
-			lag += float64(max(0, p.Lag))
-			name := fmt.Sprintf("%s %s/%d", w.Consumer, p.Topic, p.Partition)
-			r := h.parts[name]
-			if r == nil {
-				r = newRing()
-				h.parts[name] = r
-			}
-			r.add(n, float64(p.Lag))
-		}
+		r.add(n, float64(p.Lag))
 	}
 	h.rate.add(n, rate)
 	h.lag.add(n, lag)

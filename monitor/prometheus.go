@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,10 +14,6 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/sirupsen/logrus"
 )
-
-// scrapeTimeout bounds the question to the supervisor; workers have a second to
-// report, and one that does not is left out.
-const scrapeTimeout = 5 * time.Second
 
 // metric describes one of ours. Names are what dashboards are made of: they do
 // not change.
@@ -97,9 +94,7 @@ type collector struct {
 func metricsHandler(ask func(context.Context) (status.Status, error), log logrus.FieldLogger) http.Handler {
 	c := &collector{ask: ask, log: log, seen: map[string]float64{}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), scrapeTimeout)
-		defer cancel()
-		st, err := ask(ctx)
+		st, err := ask(r.Context())
 		if err != nil {
 			http.Error(w, fmt.Sprintf("the supervisor does not answer: %v", err), http.StatusServiceUnavailable)
 			return
@@ -128,10 +123,10 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	st := s.st
-	s.tell(out, metricStart, seconds(st.StartedAt))
-	s.tell(out, metricSupervisor, float64(st.RSS))
+	s.send(out, metricStart, seconds(st.StartedAt))
+	s.send(out, metricSupervisor, float64(st.RSS))
 	for reason, n := range st.RestartsBy {
-		s.tell(out, metricRestarts, float64(n), reason)
+		s.send(out, metricRestarts, float64(n), reason)
 	}
 	for _, c := range st.Consumers {
 		s.consumer(out, c)
@@ -143,11 +138,11 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 }
 
 func (s snapshot) consumer(out chan<- prometheus.Metric, c status.Consumer) {
-	s.tell(out, metricDesired, float64(c.Workers), c.Name, c.Group)
-	s.tell(out, metricCPU, c.CPU, c.Name, c.Group)
-	s.tell(out, metricGivenUp, truth(c.State == status.Fatal), c.Name, c.Group)
+	s.send(out, metricDesired, float64(c.Workers), c.Name, c.Group)
+	s.send(out, metricCPU, c.CPU, c.Name, c.Group)
+	s.send(out, metricGivenUp, oneIf(c.State == status.Fatal), c.Name, c.Group)
 	for name, m := range consumerCounters {
-		s.tell(out, m, float64(c.Totals[name]), c.Name, c.Group)
+		s.send(out, m, float64(c.Totals[name]), c.Name, c.Group)
 	}
 	count := map[status.State]int{}
 	for _, w := range s.st.Workers {
@@ -156,7 +151,7 @@ func (s snapshot) consumer(out chan<- prometheus.Metric, c status.Consumer) {
 		}
 	}
 	for _, state := range states {
-		s.tell(out, metricStates, float64(count[state]), c.Name, c.Group, string(state))
+		s.send(out, metricStates, float64(count[state]), c.Name, c.Group, string(state))
 	}
 	buckets, calls := map[float64]uint64{}, uint64(0)
 	for i, n := range c.Times.Counts {
@@ -165,81 +160,98 @@ func (s snapshot) consumer(out chan<- prometheus.Metric, c status.Consumer) {
 			buckets[c.Times.Bounds[i]] = calls
 		}
 	}
-	out <- prometheus.MustNewConstHistogram(metricTimes, calls, c.Times.Sum, buckets, c.Name, c.Group)
+	out <- prometheus.MustNewConstHistogram(metricTimes, calls, c.Times.Sum, buckets, text([]string{c.Name, c.Group})...)
 }
 
 func (s snapshot) worker(out chan<- prometheus.Metric, w status.Worker) {
 	name := w.Name()
-	s.tell(out, metricLive, truth(w.Live), w.Consumer, name)
-	s.tell(out, metricReported, truth(w.Report != nil), w.Consumer, name)
+	s.send(out, metricLive, oneIf(w.Live), w.Consumer, name)
+	s.send(out, metricReported, oneIf(w.Report != nil), w.Consumer, name)
 	if w.StartedAt != nil {
-		s.tell(out, metricSince, seconds(*w.StartedAt), w.Consumer, name)
+		s.send(out, metricSince, seconds(*w.StartedAt), w.Consumer, name)
 	}
 	if w.Report != nil {
-		s.tell(out, metricMemory, float64(w.Report.RSS), w.Consumer, name)
+		s.send(out, metricMemory, float64(w.Report.RSS), w.Consumer, name)
 	}
 }
 
-// partitions tells each partition once: while one moves, two workers may have
-// reported it; the one that is further has it.
-func (s snapshot) partitions(out chan<- prometheus.Metric) {
-	type key struct {
-		consumer, topic string
-		number          int32
-	}
-	type owned struct {
-		status.Partition
-		group string
-	}
-	all := map[key]owned{}
-	for _, w := range s.st.Workers {
+// partitionKey names a partition of a consumer.
+type partitionKey struct {
+	consumer, topic string
+	number          int32
+}
+
+// ownedPartition is a partition as the worker that has it reports it.
+type ownedPartition struct {
+	status.Partition
+	group string
+}
+
+// ownedPartitions returns each partition once. While one moves, two workers may have reported
+// it; the report with the higher position counts.
+func ownedPartitions(st status.Status) map[partitionKey]ownedPartition {
+	all := map[partitionKey]ownedPartition{}
+	for _, w := range st.Workers {
 		if w.Report == nil {
 			continue
 		}
 		for _, p := range w.Report.Partitions {
-			k := key{w.Consumer, p.Topic, p.Partition}
+			k := partitionKey{w.Consumer, p.Topic, p.Partition}
 			if other, twice := all[k]; !twice || other.Position < p.Position {
-				all[k] = owned{p, w.Group}
+				all[k] = ownedPartition{p, w.Group}
 			}
 		}
 	}
-	for k, p := range all {
+	return all
+}
+
+func (s snapshot) partitions(out chan<- prometheus.Metric) {
+	for k, p := range ownedPartitions(s.st) {
 		labels := []string{k.consumer, p.group, k.topic, fmt.Sprint(k.number)}
 		s.known(out, metricLag, p.Lag, labels)
 		s.known(out, metricPosition, p.Position, labels)
 		s.known(out, metricCommitted, p.Committed, labels)
 		s.known(out, metricEnd, p.End, labels)
 		if p.Lag >= 0 {
-			s.tell(out, metricLagSeconds, p.LagSeconds, labels...)
+			s.send(out, metricLagSeconds, p.LagSeconds, labels...)
 		}
-		s.tell(out, metricInFlight, float64(p.InFlight), labels...)
-		s.tell(out, metricAttempts, float64(p.Retries), labels...)
-		s.tell(out, metricStalled, truth(p.Stalled), labels...)
+		s.send(out, metricInFlight, float64(p.InFlight), labels...)
+		s.send(out, metricAttempts, float64(p.Retries), labels...)
+		s.send(out, metricStalled, oneIf(p.Stalled), labels...)
 		if p.State != status.PartitionRunning && p.State != "" {
-			s.tell(out, metricNotRunning, 1, append(labels, string(p.State))...)
+			s.send(out, metricNotRunning, 1, append(labels, string(p.State))...)
 		}
 	}
 }
 
-// known tells a figure that may be unknown, which is -1.
+// known sends a figure unless it is unknown, which is -1.
 func (s snapshot) known(out chan<- prometheus.Metric, m metric, v int64, labels []string) {
 	if v >= 0 {
-		s.tell(out, m, float64(v), labels...)
+		s.send(out, m, float64(v), labels...)
 	}
 }
 
-func (s snapshot) tell(out chan<- prometheus.Metric, m metric, v float64, labels ...string) {
+func (s snapshot) send(out chan<- prometheus.Metric, m metric, v float64, labels ...string) {
 	if m.kind == prometheus.CounterValue {
 		key := m.desc.String() + fmt.Sprint(labels)
 		v = max(v, s.c.seen[key])
 		s.c.seen[key] = v
 	}
-	out <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
+	out <- prometheus.MustNewConstMetric(m.desc, m.kind, v, text(labels)...)
+}
+
+// text makes label values of names, which may be any bytes: Prometheus refuses a scrape with
+// a value that is not UTF-8.
+func text(labels []string) []string {
+	for i, l := range labels {
+		labels[i] = strings.ToValidUTF8(l, "\uFFFD")
+	}
+	return labels
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }
 
-func truth(b bool) float64 {
+func oneIf(b bool) float64 {
 	if b {
 		return 1
 	}

@@ -56,6 +56,7 @@ type Server struct {
 	http     *http.Server
 	conns    *connections
 	ask      *cached
+	brief    *cached // does not ask the workers
 	history  *history
 	guesses  *guesses
 	token    [sha256.Size]byte
@@ -73,14 +74,14 @@ func NewServer(o ServerOptions) (*Server, error) {
 		return nil, fmt.Errorf("status_addr %q: %w", o.Addr, err)
 	}
 	s := &Server{
-		o: o, ln: ln, conns: newConnections(ln), ask: newCached(o.Status), history: newHistory(), guesses: newGuesses(o.Log),
+		o: o, ln: ln, conns: newConnections(ln), ask: newCached(o.Status, statusFresh), brief: newCached(o.Brief, briefFresh), history: newHistory(), guesses: newGuesses(o.Log),
 		token: sha256.Sum256([]byte(o.Token)), loopback: loopback,
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader, ConnState: s.conns.changed,
-		ErrorLog: stdlog.New(debugWriter{o.Log}, "", 0),
+		ErrorLog: stdlog.New(serverLog{o.Log}, "", 0),
 	}
 	return s, nil
 }
@@ -106,6 +107,10 @@ func listen(o ServerOptions) (ln net.Listener, loopback bool, err error) {
 // listenUnix makes a socket for this user alone, in place of one that a dead process
 // has left.
 func listenUnix(path string) (net.Listener, error) {
+	// Connecting to a regular file is refused like connecting to a dead socket.
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
+		return nil, errors.New("the file exists and is not a socket")
+	}
 	if conn, err := net.Dial("unix", path); err == nil {
 		return nil, errors.Join(errors.New("another process serves it"), conn.Close())
 	} else if errors.Is(err, syscall.ECONNREFUSED) {
@@ -336,7 +341,7 @@ func (s *Server) health(look func(status.Status) []string, word string) http.Han
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 		defer cancel()
-		st, err := s.o.Brief(ctx)
+		st, err := s.brief.status(ctx)
 		why := []string{"the supervisor does not answer"}
 		if err == nil {
 			why = look(st)
@@ -351,10 +356,15 @@ func (s *Server) health(look func(status.Status) []string, word string) http.Han
 	}
 }
 
-// debugWriter takes the lines net/http writes about broken connections.
-type debugWriter struct{ log logrus.FieldLogger }
+// serverLog takes the lines that net/http writes about broken connections and panics.
+type serverLog struct{ log logrus.FieldLogger }
 
-func (d debugWriter) Write(p []byte) (int, error) {
-	d.log.WithField("detail", strings.TrimSpace(string(p))).Debug("Connection to status_addr failed")
+func (l serverLog) Write(p []byte) (int, error) {
+	line := strings.TrimSpace(string(p))
+	if strings.HasPrefix(line, "http: panic") {
+		l.log.WithField("detail", line).Error("Request to status_addr panicked")
+	} else {
+		l.log.WithField("detail", line).Debug("Connection to status_addr failed")
+	}
 	return len(p), nil
 }

@@ -279,6 +279,17 @@ func TestUnixStatusAddr(t *testing.T) {
 	if _, err := NewServer(ServerOptions{Addr: "unix:" + path, Log: log}); err == nil || !strings.Contains(err.Error(), "another process serves it") {
 		t.Errorf("%v", err)
 	}
+	// A mistyped path must not cost a file.
+	file := filepath.Join(t.TempDir(), "racecar.yml")
+	if err := os.WriteFile(file, []byte("common: {}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewServer(ServerOptions{Addr: "unix:" + file, Log: log}); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("%v", err)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "common: {}" {
+		t.Errorf("the file has %q, %v", b, err)
+	}
 }
 
 // At no time can others connect to the socket, whatever the umask is.

@@ -2,43 +2,59 @@ package monitor
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/status"
 )
 
-// Source answers with the state of the supervisor beside which it all runs.
+// Source returns the state of the supervisor that the monitor runs beside.
 type Source func(context.Context) (status.Status, error)
 
-// freshFor is how long an answer serves everybody who asks: a page, a scraper
-// and a second page make one question a second, not three.
-const freshFor = 900 * time.Millisecond
+const (
+	// statusFresh is how long one answer serves everybody who asks: a page, a scraper and a
+	// second page cost one question a second, not three.
+	statusFresh = 900 * time.Millisecond
+	// briefFresh is the same for health checks, which nobody needs a token for: however many
+	// come, the supervisor answers ten a second.
+	briefFresh = 100 * time.Millisecond
+	// sourceTimeout bounds a question to the supervisor. Workers have a second to report;
+	// the answer leaves out those that do not.
+	sourceTimeout = 5 * time.Second
+)
 
-// cached asks source once for all who ask at about the same time.
+// cached asks a source once for all who ask at about the same time.
 type cached struct {
 	source Source
+	fresh  time.Duration
 	now    func() time.Time
 
-	mu   sync.Mutex // held while asking, so that others wait for that answer
+	turn chan struct{} // holds a token while somebody asks; guards the rest
 	st   status.Status
-	at   time.Time
-	good bool
+	at   time.Time // zero: there was no answer yet
 }
 
-func newCached(source Source) *cached { return &cached{source: source, now: time.Now} }
+func newCached(source Source, fresh time.Duration) *cached {
+	return &cached{source: source, fresh: fresh, now: time.Now, turn: make(chan struct{}, 1)}
+}
 
-// status returns an answer no older than freshFor. Whoever asks must not change it.
+// status returns an answer that is younger than c.fresh, or an error when ctx or
+// sourceTimeout ends. Callers must not change the answer.
 func (c *cached) status(ctx context.Context) (status.Status, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.good && c.now().Sub(c.at) < freshFor {
+	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
+	defer cancel()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return status.Status{}, context.Cause(ctx)
+	}
+	if !c.at.IsZero() && c.now().Sub(c.at) < c.fresh {
 		return c.st, nil
 	}
 	st, err := c.source(ctx)
 	if err != nil {
 		return status.Status{}, err
 	}
-	c.st, c.at, c.good = st, c.now(), true
+	c.st, c.at = st, c.now()
 	return st, nil
 }

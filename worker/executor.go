@@ -215,9 +215,12 @@ func (e *executor) callBatch(p *partition, alone bool) {
 	first, final := batch[0].Offset, batch[len(batch)-1].Offset
 	messages := convertBatch(batch, p.retries())
 	last := e.board.Now()
-	observed := e.w.opts.Emit != nil
+	observed, reported := e.w.opts.Emit != nil, messages
+	if observed {
+		reported = slices.Clone(messages) // the consumer may sort or clear its slice
+	}
 	if e.w.opts.EmitStarts {
-		e.w.emit(event.StartProcessBatch{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages})
+		e.w.emit(event.StartProcessBatch{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: reported})
 	}
 	err, how := error(nil), eventPanicked
 	defer func() {
@@ -231,7 +234,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		}
 		if observed {
 			e.w.emit(event.ProcessBatch{
-				Consumer: e.w.reg.Name(), Group: e.w.group, Messages: messages, Duration: time.Duration(now - last), Err: err, Done: e.end.done(len(batch)),
+				Consumer: e.w.reg.Name(), Group: e.w.group, Messages: reported, Duration: time.Duration(now - last), Err: err, Done: e.end.done(len(batch)),
 			})
 		}
 		if err != nil {
