@@ -31,7 +31,7 @@ type loop struct {
 	idle    bool          // it waits for awake
 	busy    bool          // a request is under way
 	until   time.Time     // when the broker answers it at the latest
-	short   bool          // the budget is used up
+	short   int64         // bytes of the budget that it waits for
 	awake   chan struct{} // capacity 1
 
 	conn     *conn // of the goroutine
@@ -255,7 +255,7 @@ func (l *loop) next(now time.Time) (request, time.Duration) {
 			return q, 0
 		}
 	}
-	l.short = false
+	l.short = 0
 	if r := l.fetch(now); r != nil {
 		l.busy = true
 		return r, 0
@@ -274,7 +274,7 @@ func (l *loop) due(now time.Time) time.Duration {
 			wait = d
 		}
 	}
-	if l.short {
+	if l.short > 0 {
 		sooner(now.Add(retryShort))
 	}
 	for _, p := range l.b.partitions {

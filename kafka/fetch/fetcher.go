@@ -40,9 +40,9 @@ const (
 	// leastRequest is the smallest request that is worth its round trip. It is also what a
 	// waiting request reserves.
 	leastRequest = 64 << 10
-	// untouched is how long nobody has to take from a partition before what waits in it may
-	// be dropped. It bounds how much is fetched in vain when all partitions are slow.
-	untouched = 5 * time.Second
+	// defaultUntouched is how long nobody has to take from a partition before what waits in
+	// it may be dropped. It bounds how much is fetched in vain when all partitions are slow.
+	defaultUntouched = 5 * time.Second
 )
 
 // Fetcher fetches the partitions of one worker from all brokers, on demand: it asks for
@@ -65,6 +65,8 @@ type Fetcher struct {
 	used    int64 // bytes reserved by requests, waiting, or taken and not released
 	limit   int64 // of used
 	request int64 // bytes that a hot request asks for at most
+
+	untouched time.Duration // see defaultUntouched
 }
 
 // topic is one whose partitions are fetched; guarded by Fetcher.mu.
@@ -93,7 +95,7 @@ func New(o Options) *Fetcher {
 	f := &Fetcher{
 		opts: o, log: o.Log, refresh: make(chan struct{}, 1),
 		topics: map[string]*topic{}, brokers: map[int32]*broker{},
-		limit: 2 * most, request: max(most/4, leastRequest),
+		limit: 2 * most, request: max(most/4, leastRequest), untouched: defaultUntouched,
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
@@ -184,11 +186,10 @@ func (f *Fetcher) least() int64 { return max(f.request/4, leastRequest) }
 // release gives bytes back to the budget, and wakes the loops that wait for them. f.mu is
 // held.
 func (f *Fetcher) release(bytes int64) {
-	if f.used -= bytes; bytes > 0 && f.room() >= f.least() {
-		for _, b := range f.brokers {
-			if b.hot.short {
-				b.hot.wake()
-			}
+	f.used -= bytes
+	for _, b := range f.brokers {
+		if b.hot.short > 0 && f.room() >= b.hot.short {
+			b.hot.wake()
 		}
 	}
 }
@@ -199,7 +200,7 @@ func (f *Fetcher) makeRoom(now time.Time) {
 	var victim *Partition
 	for _, t := range f.topics {
 		for _, p := range t.partitions {
-			if p.bytes > 0 && now.Sub(p.touched) >= untouched && (victim == nil || p.touched.Before(victim.touched)) {
+			if p.bytes > 0 && now.Sub(p.touched) >= f.untouched && (victim == nil || p.touched.Before(victim.touched)) {
 				victim = p
 			}
 		}

@@ -165,7 +165,7 @@ func span(from, to int64) (all []int64) {
 // produce sends n messages to each partition: "0", "1", … or more of that size.
 func produce(t testing.TB, b *testbroker.Broker, topic string, partitions int32, n, size int, opts ...kgo.Opt) {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner())}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression())}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

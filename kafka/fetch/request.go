@@ -73,13 +73,17 @@ func (l *loop) fetch(now time.Time) request {
 		}
 	}
 	if len(r.partitions) > 0 {
-		if f.room() < f.least() && starving {
+		// The first batch comes all the same when it is larger than the request.
+		first := min(r.partitions[0].p.largest, f.limit/2)
+		least := max(f.least(), first)
+		if f.room() < least && starving {
 			f.makeRoom(now)
 		}
-		if l.short = f.room() < f.least(); l.short {
+		if f.room() < least {
+			l.short = least
 			return nil
 		}
-		r.reserved = min(f.request, f.room())
+		r.reserved = min(max(f.request, first), f.room())
 	}
 	left := l.b.poll.until.Sub(now) - handOver
 	if l.b.poll.busy && (len(r.partitions) > 0 || left > 0) {
