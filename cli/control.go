@@ -12,6 +12,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/supervisor"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 // control lets the control socket rule the supervisor: longer operations return
@@ -174,7 +175,7 @@ func (c control) Dump(ctx context.Context) error { return c.sup.Dump(ctx) }
 // tell passes a step on, unless it is on the way to one that says more: a worker
 // that stops, starts and joins without anything to remark is told of before and
 // afterwards.
-func tell(progress func(ctl.Progress), p supervisor.Progress) {
+func tell(progress func(ctl.Progress), p fleet.Progress) {
 	switch status.State(p.Step) {
 	case status.Standby, status.Stopping, status.Waiting, status.Joining, status.Running:
 		if p.Worker != "" && p.Detail == "" {
@@ -186,7 +187,7 @@ func tell(progress func(ctl.Progress), p supervisor.Progress) {
 	progress(told(p))
 }
 
-func told(p supervisor.Progress) ctl.Progress {
+func told(p fleet.Progress) ctl.Progress {
 	message := p.Step
 	if p.Detail != "" {
 		message += ": " + p.Detail

@@ -14,6 +14,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/supervisor"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 	"github.com/racecar-go/racecar/worker"
 	"github.com/sirupsen/logrus"
 )
@@ -64,18 +65,18 @@ func flushSpans(t racecar.Tracer, log *logs.Log) {
 }
 
 // tellOfWorkers takes the supervisor's events to subscribers in its process.
-func tellOfWorkers(m *monitor.Worker) func(supervisor.Event) {
+func tellOfWorkers(m *monitor.Worker) func(fleet.WorkerEvent) {
 	emit := m.Emit()
 	if emit == nil {
 		return nil
 	}
-	return func(e supervisor.Event) {
+	return func(e fleet.WorkerEvent) {
 		switch e.Kind {
-		case supervisor.WorkerStarted:
+		case fleet.WorkerStarted:
 			emit(event.WorkerStarted{Consumer: e.Consumer, Index: e.Index, PID: e.PID})
-		case supervisor.WorkerExited:
-			emit(event.WorkerExited{Consumer: e.Consumer, Index: e.Index, PID: e.PID, Reason: e.Reason, Graceful: e.Ordered, Detail: e.Detail})
-		case supervisor.WorkerGivenUp:
+		case fleet.WorkerExited:
+			emit(event.WorkerExited{Consumer: e.Consumer, Index: e.Index, PID: e.PID, Reason: e.Reason, Graceful: e.Graceful, Detail: e.Detail})
+		case fleet.WorkerStoppedPermanently:
 			emit(event.WorkerStoppedPermanently{Consumer: e.Consumer, Index: e.Index, Detail: e.Detail})
 		}
 	}

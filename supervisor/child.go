@@ -17,28 +17,31 @@ import (
 const (
 	// outQueue is how many messages wait for a worker that does not read.
 	outQueue = 64
-	// drainWithin is how long the socket of a process that is gone may stay open:
-	// somebody it started may have inherited it.
+	// drainWithin is how long the socket of a process that has exited may stay open: a
+	// process that it started may have inherited it.
 	drainWithin = time.Second
 )
 
 // child is a process with the goroutines that serve it: one reads its socket,
-// one writes to it, one waits for its end. They end with the process.
+// one writes to it, one waits for its exit. They end with the process.
 type child struct {
+	// These belong to the loop. A helper has none of the first four.
+	id          fleet.ProcID
+	name        string
+	memoryLimit int64
+	signaled    bool // by the fleet, so it was not the kernel
+	version     int  // of the protocol, once a worker has said which it speaks
+	ignoredOne  bool // a message of an unknown kind, which was logged
+
 	process process.Process
 	conn    *wire.Conn
 	out     chan outgoing
-	// heard is when its socket last had something, in ns since start; the reader
+	// received is when its socket last had something, in ns since start; the reader
 	// sets it before it hands the message to the loop.
-	heard atomic.Int64
-	start time.Time
-	eof   chan struct{} // closed when the reader is done
-
-	// These belong to the loop.
-	version    int  // of the protocol, once a worker has said which it speaks
-	ignoredOne bool // a message of an unknown kind, which was logged
-
-	gone chan struct{} // closed when the process is reaped
+	received atomic.Int64
+	start    time.Time
+	eof      chan struct{} // closed when the reader is done
+	gone     chan struct{} // closed when the process is reaped
 }
 
 type outgoing struct {
@@ -46,25 +49,25 @@ type outgoing struct {
 	body any
 }
 
-// events of a child, in this order: messages, then its end.
+// events of a child, in this order: messages, then its exit.
 type (
-	received struct {
+	message struct {
 		child *child
 		env   wire.Envelope
 	}
-	// broken says that what came is not our protocol.
+	// broken says that it sent something that is not our protocol.
 	broken struct {
 		child *child
 		err   error
 	}
-	gone struct {
+	exited struct {
 		child *child
 		exit  fleet.Exit
 	}
 )
 
-// adopt serves a process. deliver hands an event to the loop and returns false
-// when that has ended.
+// adopt serves a process. deliver hands an event to the loop and returns false when the
+// loop has ended.
 func adopt(p process.Process, deliver func(any) bool, wg *sync.WaitGroup) *child {
 	c := &child{
 		process: p,
@@ -87,35 +90,36 @@ func (c *child) read(deliver func(any) bool) {
 		env, err := c.conn.Read()
 		switch {
 		case err == nil:
-		case overSocket(err):
-			return // it is gone, or we have let it go
+		case endOfStream(err):
+			return // it has exited, or we closed the socket
 		default:
 			deliver(broken{c, err})
 			return
 		}
-		c.heard.Store(int64(time.Since(c.start)))
-		if !deliver(received{c, env}) {
+		c.received.Store(int64(time.Since(c.start)))
+		if !deliver(message{c, env}) {
 			return
 		}
 	}
 }
 
-// overSocket says that an error means the end of the stream, not of sense: EOF,
-// a process that was killed before it had read all (ECONNRESET), our own Close.
-func overSocket(err error) bool {
+// endOfStream reports whether an error means the end of the stream and no violation of
+// the protocol: EOF, a process that was killed before it had read all (ECONNRESET), our
+// own Close.
+func endOfStream(err error) bool {
 	var path *os.PathError
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.As(err, &path)
 }
 
-// lastHeard is when the socket last had something.
-func (c *child) lastHeard() time.Time { return c.start.Add(time.Duration(c.heard.Load())) }
+// lastReceived is when the socket last had something.
+func (c *child) lastReceived() time.Time { return c.start.Add(time.Duration(c.received.Load())) }
 
 func (c *child) write() {
 	for {
 		select {
 		case m := <-c.out:
 			if err := c.conn.Write(m.kind, m.body); err != nil {
-				return // its end is at hand, and says more than this error
+				return // its exit follows, and explains more than this error
 			}
 		case <-c.gone:
 			return
@@ -138,10 +142,10 @@ func (c *child) wait(deliver func(any) bool) {
 	t := time.NewTimer(drainWithin)
 	defer t.Stop()
 	select {
-	case <-c.eof: // all that it said is with the loop
+	case <-c.eof: // the loop has all that it sent
 	case <-t.C:
 	}
 	close(c.gone)
 	_ = c.process.Socket().Close() // wakes reader and writer
-	deliver(gone{c, exit})
+	deliver(exited{c, exit})
 }

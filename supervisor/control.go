@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,12 +12,13 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 	"github.com/racecar-go/racecar/supervisor/process"
 )
 
-// The control methods hand a request to the loop and wait for its answer. They
-// are safe for concurrent use, block until Run has begun, and return ErrEnded
-// when it is over. A ctx that ends stops the waiting, not what was begun.
+// The control methods hand a request to the loop and wait for its answer. They are safe
+// for concurrent use, block until Run has begun, and return ErrEnded when it is over. A
+// ctx that ends stops the waiting, not what was begun.
 
 // ErrEnded is returned by control methods once Run has returned.
 var ErrEnded = errors.New("racecar has stopped")
@@ -26,12 +26,7 @@ var ErrEnded = errors.New("racecar has stopped")
 // statusWithin is how long workers may take to report.
 const statusWithin = time.Second
 
-// request is something for the loop to do.
-type request struct {
-	do func(now time.Time)
-}
-
-// ask runs f in the loop. f, or whatever it sets going, calls done once.
+// ask runs f in the loop. f, or whatever it begins, calls done once.
 func ask[T any](ctx context.Context, s *Supervisor, f func(now time.Time, done func(T, error))) (T, error) {
 	type answer struct {
 		v   T
@@ -39,9 +34,8 @@ func ask[T any](ctx context.Context, s *Supervisor, f func(now time.Time, done f
 	}
 	var none T
 	c := make(chan answer, 1)
-	req := request{func(now time.Time) { f(now, func(v T, err error) { c <- answer{v, err} }) }}
 	select {
-	case s.requests <- req:
+	case s.requests <- func(now time.Time) { f(now, func(v T, err error) { c <- answer{v, err} }) }:
 	case <-s.ended:
 		return none, ErrEnded
 	case <-ctx.Done():
@@ -52,7 +46,7 @@ func ask[T any](ctx context.Context, s *Supervisor, f func(now time.Time, done f
 		return a.v, a.err
 	case <-s.ended:
 		select {
-		case a := <-c: // answered with its last breath
+		case a := <-c: // answered just before
 			return a.v, a.err
 		default:
 			return none, ErrEnded
@@ -70,12 +64,18 @@ func act(ctx context.Context, s *Supervisor, f func(now time.Time, done func(err
 	return err
 }
 
+// operate hands an event of an operator to the fleet and waits for its answer.
+func (s *Supervisor) operate(ctx context.Context, event func(ref uint64) fleet.Event) error {
+	return act(ctx, s, func(now time.Time, done func(error)) {
+		s.request(now, event, func(r *replies) { done(errors.Join(r.errs...)) })
+	})
+}
+
 // Status asks all workers and returns what they and the supervisor know. A
 // worker that does not report within a second has no Report.
 func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
-	return ask(ctx, s, func(_ time.Time, done func(status.Status, error)) {
-		fresh := map[*proc]bool{}
-		open := 0
+	return ask(ctx, s, func(now time.Time, done func(status.Status, error)) {
+		var asked *replies
 		var limit *time.Timer
 		finished := false
 		finish := func() {
@@ -84,49 +84,37 @@ func (s *Supervisor) Status(ctx context.Context) (status.Status, error) {
 			}
 			finished = true
 			limit.Stop()
-			st := s.status(func(p *proc) bool { return fresh[p] })
-			st.PID, st.Pidfile, st.Socket, st.Dir = os.Getpid(), s.opts.Pidfile, s.opts.Socket, s.opts.Dir
-			st.RSS = process.OwnRSS()
-			if s.opts.LogProblem != nil {
-				st.LogProblem = s.opts.LogProblem()
-			}
-			done(st, nil)
+			done(s.report(func(id fleet.ProcID) bool { return asked.reports[id] }), nil)
 		}
 		limit = time.AfterFunc(statusWithin, func() { s.deliver(func(time.Time) { finish() }) })
-		for p := range s.reg.procs() {
-			if p.booted.IsZero() || p.slot.cur != p {
-				continue
-			}
-			open++
-			cmd := s.reg.command(p, wire.Command{Kind: wire.CommandStatus})
-			s.pending[cmd.ID] = waiter{p, func(reply wire.Reply, err error) {
-				if err == nil && reply.Error == "" {
-					s.takeReport(p, reply)
-					fresh[p] = true
-				}
-				if open--; open == 0 {
-					finish()
-				}
-			}}
-		}
-		if open == 0 {
-			finish()
-		}
+		s.request(now, func(ref uint64) fleet.Event {
+			asked = s.replies[ref]
+			return fleet.RequestReports{Ref: ref}
+		}, func(*replies) { finish() })
 	})
 }
 
-// status is the registry's, with the counters as they are now.
-func (s *Supervisor) status(fresh func(*proc) bool) status.Status {
-	for p, c := range s.children {
-		p.work = c.process.Work()
+// report is the fleet's, with the counters as they are now and with what concerns this
+// process.
+func (s *Supervisor) report(fresh func(fleet.ProcID) bool) status.Status {
+	work := fleet.Counted{}
+	for id, c := range s.workers {
+		work[id] = c.process.Work()
 	}
-	return s.reg.status(fresh)
+	s.step(time.Now(), work)
+	st := s.fleet.Report(fresh)
+	st.PID, st.Pidfile, st.Socket, st.Dir = os.Getpid(), s.opts.Pidfile, s.opts.Socket, s.opts.Dir
+	st.RSS = process.OwnRSS()
+	if s.opts.LogProblem != nil {
+		st.LogProblem = s.opts.LogProblem()
+	}
+	return st
 }
 
 // Brief is Status without asking the workers, so without their Reports.
 func (s *Supervisor) Brief(ctx context.Context) (status.Status, error) {
 	return ask(ctx, s, func(_ time.Time, done func(status.Status, error)) {
-		done(s.status(func(*proc) bool { return false }), nil)
+		done(s.report(func(fleet.ProcID) bool { return false }), nil)
 	})
 }
 
@@ -141,17 +129,7 @@ type StopOptions struct {
 // done. Once it is under way, only Force and Leave matter.
 func (s *Supervisor) Stop(ctx context.Context, o StopOptions) error {
 	return act(ctx, s, func(now time.Time, done func(error)) {
-		s.reg.now = now
-		if s.reg.ending != nil && !o.Force {
-			s.reg.ending.leave = s.reg.ending.leave || o.Leave
-			done(nil)
-			return
-		}
-		order := stopOrder{force: o.Force, grace: o.Timeout, leave: o.Leave}
-		if o.Force {
-			order.grace = time.Nanosecond
-		}
-		s.reg.end(order)
+		s.step(now, fleet.Shutdown{Grace: o.Timeout, Force: o.Force, Leave: o.Leave})
 		done(nil)
 	})
 }
@@ -162,231 +140,106 @@ type RestartOptions struct {
 	NewGroup bool   // also when a consumer's group has changed
 }
 
-// Restart replaces workers one by one, with the program and configuration as they
-// are found now, and returns when that is done. An error says why it was refused or
-// stopped; then workers go on with what they have. Steps are told to subscribers.
+// Restart replaces workers one by one, with the program and configuration as they are
+// found now, and returns when that is done. An error says why it was refused or stopped;
+// then workers go on with what they have. Subscribers get each step.
 func (s *Supervisor) Restart(ctx context.Context, o RestartOptions) error {
 	return act(ctx, s, func(_ time.Time, done func(error)) {
-		if _, err := s.consumers(o.Consumer); err != nil {
-			done(err)
+		if o.Consumer != "" && !s.runs(o.Consumer) {
+			done(fmt.Errorf("no consumer %q runs here", o.Consumer))
 			return
 		}
-		s.restart(restartOrder{rollOrder{only: o.Consumer, newGroup: o.NewGroup}, done})
+		s.restart(restartCommand{fleet.Rollout{Only: o.Consumer, NewGroup: o.NewGroup}, done})
 	})
 }
 
-// Reload is HUP: logs are opened anew, and workers are replaced if the program
-// or the configuration changed.
+// runs reports whether there is a consumer of that name.
+func (s *Supervisor) runs(consumer string) bool {
+	for _, c := range s.consumers() {
+		if c.Name == consumer {
+			return true
+		}
+	}
+	return false
+}
+
+// Reload is HUP: log files are reopened, and workers are replaced if the program or the
+// configuration changed.
 func (s *Supervisor) Reload(ctx context.Context) error {
-	return act(ctx, s, func(_ time.Time, done func(error)) { s.reload(); done(nil) })
+	return act(ctx, s, func(now time.Time, done func(error)) { s.reload(now); done(nil) })
 }
 
-// Scale sets the number of workers of a consumer; its name may be empty when
-// there is one. It returns when that many workers have settled, or an error when
-// they never will: a later order asks for another number, the consumer was given
-// up, or everything is stopped.
+// Scale sets the number of workers of a consumer; its name may be empty when there is
+// one. It returns when that many workers have settled, or an error when they never will:
+// a later command asks for another number, the consumer stopped permanently, or
+// everything stops.
 func (s *Supervisor) Scale(ctx context.Context, consumer string, n int) error {
-	return act(ctx, s, func(now time.Time, done func(error)) {
-		cs, err := s.consumers(consumer)
-		switch {
-		case err != nil:
-		case len(cs) > 1:
-			err = errors.New("several consumers run here: say which one to scale")
-		default:
-			err = s.reg.scale(now, cs[0], n)
-		}
-		if err != nil {
-			done(err)
-			return
-		}
-		s.scales = append(s.scales, scaleOrder{cs[0], n, done})
-	})
-}
-
-// consumers finds one by name; empty: all.
-func (s *Supervisor) consumers(name string) ([]*consumer, error) {
-	if name == "" {
-		return s.reg.consumers, nil
-	}
-	if c := s.reg.consumer(name); c != nil {
-		return []*consumer{c}, nil
-	}
-	return nil, fmt.Errorf("no consumer %q runs here", name)
+	return s.operate(ctx, func(ref uint64) fleet.Event { return fleet.Scale{Ref: ref, Consumer: consumer, Workers: n} })
 }
 
 // Pause stops a consumer (empty: all) from taking messages of these partitions,
-// until Resume; a Partition of -1 is the whole topic. It holds for workers to
-// come as well. It returns when all workers have answered.
+// until Resume; a Partition of -1 is the whole topic. It holds for workers that start
+// later as well. It returns when all workers have replied.
 func (s *Supervisor) Pause(ctx context.Context, consumer string, partitions []wire.Partition) error {
-	return s.setPaused(ctx, consumer, partitions, wire.Command{Kind: wire.CommandPause})
+	return s.operate(ctx, func(ref uint64) fleet.Event {
+		return fleet.Pause{Ref: ref, Consumer: consumer, Partitions: partitions}
+	})
 }
 
-// Resume undoes Pause. It also ends a backoff and gives a poisoned message
-// another chance.
+// Resume undoes Pause. It also ends a backoff and retries a poisoned message.
 func (s *Supervisor) Resume(ctx context.Context, consumer string, partitions []wire.Partition) error {
-	return s.setPaused(ctx, consumer, partitions, wire.Command{Kind: wire.CommandResume})
+	return s.operate(ctx, func(ref uint64) fleet.Event {
+		return fleet.Resume{Ref: ref, Consumer: consumer, Partitions: partitions}
+	})
 }
 
 // SkipBatch is Resume behind a batch that cannot be decoded. A worker that has such a
 // partition and no such batch refuses.
 func (s *Supervisor) SkipBatch(ctx context.Context, consumer string, partitions []wire.Partition) error {
-	return s.setPaused(ctx, consumer, partitions, wire.Command{Kind: wire.CommandResume, SkipBatch: true})
-}
-
-func (s *Supervisor) setPaused(ctx context.Context, consumer string, partitions []wire.Partition, cmd wire.Command) error {
-	return act(ctx, s, func(now time.Time, done func(error)) {
-		cs, err := s.consumers(consumer)
-		if err != nil {
-			done(err)
-			return
-		}
-		if cmd.Kind == wire.CommandResume {
-			if err := wholePaused(cs, partitions); err != nil {
-				done(err)
-				return
-			}
-		}
-		s.reg.now = now
-		for _, c := range cs {
-			s.reg.setPaused(c, partitions, cmd.Kind == wire.CommandPause)
-		}
-		cmd.Partitions = partitions
-		s.toAll(cs, cmd, done)
+	return s.operate(ctx, func(ref uint64) fleet.Event {
+		return fleet.Resume{Ref: ref, Consumer: consumer, Partitions: partitions, SkipBatch: true}
 	})
 }
 
-// Quiet makes a consumer (empty: all) finish what is in hand and take nothing
-// new, keeping its places in the group.
+// Quiet makes a consumer (empty: all) finish what is in hand and take nothing new,
+// keeping its group membership.
 func (s *Supervisor) Quiet(ctx context.Context, consumer string) error {
-	return s.askQuiet(ctx, consumer, true)
+	return s.operate(ctx, func(ref uint64) fleet.Event { return fleet.Quiet{Ref: ref, Consumer: consumer, On: true} })
 }
 
 // Continue ends Quiet.
 func (s *Supervisor) Continue(ctx context.Context, consumer string) error {
-	return s.askQuiet(ctx, consumer, false)
+	return s.operate(ctx, func(ref uint64) fleet.Event { return fleet.Quiet{Ref: ref, Consumer: consumer} })
 }
 
-func (s *Supervisor) askQuiet(ctx context.Context, consumer string, quiet bool) error {
-	return act(ctx, s, func(now time.Time, done func(error)) {
-		cs, err := s.consumers(consumer)
-		if err != nil {
-			done(err)
-			return
-		}
-		s.reg.now = now
-		s.setQuiet(cs, quiet, done)
-	})
-}
-
-// LogLevel changes the level of supervisor and workers, also those to come.
+// LogLevel changes the level of supervisor and workers, also of those that start later.
 func (s *Supervisor) LogLevel(ctx context.Context, level string) error {
 	if _, err := logrus.ParseLevel(level); err != nil {
 		return fmt.Errorf("%q is not a log level: use debug, info, warn or error", level)
 	}
-	return act(ctx, s, func(now time.Time, done func(error)) {
-		s.reg.now = now
-		if set := s.opts.SetLogLevel; set != nil {
-			if err := set(level); err != nil {
-				done(err)
-				return
-			}
+	if set := s.opts.SetLogLevel; set != nil {
+		if err := act(ctx, s, func(_ time.Time, done func(error)) { done(set(level)) }); err != nil {
+			return err
 		}
-		s.reg.logLevel = level
-		s.toAll(s.reg.consumers, wire.Command{Kind: wire.CommandLogLevel, Value: level}, done)
-	})
+	}
+	return s.operate(ctx, func(ref uint64) fleet.Event { return fleet.SetLogLevel{Ref: ref, Level: level} })
 }
 
 // Dump writes the goroutine stacks of all processes to the log.
 func (s *Supervisor) Dump(ctx context.Context) error {
-	return act(ctx, s, func(now time.Time, done func(error)) { s.reg.now = now; s.dump(); done(nil) })
+	return act(ctx, s, func(now time.Time, done func(error)) { s.dump(now); done(nil) })
 }
 
 // Config is what runs: each consumer's effective configuration with the source
 // of each value.
 func (s *Supervisor) Config(ctx context.Context) ([]wire.Consumer, error) {
-	return ask(ctx, s, func(_ time.Time, done func([]wire.Consumer, error)) {
-		var list []wire.Consumer
-		for _, c := range s.reg.consumers {
-			list = append(list, c.rel.consumer)
-		}
-		done(list, nil)
-	})
+	return ask(ctx, s, func(_ time.Time, done func([]wire.Consumer, error)) { done(s.consumers(), nil) })
 }
 
-// toAll sends a command to the workers of these consumers and waits for all.
-func (s *Supervisor) toAll(cs []*consumer, cmd wire.Command, done func(error)) {
-	open := 1
-	var errs []error
-	one := func(err error) {
-		if err != nil {
-			errs = append(errs, err)
-		}
-		if open--; open == 0 {
-			done(errors.Join(errs...))
-		}
-	}
-	for _, c := range cs {
-		for _, slot := range c.slots {
-			p := slot.cur
-			if p == nil {
-				continue // is told with its handshake
-			}
-			open++
-			sent := s.reg.command(p, cmd)
-			s.pending[sent.ID] = waiter{p, func(reply wire.Reply, err error) {
-				switch {
-				case errors.Is(err, errGone): // its successor is told with its handshake
-					err = nil
-				case err == nil && reply.Error != "":
-					err = errors.New(reply.Error)
-				}
-				if err != nil {
-					err = fmt.Errorf("%s: %w", p.name(), err)
-				}
-				one(err)
-			}}
-		}
-	}
-	one(nil)
-}
-
-// wholePaused refuses to resume single partitions of a topic that was paused as a
-// whole: workers to come could not be told which ones are meant.
-func wholePaused(cs []*consumer, partitions []wire.Partition) error {
-	for _, c := range cs {
-		for _, p := range partitions {
-			if p.Partition >= 0 && slices.Contains(c.paused, wire.Partition{Topic: p.Topic, Partition: -1}) {
-				return fmt.Errorf("topic %s is paused as a whole: resume %s", p.Topic, p.Topic)
-			}
-		}
-	}
-	return nil
-}
-
-// setPaused remembers what an operator has paused.
-func (r *registry) setPaused(c *consumer, partitions []wire.Partition, paused bool) {
-	var kept []wire.Partition
-	for _, old := range c.paused {
-		again := false
-		for _, p := range partitions {
-			again = again || old.Topic == p.Topic && (p.Partition < 0 || p.Partition == old.Partition)
-		}
-		if !again {
-			kept = append(kept, old)
-		}
-	}
-	if paused {
-		kept = append(kept, partitions...)
-	} else if c.suspects.resumed(partitions) {
-		r.tellSuspects(c)
-	}
-	c.paused = kept
-}
-
-// watchers are told of progress.
+// watchers are the subscribers to progress.
 type watchers struct {
 	mu    sync.Mutex
-	all   map[chan Progress]bool
+	all   map[chan fleet.Progress]bool
 	ended bool
 }
 
@@ -395,8 +248,8 @@ const watchQueue = 256
 
 // Subscribe delivers progress until cancel is called or Run is over; then the
 // channel is closed. A subscriber that does not read loses the newest steps.
-func (s *Supervisor) Subscribe() (<-chan Progress, func()) {
-	c := make(chan Progress, watchQueue)
+func (s *Supervisor) Subscribe() (<-chan fleet.Progress, func()) {
+	c := make(chan fleet.Progress, watchQueue)
 	w := &s.watchers
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -405,7 +258,7 @@ func (s *Supervisor) Subscribe() (<-chan Progress, func()) {
 		return c, func() {}
 	}
 	if w.all == nil {
-		w.all = map[chan Progress]bool{}
+		w.all = map[chan fleet.Progress]bool{}
 	}
 	w.all[c] = true
 	return c, func() {
@@ -418,7 +271,7 @@ func (s *Supervisor) Subscribe() (<-chan Progress, func()) {
 	}
 }
 
-func (w *watchers) tell(p Progress) {
+func (w *watchers) report(p fleet.Progress) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := range w.all {

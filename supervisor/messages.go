@@ -11,65 +11,62 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
-func (s *Supervisor) received(now time.Time, e received) {
-	p := s.procs[e.child]
-	if p == nil {
-		s.shotReceived(now, e)
+func (s *Supervisor) received(now time.Time, m message) {
+	if m.child.id == 0 {
+		s.helperReceived(now, m)
 		return
 	}
-	if err := s.takeMessage(now, p, e.env); err != nil {
-		s.broken(now, broken{e.child, err})
+	event, err := s.decode(m.child, m.env)
+	switch {
+	case err != nil:
+		s.broken(now, broken{m.child, err})
+	case event != nil:
+		s.step(now, event)
 	}
 }
 
-func (s *Supervisor) takeMessage(now time.Time, p *proc, env wire.Envelope) error {
-	c := s.children[p]
+// decode makes an event of a worker's message; nil: there is none.
+func (s *Supervisor) decode(c *child, env wire.Envelope) (fleet.Event, error) {
 	switch env.Kind {
 	case wire.KindFrame, wire.KindMembers, wire.KindReply:
 		if c.version == 0 {
-			return fmt.Errorf("%q before it said which version of the protocol it speaks", env.Kind)
+			return nil, fmt.Errorf("%q before it said which version of the protocol it speaks", env.Kind)
 		}
 	}
 	switch env.Kind {
 	case wire.KindHello:
 		var hello wire.Hello
 		if err := env.Decode(&hello); err != nil {
-			return err
+			return nil, err
 		}
 		if offered := wire.Supported(); !offered.Contains(hello.Version) {
-			return fmt.Errorf("it speaks version %d, of %s", hello.Version, offered)
+			return nil, fmt.Errorf("it speaks version %d, of %s", hello.Version, offered)
 		}
 		c.version = hello.Version
+		return nil, nil
 	case wire.KindFrame:
-		var f wire.Frame
-		if err := env.Decode(&f); err != nil {
-			return err
-		}
-		s.reg.frame(now, p, f)
+		e := fleet.FrameReceived{Proc: c.id}
+		return e, env.Decode(&e.Frame)
 	case wire.KindMembers:
-		var places []status.Member
-		if err := env.Decode(&places); err != nil {
-			return err
-		}
-		s.reg.placesAre(now, p, places)
+		e := fleet.MembersChanged{Proc: c.id}
+		return e, env.Decode(&e.Members)
 	case wire.KindExitReason:
-		var last wire.ExitReason
-		if err := env.Decode(&last); err != nil {
-			return err
-		}
-		s.reg.lastWords(now, p, last)
+		e := fleet.ExitReasonReceived{Proc: c.id}
+		return e, env.Decode(&e.Reason)
 	case wire.KindReply:
 		var reply wire.Reply
 		if err := env.Decode(&reply); err != nil {
-			return err
+			return nil, err
 		}
-		s.answered(reply.ID, reply, nil)
+		s.replied(reply.ID, reply, nil)
+		return nil, nil
 	default:
 		s.ignored(c, env.Kind)
+		return nil, nil
 	}
-	return nil
 }
 
 // ignored counts a message of a kind that this release does not know.
@@ -84,85 +81,80 @@ func (s *Supervisor) ignored(c *child, kind wire.Kind) {
 
 // broken ends a process that does not speak our protocol.
 func (s *Supervisor) broken(now time.Time, e broken) {
-	p := s.procs[e.child]
-	if p == nil {
+	if e.child.id == 0 {
 		s.signalChild(e.child, syscall.SIGKILL)
 		return
 	}
-	s.reg.now = now
-	s.reg.put(p, "protocol", fmt.Sprintf("does not speak our protocol: %v", e.err), killRung)
+	s.step(now, fleet.ProtocolViolated{Proc: e.child.id, Err: e.err})
 }
 
-func (s *Supervisor) gone(now time.Time, e gone) {
+func (s *Supervisor) exited(now time.Time, e exited) {
+	p := e.child.process
 	defer func() {
-		if err := e.child.process.Close(); err != nil {
-			s.logf(logrus.WarnLevel, "a process that ended could not be cleaned up", logrus.Fields{"pid": e.child.process.PID(), "error": err.Error()})
+		if err := p.Close(); err != nil {
+			s.logf(logrus.WarnLevel, "a process that ended could not be cleaned up", logrus.Fields{"pid": p.PID(), "error": err.Error()})
 		}
 	}()
-	p := s.procs[e.child]
-	if p == nil {
-		s.shotGone(now, e)
+	if e.child.id == 0 {
+		s.helperExited(now, e)
 		return
 	}
-	delete(s.procs, e.child)
-	delete(s.children, p)
+	delete(s.workers, e.child.id)
 	for id, w := range s.pending {
-		if w.proc == p {
-			s.answered(id, wire.Reply{}, errGone)
+		if w.child == e.child {
+			s.replied(id, wire.Reply{}, errGone)
 		}
 	}
-	stderr, headline := e.child.process.Stderr()
-	s.sweep = true
-	s.reg.now = now
-	s.reg.ended(p, remains{
-		exit:   e.exit,
-		oom:    e.exit.Signal == syscall.SIGKILL && p.killed == "" && s.oom.Explains(s.opts.Spawner),
-		inHand: e.child.process.InHand(),
-		work:   e.child.process.Work(),
-		stderr: stderr, headline: headline,
+	stderr, headline := p.Stderr()
+	s.step(now, fleet.Exited{
+		Proc: e.child.id, Exit: e.exit,
+		OOM:    e.exit.Signal == syscall.SIGKILL && !e.child.signaled && s.oom.Explains(s.opts.Spawner),
+		InHand: p.InHand(), Work: p.Work(), Stderr: stderr, Headline: headline,
 	})
 }
 
-// waiter is told how a command went. It belongs to a process, whose end is an
-// answer too.
+// waiter waits for the reply to a command. The exit of the process is a reply too.
 type waiter struct {
-	proc *proc
-	done func(wire.Reply, error)
+	child *child
+	done  func(wire.Reply, error)
 }
 
-// errGone answers commands to a process that ended before it did.
-var errGone = errors.New("the worker ended")
+// errGone answers commands to a process that exited before it replied.
+var errGone = errors.New("the worker exited")
 
-// sendCommand sends a command whose reply, if nobody waits for it, is looked at
-// for errors.
-func (s *Supervisor) sendCommand(p *proc, cmd wire.Command) {
-	c := s.children[p]
-	if _, waited := s.pending[cmd.ID]; !waited && cmd.Kind != wire.CommandStop && c != nil {
-		s.pending[cmd.ID] = waiter{p, func(reply wire.Reply, err error) { s.unawaited(p, cmd.Kind, reply, err) }}
+// send sends a command to a worker.
+func (s *Supervisor) send(e fleet.Command) {
+	c := s.workers[e.Proc]
+	if c == nil {
+		return // it could not be started
 	}
-	err := errGone
-	if c != nil {
-		err = c.send(wire.KindCommand, cmd)
+	s.lastID++
+	e.Command.ID = s.lastID
+	switch {
+	case e.Ref != 0:
+		s.pending[s.lastID] = waiter{c, s.replies[e.Ref].wait(s, c, e.Command.Kind)}
+	case e.Command.Kind != wire.CommandStop:
+		s.pending[s.lastID] = waiter{c, func(reply wire.Reply, err error) { s.takeReply(c, e.Command.Kind, reply, err) }}
 	}
-	if err != nil {
-		s.answered(cmd.ID, wire.Reply{}, err)
+	if err := c.send(wire.KindCommand, e.Command); err != nil {
+		s.replied(e.Command.ID, wire.Reply{}, err)
 	}
 }
 
-// unawaited takes the reply to a command that was not asked for by anybody.
-func (s *Supervisor) unawaited(p *proc, kind wire.CommandKind, reply wire.Reply, err error) {
+// takeReply takes the reply to a command that nobody waits for.
+func (s *Supervisor) takeReply(c *child, kind wire.CommandKind, reply wire.Reply, err error) {
 	if err == nil && reply.Error != "" {
 		err = errors.New(reply.Error)
 	}
 	switch {
 	case err == nil && kind == wire.CommandStatus:
-		s.takeReport(p, reply)
+		s.takeReport(c, reply)
 	case err != nil && !errors.Is(err, errGone):
-		s.logf(logrus.WarnLevel, "command did not succeed", logrus.Fields{"worker": p.name(), "pid": p.pid, "command": string(kind), "error": err.Error()})
+		s.logf(logrus.WarnLevel, "command failed", logrus.Fields{"worker": c.name, "pid": c.process.PID(), "command": string(kind), "error": err.Error()})
 	}
 }
 
-func (s *Supervisor) answered(id uint64, reply wire.Reply, err error) {
+func (s *Supervisor) replied(id uint64, reply wire.Reply, err error) {
 	if w, ok := s.pending[id]; ok {
 		delete(s.pending, id)
 		w.done(reply, err)
@@ -170,18 +162,66 @@ func (s *Supervisor) answered(id uint64, reply wire.Reply, err error) {
 }
 
 // takeReport reads the reply to a status command.
-func (s *Supervisor) takeReport(p *proc, reply wire.Reply) {
-	var rep status.Report
-	if err := json.Unmarshal(reply.Data, &rep); err != nil {
-		s.logf(logrus.WarnLevel, "report was not understood", logrus.Fields{"worker": p.name(), "pid": p.pid, "error": err.Error()})
+func (s *Supervisor) takeReport(c *child, reply wire.Reply) {
+	var report status.Report
+	if err := json.Unmarshal(reply.Data, &report); err != nil {
+		s.logf(logrus.WarnLevel, "report of a worker cannot be decoded", logrus.Fields{"worker": c.name, "pid": c.process.PID(), "error": err.Error()})
 		return
 	}
-	s.reg.reported(time.Now(), p, rep)
+	s.step(time.Now(), fleet.ReportReceived{Proc: c.id, Report: report})
 }
 
-// broadcast sends a command to all workers that take any.
-func (s *Supervisor) broadcast(cmd wire.Command) {
-	for p := range s.reg.procs() {
-		s.reg.command(p, cmd)
+// replies collects the replies to the commands of one request.
+type replies struct {
+	open    int                   // commands that have none yet
+	sealed  bool                  // no more commands follow
+	reports map[fleet.ProcID]bool // who has reported
+	errs    []error
+	done    func(*replies)
+}
+
+// request hands an event to the fleet. done is called once, when the fleet has answered
+// and all commands that it sent for the event are replied to.
+func (s *Supervisor) request(now time.Time, event func(ref uint64) fleet.Event, done func(*replies)) {
+	s.lastRef++
+	s.replies[s.lastRef] = &replies{done: done, reports: map[fleet.ProcID]bool{}}
+	s.step(now, event(s.lastRef))
+}
+
+// wait counts a command and returns what takes its reply.
+func (r *replies) wait(s *Supervisor, c *child, kind wire.CommandKind) func(wire.Reply, error) {
+	r.open++
+	return func(reply wire.Reply, err error) {
+		switch {
+		case errors.Is(err, errGone): // its successor has it in its handshake
+			err = nil
+		case err == nil && reply.Error != "":
+			err = errors.New(reply.Error)
+		case err == nil && kind == wire.CommandStatus:
+			s.takeReport(c, reply)
+			r.reports[c.id] = true
+		}
+		if err != nil {
+			r.errs = append(r.errs, fmt.Errorf("%s: %w", c.name, err))
+		}
+		r.open--
+		r.finish()
+	}
+}
+
+// seal takes the fleet's answer to a request.
+func (s *Supervisor) seal(e fleet.Answer) {
+	r := s.replies[e.Ref]
+	delete(s.replies, e.Ref)
+	r.sealed = true
+	if e.Err != nil {
+		r.errs = append(r.errs, e.Err)
+	}
+	r.finish()
+}
+
+func (r *replies) finish() {
+	if r.sealed && r.open == 0 {
+		r.done(r)
 	}
 }

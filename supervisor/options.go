@@ -3,11 +3,11 @@ package supervisor
 import (
 	"io"
 	"os"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 	"github.com/racecar-go/racecar/supervisor/process"
 )
 
@@ -50,39 +50,10 @@ type Options struct {
 	// must not block.
 	OnReady func()
 
-	// OnEvent is told by the loop what becomes of workers. It must not block. Nil:
-	// nobody is.
-	OnEvent func(Event)
+	// OnEvent is called by the loop with what happens to workers. It must not block. Nil:
+	// nobody wants to know.
+	OnEvent func(fleet.WorkerEvent)
 
 	// Pidfile, Socket and Dir, where it was started, are for the status only.
 	Pidfile, Socket, Dir string
-}
-
-// EventKind says what Event is about.
-type EventKind string
-
-// The kinds of events.
-const (
-	WorkerStarted EventKind = "started"  // PID
-	WorkerExited  EventKind = "exited"   // PID, Reason, Ordered, Detail
-	WorkerGivenUp EventKind = "given up" // Detail; Index -1: all of the consumer's
-)
-
-// Event is something that happened to a worker.
-type Event struct {
-	Kind     EventKind
-	Consumer string
-	Index    int
-	PID      int
-	Reason   string // as in status.Status.RestartsBy: "crash", "oom", "restart", …
-	Ordered  bool   // it was asked to end, and did so
-	Detail   string // one line
-}
-
-// Progress is one step of something long, for whoever watches.
-type Progress struct {
-	At     time.Time `json:"at"`
-	Worker string    `json:"worker,omitempty"` // empty: about the whole
-	Step   string    `json:"step"`             // a state, or "restarting", "restarted", "done", "failed", …
-	Detail string    `json:"detail,omitempty"`
 }

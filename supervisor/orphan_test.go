@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 	"github.com/racecar-go/racecar/test/harness"
 )
 
@@ -150,7 +151,7 @@ func TestNoWorkerOutlivesTheSupervisor(t *testing.T) {
 	s.awaitGone(workers, 10*time.Second)
 }
 
-func TestStoppedSupervisorBlamesNobody(t *testing.T) {
+func TestSupervisorThatWasStoppedReplacesNobody(t *testing.T) {
 	t.Parallel()
 	c := testConsumer("A", "", 2)
 	c.Config.WorkerTimeout = 4 * time.Second
@@ -169,7 +170,7 @@ func TestStoppedSupervisorBlamesNobody(t *testing.T) {
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-	<-time.After(2 * tick) // for a wrong judgement to show
+	<-time.After(2 * fleet.ObserveEvery) // for a wrong judgement to show
 	for name, pid := range s.workers() {
 		if before[name] != pid {
 			t.Errorf("%s was replaced", name)

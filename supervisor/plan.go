@@ -14,21 +14,22 @@ import (
 	"github.com/racecar-go/racecar/supervisor/process"
 )
 
-// planWithin bounds the look at a new program; a launcher may have to build it.
+// planWithin bounds the check of a new program; a launcher may have to build it.
 const planWithin = 10 * time.Minute
 
-// restartOrder is a roll that was asked for.
-type restartOrder struct {
-	rollOrder
-	done func(error) // called once, by the loop
+// restartCommand is a rolling restart that was asked for. Its rollout lacks plan and
+// image.
+type restartCommand struct {
+	rollout fleet.Rollout
+	done    func(error) // called once, by the loop
 }
 
 // planning is a check of the program as it is found now, under way.
 type planning struct {
-	orders []restartOrder // the first is served by what it finds, the others afterwards
-	shot   *oneShot       // nil: it could not be started
-	began  time.Time
-	told   time.Time // when progress was last reported
+	commands []restartCommand // the first is served by what it finds, the others afterwards
+	helper   *helper          // nil: it could not be started
+	began    time.Time
+	reported time.Time // when progress was
 }
 
 const (
@@ -38,32 +39,32 @@ const (
 	checkSlow = 10 * time.Second
 )
 
-// restart checks the program anew and rolls to what it says. A check that is under way
+// restart checks the program again and rolls out what it finds. A check that is under way
 // is replaced: it may hang, or have read what is changed by now.
-func (s *Supervisor) restart(o restartOrder) {
-	orders := []restartOrder{o}
-	switch {
-	case s.reg.ending != nil:
-		o.done(errStopping)
+func (s *Supervisor) restart(c restartCommand) {
+	commands := []restartCommand{c}
+	switch st := s.fleet.Status(); {
+	case st.Stopping:
+		c.done(fleet.ErrStopping)
 		return
-	case s.reg.roll != nil:
-		s.rolling = append(s.rolling, func(error) { s.restart(o) })
+	case st.Rolling:
+		s.queued = append(s.queued, c)
 		return
 	case s.planning != nil:
 		old := s.planning
-		orders = append(old.orders, o)
-		if old.shot != nil {
+		commands = append(old.commands, c)
+		if old.helper != nil {
 			s.logf(logrus.WarnLevel, "the check of the new program is replaced by a newer one", logrus.Fields{
-				"pid": old.shot.child.process.PID(), "after": time.Since(old.began).Round(time.Second).String(),
+				"pid": old.helper.child.process.PID(), "after": time.Since(old.began).Round(time.Second).String(),
 			})
-			s.signalChild(old.shot.child, syscall.SIGKILL)
+			s.signalChild(old.helper.child, syscall.SIGKILL)
 		}
 	}
 	now := time.Now()
-	p := &planning{orders: orders, began: now, told: now}
+	p := &planning{commands: commands, began: now, reported: now}
 	s.planning = p
-	s.watchers.tell(Progress{At: now, Step: "checking", Detail: "the program and its configuration"})
-	p.shot = s.plan(func(now time.Time, plan wire.Plan, image process.Image, err error) {
+	s.watchers.report(fleet.Progress{At: now, Step: "checking", Detail: "the program and its configuration"})
+	p.helper = s.plan(func(now time.Time, plan wire.Plan, image process.Image, err error) {
 		switch {
 		case s.planning == p:
 			s.checked(now, plan, image, err)
@@ -73,62 +74,70 @@ func (s *Supervisor) restart(o restartOrder) {
 	})
 }
 
-// checked serves those who asked for a check.
+// restartQueued serves the restarts that waited for the end of the rollout.
+func (s *Supervisor) restartQueued() {
+	queued := s.queued
+	s.queued = nil
+	for _, c := range queued {
+		s.restart(c)
+	}
+}
+
+// checked serves the commands that asked for a check.
 func (s *Supervisor) checked(now time.Time, plan wire.Plan, image process.Image, err error) {
-	orders := s.planning.orders
+	commands := s.planning.commands
 	s.planning = nil
 	if err != nil {
-		for _, o := range orders {
-			o.done(err)
+		for _, c := range commands {
+			c.done(err)
 		}
 		return
 	}
 	for _, w := range plan.Warnings {
 		s.logf(logrus.WarnLevel, "configuration", logrus.Fields{"warning": w})
 	}
-	if err := s.reg.rollTo(now, plan, image, orders[0].rollOrder); err != nil {
-		_ = image.Close()
-		orders[0].done(err)
-	} else {
-		s.images = append(s.images, image)
-		s.rolling = append(s.rolling, orders[0].done)
-	}
-	for _, o := range orders[1:] {
-		s.restart(o)
+	rollout := commands[0].rollout
+	rollout.Plan, rollout.Image = plan, s.intern(image)
+	s.request(now, func(ref uint64) fleet.Event {
+		rollout.Ref = ref
+		return rollout
+	}, func(r *replies) { commands[0].done(errors.Join(r.errs...)) })
+	for _, c := range commands[1:] {
+		s.restart(c)
 	}
 }
 
-// tellCheck reports a check that goes on.
-func (s *Supervisor) tellCheck(now time.Time) {
+// reportCheck reports a check that goes on.
+func (s *Supervisor) reportCheck(now time.Time) {
 	p := s.planning
-	if p == nil || p.shot == nil || now.Sub(p.told) < checkProgress {
+	if p == nil || p.helper == nil || now.Sub(p.reported) < checkProgress {
 		return
 	}
-	p.told = now
-	s.watchers.tell(Progress{At: now, Step: "checking", Detail: fmt.Sprintf(
-		"pid %d has been loading the program and its configuration for %v", p.shot.child.process.PID(), now.Sub(p.began).Round(time.Second))})
+	p.reported = now
+	s.watchers.report(fleet.Progress{At: now, Step: "checking", Detail: fmt.Sprintf(
+		"pid %d has been loading the program and its configuration for %v", p.helper.child.process.PID(), now.Sub(p.began).Round(time.Second))})
 }
 
 // plan runs the program as it is found now, with the command line of the start,
 // to load and validate everything. On success the image is the caller's. It returns the
 // process that does it; nil when there is none and done was called.
-func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error)) *oneShot {
+func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error)) *helper {
 	now := time.Now()
 	image, err := s.opts.Spawner.Find()
 	if err != nil {
 		done(now, wire.Plan{}, nil, err)
 		return nil
 	}
-	shot, err := s.shoot(process.Spec{Role: wire.RolePlan, Argv: s.opts.PlanArgv, Image: image}, "loading the new configuration", planWithin)
+	h, err := s.startHelper(process.Spec{Role: wire.RolePlan, Argv: s.opts.PlanArgv, Image: image}, "loading the new configuration", planWithin)
 	if err != nil {
 		_ = image.Close()
 		done(now, wire.Plan{}, nil, notStarted(image, err))
 		return nil
 	}
-	shot.drop = func() { _ = image.Close() }
+	h.dropped = func() { _ = image.Close() }
 	var got *wire.Plan
-	shot.answer = wire.KindPlan
-	shot.message = func(_ time.Time, env wire.Envelope) error {
+	h.answer = wire.KindPlan
+	h.message = func(_ time.Time, env wire.Envelope) error {
 		var plan wire.Plan
 		if err := env.Decode(&plan); err != nil {
 			return err
@@ -136,19 +145,19 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error))
 		got = &plan
 		// What was found under the name may be a launcher, which built a program and
 		// became it: workers are started from that.
-		if real, err := shot.child.process.Image(); err == nil {
+		if real, err := h.child.process.Image(); err == nil {
 			_ = image.Close()
 			image = real
 		}
-		shot.finish()
+		h.finish()
 		return nil
 	}
-	shot.gone = func(now time.Time, exit fleet.Exit) {
+	h.exited = func(now time.Time, exit fleet.Exit) {
 		switch {
-		case s.reg.ending != nil:
-			err = errStopping
+		case s.fleet.Status().Stopping:
+			err = fleet.ErrStopping
 		case got == nil:
-			err = fmt.Errorf("%s could not load the configuration: %s%s%s", image, exit, colon(shot.child.process.Stderr()), halfCopied(exit))
+			err = fmt.Errorf("%s could not load the configuration: %s%s%s", image, exit, colon(h.child.process.Stderr()), halfCopied(exit))
 		case got.Error != "":
 			err = errors.New(got.Error)
 		default:
@@ -161,11 +170,11 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error))
 		}
 		done(now, *got, image, nil)
 	}
-	return shot
+	return h
 }
 
-// notStarted says why a program was not started. What the system was asked to
-// execute is a descriptor of ours, which tells nobody anything.
+// notStarted says why a program was not started. The path in the error is a descriptor of
+// ours, which explains nothing.
 func notStarted(image process.Image, err error) error {
 	if path := new(os.PathError); errors.As(err, &path) {
 		err = path.Err
@@ -191,19 +200,4 @@ func colon(_, headline string) string {
 		return ""
 	}
 	return ": " + headline
-}
-
-// rollEnded tells those who wait for a roll.
-func (s *Supervisor) rollEnded(err error) {
-	step, detail := "done", ""
-	if err != nil {
-		step, detail = "failed", err.Error()
-	}
-	s.watchers.tell(Progress{At: time.Now(), Step: step, Detail: detail})
-	s.sweep = true
-	waiting := s.rolling
-	s.rolling = nil
-	for _, done := range waiting {
-		done(err)
-	}
 }

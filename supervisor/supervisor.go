@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	mathrand "math/rand/v2"
 	"os"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 	"github.com/racecar-go/racecar/supervisor/process"
 )
 
@@ -27,38 +30,40 @@ type Supervisor struct {
 	opts     Options
 	host     string // our name, for membership host
 	events   chan any
-	requests chan request
+	requests chan func(now time.Time)
 	ended    chan struct{} // closed when Run is over
 	watchers watchers
 
-	// What follows belongs to the loop.
-	reg      *registry
-	printing atomic.Bool // the configuration, to stderr
-	children map[*proc]*child
-	procs    map[*child]*proc
-	shots    map[*child]*oneShot
-	pending  map[uint64]waiter   // by command
-	rolling  []func(error)       // who waits for the end of the roll
-	scales   []scaleOrder        // orders whose workers have not settled
-	leavers  map[string]*oneShot // prepared, by consumer
-	planning *planning
-	again    bool // a HUP came
-	oom      process.OOMWatch
-	notify   *notifier
-	images   []process.Image // held open
-	sweep    bool            // some may be out of use
-	reaper   process.Reaper
-	reapAt   time.Time // when to look for orphans again; zero: at SIGCHLD
-	looked   time.Time // when the workers were last looked at
-	weighed  time.Time // when their memory was
-	swept    time.Time // when suspects were asked after
-	turn     time.Time // the last turn of the loop
-	end      *doEnd
-	wg       sync.WaitGroup
+	// These belong to the loop.
+	fleet     *fleet.Fleet
+	effects   []fleet.Effect // not carried out yet
+	carrying  bool           // the loop is in carryOut
+	printing  atomic.Bool    // the configuration, to stderr
+	workers   map[fleet.ProcID]*child
+	helpers   map[*child]*helper
+	lastID    uint64              // of commands
+	pending   map[uint64]waiter   // by command
+	lastRef   uint64              // of requests
+	replies   map[uint64]*replies // by request
+	removers  map[string]*helper  // prepared, by consumer
+	planning  *planning
+	queued    []restartCommand // for the end of the rollout
+	hangup    bool             // a HUP came
+	oom       process.OOMWatch
+	notify    *notifier
+	images    map[int]process.Image // held open
+	lastImage int
+	reaper    process.Reaper
+	reapAt    time.Time // when to look for orphans again; zero: at SIGCHLD
+	observed  time.Time // when the workers were last observed
+	weighed   time.Time // when their memory was
+	iterated  time.Time // the last iteration of the loop
+	finished  *fleet.Finished
+	wg        sync.WaitGroup
 }
 
-// New checks the options and opens the image of this process, from which
-// workers are started until the first roll.
+// New checks the options and opens the image of this process, from which workers are
+// started until the first rolling restart.
 func New(o Options) (*Supervisor, error) {
 	switch {
 	case o.Plan.Error != "":
@@ -87,59 +92,61 @@ func New(o Options) (*Supervisor, error) {
 	return &Supervisor{
 		opts:     o,
 		host:     host,
-		images:   []process.Image{image},
+		images:   map[int]process.Image{0: image},
 		events:   make(chan any),
-		requests: make(chan request),
+		requests: make(chan func(time.Time)),
 		ended:    make(chan struct{}),
-		children: map[*proc]*child{},
-		procs:    map[*child]*proc{},
-		shots:    map[*child]*oneShot{},
+		workers:  map[fleet.ProcID]*child{},
+		helpers:  map[*child]*helper{},
 		pending:  map[uint64]waiter{},
-		leavers:  map[string]*oneShot{},
+		replies:  map[uint64]*replies{},
+		removers: map[string]*helper{},
 	}, nil
 }
 
-// Run starts the workers and returns when all have ended: after a Stop, a
-// signal, or the end of ctx, which stops in order; or when no consumer is left.
-// The code is for os.Exit: 0 after an ordered stop, else 1; then err says why.
+// Run starts the workers and returns when all have exited: after a Stop, a signal, or the
+// end of ctx, which stop gracefully; or when no consumer is left. The code is for
+// os.Exit: 0 after a graceful shutdown, else 1; then err is the reason.
 func (s *Supervisor) Run(ctx context.Context) (code int, err error) {
 	now := time.Now()
 	s.notify = newNotifier()
-	s.reg = newRegistry(now, s.opts.Plan, s.images[0], s.opts.Nonce, s.host, mathrand.Float64)
+	s.fleet = fleet.New(now, fleet.Options{
+		Plan: s.opts.Plan, Image: fleet.Image{Name: s.images[0].String()},
+		Nonce: s.opts.Nonce, Host: s.host, Draw: mathrand.Float64,
+	})
 	defer s.close()
 
 	if process.KilledTogether() {
-		s.sayKilledTogether()
+		s.warnKilledTogether()
 	}
-	s.reg.begin(now)
-	s.carryOut()
+	s.step(now, fleet.Start{})
 	return s.loop(ctx)
 }
 
-// sayKilledTogether says that we do not outlive a lack of memory, and names the consumers
-// whose workers nothing replaces before that.
-func (s *Supervisor) sayKilledTogether() {
-	var unbound []string
+// warnKilledTogether warns that we do not survive when memory runs out, and names the
+// consumers whose workers nothing replaces before that.
+func (s *Supervisor) warnKilledTogether() {
+	var unlimited []string
 	for _, c := range s.opts.Plan.Consumers {
 		if c.Config.WorkerMemoryLimit <= 0 {
-			unbound = append(unbound, c.Name)
+			unlimited = append(unlimited, c.Name)
 		}
 	}
 	const what = "when memory runs out, the kernel kills the supervisor together with all workers (memory.oom.group)"
-	if len(unbound) == 0 {
+	if len(unlimited) == 0 {
 		s.opts.Log.Info(what + "; worker_memory_limit replaces a worker before")
 		return
 	}
-	s.opts.Log.WithField("consumers", strings.Join(unbound, ", ")).Warn(what + ": set worker_memory_limit")
+	s.opts.Log.WithField("consumers", strings.Join(unlimited, ", ")).Warn(what + ": set worker_memory_limit")
 }
 
 // loop takes one event at a time.
 func (s *Supervisor) loop(ctx context.Context) (int, error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	s.turn = time.Now()
+	s.iterated = time.Now()
 	done := ctx.Done()
-	for s.end == nil {
+	for s.finished == nil {
 		timer.Reset(s.wait())
 		var event any
 		select {
@@ -149,28 +156,25 @@ func (s *Supervisor) loop(ctx context.Context) (int, error) {
 		case sig := <-s.opts.Signals:
 			event = sig
 		case event = <-s.events:
-		case req := <-s.requests:
-			event = req
+		case event = <-s.requests:
 		case <-timer.C:
 		}
 		now := time.Now()
-		s.overslept(now)
+		s.checkSuspended(now)
 		s.handle(now, event)
-		s.watch(now)
-		s.reg.due(now)
-		s.carryOut()
-		s.reloadAgain(now)
-		s.answerScales()
+		s.observe(now)
+		s.step(now, fleet.Tick{})
+		s.reloadQueued(now)
 		s.notify.alive(now)
-		s.turn = now // not the end of the turn: we may have been stopped in its midst
+		s.iterated = now // not the end of the iteration: we may have been stopped in it
 	}
-	return s.end.code, s.end.err
+	return s.finished.Code, s.finished.Err
 }
 
 // wait is how long the loop may sleep.
 func (s *Supervisor) wait() time.Duration {
-	d := time.Until(s.looked.Add(tick))
-	for _, next := range []time.Time{s.reg.next(), s.notify.next()} {
+	d := time.Until(s.observed.Add(fleet.ObserveEvery))
+	for _, next := range []time.Time{s.fleet.Status().WakeAt, s.notify.next()} {
 		if !next.IsZero() {
 			d = min(d, time.Until(next))
 		}
@@ -178,11 +182,11 @@ func (s *Supervisor) wait() time.Duration {
 	return max(0, d)
 }
 
-// overslept finds out that this process did not run for a while: it was
-// stopped, or the machine is overloaded. The loop sleeps no longer than a tick.
-func (s *Supervisor) overslept(now time.Time) {
-	if gap := now.Sub(s.turn); gap > 2*tick {
-		s.reg.slept(gap)
+// checkSuspended finds out that this process did not run for a while: it was stopped, or
+// the machine is overloaded. The loop sleeps no longer than fleet.ObserveEvery.
+func (s *Supervisor) checkSuspended(now time.Time) {
+	if gap := now.Sub(s.iterated); gap > 2*fleet.ObserveEvery {
+		s.step(now, fleet.Suspended(gap))
 		s.logf(logrus.WarnLevel, "the supervisor did not run for a while", logrus.Fields{"for": gap.Round(time.Millisecond).String()})
 	}
 }
@@ -195,22 +199,33 @@ func (s *Supervisor) handle(now time.Time, event any) {
 	switch e := event.(type) {
 	case nil:
 	case error: // the ctx ended
-		s.reg.now = now
-		s.reg.end(stopOrder{})
+		s.step(now, fleet.Shutdown{Signal: true})
 	case os.Signal:
 		s.signal(now, e)
-	case request:
-		e.do(now)
-	case received:
+	case func(time.Time):
+		e(now)
+	case message:
 		s.received(now, e)
 	case broken:
 		s.broken(now, e)
-	case gone:
-		s.gone(now, e)
-	case func(time.Time):
-		e(now)
+	case exited:
+		s.exited(now, e)
 	default:
 		panic(fmt.Sprintf("supervisor: event %T", event))
+	}
+}
+
+// levelOf is a level of the fleet's log lines in ours.
+func levelOf(level slog.Level) logrus.Level {
+	switch level {
+	case slog.LevelDebug:
+		return logrus.DebugLevel
+	case slog.LevelInfo:
+		return logrus.InfoLevel
+	case slog.LevelWarn:
+		return logrus.WarnLevel
+	default:
+		return logrus.ErrorLevel
 	}
 }
 
@@ -224,75 +239,80 @@ func (s *Supervisor) deliver(event any) bool {
 	}
 }
 
-// carryOut does what the registry wants done, until it wants no more.
-func (s *Supervisor) carryOut() {
-	for {
-		effects := s.reg.take()
-		if len(effects) == 0 {
-			break
-		}
-		for _, e := range effects {
-			s.effect(e)
-		}
+// step hands an event to the fleet and carries out its effects. Carrying out one may call
+// step again: the effects of that come after those that are there already.
+func (s *Supervisor) step(now time.Time, e fleet.Event) {
+	s.effects = append(s.effects, s.fleet.Step(now, e)...)
+	if s.carrying {
+		return
 	}
-	if s.sweep {
-		s.sweep = false
-		s.closeImages()
+	s.carrying = true
+	for len(s.effects) > 0 {
+		next := s.effects[0]
+		s.effects = s.effects[1:]
+		s.carryOut(now, next)
 	}
+	s.carrying = false
 }
 
-func (s *Supervisor) effect(e effect) {
-	switch e := e.(type) {
-	case doSpawn:
+func (s *Supervisor) carryOut(now time.Time, effect fleet.Effect) {
+	switch e := effect.(type) {
+	case fleet.Spawn:
 		s.spawn(e)
-	case doGreet:
-		s.greet(e.proc)
-	case doCommand:
-		s.sendCommand(e.proc, e.cmd)
-	case doSignal:
-		if c := s.children[e.proc]; c != nil {
-			s.signalChild(c, e.sig)
+	case fleet.Handshake:
+		s.handshake(e.Proc, e.Handshake)
+	case fleet.Command:
+		s.send(e)
+	case fleet.Signal:
+		if c := s.workers[e.Proc]; c != nil {
+			c.signaled = true
+			s.signalChild(c, e.Signal)
 		}
-	case doPrepareLeave:
-		s.prepareLeave(e)
-	case doLeave:
-		s.leave(e)
-	case doLog:
-		s.logf(e.level, e.msg, e.fields)
-	case doEvent:
+	case fleet.PrepareRemoval:
+		s.prepareRemoval(e)
+	case fleet.RemoveMembers:
+		s.removeMembers(e)
+	case fleet.CloseImage:
+		_ = s.images[e.Image.ID].Close()
+		delete(s.images, e.Image.ID)
+	case fleet.Log:
+		s.logf(levelOf(e.Level), e.Message, e.Fields)
+	case fleet.WorkerEvent:
 		if s.opts.OnEvent != nil {
-			s.opts.OnEvent(Event(e))
+			s.opts.OnEvent(e)
 		}
-	case doProgress:
-		s.watchers.tell(Progress(e))
-	case doReady:
+	case fleet.Progress:
+		s.watchers.report(e)
+	case fleet.Answer:
+		s.seal(e)
+	case fleet.Ready:
 		s.notify.ready()
 		if s.opts.OnReady != nil {
 			s.opts.OnReady()
 		}
 		s.logf(logrus.InfoLevel, "ready", nil)
-	case doStopping:
+	case fleet.Stopping:
 		s.notify.send("STOPPING=1")
-	case doRollEnd:
-		s.rollEnded(e.err)
-	case doEnd:
-		s.end = &e
+	case fleet.RolloutEnded:
+		s.restartQueued()
+	case fleet.Finished:
+		s.finished = &e
 	default:
 		panic(fmt.Sprintf("supervisor: effect %T", e))
 	}
 }
 
-// close waits for what the loop has begun.
+// close waits for all that the loop has begun.
 func (s *Supervisor) close() {
 	close(s.ended)
-	for _, c := range slices.Collect(maps.Keys(s.shots)) {
+	for _, c := range slices.Collect(maps.Keys(s.helpers)) {
 		s.signalChild(c, syscall.SIGKILL)
 	}
 	s.wg.Wait()
-	for c, shot := range s.shots {
+	for c, h := range s.helpers {
 		_ = c.process.Close()
-		if shot.drop != nil {
-			shot.drop()
+		if h.dropped != nil {
+			h.dropped()
 		}
 	}
 	s.watchers.close()
@@ -302,3 +322,6 @@ func (s *Supervisor) close() {
 	}
 	_ = s.opts.Spawner.Close()
 }
+
+// consumers are what new workers run.
+func (s *Supervisor) consumers() []wire.Consumer { return s.fleet.Status().Consumers }

@@ -12,7 +12,7 @@ import (
 )
 
 // Whoever dies with its workers says so, and for which consumers nothing is done before.
-func TestSayKilledTogether(t *testing.T) {
+func TestWarnKilledTogether(t *testing.T) {
 	for limit, want := range map[int64]string{
 		0:         "set worker_memory_limit consumers=A",
 		128 << 20: "worker_memory_limit replaces a worker before",
@@ -23,7 +23,7 @@ func TestSayKilledTogether(t *testing.T) {
 		c := config.Default()
 		c.WorkerMemoryLimit = limit
 		s := &Supervisor{opts: Options{Log: logrus.NewEntry(log), Plan: wire.Plan{Consumers: []wire.Consumer{{Name: "A", Config: c}}}}}
-		s.sayKilledTogether()
+		s.warnKilledTogether()
 		if got := strings.ReplaceAll(out.String(), `"`, ""); !strings.Contains(got, want) || !strings.Contains(got, "memory.oom.group") {
 			t.Errorf("limit %d: %s", limit, got)
 		}

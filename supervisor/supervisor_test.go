@@ -24,6 +24,7 @@ import (
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 	"github.com/racecar-go/racecar/supervisor/process"
 )
 
@@ -285,12 +286,12 @@ func TestStuckWorkerLeavesItsStacks(t *testing.T) {
 	st := r.until("running", running(1))
 	w := r.replaced(st)
 	if !strings.Contains(w.LastExit, "handler stuck: topic/0 offset 7") || !strings.Contains(r.stderr.String(), "main_test.go") ||
-		!strings.Contains(r.log.String(), "main_test.go") || len(w.LastStderr) > lastStderrSize {
+		!strings.Contains(r.log.String(), "main_test.go") || len(w.LastStderr) > 8<<10 {
 		t.Errorf("%+v", w)
 	}
 }
 
-func TestWorkerThatTalksNonsenseIsReplaced(t *testing.T) {
+func TestProtocolViolationReplacesTheWorker(t *testing.T) {
 	c := testConsumer("A", "garbage", 1)
 	c.Config.WorkerRestartLimit = 1
 	r := runSupervisor(t, c)
@@ -299,7 +300,7 @@ func TestWorkerThatTalksNonsenseIsReplaced(t *testing.T) {
 	}
 }
 
-func TestStubbornWorkerIsKilledInTheEnd(t *testing.T) {
+func TestUnresponsiveWorkerIsKilled(t *testing.T) {
 	c := testConsumer("A", "stubborn", 1)
 	c.Config.ShutdownTimeout = time.Second
 	r := runSupervisor(t, c)
@@ -464,7 +465,7 @@ func TestRollingRestart(t *testing.T) {
 		t.Errorf("not replaced: %+v", st.Workers)
 	}
 	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "crash", 2)}})
-	if err := r.sup.Restart(ctx, RestartOptions{}); !errors.Is(err, errRolledBack) {
+	if err := r.sup.Restart(ctx, RestartOptions{}); !errors.Is(err, fleet.ErrRolledBack) {
 		t.Errorf("to one that crashes: %v", err)
 	}
 	now := r.until("running", running(2))
@@ -475,7 +476,7 @@ func TestRollingRestart(t *testing.T) {
 
 // The member of a worker that is scaled away at the end of a roll, and has to be killed,
 // is removed although nothing else uses the old program any more.
-func TestScaledAwayAtTheEndOfARoll(t *testing.T) {
+func TestRemovedAtTheEndOfARollout(t *testing.T) {
 	old, next := testConsumer("A", "stubborn", 2), testConsumer("A", "", 2)
 	old.Config.ShutdownTimeout, next.Config.ShutdownTimeout = time.Second, time.Second
 	r := runSupervisor(t, old)
@@ -541,7 +542,7 @@ func TestCheckThatHangsIsReplaced(t *testing.T) {
 	r.until("running", running(1))
 }
 
-func TestHangUpRollsOnlyWhatChanged(t *testing.T) {
+func TestHangupRollsOutOnlyChanges(t *testing.T) {
 	r := runSupervisor(t, testConsumer("A", "", 1), testConsumer("B", "", 1))
 	first := r.until("running", running(2))
 	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 1), testConsumer("B", "", 1)}})
@@ -564,7 +565,7 @@ type blocked struct{ until chan struct{} }
 
 func (b blocked) Write(p []byte) (int, error) { <-b.until; return len(p), nil }
 
-func TestFullStderrAndFullLogHoldUpNobody(t *testing.T) {
+func TestFullStderrAndFullLogBlockNobody(t *testing.T) {
 	t.Parallel()
 	full := blocked{make(chan struct{})}
 	spawner, err := process.New(process.Options{Stderr: full})
@@ -591,7 +592,7 @@ func TestFullStderrAndFullLogHoldUpNobody(t *testing.T) {
 	}()
 	r.until("running", running(2))
 	for range 3 { // the configuration is not printed, which is said
-		sup.requests <- request{func(time.Time) { sup.printConfig() }}
+		sup.requests <- sup.printConfig
 	}
 	if err := sup.Stop(context.Background(), StopOptions{}); err != nil {
 		t.Error(err)

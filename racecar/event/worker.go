@@ -16,7 +16,7 @@ type WorkerExited struct {
 	Index    int
 	PID      int
 	// Reason is the label of the metric racecar_worker_restarts_total. When the worker was
-	// asked to stop it is "stop", "scale", "restart", "memory" or "given up"; else "crash",
+	// asked to stop it is "stop", "scale", "restart", "memory" or "stopped permanently"; else "crash",
 	// "oom", "killed", "permanent", "stuck", "join-stuck", "frozen", "frozen-stopped",
 	// "boot-timeout" or "overdue".
 	Reason string

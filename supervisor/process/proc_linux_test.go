@@ -36,7 +36,7 @@ func TestImagesAreHeldAtHighNumbers(t *testing.T) {
 	}
 }
 
-func TestWhereOutOfMemoryKillsAreCounted(t *testing.T) {
+func TestFileOfOutOfMemoryKills(t *testing.T) {
 	for name, c := range map[string]struct{ cgroups, file string }{
 		"version 2":             {"0::/app\n", "app/memory.events"},
 		"version 2, a root":     {"0::/../x\n", "memory.events"},
@@ -135,7 +135,7 @@ func TestOutOfMemoryKillExplainsOneDeath(t *testing.T) {
 }
 
 // A zombie that nobody knows may be somebody's who has not asked yet.
-func TestOrphansAreReapedAfterAWhile(t *testing.T) {
+func TestOrphansAreReaped(t *testing.T) {
 	start := func() int {
 		cmd := exec.Command("true")
 		if err := cmd.Start(); err != nil {

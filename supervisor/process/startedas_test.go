@@ -8,7 +8,7 @@ import (
 
 // A process under a name that is no program, as after exec -a, finds the file it
 // was started from, by the name that was given then.
-func TestLookWithAnotherName(t *testing.T) {
+func TestFindUnderAnotherName(t *testing.T) {
 	e, err := New(Options{Program: "racecar-web.1"})
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestCapturePassesEverythingOnAndKeepsTheEnd(t *testing.T) {
+func TestCaptureForwardsEverythingAndKeepsTheEnd(t *testing.T) {
 	var to bytes.Buffer // read once the pump is closed
 	p := newPump(&to)
 	c, err := newCapture()
@@ -53,7 +53,7 @@ func TestCapturePassesEverythingOnAndKeepsTheEnd(t *testing.T) {
 	}
 }
 
-func TestPumpSaysWhatItDropped(t *testing.T) {
+func TestPumpReportsDroppedBytes(t *testing.T) {
 	var mu sync.Mutex
 	mu.Lock()
 	var to bytes.Buffer

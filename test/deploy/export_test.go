@@ -63,7 +63,7 @@ func TestExportSystemd(t *testing.T) {
 	s.echoed(p, "exported")
 	s.deployed()
 	p.Signal(syscall.SIGHUP)
-	p.WaitLine(`"rolling restart is done"`)
+	p.WaitLine(`"rolling restart is complete"`)
 	s.echoed(p, "again")
 	p.Signal(syscall.SIGTERM)
 	p.WaitLine(`"reason":"stop"`)

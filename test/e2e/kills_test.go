@@ -62,8 +62,8 @@ func comeBack(t *testing.T, kills []kill, log string) {
 			case l.msg == "worker died" && l.fields["pid"] == fmt.Sprint(k.pid):
 				died = true
 			case !died || !k.back.IsZero():
-			case l.msg == "worker is started again after a pause":
-				d, err := time.ParseDuration(l.fields["pause"])
+			case l.msg == "worker is restarted after a backoff":
+				d, err := time.ParseDuration(l.fields["backoff"])
 				if err != nil {
 					t.Fatal(err)
 				}

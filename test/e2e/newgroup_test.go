@@ -33,7 +33,7 @@ func TestNewGroupHasToBeAskedFor(t *testing.T) {
 	before := c.statusUntil("at work", allRunning(1))
 	configure(other)
 	p.Signal(syscall.SIGHUP)
-	p.WaitLine("reload did not succeed.*Journal would change its group from " + b.group + " to " + other)
+	p.WaitLine("reload failed.*Journal would change its group from " + b.group + " to " + other)
 	if err := c.Restart(t.Context(), "", discard); err == nil || !strings.Contains(err.Error(), "from "+b.group+" to "+other) {
 		t.Errorf("restart: %v", err)
 	}

@@ -72,7 +72,7 @@ func TestPoisonMessage(t *testing.T) {
 			if n := strings.Count(p.Stdout(), `msg="worker died"`); n != 3+c.first {
 				t.Errorf("%d deaths, want %d", n, 3+c.first)
 			}
-			if out := p.Stdout(); strings.Contains(out, "given up") || strings.Contains(out, "after a pause") {
+			if out := p.Stdout(); strings.Contains(out, "stopped permanently") || strings.Contains(out, "after a backoff") {
 				t.Error("the deaths counted against the slot")
 			}
 			b.judgePoison(letters, bad, "3", c.reason)

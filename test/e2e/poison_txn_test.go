@@ -82,7 +82,7 @@ func (b *bed) judgeDeaths(p *harness.Process) {
 	if n := strings.Count(p.Stdout(), `msg="worker died"`); n != 3 && n != 4 {
 		b.t.Errorf("%d deaths, want 3, or 4 when others were in hand", n)
 	}
-	if out := p.Stdout(); strings.Contains(out, "given up") || strings.Contains(out, "after a pause") {
+	if out := p.Stdout(); strings.Contains(out, "stopped permanently") || strings.Contains(out, "after a backoff") {
 		b.t.Error("the deaths counted against the slot")
 	}
 }

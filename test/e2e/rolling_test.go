@@ -294,7 +294,7 @@ func TestReleases(t *testing.T) {
 	writeFile(t, topics, b.topic+","+second)
 	mark := p.Mark()
 	p.Signal(syscall.SIGHUP)
-	p.WaitLineAfter(mark, `rolling restart is done`)
+	p.WaitLineAfter(mark, `rolling restart is complete`)
 	held("a roll by HUP")
 	b.broker.Produce(second, 0, "new")
 	within(t, "the first message of the added topic after the roll", 10*time.Second, func() {

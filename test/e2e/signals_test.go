@@ -112,9 +112,9 @@ func TestSecondTermKills(t *testing.T) {
 	})
 	p.Signal(syscall.SIGTERM)
 	p.WaitLine(`worker stopped.*reason=stop`)
-	harness.Eventually(t, "the second TERM heard as one of its own", func() error {
+	harness.Eventually(t, "the second TERM taken as one of its own", func() error {
 		p.Signal(syscall.SIGTERM)
-		if !strings.Contains(p.Stdout(), "asked again to stop") {
+		if !strings.Contains(p.Stdout(), "stop requested again") {
 			return fmt.Errorf("not yet")
 		}
 		return nil
@@ -122,7 +122,7 @@ func TestSecondTermKills(t *testing.T) {
 	if code := p.Wait(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if !strings.Contains(p.Stderr(), "=> Crashed: not all stopped in order: Journal[") {
+	if !strings.Contains(p.Stderr(), "=> Crashed: not all workers stopped gracefully: Journal[") {
 		t.Errorf("stderr:\n%s", p.Stderr())
 	}
 }

@@ -1,4 +1,4 @@
-package supervisor
+package fleet
 
 import (
 	"slices"
@@ -11,7 +11,6 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 func (w *world) checkSignals(want ...string) {
@@ -21,20 +20,20 @@ func (w *world) checkSignals(want ...string) {
 	}
 }
 
-func (w *world) checkReason(name, reason, text string) {
+func (w *world) checkReason(name string, reason escalationKind, text string) {
 	w.t.Helper()
 	if got := w.state(name).LastExit; !strings.Contains(got, text) {
 		w.t.Errorf("%s: last exit %q, want %q", name, got, text)
 	}
-	if w.r.restartsBy[reason] != 1 {
-		w.t.Errorf("counted %v, want one %q", w.r.restartsBy, reason)
+	if w.f.restartsBy[string(reason)] != 1 {
+		w.t.Errorf("counted %v, want one %q", w.f.restartsBy, reason)
 	}
 }
 
-func TestWorkerThatSaysNothingAfterItsStart(t *testing.T) {
+func TestSilentWorkerIsKilledAfterTheBootTimeout(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1))
-	w.boot = func(f *fake) { f.deaf = true }
-	w.begin()
+	w.boot = func(f *fake) { f.ignoresQuit = true }
+	w.start()
 	w.pass(59 * time.Second)
 	w.checkSignals()
 	w.boot = nil
@@ -49,12 +48,12 @@ func TestWorkerThatSaysNothingAfterItsStart(t *testing.T) {
 // Unreachable brokers are no crash, however long it takes.
 // A constructor that does not return is a crash, with stacks, however lively the
 // process is beside it.
-func TestConstructorThatDoesNotReturn(t *testing.T) {
+func TestConstructorThatDoesNotReturnIsACrash(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1))
 	w.boot = func(f *fake) { f.says(status.Starting) }
-	w.begin()
+	w.start()
 	f := w.worker("A[0]")
-	f.deaf = true
+	f.ignoresQuit = true
 	w.pass(time.Minute - time.Second)
 	w.checkSignals()
 	w.boot = nil
@@ -68,10 +67,10 @@ func TestConstructorThatDoesNotReturn(t *testing.T) {
 	}
 }
 
-func TestWaitingWorkerIsLeftAlone(t *testing.T) {
+func TestWaitingWorkerIsNotTimedOut(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1))
 	w.boot = func(f *fake) { f.says(status.Waiting) }
-	w.begin()
+	w.start()
 	w.pass(2 * time.Hour)
 	w.checkSignals()
 }
@@ -79,7 +78,7 @@ func TestWaitingWorkerIsLeftAlone(t *testing.T) {
 func TestFrozenWorker(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
 	f := w.worker("A[0]")
-	f.state, f.deaf = "", true
+	f.state, f.ignoresQuit = "", true
 	w.pass(14 * time.Second)
 	w.checkSignals()
 	w.pass(time.Second)
@@ -99,33 +98,33 @@ func TestStoppedWorkerIsKilledAtOnce(t *testing.T) {
 	w.checkSignals("A[0] killed")
 	w.checkState("A[0]", status.Running)
 	w.checkReason("A[0]", frozenStopped, "stopped by a signal")
-	checkSuspects(t, &w.r.consumers[0].suspects) // whoever stopped it did it
+	checkSuspects(t, &w.f.consumers[0].suspects) // whoever stopped it did it
 }
 
-func TestNobodyIsBlamedForWhatWeDidNotRead(t *testing.T) {
+func TestUnreadMessagesAreSignsOfLife(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))
 	f := w.worker("A[0]")
 	f.state, f.unread = "", true
 	w.pass(time.Minute)
 	w.checkSignals()
 	f.unread = false
-	w.pass(tick)
+	w.pass(ObserveEvery)
 	w.checkSignals("A[0] quit")
 }
 
-func TestNobodyIsBlamedForTheTimeInWhichWeWereStopped(t *testing.T) {
+func TestSuspendedSupervisorDoesNotTimeOutWorkers(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 2))
 	w.boot = func(f *fake) {
-		if f.p.name() == "A[0]" {
+		if f.name == "A[0]" {
 			f.runs()
 		}
 	}
-	w.begin()
+	w.start()
 	w.worker("A[0]").state = ""
 	w.pass(10 * time.Second)
 	w.now = w.now.Add(time.Hour)
-	w.r.slept(time.Hour)
-	w.look()
+	w.step(Suspended(time.Hour))
+	w.observe()
 	w.pass(4 * time.Second)
 	w.checkSignals()
 	w.pass(time.Second)
@@ -139,28 +138,28 @@ func TestNobodyIsBlamedForTheTimeInWhichWeWereStopped(t *testing.T) {
 // Nor does the time in which we were stopped count against a worker that is to stop.
 func TestSuspendedSupervisorDoesNotShortenTheGrace(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))
-	w.worker("A[0]").stubborn = true
-	w.stop(stopOrder{})
+	w.worker("A[0]").unresponsive = true
+	w.stop(Shutdown{Signal: true})
 	w.pass(20 * time.Second)
 	w.now = w.now.Add(time.Hour)
-	w.r.slept(time.Hour)
+	w.step(Suspended(time.Hour))
 	w.pass(4 * time.Second)
 	w.checkSignals()
 	w.pass(time.Second)
 	w.checkSignals("A[0] killed")
 }
 
-func TestStuckHandlerClimbsTheLadder(t *testing.T) {
+func TestStuckHandlerIsEscalated(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
 	f := w.worker("A[1]")
-	f.deaf = true
+	f.ignoresQuit = true
 	f.inHand = []scoreboard.Call{call(3, 41, 41, true)}
 	w.pass(5 * time.Minute)
 	if f.count(wire.CommandCancel) != 0 {
 		t.Error("cancelled too early")
 	}
 	begun := w.now
-	w.pass(tick)
+	w.pass(ObserveEvery)
 	if f.count(wire.CommandCancel) != 1 {
 		t.Fatal("not cancelled")
 	}
@@ -183,19 +182,19 @@ func TestStuckHandlerClimbsTheLadder(t *testing.T) {
 	if took := w.now.Sub(begun); took > 6*time.Second {
 		t.Errorf("took %v", took)
 	}
-	checkSuspects(t, &w.r.consumers[0].suspects, wire.Suspect{Topic: "t", Partition: 3, FirstOffset: 41, LastOffset: 41, Deaths: 1, Reason: w.state("A[1]").LastExit})
+	checkSuspects(t, &w.f.consumers[0].suspects, wire.Suspect{Topic: "t", Partition: 3, FirstOffset: 41, LastOffset: 41, Deaths: 1, Reason: w.state("A[1]").LastExit})
 }
 
-func TestHandlerThatComesBackWhenCancelled(t *testing.T) {
+func TestHandlerThatReturnsWhenCancelled(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))
 	f := w.worker("A[0]")
 	f.inHand = []scoreboard.Call{call(3, 41, 41, true)}
-	w.pass(5*time.Minute + tick)
+	w.pass(5*time.Minute + ObserveEvery)
 	f.inHand = nil
 	w.pass(time.Minute)
 	w.checkSignals()
 	f.inHand = []scoreboard.Call{call(3, 42, 42, true)}
-	w.pass(5*time.Minute + tick)
+	w.pass(5*time.Minute + ObserveEvery)
 	if f.count(wire.CommandCancel) != 2 {
 		t.Error("the next one is not cancelled")
 	}
@@ -203,20 +202,20 @@ func TestHandlerThatComesBackWhenCancelled(t *testing.T) {
 
 // Each call that takes too long is cancelled by its name, and has the whole ladder before
 // it: one that came back does not shorten the next one's.
-func TestEachStuckCallHasALadderOfItsOwn(t *testing.T) {
+func TestEachStuckCallIsEscalatedByItself(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))
 	f := w.worker("A[0]")
-	f.deaf = true
+	f.ignoresQuit = true
 	first, second := call(3, 41, 41, false), call(4, 7, 9, false)
 	f.inHand = []scoreboard.Call{first}
 	w.pass(500 * time.Millisecond)
 	f.inHand = append(f.inHand, second)
-	w.pass(5*time.Minute + tick)
+	w.pass(5*time.Minute + ObserveEvery)
 	if c := f.last(wire.CommandCancel); f.count(wire.CommandCancel) != 1 || c.Call == nil || *c.Call != (wire.Call{Consumer: "A", Topic: "t", Partition: 3, FirstOffset: 41}) {
 		t.Fatalf("%d times cancelled, last %+v", f.count(wire.CommandCancel), c.Call)
 	}
 	f.inHand = f.inHand[1:] // it is back
-	w.pass(tick)
+	w.pass(ObserveEvery)
 	if c := f.last(wire.CommandCancel); f.count(wire.CommandCancel) != 2 || c.Call == nil || *c.Call != (wire.Call{Consumer: "A", Topic: "t", Partition: 4, FirstOffset: 7}) {
 		t.Fatalf("%d times cancelled, last %+v", f.count(wire.CommandCancel), c.Call)
 	}
@@ -231,7 +230,7 @@ func TestJoinThatDoesNotEnd(t *testing.T) {
 	w.worker("A[0]").says(status.Joining)
 	w.pass(5*time.Minute + 30*time.Second)
 	w.checkSignals()
-	w.pass(tick)
+	w.pass(ObserveEvery)
 	w.checkSignals("A[0] quit")
 	w.checkReason("A[0]", joinStuck, "joining the group for more than max_poll_interval + 30s (5m30s)")
 }
@@ -239,13 +238,13 @@ func TestJoinThatDoesNotEnd(t *testing.T) {
 func TestWorkersAboveTheirMemoryAreReplacedOneAtATime(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 3, func(c *config.Config) { c.WorkerMemoryLimit = 100 << 20 }))
 	for _, f := range w.alive {
-		f.rss, f.stubborn = 101<<20, true
+		f.rss, f.unresponsive = 101<<20, true
 	}
 	w.worker("A[1]").rss = 100 << 20
 	w.boot = func(f *fake) { f.says(status.Joining) }
-	w.pass(tick)
+	w.pass(ObserveEvery)
 	going := func() (names []string) {
-		for _, s := range w.r.status(func(*proc) bool { return false }).Workers {
+		for _, s := range w.report().Workers {
 			if s.State == status.Stopping {
 				names = append(names, s.Name())
 			}
@@ -256,25 +255,24 @@ func TestWorkersAboveTheirMemoryAreReplacedOneAtATime(t *testing.T) {
 	if len(first) != 1 || first[0] == "A[1]" {
 		t.Fatalf("stopping: %v", first)
 	}
-	w.worker(first[0]).ends(fleet.Exit{})
-	w.settle()
-	w.pass(2 * tick)
+	w.worker(first[0]).exits(Exit{})
+	w.pass(2 * ObserveEvery)
 	if got := going(); len(got) != 0 {
 		t.Errorf("while its successor joins: %v", got)
 	}
 	w.worker(first[0]).runs()
-	w.pass(tick)
+	w.pass(ObserveEvery)
 	if got := going(); len(got) != 1 || got[0] == "A[1]" || got[0] == first[0] {
 		t.Errorf("then: %v", got)
 	}
-	w.checkReason(first[0], string(stopMemory), "memory: 101 MiB, more than worker_memory_limit (100 MiB)")
+	w.checkReason(first[0], escalationKind(stopMemory), "memory: 101 MiB, more than worker_memory_limit (100 MiB)")
 }
 
 // A limit below what an idle worker takes must not become a restart loop.
 func TestMemoryLimitThatIsTooLow(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1, func(c *config.Config) { c.WorkerMemoryLimit = 1 << 20 }))
 	w.boot = func(f *fake) { f.rss = 50 << 20; f.runs() }
-	w.begin()
+	w.start()
 	w.pass(10 * time.Minute)
 	if n := len(w.spawned); n < 5 || n > 11 {
 		t.Errorf("%d starts in ten minutes", n)
@@ -289,57 +287,58 @@ func TestMessageThatKillsItsProcess(t *testing.T) {
 		if n > 0 && (len(f.handshake.Suspects) != 1 || f.handshake.Suspects[0].Deaths != n) {
 			t.Errorf("told %v", f.handshake.Suspects)
 		}
-		w.kill("A[0]", remains{exit: fleet.Exit{Code: 2}, inHand: []scoreboard.Call{call(0, 7, 7, true)}})
+		w.kill("A[0]", Exited{Exit: Exit{Code: 2}, InHand: []scoreboard.Call{call(0, 7, 7, true)}})
 		w.checkState("A[0]", status.Running) // at once, and not the slot's fault
 		if got := w.worker("A[1]").last(wire.CommandSuspects).Suspects; len(got) != 1 || got[0].Deaths != n+1 {
 			t.Errorf("its neighbour was told %v", got)
 		}
 	}
 	// It is dead-lettered, and the workers say that they are past it.
-	w.r.reported(w.now, w.worker("A[0]").p, status.Report{Partitions: []status.Partition{{Topic: "t", Partition: 0, Position: 8}}})
-	w.settle()
+	w.step(ReportReceived{w.worker("A[0]").p.id, status.Report{Partitions: []status.Partition{{Topic: "t", Partition: 0, Position: 8}}}})
 	if f := w.worker("A[1]"); f.count(wire.CommandSuspects) != 4 || len(f.last(wire.CommandSuspects).Suspects) != 0 {
 		t.Errorf("its neighbour was told %v", f.commands)
 	}
 }
 
 // Also one that kills its process while that is being stopped.
-func TestMessageThatKillsAProcessOnItsWayOut(t *testing.T) {
+func TestMessageThatKillsAStoppingProcess(t *testing.T) {
 	a := consumerOf("A", 1)
 	w := startWorld(t, a)
 	f := w.worker("A[0]")
-	f.stubborn = true
-	w.rollTo("new", a)
-	w.kill("A[0]", remains{exit: fleet.Exit{Code: 2}, inHand: []scoreboard.Call{call(0, 7, 7, true)}})
-	w.checkImages("new")
+	f.unresponsive = true
+	w.rollout("new", a)
+	w.kill("A[0]", Exited{Exit: Exit{Code: 2}, InHand: []scoreboard.Call{call(0, 7, 7, true)}})
+	if got := w.processes(); got != "new" {
+		t.Errorf("processes: %s", got)
+	}
 	if got := w.worker("A[0]").handshake.Suspects; len(got) != 1 || got[0].Deaths != 1 {
 		t.Errorf("told %v", got)
 	}
 }
 
-func TestDeathsThatSayNothingAboutTheMessageInHand(t *testing.T) {
+func TestDeathsThatMakeSuspects(t *testing.T) {
 	inHand := []scoreboard.Call{call(0, 7, 7, true)}
-	for name, e := range map[string]remains{
-		"killed by somebody": {exit: fleet.Exit{Code: -1, Signal: syscall.SIGKILL}, inHand: inHand},
-		"terminated":         {exit: fleet.Exit{Code: -1, Signal: syscall.SIGTERM}, inHand: inHand},
-		"permanent":          {exit: fleet.Exit{Code: wire.ExitPermanent}, inHand: inHand},
-		"nothing in hand":    {exit: fleet.Exit{Code: 2}},
+	for name, e := range map[string]Exited{
+		"killed by somebody": {Exit: Exit{Code: -1, Signal: syscall.SIGKILL}, InHand: inHand},
+		"terminated":         {Exit: Exit{Code: -1, Signal: syscall.SIGTERM}, InHand: inHand},
+		"permanent":          {Exit: Exit{Code: wire.ExitPermanent}, InHand: inHand},
+		"nothing in hand":    {Exit: Exit{Code: 2}},
 	} {
 		w := startWorld(t, consumerOf("A", 2))
 		w.kill("A[0]", e)
-		if got := w.r.consumers[0].suspects.list(); len(got) != 0 {
+		if got := w.f.consumers[0].suspects.list(); len(got) != 0 {
 			t.Errorf("%s: suspects %v", name, got)
 		}
 	}
-	for name, e := range map[string]remains{
-		"out of memory": {exit: fleet.Exit{Code: -1, Signal: syscall.SIGKILL}, oom: true, inHand: inHand},
-		"os.Exit(0)":    {exit: fleet.Exit{}, inHand: inHand},
-		"panic":         {exit: fleet.Exit{Code: 2}, inHand: inHand},
-		"segfault in C": {exit: fleet.Exit{Code: -1, Signal: syscall.SIGSEGV}, inHand: inHand},
+	for name, e := range map[string]Exited{
+		"out of memory": {Exit: Exit{Code: -1, Signal: syscall.SIGKILL}, OOM: true, InHand: inHand},
+		"os.Exit(0)":    {Exit: Exit{}, InHand: inHand},
+		"panic":         {Exit: Exit{Code: 2}, InHand: inHand},
+		"segfault in C": {Exit: Exit{Code: -1, Signal: syscall.SIGSEGV}, InHand: inHand},
 	} {
 		w := startWorld(t, consumerOf("A", 2))
 		w.kill("A[0]", e)
-		if got := w.r.consumers[0].suspects.list(); len(got) != 1 || got[0].Deaths != 1 {
+		if got := w.f.consumers[0].suspects.list(); len(got) != 1 || got[0].Deaths != 1 {
 			t.Errorf("%s: suspects %v", name, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package supervisor
+package fleet
 
 import (
 	"time"
@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// firstBackoff and maxBackoff bound the wait before a start: none after the
-	// first crash, then firstBackoff, doubling.
+	// firstBackoff and maxBackoff bound the wait before a restart: none after the first
+	// crash, then firstBackoff, doubling.
 	firstBackoff = time.Second
 	maxBackoff   = 30 * time.Second
 	// healthyAfter is how long a process must have lived since its first frame
@@ -21,18 +21,18 @@ const (
 	jitter = 0.2
 )
 
-// crashes is the record of one slot from which its restarts follow.
+// crashes are the crashes of one slot, from which its restarts follow.
 type crashes struct {
 	consecutive int         // without a healthy minute in between
 	counted     []time.Time // those that count against the slot: see add
 }
 
-// add notes a crash. healthy is how long the process had been healthy, counts
-// whether it is the slot's own fault. Those of the last minute count, or all with
-// ever: before the consumer has been ready, a crash that takes long (a constructor
-// with a timeout) must not escape the limit. It returns the wait before the next
-// start and whether the limit is exceeded. draw is uniform in [0,1).
-func (c *crashes) add(now time.Time, healthy time.Duration, counts, ever bool, limit int, draw float64) (wait time.Duration, giveUp bool) {
+// add adds a crash. healthy is how long the process had been healthy, counts whether the
+// crash counts against the slot. Those of the last minute count, or all with ever: before
+// the consumer has been ready, a crash that takes long (a constructor with a timeout) must
+// not escape the limit. It returns the wait before the next start and whether the limit
+// is exceeded. draw is uniform in [0,1).
+func (c *crashes) add(now time.Time, healthy time.Duration, counts, ever bool, limit int, draw float64) (wait time.Duration, exceeded bool) {
 	if healthy >= healthyAfter {
 		c.consecutive = 0
 	}
@@ -47,8 +47,8 @@ func (c *crashes) add(now time.Time, healthy time.Duration, counts, ever bool, l
 	if counts {
 		c.counted = append(c.counted, now)
 	}
-	giveUp = counts && limit != config.NeverGiveUp && len(c.counted) > limit
-	return backoff(c.consecutive, draw), giveUp
+	exceeded = counts && limit != config.NeverGiveUp && len(c.counted) > limit
+	return backoff(c.consecutive, draw), exceeded
 }
 
 // backoff is the wait after the nth crash in a row.

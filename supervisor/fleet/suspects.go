@@ -1,4 +1,4 @@
-package supervisor
+package fleet
 
 import (
 	"slices"
@@ -12,18 +12,17 @@ import (
 // maxSuspects bounds what a consumer remembers of each kind; the oldest go first.
 const maxSuspects = 1000
 
-// suspects are the messages of one consumer that were in hand when a process
-// died.
+// suspects are the messages of one consumer that were in hand when a process died.
 //
-// Only a message that was alone in hand is a proven killer, and its deaths are
-// counted. All else that was in hand (beside others, or in a batch) is merely a
-// suspect: workers call suspects one by one with nothing beside them, so that
-// the next death tells which it was. When it does, those that were suspected
-// together with it are cleared.
+// Only a message that was alone in hand is proven to kill processes, and its deaths are
+// counted. All else that was in hand (beside others, or in a batch) is merely suspect:
+// workers call suspects one by one with nothing beside them, so that the next death
+// proves which one it was. When it does, those that were suspected together with it are
+// cleared.
 type suspects struct {
-	deaths  int            // so far, to number them
-	killers []wire.Suspect // single messages, Deaths ≥ 1; oldest first
-	ranges  []suspectRange // oldest first
+	deaths int            // so far, to number them
+	proven []wire.Suspect // single messages, Deaths ≥ 1; oldest first
+	ranges []suspectRange // oldest first
 }
 
 // suspectRange is what one call had in hand at the death of that number.
@@ -32,9 +31,8 @@ type suspectRange struct {
 	death int
 }
 
-// died takes what was in hand at a death. It says whether the death is the
-// doing of one message.
-func (s *suspects) died(inHand []scoreboard.Call, reason string) (proven bool) {
+// addDeath takes what was in hand at a death. It reports whether one message caused it.
+func (s *suspects) addDeath(inHand []scoreboard.Call, reason string) (one bool) {
 	s.deaths++
 	if len(inHand) == 1 && inHand[0].Alone && inHand[0].FirstOffset == inHand[0].LastOffset {
 		s.prove(inHand[0], reason)
@@ -51,21 +49,21 @@ func (s *suspects) died(inHand []scoreboard.Call, reason string) (proven bool) {
 }
 
 func (s *suspects) prove(call scoreboard.Call, reason string) {
-	i := slices.IndexFunc(s.killers, func(k wire.Suspect) bool {
+	i := slices.IndexFunc(s.proven, func(k wire.Suspect) bool {
 		return k.Topic == call.Topic && k.Partition == call.Partition && k.FirstOffset == call.FirstOffset
 	})
 	if i < 0 {
-		s.killers = newest(append(s.killers, wire.Suspect{
+		s.proven = newest(append(s.proven, wire.Suspect{
 			Topic: call.Topic, Partition: call.Partition, FirstOffset: call.FirstOffset, LastOffset: call.FirstOffset,
 		}))
-		i = len(s.killers) - 1
+		i = len(s.proven) - 1
 	}
-	s.killers[i].Deaths++
-	s.killers[i].Reason = reason
+	s.proven[i].Deaths++
+	s.proven[i].Reason = reason
 
 	explained := map[int]bool{}
 	for _, r := range s.ranges {
-		if covers(r.Suspect, s.killers[i]) {
+		if covers(r.Suspect, s.proven[i]) {
 			explained[r.death] = true
 		}
 	}
@@ -76,10 +74,10 @@ func covers(r, k wire.Suspect) bool {
 	return r.Topic == k.Topic && r.Partition == k.Partition && r.FirstOffset <= k.FirstOffset && k.FirstOffset <= r.LastOffset
 }
 
-// passed forgets what some worker has got past: processed, skipped or
-// dead-lettered. It says whether anything was forgotten.
-func (s *suspects) passed(partitions []status.Partition) bool {
-	if len(s.killers) == 0 && len(s.ranges) == 0 {
+// forgetPassed forgets messages that a worker has processed, skipped or dead-lettered. It
+// reports whether there were any.
+func (s *suspects) forgetPassed(partitions []status.Partition) bool {
+	if s.empty() {
 		return false
 	}
 	return s.forget(func(w wire.Suspect) bool {
@@ -89,9 +87,9 @@ func (s *suspects) passed(partitions []status.Partition) bool {
 	})
 }
 
-// resumed forgets what lies in partitions that an operator has resumed: they get
-// another chance.
-func (s *suspects) resumed(partitions []wire.Partition) bool {
+// forgetResumed forgets messages of partitions that an operator has resumed: they are
+// retried.
+func (s *suspects) forgetResumed(partitions []wire.Partition) bool {
 	return s.forget(func(w wire.Suspect) bool {
 		return slices.ContainsFunc(partitions, func(p wire.Partition) bool {
 			return p.Topic == w.Topic && (p.Partition == w.Partition || p.Partition < 0)
@@ -99,16 +97,16 @@ func (s *suspects) resumed(partitions []wire.Partition) bool {
 	})
 }
 
-func (s *suspects) forget(gone func(wire.Suspect) bool) bool {
-	before := len(s.killers) + len(s.ranges)
-	s.killers = slices.DeleteFunc(s.killers, gone)
-	s.ranges = slices.DeleteFunc(s.ranges, func(r suspectRange) bool { return gone(r.Suspect) })
-	return len(s.killers)+len(s.ranges) < before
+func (s *suspects) forget(over func(wire.Suspect) bool) bool {
+	before := len(s.proven) + len(s.ranges)
+	s.proven = slices.DeleteFunc(s.proven, over)
+	s.ranges = slices.DeleteFunc(s.ranges, func(r suspectRange) bool { return over(r.Suspect) })
+	return len(s.proven)+len(s.ranges) < before
 }
 
-// list is what workers are told. No message is in it twice.
+// list is what workers get. No message is in it twice.
 func (s *suspects) list() []wire.Suspect {
-	list := slices.Clone(s.killers)
+	list := slices.Clone(s.proven)
 	for _, r := range s.ranges {
 		list = append(list, without(r.Suspect, list)...)
 	}
@@ -148,28 +146,32 @@ func newest[T any](all []T) []T {
 	return all[max(0, len(all)-maxSuspects):]
 }
 
-// tellSuspects hands the list of a consumer to all its workers.
-func (r *registry) tellSuspects(c *consumer) {
+// empty reports whether there are none.
+func (s *suspects) empty() bool { return len(s.proven) == 0 && len(s.ranges) == 0 }
+
+// sendSuspects sends the list of a consumer to all its workers.
+func (f *Fleet) sendSuspects(c *consumer) {
 	list := c.suspects.list()
 	for _, s := range c.slots {
-		if s.cur != nil {
-			r.command(s.cur, wire.Command{Kind: wire.CommandSuspects, Suspects: list})
+		if s.active != nil {
+			f.command(s.active, wire.Command{Kind: wire.CommandSuspects, Suspects: list})
 		}
 	}
 }
 
-// suspectsEvery is how often workers are asked whether they got past suspects.
-const suspectsEvery = 5 * time.Second
+// askEvery is how often workers are asked whether they got past suspects.
+const askEvery = 5 * time.Second
 
-// askAfterSuspects asks the workers of consumers with suspects how far they are.
-func (r *registry) askAfterSuspects() {
-	for _, c := range r.consumers {
-		if len(c.suspects.killers) == 0 && len(c.suspects.ranges) == 0 {
-			continue
-		}
+// askAboutSuspects asks the workers of consumers with suspects how far they are.
+func (f *Fleet) askAboutSuspects() {
+	if f.now.Sub(f.suspectsAsked) < askEvery {
+		return
+	}
+	f.suspectsAsked = f.now
+	for _, c := range f.consumers {
 		for _, s := range c.slots {
-			if s.cur != nil && !s.cur.booted.IsZero() && s.cur.stopping == "" {
-				r.command(s.cur, wire.Command{Kind: wire.CommandStatus})
+			if p := s.active; p != nil && !c.suspects.empty() && !p.booted.IsZero() && p.stopping == "" {
+				f.command(p, wire.Command{Kind: wire.CommandStatus})
 			}
 		}
 	}

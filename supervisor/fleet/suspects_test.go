@@ -1,4 +1,4 @@
-package supervisor
+package fleet
 
 import (
 	"testing"
@@ -29,48 +29,48 @@ func checkSuspects(t *testing.T, s *suspects, want ...wire.Suspect) {
 func TestMessageAloneInHandIsCounted(t *testing.T) {
 	var s suspects
 	for n := range wire.PoisonedAfter {
-		if !s.died([]scoreboard.Call{call(0, 7, 7, true)}, "x") {
+		if !s.addDeath([]scoreboard.Call{call(0, 7, 7, true)}, "x") {
 			t.Fatal("not proven")
 		}
 		checkSuspects(t, &s, told(0, 7, 7, n+1))
 	}
 }
 
-func TestNeighboursAreClearedOnceTheKillerIsKnown(t *testing.T) {
+func TestNeighboursAreClearedOnceOneIsProven(t *testing.T) {
 	var s suspects
-	if s.died([]scoreboard.Call{call(0, 7, 7, false), call(1, 9, 9, false), call(2, 3, 3, false)}, "x") {
+	if s.addDeath([]scoreboard.Call{call(0, 7, 7, false), call(1, 9, 9, false), call(2, 3, 3, false)}, "x") {
 		t.Fatal("three in hand prove nothing")
 	}
 	checkSuspects(t, &s, told(0, 7, 7, 0), told(1, 9, 9, 0), told(2, 3, 3, 0))
-	s.died([]scoreboard.Call{call(5, 1, 1, false), call(6, 1, 1, false)}, "x") // another death
-	s.died([]scoreboard.Call{call(1, 9, 9, true)}, "x")
+	s.addDeath([]scoreboard.Call{call(5, 1, 1, false), call(6, 1, 1, false)}, "x") // another death
+	s.addDeath([]scoreboard.Call{call(1, 9, 9, true)}, "x")
 	checkSuspects(t, &s, told(1, 9, 9, 1), told(5, 1, 1, 0), told(6, 1, 1, 0))
 }
 
-func TestBatchIsTakenApart(t *testing.T) {
+func TestBatchIsSplit(t *testing.T) {
 	var s suspects
-	if s.died([]scoreboard.Call{call(0, 10, 19, true)}, "x") {
+	if s.addDeath([]scoreboard.Call{call(0, 10, 19, true)}, "x") {
 		t.Fatal("a batch is not one message")
 	}
 	checkSuspects(t, &s, told(0, 10, 19, 0))
-	s.died([]scoreboard.Call{call(0, 14, 14, true)}, "x")
+	s.addDeath([]scoreboard.Call{call(0, 14, 14, true)}, "x")
 	checkSuspects(t, &s, told(0, 14, 14, 1))
-	s.died([]scoreboard.Call{call(0, 12, 30, true)}, "x") // a later batch around it
+	s.addDeath([]scoreboard.Call{call(0, 12, 30, true)}, "x") // a later batch around it
 	checkSuspects(t, &s, told(0, 14, 14, 1), told(0, 12, 13, 0), told(0, 15, 30, 0))
 }
 
-func TestWhatIsPassedIsForgotten(t *testing.T) {
+func TestPassedSuspectsAreForgotten(t *testing.T) {
 	var s suspects
-	s.died([]scoreboard.Call{call(0, 10, 19, true)}, "x")
-	s.died([]scoreboard.Call{call(1, 5, 5, true)}, "x")
-	if s.passed([]status.Partition{{Topic: "t", Partition: 0, Position: 19}, {Topic: "t", Partition: 1, Position: 5}, {Topic: "u", Partition: 1, Position: 9}}) {
+	s.addDeath([]scoreboard.Call{call(0, 10, 19, true)}, "x")
+	s.addDeath([]scoreboard.Call{call(1, 5, 5, true)}, "x")
+	if s.forgetPassed([]status.Partition{{Topic: "t", Partition: 0, Position: 19}, {Topic: "t", Partition: 1, Position: 5}, {Topic: "u", Partition: 1, Position: 9}}) {
 		t.Error("nothing was passed")
 	}
-	if !s.passed([]status.Partition{{Topic: "t", Partition: 0, Position: 20}}) {
+	if !s.forgetPassed([]status.Partition{{Topic: "t", Partition: 0, Position: 20}}) {
 		t.Error("the batch was passed")
 	}
 	checkSuspects(t, &s, told(1, 5, 5, 1))
-	if !s.resumed([]wire.Partition{{Topic: "t", Partition: -1}}) {
+	if !s.forgetResumed([]wire.Partition{{Topic: "t", Partition: -1}}) {
 		t.Error("the topic was resumed")
 	}
 	checkSuspects(t, &s)
@@ -79,10 +79,10 @@ func TestWhatIsPassedIsForgotten(t *testing.T) {
 func TestSuspectsAreBounded(t *testing.T) {
 	var s suspects
 	for i := range int64(maxSuspects + 100) {
-		s.died([]scoreboard.Call{call(0, 2*i, 2*i, true)}, "x")
-		s.died([]scoreboard.Call{call(1, 2*i, 2*i, false), call(2, 2*i, 2*i, false)}, "x")
+		s.addDeath([]scoreboard.Call{call(0, 2*i, 2*i, true)}, "x")
+		s.addDeath([]scoreboard.Call{call(1, 2*i, 2*i, false), call(2, 2*i, 2*i, false)}, "x")
 	}
-	if n := len(s.killers) + len(s.ranges); n != 2*maxSuspects {
+	if n := len(s.proven) + len(s.ranges); n != 2*maxSuspects {
 		t.Errorf("%d remembered", n)
 	}
 }

@@ -1,4 +1,4 @@
-package supervisor
+package fleet
 
 import (
 	"strings"
@@ -11,29 +11,25 @@ import (
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
 func TestAllWorkersAreStartedAndReadyOnce(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 2), consumerOf("B", 1))
 	w.boot = func(f *fake) {}
-	w.begin()
+	w.start()
 	if d := cmp.Diff([]string{"A[0]", "A[1]", "B[0]"}, w.spawned); d != "" {
 		t.Error(d)
 	}
 	w.worker("A[0]").says(status.Joining)
 	w.worker("A[1]").says(status.Waiting)
-	w.settle()
 	if w.ready != 0 {
 		t.Error("ready before all are up")
 	}
 	w.worker("B[0]").says(status.Starting) // its constructor has not returned
-	w.settle()
 	if w.ready != 0 {
 		t.Error("ready before all are constructed")
 	}
 	w.worker("B[0]").says(status.Joining)
-	w.settle()
 	w.pass(time.Second)
 	if w.ready != 1 {
 		t.Errorf("ready %d times", w.ready)
@@ -47,13 +43,13 @@ func TestReadinessAfterTheBootTimeout(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
 	up := map[string]bool{}
 	w.boot = func(f *fake) {
-		if up[f.p.name()] {
+		if up[f.name] {
 			f.runs()
 			return
 		}
-		f.ends(fleet.Exit{Code: 1})
+		f.exits(Exit{Code: 1})
 	}
-	w.begin()
+	w.start()
 	w.pass(10 * time.Minute)
 	if w.ready != 0 {
 		t.Error("ready without any worker")
@@ -73,43 +69,42 @@ func TestReadinessAfterTheBootTimeout(t *testing.T) {
 // has the reason.
 func TestNeverReady(t *testing.T) {
 	for name, boot := range map[string]func(*fake){
-		"permanent": func(f *fake) { f.ends(fleet.Exit{Code: wire.ExitPermanent}) },
-		"crash":     func(f *fake) { f.ends(fleet.Exit{Code: 1}) },
+		"permanent": func(f *fake) { f.exits(Exit{Code: wire.ExitPermanent}) },
+		"crash":     func(f *fake) { f.exits(Exit{Code: 1}) },
 		"hangs":     func(f *fake) {}, // a crash a minute
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, consumerOf("A", 2), consumerOf("B", 1))
 			w.boot = boot
-			w.begin()
+			w.start()
 			w.pass(10 * time.Minute)
 			if w.ready != 0 {
-				t.Error("ready although every consumer was given up")
+				t.Error("ready although every consumer stopped permanently")
 			}
-			w.checkEnd(1, "A was given up: ")
-			w.checkEnd(1, "B was given up: ")
+			w.checkFinished(1, "A stopped permanently: ")
+			w.checkFinished(1, "B stopped permanently: ")
 		})
 	}
 }
 
-func TestReadyWithoutTheConsumerThatWasGivenUp(t *testing.T) {
+func TestReadyWithoutAConsumerThatStoppedPermanently(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1), consumerOf("B", 1))
 	w.boot = func(f *fake) {
 		if f.p.slot.consumer.name == "A" {
-			f.ends(fleet.Exit{Code: wire.ExitPermanent})
+			f.exits(Exit{Code: wire.ExitPermanent})
 		}
 	}
-	w.begin()
+	w.start()
 	if w.ready != 0 {
 		t.Error("ready before B is up")
 	}
 	w.worker("B[0]").runs()
-	w.settle()
 	if w.ready != 1 {
 		t.Error("not ready")
 	}
 }
 
-func TestCrashedWorkerComesBackByTheBackoff(t *testing.T) {
+func TestCrashedWorkerRestartsAfterABackoff(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
 	w.pass(time.Hour)
 	w.crash("A[0]")
@@ -135,7 +130,7 @@ func TestCrashedWorkerComesBackByTheBackoff(t *testing.T) {
 	w.checkState("A[0]", status.Running) // a healthy minute went by
 }
 
-func TestConsumerThatCrashesTooOftenIsGivenUp(t *testing.T) {
+func TestConsumerThatCrashesTooOftenStopsPermanently(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2), consumerOf("B", 1))
 	for range 5 {
 		w.crash("A[1]")
@@ -146,26 +141,26 @@ func TestConsumerThatCrashesTooOftenIsGivenUp(t *testing.T) {
 	w.checkState("A[0]", status.Fatal)
 	w.checkState("A[1]", status.Fatal)
 	w.checkState("B[0]", status.Running)
-	w.checkLeft("A[1]") // A[0] left by itself
-	if w.end != nil {
+	w.checkRemoved("A[1]") // A[0] left by itself
+	if w.finished != nil {
 		t.Fatal("B still runs")
 	}
-	st := w.r.status(func(*proc) bool { return false })
+	st := w.report()
 	if c := st.Consumers[0]; c.State != status.Fatal || !strings.Contains(c.Reason, "A[1] died more than 5 times within a minute, at last: exited with status 1") {
 		t.Errorf("%+v", c)
 	}
 	if st.RestartsBy["crash"] != 5 {
 		t.Errorf("counted %v", st.RestartsBy)
 	}
-	w.kill("B[0]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
-	w.checkEnd(1, "A was given up")
-	w.checkEnd(1, "B was given up")
+	w.kill("B[0]", Exited{Exit: Exit{Code: wire.ExitPermanent}})
+	w.checkFinished(1, "A stopped permanently")
+	w.checkFinished(1, "B stopped permanently")
 }
 
 func TestRestartLimitZeroStopsEverything(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = 0 }), consumerOf("B", 1))
 	w.crash("A[0]")
-	w.checkEnd(1, "A[0] died: exited with status 1")
+	w.checkFinished(1, "A[0] died: exited with status 1")
 }
 
 func TestNeverGiveUp(t *testing.T) {
@@ -177,10 +172,10 @@ func TestNeverGiveUp(t *testing.T) {
 	w.checkState("A[0]", status.Running)
 }
 
-func TestPermanentFailureEndsTheWorkerForGood(t *testing.T) {
+func TestPermanentFailureStopsTheWorker(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
 	f := w.worker("A[0]")
-	w.r.lastWords(w.now, f.p, wire.ExitReason{Reason: "not authorized for topic x", Permanent: true})
+	w.step(ExitReasonReceived{f.p.id, wire.ExitReason{Reason: "not authorized for topic x", Permanent: true}})
 	w.crash("A[0]")
 	w.pass(time.Hour)
 	w.checkState("A[0]", status.Fatal)
@@ -188,13 +183,13 @@ func TestPermanentFailureEndsTheWorkerForGood(t *testing.T) {
 	if got := w.state("A[0]").LastExit; got != "exited with status 1: not authorized for topic x" {
 		t.Error(got)
 	}
-	w.kill("A[1]", remains{exit: fleet.Exit{Code: wire.ExitPermanent}})
-	w.checkEnd(1, "A was given up")
+	w.kill("A[1]", Exited{Exit: Exit{Code: wire.ExitPermanent}})
+	w.checkFinished(1, "A stopped permanently")
 }
 
 func TestProcessThatCannotBeStarted(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))
-	w.spawn = func(*proc) error { return syscall.EAGAIN }
+	w.spawn = func(Spawn) error { return syscall.EAGAIN }
 	w.crash("A[0]")
 	w.checkState("A[0]", status.Backoff)
 	before := len(w.spawned)
@@ -210,13 +205,13 @@ func TestProcessThatCannotBeStarted(t *testing.T) {
 	w.checkState("A[0]", status.Running)
 
 	w = startWorld(t, consumerOf("A", 1))
-	w.spawn = func(*proc) error { return syscall.ENOEXEC }
+	w.spawn = func(Spawn) error { return syscall.ENOEXEC }
 	w.crash("A[0]")
 	w.pass(time.Minute)
-	w.checkEnd(1, "not started: exec format error")
+	w.checkFinished(1, "not started: exec format error")
 }
 
-func TestSuccessorLearnsWhatIsLeftInTheGroup(t *testing.T) {
+func TestSuccessorFollowsMembers(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
 	w.boot = func(f *fake) { f.says(status.Joining) } // knows no places yet
 	w.crash("A[0]")
@@ -239,10 +234,10 @@ func TestSuccessorLearnsWhatIsLeftInTheGroup(t *testing.T) {
 
 // A worker is told whether the consumer has been ready, so that its constructor's
 // errors are waited out; a wrong set-up fails fast.
-func TestWorkersAreToldThatTheConsumerWasReady(t *testing.T) {
+func TestHandshakeTellsWhetherTheConsumerWasReady(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 2))
 	w.boot = func(f *fake) { f.says(status.Starting) }
-	w.begin()
+	w.start()
 	if w.crash("A[0]"); w.worker("A[0]").handshake.WasReady {
 		t.Error("nothing was ready")
 	}
@@ -277,7 +272,7 @@ func TestNonceFollowsTheMembership(t *testing.T) {
 // does not go back with restarts and scaling.
 func TestCountersNeverGoBack(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
-	total := func(name string) uint64 { return w.r.status(func(*proc) bool { return false }).Totals[name] }
+	total := func(name string) uint64 { return w.report().Totals[name] }
 	f := w.worker("A[1]")
 	f.work = status.Work{
 		Counters: map[string]uint64{status.CountMessages: 120, status.CountDeadLetters: 80, status.CountCommits: 7},
@@ -287,7 +282,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 	if total(status.CountMessages) != 120 || total(status.CountDeadLetters) != 80 || total(status.CountCommits) != 7 {
 		t.Error("lost with the process")
 	}
-	of := func() status.Consumer { return w.r.status(func(*proc) bool { return false }).Consumers[0] }
+	of := func() status.Consumer { return w.report().Consumers[0] }
 	if c := of(); c.Totals[status.CountMessages] != 120 || c.Times.Counts[1] != 10 || c.Times.Sum != 5 || c.CPU != 2 || c.Restarts != 1 {
 		t.Errorf("of the consumer: %+v", c)
 	}
@@ -298,11 +293,8 @@ func TestCountersNeverGoBack(t *testing.T) {
 	if got := w.state("A[1]").Processed; got != 125 {
 		t.Errorf("slot counts %d", got)
 	}
-	if err := w.r.scale(w.now, w.r.consumers[0], 1); err != nil {
-		t.Fatal(err)
-	}
-	w.settle()
-	if len(w.r.consumers[0].slots) != 1 || total(status.CountMessages) != 125 {
+	w.mustScale("A", 1)
+	if len(w.f.consumers[0].slots) != 1 || total(status.CountMessages) != 125 {
 		t.Errorf("after scaling down: %d", total(status.CountMessages))
 	}
 }

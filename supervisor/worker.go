@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/supervisor/fleet"
 	"github.com/racecar-go/racecar/supervisor/process"
 )
 
@@ -22,35 +22,35 @@ func (s *Supervisor) signalChild(c *child, sig syscall.Signal) {
 	}
 }
 
-// spawn starts the process of p.
-func (s *Supervisor) spawn(e doSpawn) {
-	p := e.proc
-	cfg := p.rel.config()
+// spawn starts a worker.
+func (s *Supervisor) spawn(e fleet.Spawn) {
+	cfg := &e.Handshake.Consumer.Config
 	started, err := s.opts.Spawner.Spawn(process.Spec{
 		Role:  wire.RoleWorker,
-		Argv:  []string{"racecar: " + p.name()},
-		Image: p.rel.image,
+		Argv:  []string{"racecar: " + e.Worker},
+		Image: s.images[e.Image.ID],
 		Env:   workerEnv(cfg),
 		Slots: max(1, cfg.Concurrency),
 	})
 	if err != nil {
-		s.reg.spawnFailed(time.Now(), p, err, temporary(err))
+		s.step(time.Now(), fleet.SpawnFailed{Proc: e.Proc, Err: err, Temporary: temporary(err)})
 		return
 	}
 	c := adopt(started, s.deliver, &s.wg)
-	s.children[p], s.procs[c] = c, p
-	s.greet(p)
-	s.reg.spawnedAs(time.Now(), p, started.PID())
+	c.id, c.name, c.memoryLimit = e.Proc, e.Worker, cfg.WorkerMemoryLimit
+	s.workers[e.Proc] = c
+	s.handshake(e.Proc, e.Handshake)
+	s.step(time.Now(), fleet.Spawned{Proc: e.Proc, PID: started.PID()})
 }
 
-// greet makes a process the worker p.
-func (s *Supervisor) greet(p *proc) {
-	c := s.children[p]
+// handshake makes a process a worker.
+func (s *Supervisor) handshake(id fleet.ProcID, h wire.Handshake) {
+	c := s.workers[id]
 	if c == nil {
 		return // it could not be started
 	}
-	if err := c.send(wire.KindHandshake, s.reg.handshake(p)); err != nil {
-		s.broken(time.Now(), broken{c, err}) // cannot be: nothing was sent before
+	if err := c.send(wire.KindHandshake, h); err != nil {
+		s.broken(time.Now(), broken{c, err}) // cannot happen: few messages were sent before
 	}
 }
 
@@ -70,7 +70,7 @@ func workerEnv(cfg *config.Config) []string {
 	return env
 }
 
-// temporary says that an error of starting a process may pass: the system lacks
+// temporary reports whether an error of starting a process may pass: the system lacks
 // something just now.
 func temporary(err error) bool {
 	for _, passing := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
@@ -81,14 +81,15 @@ func temporary(err error) bool {
 	return false
 }
 
-// closeImages closes what nobody refers to any more. It is called with no effect left
-// to be carried out: those refer to images too.
-func (s *Supervisor) closeImages() {
-	used := s.reg.imagesInUse()
-	s.images = slices.DeleteFunc(s.images, func(i process.Image) bool {
-		if !used[i] {
-			_ = i.Close()
+// intern holds an image open for the fleet. One that is held already is closed.
+func (s *Supervisor) intern(image process.Image) fleet.Image {
+	for id, held := range s.images {
+		if held.Same(image) {
+			_ = image.Close()
+			return fleet.Image{ID: id, Name: held.String()}
 		}
-		return !used[i]
-	})
+	}
+	s.lastImage++
+	s.images[s.lastImage] = image
+	return fleet.Image{ID: s.lastImage, Name: image.String()}
 }

@@ -1,4 +1,4 @@
-package supervisor
+package fleet
 
 import (
 	"testing"
@@ -25,7 +25,7 @@ func TestBackoffDoublesToItsLimit(t *testing.T) {
 	}
 }
 
-func TestHealthyMinuteForgetsCrashes(t *testing.T) {
+func TestHealthyMinuteResetsTheBackoff(t *testing.T) {
 	var c crashes
 	for i := range 4 {
 		c.add(epoch.Add(time.Duration(i)*5*time.Second), time.Second, true, false, 5, 0)

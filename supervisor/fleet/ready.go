@@ -1,0 +1,100 @@
+package fleet
+
+import (
+	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+)
+
+// checkReady notices once that the supervisor is ready: all workers are up. One that still
+// crashes is waited for until readyBy; then one worker of each consumer suffices. A
+// consumer that has stopped permanently is not waited for, but when all have, the
+// supervisor is never ready: checkFailed stops it with the reason.
+func (f *Fleet) checkReady() {
+	if f.ready || f.shutdown != nil {
+		return
+	}
+	late, some := !f.now.Before(f.readyBy()), false
+	for _, c := range f.consumers {
+		if c.fatal != "" {
+			continue
+		}
+		some = true
+		if up, missing := c.up(); missing > 0 && (up == 0 || !late) {
+			return
+		}
+	}
+	if some {
+		f.ready = true
+		f.do(Ready{})
+	}
+}
+
+// up counts the workers that are up, and those that have to be and are not.
+func (c *consumer) up() (up, missing int) {
+	for _, s := range c.slots {
+		switch {
+		case s.up():
+			up++
+		case s.desired == running || s.desired == pending:
+			missing++
+		}
+	}
+	return up, missing
+}
+
+// up reports whether the slot's process is in a state that follows its start.
+func (s *slot) up() bool {
+	if s.active == nil {
+		return false
+	}
+	switch s.active.frame.State {
+	case status.Waiting, status.Joining, status.Running, status.Quiet:
+		return true
+	}
+	return false
+}
+
+// readyBy is until when readiness waits for workers that still crash.
+func (f *Fleet) readyBy() time.Time {
+	var longest time.Duration
+	for _, c := range f.consumers {
+		longest = max(longest, c.release.config().WorkerBootTimeout)
+	}
+	return f.started.Add(longest)
+}
+
+// wakeAt is when something is due without an event; zero: nothing is.
+func (f *Fleet) wakeAt() time.Time {
+	var next time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for s := range f.slots() {
+		if s.active == nil && s.desired == running {
+			at(s.restartAt)
+		}
+	}
+	for p := range f.ordered() {
+		switch {
+		case p.escalation == nil:
+			if !p.finished || f.shutdown.exiting {
+				at(p.killAt)
+			}
+		case len(p.escalation.steps) > 0:
+			at(p.escalation.due)
+		}
+	}
+	if ro := f.rollout; ro != nil && ro.failure == "" && ro.timed != nil && ro.timed == ro.current.active && ro.current.desired == running {
+		at(ro.due)
+	}
+	if !f.ready && f.shutdown == nil && f.now.Before(f.readyBy()) {
+		at(f.readyBy())
+	}
+	if d := f.shutdown; d != nil && d.removing && !d.exiting {
+		at(d.removeBy)
+	}
+	return next
+}

@@ -1,0 +1,173 @@
+package fleet
+
+import (
+	"maps"
+	"time"
+
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/internal/wire"
+)
+
+// Status is what the caller of Step has to know to go on.
+type Status struct {
+	Ready, Rolling, Stopping bool
+	WakeAt                   time.Time       // when something is due without an event; zero: nothing is
+	Consumers                []wire.Consumer // what new workers run
+}
+
+// Status reads the fleet.
+func (f *Fleet) Status() Status {
+	st := Status{Ready: f.ready, Rolling: f.rollout != nil, Stopping: f.shutdown != nil, WakeAt: f.wakeAt()}
+	for _, c := range f.consumers {
+		st.Consumers = append(st.Consumers, c.release.consumer)
+	}
+	return st
+}
+
+// statusVersion is the version of the status's JSON.
+const statusVersion = 1
+
+// Report is all that is known without asking the workers. fresh selects the processes
+// whose reports are new enough to be in it.
+func (f *Fleet) Report(fresh func(ProcID) bool) status.Status {
+	st := status.Status{
+		Version:    statusVersion,
+		StartedAt:  f.started,
+		State:      f.state(),
+		Totals:     map[string]uint64{},
+		RestartsBy: map[string]uint64{},
+	}
+	maps.Copy(st.RestartsBy, f.restartsBy)
+	for _, c := range f.consumers {
+		restarts := c.restarts
+		var all status.Work
+		all.Add(c.base)
+		for _, s := range c.slots {
+			all.Add(s.done())
+			restarts += s.restarts
+			st.Workers = append(st.Workers, s.report(fresh))
+		}
+		for k, v := range all.Counters {
+			st.Totals[k] += v
+		}
+		var paused []status.Paused
+		for _, p := range c.paused {
+			paused = append(paused, status.Paused{Topic: p.Topic, Partition: p.Partition})
+		}
+		st.Consumers = append(st.Consumers, status.Consumer{
+			Name: c.name, Group: c.release.config().GroupID, Workers: c.workers(), State: c.state(), Reason: c.fatal, Paused: paused,
+			Totals: all.Counters, Times: all.Times, CPU: all.CPU, Restarts: restarts,
+		})
+	}
+	return st
+}
+
+// report is the status of one worker.
+func (s *slot) report(fresh func(ProcID) bool) status.Worker {
+	w := status.Worker{
+		Consumer: s.consumer.name, Index: s.index, State: s.state(), Since: s.since,
+		Restarts: s.restarts, LastExit: s.lastExit, LastStderr: s.lastLines,
+		Group: s.stable.config().GroupID, Release: s.stable.number, Processed: s.done().Counters[status.CountMessages],
+	}
+	p := s.active
+	if p == nil {
+		if w.State == status.Backoff {
+			w.Detail = "restarts at " + s.restartAt.Format(time.TimeOnly) + " after: " + s.lastExit
+		}
+		return w
+	}
+	started := p.spawned
+	w.PID, w.StartedAt, w.Members, w.Release = p.pid, &started, p.members, p.release.number
+	w.Detail, w.Since, w.Live = p.frame.Detail, p.since, p.frame.Live
+	if p.stopping != "" {
+		w.Detail = string(p.stopping)
+	}
+	if p.escalation != nil {
+		w.Detail, w.Live = p.escalation.text, false
+	}
+	if fresh(p.id) {
+		w.Report = p.report
+	}
+	return w
+}
+
+// state is that of the slot's process, or why it has none.
+func (s *slot) state() status.State {
+	switch p := s.active; {
+	case p == nil:
+		return s.idleState()
+	case p.stopping != "":
+		return status.Stopping
+	default:
+		return p.frame.State
+	}
+}
+
+// idleState is the state of a slot without a process.
+func (s *slot) idleState() status.State {
+	switch {
+	case s.desired == failed:
+		return status.Fatal
+	case s.desired == removed || s.desired == stopped:
+		return status.Exited
+	case !s.restartAt.IsZero():
+		return status.Backoff
+	}
+	return status.Starting
+}
+
+// state of a consumer: that of its worker that is furthest.
+func (c *consumer) state() status.State {
+	if c.fatal != "" {
+		return status.Fatal
+	}
+	best, rank := status.Exited, len(ranks)
+	for _, s := range c.slots {
+		st := s.state()
+		for i, candidate := range ranks[:rank] {
+			if candidate == st {
+				best, rank = st, i
+				break
+			}
+		}
+	}
+	return best
+}
+
+// ranks orders states for a summary, the telling ones first.
+var ranks = [...]status.State{
+	status.Running, status.Quiet, status.Joining, status.Waiting, status.Starting,
+	status.Backoff, status.Stopping, status.Fatal, status.Exited,
+}
+
+func (f *Fleet) state() status.State {
+	switch {
+	case f.shutdown != nil:
+		return status.Stopping
+	case !f.ready:
+		return status.Starting
+	}
+	best, rank := status.Exited, len(ranks)
+	for _, c := range f.consumers {
+		st := c.state()
+		for i, candidate := range ranks[:rank] {
+			if candidate == st {
+				best, rank = st, i
+				break
+			}
+		}
+	}
+	return best
+}
+
+// done is what all processes of the slot have done.
+func (s *slot) done() status.Work {
+	var all status.Work
+	all.Add(s.base)
+	for _, p := range []*proc{s.active, s.standby} {
+		if p != nil {
+			all.Add(p.work)
+		}
+	}
+	return all
+}
