@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/net/netutil"
 )
@@ -77,74 +76,23 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // Handler is the service without its socket and without what only the socket
 // serves. The status page serves it too, behind its token.
-func (s *Server) Handler() http.Handler { return s.wrapped(s.routes()) }
+func (s *Server) Handler() http.Handler { return s.handler(false) }
 
 // socketHandler also serves secrets: whoever may open the socket could read them
 // from the process itself.
-func (s *Server) socketHandler() http.Handler {
-	mux := s.routes()
-	mux.HandleFunc("GET /v1/settings", s.settings)
-	return s.wrapped(mux)
-}
+func (s *Server) socketHandler() http.Handler { return s.handler(true) }
 
-func (s *Server) wrapped(mux http.Handler) http.Handler { return s.contained(s.logged(mux)) }
-
-func (s *Server) routes() *http.ServeMux {
+func (s *Server) handler(secrets bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", s.status)
-	mux.HandleFunc("GET /v1/config", s.config)
-	mux.HandleFunc("POST /v1/stop", long(s, func(ctx context.Context, o StopOptions, p func(Progress)) error {
-		if o.Timeout < 0 {
-			return badRequest("timeout is negative")
+	for _, o := range s.operations() {
+		if secrets || !o.secret {
+			mux.HandleFunc(o.method+" /v1/"+o.name, o.serve)
 		}
-		return s.sup.Stop(ctx, o, p)
-	}))
-	mux.HandleFunc("POST /v1/restart", long(s, s.sup.Restart))
-	mux.HandleFunc("POST /v1/scale", long(s, func(ctx context.Context, r scaleRequest, p func(Progress)) error {
-		if r.Workers == nil {
-			return badRequest("no number of workers")
-		}
-		return s.sup.Scale(ctx, r.Consumer, *r.Workers, p)
-	}))
-	mux.HandleFunc("POST /v1/pause", short(func(ctx context.Context, r partitionRequest) error {
-		partition, err := r.check()
-		if err != nil {
-			return err
-		}
-		return s.sup.Pause(ctx, r.Consumer, r.Topic, partition)
-	}))
-	mux.HandleFunc("POST /v1/resume", short(func(ctx context.Context, r partitionRequest) error {
-		partition, err := r.check()
-		if err != nil {
-			return err
-		}
-		if r.SkipBatch && r.Partition == nil {
-			return badRequest("a batch is skipped in one partition, not in a whole topic")
-		}
-		if r.SkipBatch {
-			return s.sup.SkipBatch(ctx, r.Consumer, r.Topic, partition)
-		}
-		return s.sup.Resume(ctx, r.Consumer, r.Topic, partition)
-	}))
-	mux.HandleFunc("POST /v1/quiet", short(func(ctx context.Context, r targetRequest) error {
-		return s.sup.Quiet(ctx, r.Consumer)
-	}))
-	mux.HandleFunc("POST /v1/continue", short(func(ctx context.Context, r targetRequest) error {
-		return s.sup.Continue(ctx, r.Consumer)
-	}))
-	mux.HandleFunc("POST /v1/log-level", short(func(ctx context.Context, r levelRequest) error {
-		if _, err := logs.ParseLevel(r.Level); err != nil || r.Level == "" {
-			return badRequest(fmt.Sprintf("log level %q: must be debug, info, warn or error", r.Level))
-		}
-		return s.sup.SetLogLevel(ctx, r.Level)
-	}))
-	mux.HandleFunc("POST /v1/dump", short(func(ctx context.Context, _ struct{}) error {
-		return s.sup.Dump(ctx)
-	}))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusNotFound, answer{Error: fmt.Sprintf("no such command: %s %s", r.Method, r.URL.Path)})
 	})
-	return mux
+	return s.contained(s.logged(mux))
 }
 
 // logged has the log say what was ordered and by whom, as it does of signals.
@@ -173,48 +121,6 @@ func (s *Server) contained(h http.Handler) http.Handler {
 		}()
 		h.ServeHTTP(w, r)
 	})
-}
-
-func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
-	defer cancel()
-	st, err := s.sup.Status(ctx)
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	reply(w, http.StatusOK, st)
-}
-
-func (s *Server) config(w http.ResponseWriter, r *http.Request) {
-	c, err := s.sup.Config(r.Context())
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	reply(w, http.StatusOK, c)
-}
-
-func (s *Server) settings(w http.ResponseWriter, r *http.Request) {
-	c, err := s.sup.Settings(r.Context(), r.FormValue("consumer"))
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	reply(w, http.StatusOK, c)
-}
-
-func (r partitionRequest) check() (int32, error) {
-	if r.Topic == "" {
-		return 0, badRequest("no topic")
-	}
-	if r.Partition == nil {
-		return wholeTopic, nil
-	}
-	if *r.Partition < 0 {
-		return 0, badRequest(fmt.Sprintf("partition %d of %q: must not be negative", *r.Partition, r.Topic))
-	}
-	return *r.Partition, nil
 }
 
 // badRequest is an error that is the asker's.
