@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// PauseForever as PauseTimeout pauses a failing partition until it is resumed
-// by hand (`racecarctl resume`) or its assignment changes. Upstream writes -1.
+// PauseForever as PauseTimeout pauses a failing partition until somebody resumes it
+// (`racecarctl resume`) or its assignment changes. Ruby's Racecar writes -1.
 const PauseForever = -1 * time.Second
 
-// NeverGiveUp as WorkerRestartLimit restarts a crashing worker for ever.
+// NeverGiveUp as WorkerRestartLimit restarts a crashing worker without a limit.
 const NeverGiveUp = -1
 
-// Membership says whose the places in the consumer group are.
+// Membership says how long workers stay members of the consumer group.
 type Membership string
 
 const (
-	// MembershipRun gives each worker slot an instance id (KIP-345) that lives
-	// as long as one supervisor run; a stop removes the members.
+	// MembershipRun gives each worker slot an instance id (KIP-345) for one run of the
+	// supervisor. A shutdown removes the members.
 	MembershipRun Membership = "run"
-	// MembershipHost derives the instance ids from StaticID and keeps the
-	// members over a stop, so that a deploy rebalances nothing.
+	// MembershipHost derives the instance ids from StaticID. A shutdown does not remove
+	// the members, so that a deployment causes no rebalance.
 	MembershipHost Membership = "host"
 	// MembershipDynamic uses no instance ids, for brokers without KIP-345.
 	MembershipDynamic Membership = "dynamic"
 )
 
-// Config holds the value of every key, as read and checked.
+// Config holds the validated value of every key.
 //
 // Durations are written as seconds ("10", "0.5") or as Go durations ("1m30s") in
 // files, variables and flags, sizes as bytes ("1048576") or with a unit ("1MiB",
@@ -45,358 +45,354 @@ const (
 type Config struct {
 	// Kafka: where the cluster is and who we are there.
 
-	// Brokers are the addresses the cluster is first asked at, host:port each; the
-	// port is 9092 when left out. Defaults to localhost:9092.
-	Brokers []string `key:"brokers" group:"Kafka" default:"localhost:9092" help:"Kafka's bootstrap brokers, host:port; port 9092 when left out"`
-	// ClientID names this client in the broker's logs, metrics and quotas, and begins
-	// the instance ids of the workers. Defaults to racecar.
-	ClientID string `key:"client_id" default:"racecar" help:"names this client in logs, metrics and quotas"`
-	// GroupID is the consumer group. Empty: derived from the consumer's name as upstream
-	// does (UserBanConsumer: user-ban-consumer; see GroupIDFor). Moving a consumer to
-	// another group replays its topics, so a Spec's GroupID cannot be changed by a
-	// variable or flag. Defaults to empty.
-	GroupID string `key:"group_id" help:"consumer group; derived from the consumer's name when empty"`
-	// GroupIDPrefix is put before a derived group id and not before a given one.
+	// Brokers are the addresses to which clients first connect, host:port each; the port
+	// defaults to 9092. Defaults to localhost:9092.
+	Brokers []string `key:"brokers" group:"Kafka" default:"localhost:9092" help:"Kafka's bootstrap brokers, host:port; the port defaults to 9092"`
+	// ClientID names this client in the broker's logs, metrics and quotas. The workers'
+	// instance ids begin with it. Defaults to racecar.
+	ClientID string `key:"client_id" default:"racecar" help:"name of this client in the broker's logs, metrics and quotas"`
+	// GroupID is the consumer group. Empty: derived from the consumer's name as in Ruby's
+	// Racecar (UserBanConsumer: user-ban-consumer; see GroupIDFor). A variable or flag
+	// cannot change a Spec's GroupID, because another group would process the topics again.
 	// Defaults to empty.
-	GroupIDPrefix string `key:"group_id_prefix" help:"put before a derived group id"`
-	// SocketTimeout is how long to wait for a connection to, or an answer of, a
-	// broker. It must be longer than MaxWaitTime. Defaults to 30 s (librdkafka:
-	// socket.timeout.ms, whose own default is 60 s).
-	SocketTimeout time.Duration `key:"socket_timeout" default:"30" range:">0" help:"how long a broker may take to answer"`
-	// TopicMetadataRefreshInterval is how often the partitions of the subscribed
-	// topics, and the topics that match a pattern, are looked up. New ones are
-	// consumed within about two intervals. Defaults to 60 s (librdkafka:
+	GroupID string `key:"group_id" help:"consumer group; by default derived from the consumer's name"`
+	// GroupIDPrefix is put before a derived group id, but not before an explicit one.
+	// Defaults to empty.
+	GroupIDPrefix string `key:"group_id_prefix" help:"prefix of derived group ids"`
+	// SocketTimeout is how long to wait for a connection to a broker, or for its answer. It
+	// must be longer than MaxWaitTime. Defaults to 30 s (librdkafka: socket.timeout.ms, 60
+	// s).
+	SocketTimeout time.Duration `key:"socket_timeout" default:"30" range:">0" help:"how long to wait for a broker's answer"`
+	// TopicMetadataRefreshInterval is how often workers look for new partitions of the
+	// subscribed topics, and for new topics that match a pattern. Workers consume them
+	// within about two intervals. Defaults to 60 s (librdkafka:
 	// topic.metadata.refresh.interval.ms, 300 s). Not an upstream key.
-	TopicMetadataRefreshInterval time.Duration `key:"topic_metadata_refresh_interval" default:"60" range:">0" help:"how often new partitions and topics are looked for"`
+	TopicMetadataRefreshInterval time.Duration `key:"topic_metadata_refresh_interval" default:"60" range:">0" help:"how often workers look for new partitions and topics"`
 
 	// Consuming: how messages are fetched and positions kept.
 
-	// OffsetCommitInterval is how often the positions reached are committed. They are
-	// committed at a revocation, a stop and a failure as well, so this bounds only
-	// what a kill -9 repeats. Defaults to 10 s.
-	OffsetCommitInterval time.Duration `key:"offset_commit_interval" group:"Consuming" default:"10" range:">0" help:"how often positions are committed"`
-	// SynchronousCommits commits after each message or batch and waits for the
-	// answer: the fewest duplicates at the price of a round trip each. Defaults to
-	// false.
-	SynchronousCommits bool `key:"synchronous_commits" default:"false" help:"commit after each message or batch, and wait for it"`
-	// HeartbeatInterval is how often a worker tells the group that it is alive. A
-	// rebalance is learnt of with it, so it bounds how long a join takes. It must be
-	// shorter than SessionTimeout and MaxPollInterval. Defaults to 1 s (upstream 10,
-	// with which five workers need 11 to 22 s to settle).
-	HeartbeatInterval time.Duration `key:"heartbeat_interval" default:"1" range:">0" help:"how often the group is told that a worker is alive"`
-	// SessionTimeout is the silence after which the group gives a worker's partitions
-	// to others. The broker bounds it (group.min.session.timeout.ms, by default 6 s,
-	// and group.max.session.timeout.ms). Defaults to 30 s.
+	// OffsetCommitInterval is how often workers commit their positions. They also commit at
+	// a rebalance, a shutdown and a failure, so the interval bounds only what is repeated
+	// after a kill -9. A longer interval costs less, a shorter one repeats fewer messages.
+	// Defaults to 10 s.
+	OffsetCommitInterval time.Duration `key:"offset_commit_interval" group:"Consuming" default:"10" range:">0" help:"how often workers commit their positions"`
+	// SynchronousCommits commits after each message or batch and waits for the answer. This
+	// gives the fewest duplicates, and costs a round trip for each call. Defaults to false.
+	SynchronousCommits bool `key:"synchronous_commits" default:"false" help:"commit after each message or batch, and wait for the answer"`
+	// HeartbeatInterval is how often a worker tells the group's coordinator that it is
+	// alive. Workers learn of a rebalance from the answer, so a shorter interval makes joins
+	// faster. It must be shorter than SessionTimeout and MaxPollInterval. Defaults to 1 s
+	// (Ruby's Racecar: 10 s, with which five workers need 11 to 22 s to join).
+	HeartbeatInterval time.Duration `key:"heartbeat_interval" default:"1" range:">0" help:"how often a worker tells the group that it is alive"`
+	// SessionTimeout is the silence after which the group gives a worker's partitions to
+	// other members. The broker limits it (group.min.session.timeout.ms, by default 6 s, and
+	// group.max.session.timeout.ms). Defaults to 30 s.
 	SessionTimeout time.Duration `key:"session_timeout" default:"30" range:">0" help:"silence after which a worker loses its partitions"`
-	// MaxPollInterval is the longest that one call of Process or ProcessBatch may
-	// take; a longer one is taken for stuck and its worker is replaced. It is also the
-	// time that a rebalance gives its members to finish what they have in hand.
+	// MaxPollInterval is the maximum duration of one call of Process or ProcessBatch.
+	// Racecar cancels a call that takes longer, and replaces the worker if the call does not
+	// return. During a rebalance, members have this time to finish their current calls.
 	// Defaults to 300 s.
-	MaxPollInterval time.Duration `key:"max_poll_interval" default:"300" range:">0" help:"the longest that one call of a consumer may take"`
-	// PartitionAssignmentStrategy lists the assignors offered to the group, the most
-	// preferred first: range, roundrobin, sticky, cooperative-sticky. Partitions move
-	// one by one only when all listed are cooperative; to get there from an eager
-	// strategy deploy twice, first with "cooperative-sticky,range", then with
+	MaxPollInterval time.Duration `key:"max_poll_interval" default:"300" range:">0" help:"maximum duration of one call of a consumer"`
+	// PartitionAssignmentStrategy lists the assignors that a worker offers to the group, in
+	// order of preference: range, roundrobin, sticky, cooperative-sticky. If all are
+	// cooperative, a rebalance moves single partitions instead of revoking all. To change
+	// from an eager strategy, deploy twice: first with "cooperative-sticky,range", then with
 	// cooperative-sticky alone. Defaults to range,roundrobin.
-	PartitionAssignmentStrategy []string `key:"partition_assignment_strategy" default:"range,roundrobin" enum:"range,roundrobin,sticky,cooperative-sticky" help:"how partitions are shared out, the most preferred first"`
-	// FetchMessages is the most messages one ProcessBatch call gets. Defaults to 1000.
-	FetchMessages int `key:"fetch_messages" default:"1000" range:"1.." help:"most messages in one batch"`
-	// FetchMinBytes is how many bytes a broker gathers, for at most MaxWaitTime,
-	// before it answers a fetch. It cannot exceed MaxBytes. Defaults to 1 byte.
-	FetchMinBytes int `key:"fetch_min_bytes" default:"1" unit:"bytes" range:"1.." help:"bytes a broker waits for before it answers a fetch"`
-	// MaxBytes is the most a broker returns for one fetch, over all partitions (a
-	// single larger record batch is returned all the same). A worker buffers at most
-	// about twice as much. Defaults to 10485760 (10 MiB).
-	MaxBytes int `key:"max_bytes" default:"10485760" unit:"bytes" range:"1.." help:"most bytes of one fetch from a broker; bounds a worker's memory"`
-	// MaxBatchBytes is how much memory the messages of one record batch may take once they
-	// are decompressed: keys, values and headers, 256 bytes a message and 64 a header. A
-	// larger one would take the worker down with it: its partition is paused as poisoned
-	// instead. Defaults to 67108864 (64 MiB).
-	MaxBatchBytes int `key:"max_batch_bytes" default:"67108864" unit:"bytes" range:"65536..100663296" help:"most memory that the messages of one record batch may take"`
-	// MaxWaitTime is how long a broker may gather messages before it answers a fetch,
-	// and how long a batch may wait to be full. Defaults to 1 s.
-	MaxWaitTime time.Duration `key:"max_wait_time" default:"1" range:">0" help:"how long a broker, and a batch, waits for messages"`
-	// MinMessageQueueSize is how many messages a worker tries to keep ready per
-	// partition, within what MaxBytes allows (librdkafka: queued.min.messages).
-	// Defaults to 2000.
-	MinMessageQueueSize int `key:"min_message_queue_size" default:"2000" range:"1.." help:"messages to keep ready in a worker"`
-	// MultiSubscriptionStrategy is the order in which the topics of a consumer with
-	// several subscriptions take turns: exhaust-topic stays with a topic while it has
-	// messages, round-robin changes after each turn. Defaults to exhaust-topic.
+	PartitionAssignmentStrategy []string `key:"partition_assignment_strategy" default:"range,roundrobin" enum:"range,roundrobin,sticky,cooperative-sticky" help:"assignors of partitions, in order of preference"`
+	// FetchMessages is the maximum number of messages in a ProcessBatch call. Defaults to
+	// 1000.
+	FetchMessages int `key:"fetch_messages" default:"1000" range:"1.." help:"maximum number of messages in a batch"`
+	// FetchMinBytes is how many bytes a broker gathers, for at most MaxWaitTime, before it
+	// answers a fetch. It cannot exceed MaxBytes. Defaults to 1 byte.
+	FetchMinBytes int `key:"fetch_min_bytes" default:"1" unit:"bytes" range:"1.." help:"bytes that a broker gathers before it answers a fetch"`
+	// MaxBytes is the maximum size of a broker's answer to one fetch, over all partitions
+	// (the broker returns a single larger record batch nevertheless). A worker buffers at
+	// most about twice as much. Defaults to 10485760 (10 MiB).
+	MaxBytes int `key:"max_bytes" default:"10485760" unit:"bytes" range:"1.." help:"maximum bytes of one fetch from a broker; bounds a worker's memory"`
+	// MaxBatchBytes is the maximum memory for the messages of one decompressed record batch:
+	// keys, values and headers, plus 256 bytes per message and 64 per header. A larger batch
+	// would use up the worker's memory, so Racecar pauses its partition as poisoned.
+	// Defaults to 67108864 (64 MiB).
+	MaxBatchBytes int `key:"max_batch_bytes" default:"67108864" unit:"bytes" range:"65536..100663296" help:"maximum memory for the messages of one record batch"`
+	// MaxWaitTime is how long a broker may gather messages before it answers a fetch, and
+	// how long a batch may wait for more messages. Defaults to 1 s.
+	MaxWaitTime time.Duration `key:"max_wait_time" default:"1" range:">0" help:"how long a broker, or a batch, waits for messages"`
+	// MinMessageQueueSize is the number of messages per partition that a worker tries to
+	// keep ready, within the limit of MaxBytes (librdkafka: queued.min.messages). Defaults
+	// to 2000.
+	MinMessageQueueSize int `key:"min_message_queue_size" default:"2000" range:"1.." help:"messages that a worker tries to keep ready"`
+	// MultiSubscriptionStrategy is the order in which a consumer with several subscriptions
+	// processes its topics: exhaust-topic stays with a topic while it has messages,
+	// round-robin changes the topic after each turn. Defaults to exhaust-topic.
 	MultiSubscriptionStrategy string `key:"multi_subscription_strategy" default:"exhaust-topic" enum:"exhaust-topic,round-robin" help:"order of topics: exhaust-topic or round-robin"`
-	// StatisticsInterval is how often a consumer that has OnStatistics is told about
-	// its client. 0: never. Defaults to 1 s.
+	// StatisticsInterval is how often Racecar calls a consumer's OnStatistics. 0: never.
+	// Defaults to 1 s.
 	StatisticsInterval time.Duration `key:"statistics_interval" default:"1" range:"0.." help:"how often OnStatistics is called; 0: never"`
-	// Concurrency is how many partitions one worker processes at the same time, each
-	// with a consumer instance of its own. A Spec overrides it. Defaults to 1. Not an
-	// upstream key.
-	Concurrency int `key:"concurrency" default:"1" range:"1.." help:"partitions a worker processes at the same time"`
-	// Membership says how long a place in the consumer group lives. run: as long as the
-	// supervisor, so that a killed worker is replaced without a rebalance; host: longer,
-	// under StaticID, so that a deploy within SessionTimeout rebalances nothing; dynamic:
-	// as long as the worker, for brokers without static members (KIP-345). Defaults to run. Not an upstream key.
-	Membership Membership `key:"membership" default:"run" enum:"run,host,dynamic" help:"whose the places in the group are: run, host or dynamic"`
-	// StaticID makes the instance ids that membership host keeps over a stop. It must
-	// differ between the hosts of a group. Empty: the host's name. Not an upstream key.
-	StaticID string `key:"static_id" help:"membership host: the id kept; the host's name when empty"`
-	// Consumer holds properties under librdkafka's names, as name=value. Those that
-	// cannot be honoured are refused; docs/configuration.md lists them. One that says
-	// the same as a key must not contradict it. Defaults to none.
+	// Concurrency is how many partitions one worker processes at the same time, each with a
+	// separate consumer instance. A Spec overrides it. Defaults to 1. Not an upstream key.
+	Concurrency int `key:"concurrency" default:"1" range:"1.." help:"partitions that a worker processes at the same time"`
+	// Membership says how long workers stay members of the group. run: as long as the
+	// supervisor runs, so that a replaced worker causes no rebalance; host: longer, under
+	// StaticID, so that a deployment within SessionTimeout causes no rebalance; dynamic: as
+	// long as the worker, for brokers without static members (KIP-345). Defaults to run. Not
+	// an upstream key.
+	Membership Membership `key:"membership" default:"run" enum:"run,host,dynamic" help:"how long members stay in the group: run, host or dynamic"`
+	// StaticID is the basis of the instance ids with membership host. It must differ between
+	// the hosts of a group. Empty: the host's name. Not an upstream key.
+	StaticID string `key:"static_id" help:"membership host: basis of the instance ids; by default the host's name"`
+	// Consumer contains properties with librdkafka's names, as name=value. Racecar refuses
+	// properties that it cannot support; docs/configuration.md lists them. A property that
+	// corresponds to a key must not contradict it. Defaults to none.
 	Consumer []string `key:"consumer" props:"consumer" help:"librdkafka properties of the consumer, name=value"`
-	// StallTimeout is how long a partition's position may stand still, though there
-	// are messages to read and it is not paused, before that is reported. 0: never.
-	// Defaults to 60 s. Not an upstream key.
-	StallTimeout time.Duration `key:"stall_timeout" default:"60" range:"0.." help:"a partition with lag that stands still so long is reported; 0: never"`
+	// StallTimeout is how long a partition with lag may make no progress, unless it is
+	// paused, before Racecar reports it as stalled. 0: never. Defaults to 60 s. Not an
+	// upstream key.
+	StallTimeout time.Duration `key:"stall_timeout" default:"60" range:"0.." help:"report a partition with lag after this time without progress; 0: never"`
 
 	// Failing messages: what happens when a call of a consumer fails.
 
-	// PauseTimeout is how long a partition pauses after a failed call, before the
-	// message is tried again. 0: tried again at once (at most ten times a second);
-	// PauseForever (-1): until `racecarctl resume` or a new assignment. Defaults to
-	// 10 s.
+	// PauseTimeout is how long a partition pauses after a failed call before Racecar retries
+	// the message. 0: retry at once (at most ten times a second); PauseForever (-1): wait
+	// for `racecarctl resume` or a new assignment. Defaults to 10 s.
 	PauseTimeout time.Duration `key:"pause_timeout" group:"Failing messages" default:"10" range:"0.." special:"-1" help:"how long a partition pauses after a failure; 0: not, -1: until resumed"`
-	// PauseWithExponentialBackoff doubles PauseTimeout with each failure in a row of
-	// one partition, up to MaxPauseTimeout. Defaults to false.
-	PauseWithExponentialBackoff bool `key:"pause_with_exponential_backoff" default:"false" help:"double the pause with each failure in a row"`
-	// MaxPauseTimeout is the longest pause that PauseWithExponentialBackoff comes to;
-	// without that it is refused. 0: no limit. Defaults to 0 (upstream nil).
+	// PauseWithExponentialBackoff doubles PauseTimeout with each consecutive failure of a
+	// partition, up to MaxPauseTimeout. Defaults to false.
+	PauseWithExponentialBackoff bool `key:"pause_with_exponential_backoff" default:"false" help:"double the pause with each consecutive failure"`
+	// MaxPauseTimeout is the longest pause with PauseWithExponentialBackoff, and refused
+	// without it. 0: no limit. Defaults to 0 (Ruby's Racecar: nil).
 	MaxPauseTimeout time.Duration `key:"max_pause_timeout" range:"0.." help:"longest pause with backoff; 0: no limit"`
-	// PauseJitter is the share of a backoff pause that is drawn at random, so that
-	// partitions that failed together do not return together. From 0 to 1; it acts
-	// only with PauseWithExponentialBackoff. Defaults to 0.1. Not an upstream key.
-	PauseJitter float64 `key:"pause_jitter" default:"0.1" range:"0..1" help:"share of a backoff pause that is drawn at random, 0 to 1"`
-	// MaxRetries is how often a failed message is tried again before it goes to
-	// DeadLetterTopic. 0: for ever, as upstream. Defaults to 0. Not an upstream key.
-	MaxRetries int `key:"max_retries" default:"0" range:"0.." help:"retries before a message is dead-lettered; 0: for ever"`
-	// DeadLetterTopic is where messages go that failed MaxRetries+1 times or whose
-	// error asks for it. Empty: <group_id>.dlq when MaxRetries is above 0 (see
-	// DeadLetterTopicFor), else none. Not an upstream key.
-	DeadLetterTopic string `key:"dead_letter_topic" help:"where messages end that finally failed; <group_id>.dlq when max_retries > 0"`
+	// PauseJitter is the random share of a backoff pause, from 0 to 1, so that partitions
+	// that failed together do not all return at once. It has an effect only with
+	// PauseWithExponentialBackoff. Defaults to 0.1. Not an upstream key.
+	PauseJitter float64 `key:"pause_jitter" default:"0.1" range:"0..1" help:"random share of a backoff pause, 0 to 1"`
+	// MaxRetries is how often Racecar retries a failed message before it moves the message
+	// to DeadLetterTopic. 0: forever, as in Ruby's Racecar. Defaults to 0. Not an upstream
+	// key.
+	MaxRetries int `key:"max_retries" default:"0" range:"0.." help:"retries before a message is dead-lettered; 0: forever"`
+	// DeadLetterTopic is the topic for messages that failed MaxRetries+1 times, or for which
+	// the consumer returned DeadLetter. Empty: <group_id>.dlq if MaxRetries is above 0 (see
+	// DeadLetterTopicFor), otherwise none. Not an upstream key.
+	DeadLetterTopic string `key:"dead_letter_topic" help:"topic for messages that failed permanently; <group_id>.dlq if max_retries > 0"`
 
 	// Producing: how what consumers produce is sent.
 
-	// Producer holds properties under librdkafka's names, as name=value. Those that
-	// cannot be honoured are refused; docs/configuration.md lists them. One that says
-	// the same as a key must not contradict it. Defaults to none.
+	// Producer contains properties with librdkafka's names, as name=value. Racecar refuses
+	// properties that it cannot support; docs/configuration.md lists them. A property that
+	// corresponds to a key must not contradict it. Defaults to none.
 	Producer []string `key:"producer" group:"Producing" props:"producer" help:"librdkafka properties of producers, name=value"`
-	// Partitioner chooses the partition of a produced message from its key, with
-	// librdkafka's hashes: consistent (CRC32), murmur2 (Java's), fnv1a (sarama's); with
-	// _random a message without key goes to a random one. Defaults to
-	// consistent_random.
-	Partitioner string `key:"partitioner" default:"consistent_random" enum:"consistent,consistent_random,murmur2,murmur2_random,fnv1a,fnv1a_random" help:"how the partition of a produced message is chosen"`
-	// ProducerCompressionCodec compresses what is produced: none, gzip, snappy, lz4 or
-	// (ours) zstd. Empty: none. Defaults to empty.
+	// Partitioner selects the partition of a produced message by its key, with librdkafka's
+	// hashes: consistent (CRC32), murmur2 (Java's), fnv1a (sarama's). With _random, a
+	// message without a key goes to a random partition. Defaults to consistent_random.
+	Partitioner string `key:"partitioner" default:"consistent_random" enum:"consistent,consistent_random,murmur2,murmur2_random,fnv1a,fnv1a_random" help:"how the partition of a produced message is selected"`
+	// ProducerCompressionCodec compresses produced messages: none, gzip, snappy, lz4 or (not
+	// in Ruby's Racecar) zstd. Empty: none. Defaults to empty.
 	ProducerCompressionCodec string `key:"producer_compression_codec" enum:"none,gzip,snappy,lz4,zstd" help:"none, gzip, snappy, lz4 or zstd; empty: none"`
-	// MessageTimeout is how long delivering a produced message is tried before it is
-	// given up; the message being processed is then tried again. Defaults to 300 s.
-	MessageTimeout time.Duration `key:"message_timeout" default:"300" range:">0" help:"how long delivering a produced message is tried"`
+	// MessageTimeout is how long Racecar tries to deliver a produced message. If it fails,
+	// the consumed message is processed again. Defaults to 300 s.
+	MessageTimeout time.Duration `key:"message_timeout" default:"300" range:">0" help:"how long Racecar tries to deliver a produced message"`
 	// ProduceInFlight is how many messages of a partition may be processed while their
-	// output is not yet acknowledged. 1 is upstream's stop and wait. What lies between
-	// is processed again when a delivery finally fails. Defaults to 1000. Not an
+	// output is not yet acknowledged. 1 waits after each message, like Ruby's Racecar. If a
+	// delivery fails, the messages since then are processed again. Defaults to 1000. Not an
 	// upstream key.
-	ProduceInFlight int `key:"produce_in_flight" default:"1000" range:"1.." help:"messages per partition whose output may be unacknowledged"`
-	// TransactionInterval is how long a transaction of a transactional consumer takes
-	// in messages before it is committed. Defaults to 0.1 s. Not an upstream key.
-	TransactionInterval time.Duration `key:"transaction_interval" default:"0.1" range:">0" help:"transactional: the longest a transaction stays open"`
-	// TransactionMessages is how many messages a transaction takes in at most.
-	// Defaults to 1000. Not an upstream key.
-	TransactionMessages int `key:"transaction_messages" default:"1000" range:"1.." help:"transactional: most messages of a transaction"`
+	ProduceInFlight int `key:"produce_in_flight" default:"1000" range:"1.." help:"messages per partition with unacknowledged output"`
+	// TransactionInterval is how long a transaction of a transactional consumer accepts
+	// messages before Racecar commits it. Defaults to 0.1 s. Not an upstream key.
+	TransactionInterval time.Duration `key:"transaction_interval" default:"0.1" range:">0" help:"transactional: maximum age of a transaction"`
+	// TransactionMessages is the maximum number of messages in a transaction. Defaults to
+	// 1000. Not an upstream key.
+	TransactionMessages int `key:"transaction_messages" default:"1000" range:"1.." help:"transactional: maximum number of messages in a transaction"`
 
 	// Workers: the processes of one consumer.
 
-	// ParallelWorkers is how many worker processes a consumer has; the supervisor
-	// comes on top. A Spec overrides it. Defaults to 1. Upstream has it on the consumer
-	// class only.
+	// ParallelWorkers is the number of worker processes of a consumer, in addition to the
+	// supervisor. A Spec overrides it. Defaults to 1. In Ruby's Racecar only the consumer
+	// class can set it.
 	ParallelWorkers int `key:"parallel_workers" group:"Workers" default:"1" range:"1..1000" help:"worker processes of a consumer"`
-	// ShutdownTimeout is how long a stop may take. Five seconds before its end calls
-	// are cancelled, at its end what is left is killed. Keep it below what your init
-	// system grants (Kubernetes: 30 s). Defaults to 25 s. Not an upstream key.
-	ShutdownTimeout time.Duration `key:"shutdown_timeout" default:"25" range:">0" help:"how long a stop may take before what is left is killed"`
-	// WorkerBootTimeout is how long a worker may take from its start until its consumer
-	// is constructed. One that takes longer counts as crashed. Defaults to 60 s. Not an
+	// ShutdownTimeout is how long a shutdown may take. Five seconds before the end, Racecar
+	// cancels calls; at the end it kills the remaining processes. Keep it shorter than the
+	// time that your init system allows (Kubernetes: 30 s). Defaults to 25 s. Not an
 	// upstream key.
-	WorkerBootTimeout time.Duration `key:"worker_boot_timeout" default:"60" range:">0" help:"how long a worker may take until its consumer is constructed"`
-	// WorkerTimeout is how long a running worker may say nothing (it speaks once a
-	// second) before it is taken for frozen and replaced. Defaults to 15 s. Not an
-	// upstream key.
+	ShutdownTimeout time.Duration `key:"shutdown_timeout" default:"25" range:">0" help:"how long a shutdown may take before remaining processes are killed"`
+	// WorkerBootTimeout is how long a worker may take from its start until it has
+	// constructed its consumer. A worker that takes longer counts as crashed. Defaults to 60
+	// s. Not an upstream key.
+	WorkerBootTimeout time.Duration `key:"worker_boot_timeout" default:"60" range:">0" help:"how long a worker may take to construct its consumer"`
+	// WorkerTimeout is how long a running worker may be silent (it reports once a second)
+	// before Racecar considers it frozen and replaces it. Defaults to 15 s. Not an upstream
+	// key.
 	WorkerTimeout time.Duration `key:"worker_timeout" default:"15" range:"1.." help:"silence after which a worker counts as frozen"`
-	// WorkerRestartLimit is how many crashes of one worker slot within a minute are
-	// answered with a restart; one more and the consumer is given up. Until the
-	// consumer is ready for the first time all crashes count, however slowly they come.
-	// 0: the first crash stops everything, as upstream; NeverGiveUp (-1): there is no
-	// limit.
-	// Defaults to 5. Not an upstream key.
-	WorkerRestartLimit int `key:"worker_restart_limit" default:"5" range:"0.." special:"-1" help:"crashes of a worker per minute before giving up; 0: any, -1: never"`
-	// WorkerMemoryLimit is the resident size, in bytes or as "512MiB", above which a
-	// worker is drained and replaced. The Go runtime is told to keep to 0.8 of it. On
-	// Linux an allocation beyond twice as much ends the process, and counts as a death
-	// by the message in hand. At least 16 MiB; 0: off. Defaults to 0. Not an upstream key.
-	WorkerMemoryLimit int64 `key:"worker_memory_limit" default:"0" unit:"bytes" range:"16777216.." special:"0" help:"resident size at which a worker is replaced; 0: off"`
+	// WorkerRestartLimit is how many crashes of one worker within a minute lead to a
+	// restart. After one more, the consumer stops permanently. Before the consumer has first
+	// started, all crashes count. 0: the first crash stops everything, as in Ruby's Racecar;
+	// NeverGiveUp (-1): no limit. Defaults to 5. Not an upstream key.
+	WorkerRestartLimit int `key:"worker_restart_limit" default:"5" range:"0.." special:"-1" help:"crashes of a worker per minute before its consumer stops; 0: any, -1: no limit"`
+	// WorkerMemoryLimit is the resident memory, in bytes or as "512MiB", above which Racecar
+	// drains and replaces a worker. The Go runtime tries to stay below 0.8 of it. On Linux
+	// an allocation beyond twice the limit ends the process, and counts as a death caused by
+	// the current message. At least 16 MiB; 0: off. Defaults to 0. Not an upstream key.
+	WorkerMemoryLimit int64 `key:"worker_memory_limit" default:"0" unit:"bytes" range:"16777216.." special:"0" help:"resident memory at which a worker is replaced; 0: off"`
 
 	// The process: how the supervisor runs.
 
-	// Daemonize runs the supervisor in the background; the command returns once it
-	// runs. Defaults to false.
+	// Daemonize runs the supervisor in the background. The command returns when the workers
+	// have started. Defaults to false.
 	Daemonize bool `key:"daemonize" group:"The process" default:"false" help:"run in the background"`
-	// Pidfile is the file that holds the supervisor's pid and its lock. Empty: with
-	// Daemonize "<group_id>.pid" (several consumers: "racecar.pid"), else none.
-	// Defaults to empty (upstream names one always and writes it when daemonized).
-	Pidfile string `key:"pidfile" help:"file that holds the pid, and its lock"`
-	// ControlSocket is the unix socket that racecarctl speaks to. Empty: beside the
-	// pidfile, else in XDG_RUNTIME_DIR or /tmp/racecar-UID. Not an upstream key.
+	// Pidfile is the locked file with the supervisor's pid. Empty: with Daemonize
+	// "<group_id>.pid" (several consumers: "racecar.pid"), otherwise none. Defaults to empty
+	// (Ruby's Racecar always names one, and writes it with --daemonize).
+	Pidfile string `key:"pidfile" help:"locked file with the supervisor's pid"`
+	// ControlSocket is the unix socket for racecarctl. Empty: next to the pidfile, otherwise
+	// in XDG_RUNTIME_DIR or /tmp/racecar-UID. Not an upstream key.
 	ControlSocket string `key:"control_socket" help:"unix socket for racecarctl"`
-	// WithoutRails is accepted from upstream's command lines. There is no Rails to
-	// boot: the launcher takes it for "do not build ./consumers". Defaults to false.
-	WithoutRails bool `key:"without_rails" default:"false" help:"accepted for upstream's sake: skips building ./consumers"`
+	// WithoutRails is accepted from command lines for Ruby's Racecar. There is no Rails: the
+	// launcher does not build ./consumers. Defaults to false.
+	WithoutRails bool `key:"without_rails" default:"false" help:"accepted for compatibility with Ruby: do not build ./consumers"`
 
 	// Logs: where the log goes and how much of it.
 
-	// Logfile is the file the log is appended to; SIGHUP opens it anew. Empty:
-	// standard output, as upstream. Defaults to empty.
-	Logfile string `key:"logfile" group:"Logs" help:"file for the log; standard output when empty"`
-	// LogLevel is the least severity that is logged: debug, info, warn or error; fatal
-	// and unknown, which Ruby has above error, mean error. `racecarctl log-level`
-	// changes it while running. Defaults to info.
+	// Logfile is the file to which Racecar appends its log, and which it reopens on SIGHUP.
+	// Empty: standard output, as in Ruby's Racecar. Defaults to empty.
+	Logfile string `key:"logfile" group:"Logs" help:"file for the log; by default standard output"`
+	// LogLevel is the lowest severity that is logged: debug, info, warn or error; Ruby's
+	// fatal and unknown mean error. `racecarctl log-level` changes it at run time. Defaults
+	// to info.
 	LogLevel string `key:"log_level" default:"info" enum:"debug,info,warn,error" alias:"fatal=error,unknown=error" help:"debug, info, warn or error"`
-	// LogFormat is text or json; auto is text on a terminal, in colour, and JSON
-	// elsewhere. Defaults to auto. Not an upstream key.
-	LogFormat string `key:"log_format" default:"auto" enum:"auto,text,json" help:"text, json, or auto: text on a terminal, else JSON"`
+	// LogFormat is text, json or auto: colored text on a terminal, otherwise JSON. Defaults
+	// to auto. Not an upstream key.
+	LogFormat string `key:"log_format" default:"auto" enum:"auto,text,json" help:"text, json, or auto: text on a terminal, otherwise JSON"`
 
 	// Security: TLS and SASL.
 
-	// SecurityProtocol is how brokers are spoken to: plaintext, ssl, sasl_plaintext or
-	// sasl_ssl. Empty: plaintext. Defaults to empty.
+	// SecurityProtocol is the protocol for connections to brokers: plaintext, ssl,
+	// sasl_plaintext or sasl_ssl. Empty: plaintext. Defaults to empty.
 	SecurityProtocol string `key:"security_protocol" group:"Security" enum:"plaintext,ssl,sasl_plaintext,sasl_ssl" help:"plaintext, ssl, sasl_plaintext or sasl_ssl"`
-	// SSLCALocation is a PEM file, or a directory of them, with the certificates of
-	// the authorities that may vouch for a broker. Empty: the system's. Defaults to
+	// SSLCALocation is a PEM file, or a directory of PEM files, with the certificates of the
+	// authorities that may sign a broker's certificate. Empty: the system's. Defaults to
 	// empty.
-	SSLCALocation string `key:"ssl_ca_location" help:"file or directory of CA certificates; the system's when empty"`
-	// SSLCRLLocation is a PEM file with revocation lists; a certificate on them, or an
-	// expired list, is refused. Defaults to none.
+	SSLCALocation string `key:"ssl_ca_location" help:"file or directory of CA certificates; by default the system's"`
+	// SSLCRLLocation is a PEM file with certificate revocation lists. Racecar refuses
+	// certificates on them, and expired lists. Defaults to none.
 	SSLCRLLocation string `key:"ssl_crl_location" help:"file with the authorities' certificate revocation lists"`
-	// SSLKeystoreLocation is a PKCS#12 file with the client's key and certificate, in
-	// place of SSLCertificateLocation and SSLKeyLocation. Defaults to none.
-	SSLKeystoreLocation string `key:"ssl_keystore_location" help:"PKCS#12 file with our key and certificate"`
-	// SSLKeystorePassword opens the keystore. Secret. Defaults to empty.
+	// SSLKeystoreLocation is a PKCS#12 file with the client's key and certificate, instead
+	// of SSLCertificateLocation and SSLKeyLocation. Defaults to none.
+	SSLKeystoreLocation string `key:"ssl_keystore_location" help:"PKCS#12 file with the client's key and certificate"`
+	// SSLKeystorePassword is the password of the keystore. Secret. Defaults to empty.
 	SSLKeystorePassword string `key:"ssl_keystore_password" secret:"true" help:"password of the keystore"`
-	// SSLCertificateLocation is a PEM file with the client's certificate and its
-	// chain; SSLKeyLocation holds its key. Defaults to none.
-	SSLCertificateLocation string `key:"ssl_certificate_location" help:"PEM file with our certificate"`
+	// SSLCertificateLocation is a PEM file with the client's certificate and its chain;
+	// SSLKeyLocation contains its key. Defaults to none.
+	SSLCertificateLocation string `key:"ssl_certificate_location" help:"PEM file with the client's certificate"`
 	// SSLKeyLocation is a PEM file with the client's private key. Defaults to none.
-	SSLKeyLocation string `key:"ssl_key_location" help:"PEM file with our private key"`
-	// SSLKeyPassword opens the private key. Secret. Defaults to empty.
+	SSLKeyLocation string `key:"ssl_key_location" help:"PEM file with the client's private key"`
+	// SSLKeyPassword is the password of the private key. Secret. Defaults to empty.
 	SSLKeyPassword string `key:"ssl_key_password" secret:"true" help:"password of the private key"`
-	// SSLCAPEM, SSLCertificatePEM and SSLKeyPEM hold in themselves, in PEM, what the
-	// files of SSLCALocation, SSLCertificateLocation and SSLKeyLocation would: for
-	// platforms that hand certificates over in the environment and have no disk to
-	// keep them on. SSLKeyPEM is secret. Default to empty. Not upstream keys
-	// (librdkafka: ssl.ca.pem, ssl.certificate.pem, ssl.key.pem).
-	SSLCAPEM          string `key:"ssl_ca_pem" help:"CA certificates in PEM, in place of ssl_ca_location"`
-	SSLCertificatePEM string `key:"ssl_certificate_pem" help:"our certificate in PEM, in place of ssl_certificate_location"`
-	SSLKeyPEM         string `key:"ssl_key_pem" secret:"true" help:"our private key in PEM, in place of ssl_key_location"`
-	// SSLVerifyHostname checks that a broker's certificate names its host. With false
-	// the certificate's chain is still verified (upstream verifies nothing then).
+	// SSLCAPEM, SSLCertificatePEM and SSLKeyPEM contain certificates and key as PEM text,
+	// instead of the files of SSLCALocation, SSLCertificateLocation and SSLKeyLocation, for
+	// platforms that pass certificates in the environment. SSLKeyPEM is secret. Default to
+	// empty (librdkafka: ssl.ca.pem, ssl.certificate.pem, ssl.key.pem). Not an upstream key.
+	SSLCAPEM          string `key:"ssl_ca_pem" help:"CA certificates as PEM, instead of ssl_ca_location"`
+	SSLCertificatePEM string `key:"ssl_certificate_pem" help:"the client's certificate as PEM, instead of ssl_certificate_location"`
+	SSLKeyPEM         string `key:"ssl_key_pem" secret:"true" help:"the client's private key as PEM, instead of ssl_key_location"`
+	// SSLVerifyHostname checks that a broker's certificate names its host. With false,
+	// Racecar still verifies the certificate's chain (Ruby's Racecar then verifies nothing).
 	// Defaults to true.
-	SSLVerifyHostname bool `key:"ssl_verify_hostname" default:"true" help:"check that the broker's certificate is for its host"`
-	// SASLMechanism is how we prove who we are with a sasl_ protocol: GSSAPI, PLAIN,
-	// SCRAM-SHA-256, SCRAM-SHA-512 or (ours) OAUTHBEARER. Empty: GSSAPI, as librdkafka.
+	SSLVerifyHostname bool `key:"ssl_verify_hostname" default:"true" help:"check that the broker's certificate names its host"`
+	// SASLMechanism is the mechanism of a sasl_ protocol: GSSAPI, PLAIN, SCRAM-SHA-256,
+	// SCRAM-SHA-512 or (not in Ruby's Racecar) OAUTHBEARER. Empty: GSSAPI, as in librdkafka.
 	// Defaults to empty.
 	SASLMechanism string `key:"sasl_mechanism" enum:"GSSAPI,PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER" help:"GSSAPI, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"`
-	// SASLKerberosServiceName is the principal that Kafka runs as, without
-	// /hostname@REALM. Empty: kafka, as librdkafka. Defaults to empty.
-	SASLKerberosServiceName string `key:"sasl_kerberos_service_name" help:"Kerberos principal Kafka runs as; kafka when empty"`
-	// SASLKerberosPrincipal is the client's own principal, with or without @REALM.
+	// SASLKerberosServiceName is the Kerberos principal of the brokers, without
+	// /hostname@REALM. Empty: kafka, as in librdkafka. Defaults to empty.
+	SASLKerberosServiceName string `key:"sasl_kerberos_service_name" help:"Kerberos principal of the brokers; by default kafka"`
+	// SASLKerberosPrincipal is the client's Kerberos principal, with or without @REALM.
 	// Defaults to empty.
-	SASLKerberosPrincipal string `key:"sasl_kerberos_principal" help:"our Kerberos principal"`
-	// SASLKerberosKinitCmd is a command that obtains a ticket; %{config.prop.name} is
-	// replaced by librdkafka's property of that name and %{broker.name} by the broker's
-	// host. Each value is one word of the shell, in quotes or not, and nothing in it is
-	// run. Empty: none is run. Defaults to empty.
-	SASLKerberosKinitCmd string `key:"sasl_kerberos_kinit_cmd" help:"command that obtains a ticket; %{…} are replaced"`
-	// SASLKerberosKeytab is the keytab to log in with. Empty: the ticket cache.
-	// Defaults to empty.
-	SASLKerberosKeytab string `key:"sasl_kerberos_keytab" help:"keytab file; the ticket cache when empty"`
-	// SASLKerberosMinTimeBeforeRelogin is the least time between two logins, written in
+	SASLKerberosPrincipal string `key:"sasl_kerberos_principal" help:"Kerberos principal of the client"`
+	// SASLKerberosKinitCmd is a command that obtains a ticket. Racecar replaces
+	// %{config.prop.name} by librdkafka's property of that name and %{broker.name} by the
+	// broker's host. Each value is one word of the shell, in quotes or not, and the shell
+	// executes nothing in it. Empty: no command. Defaults to empty.
+	SASLKerberosKinitCmd string `key:"sasl_kerberos_kinit_cmd" help:"command that obtains a ticket; replaces %{…}"`
+	// SASLKerberosKeytab is the keytab for the login. Empty: the ticket cache. Defaults to
+	// empty.
+	SASLKerberosKeytab string `key:"sasl_kerberos_keytab" help:"keytab file; by default the ticket cache"`
+	// SASLKerberosMinTimeBeforeRelogin is the minimum time between two logins, in
 	// milliseconds. 0: a ticket is not renewed before it expires. Defaults to 60000 ms
-	// (upstream nil, which is librdkafka's 60000).
-	SASLKerberosMinTimeBeforeRelogin time.Duration `key:"sasl_kerberos_min_time_before_relogin" default:"60000" unit:"ms" range:"0.." help:"least time between two logins, in milliseconds"`
-	// SASLUsername is the user of PLAIN and SCRAM. Defaults to empty.
+	// (Ruby's Racecar: nil, which means librdkafka's 60000).
+	SASLKerberosMinTimeBeforeRelogin time.Duration `key:"sasl_kerberos_min_time_before_relogin" default:"60000" unit:"ms" range:"0.." help:"minimum time between two logins, in milliseconds"`
+	// SASLUsername is the user name for PLAIN and SCRAM. Defaults to empty.
 	SASLUsername string `key:"sasl_username" help:"user name for PLAIN and SCRAM"`
-	// SASLPassword is the password of PLAIN and SCRAM. Secret. Defaults to empty.
+	// SASLPassword is the password for PLAIN and SCRAM. Secret. Defaults to empty.
 	SASLPassword string `key:"sasl_password" secret:"true" help:"password for PLAIN and SCRAM"`
-	// SASLOverSSL is accepted from upstream's configurations and does nothing there
-	// either: SecurityProtocol decides. Defaults to true.
-	SASLOverSSL bool `key:"sasl_over_ssl" default:"true" help:"accepted for upstream's sake: security_protocol decides"`
-	// SASLOAuthBearerTokenFile holds the token for OAUTHBEARER; it is read anew for
-	// each connection. See also OAuthToken. Defaults to none. Not an upstream key.
+	// SASLOverSSL is accepted from configurations for Ruby's Racecar. As there, it has no
+	// effect: SecurityProtocol decides. Defaults to true.
+	SASLOverSSL bool `key:"sasl_over_ssl" default:"true" help:"accepted for compatibility with Ruby: security_protocol decides"`
+	// SASLOAuthBearerTokenFile contains the token for OAUTHBEARER. Racecar reads it for each
+	// connection. See also OAuthToken. Defaults to none. Not an upstream key.
 	SASLOAuthBearerTokenFile string `key:"sasl_oauthbearer_token_file" help:"file with the token for OAUTHBEARER"`
 
 	// Monitoring: metrics, status page and liveness.
 
-	// DatadogEnabled sends metrics to a Datadog agent, under upstream's names.
+	// DatadogEnabled sends metrics to a Datadog agent, with the names of Ruby's Racecar.
 	// Defaults to false.
 	DatadogEnabled bool `key:"datadog_enabled" group:"Monitoring" default:"false" help:"send metrics to a Datadog agent"`
-	// DatadogHost is the agent's host. Empty: 127.0.0.1, as upstream. Defaults to
-	// empty.
-	DatadogHost string `key:"datadog_host" help:"the agent's host; 127.0.0.1 when empty"`
-	// DatadogPort is the agent's port. 0: 8125, as upstream. Defaults to 0.
-	DatadogPort int `key:"datadog_port" range:"1..65535" special:"0" help:"the agent's port; 8125 when empty"`
-	// DatadogSocketPath is the agent's unix datagram socket; it goes before host and
-	// port. Defaults to empty.
-	DatadogSocketPath string `key:"datadog_socket_path" help:"the agent's unix socket, in place of host and port"`
-	// DatadogNamespace is put before the metrics' names. Empty: racecar, as upstream.
+	// DatadogHost is the agent's host. Empty: 127.0.0.1. Defaults to empty.
+	DatadogHost string `key:"datadog_host" help:"the agent's host; by default 127.0.0.1"`
+	// DatadogPort is the agent's port. 0: 8125. Defaults to 0.
+	DatadogPort int `key:"datadog_port" range:"1..65535" special:"0" help:"the agent's port; by default 8125"`
+	// DatadogSocketPath is the agent's unix datagram socket. It overrides host and port.
 	// Defaults to empty.
-	DatadogNamespace string `key:"datadog_namespace" help:"put before the metrics' names; racecar when empty"`
-	// DatadogTags are set on all metrics. Defaults to none.
-	DatadogTags []string `key:"datadog_tags" help:"tags on all metrics"`
-	// StatusAddr is the host:port that status page, /metrics, /healthz and /readyz are
-	// served at, or unix:PATH for a socket that this user alone can reach. An address
-	// that is not loopback needs StatusToken. Empty: off. Defaults to empty. Not an
-	// upstream key.
-	StatusAddr string `key:"status_addr" help:"address of status page, /metrics, /healthz; off when empty"`
-	// StatusToken is what the status page and /metrics ask for before they show or do
-	// anything: at least 16 characters where other hosts can reach StatusAddr. Secret.
-	// Defaults to empty. Not an upstream key.
-	StatusToken string `key:"status_token" secret:"true" help:"token that the status page and /metrics ask for"`
+	DatadogSocketPath string `key:"datadog_socket_path" help:"the agent's unix socket, instead of host and port"`
+	// DatadogNamespace is the prefix of the metrics' names. Empty: racecar. Defaults to
+	// empty.
+	DatadogNamespace string `key:"datadog_namespace" help:"prefix of the metrics' names; by default racecar"`
+	// DatadogTags are added to all metrics. Defaults to none.
+	DatadogTags []string `key:"datadog_tags" help:"tags for all metrics"`
+	// StatusAddr is the host:port of the status page, /metrics, /healthz and /readyz, or
+	// unix:PATH for a socket that only this user can open. An address that is not loopback
+	// requires StatusToken. Empty: off. Defaults to empty. Not an upstream key.
+	StatusAddr string `key:"status_addr" help:"address of the status page, /metrics and /healthz; empty: off"`
+	// StatusToken is the token that the status page and /metrics require: at least 16
+	// characters if other hosts can reach StatusAddr. With a token, the page can also
+	// control workers. Secret. Defaults to empty. Not an upstream key.
+	StatusToken string `key:"status_token" secret:"true" help:"token that the status page and /metrics require"`
 	// StatusMetricsPublic serves /metrics without StatusToken. Defaults to false. Not an
 	// upstream key.
 	StatusMetricsPublic bool `key:"status_metrics_public" default:"false" help:"serve /metrics without the status token"`
-	// LivenessProbeEnabled touches LivenessProbeFilePath as long as every worker is
-	// alive, for `racecarctl liveness_probe`. Defaults to false.
-	LivenessProbeEnabled bool `key:"liveness_probe_enabled" default:"false" help:"touch a file as long as every worker is alive"`
-	// LivenessProbeFilePath is that file. It is made for its user alone, and neither
-	// supervisor nor probe use one that another user has made. Empty: named for the group,
+	// LivenessProbeEnabled touches LivenessProbeFilePath while every worker is live, for
+	// `racecarctl liveness_probe`. Defaults to false.
+	LivenessProbeEnabled bool `key:"liveness_probe_enabled" default:"false" help:"touch a file while every worker is live"`
+	// LivenessProbeFilePath is that file. Only this user can write it, and neither
+	// supervisor nor probe use a file of another user. Empty: a file named after the group
 	// in the folder racecar-UID of the directory for temporary files (several consumers:
-	// racecar.liveness); a probe that is told no path takes the only file there. Defaults
-	// to empty (upstream: racecar-liveness in the directory for temporary files, which
-	// every user shares).
-	LivenessProbeFilePath string `key:"liveness_probe_file_path" help:"the file that is touched; a folder of the user's own when empty"`
-	// LivenessProbeMaxInterval is how old that file may be for the probe to succeed.
+	// racecar.liveness); a probe without a path uses the only file there. Defaults to empty
+	// (Ruby's Racecar: racecar-liveness in the directory for temporary files, which all
+	// users share).
+	LivenessProbeFilePath string `key:"liveness_probe_file_path" help:"the file to touch; by default in a folder of the user"`
+	// LivenessProbeMaxInterval is the maximum age of that file for the probe to succeed.
 	// Defaults to 5 s.
-	LivenessProbeMaxInterval time.Duration `key:"liveness_probe_max_interval" default:"5" range:">0" help:"the probe's limit: oldest the file may be"`
-	// LivenessProbeSkipConfigFiles makes `racecarctl liveness_probe` read no
-	// configuration file, only variables. Defaults to false.
-	LivenessProbeSkipConfigFiles bool `key:"liveness_probe_skip_config_files" default:"false" help:"the probe reads variables only, no file"`
+	LivenessProbeMaxInterval time.Duration `key:"liveness_probe_max_interval" default:"5" range:">0" help:"maximum age of the file for the probe to succeed"`
+	// LivenessProbeSkipConfigFiles makes `racecarctl liveness_probe` read only variables and
+	// no configuration file. Defaults to false.
+	LivenessProbeSkipConfigFiles bool `key:"liveness_probe_skip_config_files" default:"false" help:"the probe reads only variables, no file"`
 
 	// Functions, set by racecar.Configure only; they never leave the process.
 
-	// OnError is told of every failed call of consumer code and of every
-	// delivery that finally failed. It may be called from several goroutines at
-	// once. A panic in it is contained and logged.
+	// OnError receives every failed call of consumer code and every failed delivery.
+	// Several goroutines may call it at once. Racecar recovers from a panic in it and
+	// logs it.
 	OnError func(ctx context.Context, err error, info ErrorInfo) `json:"-"`
 	// Logger replaces the log that logfile and log_format describe: a *slog.Logger, a
-	// *logrus.Logger or a *logrus.Entry. It gets what log_level lets through.
+	// *logrus.Logger or a *logrus.Entry. It receives the lines that log_level allows.
 	Logger any `json:"-"`
-	// OAuthToken supplies tokens for sasl_mechanism OAUTHBEARER. It is called
-	// for each new connection and may be called concurrently.
+	// OAuthToken returns tokens for sasl_mechanism OAUTHBEARER. Racecar calls it for each
+	// new connection, possibly concurrently.
 	OAuthToken func(ctx context.Context) (OAuthToken, error) `json:"-"`
-	// Review looks at each consumer that is to run once all of its configuration is
-	// known and returns what to warn of, one line each: for integrations that know
-	// what a platform asks for. One that sets it should call the one before.
+	// Review checks each consumer's complete configuration before it runs, and returns
+	// warnings of one line each. It is meant for integrations that know a platform's
+	// requirements. A function that sets it should call the previous Review.
 	Review func(Reviewed) []string `json:"-"`
 }
 
-// Reviewed is what a Review function is told of a consumer.
+// Reviewed describes a consumer to a Review function.
 type Reviewed struct {
 	Consumer string
 	Group    string   // effective
@@ -409,7 +405,7 @@ type OAuthToken struct {
 	Extensions map[string]string
 }
 
-// ErrorInfo says what an error handed to OnError was about. Fields that do not
+// ErrorInfo describes the origin of an error passed to OnError. Fields that do not
 // apply are zero; FirstOffset and LastOffset are equal for a single message.
 type ErrorInfo struct {
 	Consumer    string
@@ -421,7 +417,7 @@ type ErrorInfo struct {
 	Messages    int    // number of messages in the call; 0 when no call failed
 	Retries     int    // failed attempts before this one
 	Stack       string // of a panic, else empty
-	// UnrecoverableDelivery is true when output of the call was finally not
-	// delivered (upstream: unrecoverable_delivery_error).
+	// UnrecoverableDelivery is true if output of the call could not be delivered (Ruby:
+	// unrecoverable_delivery_error).
 	UnrecoverableDelivery bool
 }

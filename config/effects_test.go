@@ -97,95 +97,10 @@ var keyEffects = map[string]effect{
 	"liveness_probe_skip_config_files":      {"whether the probe reads the file", []string{"ctl.TestLivenessProbe", "test/e2e.TestLivenessFile"}},
 }
 
-const referenceHead = `# Configuration
-
-<!-- Made from config/config.go; to change it, change that and run: go test ./config -run TestReference -update -->
-
-Every key can be set in ` + "`config/racecar.yml`" + `, by a variable (` + "`client_id`: `RACECAR_CLIENT_ID`" + `) and by a
-flag (` + "`--client-id`" + `; booleans ` + "`--daemonize`, `--no-daemonize`" + `). The nearer to the user, the stronger; lowest first:
-
-1. the default;
-2. the section ` + "`common`" + ` of the file;
-3. its section for ` + "`RACECAR_ENV`, else `RAILS_ENV`, else `RACK_ENV`, else `development`" + `;
-4. functions given to ` + "`racecar.Configure`" + `, in the order of their registration;
-5. the consumer's ` + "`Spec`" + `;
-6. variables;
-7. flags.
-
-` + "`racecar config`" + ` shows what is in effect and where each value comes from (` + "`--changed`, `--json`" + `). All problems are
-told at once, each with its place. Keys marked "ours" are not in Ruby's Racecar; the others have its names, units and,
-but for ` + "`heartbeat_interval`" + `, its defaults.
-
-## How values are written
-
-| type | written as |
-|---|---|
-| duration | a number of seconds, ` + "`10` or `0.5`, or `1m30s`, `250ms`" + ` |
-| size | bytes, ` + "`1048576`, or `1MiB`, `1MB`" + ` |
-| integer, float | ` + "`1000`, `1_000`, `0.5`" + ` |
-| boolean | ` + "`true`, `yes`, `on`, `1`; `false`, `no`, `off`, `0`" + ` |
-| list | ` + "`a,b`" + ` anywhere, a list in the file, a flag several times |
-| string | one line of text; of a fixed set of words also in other case and as ` + "`:symbol`" + ` |
-| PEM | as it is, in one line with ` + "`\\n`" + ` or spaces for its line ends, or as base64 of the whole |
-
-Blanks and line ends around a value are cut off, of a secret only line ends after it. What cannot be meant is refused by
-its key: control characters, quotes around the whole value, a placeholder that a deployment tool has not replaced
-(` + "`${X}`" + ` in a variable, ` + "`$(X)`, `{{ x }}`" + `), a key or certificate where a path belongs and the reverse, a whole number with a
-leading zero (octal, for Ruby). A value that spans lines or holds PEM is never repeated in a message.
-
-A variable that is set but empty says "none" to a string or list and is a mistake for the others. In the file ` + "`null`" + `
-(or nothing) is the default.
-
-## The file
-
-The top level holds sections and nothing else. A ` + "`common`" + ` with an anchor that the chosen section does not merge is refused,
-since Ruby's Racecar would read that section alone ([moving from Ruby](migrating-from-racecar.md#a-configuration-file-step-by-step)).
-A file that every user of the host can change, and a key or token that everyone can read, is a warning.
-
-The file is ` + "`config/racecar.yml`" + `, or what ` + "`--config` or `RACECAR_CONFIG`" + ` names, which must then exist. YAML's anchors
-and merges work. These stand for variables:
-
-| in the file | is |
-|---|---|
-| ` + "`<%= ENV[\"X\"] %>`, `${X}`" + ` | the variable; the default of the key when it is not set |
-| ` + "`<%= ENV.fetch(\"X\", \"d\") %>`, `<%= ENV[\"X\"] || \"d\" %>`, `${X-d}`" + ` | the variable, else d |
-| ` + "`${X:-d}`" + ` | the variable unless it is empty, else d |
-| ` + "`<%= ENV.fetch(\"X\") %>`" + ` | the variable, which must be set |
-| ` + "`${file:/run/secrets/x}`" + ` | what this file holds, without the newline at its end |
-| ` + "`$${`" + ` | the two characters ` + "`${`" + ` |
-
-Methods that only convert (` + "`.to_i`, `.to_f`, `.to_s`, `.to_sym`, `.strip`, `.split(\",\")`" + `) may follow and change nothing. Other Ruby is refused, and a ` + "`config/racecar.rb`" + ` is not run; use ` + "`racecar.Configure`" + `. A variable's value is put in as a
-value: it may hold ` + "`#`, `: `" + ` or quotes.
-
-A secret key (` + "`" + `sasl_password` + "`" + `, ` + "`" + `ssl_key_password` + "`" + `, ` + "`" + `status_token` + "`" + `, …) can also be read from a file that ` + "`" + `RACECAR_<KEY>_FILE` + "`" + `
-names, as Docker and Kubernetes mount secrets. Setting the variable and its ` + "`" + `_FILE` + "`" + ` at once is an error. A file that is
-missing, empty, larger than 64 KiB or not a regular file is an error that names the key and the path; one that every user
-of the host can read is a warning.
-
-### One consumer's settings
-
-` + "`" + `consumers` + "`" + ` in an environment's section, or in ` + "`" + `common` + "`" + `, holds a section for each consumer. It overrides the consumer's
-Spec; variables and flags override it:
-
-` + "`" + `` + "`" + `` + "`" + `yaml
-production:
-  max_retries: 3
-  consumers:
-    UserBanConsumer:
-      max_retries: 5
-      parallel_workers: 4
-` + "`" + `` + "`" + `` + "`" + `
-
-Keys of the process, of logs and of monitoring are refused there, since one supervisor runs all consumers. A ` + "`" + `group_id` + "`" + `
-that differs from the Spec's is refused as everywhere. A section for a consumer that the program has not registered is a
-warning, since several programs may share the file; with ` + "`" + `--check` + "`" + ` it is an error. ` + "`" + `racecar config UserBanConsumer` + "`" + ` shows
-where each value comes from.
-`
-
 const referenceProperties = `
 ## librdkafka's properties
 
-` + "`consumer`, `producer`" + ` and a subscription's ` + "`AdditionalConfig`" + ` take properties under librdkafka's names, as ` + "`name=value`" + `.
-One that stands for a key may repeat it, not contradict it. Those of ` + "`producer`" + ` that concern connections act on
-producers alone. What cannot be honoured is refused at start.
+` + "`consumer`, `producer`" + ` and a subscription's ` + "`AdditionalConfig`" + ` accept properties with librdkafka's names, as ` + "`name=value`" + `.
+A property that corresponds to a key may repeat the key's value, but not contradict it. Connection properties in ` + "`producer`" + `
+affect only producers. Racecar refuses properties that it cannot support at start.
 `
