@@ -270,8 +270,9 @@ func (r *fetchRequest) end(l *loop, err error, now time.Time) (changed []*Partit
 // held.
 func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 	g := a.got
-	if g == nil { // a session leaves out what did not change
-		g = &batches{replica: noBroker, high: p.high, stable: p.stable, logStart: p.logStart}
+	if g == nil { // a session leaves out what did not change, the embedded broker what did not fit
+		p.hot = p.hot && more
+		return false
 	}
 	if err := kerr.ErrorForCode(g.code); err != nil {
 		return p.refused(g.code, err, now)
