@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/appmetrics"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/monitor"
@@ -91,9 +92,20 @@ type lookout struct {
 	log      logrus.FieldLogger
 }
 
+// newAppMetrics returns where the metrics of consumer code are kept; nil: nobody can ask
+// for them.
+func newAppMetrics(c *config.Config, log logrus.FieldLogger) *appmetrics.Store {
+	if c.StatusAddr == "" {
+		return nil
+	}
+	return appmetrics.NewStore(func(family, reason string) {
+		log.WithField("metric", family).WithField("reason", reason).Warn("a metric of consumer code is left out of /metrics")
+	})
+}
+
 // newLookout listens and makes sure of the liveness file, so that what cannot
 // work is said before there are workers. api is the control socket's service.
-func newLookout(c *config.Config, sup *supervisor.Supervisor, api http.Handler, log logrus.FieldLogger) (*lookout, error) {
+func newLookout(c *config.Config, sup *supervisor.Supervisor, app *appmetrics.Store, api http.Handler, log logrus.FieldLogger) (*lookout, error) {
 	l := &lookout{log: log}
 	var err error
 	if c.LivenessProbeEnabled {
@@ -103,7 +115,7 @@ func newLookout(c *config.Config, sup *supervisor.Supervisor, api http.Handler, 
 	}
 	if c.StatusAddr != "" {
 		l.page, err = monitor.NewServer(monitor.ServerOptions{
-			Addr: c.StatusAddr, Token: c.StatusToken, MetricsPublic: c.StatusMetricsPublic, Status: sup.Status, Brief: sup.Brief, Control: api, Log: log,
+			Addr: c.StatusAddr, Token: c.StatusToken, MetricsPublic: c.StatusMetricsPublic, Status: sup.Status, Brief: sup.Brief, AppMetrics: app, Control: api, Log: log,
 		})
 		if err != nil {
 			return nil, err

@@ -123,17 +123,18 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 
 	subscribers := monitor.NewSubscribers(registered.Observers(), log)
 	defer func() { err = errors.Join(err, subscribers.Close()) }()
+	app := newAppMetrics(c, log)
 	sup, err := newSupervisor(in, r, log, supervisor.Options{
 		OnEvent: tellOfWorkers(subscribers),
 		Stderr:  banner.W, Signals: queue.C(), Terminal: terminal, PID1: pid1,
 		Pidfile: c.Pidfile, Socket: socket.Path(), OnReady: onReady(d),
-		LogProblem: log.Problem, OnReload: func() { reopen(log, c, d); socket.reload() },
+		AppMetrics: app, LogProblem: log.Problem, OnReload: func() { reopen(log, c, d); socket.reload() },
 	})
 	if err != nil {
 		return err
 	}
 	server := ctl.NewServer(control{sup}, log.WithField("component", "control"))
-	beside, err := newLookout(c, sup, server.Handler(), log)
+	beside, err := newLookout(c, sup, app, server.Handler(), log)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/prometheus/client_golang/prometheus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/racecar-go/racecar/internal/appmetrics"
 )
 
 // family is a metric with its labels.
@@ -32,7 +34,9 @@ func gathered(t *testing.T) map[string]family {
 		t.Fatal(err)
 	}
 	reg := prometheus.NewRegistry()
-	if err := reg.Register(snapshot{&collector{log: log, seen: map[string]float64{}}, st}); err != nil {
+	c := &collector{log: log, seen: map[string]float64{}, missed: map[appmetrics.Slot]float64{}}
+	c.miss([]appmetrics.Slot{{Consumer: "A", Worker: "A[0]"}})
+	if err := reg.Register(snapshot{c, st}); err != nil {
 		t.Fatal(err)
 	}
 	families, err := reg.Gather()

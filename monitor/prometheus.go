@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/racecar-go/racecar/internal/appmetrics"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/sirupsen/logrus"
 )
@@ -44,6 +46,7 @@ var (
 	metricMemory     = gauge("worker_memory_bytes", "Resident memory of a worker.", "consumer", "worker")
 	metricSince      = gauge("worker_start_time_seconds", "When a worker's process was started.", "consumer", "worker")
 	metricReported   = gauge("worker_reported", "0 when a worker did not report in time, so that its partitions are left out.", "consumer", "worker")
+	metricMissed     = counter("worker_metrics_missed_total", "Scrapes without the metrics of a worker's consumer code, since the worker had not sent them in time.", "consumer", "worker")
 	metricLag        = gauge("partition_lag_messages", "Messages behind the end of the partition.", partitionLabels...)
 	metricLagSeconds = gauge("partition_lag_seconds", "Age of the next message to be processed, 0 without lag.", partitionLabels...)
 	metricPosition   = gauge("partition_position", "Offset of the next message to be processed.", partitionLabels...)
@@ -86,13 +89,14 @@ type collector struct {
 	ask func(context.Context) (status.Status, error)
 	log logrus.FieldLogger
 
-	mu   sync.Mutex
-	seen map[string]float64 // the highest value told of each counter
+	mu     sync.Mutex
+	missed map[appmetrics.Slot]float64
+	seen   map[string]float64 // the highest value told of each counter
 }
 
-// metricsHandler serves /metrics.
-func metricsHandler(ask func(context.Context) (status.Status, error), log logrus.FieldLogger) http.Handler {
-	c := &collector{ask: ask, log: log, seen: map[string]float64{}}
+// metricsHandler serves /metrics: ours, and with app those of consumer code.
+func metricsHandler(ask func(context.Context) (status.Status, error), app *appmetrics.Store, log logrus.FieldLogger) http.Handler {
+	c := &collector{ask: ask, log: log, seen: map[string]float64{}, missed: map[appmetrics.Slot]float64{}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		st, err := ask(r.Context())
 		if err != nil {
@@ -105,8 +109,24 @@ func metricsHandler(ask func(context.Context) (status.Status, error), log logrus
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorLog: log}).ServeHTTP(w, r)
+		sources := prometheus.Gatherers{reg}
+		if app != nil {
+			families, silent := app.Families()
+			c.miss(silent)
+			sources = append(sources, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil }))
+		}
+		// A metric of consumer code that cannot be encoded does not hide the others.
+		promhttp.HandlerFor(sources, promhttp.HandlerOpts{ErrorLog: log, ErrorHandling: promhttp.ContinueOnError}).ServeHTTP(w, r)
 	})
+}
+
+// miss counts a scrape without the metrics of these workers.
+func (c *collector) miss(silent []appmetrics.Slot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range silent {
+		c.missed[k]++
+	}
 }
 
 // snapshot is one scrape.
@@ -133,6 +153,9 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, w := range st.Workers {
 		s.worker(out, w)
+	}
+	for k, n := range s.c.missed {
+		s.send(out, metricMissed, n, k.Consumer, k.Worker)
 	}
 	s.partitions(out)
 }

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/appmetrics"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/sirupsen/logrus"
 )
@@ -44,6 +45,8 @@ type ServerOptions struct {
 	MetricsPublic bool
 	// Status asks the workers, Brief does not.
 	Status, Brief Source
+	// AppMetrics holds the metrics of consumer code. Nil: there are none on /metrics.
+	AppMetrics *appmetrics.Store
 	// Control is the control socket's service (ctl.Server.Handler), below /v1/.
 	Control http.Handler
 	Log     logrus.FieldLogger
@@ -190,7 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	metrics := metricsHandler(s.ask.status, s.o.Log)
+	metrics := metricsHandler(s.ask.status, s.o.AppMetrics, s.o.Log)
 	if !s.o.MetricsPublic {
 		metrics = s.reading(metrics)
 	}

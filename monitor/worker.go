@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/appmetrics"
 	"github.com/racecar-go/racecar/internal/dispatch"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/sirupsen/logrus"
@@ -17,6 +18,7 @@ const closePatience = time.Second
 // Worker takes a worker's events to where they are wanted.
 type Worker struct {
 	datadog    *Datadog
+	app        *appSink                            // nil without datadog
 	dispatcher *dispatch.Dispatcher[racecar.Event] // nil: nobody subscribes
 }
 
@@ -30,7 +32,11 @@ func NewWorker(c *config.Config, subscribers []func(racecar.Event), log logrus.F
 		if err != nil {
 			return nil, err
 		}
-		w.datadog = d
+		g, err := appmetrics.NewGatherer()
+		if err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+		w.datadog, w.app = d, newAppSink(d, g)
 	}
 	if len(subscribers) > 0 {
 		w.dispatcher = dispatch.New(subscribers, log)
@@ -84,6 +90,7 @@ func (w *Worker) Close() error {
 	}
 	var err error
 	if w.datadog != nil {
+		w.app.close(closePatience)
 		err = errors.Join(err, w.datadog.Close())
 	}
 	return err

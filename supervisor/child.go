@@ -25,8 +25,9 @@ const (
 // child is a process with the goroutines that serve it: one reads its socket,
 // one writes to it, one waits for its exit. They end with the process.
 type child struct {
-	// These belong to the loop. A helper has none of the first four.
+	// These belong to the loop. A helper has none of the first five.
 	id          fleet.ProcID
+	consumer    string
 	name        string
 	memoryLimit int64
 	signaled    bool // by the fleet, so it was not the kernel

@@ -31,7 +31,7 @@ func (s *Supervisor) received(now time.Time, m message) {
 // decode makes an event of a worker's message; nil: there is none.
 func (s *Supervisor) decode(c *child, env wire.Envelope) (fleet.Event, error) {
 	switch env.Kind {
-	case wire.KindFrame, wire.KindMembers, wire.KindReply:
+	case wire.KindFrame, wire.KindMembers, wire.KindMetrics, wire.KindReply:
 		if c.version == 0 {
 			return nil, fmt.Errorf("%q before it said which version of the protocol it speaks", env.Kind)
 		}
@@ -53,6 +53,13 @@ func (s *Supervisor) decode(c *child, env wire.Envelope) (fleet.Event, error) {
 	case wire.KindMembers:
 		e := fleet.MembersChanged{Proc: c.id}
 		return e, env.Decode(&e.Members)
+	case wire.KindMetrics:
+		var m wire.Metrics
+		if err := env.Decode(&m); err != nil {
+			return nil, err
+		}
+		s.takeMetrics(c, m)
+		return nil, nil
 	case wire.KindExitReason:
 		e := fleet.ExitReasonReceived{Proc: c.id}
 		return e, env.Decode(&e.Reason)
@@ -100,6 +107,7 @@ func (s *Supervisor) exited(now time.Time, e exited) {
 		return
 	}
 	delete(s.workers, e.child.id)
+	s.endMetrics(e.child)
 	for id, w := range s.pending {
 		if w.child == e.child {
 			s.replied(id, wire.Reply{}, errGone)

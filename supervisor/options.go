@@ -6,6 +6,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/racecar-go/racecar/internal/appmetrics"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/supervisor/fleet"
 	"github.com/racecar-go/racecar/supervisor/process"
@@ -28,6 +29,9 @@ type Options struct {
 	// LogProblem says in one line that the log is not being read; empty: it is. Nil:
 	// nobody knows.
 	LogProblem func() string
+	// AppMetrics holds the metrics of consumer code, which the workers send. Nil: they are
+	// not kept.
+	AppMetrics *appmetrics.Store
 	// Stderr takes what workers write to theirs, and the answer to USR1. Nil:
 	// os.Stderr.
 	Stderr io.Writer

@@ -37,7 +37,7 @@ func (s *Supervisor) spawn(e fleet.Spawn) {
 		return
 	}
 	c := adopt(started, s.deliver, &s.wg)
-	c.id, c.name, c.memoryLimit = e.Proc, e.Worker, cfg.WorkerMemoryLimit
+	c.id, c.consumer, c.name, c.memoryLimit = e.Proc, e.Handshake.Consumer.Name, e.Worker, cfg.WorkerMemoryLimit
 	s.workers[e.Proc] = c
 	s.handshake(e.Proc, e.Handshake)
 	s.step(time.Now(), fleet.Spawned{Proc: e.Proc, PID: started.PID()})

@@ -189,8 +189,15 @@ func newWorker(o Options) (*worker, error) {
 // live runs everything and ends it again.
 func (w *worker) live(ctx context.Context) end {
 	frames, stopFrames := context.WithCancel(context.Background())
-	defer stopFrames()
 	go w.sendFrames(frames)
+	metrics := make(chan struct{})
+	go func() { defer close(metrics); w.sendMetrics(frames) }()
+	defer func() { // what was counted last is sent as well, if consumer code does not take long
+		stopFrames()
+		ctx, cancel := context.WithTimeout(context.Background(), lastWait)
+		defer cancel()
+		within(ctx, func() { <-metrics })
+	}()
 	if w.opts.Conn != nil {
 		go w.readCommands()
 	}

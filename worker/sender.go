@@ -9,7 +9,7 @@ import (
 )
 
 // sender writes to the supervisor from a goroutine of its own, so that one that
-// is stopped (and lets the socket fill up) never blocks the worker. Of frames and
+// is stopped (and lets the socket fill up) never blocks the worker. Of frames, metrics and
 // places only the newest matters; replies and last words are all sent.
 type sender struct {
 	conn *wire.Conn // nil: there is no supervisor
@@ -22,6 +22,7 @@ type sender struct {
 	places  []status.Member
 	placed  bool
 	replies []wire.Reply
+	metrics []byte // of consumer code; nil: nothing new
 	last    *wire.ExitReason
 	closing bool
 	told    bool // the last words are with the supervisor
@@ -34,6 +35,10 @@ func newSender(conn *wire.Conn) *sender {
 func (s *sender) sendFrame(f wire.Frame) { s.put(func() { s.frame = &f }) }
 
 func (s *sender) sendPlaces(p []status.Member) { s.put(func() { s.places, s.placed = p, true }) }
+
+func (s *sender) sendMetrics(encoded []byte) {
+	s.put(func() { s.metrics = append([]byte{}, encoded...) })
+}
 
 func (s *sender) sendReply(r wire.Reply) { s.put(func() { s.replies = append(s.replies, r) }) }
 
@@ -67,10 +72,10 @@ func (s *sender) run() {
 	defer close(s.done)
 	for range s.wake {
 		s.mu.Lock()
-		frame, places, placed, replies, last, closing := s.frame, s.places, s.placed, s.replies, s.last, s.closing
-		s.frame, s.placed, s.replies = nil, false, nil
+		frame, places, placed, replies, metrics, last, closing := s.frame, s.places, s.placed, s.replies, s.metrics, s.last, s.closing
+		s.frame, s.placed, s.replies, s.metrics = nil, false, nil, nil
 		s.mu.Unlock()
-		sent := s.write(frame, places, placed, replies, last)
+		sent := s.write(frame, places, placed, replies, last, metrics)
 		s.told = sent && closing
 		if !sent || closing {
 			return
@@ -79,7 +84,7 @@ func (s *sender) run() {
 }
 
 // write reports whether the other side is still there.
-func (s *sender) write(frame *wire.Frame, places []status.Member, placed bool, replies []wire.Reply, last *wire.ExitReason) bool {
+func (s *sender) write(frame *wire.Frame, places []status.Member, placed bool, replies []wire.Reply, last *wire.ExitReason, metrics []byte) bool {
 	if placed && s.conn.Write(wire.KindMembers, places) != nil {
 		return false
 	}
@@ -90,6 +95,9 @@ func (s *sender) write(frame *wire.Frame, places []status.Member, placed bool, r
 		if s.conn.Write(wire.KindReply, r) != nil {
 			return false
 		}
+	}
+	if metrics != nil && s.conn.Write(wire.KindMetrics, wire.Metrics{Encoded: metrics}) != nil {
+		return false
 	}
 	return last == nil || s.conn.Write(wire.KindExitReason, *last) == nil
 }

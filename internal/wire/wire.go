@@ -105,6 +105,7 @@ const (
 	KindHello      Kind = "hello"     // up, first, RoleWorker only: Hello
 	KindFrame      Kind = "f"         // up: Frame
 	KindMembers    Kind = "members"   // up, at each change: []status.Member
+	KindMetrics    Kind = "metrics"   // up, once a second: Metrics
 	KindReply      Kind = "reply"     // up: Reply
 	KindExitReason Kind = "exit"      // up, before exit: ExitReason
 	KindPlan       Kind = "plan"      // up, RolePlan only: Plan
@@ -254,6 +255,12 @@ type Frame struct {
 	State  status.State `json:"s"`
 	Detail string       `json:"d,omitempty"`
 	Live   bool         `json:"l"`
+}
+
+// Metrics are those that consumer code has registered, as package appmetrics encodes
+// them: all of them anew.
+type Metrics struct {
+	Encoded []byte `json:"encoded"`
 }
 
 // ExitReason says why a worker exits by itself.

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/judge"
 )
@@ -93,6 +96,10 @@ func topics() []string {
 	}
 	return strings.Split(list, ",")
 }
+
+// journalled counts the messages journalled, as consumer code counts: with the default
+// registerer.
+var journalled = promauto.NewCounter(prometheus.CounterOpts{Name: "journalled_total", Help: "Messages journalled."})
 
 // Journal writes each message to its journal, after copying it to EnvOut.
 type Journal struct {
@@ -207,6 +214,7 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 			}
 		}
 	}
+	defer journalled.Inc()
 	return j.journal.Write(judge.Record{
 		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Key: string(m.Key),
 		Worker: fmt.Sprintf("%s[%d]", j.rt.Worker.Consumer, j.rt.Worker.Index), Attempt: m.Retries,

@@ -26,6 +26,8 @@ var known = map[string]string{
 	"racecar":     "github.com/racecar-go/racecar/racecar",
 	"racecartest": "github.com/racecar-go/racecar/racecartest",
 	"cli":         "github.com/racecar-go/racecar/cli",
+	"prometheus":  "github.com/prometheus/client_golang/prometheus",
+	"promauto":    "github.com/prometheus/client_golang/prometheus/promauto",
 	"sarama":      "github.com/IBM/sarama",
 }
 
