@@ -224,8 +224,8 @@ func (p *process) pauses() *pauses {
 	return u
 }
 
-// look notes what has moved, and returns the sum of all counts.
-func (u *pauses) look() (sum uint64) {
+// observe notes which partitions have moved, and returns the sum of all counts.
+func (u *pauses) observe() (sum uint64) {
 	for i := range u.counts {
 		now, n := time.Now(), u.p.board.Counted(i)
 		sum += n
@@ -258,7 +258,7 @@ func killed(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 	}
 	s := sample{}
 	if err := p.until(ctx, "its partitions go on", func() (uint64, bool) {
-		sum := u.look()
+		sum := u.observe()
 		return sum, !slices.ContainsFunc(its, func(i int) bool { return p.board.Owner(i) == victim })
 	}); err != nil {
 		return nil, err
@@ -266,7 +266,7 @@ func killed(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 	s[took.key] = time.Since(began).Seconds()
 	// A rebalance would follow only now.
 	until := time.Now().Add(2 * time.Second)
-	if err := p.until(ctx, "two seconds more", func() (uint64, bool) { return u.look(), time.Now().After(until) }); err != nil {
+	if err := p.until(ctx, "two seconds more", func() (uint64, bool) { return u.observe(), time.Now().After(until) }); err != nil {
 		return nil, err
 	}
 	for i, d := range u.most {
@@ -290,7 +290,7 @@ func scaled(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 	scaling := make(chan error, 1)
 	go func() { scaling <- client.Scale(ctx, "Count", e.workers+1, func(ctl.Progress) {}) }()
 	if err := p.until(ctx, "the fourth worker at work", func() (uint64, bool) {
-		sum := u.look()
+		sum := u.observe()
 		owners := map[int]bool{}
 		for i := range r.topic.partitions {
 			owners[p.board.Owner(i)] = true
@@ -303,7 +303,7 @@ func scaled(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 	if err := <-scaling; err != nil {
 		return nil, err
 	}
-	u.look()
+	u.observe()
 	for _, d := range u.most {
 		s[pause.key] = max(s[pause.key], d.Seconds())
 	}
@@ -322,7 +322,7 @@ func rolled(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 	rolling := make(chan error, 1)
 	go func() { rolling <- client.Restart(ctx, "Count", func(ctl.Progress) {}) }()
 	if err := p.until(ctx, "the roll", func() (uint64, bool) {
-		sum := u.look()
+		sum := u.observe()
 		select {
 		case err = <-rolling:
 			return sum, true

@@ -162,7 +162,7 @@ func latencies(ctx context.Context, b *bench, r *row, e entrant) (sample, error)
 	if _, _, err := p.begun(ctx, s); err != nil {
 		return nil, err
 	}
-	// What has piled up during its start, and what is slow only at first.
+	// Skip the backlog from the start, and the slow first seconds.
 	if err := sleep(ctx, 2*time.Second); err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func (b *bench) fill(ctx context.Context, r *row, e entrant) (uint64, error) {
 		return 0, err
 	}
 	if !created {
-		end, err := b.end(name, t.partitions)
+		end, err := b.endOffsets(name, t.partitions)
 		if err == nil && end != n {
 			err = fmt.Errorf("topic %s is there and holds %d messages instead of %d: delete it", name, end, n)
 		}
@@ -138,7 +138,7 @@ func (b *bench) create(ctx context.Context, name string, partitions int) (bool, 
 	}
 	for range 500 { // until each partition has a leader that this client knows
 		if err = b.client.RefreshMetadata(name); err == nil {
-			if _, err = b.end(name, partitions); err == nil {
+			if _, err = b.endOffsets(name, partitions); err == nil {
 				return true, nil
 			}
 		}
@@ -149,8 +149,8 @@ func (b *bench) create(ctx context.Context, name string, partitions int) (bool, 
 	return false, fmt.Errorf("topic %s: %w", name, err)
 }
 
-// end is the sum of the end offsets.
-func (b *bench) end(name string, partitions int) (sum uint64, err error) {
+// endOffsets is the sum of a topic's end offsets.
+func (b *bench) endOffsets(name string, partitions int) (sum uint64, err error) {
 	for p := range partitions {
 		n, err := b.client.GetOffset(name, int32(p), sarama.OffsetNewest)
 		if err != nil {
@@ -164,7 +164,7 @@ func (b *bench) end(name string, partitions int) (sum uint64, err error) {
 // arrived is done when the topic holds n messages.
 func (b *bench) arrived(name string, partitions int, n uint64) func() (uint64, bool) {
 	return func() (uint64, bool) {
-		end, err := b.end(name, partitions)
+		end, err := b.endOffsets(name, partitions)
 		return end, err == nil && end >= n
 	}
 }

@@ -300,10 +300,10 @@ var badFiles = map[string][]string{
 		`$:2:3: worker_memory_limit: "512 XB" is not a number of bytes (example: 512MiB)`,
 	},
 	"socket-timeout-section": {
-		`$:5: socket_timeout: 20 s must be longer than max_wait_time ($:3), 40 s: brokers would be given up while they wait for messages`,
+		`$:5: socket_timeout: 20 s must be longer than max_wait_time ($:3), 40 s: connections would time out while brokers wait for messages`,
 	},
 	"socket-timeout": {
-		`$:2: socket_timeout: 1 s must be longer than max_wait_time, 1 s: brokers would be given up while they wait for messages`,
+		`$:2: socket_timeout: 1 s must be longer than max_wait_time, 1 s: connections would time out while brokers wait for messages`,
 	},
 	"status-addr": {
 		`$:2: status_addr: "9394" is not an address: write host:port, for example 127.0.0.1:9394, or unix:PATH`,

@@ -83,7 +83,7 @@ type Loaded struct {
 // SourceDefault is the source of a value that nobody set.
 const SourceDefault = "default"
 
-// Default is the configuration that nothing was said about.
+// Default returns the default of every key.
 func Default() Config {
 	c, err := defaults()
 	if err != nil {

@@ -182,7 +182,7 @@ func TestGroupOfTheSpecCannotBeMoved(t *testing.T) {
 	if _, err := Load(o); err != nil {
 		t.Errorf("the same group from both: %v", err)
 	}
-	// A file's is a default for all consumers: the Spec goes before it, as upstream.
+	// A file's is a default for all consumers: the Spec overrides it, as upstream.
 	o = Options{Dir: project(t, "common: {group_id: other}"), Spec: o.Spec}
 	if l, err := Load(o); err != nil || l.Config.GroupID != "mine" {
 		t.Errorf("from a file: %v, %v", l, err)
@@ -207,7 +207,7 @@ func TestConfigureFailures(t *testing.T) {
 	}
 }
 
-// Logger is one of three kinds; anything else is told of with its place.
+// Logger accepts three types; the error about any other names its source.
 func TestLoggers(t *testing.T) {
 	var none *slog.Logger
 	for want, logger := range map[string]any{

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The page about moving from Ruby shows a file and what is said of it, word for word.
+// The page about moving from Ruby shows a file and the exact messages about it.
 func TestMigrationPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/migrating-from-racecar.md")
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // Where librdkafka's default differs from sarama's, librdkafka's is meant: upstream's
 // teams never wrote it down.
 type Properties struct {
-	// AutoOffsetReset is "earliest" or "latest" (auto.offset.reset). It goes before the
+	// AutoOffsetReset is "earliest" or "latest" (auto.offset.reset). It overrides the
 	// subscription's StartFrom, as upstream.
 	AutoOffsetReset string
 	// MaxPartitionFetchBytes is the most a fetch returns per partition

@@ -90,12 +90,12 @@ func (v *validator) clientCertificate(given func(string) bool) {
 	keystore := given("ssl_keystore_location")
 	for _, key := range []string{"ssl_certificate_location", "ssl_key_location", "ssl_certificate_pem", "ssl_key_pem"} {
 		if keystore && given(key) {
-			v.bad(key, "cannot be combined with %s: both hold the client's certificate and key; leave one out", v.where("ssl_keystore_location"))
+			v.bad(key, "cannot be combined with %s: both hold the client's certificate and key; leave one out", v.keySource("ssl_keystore_location"))
 		}
 	}
 	for _, what := range []string{"ssl_ca", "ssl_certificate", "ssl_key"} {
 		if given(what+"_pem") && given(what+"_location") {
-			v.bad(what+"_pem", "cannot be combined with %s: leave one out", v.where(what+"_location"))
+			v.bad(what+"_pem", "cannot be combined with %s: leave one out", v.keySource(what+"_location"))
 		}
 	}
 	pair := func(one, other string) {

@@ -113,7 +113,7 @@ func TestBrokerAddresses(t *testing.T) {
 	}
 }
 
-// What other users of the host can write or read is said, with the file and its mode.
+// A warning names each file that other users of the host can write or read, and its mode.
 func TestFileModes(t *testing.T) {
 	dir := project(t, "development: {client_id: x}")
 	path := filepath.Join(dir, DefaultFile)

@@ -73,9 +73,9 @@ func (v *validator) bad(key, format string, args ...any) {
 	v.problems = append(v.problems, fmt.Errorf("%s: %s", Place(key, v.sources), fmt.Sprintf(format, args...)))
 }
 
-// where names another key within a message, with its value's source unless that is
+// keySource names another key within a message, with its value's source unless that is
 // the default.
-func (v *validator) where(key string) string {
+func (v *validator) keySource(key string) string {
 	source := v.sources[key]
 	if source == "" || source == SourceDefault {
 		return key
@@ -178,16 +178,16 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9._:-]+(%[A-Za-z0-9._-]+)?$`)
 func (v *validator) timing() {
 	c := v.c
 	if c.SocketTimeout <= c.MaxWaitTime && v.sound("max_wait_time") {
-		v.bad("socket_timeout", "%s must be longer than %s, %s: brokers would be given up while they wait for messages",
-			seconds(c.SocketTimeout), v.where("max_wait_time"), seconds(c.MaxWaitTime))
+		v.bad("socket_timeout", "%s must be longer than %s, %s: connections would time out while brokers wait for messages",
+			seconds(c.SocketTimeout), v.keySource("max_wait_time"), seconds(c.MaxWaitTime))
 	}
 	if c.HeartbeatInterval >= c.SessionTimeout && v.sound("session_timeout") {
 		v.bad("heartbeat_interval", "%s must be shorter than %s, %s, by a third or more: the group would drop the worker between two heartbeats",
-			seconds(c.HeartbeatInterval), v.where("session_timeout"), seconds(c.SessionTimeout))
+			seconds(c.HeartbeatInterval), v.keySource("session_timeout"), seconds(c.SessionTimeout))
 	}
 	if c.HeartbeatInterval >= c.MaxPollInterval && v.sound("max_poll_interval") {
 		v.bad("heartbeat_interval", "%s must be shorter than %s, %s: a rebalance would be over before the worker learns of it",
-			seconds(c.HeartbeatInterval), v.where("max_poll_interval"), seconds(c.MaxPollInterval))
+			seconds(c.HeartbeatInterval), v.keySource("max_poll_interval"), seconds(c.MaxPollInterval))
 	}
 }
 
@@ -203,7 +203,7 @@ func (v *validator) pauses() {
 func (v *validator) memory() {
 	if v.c.FetchMinBytes > v.c.MaxBytes && v.sound("max_bytes") {
 		v.bad("fetch_min_bytes", "%d bytes is more than %s, %d: brokers would always wait for max_wait_time",
-			v.c.FetchMinBytes, v.where("max_bytes"), v.c.MaxBytes)
+			v.c.FetchMinBytes, v.keySource("max_bytes"), v.c.MaxBytes)
 	}
 }
 
@@ -233,7 +233,7 @@ func (v *validator) statusAddr() {
 	case c.StatusToken == "":
 		v.bad("status_addr", "%q can be reached from other hosts: set status_token, or use 127.0.0.1", c.StatusAddr)
 	case len(c.StatusToken) < minToken:
-		v.bad("status_token", "shorter than %d characters, with %s where other hosts can guess it: make one with `openssl rand -hex 16`", minToken, v.where("status_addr"))
+		v.bad("status_token", "shorter than %d characters, with %s where other hosts can guess it: make one with `openssl rand -hex 16`", minToken, v.keySource("status_addr"))
 	}
 }
 

@@ -101,8 +101,8 @@ func isNull(node ast.Node) bool {
 	return ok
 }
 
-// entries lists a mapping's keys. A key of its own goes before a merged one, an
-// earlier merge before a later one, as in YAML 1.1. Each mapping is read once,
+// entries lists a mapping's keys. A key of its own overrides a merged one, and an
+// earlier merge overrides a later one, as in YAML 1.1. Each mapping is read once,
 // however often it is merged: aliases cannot be circular, but they can double at
 // each step.
 func (r *fileReader) entries(node ast.Node) (list []entry, ok bool) {

@@ -5,10 +5,10 @@
 // given one.
 // It is not covered by the compatibility promise.
 //
-// It is not Kafka. What is known to differ: a group's first rebalance waits for
+// It is not Kafka. Known differences: a group's first rebalance waits for
 // nobody (Kafka: group.initial.rebalance.delay.ms), JoinGroup replies name a
 // leader after a restart of a static one, and there is no authentication.
-// What must hold on Kafka is to be tested on Kafka.
+// Test with Kafka whatever must work with Kafka.
 package devkafka
 
 import (

@@ -57,7 +57,7 @@ func openDataDir(path string) (*dataDir, error) {
 }
 
 // WaitFree returns once no broker serves the data directory, or when ctx ends.
-// Another one may be faster than the caller's Start: try again then.
+// Another broker may be faster than the caller's Start: then wait again.
 func WaitFree(ctx context.Context, path string) error {
 	// flock can only be asked or waited for without end: ask, ten times a second.
 	tick := time.NewTicker(100 * time.Millisecond)

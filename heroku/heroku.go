@@ -117,7 +117,7 @@ func parseURLs(list string) (brokers []string, tls bool, err error) {
 	return brokers, schemes["kafka+ssl"], nil
 }
 
-// warnOfPrefix adds to what is said of each consumer.
+// warnOfPrefix adds a warning to the review of each consumer.
 func warnOfPrefix(c *racecar.Config, addon, prefix string) {
 	before := c.Review
 	c.Review = func(r racecar.Reviewed) []string {

@@ -17,17 +17,17 @@ import (
 // there is room again. A line of which only a part was written is ended then.
 type file struct {
 	path     string
-	complain io.Writer // where to say that it cannot be written
+	complain io.Writer // where to report that it cannot be written
 	now      func() time.Time
 
-	mu   sync.Mutex // guards what follows; a write is whole before a reopen
-	f    *os.File
-	lost int // lines since it last took one
-	torn bool
-	said time.Time
+	mu       sync.Mutex // guards what follows; a write is whole before a reopen
+	f        *os.File
+	lost     int // lines since it last took one
+	torn     bool
+	reported time.Time
 }
 
-// complainEvery is how often it is said that lines are lost.
+// complainEvery is how often lost lines are reported.
 const complainEvery = time.Minute
 
 func openFile(path string, complain io.Writer) (*file, error) {
@@ -50,8 +50,8 @@ func (f *file) Write(p []byte) (int, error) {
 	if err != nil {
 		f.torn = f.torn && n == 0 || n > 0
 		f.lost++
-		if now := f.now(); f.lost == 1 || now.Sub(f.said) >= complainEvery {
-			f.said = now
+		if now := f.now(); f.lost == 1 || now.Sub(f.reported) >= complainEvery {
+			f.reported = now
 			f.say("%v; lines are dropped until it can be written (%d so far)", err, f.lost)
 		}
 		return len(p), nil

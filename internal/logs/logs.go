@@ -100,7 +100,7 @@ func formatter(format string, terminal bool) (logrus.Formatter, error) {
 	return nil, fmt.Errorf("log_format %q: use auto, text or json", format)
 }
 
-// Reopen opens the logfile anew under its name, after it was renamed. Lines
+// Reopen opens the logfile again under its name, after it was renamed. Lines
 // written meanwhile go to the old or to the new file, none is lost. Without a
 // logfile it does nothing. When the name cannot be opened the old file stays.
 func (l *Log) Reopen() error {

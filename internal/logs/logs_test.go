@@ -147,9 +147,9 @@ func TestUsersLoggerGetsEverything(t *testing.T) {
 	}
 }
 
-// A full disk costs lines, is said once a minute and not once a line, and is over
-// when there is room again.
-func TestFullDiskIsSaidNowAndThen(t *testing.T) {
+// A full disk loses lines, is reported once a minute and not once per line, and
+// logging resumes when there is room again.
+func TestFullDiskIsReportedOnceAMinute(t *testing.T) {
 	var said bytes.Buffer
 	f, err := openFile("/dev/full", &said)
 	if err != nil {

@@ -20,16 +20,16 @@ const (
 	flushWithin = 2 * time.Second
 )
 
-// queue writes lines from a goroutine of its own, so that a full pipe or a hanging
-// disk stops nobody for good. What does not fit is counted, and said once there is
-// room again.
+// queue writes lines from a separate goroutine, so that a full pipe or a hanging disk
+// blocks no caller forever. It counts lines that do not fit, and reports their number
+// once there is room again.
 type queue struct {
-	// patience is how long a caller waits for its line to be written, as long as
+	// timeout is how long a caller waits for its line to be written, as long as
 	// the log takes lines; zero: not at all.
-	patience time.Duration
+	timeout time.Duration
 	// lostLines makes the line that says how many were dropped.
 	lostLines func(n int) func()
-	// onStuck is called when a caller has lost its patience.
+	// onStuck is called when a caller's wait has timed out.
 	onStuck func()
 
 	wake chan struct{}
@@ -39,13 +39,13 @@ type queue struct {
 	lines  []line
 	bytes  int       // of lines
 	since  time.Time // when writing the line in hand began; zero: none is
-	lost   int       // dropped and not said yet
+	lost   int       // dropped and not reported yet
 	stuck  bool      // callers do not wait until all is written
 	closed bool
 
 	// Of run alone.
-	failed int       // lines that could not be written
-	said   time.Time // when that was last said
+	failed   int       // lines that could not be written
+	reported time.Time // when that was last reported
 }
 
 type line struct {
@@ -54,8 +54,8 @@ type line struct {
 	written chan struct{}
 }
 
-func newQueue(patience time.Duration) *queue {
-	return &queue{patience: patience, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func newQueue(timeout time.Duration) *queue {
+	return &queue{timeout: timeout, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // put queues a line.
@@ -68,12 +68,12 @@ func (q *queue) put(size int, write func()) {
 		return
 	}
 	q.add(l)
-	wait := q.patience > 0 && !q.stuck
+	wait := q.timeout > 0 && !q.stuck
 	q.mu.Unlock()
 	if !wait {
 		return
 	}
-	t := time.NewTimer(q.patience)
+	t := time.NewTimer(q.timeout)
 	defer t.Stop()
 	select {
 	case <-l.written:
@@ -133,16 +133,16 @@ func (q *queue) run() {
 	}
 }
 
-// write writes a line. That it could not be is said on stderr, now and then: logrus
-// would say it of each line. Called by run.
+// write writes a line. It reports failures on stderr once in a while; logrus would
+// report each line. Called by run.
 func (q *queue) write(to io.Writer, text []byte) {
 	_, err := to.Write(text)
 	if err == nil {
 		return
 	}
 	q.failed++
-	if now := time.Now(); now.Sub(q.said) >= complainEvery {
-		q.said = now
+	if now := time.Now(); now.Sub(q.reported) >= complainEvery {
+		q.reported = now
 		fmt.Fprintf(os.Stderr, "racecar: log: %v; lines are dropped until it can be written (%d so far)\n", err, q.failed)
 	}
 }
@@ -187,13 +187,13 @@ func (q *queue) close() bool {
 	}
 }
 
-// Detach has lines written by a goroutine of its own from now on: no caller waits
-// for a log that nobody reads. As long as it is read, callers wait up to patience
-// for their line, so that it is there when the process dies; with 0 never.
-// complain takes what is said of a log that is not read; nil: nobody is told, see
+// Detach makes a separate goroutine write the lines from now on, so that no caller
+// waits for a log that nobody reads. As long as somebody reads it, callers wait up to
+// timeout for their line, so that it is written when the process dies; with 0 never.
+// complain receives the report about a log that nobody reads; nil: no report, see
 // Problem.
-func (l *Log) Detach(patience time.Duration, complain io.Writer) {
-	q := newQueue(patience)
+func (l *Log) Detach(timeout time.Duration, complain io.Writer) {
+	q := newQueue(timeout)
 	to, hooks := l.Out, l.ReplaceHooks(logrus.LevelHooks{})
 	q.lostLines = func(n int) func() {
 		e := logrus.NewEntry(l.Logger).WithTime(time.Now()).WithField("lines", n)

@@ -57,7 +57,7 @@ func readLines(t *testing.T, r io.Reader, last string) (lines []map[string]any) 
 // A log that nobody reads holds a worker up once, the supervisor never. It is told,
 // what is lost is counted, and all is well again when somebody reads.
 func TestUnreadLogHoldsUpNobody(t *testing.T) {
-	for name, patience := range map[string]time.Duration{"worker": 50 * time.Millisecond, "supervisor": 0} {
+	for name, timeout := range map[string]time.Duration{"worker": 50 * time.Millisecond, "supervisor": 0} {
 		t.Run(name, func(t *testing.T) {
 			r, w := pipe(t)
 			l, err := Open(&config.Config{LogFormat: "json"}, w)
@@ -65,7 +65,7 @@ func TestUnreadLogHoldsUpNobody(t *testing.T) {
 				t.Fatal(err)
 			}
 			complaints, complain := io.Pipe()
-			l.Detach(patience, complain)
+			l.Detach(timeout, complain)
 			text := strings.Repeat("x", 1000)
 			began := time.Now()
 			const lines = 3000 // three times what is queued
@@ -75,7 +75,7 @@ func TestUnreadLogHoldsUpNobody(t *testing.T) {
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("%d lines took %v", lines, took)
 			}
-			if patience > 0 {
+			if timeout > 0 {
 				said, err := bufio.NewReader(complaints).ReadString('\n')
 				if want := "racecar: nobody reads the log: lines are dropped until somebody does\n"; said != want || err != nil {
 					t.Errorf("complaint %q, %v", said, err)
@@ -118,13 +118,13 @@ func TestUnreadLogHoldsUpNobody(t *testing.T) {
 // As long as the log is read, a line of a worker is there when the call that wrote it
 // returns; and Close writes what a supervisor has queued.
 func TestLinesAreThere(t *testing.T) {
-	for name, patience := range map[string]time.Duration{"worker": time.Minute, "supervisor": 0} {
+	for name, timeout := range map[string]time.Duration{"worker": time.Minute, "supervisor": 0} {
 		t.Run(name, func(t *testing.T) {
 			path := t.TempDir() + "/log"
 			l := open(t, config.Config{Logfile: path, LogFormat: "text"})
-			l.Detach(patience, nil)
+			l.Detach(timeout, nil)
 			l.Info("hello")
-			if patience == 0 {
+			if timeout == 0 {
 				if err := l.Close(); err != nil {
 					t.Fatal(err)
 				}

@@ -89,7 +89,7 @@ func OpenAppend(path string) (*os.File, error) {
 	if err != nil || !shared || link {
 		return f, err
 	}
-	// What was opened may have come after what was looked at.
+	// The file may have been replaced since the check: check the open one.
 	if info, err = f.Stat(); err == nil {
 		err = trusted(path, info)
 	}

@@ -31,5 +31,5 @@ var convert = func(r Report) Event { return r }
 // SetConvert has f make the events of package event.
 func SetConvert(f func(Report) Event) { convert = f }
 
-// Event returns what subscribers are to be called with.
+// Event returns the event that observers receive.
 func (r Report) Event() Event { return convert(r) }

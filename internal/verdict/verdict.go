@@ -19,7 +19,7 @@ const (
 	Skip
 )
 
-// Error is an author's error with what is to be done about it. A wrapped Error
+// Error is an author's error and its disposition. A wrapped Error
 // counts as well: the outermost one decides.
 type Error struct {
 	Kind  Kind

@@ -61,7 +61,7 @@ func TestOf(t *testing.T) {
 		"beyond the batch is the worker's":     {at(-3, plain), atIndex(-3, retry)},
 		"an error that unwraps to itself":      {circle{}, retry},
 		"an error that unwraps to itself more": {join(circle{}, skip, circles{}), retry},
-		"an error that unwraps to nothing":     {hollow{}, retry},
+		"an error that unwraps to nothing":     {nilTree{}, retry},
 	} {
 		if got := verdict.Of(c.err); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
@@ -70,7 +70,7 @@ func TestOf(t *testing.T) {
 }
 
 func TestFinite(t *testing.T) {
-	if !verdict.Finite(errors.Join(io.EOF, hollow{}, fmt.Errorf("a %w", io.EOF))) || verdict.Finite(circle{}) || verdict.Finite(errors.Join(io.EOF, circles{})) {
+	if !verdict.Finite(errors.Join(io.EOF, nilTree{}, fmt.Errorf("a %w", io.EOF))) || verdict.Finite(circle{}) || verdict.Finite(errors.Join(io.EOF, circles{})) {
 		t.Error("only circles have no end")
 	}
 }
@@ -85,7 +85,7 @@ type circles struct{}
 func (circles) Error() string     { return "more and more" }
 func (c circles) Unwrap() []error { return []error{c, c, c} }
 
-type hollow struct{}
+type nilTree struct{}
 
-func (hollow) Error() string   { return "hollow" }
-func (hollow) Unwrap() []error { return []error{nil, nil} }
+func (nilTree) Error() string   { return "nilTree" }
+func (nilTree) Unwrap() []error { return []error{nil, nil} }

@@ -114,7 +114,7 @@ type Journal struct {
 	traps   map[string]string
 	// mischief is looked for at most every mischiefEvery.
 	mischief string
-	looked   time.Time
+	checked  time.Time
 	kept     []byte
 }
 
@@ -172,7 +172,7 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 	defer scribble(m)
 	what := j.traps[string(m.Key)]
 	if what == "" {
-		what = j.told()
+		what = j.requested()
 	}
 	if what == "keep" {
 		j.keep()
@@ -230,12 +230,12 @@ func scribble(m *racecar.Message) {
 	clear(m.Value)
 }
 
-// told returns what a file in the mischief directory asks of one call.
-func (j *Journal) told() string {
-	if j.mischief == "" || time.Since(j.looked) < mischiefEvery {
+// requested returns the mischief that a file in the directory requests of one call.
+func (j *Journal) requested() string {
+	if j.mischief == "" || time.Since(j.checked) < mischiefEvery {
 		return ""
 	}
-	j.looked = time.Now()
+	j.checked = time.Now()
 	entries, err := os.ReadDir(j.mischief)
 	if err != nil {
 		return ""

@@ -131,7 +131,7 @@ func self(t *testing.T) string {
 	return u.Username
 }
 
-// runit starts it, its down is a stop in order, and runsv goes on waiting.
+// runit starts it, `down` shuts it down gracefully, and runsv keeps waiting.
 func TestRunit(t *testing.T) {
 	t.Parallel()
 	runsv, sv := tool(t, "runsv"), tool(t, "sv")

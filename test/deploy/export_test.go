@@ -34,9 +34,9 @@ func (s *site) export(exporter, format string) string {
 	return out
 }
 
-// What Foreman exports for systemd is what that understands, and its command is a
-// supervisor that HUP rolls and TERM ends in order. (Of honcho's units a shell takes
-// the TERM: deploy/README.md.)
+// systemd understands Foreman's export, and its command is a supervisor: HUP starts a
+// rolling restart and TERM a graceful shutdown. (With honcho's units a shell receives the
+// TERM: deploy/README.md.)
 func TestExportSystemd(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -73,7 +73,7 @@ func TestExportSystemd(t *testing.T) {
 	s.allCommitted(2)
 }
 
-// What is exported for runit is run by it, log and all, and stopped in order.
+// runit runs the export, including the log, and shuts it down gracefully.
 func TestExportRunit(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {

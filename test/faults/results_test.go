@@ -15,8 +15,7 @@ import (
 	"github.com/racecar-go/racecar/test/judge"
 )
 
-// What is recorded is read back and summed up by mode, and nothing that went
-// wrong gets lost on the way.
+// Recorded runs are read back and summed up by mode, with every failure.
 func TestResultsAreSummedUp(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "results.jsonl")
 	draw := func(mode string) schedule.Schedule {

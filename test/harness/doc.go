@@ -1,5 +1,5 @@
 // Package harness runs real supervisors and workers as processes in tests, and
-// sees to it that nothing of them is left.
+// ensures that nothing of them is left.
 //
 // A test binary runs itself again in a role, so that no second program has to be
 // built, and what is tested carries the race detector too:

@@ -18,13 +18,13 @@ import (
 
 func TestMain(m *testing.M) {
 	os.Exit(Main(m, map[string]func(){
-		"polite":   polite,
-		"stubborn": stubborn,
-		"orphan":   orphan,
-		"daemon":   daemon,
-		"litter":   litter,
-		"journal":  journal,
-		"racy":     func() { fmt.Println("WARNING: DATA RACE") },
+		"polite":       polite,
+		"unresponsive": unresponsive,
+		"orphan":       orphan,
+		"daemon":       daemon,
+		"litter":       litter,
+		"journal":      journal,
+		"racy":         func() { fmt.Println("WARNING: DATA RACE") },
 	}))
 }
 
@@ -45,8 +45,8 @@ func polite() {
 	os.Exit(7)
 }
 
-// stubborn does not end at a TERM.
-func stubborn() {
+// unresponsive does not end at a TERM.
+func unresponsive() {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGQUIT)
 	fmt.Println("ready")
 	select {}
@@ -65,7 +65,7 @@ func child(role string, session bool) {
 }
 
 // orphan leaves a child behind that does not end.
-func orphan() { child("stubborn", true) }
+func orphan() { child("unresponsive", true) }
 
 // daemon leaves a child behind that ends at a TERM.
 func daemon() { child("polite", true) }
@@ -235,10 +235,10 @@ func TestCleanupWakesTheStopped(t *testing.T) {
 	}
 }
 
-func TestCleanupKillsTheStubborn(t *testing.T) {
+func TestCleanupKillsUnresponsiveProcesses(t *testing.T) {
 	var p *Process
 	complaints, logs := record(t, func(t testing.TB) {
-		p = quickly(Start(t, Command{Role: "stubborn"}))
+		p = quickly(Start(t, Command{Role: "unresponsive"}))
 		p.grace.term = 300 * time.Millisecond
 		p.WaitLine("ready")
 	})

@@ -17,7 +17,7 @@ import (
 // Proc is a running process as /proc shows it.
 type Proc struct {
 	Pid, Parent int
-	// State is the kernel's letter: R running, S sleeping, T stopped, Z dead and
+	// State is the kernel's code: R running, S sleeping, T stopped, Z dead and
 	// not reaped yet.
 	State string
 	// Args is the command line, with argv[0] as the process may have set it.

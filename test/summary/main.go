@@ -4,8 +4,8 @@
 //	go test -json ./... | go run ./test/summary --stage unit --record FILE
 //
 // A stage in which no test ran fails, and so does one in which, with --must-say,
-// no test logged the given words: `--must-say "runs against Apache Kafka"` sees to
-// it that a pass with a real broker does not quietly become one without.
+// no test logged the given words. `--must-say "runs against Apache Kafka"`
+// ensures that a pass with a real broker does not become one without.
 //
 // `--record FILE --stage NAME --check` records a step that is no Go test: what
 // follows "--" is run, and counts as one test. `--record FILE --total` prints what

@@ -161,7 +161,7 @@ func (ts *tests) finish(mustSay string) result {
 			case t.state == "skip":
 				r.Skipped++
 				r.Reasons[skipReason(t.output.String())]++
-			case t.state == "pass" && !p.said(name, mustSay):
+			case t.state == "pass" && !p.logged(name, mustSay):
 				r.Others++
 			case t.state == "pass":
 				r.Passed++
@@ -197,8 +197,8 @@ func (p *pkg) subFailed(name string) bool {
 	return false
 }
 
-// said reports whether the test, or one that it is a subtest of, logged words.
-func (p *pkg) said(name, words string) bool {
+// logged reports whether the test, or one that it is a subtest of, logged words.
+func (p *pkg) logged(name, words string) bool {
 	for words != "" {
 		if t := p.tests[name]; t != nil && strings.Contains(t.output.String(), words) {
 			return true

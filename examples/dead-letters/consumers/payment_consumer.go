@@ -38,7 +38,7 @@ func (c *PaymentConsumer) Process(ctx context.Context, m *racecar.Message) error
 		return racecar.Skip(errors.New("a payment of nothing"))
 	}
 	if err := book(p); err != nil {
-		// The bank may come back: tried again, and dead-lettered after MaxRetries.
+		// The bank may recover: Racecar retries, and dead-letters after MaxRetries.
 		return err
 	}
 	c.rt.Logger.InfoContext(ctx, "booked", "account", p.Account, "cents", p.Cents)

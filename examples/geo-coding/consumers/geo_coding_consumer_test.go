@@ -24,7 +24,7 @@ func TestGeoCodingConsumer(t *testing.T) {
 	}
 }
 
-// What is produced survives failures and a rebalance.
+// The output is complete after failures and a rebalance.
 func TestGeoCodingConsumerOnABroker(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	w := racecartest.RunWorker(t, b, NewGeoCodingConsumer, racecartest.WithSpec(racecar.Spec{

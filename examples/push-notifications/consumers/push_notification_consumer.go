@@ -37,7 +37,7 @@ func (c *PushNotificationConsumer) Process(ctx context.Context, m *racecar.Messa
 	if refused, ok := errors.AsType[*push.RefusedError](err); ok {
 		return racecar.Skip(refused)
 	}
-	return err // nil, or a service that cannot be reached: this partition pauses and tries again
+	return err // if the service cannot be reached, this partition pauses and Racecar retries
 }
 
 // Teardown runs when the worker stops, after the last message.

@@ -12,7 +12,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// UserBanConsumer bans each user that it is told of.
+// UserBanConsumer bans the user named in each message.
 type UserBanConsumer struct {
 	rt    racecar.Runtime
 	users *users.Store

@@ -98,7 +98,7 @@ func (r *run) orphans(ctx context.Context, pids []int) {
 	}
 }
 
-// files looks for what a supervisor that ended in order should have removed.
+// files looks for files that a gracefully stopped supervisor should have removed.
 func (r *run) files() {
 	for _, name := range []string{filepath.Base(r.product().socket), pidfileName} {
 		if _, err := os.Lstat(filepath.Join(r.dir, name)); err == nil {

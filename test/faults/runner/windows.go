@@ -29,9 +29,9 @@ const (
 	// show: a session that runs out, a coordinator that moves, connections that
 	// have to be noticed as dead.
 	recoverWithin = 25 * time.Second
-	// ladder is how long a call that heeds nothing lasts, after
+	// escalation is how long a call that does not react lasts, after
 	// max_poll_interval, until its process is killed.
-	ladder = 10 * time.Second
+	escalation = 10 * time.Second
 )
 
 func (r *run) excuse(w window) {
@@ -55,7 +55,7 @@ func (r *run) excuseCluster(e schedule.Event) {
 // excuseFatal is for the processes that died of a call: each left a file with its
 // pid beforehand.
 func (r *run) excuseFatal() error {
-	for what, lasts := range map[string]time.Duration{"exit": time.Second, "spin": maxPoll + ladder} {
+	for what, lasts := range map[string]time.Duration{"exit": time.Second, "spin": maxPoll + escalation} {
 		done, err := filepath.Glob(filepath.Join(r.mischief, "done", what+".*"))
 		if err != nil {
 			return err

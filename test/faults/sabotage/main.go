@@ -166,8 +166,8 @@ type bench struct {
 	sound  map[string]error // what commands say without any
 }
 
-// notices reports whether command fails with p. That it passes without is made
-// sure of first, and that it is not for want of compiling.
+// notices reports whether command fails with p. It first checks that the command passes
+// without p, and that the failure is not a compile error.
 func (b *bench) notices(ctx context.Context, p patch, command string) (bool, error) {
 	if _, known := b.sound[command]; !known {
 		b.sound[command] = b.run(ctx, command, "")

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// stopTimeout is how long a broker may take to stop in order. Moving its leaders
-// away takes a second; the last of a quorum has nobody to move them to.
+// stopTimeout is how long a broker's graceful shutdown may take. Moving its leaders
+// away takes a second; the last broker of a quorum has nobody to move them to.
 const stopTimeout = 30 * time.Second
 
 // State is what a broker's process is doing.
@@ -118,18 +118,18 @@ func (b *Broker) State() State {
 // another leader when broker.session.timeout.ms (6 s) has passed; before that,
 // Restart does not get it back into the cluster either.
 func (b *Broker) Kill() error {
-	return b.end(syscall.SIGKILL)
+	return b.signalAndWait(syscall.SIGKILL)
 }
 
 // Stop ends the broker in order with SIGTERM, which hands its partitions to the
 // others first, and returns when it is gone. One that takes longer than 30 s, as
 // it does when there is no quorum left to tell, is killed, with an error.
 func (b *Broker) Stop() error {
-	return b.end(syscall.SIGTERM)
+	return b.signalAndWait(syscall.SIGTERM)
 }
 
-// end sends sig and waits. A broker that does not run is fine with that.
-func (b *Broker) end(sig syscall.Signal) error {
+// signalAndWait sends sig and waits. A broker that does not run is fine with that.
+func (b *Broker) signalAndWait(sig syscall.Signal) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch b.state {

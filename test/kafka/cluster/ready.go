@@ -31,7 +31,7 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 	if err := c.awaitBrokers(ctx); err != nil {
 		return err
 	}
-	// Java's hash of a one-letter string is the letter: these are one group for
+	// Java's hash of a string of one character is that character: these are one group for
 	// each partition of __consumer_offsets, so together they reach every
 	// coordinator.
 	for i := range coordinators {
@@ -99,7 +99,7 @@ func (b *Broker) knowsOthers() error {
 	return nil
 }
 
-// askCoordinator asks for group's offsets where its coordinator is said to be.
+// askCoordinator requests the group's offsets from the coordinator that the cluster names.
 func (c *Cluster) askCoordinator(group string) error {
 	var at *sarama.Broker
 	err := request(c.adminAddr(), func(conn *sarama.Broker) error {

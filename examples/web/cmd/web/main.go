@@ -40,14 +40,14 @@ func (a *app) create(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		log.Print("comment not taken: ", err)
-		http.Error(w, "try again later", http.StatusServiceUnavailable)
+		http.Error(w, "temporarily unavailable", http.StatusServiceUnavailable)
 		return
 	}
 	w.WriteHeader(http.StatusCreated)
 }
 
-// show answers at once; that somebody looked is told to Kafka in the background,
-// also when Kafka is away for a while.
+// show answers at once. It produces an event about the view in the background, even
+// while Kafka is unavailable.
 func (a *app) show(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	event, err := json.Marshal(map[string]string{"name": "comment_viewed", "comment_id": id})
