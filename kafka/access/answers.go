@@ -22,13 +22,7 @@ const (
 	// maxListAnswer is for the answers that list a cluster's topics or a group's
 	// members: of 150,000 partitions, say.
 	maxListAnswer = 8 << 20
-	// maxBrokers is how many brokers a cluster may have: of all that sarama makes of
-	// an answer a broker is the largest.
-	maxBrokers = 10_000
 )
-
-// metadataFlexible is the first version of Metadata with tagged fields.
-const metadataFlexible = 9
 
 // answerLimit is how large an answer to a kind of request may be. JoinGroup's is read
 // by package kafka's joinFilter, which holds it down.
@@ -64,11 +58,11 @@ type answerConn struct {
 	asked []request // guarded by mu; without an answer, in order
 
 	// Of the answer being read; used by Read alone.
-	head    [24]byte
+	head    [8]byte
 	have    int   // bytes of head
-	need    int   // of them, to judge; 0: not known yet
 	left    int64 // bytes of the answer still to come, once it was judged
 	current request
+	seen    []byte // of an answer that is measured once it is whole; nil: it is not
 }
 
 // request is what we need to know of one that was sent.
@@ -100,30 +94,33 @@ func (c *answerConn) check(b []byte) error {
 		if c.left > 0 {
 			n := min(c.left, int64(len(b)))
 			c.left -= n
+			if c.seen != nil {
+				c.seen = append(c.seen, b[:n]...)
+			}
 			b = b[n:]
+			if c.seen != nil && c.left == 0 {
+				if err := c.current.checkAmplified(c.seen); err != nil {
+					return err
+				}
+				c.seen = nil
+			}
 			continue
 		}
-		want := max(c.need, 8)
-		n := copy(c.head[c.have:want], b)
+		n := copy(c.head[c.have:], b)
 		c.have += n
 		b = b[n:]
-		if c.have < want {
+		if c.have < len(c.head) {
 			return nil
 		}
 		size := binary.BigEndian.Uint32(c.head[:])
-		if c.need == 0 {
-			if err := c.begin(size); err != nil {
-				return err
-			}
-			if c.need > c.have {
-				continue
-			}
-		}
-		if err := c.checkBrokers(); err != nil {
+		if err := c.begin(size); err != nil {
 			return err
 		}
 		c.left = int64(size) + 4 - int64(c.have)
-		c.have, c.need = 0, 0
+		c.have = 0
+		if c.current.amplified() && c.left > smallAnswer {
+			c.seen = make([]byte, 0, c.left)
+		}
 	}
 	return nil
 }
@@ -142,41 +139,7 @@ func (c *answerConn) begin(size uint32) error {
 		if limit := answerLimit(r.key); size < 4 || size > limit {
 			return &OversizedError{r.key, size, limit}
 		}
-		c.need = 8
-		if r.key == int16(kmsg.Metadata) {
-			c.need = min(len(c.head), int(size)+4)
-		}
 		return nil
 	}
 	return fmt.Errorf("answer %d was not asked for: not a Kafka broker", id)
-}
-
-// checkBrokers looks at how many brokers an answer to Metadata lists: after the
-// correlation id and, from version 9 on, tagged fields (none) come the throttle time
-// (version 3) and the number.
-func (c *answerConn) checkBrokers() error {
-	if c.current.key != int16(kmsg.Metadata) {
-		return nil
-	}
-	rest := c.head[8:c.have]
-	skip := 0
-	if c.current.version >= metadataFlexible {
-		skip++
-	}
-	if c.current.version >= 3 {
-		skip += 4
-	}
-	if len(rest) < skip {
-		return nil // cut short: sarama says so
-	}
-	n := uint64(0)
-	if rest = rest[skip:]; c.current.version >= metadataFlexible {
-		n, _ = binary.Uvarint(rest)
-	} else if len(rest) >= 4 {
-		n = uint64(binary.BigEndian.Uint32(rest))
-	}
-	if n > maxBrokers {
-		return fmt.Errorf("the cluster has %d brokers, it says: not a Kafka broker", n)
-	}
-	return nil
 }

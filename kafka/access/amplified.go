@@ -1,0 +1,183 @@
+package access
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// What sarama makes of an element of an answer, in bytes: a few bytes on the wire are a
+// structure, its slices and its places in maps.
+const (
+	brokerCost    = 3 << 10
+	topicCost     = 400
+	partitionCost = 160
+	// maxDecoded is what an answer may become: 200,000 partitions, say.
+	maxDecoded = 32 << 20
+	// smallAnswer is not worth a look, whatever it holds.
+	smallAnswer = 64 << 10
+)
+
+// amplified reports whether answers of a kind are to be measured before they are decoded:
+// those that list what a cluster has.
+func (r request) amplified() bool {
+	return r.key == int16(kmsg.Metadata) || r.key == int16(kmsg.OffsetFetch)
+}
+
+// checkAmplified measures the body of an answer, behind its correlation id.
+func (r request) checkAmplified(body []byte) error {
+	s := sizer{b: body}
+	if r.key == int16(kmsg.Metadata) {
+		s.metadata(r.version)
+	} else {
+		s.offsets(r.version)
+	}
+	if s.cost > maxDecoded {
+		return fmt.Errorf("the answer to a request of kind %d lists more than any cluster has: not a Kafka broker", r.key)
+	}
+	return nil
+}
+
+// sizer goes through an answer without decoding it. After the first field that does not fit
+// it has nothing more: the client library says what is wrong.
+type sizer struct {
+	b        []byte
+	flexible bool // compact lengths, and tagged fields (KIP-482)
+	cost     int
+}
+
+func (s *sizer) skip(n int) {
+	if n < 0 || n > len(s.b) {
+		s.b = nil
+		return
+	}
+	s.b = s.b[n:]
+}
+
+// length reads a length that has so many bytes where it is not compact; -1 is null.
+func (s *sizer) length(bytes int) int {
+	if s.flexible {
+		v, n := binary.Uvarint(s.b)
+		if n == 0 {
+			n = -1 // cut short
+		}
+		s.skip(n)
+		return int(min(v, 1<<31)) - 1
+	}
+	if len(s.b) < bytes {
+		s.b = nil
+		return 0
+	}
+	defer s.skip(bytes)
+	if bytes == 2 {
+		return int(int16(binary.BigEndian.Uint16(s.b)))
+	}
+	return int(int32(binary.BigEndian.Uint32(s.b)))
+}
+
+func (s *sizer) string() { s.skip(max(0, s.length(2))) }
+
+// int32s skips an array, whose elements cost what they have.
+func (s *sizer) int32s() {
+	n := max(0, s.length(4))
+	s.cost += 4 * min(n, len(s.b))
+	s.skip(4 * n)
+}
+
+// tags skips tagged fields, of which brokers send few and sarama takes none.
+func (s *sizer) tags() {
+	if !s.flexible {
+		return
+	}
+	for n := s.length(4) + 1; n > 0 && len(s.b) > 0; n-- {
+		_ = s.length(4)
+		s.skip(s.length(4) + 1)
+	}
+}
+
+// array goes through elements. sarama allocates for as many as are announced, before it
+// has seen any.
+func (s *sizer) array(cost int, each func()) {
+	n := max(0, s.length(4))
+	s.cost += cost * min(n, maxDecoded)
+	for ; n > 0 && len(s.b) > 0 && s.cost <= maxDecoded; n-- {
+		each()
+		s.tags()
+	}
+}
+
+func (s *sizer) metadata(version int16) {
+	if s.flexible = version >= 9; s.flexible {
+		s.tags()
+	}
+	since := func(v int16, n int) {
+		if version >= v {
+			s.skip(n)
+		}
+	}
+	since(3, 4) // throttle time
+	s.array(brokerCost, func() {
+		s.skip(4)
+		s.string()
+		s.skip(4)
+		if version >= 1 {
+			s.string()
+		}
+	})
+	if version >= 2 {
+		s.string()
+	}
+	since(1, 4) // controller
+	s.array(topicCost, func() {
+		s.skip(2)
+		s.string()
+		since(10, 16) // topic id
+		since(1, 1)
+		s.array(partitionCost, func() {
+			s.skip(2 + 4 + 4)
+			since(7, 4) // leader epoch
+			s.int32s()
+			s.int32s()
+			if version >= 5 {
+				s.int32s()
+			}
+		})
+		since(8, 4) // authorized operations
+	})
+}
+
+func (s *sizer) offsets(version int16) {
+	if s.flexible = version >= 6; s.flexible {
+		s.tags()
+	}
+	topics := func() {
+		s.array(topicCost, func() {
+			if version >= 10 {
+				s.skip(16) // topic id
+			} else {
+				s.string()
+			}
+			s.array(partitionCost, func() {
+				s.skip(4 + 8)
+				if version >= 5 {
+					s.skip(4) // leader epoch
+				}
+				s.string()
+				s.skip(2)
+			})
+		})
+	}
+	if version >= 3 {
+		s.skip(4) // throttle time
+	}
+	if version < 8 {
+		topics()
+		return
+	}
+	s.array(topicCost, func() {
+		s.string()
+		topics()
+		s.skip(2)
+	})
+}
