@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"syscall"
 	"time"
 
@@ -160,8 +159,13 @@ func (c *conn) read(limit int) error {
 	}
 	c.in = c.in[:0]
 	for len(c.in) < int(size) {
-		step := min(int(size)-len(c.in), max(readAhead, len(c.in), cap(c.in)-len(c.in)))
-		c.in = slices.Grow(c.in, step)
+		step := int(size) - len(c.in)
+		if len(c.in) == 0 {
+			step = min(step, max(readAhead, cap(c.in)))
+		}
+		if cap(c.in)-len(c.in) < step { // without the reserve that append leaves
+			c.in = append(make([]byte, 0, len(c.in)+step), c.in...)
+		}
 		n, err := io.ReadFull(c, c.in[len(c.in):len(c.in)+step])
 		c.in = c.in[:len(c.in)+n]
 		if err != nil {
@@ -172,11 +176,17 @@ func (c *conn) read(limit int) error {
 }
 
 // shrink forgets a buffer that one large answer made larger than most.
-func (c *conn) shrink(most int64) {
-	if int64(cap(c.in)) > most {
+func (c *conn) shrink(f *Fetcher) {
+	if cap(c.in) > kept(f) {
 		c.in = nil
 	}
 }
+
+// most is how large a batch is that keeps the buffer it came in, most of which it fills.
+func (c *conn) most(f *Fetcher) int { return max(kept(f)+1, cap(c.in)/2) }
+
+// kept is how large a buffer is kept for the next answer.
+func kept(f *Fetcher) int { return int(2*f.request + readAhead) }
 
 // isClosed reports whether err is that of a connection which the broker closed, as it does
 // with idle ones (connections.max.idle.ms).

@@ -183,7 +183,7 @@ func (r *fetchRequest) send(l *loop) (time.Duration, error) {
 	if err == nil {
 		err = l.session.answered(a, time.Now())
 	}
-	l.conn.shrink(2*l.f.request + readAhead)
+	l.conn.shrink(l.f)
 	return time.Duration(a.throttle) * time.Millisecond, err
 }
 
@@ -199,7 +199,7 @@ func (r *fetchRequest) take(l *loop, version int16, p *partitionAnswer) error {
 	}
 	r.received = true
 	g := a.got
-	g.all, g.err = l.f.decoder.Split(a.p.topic, p.number, p.records, a.from)
+	g.all, g.err = l.f.decoder.split(a.p.topic, p.number, p.records, a.from, l.conn.most(l.f))
 	// The checksum of a batch does not cover its offset.
 	if n := len(g.all); n > 0 && p.high >= 0 && g.all[n-1].NextOffset() > p.high {
 		return nonsense("the batch at offset %d of %s/%d ends above the high watermark %d", g.all[n-1].FirstOffset(), a.p.topic, p.number, p.high)

@@ -16,6 +16,11 @@ import (
 // error is a *TruncatedError. A batch whose header is nonsense is returned as far as its
 // offset is known, so that Open reports it, and is the last one when its length is nonsense.
 func (d *Decoder) Split(topic string, partition int32, records []byte, from int64) ([]*Batch, error) {
+	return d.split(topic, partition, records, from, math.MaxInt)
+}
+
+// split does not copy a batch of at least taken bytes: nobody reuses the memory it came in.
+func (d *Decoder) split(topic string, partition int32, records []byte, from int64, taken int) ([]*Batch, error) {
 	var batches []*Batch
 	for len(records) > 0 {
 		var size int64
@@ -28,8 +33,11 @@ func (d *Decoder) Split(topic string, partition int32, records []byte, from int6
 			}
 			break
 		}
-		b := &Batch{decoder: d, topic: topic, partition: partition}
-		if b.invalid = b.setHeader(records, size, from); b.first < 0 || b.first > math.MaxInt64-math.MaxInt32-1 {
+		b := &Batch{decoder: d, topic: topic, partition: partition, raw: records[:max(magicAt+1, size):max(magicAt+1, size)]}
+		if len(b.raw) < taken {
+			b.raw = bytes.Clone(b.raw)
+		}
+		if b.invalid = b.setHeader(size, from); b.first < 0 || b.first > math.MaxInt64-math.MaxInt32-1 {
 			if len(batches) == 0 {
 				return nil, fmt.Errorf("%s/%d: the answer holds a batch with offset %d", topic, partition, b.first)
 			}
@@ -52,11 +60,9 @@ func (d *Decoder) Split(topic string, partition int32, records []byte, from int6
 	return batches, nil
 }
 
-// setHeader copies the batch of that size that records begin with, and sets what its header
-// says. The error says why that cannot be right: then the batch ends behind from, or behind
-// its first offset.
-func (b *Batch) setHeader(records []byte, size, from int64) error {
-	b.raw = bytes.Clone(records[:max(magicAt+1, size)])
+// setHeader sets what the header of raw says; size is what it says of its length. The error
+// says why that cannot be right: then the batch ends behind from, or behind its first offset.
+func (b *Batch) setHeader(size, from int64) error {
 	b.first = int64(binary.BigEndian.Uint64(b.raw))
 	b.count, b.next = 1, max(b.first, from)+1
 	smallest := int64(recordsAt)
