@@ -7,40 +7,39 @@ import (
 	"time"
 )
 
-// Limits of connections. Together they bound what they cost; by address, nobody takes
-// all of them.
+// Limits of connections: of all, and of one address, so that nobody can take all of them.
 const (
 	maxConnections = 256
 	maxPerAddress  = 64
 )
 
-// connections keeps the server reachable: when there are too many, those that idle are
-// closed for new ones, so that a probe always gets in.
+// connections keeps the server reachable: when there are too many, it closes idle ones for
+// new ones, so that a probe always gets in.
 type connections struct {
 	net.Listener
 
 	mu   sync.Mutex
 	all  map[net.Conn]*connection
-	from map[string]int // how many there are, by address
+	from map[string]int // how many connections there are, by address
 }
 
 type connection struct {
 	address string
-	idle    time.Time // since when; zero: a request is under way
+	idle    time.Time // since when; zero: a request is running
 }
 
 func newConnections(ln net.Listener) *connections {
 	return &connections{Listener: ln, all: map[net.Conn]*connection{}, from: map[string]int{}}
 }
 
-// Accept returns the next connection that there is room for.
+// Accept returns the next connection for which there is room.
 func (c *connections) Accept() (net.Conn, error) {
 	for {
 		conn, err := c.Listener.Accept()
 		if err != nil || c.admit(conn) {
 			return conn, err
 		}
-		_ = conn.Close() // nothing was said yet
+		_ = conn.Close() // nothing was sent yet
 	}
 }
 
@@ -59,8 +58,8 @@ func (c *connections) admit(conn net.Conn) bool {
 	return true
 }
 
-// closeIdlest closes what has been idle for longest, of an address or, where that is
-// empty, of all.
+// closeIdlest closes the connection that has been idle for longest, of an address or, if
+// that is empty, of all.
 func (c *connections) closeIdlest(address string) bool {
 	var idlest net.Conn
 	for conn, one := range c.all {
@@ -90,7 +89,7 @@ func (c *connections) forget(conn net.Conn) {
 	}
 }
 
-// changed is the server's ConnState.
+// changed is the server's ConnState function.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +107,8 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// addressOf is the host of host:port; all of a unix socket are one.
+// addressOf returns the host of host:port. All clients of a unix socket have the same, empty
+// one.
 func addressOf(hostport string) string {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// mostForMetrics is what a message may cost in CPU time for Datadog. What goes to
-// Prometheus is counted by the worker anyway (worker.BenchmarkTally).
+// mostForMetrics is the most CPU time per message that Datadog may cost. The worker counts for
+// Prometheus anyway (worker.BenchmarkTally).
 const mostForMetrics = 300 * time.Nanosecond
 
 func TestDatadogCostsLittle(t *testing.T) {
@@ -54,7 +54,7 @@ func TestDatadogCostsLittle(t *testing.T) {
 	}
 }
 
-// cpu is what this process has used.
+// cpu is the CPU time that this process has used.
 func cpu(t *testing.T) time.Duration {
 	t.Helper()
 	var use unix.Rusage

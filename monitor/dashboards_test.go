@@ -25,7 +25,7 @@ type family struct {
 	labels map[string]bool
 }
 
-// gathered is what /metrics has when there is one of each trouble.
+// gathered returns the metrics of a status with one problem of each kind.
 func gathered(t *testing.T) map[string]family {
 	t.Helper()
 	log, _ := logtest.NewNullLogger()
@@ -80,7 +80,7 @@ var (
 	legend     = regexp.MustCompile(`\{\{ ?(?:\$labels\.)?([a-z_]+)`)
 )
 
-// checkPromQL fails the test when an expression uses what there is not.
+// checkPromQL fails the test if an expression uses a metric or label that does not exist.
 func checkPromQL(t *testing.T, names map[string]map[string]bool, expr string, texts ...string) {
 	t.Helper()
 	used := metricName.FindAllString(expr, -1)
@@ -146,7 +146,7 @@ func each(v any, key string, f func(string)) {
 	}
 }
 
-func TestGrafanaDashboardUsesWhatThereIs(t *testing.T) {
+func TestGrafanaDashboardUsesExistingMetrics(t *testing.T) {
 	names := prometheusNames(t)
 	var dashboard struct {
 		Panels []struct {
@@ -177,7 +177,7 @@ func TestGrafanaDashboardUsesWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestPrometheusRulesUseWhatThereIs(t *testing.T) {
+func TestPrometheusRulesUseExistingMetrics(t *testing.T) {
 	names := prometheusNames(t)
 	var rules struct {
 		Groups []struct {
@@ -207,12 +207,12 @@ func TestPrometheusRulesUseWhatThereIs(t *testing.T) {
 
 var datadogQuery = regexp.MustCompile(`^(?:sum|avg|max):racecar\.([a-z0-9_.]+)\{([^}]*)\}(?: by \{([a-z_,]+)\})?(?:\.as_rate\(\)|\.as_count\(\))?$`)
 
-// What the agent makes of timings and histograms.
+// The suffixes that the agent gives timings and histograms.
 var aggregations = regexp.MustCompile(`\.(?:avg|count|max|median|95percentile)$`)
 
-func TestDatadogDashboardUsesWhatThereIs(t *testing.T) {
+func TestDatadogDashboardUsesExistingMetrics(t *testing.T) {
 	kinds, tags := map[string]string{}, map[string]map[string]bool{}
-	for line := range wanted("racecar") {
+	for line := range expected("racecar") {
 		fields := strings.SplitN(line, "|", 3)
 		name := strings.TrimPrefix(fields[0], "racecar.")
 		kinds[name], tags[name] = fields[1], map[string]bool{}
@@ -265,7 +265,7 @@ func TestDatadogDashboardUsesWhatThereIs(t *testing.T) {
 
 var documented = regexp.MustCompile("(?m)^\\| `(racecar_[a-z_]+)` \\| ([a-z]+) \\| ([a-z_, ]*) ?\\| ")
 
-// docs/monitoring.md lists what there is, with types and labels.
+// docs/monitoring.md lists all metrics, with types and labels.
 func TestDocumentedMetrics(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("..", "docs", "monitoring.md"))
 	if err != nil {
@@ -296,7 +296,7 @@ func TestDocumentedMetrics(t *testing.T) {
 			t.Errorf("event %s is not documented", e.EventName())
 		}
 	}
-	for line := range wanted("") {
+	for line := range expected("") {
 		name, _, _ := strings.Cut(strings.TrimPrefix(line, "."), "|")
 		if !strings.Contains(string(raw), "`"+regexp.MustCompile(`rdkafka_error\..*`).ReplaceAllString(name, "rdkafka_error.<code>")+"`") {
 			t.Errorf("datadog's %s is not documented", name)

@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// flushInterval is how often what is counted here goes to the client.
+	// flushInterval is how often the counts go to the client.
 	flushInterval = time.Second
-	// maxSamples is how many values of a timing or histogram go to the agent per
-	// flush, partition and metric; the packet says of how many they are a share.
+	// maxSamples is how many values of a timing or histogram go to the agent per flush,
+	// partition and metric; the packet says which share of all values they are.
 	maxSamples = 64
-	// lagEvery is how many calls share one look at the clock, but for the first of
-	// each flush.
+	// lagEvery is how many calls share one reading of the clock, except for the first of each
+	// flush.
 	lagEvery = 16
 	// datadogNamespace and datadogPort are upstream's.
 	datadogNamespace = "racecar"
@@ -32,19 +32,18 @@ const (
 )
 
 // Datadog sends a worker's events as metrics under upstream's names, types and
-// tags. Counts and gauges are added up per partition and sent once a second,
-// since a packet per message would cost more than most messages. It is safe for
-// concurrent use.
+// tags. It adds up counts and gauges per partition and sends them once a second, since a
+// packet per message would cost more than most messages. It is safe for concurrent use.
 type Datadog struct {
 	agent  *agentClient
 	log    logrus.FieldLogger
 	now    func() time.Time
 	client string // the tag client:…
 
-	last  atomic.Pointer[series] // looked at first: messages come in runs
+	last  atomic.Pointer[series] // checked first: messages of a partition come in runs
 	mu    sync.RWMutex
 	parts map[partition]*series
-	plain map[string]*counts // by topic, for what has no partition
+	plain map[string]*counts // by topic, for metrics without a partition
 
 	groupMu   sync.Mutex
 	groupTags map[string][]string
@@ -81,7 +80,7 @@ type series struct {
 	dropped atomic.Bool // no flush sends it any more
 }
 
-// counts is what a producer did for a topic since the last flush.
+// counts is what producers did for a topic since the last flush.
 type counts struct {
 	tags     []string
 	mu       sync.Mutex
@@ -92,8 +91,8 @@ type counts struct {
 	lost     int64
 }
 
-// NewDatadog returns the sink c describes. Nothing is sent when the agent is not
-// there; that is upstream's behaviour as well, and UDP's.
+// NewDatadog returns the sink that c describes. Without an agent nothing is sent, as
+// upstream does it.
 func NewDatadog(c *config.Config, log logrus.FieldLogger) (*Datadog, error) {
 	addr, err := datadogAddress(c)
 	if err != nil {
@@ -113,7 +112,7 @@ func NewDatadog(c *config.Config, log logrus.FieldLogger) (*Datadog, error) {
 			statsd.WithTags(tags),
 			statsd.WithExtendedClientSideAggregation(),
 			statsd.WithMaxSamplesPerContext(maxSamples),
-			statsd.WithoutTelemetry(), // metrics about metrics, which upstream's users did not have
+			statsd.WithoutTelemetry(), // metrics about metrics, which upstream does not send
 		)
 	})
 	if err != nil {
@@ -148,7 +147,7 @@ func datadogAddress(c *config.Config) (string, error) {
 		return "", fmt.Errorf("datadog_port %d: must be 1 to 65535", c.DatadogPort)
 	}
 	if c.DatadogHost == "" && c.DatadogPort == 0 && (os.Getenv("DD_AGENT_HOST") != "" || os.Getenv("DD_DOGSTATSD_URL") != "") {
-		return "", nil // the client finds it there, and only there
+		return "", nil // the client reads these variables if it is given no address
 	}
 	host := c.DatadogHost
 	if host == "" {
@@ -157,7 +156,7 @@ func datadogAddress(c *config.Config) (string, error) {
 	return net.JoinHostPort(host, strconv.Itoa(port)), nil
 }
 
-// Close sends what is left. Events after it are lost.
+// Close sends the remaining metrics. Later events are lost.
 func (d *Datadog) Close() error {
 	var err error
 	d.once.Do(func() {
@@ -183,7 +182,7 @@ func (d *Datadog) loop() {
 	}
 }
 
-// Observe takes an event. What it does not know it ignores.
+// Observe takes an event. It ignores kinds that it does not know.
 func (d *Datadog) Observe(e racecar.Event) {
 	switch e := e.(type) {
 	case event.ProcessMessage:
@@ -221,7 +220,7 @@ func (d *Datadog) Observe(e racecar.Event) {
 	}
 }
 
-// rare takes the events that do not come with messages.
+// rare takes events that do not come with each message.
 func (d *Datadog) rare(e racecar.Event) {
 	switch e := e.(type) {
 	case event.JoinGroup:
@@ -251,7 +250,7 @@ func (d *Datadog) rare(e racecar.Event) {
 				d.revoked(d.series(e.Group, topic, n))
 			}
 		}
-	// What follows is ours: upstream has no such events.
+	// Upstream does not have the following events.
 	case event.Rebalance:
 		d.count("consumer.rebalances", 1, d.group(e.Group))
 	case event.OffsetGap:
@@ -285,7 +284,7 @@ func (d *Datadog) processMessage(e *event.ProcessMessage) {
 	} else {
 		s.messages++
 	}
-	d.at(s, e.Message)
+	d.moved(s, e.Message)
 }
 
 func (d *Datadog) processBatch(e *event.ProcessBatch) {
@@ -307,18 +306,18 @@ func (d *Datadog) processBatch(e *event.ProcessBatch) {
 	} else {
 		s.messages += int64(len(e.Messages))
 	}
-	d.at(s, last)
+	d.moved(s, last)
 }
 
-// at notes how far a partition is. s is locked.
-func (d *Datadog) at(s *series, m *racecar.Message) {
+// moved notes the position of a partition. s.mu is held.
+func (d *Datadog) moved(s *series, m *racecar.Message) {
 	s.offset, s.hasOffset = m.Offset, true
 	s.calls++
 	if m.Timestamp.IsZero() { // not all messages have one
 		return
 	}
-	// A gauge says what was last, so that not every message of a fast run has to
-	// ask for the time.
+	// A gauge shows the last value alone, so not every message of a fast run has to read the
+	// clock.
 	if !s.hasLag || s.calls%lagEvery == 0 {
 		s.lag, s.hasLag = d.now().Sub(m.Timestamp), true
 	}
@@ -356,7 +355,7 @@ func (d *Datadog) produced(topic string, size int, err error) {
 	}
 }
 
-// series finds the partition's.
+// series returns that of a partition.
 func (d *Datadog) series(group, topic string, number int32) *series {
 	if s := d.last.Load(); s != nil && !s.dropped.Load() && s.number == number && s.topic == topic && s.group == group {
 		return s
@@ -379,7 +378,7 @@ func (d *Datadog) series(group, topic string, number int32) *series {
 	return s
 }
 
-// topic finds the counts of a topic; empty: of the producer as a whole.
+// topic returns the counts of a topic; empty: those of all producers.
 func (d *Datadog) topic(name string) *counts {
 	d.mu.RLock()
 	c := d.plain[name]
@@ -410,8 +409,7 @@ func (d *Datadog) group(name string) []string {
 	return tags
 }
 
-// tag makes a text fit for a tag or name: these characters end it in DogStatsD's
-// protocol.
+// tag replaces the characters that would end a tag or a name in DogStatsD's protocol.
 func tag(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == ',' || r == '|' || r == '\n' {
@@ -421,7 +419,7 @@ func tag(s string) string {
 	}, s)
 }
 
-// flush hands what was added up to the client; without one it goes on adding up.
+// flush sends the sums to the client; while there is none they go on growing.
 func (d *Datadog) flush() {
 	if d.agent.client.Load() == nil {
 		return
@@ -466,7 +464,7 @@ func (d *Datadog) drop(unused []*series) {
 	d.last.Store(nil)
 }
 
-// unused reports whether nothing is to be sent of a partition that the worker does not have.
+// unused reports whether the worker does not have the partition and there is nothing to send.
 // s.mu is held.
 func (s *series) unused() bool {
 	return !s.assigned && s.pausedAt.IsZero() && !s.hasOffset && s.messages == 0 && s.errors == 0 && s.batchErrors == 0
@@ -491,7 +489,7 @@ func (d *Datadog) send(s *series) bool {
 	switch {
 	case !s.pausedAt.IsZero():
 		d.gauge("consumer.pause.duration", d.now().Sub(s.pausedAt).Seconds(), s.tags)
-	case s.assigned: // a monitor tells a partition that runs from one that nobody has
+	case s.assigned: // so that a monitor can distinguish a running partition from one that nobody has
 		d.gauge("consumer.pause.duration", 0, s.tags)
 	}
 	s.messages, s.errors, s.batchErrors = 0, 0, 0
@@ -510,8 +508,8 @@ func (d *Datadog) sendCounts(c *counts) {
 	c.messages, c.errors, c.bytes, c.acks, c.lost = 0, 0, 0, 0, 0
 }
 
-// The client's errors are about a closed client or a full queue; there is no
-// better place than a debug line for a metric that is lost.
+// The client's errors are about a closed client or a full queue. A lost metric is worth a
+// debug line and no more.
 
 func (d *Datadog) count(name string, n int64, tags []string) {
 	if n != 0 {

@@ -19,8 +19,8 @@ type sent struct{ strings.Builder }
 
 func (s *sent) Close() error { return nil }
 
-// A host name that does not resolve for now is looked up again in the background;
-// what was counted meanwhile is sent then.
+// A host name that does not resolve yet is looked up again in the background, and the counts
+// until then are sent as soon as it resolves.
 func TestDatadogHostThatResolvesLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, hook := logtest.NewNullLogger()
@@ -53,13 +53,13 @@ func TestDatadogHostThatResolvesLater(t *testing.T) {
 				lines = append(lines, e.Message)
 			}
 		}
-		if len(lines) != 2 || !strings.Contains(lines[0], "cannot be found") || !strings.Contains(lines[1], "is found") {
+		if len(lines) != 2 || !strings.Contains(lines[0], "cannot be found") || !strings.Contains(lines[1], "was found") {
 			t.Errorf("logged %q", lines)
 		}
 	})
 }
 
-// Nor does a resolver that does not answer hold up the start for long, or the end.
+// A resolver that does not answer delays the start by a second, and the shutdown not at all.
 func TestDatadogHostThatTakesLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, _ := logtest.NewNullLogger()
@@ -68,10 +68,10 @@ func TestDatadogHostThatTakesLong(t *testing.T) {
 			<-time.After(time.Minute)
 			return statsd.NewWithWriter(&sent{}, statsd.WithoutTelemetry())
 		}, log)
-		if err != nil || time.Since(began) != agentPatience {
+		if err != nil || time.Since(began) != agentTimeout {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
-		if err := a.close(); err != nil || time.Since(began) != agentPatience {
+		if err := a.close(); err != nil || time.Since(began) != agentTimeout {
 			t.Errorf("closed after %v: %v", time.Since(began), err)
 		}
 		<-time.After(time.Minute) // the client comes too late and is closed: else the test would end with its goroutines
@@ -81,7 +81,7 @@ func TestDatadogHostThatTakesLong(t *testing.T) {
 func TestDatadogAddressThatCannotWork(t *testing.T) {
 	log, _ := logtest.NewNullLogger()
 	if _, err := findAgent(func() (*statsd.Client, error) { return statsd.New("a:b:c") }, log); err == nil {
-		t.Error("an address that is none was accepted")
+		t.Error("an invalid address was accepted")
 	}
 	c := datadogConfig()
 	c.DatadogHost = "nowhere.invalid"

@@ -17,14 +17,14 @@ import (
 type appSink struct {
 	datadog  *Datadog
 	gatherer *appmetrics.Gatherer
-	told     map[string]float64 // of each count: what Datadog knows of it
+	sent     map[string]float64 // of each count: the value that Datadog has
 	stop     chan struct{}
 	done     chan struct{}
 	once     sync.Once
 }
 
 func newAppSink(d *Datadog, g *appmetrics.Gatherer) *appSink {
-	a := &appSink{datadog: d, gatherer: g, told: map[string]float64{}, stop: make(chan struct{}), done: make(chan struct{})}
+	a := &appSink{datadog: d, gatherer: g, sent: map[string]float64{}, stop: make(chan struct{}), done: make(chan struct{})}
 	go a.loop()
 	return a
 }
@@ -91,8 +91,8 @@ func (a *appSink) count(name string, v float64, tags []string) {
 	for _, t := range tags {
 		key += "|" + t
 	}
-	if n := math.Floor(v - a.told[key]); n > 0 {
+	if n := math.Floor(v - a.sent[key]); n > 0 {
 		a.datadog.count(name, int64(n), tags)
-		a.told[key] += n
+		a.sent[key] += n
 	}
 }

@@ -28,7 +28,7 @@ func TestDatadogGetsTheMetricsOfConsumerCode(t *testing.T) {
 	took.Observe(1.25)
 	took.Observe(2)
 	size.Observe(7)
-	a := &appSink{datadog: d, gatherer: appmetrics.GathererOf(own), told: map[string]float64{}, stop: make(chan struct{}), done: make(chan struct{})}
+	a := &appSink{datadog: d, gatherer: appmetrics.GathererOf(own), sent: map[string]float64{}, stop: make(chan struct{}), done: make(chan struct{})}
 	close(a.stop)
 	for range 2 { // what was sent is not sent again
 		a.done = make(chan struct{})

@@ -26,8 +26,8 @@ type agent struct {
 	packets chan string
 }
 
-// newAgent reads all the time, as an agent does: a unix socket holds ten
-// packets and no more.
+// newAgent reads all the time, as an agent does: a unix socket holds no more than ten
+// packets.
 func newAgent(t *testing.T, conn net.PacketConn) *agent {
 	t.Helper()
 	a := &agent{make(chan string, 1000)}
@@ -86,8 +86,8 @@ func datadogConfig() config.Config {
 	return c
 }
 
-// lines reads until n different metrics were there, each as `name|type|tags`,
-// with its values in order of arrival.
+// lines reads until n different metrics have come, each as `name|type|tags`, with its values in
+// order of arrival.
 func (a *agent) lines(t *testing.T, n int) map[string][]float64 {
 	t.Helper()
 	got := map[string][]float64{}
@@ -112,7 +112,7 @@ func addLine(t *testing.T, got map[string][]float64, line string) {
 	fields := strings.Split(ownFields.ReplaceAllString(line, ""), "|")
 	name, values, ok := strings.Cut(fields[0], ":")
 	if !ok || len(fields) < 3 {
-		t.Errorf("not understood: %q", line)
+		t.Errorf("malformed: %q", line)
 		return
 	}
 	tags := strings.Split(strings.TrimPrefix(fields[len(fields)-1], "#"), ",")
@@ -127,7 +127,7 @@ func addLine(t *testing.T, got map[string][]float64, line string) {
 	}
 }
 
-// everything makes one of each event happen.
+// everything returns at least one event of each kind that a worker emits.
 func everything(now time.Time) []racecar.Event {
 	const consumer, group = "UserBanConsumer", "g"
 	message := func(p int32, offset int64) *racecar.Message {
@@ -165,9 +165,9 @@ func everything(now time.Time) []racecar.Event {
 	}
 }
 
-// wanted is what everything comes to: upstream's metrics by name, type and tags
+// expected returns the metrics that everything results in: upstream's by name, type and tags
 // (lib/racecar/datadog.rb), then ours.
-func wanted(namespace string) map[string][]float64 {
+func expected(namespace string) map[string][]float64 {
 	const client, group = "client:racecar,env:test", "client:racecar,env:test,group_id:g"
 	part := func(n int) string { return fmt.Sprintf("%s,partition:%d,topic:t", group, n) }
 	topic := func(name string) string { return client + ",topic:" + name }
@@ -248,7 +248,7 @@ func TestDatadogSendsUpstreamsMetrics(t *testing.T) {
 			if err := d.Close(); err != nil {
 				t.Errorf("closed twice: %v", err)
 			}
-			want := wanted(namespace)
+			want := expected(namespace)
 			got := agent.lines(t, len(want))
 			for k, v := range want {
 				if !slices.Equal(got[k], v) {
@@ -264,7 +264,7 @@ func TestDatadogSendsUpstreamsMetrics(t *testing.T) {
 	}
 }
 
-// What ends a name or a tag in DogStatsD's protocol cannot come in from a setting.
+// A setting cannot contain characters that end a name or a tag in DogStatsD's protocol.
 func TestDatadogDelimiters(t *testing.T) {
 	a, c := udpAgent(t)
 	c.ClientID, c.DatadogNamespace, c.DatadogTags = "x|y,z", "a:b|c", []string{"env:p|x"}
@@ -330,8 +330,8 @@ func TestDatadogPartitionsComeAndGo(t *testing.T) {
 	}
 }
 
-// datadog_enabled is enough: the agent's usual place, where the environment names no
-// other.
+// datadog_enabled is enough: the agent is at its usual address unless the environment names
+// another.
 func TestDatadogFindsItsAgent(t *testing.T) {
 	log, _ := logtest.NewNullLogger()
 	for _, test := range []struct{ variable, value, want string }{
@@ -400,8 +400,8 @@ func TestErrorCodes(t *testing.T) {
 	}
 }
 
-// BenchmarkSinks is what a message costs beside its processing when Datadog is
-// on; Prometheus is fed from counters that the worker keeps anyway.
+// BenchmarkSinks measures the cost per message of Datadog. Prometheus has none: its counters
+// are kept anyway.
 func BenchmarkSinks(b *testing.B) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

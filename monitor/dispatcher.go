@@ -6,11 +6,11 @@ import (
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
-// emitTo returns what queues an event for subscribers.
+// emitTo returns a function that queues an event for subscribers.
 func emitTo(d *dispatch.Dispatcher[racecar.Event]) func(racecar.Event) {
 	return func(e racecar.Event) {
-		// The worker counts attempts in the message that it tries again; a subscriber
-		// may still be looking at it.
+		// The worker counts attempts in a message that it retries, which a subscriber may
+		// still be reading.
 		switch p := e.(type) {
 		case event.StartProcessMessage:
 			m := *p.Message

@@ -1,9 +1,8 @@
-// Package monitor is what lets an operator see: events handed to subscribers
-// and to Datadog in the workers; Prometheus metrics, health checks, the
-// liveness file and the status page beside the supervisor.
+// Package monitor shows an operator what happens: in the workers it passes events to
+// subscribers and to Datadog; beside the supervisor it serves Prometheus metrics, health
+// checks and the status page, and maintains the liveness file.
 // It is not covered by the compatibility promise.
 //
-// Nothing in it may hurt processing. What runs on the path of messages takes a
-// few dozen nanoseconds and never blocks; what is asked for from outside is
-// bounded in time and size.
+// Nothing in it may slow down processing. Code on the path of messages takes a few dozen
+// nanoseconds and never blocks; requests from outside are bounded in time and size.
 package monitor

@@ -9,16 +9,17 @@ import (
 )
 
 const (
-	// freeGuesses may fail within guessWindow at no cost: somebody mistypes.
+	// freeGuesses is how many wrong tokens within guessWindow are answered at once: people
+	// mistype.
 	freeGuesses = 10
 	guessWindow = time.Minute
-	// guessCost is what each further one takes.
+	// guessCost is the delay of each further one.
 	guessCost = time.Second
-	// maxGuessers bounds the memory for addresses; beyond it all count as one.
+	// maxGuessers bounds the memory for addresses; all further ones count as one.
 	maxGuessers = 1024
 )
 
-// guesses slows down and reports who tries tokens.
+// guesses slows down clients that guess tokens, and logs their addresses.
 type guesses struct {
 	log  logrus.FieldLogger
 	now  func() time.Time
@@ -31,7 +32,7 @@ type guesses struct {
 type guesser struct {
 	failed int
 	since  time.Time
-	said   bool
+	logged bool
 }
 
 func newGuesses(log logrus.FieldLogger) *guesses {
@@ -47,18 +48,18 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// failed counts a wrong token of an address and returns when it may be answered.
+// failed counts a wrong token of an address and waits until it may be answered.
 func (g *guesses) failed(ctx context.Context, address string) {
 	if n, report := g.count(address); n > freeGuesses {
 		if report {
-			g.log.WithFields(logrus.Fields{"from": address, "failed": n}).Warn("wrong status_token, again and again: answers are slowed down")
+			g.log.WithFields(logrus.Fields{"from": address, "failed": n}).Warn("many wrong values of status_token: answers are delayed")
 		}
 		g.wait(ctx, guessCost)
 	}
 }
 
-// count returns how many have failed within the window, and whether that is to be
-// reported: once in it.
+// count returns how many tokens were wrong within the window, and whether to log that, which
+// happens once per window.
 func (g *guesses) count(address string) (failed int, report bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -80,7 +81,7 @@ func (g *guesses) count(address string) (failed int, report bool) {
 		g.from[address] = one
 	}
 	one.failed++
-	report = one.failed > freeGuesses && !one.said
-	one.said = one.said || report
+	report = one.failed > freeGuesses && !one.logged
+	one.logged = one.logged || report
 	return one.failed, report
 }

@@ -6,16 +6,16 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 )
 
-// What these two return is served without a token: it is made of names and states, and
-// holds nothing that comes from consumer code, a broker or a message. The reasons are in
-// the log, in status and on the page.
+// The results of the two functions are served without a token. They consist of names and
+// states and hold nothing that comes from consumer code, a broker or a message: the reasons
+// are in the log, in status and on the page.
 
-// notLive says why the whole is not live; empty: it is. Live is what a process
-// supervisor need not restart: every worker runs, starts or waits for brokers,
-// and none is stuck, crashing or given up.
+// notLive returns why Racecar is not live; nothing if it is. It is live while nobody needs to
+// restart it: every worker runs, starts or waits for brokers, and none is stuck, crashing or
+// permanently stopped.
 func notLive(st status.Status) []string {
 	if st.State == status.Stopping {
-		return nil // in order, and bounded by shutdown_timeout
+		return nil // graceful, and bounded by shutdown_timeout
 	}
 	var why []string
 	for _, c := range st.Consumers {
@@ -26,11 +26,11 @@ func notLive(st status.Status) []string {
 	for _, w := range st.Workers {
 		switch {
 		case w.State == status.Fatal, w.State == status.Exited:
-			// Its consumer says so, or it was stopped by an operator.
+			// Its consumer shows it, or an operator has stopped it.
 		case w.State == status.Backoff:
-			why = append(why, w.Name()+" crashed and waits to be started again")
+			why = append(why, w.Name()+" crashed and waits to be restarted")
 		case w.State == status.Starting && w.Detail == "", w.State == status.Stopping:
-			// Bounded by worker_boot_timeout, after which Detail says so, and by
+			// Bounded by worker_boot_timeout, after which Detail is set, and by
 			// shutdown_timeout.
 		case !w.Live:
 			why = append(why, w.Name()+" is stuck")
@@ -39,7 +39,7 @@ func notLive(st status.Status) []string {
 	return why
 }
 
-// notReady says why not everything consumes; empty: it does.
+// notReady returns why not every worker is consuming; nothing if all are.
 func notReady(st status.Status) []string {
 	why := notLive(st)
 	if st.State == status.Stopping {

@@ -15,8 +15,8 @@ const (
 	samples     = 60
 )
 
-// history remembers the last minutes, so that a page that is opened shows them
-// at once. A thousand partitions take a quarter of a megabyte.
+// history keeps the last minutes, so that a page shows them as soon as it is opened. A
+// thousand partitions take a quarter of a megabyte.
 type history struct {
 	mu    sync.Mutex
 	n     int // samples taken so far
@@ -25,7 +25,7 @@ type history struct {
 	parts map[string]*ring // lag by topic/partition
 }
 
-// ring holds the last samples; -1: none.
+// ring holds the last samples; -1: no value.
 type ring struct {
 	values [samples]float32
 	last   int // number of the sample that was added last
@@ -61,7 +61,7 @@ func newHistory() *history {
 	return &history{rate: *newRing(), lag: *newRing(), parts: map[string]*ring{}}
 }
 
-// run samples until ctx ends. A question that fails leaves a hole.
+// run samples until ctx ends. A question that fails leaves a gap.
 func (h *history) run(ctx context.Context, ask func(context.Context) (status.Status, error)) {
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
@@ -98,12 +98,12 @@ func (h *history) take(st status.Status) {
 	h.lag.add(n, lag)
 	for name, r := range h.parts {
 		if r.last < n-samples {
-			delete(h.parts, name) // not ours for five minutes
+			delete(h.parts, name) // nobody here has had it for five minutes
 		}
 	}
 }
 
-// historyJSON is the answer to /v1/history.
+// historyJSON is the body of /v1/history.
 type historyJSON struct {
 	Every      float64              `json:"every"` // seconds between values
 	Rate       []float32            `json:"rate"`

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Liveness keeps the liveness file of upstream: touched while every worker is
-// live, removed at the end. `racecarctl liveness_probe` looks at its age.
+// Liveness maintains upstream's liveness file: it touches the file while every worker is
+// live and removes it at the end. `racecarctl liveness_probe` checks the file's age.
 type Liveness struct {
 	path  string
 	every time.Duration
@@ -26,10 +26,10 @@ type Liveness struct {
 	now   func() time.Time
 }
 
-// NewLiveness makes sure that the file can be written. ask need not ask workers.
+// NewLiveness returns an error if the file cannot be written. ask need not ask the workers.
 func NewLiveness(c *config.Config, ask Source, log logrus.FieldLogger) (*Liveness, error) {
 	l := &Liveness{path: c.LivenessProbeFilePath, ask: ask, log: log, now: time.Now}
-	// Three looks within an interval, so that one may be late.
+	// Three checks within an interval, so that one may be late.
 	l.every = max(10*time.Millisecond, min(time.Second, c.LivenessProbeMaxInterval/3))
 	if err := writable(l.path); err != nil {
 		return nil, fmt.Errorf("liveness_probe_file_path must be set to a writable file path: %w", err)
@@ -37,8 +37,8 @@ func NewLiveness(c *config.Config, ask Source, log logrus.FieldLogger) (*Livenes
 	return l, nil
 }
 
-// writable makes the file's folder where that is the user's own, tries to make the
-// file, and leaves nothing behind.
+// writable creates the file's folder if that is the user's own, tries to create the file, and
+// removes it again.
 func writable(path string) error {
 	if path == "" {
 		return errors.New("it is empty")
@@ -58,8 +58,8 @@ func writable(path string) error {
 	return errors.Join(f.Close(), os.Remove(path))
 }
 
-// openLiveness opens the file, which must be one of our own: in a folder that others
-// can write to, what has its name may be a link, or theirs.
+// openLiveness opens the file, which must belong to this user: in a folder that others can
+// write to, a file of that name may be a link, or theirs.
 func openLiveness(path string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|flags, 0o600)
 	if errors.Is(err, unix.ELOOP) {
@@ -72,7 +72,7 @@ func openLiveness(path string, flags int) (*os.File, error) {
 	if err == nil {
 		st, ok := info.Sys().(*syscall.Stat_t)
 		if !info.Mode().IsRegular() || ok && int(st.Uid) != os.Geteuid() {
-			err = fmt.Errorf("%s is no file of this user: remove it, or set another path", path)
+			err = fmt.Errorf("%s is not a file of this user: remove it, or set another path", path)
 		}
 	}
 	if err != nil {
@@ -90,11 +90,11 @@ func (l *Liveness) Run(ctx context.Context) {
 	}()
 	tick := time.NewTicker(l.every)
 	defer tick.Stop()
-	said := "" // why it is not touched, told once
+	logged := "" // why the file is not touched
 	for {
-		why := l.look(ctx)
-		if why != said && ctx.Err() == nil {
-			said = why
+		why := l.check(ctx)
+		if why != logged && ctx.Err() == nil {
+			logged = why
 			if why != "" {
 				l.log.WithField("reason", why).Warn("Not live: the liveness file is not touched")
 			} else {
@@ -109,8 +109,8 @@ func (l *Liveness) Run(ctx context.Context) {
 	}
 }
 
-// look touches the file, or says why not.
-func (l *Liveness) look(ctx context.Context) string {
+// check touches the file, or returns why it does not.
+func (l *Liveness) check(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, l.every)
 	defer cancel()
 	st, err := l.ask(ctx)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The liveness file is one of our own: no link is followed, no pipe waited for, and
-// nothing of another user touched.
+// The liveness file belongs to this user: racecar follows no link, waits for no pipe and
+// touches no file of another user.
 func TestLivenessFileOfOthers(t *testing.T) {
 	dir := t.TempDir()
 	target := filepath.Join(dir, "target")
@@ -50,7 +50,7 @@ func TestLivenessFileOfOthers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		live := &Liveness{path: path, every: time.Second, now: time.Now, ask: func(context.Context) (status.Status, error) { return status.Status{}, nil }}
-		if why := live.look(t.Context()); why == "" {
+		if why := live.check(t.Context()); why == "" {
 			t.Errorf("%s was touched", name)
 		}
 		if _, err := os.Lstat(path); err != nil {
@@ -58,7 +58,7 @@ func TestLivenessFileOfOthers(t *testing.T) {
 		}
 	}
 	if info, err := os.Stat(target); err != nil || !info.ModTime().Equal(long) {
-		t.Errorf("what the link leads to was touched: %v", err)
+		t.Errorf("the target of the link was touched: %v", err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("made beside it: %v, %v", entries, err)

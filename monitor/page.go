@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// The page is three files and loads nothing from anywhere else.
+// The page consists of three files and loads nothing else.
 //
 //go:embed page
 var pageFiles embed.FS

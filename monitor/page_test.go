@@ -17,7 +17,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// stage is a supervisor on which a play is given: its workers move on with time.
+// stage is a supervisor whose workers make progress with time.
 type stage struct {
 	mu      sync.Mutex
 	workers int
@@ -41,7 +41,7 @@ func (s *stage) note(format string, args ...any) error {
 	return nil
 }
 
-func (s *stage) heard() []string {
+func (s *stage) received() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.asked)
@@ -79,7 +79,7 @@ func (s *stage) Status(context.Context) (status.Status, error) {
 		st.Workers = append(st.Workers, w)
 	}
 	if !s.calm {
-		s.trouble(&st)
+		s.problems(&st)
 	}
 	if s.twin { // reads the same topic, in a group of its own
 		twin := st.Consumers[0]
@@ -98,8 +98,8 @@ func (s *stage) Status(context.Context) (status.Status, error) {
 	return st, nil
 }
 
-// trouble is one of each kind.
-func (s *stage) trouble(st *status.Status) {
+// problems is a status with one problem of each kind.
+func (s *stage) problems(st *status.Status) {
 	until := time.Now().Add(8500 * time.Millisecond)
 	p := st.Workers[0].Report.Partitions
 	p[0].State, p[0].Until, p[0].Retries, p[0].LastError, p[0].Rate, p[0].Errors = status.PartitionBackoff, &until, 3, "dial tcp 10.0.0.7:5432: connect: connection refused", 0, 3
@@ -157,7 +157,7 @@ func (s *stage) SkipBatch(_ context.Context, consumer, topic string, partition i
 func (s *stage) SetLogLevel(context.Context, string) error { return s.note("log-level") }
 func (s *stage) Dump(context.Context) error                { return s.note("dump") }
 
-// show serves the page of a stage, which has been looked at for a while.
+// show serves the page of a stage that has been running for a while.
 func show(t *testing.T, s *stage, token string) string {
 	t.Helper()
 	log, _ := logtest.NewNullLogger()
@@ -189,7 +189,7 @@ func show(t *testing.T, s *stage, token string) string {
 	return "http://" + server.Addr()
 }
 
-// clean fails the test when the page has complained.
+// clean fails the test if the page has written to its console.
 func (b *browser) clean() {
 	b.t.Helper()
 	b.mu.Lock()
@@ -199,7 +199,7 @@ func (b *browser) clean() {
 	}
 }
 
-func TestPageShowsWhatIsWrong(t *testing.T) {
+func TestPageShowsProblems(t *testing.T) {
 	for _, dark := range []bool{false, true} {
 		b := openBrowser(t, 1400, 1250, dark)
 		b.open(show(t, newStage(5, 4), ""))
@@ -215,7 +215,7 @@ func TestPageShowsWhatIsWrong(t *testing.T) {
 				t.Errorf("dark %t: no %q in\n%s", dark, want, text)
 			}
 		}
-		if got := eval[[]string](b, "[...document.querySelectorAll('#troubles li .pill')].map(e => e.textContent)"); !slices.Equal(got, []string{"poisoned", "log", "backoff", "backoff", "stalled"}) {
+		if got := eval[[]string](b, "[...document.querySelectorAll('#problems li .pill')].map(e => e.textContent)"); !slices.Equal(got, []string{"poisoned", "log", "backoff", "backoff", "stalled"}) {
 			t.Errorf("needs attention: %q", got)
 		}
 		if got := eval[bool](b, "document.documentElement.classList.contains('dark')"); got != dark {
@@ -230,21 +230,21 @@ func TestPageShowsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestPageGoesAlong(t *testing.T) {
+func TestPageFollowsTheSupervisor(t *testing.T) {
 	s := newStage(3, 4)
 	s.calm = true
 	b := openBrowser(t, 900, 800, false)
 	b.open(show(t, s, ""))
 	b.until("document.querySelectorAll('#workers tbody tr.row').length === 3")
-	if eval[bool](b, "!document.querySelector('#troubles').hidden") {
-		t.Error("trouble where there is none")
+	if eval[bool](b, "!document.querySelector('#problems').hidden") {
+		t.Error("a problem is shown though there is none")
 	}
 	before := eval[string](b, "document.querySelector('#partitions tbody tr.row td:nth-child(4)').textContent")
 	b.until("document.querySelector('#partitions tbody tr.row td:nth-child(4)').textContent !== " + fmt.Sprintf("%q", before))
 	s.mu.Lock()
 	s.workers, s.calm = 2, false
 	s.mu.Unlock()
-	b.until("document.querySelectorAll('#workers tbody tr.row').length === 2 && !document.querySelector('#troubles').hidden")
+	b.until("document.querySelectorAll('#workers tbody tr.row').length === 2 && !document.querySelector('#problems').hidden")
 	s.mu.Lock()
 	s.gone = fmt.Errorf("racecar has stopped")
 	s.mu.Unlock()
@@ -255,9 +255,8 @@ func TestPageGoesAlong(t *testing.T) {
 	b.until("document.querySelector('#lost').hidden")
 }
 
-// Consumers that read one topic have a row each for its partitions, and their own
-// past.
-func TestPageTellsConsumersOfATopicApart(t *testing.T) {
+// Consumers of the same topic have separate rows for its partitions, with separate graphs.
+func TestPageSeparatesConsumersOfATopic(t *testing.T) {
 	s := newStage(2, 2)
 	s.calm, s.twin = true, true
 	b := openBrowser(t, 1400, 1000, false)
@@ -304,14 +303,14 @@ func TestPageByKeyboard(t *testing.T) {
 	b.clean()
 }
 
-func TestPageIsFluent(t *testing.T) {
+func TestPageIsFast(t *testing.T) {
 	s := newStage(64, 16)
 	s.calm = true
 	b := openBrowser(t, 1400, 1000, false)
 	b.open(show(t, s, ""))
 	b.until("document.querySelector('#partitions .count').textContent === '1024'")
-	// What a status costs, and what scrolling through all partitions costs, in the
-	// page's own CPU time: other processes are none of its business.
+	// The cost of a status, and of scrolling through all partitions, in the page's own CPU
+	// time.
 	b.call(b.session, "Performance.enable", map[string]any{"timeDomain": "threadTicks"}, nil)
 	const statuses = 20
 	before := b.work()
@@ -346,8 +345,8 @@ func TestPageIsFluent(t *testing.T) {
 	b.clean()
 }
 
-// On a phone the question for the token fits, and meanwhile the page says that it waits
-// for the token, not that nobody answers.
+// On a phone the dialog for the token fits the screen. Meanwhile the page shows that it waits
+// for the token, not that there is no answer.
 func TestPageAsksForTheTokenOnAPhone(t *testing.T) {
 	s := newStage(3, 4)
 	b := openBrowser(t, 390, 700, false)
@@ -360,7 +359,7 @@ func TestPageAsksForTheTokenOnAPhone(t *testing.T) {
 		const r = e.getBoundingClientRect();
 		return r.left < 0 || r.right > innerWidth || r.top < 0 || r.bottom > innerHeight || e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0;
 	}).map((e) => e.tagName + ' ' + e.id)`); len(out) > 0 {
-		t.Errorf("out of sight or cut: %q", out)
+		t.Errorf("outside of the screen or cut off: %q", out)
 	}
 	b.screenshot("status-page-token-390")
 	b.press("s", "e", "s", "a", "m", "e", "Enter")
@@ -371,7 +370,7 @@ func TestPageAsksForTheTokenOnAPhone(t *testing.T) {
 	b.screenshot("status-page-390")
 }
 
-func TestPageActs(t *testing.T) {
+func TestPageActions(t *testing.T) {
 	s := newStage(3, 4)
 	b := openBrowser(t, 1400, 1000, false)
 	b.open(show(t, s, "sesame"))
@@ -404,7 +403,7 @@ func TestPageActs(t *testing.T) {
 	b.press("Enter")
 	b.until("[...document.querySelectorAll('.toast')].some(e => e.textContent === 'resume: done')")
 	want := []string{"scale UserBanConsumer 4", "restart UserBanConsumer", "resume UserBanConsumer user-bans/0"}
-	if got := s.heard(); !slices.Equal(got, want) {
+	if got := s.received(); !slices.Equal(got, want) {
 		t.Errorf("asked %q, want %q", got, want)
 	}
 }

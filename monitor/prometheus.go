@@ -17,8 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// metric describes one of ours. Names are what dashboards are made of: they do
-// not change.
+// metric describes a metric of ours. Dashboards depend on the names, so they do not change.
 type metric struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
@@ -34,28 +33,28 @@ func gauge(name, help string, labels ...string) metric {
 
 // The metrics, in the order of docs.
 var (
-	metricStart      = gauge("start_time_seconds", "When the supervisor was started, in seconds since the epoch.")
+	metricStart      = gauge("start_time_seconds", "When the supervisor started, in seconds since the epoch.")
 	metricSupervisor = gauge("supervisor_memory_bytes", "Resident memory of the supervisor.")
 	metricRestarts   = counter("worker_restarts_total", "Workers that were replaced, by reason.", "reason")
 	metricDesired    = gauge("workers_desired", "Desired number of workers of a consumer.", "consumer", "group")
 	metricStates     = gauge("workers", "Workers of a consumer, by state.", "consumer", "group", "state")
 	metricTimes      = prometheus.NewDesc("racecar_process_seconds", "How long calls of Process or ProcessBatch took.", []string{"consumer", "group"}, nil)
 	metricCPU        = counter("cpu_seconds_total", "CPU time of a consumer's workers.", "consumer", "group")
-	metricGivenUp    = gauge("consumer_fatal", "1 when a consumer was given up.", "consumer", "group")
+	metricFatal      = gauge("consumer_fatal", "1 if a consumer has stopped permanently.", "consumer", "group")
 	metricLive       = gauge("worker_live", "1 while no call of a worker takes longer than max_poll_interval.", "consumer", "worker")
 	metricMemory     = gauge("worker_memory_bytes", "Resident memory of a worker.", "consumer", "worker")
-	metricSince      = gauge("worker_start_time_seconds", "When a worker's process was started.", "consumer", "worker")
-	metricReported   = gauge("worker_reported", "0 when a worker did not report in time, so that its partitions are left out.", "consumer", "worker")
+	metricSince      = gauge("worker_start_time_seconds", "When a worker's process started, in seconds since the epoch.", "consumer", "worker")
+	metricReported   = gauge("worker_reported", "0 if a worker did not report in time; its partitions are missing then.", "consumer", "worker")
 	metricMissed     = counter("worker_metrics_missed_total", "Scrapes without the metrics of a worker's consumer code, since the worker had not sent them in time.", "consumer", "worker")
-	metricLag        = gauge("partition_lag_messages", "Messages behind the end of the partition.", partitionLabels...)
-	metricLagSeconds = gauge("partition_lag_seconds", "Age of the next message to be processed, 0 without lag.", partitionLabels...)
+	metricLag        = gauge("partition_lag_messages", "Messages between the position and the end of the partition.", partitionLabels...)
+	metricLagSeconds = gauge("partition_lag_seconds", "Age of the next message to be processed; 0 without lag.", partitionLabels...)
 	metricPosition   = gauge("partition_position", "Offset of the next message to be processed.", partitionLabels...)
 	metricCommitted  = gauge("partition_committed", "Committed offset.", partitionLabels...)
-	metricEnd        = gauge("partition_end", "End of the partition.", partitionLabels...)
+	metricEnd        = gauge("partition_end", "Offset at the end of the partition.", partitionLabels...)
 	metricInFlight   = gauge("partition_in_flight", "Messages whose output is not acknowledged yet.", partitionLabels...)
-	metricAttempts   = gauge("partition_failed_attempts", "Failed attempts at the message in hand.", partitionLabels...)
-	metricStalled    = gauge("partition_stalled", "1 when the position stands still for stall_timeout though there is lag.", partitionLabels...)
-	metricNotRunning = gauge("partition_stopped", "1 for a partition that does not run, by why: paused, backoff, poisoned, blocked.", append(slices.Clone(partitionLabels), "state")...)
+	metricAttempts   = gauge("partition_failed_attempts", "Failed attempts at the next message to be processed.", partitionLabels...)
+	metricStalled    = gauge("partition_stalled", "1 if there is lag and the position has not moved for stall_timeout.", partitionLabels...)
+	metricNotRunning = gauge("partition_stopped", "1 for a partition that is not running, by state: paused, backoff, poisoned, blocked.", append(slices.Clone(partitionLabels), "state")...)
 	partitionLabels  = []string{"consumer", "group", "topic", "partition"}
 	consumerCounters = map[string]metric{ // by the name in status.Consumer.Totals
 		status.CountMessages:        counter("messages_total", "Messages done: processed, skipped and dead-lettered.", "consumer", "group"),
@@ -65,33 +64,32 @@ var (
 		status.CountDeadLetters:     counter("dead_letters_total", "Messages sent to the dead-letter topic.", "consumer", "group"),
 		status.CountProduced:        counter("produced_total", "Messages produced.", "consumer", "group"),
 		status.CountAcknowledged:    counter("acknowledged_total", "Produced messages that brokers have acknowledged.", "consumer", "group"),
-		status.CountProduceErrors:   counter("produce_errors_total", "Produced messages that were finally not delivered.", "consumer", "group"),
+		status.CountProduceErrors:   counter("produce_errors_total", "Produced messages that could not be delivered.", "consumer", "group"),
 		status.CountCommits:         counter("commits_total", "Commits of offsets.", "consumer", "group"),
-		status.CountCommitErrors:    counter("commit_errors_total", "Commits that failed and are tried again.", "consumer", "group"),
+		status.CountCommitErrors:    counter("commit_errors_total", "Commits that failed; those that can succeed are retried.", "consumer", "group"),
 		status.CountRebalances:      counter("rebalances_total", "Rebalances of the group seen by workers.", "consumer", "group"),
 		status.CountJoins:           counter("joins_total", "Joins of the group.", "consumer", "group"),
 		status.CountPauses:          counter("pauses_total", "Pauses of a partition after a failure.", "consumer", "group"),
-		status.CountOffsetGaps:      counter("offset_gaps_total", "Times that a committed offset was out of range.", "consumer", "group"),
+		status.CountOffsetGaps:      counter("offset_gaps_total", "Committed offsets that were out of range.", "consumer", "group"),
 		status.CountUnknownMessages: counter("unknown_messages_total", "Messages between supervisor and workers of different releases that the receiver did not know and ignored.", "consumer", "group"),
 	}
 )
 
-// states are always told, the ones with no worker as 0, so that a graph has no
-// holes.
+// states are always sent, with 0 for those that no worker is in, so that a graph has no
+// gaps.
 var states = []status.State{
 	status.Starting, status.Waiting, status.Joining, status.Running, status.Quiet, status.Stopping, status.Backoff, status.Fatal,
 }
 
-// collector makes metrics of a status when it is scraped. Counters come from
-// what the supervisor has added up over all processes; should two answers
-// overtake each other, they still do not go back.
+// collector makes metrics of a status at each scrape. The supervisor adds up the counters of
+// all processes; if one answer overtakes another, the counters still do not go back.
 type collector struct {
 	ask func(context.Context) (status.Status, error)
 	log logrus.FieldLogger
 
 	mu     sync.Mutex
 	missed map[appmetrics.Slot]float64
-	seen   map[string]float64 // the highest value told of each counter
+	seen   map[string]float64 // the highest value sent of each counter
 }
 
 // metricsHandler serves /metrics: ours, and with app those of consumer code.
@@ -105,7 +103,7 @@ func metricsHandler(ask func(context.Context) (status.Status, error), app *appme
 		}
 		reg := prometheus.NewRegistry()
 		if err := reg.Register(snapshot{c, st}); err != nil {
-			log.WithError(err).Error("Metrics cannot be told")
+			log.WithError(err).Error("Metrics cannot be made")
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
@@ -135,10 +133,10 @@ type snapshot struct {
 	st status.Status
 }
 
-// Describe tells nothing beforehand: what there is depends on what runs.
+// Describe sends nothing: which metrics there are depends on what runs.
 func (s snapshot) Describe(chan<- *prometheus.Desc) {}
 
-// Collect makes the metrics of the status.
+// Collect sends the metrics of the status.
 func (s snapshot) Collect(out chan<- prometheus.Metric) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -163,7 +161,7 @@ func (s snapshot) Collect(out chan<- prometheus.Metric) {
 func (s snapshot) consumer(out chan<- prometheus.Metric, c status.Consumer) {
 	s.send(out, metricDesired, float64(c.Workers), c.Name, c.Group)
 	s.send(out, metricCPU, c.CPU, c.Name, c.Group)
-	s.send(out, metricGivenUp, oneIf(c.State == status.Fatal), c.Name, c.Group)
+	s.send(out, metricFatal, oneIf(c.State == status.Fatal), c.Name, c.Group)
 	for name, m := range consumerCounters {
 		s.send(out, m, float64(c.Totals[name]), c.Name, c.Group)
 	}

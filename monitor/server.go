@@ -33,13 +33,13 @@ const (
 	healthTimeout = 2 * time.Second
 )
 
-// ServerOptions say what is served on status_addr.
+// ServerOptions describe what is served on status_addr.
 type ServerOptions struct {
 	// Addr is host:port, or unix:PATH for a socket of the user's own. Without a Token
 	// host must be reachable from this machine only.
 	Addr string
-	// Token, when set, is asked for by everything but the bare page, /healthz and
-	// /readyz. Without one nothing can be changed from the page.
+	// Token, if set, is required for everything except the empty page, /healthz and /readyz.
+	// Without one the page cannot change anything.
 	Token string
 	// MetricsPublic serves /metrics without the token.
 	MetricsPublic bool
@@ -47,12 +47,12 @@ type ServerOptions struct {
 	Status, Brief Source
 	// AppMetrics holds the metrics of consumer code. Nil: there are none on /metrics.
 	AppMetrics *appmetrics.Store
-	// Control is the control socket's service (ctl.Server.Handler), below /v1/.
+	// Control is the control socket's service (ctl.Server.Handler), served below /v1/.
 	Control http.Handler
 	Log     logrus.FieldLogger
 }
 
-// Server is the status page with its actions, /metrics, /healthz and /readyz.
+// Server serves the status page with its actions, /metrics, /healthz and /readyz.
 type Server struct {
 	o        ServerOptions
 	ln       net.Listener
@@ -66,7 +66,7 @@ type Server struct {
 	loopback bool
 }
 
-// NewServer listens on the address; it answers from Run on.
+// NewServer listens on the address. Run answers.
 func NewServer(o ServerOptions) (*Server, error) {
 	ln, loopback, err := listen(o)
 	if err != nil {
@@ -89,8 +89,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 	return s, nil
 }
 
-// listen listens where the options say; loopback is true when a name has to be checked
-// since only this machine gets there.
+// listen listens at o.Addr. loopback is true if only this machine can connect: then the name
+// in a request has to be checked.
 func listen(o ServerOptions) (ln net.Listener, loopback bool, err error) {
 	if path, ok := strings.CutPrefix(o.Addr, "unix:"); ok {
 		ln, err = listenUnix(path)
@@ -107,8 +107,8 @@ func listen(o ServerOptions) (ln net.Listener, loopback bool, err error) {
 	return ln, loopback, err
 }
 
-// listenUnix makes a socket for this user alone, in place of one that a dead process
-// has left.
+// listenUnix creates a socket for this user alone. It replaces one that a dead process has
+// left.
 func listenUnix(path string) (net.Listener, error) {
 	// Connecting to a regular file is refused like connecting to a dead socket.
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
@@ -121,8 +121,8 @@ func listenUnix(path string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	// Linux gives the socket the mode that it has before it is bound: at no time, and with
-	// no umask, may others connect. Elsewhere the mode is set afterwards.
+	// On Linux the socket keeps the mode that it has before it is bound, so others can connect
+	// at no time, whatever the umask is. Elsewhere the mode is set afterwards.
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
 	}}
@@ -136,7 +136,7 @@ func listenUnix(path string) (net.Listener, error) {
 	return ln, nil
 }
 
-// resolve says where to listen, and whether only this machine gets there.
+// resolve returns the address to listen on, and whether only this machine can connect to it.
 func resolve(addr string) (where string, loopback bool, err error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -154,15 +154,14 @@ func resolve(addr string) (where string, loopback bool, err error) {
 			return addr, false, nil
 		}
 	}
-	// The very address that was looked at: a name may mean another one next time.
+	// The address that was checked: the name may resolve to another one next time.
 	return net.JoinHostPort(ips[0].String(), port), true, nil
 }
 
-// Addr is where it listens, with the port that was chosen for :0.
+// Addr returns the address that the server listens on, with the port that was chosen for :0.
 func (s *Server) Addr() string { return s.ln.Addr().String() }
 
-// Run serves until ctx ends, and then lets answers under way be finished for a
-// moment.
+// Run serves until ctx ends. Then it gives running requests a second to finish.
 func (s *Server) Run(ctx context.Context) error {
 	sampling, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -179,7 +178,7 @@ func (s *Server) Run(ctx context.Context) error {
 		bounded, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if s.http.Shutdown(bounded) != nil {
-			_ = s.http.Close() // who still reads has had its time
+			_ = s.http.Close() // slow readers have had their time
 		}
 		err = <-served
 	}
@@ -202,7 +201,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", s.health(notReady, "ready"))
 	page(mux)
 	mux.Handle("GET /v1/status", s.reading(http.HandlerFunc(s.status)))
-	mux.Handle("GET /v1/history", s.reading(http.HandlerFunc(s.past)))
+	mux.Handle("GET /v1/history", s.reading(http.HandlerFunc(s.serveHistory)))
 	mux.Handle("GET /v1/config", s.reading(s.o.Control))
 	for _, action := range []string{"restart", "scale", "pause", "resume", "quiet", "continue"} {
 		mux.Handle("POST /v1/"+action, s.acting(s.o.Control))
@@ -210,8 +209,8 @@ func (s *Server) handler() http.Handler {
 	return s.guarded(mux)
 }
 
-// guarded adds what every answer has, and turns away requests for other names:
-// a page from elsewhere whose name was pointed at this machine.
+// guarded adds the headers of every response, and refuses requests for other names: those
+// of a foreign page whose name was made to resolve to this machine (DNS rebinding).
 func (s *Server) guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		head := w.Header()
@@ -220,7 +219,7 @@ func (s *Server) guarded(h http.Handler) http.Handler {
 		head.Set("Referrer-Policy", "no-referrer")
 		head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		head.Set("Cache-Control", "no-store")
-		// A page from elsewhere does not know a token; a proxy in front has its own name.
+		// A foreign page does not know the token; a proxy in front of us has its own name.
 		if s.loopback && s.o.Token == "" && !s.local(r.Host) {
 			refuse(w, http.StatusForbidden, fmt.Sprintf("this is not %s; use localhost or the address of status_addr, or set status_token", r.Host))
 			return
@@ -243,7 +242,7 @@ func (s *Server) local(hostport string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// reading asks for the token where there is one.
+// reading requires the token, if there is one.
 func (s *Server) reading(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.o.Token != "" && !s.authorized(r) {
@@ -254,7 +253,7 @@ func (s *Server) reading(h http.Handler) http.Handler {
 	})
 }
 
-// acting is never done without a token.
+// acting requires a token in any case.
 func (s *Server) acting(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -263,7 +262,7 @@ func (s *Server) acting(h http.Handler) http.Handler {
 		case !s.authorized(r):
 			s.unauthorized(w, r)
 		default:
-			// A roll takes as long as it takes, and tells its steps.
+			// A rolling restart takes its time, and reports its steps.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the server's own writers have one
 			s.o.Log.WithFields(logrus.Fields{"action": strings.TrimPrefix(r.URL.Path, "/v1/"), "from": r.RemoteAddr}).Info("Action from the status page")
 			h.ServeHTTP(w, r)
@@ -278,7 +277,7 @@ func (s *Server) authorized(r *http.Request) bool {
 }
 
 func (s *Server) unauthorized(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Authorization") != "" { // a page that asks for the token first is no guess
+	if r.Header.Get("Authorization") != "" { // a page that has no token yet does not guess
 		s.guesses.failed(r.Context(), addressOf(r.RemoteAddr))
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="racecar"`)
@@ -288,7 +287,7 @@ func (s *Server) unauthorized(w http.ResponseWriter, r *http.Request) {
 func refuse(w http.ResponseWriter, code int, why string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": why}) // the asker may be gone
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": why}) // the client may be gone
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
@@ -303,10 +302,10 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	}{st, s.o.Token != ""})
 }
 
-func (s *Server) past(w http.ResponseWriter, r *http.Request) { answer(w, r, s.history.json()) }
+func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request) { answer(w, r, s.history.json()) }
 
-// answer writes JSON, compressed where the asker takes it: a status of a
-// thousand partitions is a few hundred kilobytes a second otherwise.
+// answer writes JSON, compressed if the client accepts it: the status of a thousand
+// partitions would otherwise be a few hundred kilobytes a second.
 func answer(w http.ResponseWriter, r *http.Request, v any) {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -325,7 +324,7 @@ func answer(w http.ResponseWriter, r *http.Request, v any) {
 	_ = z.Close()
 }
 
-// takesGzip reads an Accept-Encoding: gzip;q=0 refuses it.
+// takesGzip reads an Accept-Encoding header, in which gzip;q=0 refuses gzip.
 func takesGzip(accept string) bool {
 	for part := range strings.SplitSeq(accept, ",") {
 		coding, params, _ := strings.Cut(part, ";")
@@ -339,15 +338,15 @@ func takesGzip(accept string) bool {
 	return false
 }
 
-// health answers 200 with a word, or 503 with the reasons, a line each.
-func (s *Server) health(look func(status.Status) []string, word string) http.HandlerFunc {
+// health answers 200 with a word, or 503 with the reasons, one per line.
+func (s *Server) health(check func(status.Status) []string, word string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 		defer cancel()
 		st, err := s.brief.status(ctx)
 		why := []string{"the supervisor does not answer"}
 		if err == nil {
-			why = look(st)
+			why = check(st)
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		if len(why) > 0 {

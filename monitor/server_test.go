@@ -82,9 +82,9 @@ func get(t *testing.T, s *Server, path string, header ...string) (int, string, h
 	return resp.StatusCode, string(body), resp.Header
 }
 
-// What is served without a token is made of our own words: an error text may hold a
+// Responses without a token consist of our own words, since an error text may hold a
 // password.
-func TestHealthSaysNothingFromElsewhere(t *testing.T) {
+func TestHealthShowsNoForeignText(t *testing.T) {
 	const secret = "open postgres://app:hunter2@db"
 	states := []status.Worker{
 		{Consumer: "A", State: status.Backoff, LastExit: secret}, {Consumer: "A", Index: 1, State: status.Running, Detail: secret},
@@ -96,7 +96,7 @@ func TestHealthSaysNothingFromElsewhere(t *testing.T) {
 	}
 	s := serve(t, ServerOptions{Status: source, Token: "0123456789abcdef"})
 	for path, want := range map[string][]string{
-		"/healthz": {"A has stopped permanently", "A[0] crashed and waits to be started again", "A[1] is stuck", "A[4] is stuck"},
+		"/healthz": {"A has stopped permanently", "A[0] crashed and waits to be restarted", "A[1] is stuck", "A[4] is stuck"},
 		"/readyz":  {"A[2] is waiting", "A[3] is joining"},
 	} {
 		code, body, _ := get(t, s, path)
@@ -115,8 +115,8 @@ func TestHealthSaysNothingFromElsewhere(t *testing.T) {
 	}
 }
 
-// /metrics asks for the token, unless it is to be public.
-func TestMetricsAskForTheToken(t *testing.T) {
+// /metrics requires the token, unless it is public.
+func TestMetricsRequireTheToken(t *testing.T) {
 	const token = "0123456789abcdef"
 	for _, public := range []bool{false, true} {
 		s := serve(t, ServerOptions{Token: token, MetricsPublic: public})
@@ -132,8 +132,8 @@ func TestMetricsAskForTheToken(t *testing.T) {
 	}
 }
 
-// A proxy in front has a name of its own; without a token a name from elsewhere is
-// refused, since a page could have been pointed here.
+// A proxy in front has its own name. Without a token a foreign name is refused, since DNS
+// rebinding could have brought a foreign page here.
 func TestNamesOfProxies(t *testing.T) {
 	open := serve(t, ServerOptions{})
 	if code, _, _ := get(t, open, "/healthz", "Host", "racecar.example.com"); code != http.StatusForbidden {
@@ -155,7 +155,7 @@ func TestTakesGzip(t *testing.T) {
 	}
 }
 
-// Connections that idle, of one address or of many, take nothing away from a probe.
+// Idle connections, of one address or of many, do not keep a probe out.
 func TestIdleConnections(t *testing.T) {
 	s := serve(t, ServerOptions{Token: "0123456789abcdef"})
 	var idle []net.Conn
@@ -217,7 +217,7 @@ func TestBusyConnectionsStay(t *testing.T) {
 	}
 }
 
-// Guessing tokens is slow after the tenth, and reported once a minute.
+// After ten wrong tokens each further one is answered late, which is logged once a minute.
 func TestGuesses(t *testing.T) {
 	log, hook := logtest.NewNullLogger()
 	now := time.Now()
@@ -292,16 +292,16 @@ func TestUnixStatusAddr(t *testing.T) {
 	}
 }
 
-// At no time can others connect to the socket, whatever the umask is.
+// Others can connect to the socket at no time, whatever the umask is.
 func TestUnixSocketIsPrivateFromTheStart(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("elsewhere the mode is set after the socket is there")
+		t.Skip("other systems set the mode after the socket exists")
 	}
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
 	path := filepath.Join(t.TempDir(), "status.sock")
 	done, seen := make(chan struct{}), make(chan os.FileMode)
-	go func() { // what another user would see who looks all the time
+	go func() { // another user who checks all the time
 		var worst os.FileMode
 		for {
 			select {

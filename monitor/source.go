@@ -28,13 +28,13 @@ type cached struct {
 	fresh  time.Duration
 	now    func() time.Time
 
-	turn chan struct{} // holds a token while somebody asks; guards the rest
-	st   status.Status
-	at   time.Time // zero: there was no answer yet
+	asking chan struct{} // full while somebody asks; guards the other fields
+	st     status.Status
+	at     time.Time // zero: there was no answer yet
 }
 
 func newCached(source Source, fresh time.Duration) *cached {
-	return &cached{source: source, fresh: fresh, now: time.Now, turn: make(chan struct{}, 1)}
+	return &cached{source: source, fresh: fresh, now: time.Now, asking: make(chan struct{}, 1)}
 }
 
 // status returns an answer that is younger than c.fresh, or an error when ctx or
@@ -43,8 +43,8 @@ func (c *cached) status(ctx context.Context) (status.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
 	defer cancel()
 	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
+	case c.asking <- struct{}{}:
+		defer func() { <-c.asking }()
 	case <-ctx.Done():
 		return status.Status{}, context.Cause(ctx)
 	}

@@ -13,8 +13,8 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// A request whose client waits for ever does not keep others from an answer, or from the
-// news that there is none.
+// A client that waits for ever delays nobody else: others get an answer, or an error when
+// their time is over.
 func TestSilentSupervisorBlocksNobody(t *testing.T) {
 	asked, release := make(chan struct{}, 1), make(chan struct{})
 	c := newCached(func(ctx context.Context) (status.Status, error) {
@@ -66,7 +66,7 @@ func TestHealthChecksAskTheSupervisorTenTimesASecond(t *testing.T) {
 	}
 }
 
-// Names are any text; a scrape has to work all the same.
+// A name may hold any bytes; a scrape succeeds all the same.
 func TestMetricsOfNamesThatAreNotText(t *testing.T) {
 	const odd = "\xffConsumer\n\"x\""
 	s := serve(t, ServerOptions{Status: func(context.Context) (status.Status, error) {
@@ -81,7 +81,7 @@ func TestMetricsOfNamesThatAreNotText(t *testing.T) {
 	}
 }
 
-// A panic in a handler is our mistake: the log shows it at its default level.
+// A panic of a handler is a bug of ours, so the log shows it at its default level.
 func TestPanicOfAHandlerIsLogged(t *testing.T) {
 	log, hook := logtest.NewNullLogger()
 	s := serve(t, ServerOptions{Log: log, Brief: func(context.Context) (status.Status, error) { panic("broken") }})
@@ -97,7 +97,7 @@ func TestPanicOfAHandlerIsLogged(t *testing.T) {
 	t.Errorf("not logged: %v", hook.AllEntries())
 }
 
-// While a partition moves, two workers may report it: it is one all the same.
+// While a partition moves, two workers may report it. It counts once.
 func TestHistoryCountsAMovingPartitionOnce(t *testing.T) {
 	worker := func(index int, position int64) status.Worker {
 		return status.Worker{Consumer: "C", Index: index, Report: &status.Report{Partitions: []status.Partition{{Topic: "t", Position: position, Lag: 100 - position, Rate: 5}}}}

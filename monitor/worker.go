@@ -12,19 +12,19 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// closePatience is how long subscribers have for their last events.
-const closePatience = time.Second
+// closeTimeout is how long subscribers have for their last events.
+const closeTimeout = time.Second
 
-// Worker takes a worker's events to where they are wanted.
+// Worker passes a worker's events on to Datadog and to subscribers.
 type Worker struct {
 	datadog    *Datadog
 	app        *appSink                            // nil without datadog
-	dispatcher *dispatch.Dispatcher[racecar.Event] // nil: nobody subscribes
+	dispatcher *dispatch.Dispatcher[racecar.Event] // nil: there are no subscribers
 }
 
-// NewWorker prepares what c asks for and what subscribes (racecar.Observe).
-// It fails when Datadog is configured in a way that cannot work; an agent that
-// does not answer is no failure. Close must be called.
+// NewWorker starts Datadog, if c enables it, and the subscribers (racecar.Observe). It returns
+// an error for a configuration of Datadog that cannot work; an agent that does not answer is
+// no error. Close must be called.
 func NewWorker(c *config.Config, subscribers []func(racecar.Event), log logrus.FieldLogger) (*Worker, error) {
 	w := &Worker{}
 	if c.DatadogEnabled {
@@ -44,8 +44,8 @@ func NewWorker(c *config.Config, subscribers []func(racecar.Event), log logrus.F
 	return w, nil
 }
 
-// NewSubscribers is NewWorker for a process that has no messages: nothing of it goes
-// to Datadog.
+// NewSubscribers is NewWorker for a process without messages, which sends nothing to
+// Datadog.
 func NewSubscribers(subscribers []func(racecar.Event), log logrus.FieldLogger) *Worker {
 	w := &Worker{}
 	if len(subscribers) > 0 {
@@ -54,9 +54,9 @@ func NewSubscribers(subscribers []func(racecar.Event), log logrus.FieldLogger) *
 	return w
 }
 
-// Emit returns what a worker tells its events to (worker.Options.Emit): nil when
-// nobody wants any. It does not block and may be called from several
-// goroutines, not after Close.
+// Emit returns the function that takes a worker's events (worker.Options.Emit), nil if nobody
+// wants any. The function does not block and may be called from several goroutines, but not
+// after Close.
 func (w *Worker) Emit() func(racecar.Event) {
 	switch {
 	case w.datadog == nil && w.dispatcher == nil:
@@ -73,24 +73,24 @@ func (w *Worker) Emit() func(racecar.Event) {
 	}
 }
 
-// Starts reports whether the start_process_ events are wanted as well: only
-// subscribers look at them, and each costs an allocation per message.
+// Starts reports whether the start_process_ events are wanted: only subscribers use them, and
+// each costs an allocation per message.
 func (w *Worker) Starts() bool { return w.dispatcher != nil }
 
-// Datadog is the sink of that name, nil when it is off: for the events of
-// standalone producers in the same process, which do not go through Emit.
+// Datadog returns the sink of that name, nil if it is off. Standalone producers in the same
+// process need it, since their events do not go through Emit.
 func (w *Worker) Datadog() *Datadog { return w.datadog }
 
-// Close delivers what is left.
+// Close delivers the remaining events, within closeTimeout.
 func (w *Worker) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if w.dispatcher != nil {
 		w.dispatcher.Close(ctx)
 	}
 	var err error
 	if w.datadog != nil {
-		w.app.close(closePatience)
+		w.app.close(closeTimeout)
 		err = errors.Join(err, w.datadog.Close())
 	}
 	return err

@@ -9,7 +9,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-func TestWorkerWithoutListenersCostsNothing(t *testing.T) {
+func TestWorkerWithoutSubscribersHasNoEmit(t *testing.T) {
 	log, _ := logtest.NewNullLogger()
 	c := config.Default()
 	w, err := NewWorker(&c, nil, log)
@@ -17,14 +17,14 @@ func TestWorkerWithoutListenersCostsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w.Emit() != nil || w.Starts() || w.Datadog() != nil {
-		t.Error("it listens to events that nobody wants")
+		t.Error("it takes events that nobody wants")
 	}
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestWorkerTellsDatadogAndSubscribers(t *testing.T) {
+func TestWorkerReportsToDatadogAndSubscribers(t *testing.T) {
 	agent, c := udpAgent(t)
 	log, _ := logtest.NewNullLogger()
 	var seen []string
@@ -41,7 +41,7 @@ func TestWorkerTellsDatadogAndSubscribers(t *testing.T) {
 	if len(seen) != len(everything(time.Now())) || !w.Starts() {
 		t.Errorf("the subscriber saw %d of %d events", len(seen), len(everything(time.Now())))
 	}
-	want := wanted("racecar")
+	want := expected("racecar")
 	if got := agent.lines(t, len(want)); len(got) != len(want) {
 		t.Errorf("datadog got %d metrics of %d", len(got), len(want))
 	}

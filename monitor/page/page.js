@@ -1,12 +1,12 @@
-// The status page. It asks /v1/status once a second while it is looked at, and
-// changes only what has changed; of the partitions only the rows in view are in
-// the document, so that a thousand cost no more than thirty.
+// The status page. It requests /v1/status once a second while it is visible, and updates only
+// changed cells. Of the partitions only the visible rows are in the document, so that a
+// thousand cost no more than thirty.
 'use strict';
 
 const $ = (id) => document.getElementById(id);
 const SAMPLES = 300; // seconds of the graphs at the top
 
-// ---- what is known ----
+// ---- state ----
 
 const known = {
   status: null,
@@ -14,7 +14,7 @@ const known = {
   lag: [],
   lags: new Map(),     // consumer and partition → last lags, five seconds apart
   lagsAt: 0,
-  previous: new Map(), // worker → {cpu, at, use}: for the share of a core
+  previous: new Map(), // worker → {cpu, at, use}, for its CPU usage
 };
 let token = sessionStorage.getItem('racecar-token') || '';
 
@@ -80,8 +80,8 @@ const cells = {
   actions: { make: (td) => td, show: (e, v) => { const k = v.map((b) => b.label).join(); if (e.dataset.k !== k) { e.dataset.k = k; e.replaceChildren(...v.map(button)); } } },
 };
 
-// Grid is a table whose rows follow a list: sorted, chosen with the keyboard,
-// opened with Enter, and with virtual set only those in view are made.
+// Grid is a table of a list's items, which can be sorted, selected with the keyboard and opened
+// with Enter. With virtual set, only visible rows exist.
 class Grid {
   constructor(section, columns, options = {}) {
     this.section = $(section);
@@ -117,7 +117,7 @@ class Grid {
   }
 
   sortBy(c) {
-    this.down = this.sort === c.title ? !this.down : c.kind === 'num'; // of figures the highest first
+    this.down = this.sort === c.title ? !this.down : c.kind === 'num'; // numbers: the highest first
     this.sort = c.title;
     this.drawHead();
     this.show(this.items);
@@ -172,7 +172,7 @@ class Grid {
       wanted.unshift(this.before);
       wanted.push(this.after);
     }
-    let at = this.body.firstChild; // moved only where the order has changed
+    let at = this.body.firstChild; // moves rows only where the order has changed
     for (const tr of wanted) {
       if (tr === at) at = at.nextSibling;
       else this.body.insertBefore(tr, at);
@@ -248,7 +248,7 @@ const partitions = new Grid('partitions', [
   { title: 'Committed', kind: 'num', value: (p) => count(p.committed), by: (p) => p.committed },
   { title: 'End', kind: 'num', value: (p) => count(p.end), by: (p) => p.end },
   { title: 'Lag', kind: 'num', value: (p) => count(p.lag), by: (p) => p.lag },
-  { title: 'Behind', kind: 'num', value: (p) => p.lag < 0 ? '–' : span(p.lag_seconds), by: (p) => p.lag_seconds },
+  { title: 'Lag time', kind: 'num', value: (p) => p.lag < 0 ? '–' : span(p.lag_seconds), by: (p) => p.lag_seconds },
   { title: '5 min', kind: 'spark', value: (p) => known.lags.get(p.key) || [] },
   { title: 'Messages/s', kind: 'num', value: (p) => rate(p.rate), by: (p) => p.rate },
   { title: 'Failed', kind: 'num', value: (p) => count(p.errors), by: (p) => p.errors },
@@ -269,7 +269,7 @@ const config = new Grid('config', [
   { title: 'From', value: (k) => k.source },
 ], { empty: 'Everything is at its default', key: (k) => k.consumer + ' ' + k.key });
 
-// ---- what is told about things ----
+// ---- descriptions ----
 
 function average(t) {
   const calls = (t && t.counts || []).reduce((a, b) => a + b, 0);
@@ -280,14 +280,14 @@ function average(t) {
 
 function why(p) {
   if (p.shown === 'running') return p.retries ? plural(p.retries, 'failed attempt') : '';
-  if (p.shown === 'stalled') return 'no progress though there is lag';
+  if (p.shown === 'stalled') return 'no progress despite lag';
   const parts = [];
   if (p.state === 'backoff') parts.push((p.until ? 'for ' + span(-since(p.until)) + ' ' : '') + 'after ' + plural(p.retries, 'failure') + ' at offset ' + count(p.position));
   if (p.reason || p.last_error) parts.push(p.reason || p.last_error);
   return parts.join(': ');
 }
 
-function troubles(st) {
+function problems(st) {
   const list = [];
   for (const c of st.consumers) if (c.reason) list.push(['bad', c.state, c.name, c.reason]);
   if (st.log_problem) list.push(['warn', 'log', 'supervisor', st.log_problem]);
@@ -309,7 +309,7 @@ function add(sums, p) {
 }
 const nothing = () => ({ partitions: 0, rate: 0, lag: -1 });
 
-// prepare adds to a status what several places need.
+// prepare adds sums and lists to a status.
 function prepare(st) {
   st.sums = nothing();
   st.partitions = [];
@@ -355,7 +355,7 @@ function draw() {
   text($('state'), st.state);
   tone($('state'), tones[st.state]);
   text($('about'), 'PID ' + st.pid + ', up ' + span(since(st.started_at)));
-  document.title = (st.troubles.length ? '(' + st.troubles.length + ') ' : '') + 'racecar';
+  document.title = (st.attention.length ? '(' + st.attention.length + ') ' : '') + 'racecar';
   $('unlock').hidden = !st.actions || token !== '';
 
   const t = st.totals || {};
@@ -381,7 +381,7 @@ function draw() {
   graph('g-rate', known.rate);
   graph('g-lag', known.lag);
 
-  drawTroubles(st);
+  drawProblems(st);
   counted('consumers', st.consumers.length);
   counted('workers', st.workers.length);
   counted('errors', st.problems.length);
@@ -404,12 +404,12 @@ function graph(id, values) {
   line(g.querySelector('.area'), points, 600, 52, true);
 }
 
-function drawTroubles(st) {
-  const section = $('troubles');
-  section.hidden = !st.troubles.length;
-  counted('troubles', st.troubles.length);
+function drawProblems(st) {
+  const section = $('problems');
+  section.hidden = !st.attention.length;
+  counted('problems', st.attention.length);
   const list = section.querySelector('ul');
-  const shown = st.troubles.slice(0, 100);
+  const shown = st.attention.slice(0, 100);
   while (list.children.length > shown.length) list.lastChild.remove();
   while (list.children.length < shown.length) list.append(el('li', {}, el('span', { class: 'pill' }), el('b'), el('span')));
   shown.forEach((x, i) => {
@@ -431,11 +431,11 @@ function drawPartitions() {
     return words.every((w) => all.includes(w));
   });
   counted('partitions', shown.length === st.partitions.length ? shown.length : shown.length + ' of ' + st.partitions.length);
-  partitions.empty = st.partitions.length ? 'Nothing like that' : 'No partitions assigned';
+  partitions.empty = st.partitions.length ? 'No partition matches the filter' : 'No partitions assigned';
   partitions.show(shown);
 }
 
-// ---- one thing in full ----
+// ---- details ----
 
 function detail(title, pairs, pre, actions) {
   const d = $('d-detail');
@@ -461,8 +461,8 @@ function openWorker(w) {
 function openPartition(p) {
   const actions = [];
   if (mayAct()) {
-    if (p.state === 'running') actions.push({ label: 'Pause', act: () => act('pause', target(p), 'Pause ' + p.name + '?', 'Nothing is taken from it until it is resumed; the worker keeps it.') });
-    else actions.push({ label: 'Resume', act: () => act('resume', target(p), 'Resume ' + p.name + '?', 'A message that failed is tried again at once.') });
+    if (p.state === 'running') actions.push({ label: 'Pause', act: () => act('pause', target(p), 'Pause ' + p.name + '?', 'The worker keeps the partition and processes nothing from it until it is resumed.') });
+    else actions.push({ label: 'Resume', act: () => act('resume', target(p), 'Resume ' + p.name + '?', 'A failed message is retried at once.') });
   }
   detail(p.name, [
     ['Worker', p.worker], ['State', p.shown], ['Why', why(p)], ['Last error', p.last_error],
@@ -480,16 +480,16 @@ function consumerActions(c) {
   if (!mayAct()) return [];
   return [
     { label: 'Restart', act: () => act('restart', { consumer: c.name }, 'Restart ' + c.name + '?', 'Its workers are replaced one by one.') },
-    { label: '−', title: 'A worker less', act: () => scale(c, -1) },
-    { label: '+', title: 'A worker more', act: () => scale(c, 1) },
+    { label: '−', title: 'Remove a worker', act: () => scale(c, -1) },
+    { label: '+', title: 'Add a worker', act: () => scale(c, 1) },
     c.quiet ? { label: 'Continue', act: () => act('continue', { consumer: c.name }) }
-      : { label: 'Quiet', act: () => act('quiet', { consumer: c.name }, 'Quiet ' + c.name + '?', 'What is in hand is finished, nothing new is taken, the members of the group are kept.') },
+      : { label: 'Quiet', act: () => act('quiet', { consumer: c.name }, 'Quiet ' + c.name + '?', 'Running calls finish, no new ones begin, and the workers stay members of the group.') },
   ];
 }
 
 function scale(shown, by) {
-  const c = known.status.consumers.find((x) => x.name === shown.name); // as it is now, not when the button was made
-  const n = Math.max(1, c.workers + by); // with none it would not be running
+  const c = known.status.consumers.find((x) => x.name === shown.name); // the current one, which may differ from the one that the button was made for
+  const n = Math.max(1, c.workers + by); // without workers it would not be running
   if (n !== c.workers) act('scale', { consumer: c.name, workers: n }, 'Scale ' + c.name + ' from ' + c.workers + ' to ' + plural(n, 'worker') + '?');
 }
 
@@ -511,7 +511,7 @@ async function act(what, body, question, more) {
   setTimeout(() => t.remove(), 6000);
 }
 
-// lines reads one JSON value a line, as they come.
+// lines reads a stream with one JSON value per line.
 async function lines(response, each) {
   const reader = response.body.getReader(), decoder = new TextDecoder();
   let rest = '';
@@ -532,10 +532,9 @@ function ask(question, more) {
   return answer(d);
 }
 
-// answer opens a dialog and waits for it: true when it was sent off with ok. The
-// close event comes some time after the dialog has closed, perhaps when it asks
-// something else already, so that it alone says nothing.
-const waiting = new Map(); // dialog → the end of its question
+// answer opens a dialog and waits for it: true if it was submitted with ok. The close event
+// may come late, when the dialog already asks something else, so it does not suffice.
+const waiting = new Map(); // dialog → the function that ends its question
 function answer(d) {
   waiting.get(d)?.(false);
   return new Promise((done) => {
@@ -554,7 +553,7 @@ function toast(s) {
   return t;
 }
 
-// ---- asking ----
+// ---- requests ----
 
 const headers = () => token ? { Authorization: 'Bearer ' + token } : {};
 
@@ -594,7 +593,7 @@ let timer = 0, asking = false, lostAt = 0;
 async function poll() {
   clearTimeout(timer);
   if (asking) return;
-  if (document.hidden) return; // visibilitychange goes on
+  if (document.hidden) return; // visibilitychange continues
   asking = true;
   try {
     if (!known.lagsAt) await loadHistory();
@@ -604,7 +603,7 @@ async function poll() {
   } catch (e) {
     lostAt = lostAt || Date.now();
     $('lost').hidden = $('d-token').open;
-    text($('lost'), 'Not up to date since ' + clock(lostAt) + ': ' + (e instanceof TypeError ? 'nobody answers' : e.message));
+    text($('lost'), 'Not up to date since ' + clock(lostAt) + ': ' + (e instanceof TypeError ? 'no answer' : e.message));
     const locked = $('d-token').open;
     tone($('state'), locked ? '' : 'bad');
     text($('state'), locked ? 'token required' : 'no answer');
@@ -615,7 +614,7 @@ async function poll() {
 
 function take(raw) {
   const st = known.status = prepare(raw);
-  st.troubles = troubles(st);
+  st.attention = problems(st);
   const now = Date.now() / 1000;
   remember(known.rate, now, st.sums.rate);
   remember(known.lag, now, st.sums.lag);
@@ -659,7 +658,7 @@ async function loadConfig() {
 }
 function drawConfig() { if (config.all) config.show(config.all.filter((k) => !$('changed').checked || k.source !== 'default')); }
 
-// ---- keys and the rest ----
+// ---- keys and events ----
 
 function theme(next) {
   const dark = matchMedia('(prefers-color-scheme: dark)');
@@ -680,7 +679,7 @@ document.addEventListener('keydown', (e) => {
   const to = { c: consumers, w: workers, p: partitions, e: errors }[e.key];
   if (to) {
     to.section.scrollIntoView({ block: 'start' });
-    window.scrollBy(0, -64); // the head stays
+    window.scrollBy(0, -64); // the header stays in place
     to.scroll.focus({ preventScroll: true });
   } else if (e.key === '/') { $('filter').focus(); $('filter').scrollIntoView({ block: 'center' }); }
   else if (e.key === 't') theme(true);
@@ -691,7 +690,7 @@ document.addEventListener('keydown', (e) => {
 
 $('theme').addEventListener('click', () => theme(true));
 $('help').addEventListener('click', () => $('d-help').showModal());
-$('unlock').addEventListener('click', () => askToken('Restart, scale, pause, resume and quiet need the token that status_token sets. It is kept until this tab is closed.'));
+$('unlock').addEventListener('click', () => askToken('Restart, scale, pause, resume and quiet require the status_token. The browser keeps it until this tab is closed.'));
 $('filter').addEventListener('input', drawPartitions);
 $('only').addEventListener('change', drawPartitions);
 $('changed').addEventListener('change', drawConfig);
