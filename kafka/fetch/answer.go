@@ -1,6 +1,9 @@
 package fetch
 
 import (
+	"net"
+	"strconv"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -67,4 +70,73 @@ func (r *answerReader) partition(p *partitionAnswer) {
 	p.replica = r.int32()
 	p.records = r.take(max(r.length(1), 0))
 	r.tags()
+}
+
+// metadata is what an answer to Metadata holds for us.
+type metadata struct {
+	brokers map[int32]string // addresses
+	topics  []topicMetadata
+}
+
+type topicMetadata struct {
+	name    string
+	code    int16
+	id      [16]byte // zero: unknown
+	leaders map[int32]leader
+}
+
+// readMetadata reads an answer of version 9 to 12. What it takes grows with what was read:
+// kmsg would allocate what an answer says that it holds.
+func readMetadata(version int16, body []byte) (*metadata, error) {
+	r := answerReader{b: body, flexible: true}
+	m := &metadata{brokers: map[int32]string{}}
+	r.int32() // throttle time
+	for range r.length(1) {
+		id := r.int32()
+		host, port := r.string(), r.int32()
+		r.string() // rack
+		if r.tags(); r.bad {
+			break
+		}
+		m.brokers[id] = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	}
+	r.string() // cluster id
+	r.int32()  // controller
+	for range r.length(1) {
+		t := topicMetadata{code: r.int16(), name: r.string(), leaders: map[int32]leader{}}
+		if version >= 10 {
+			copy(t.id[:], r.take(16))
+		}
+		r.take(1) // internal
+		r.leaders(t.leaders)
+		r.int32() // operations that are allowed
+		if r.tags(); r.bad {
+			break
+		}
+		m.topics = append(m.topics, t)
+	}
+	if version <= 10 {
+		r.int32() // operations on the cluster that are allowed
+	}
+	if r.tags(); r.bad || len(r.b) > 0 {
+		return nil, nonsense("an answer to Metadata does not end where it says")
+	}
+	return m, nil
+}
+
+// leaders reads the partitions of a topic. One without a leader has -1, whatever its error
+// says.
+func (r *answerReader) leaders(all map[int32]leader) {
+	for range r.length(1) {
+		r.int16() // error
+		number := r.int32()
+		l := leader{r.int32(), r.int32()}
+		for range 3 { // replicas, in sync, offline
+			r.take(4 * max(r.length(4), 0))
+		}
+		if r.tags(); r.bad {
+			return
+		}
+		all[number] = l
+	}
 }

@@ -16,6 +16,7 @@ type broker struct {
 	partitions []*Partition // in the order in which requests name them
 	hot, poll  *loop
 	err        error // why nothing comes from it; nil: all is well
+	gone       bool  // it is not part of the cluster any more: its loops end
 }
 
 // never is when the hot connection begins a session.
@@ -50,7 +51,7 @@ func newBroker(f *Fetcher, id int32) *broker {
 
 // wake has the loop look for something to do. f.mu is held.
 func (l *loop) wake() {
-	if !l.running && !l.f.closed {
+	if !l.running && !l.f.closed && !l.b.gone {
 		l.running = true
 		l.f.wg.Go(l.run)
 	}
@@ -128,6 +129,10 @@ func (l *loop) run() {
 	defer func() { l.conn.close() }()
 	for l.f.ctx.Err() == nil {
 		l.f.mu.Lock()
+		if l.b.gone && len(l.b.partitions) == 0 {
+			l.f.mu.Unlock()
+			return
+		}
 		req, wait := l.next(time.Now())
 		l.idle = req == nil
 		unused := len(l.b.partitions) == 0

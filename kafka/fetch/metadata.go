@@ -4,9 +4,7 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -68,7 +66,7 @@ func (f *Fetcher) keepMetadata() {
 }
 
 // askMetadata asks the broker at *c, or else one after the other.
-func (f *Fetcher) askMetadata(c **conn, failures int) (*kmsg.MetadataResponse, error) {
+func (f *Fetcher) askMetadata(c **conn, failures int) (*metadata, error) {
 	f.mu.Lock()
 	addrs := make([]string, 0, len(f.brokers))
 	for _, b := range f.brokers {
@@ -99,9 +97,9 @@ func (f *Fetcher) askMetadata(c **conn, failures int) (*kmsg.MetadataResponse, e
 			return nil, f.ctx.Err()
 		}
 		if *c, err = f.dial(addr); err == nil {
-			var resp *kmsg.MetadataResponse
-			if resp, err = f.metadata(*c, topics, patience); err == nil {
-				return resp, nil
+			var m *metadata
+			if m, err = f.metadata(*c, topics, patience); err == nil {
+				return m, nil
 			}
 			(*c).close()
 			*c = nil
@@ -111,12 +109,12 @@ func (f *Fetcher) askMetadata(c **conn, failures int) (*kmsg.MetadataResponse, e
 	return nil, errors.Join(errs...)
 }
 
-func (f *Fetcher) metadata(c *conn, topics []string, patience time.Duration) (*kmsg.MetadataResponse, error) {
+func (f *Fetcher) metadata(c *conn, topics []string, patience time.Duration) (*metadata, error) {
 	version, err := c.version(metadataVersions)
 	if err != nil {
 		return nil, err
 	}
-	req, resp := kmsg.NewPtrMetadataRequest(), kmsg.NewPtrMetadataResponse()
+	req := kmsg.NewPtrMetadataRequest()
 	req.Version = version
 	req.Topics = []kmsg.MetadataRequestTopic{}
 	for i := range topics {
@@ -125,7 +123,11 @@ func (f *Fetcher) metadata(c *conn, topics []string, patience time.Duration) (*k
 		req.Topics = append(req.Topics, t)
 	}
 	c.timeout = patience
-	return resp, c.ask(req, resp)
+	body, err := c.exchange(req, true, maxOtherAnswer, 0)
+	if err != nil {
+		return nil, err
+	}
+	return readMetadata(version, body)
 }
 
 // noMetadata notes why partitions without a broker stay without one.
@@ -148,32 +150,22 @@ func (f *Fetcher) noMetadata(err error) {
 
 // apply takes in metadata. It reports whether something is missing that is to be asked for
 // again soon.
-func (f *Fetcher) apply(resp *kmsg.MetadataResponse) (missing bool) {
+func (f *Fetcher) apply(m *metadata) (missing bool) {
 	f.mu.Lock()
-	for _, b := range resp.Brokers {
-		known := f.brokers[b.NodeID]
-		if known == nil {
-			known = newBroker(f, b.NodeID)
-			f.brokers[b.NodeID] = known
-		}
-		known.addr = net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
-	}
+	f.applyBrokers(m.brokers)
 	var changed []*Partition
-	for _, t := range resp.Topics {
-		if t.Topic == nil || f.topics[*t.Topic] == nil {
+	for _, t := range m.topics {
+		known := f.topics[t.name]
+		if known == nil {
 			continue
 		}
-		known := f.topics[*t.Topic]
-		if t.ErrorCode == 0 {
-			known.id = t.TopicID
+		if t.code == 0 {
+			known.id = t.id
 		}
-		clear(known.leaders)
-		for _, p := range t.Partitions {
-			known.leaders[p.Partition] = leader{p.Leader, p.LeaderEpoch}
-		}
+		known.leaders = t.leaders
 		for number, p := range known.partitions {
-			err := kerr.ErrorForCode(t.ErrorCode)
-			l, ok := known.leaders[number]
+			err := kerr.ErrorForCode(t.code)
+			l, ok := t.leaders[number]
 			switch {
 			case err != nil:
 			case !ok:
@@ -203,6 +195,25 @@ func (f *Fetcher) apply(resp *kmsg.MetadataResponse) (missing bool) {
 		p.changed()
 	}
 	return missing
+}
+
+// applyBrokers takes in where brokers are. Those that left and serve nothing end. f.mu is
+// held.
+func (f *Fetcher) applyBrokers(addrs map[int32]string) {
+	for id, addr := range addrs {
+		if f.brokers[id] == nil {
+			f.brokers[id] = newBroker(f, id)
+		}
+		f.brokers[id].addr = addr
+	}
+	for id, b := range f.brokers {
+		if _, there := addrs[id]; !there && len(b.partitions) == 0 {
+			delete(f.brokers, id)
+			b.gone = true
+			b.hot.wake()
+			b.poll.wake()
+		}
+	}
 }
 
 // checkTopic has the partition begin at its beginning when its topic is another one than

@@ -145,7 +145,10 @@ func (p *Partition) Next() Item {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	if len(p.waiting) == 0 {
-		p.hungry = !p.closed
+		if !p.hungry && !p.closed {
+			p.hungry = true
+			p.wake()
+		}
 		return Item{}
 	}
 	item := p.waiting[0]
