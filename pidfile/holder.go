@@ -13,17 +13,16 @@ import (
 // ErrNotRunning is returned by Find when nobody holds the pidfile.
 var ErrNotRunning = errors.New("no process holds the pidfile")
 
-// Holder is a process, in most cases the one that holds a pidfile: that one and
-// no other, however long one keeps it.
+// Holder is a process, in most cases the one that holds a pidfile. It never means another
+// process, however long it is kept.
 type Holder struct {
 	PID  int
 	path string
 	proc process
 }
 
-// Find gets hold of the process that holds the pidfile. It is opened by its
-// number, and then the kernel is asked again: when the answer is the same, the
-// number meant that process all the while.
+// Find opens the process that holds the pidfile, by its number, and then asks the kernel
+// again: when the answer is the same, the number meant that process all the time.
 func Find(path string) (*Holder, error) {
 	f, err := open(path, unix.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
@@ -45,13 +44,13 @@ func Find(path string) (*Holder, error) {
 		}
 		proc, err := openProcess(pid)
 		if errors.Is(err, unix.ESRCH) {
-			continue // it ended; perhaps another one has the file now
+			continue // it exited; perhaps another one has the file now
 		}
 		if err != nil {
 			return nil, fmt.Errorf("process %d: %w", pid, err)
 		}
-		again, held, err := holder(f)
-		if err == nil && held && again == pid {
+		second, held, err := holder(f)
+		if err == nil && held && second == pid {
 			return &Holder{PID: pid, path: path, proc: proc}, nil
 		}
 		proc.close()
@@ -59,10 +58,9 @@ func Find(path string) (*Holder, error) {
 	return nil, fmt.Errorf("pidfile %q: its holder changes all the time", path)
 }
 
-// Hold gets hold of a process that is known by its number from elsewhere, say
-// from a socket it listens at. still is asked afterwards whether the number
-// means the same process as before; when it does not, or the process is gone,
-// it is ErrNotRunning.
+// Hold opens a process whose number is known from elsewhere, for example from a socket at
+// which it listens. still reports afterwards whether the number means the same process as
+// before; if not, or if the process has exited, the error is ErrNotRunning.
 func Hold(pid int, still func() bool) (*Holder, error) {
 	proc, err := openProcess(pid)
 	if errors.Is(err, unix.ESRCH) {
@@ -79,7 +77,7 @@ func Hold(pid int, still func() bool) (*Holder, error) {
 	return h, nil
 }
 
-// Signal sends sig to the process. One that has ended is no error.
+// Signal sends sig to the process. It is no error if the process has exited.
 func (h *Holder) Signal(sig unix.Signal) error {
 	err := h.proc.signal(sig)
 	if err == nil || errors.Is(err, unix.ESRCH) {
@@ -88,10 +86,10 @@ func (h *Holder) Signal(sig unix.Signal) error {
 	return fmt.Errorf("signal process %d: %w", h.PID, err)
 }
 
-// pollEvery is how often Wait looks.
+// pollEvery is how often Wait checks.
 const pollEvery = 50 * time.Millisecond
 
-// Wait returns when the process has ended, or ctx.
+// Wait returns when the process has exited, or ctx ends.
 func (h *Holder) Wait(ctx context.Context) error {
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()
@@ -107,5 +105,5 @@ func (h *Holder) Wait(ctx context.Context) error {
 	}
 }
 
-// Close forgets the process.
+// Close closes the descriptor of the process.
 func (h *Holder) Close() { h.proc.close() }

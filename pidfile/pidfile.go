@@ -1,17 +1,17 @@
-// Package pidfile says which process runs, without trusting a number in a file.
+// Package pidfile finds the running process without trusting a number in a file.
 // It is not covered by the compatibility promise.
 //
 // The process holds an fcntl record lock on its pidfile for as long as it lives.
-// The kernel drops the lock with the process, however it ends, and names the
-// holder to whoever asks (F_GETLK). So a stale file, a file somebody else has
-// written, and a number that now belongs to another process are all harmless:
-// nothing is signalled that does not hold the lock. A file whose writer lives and
-// holds no lock is another program's: it is neither overwritten nor called stale.
+// The kernel drops the lock with the process, however it exits, and names the holder
+// (F_GETLK). So a stale file, a file that another program has written, and a number that
+// now belongs to another process are all harmless: only the holder of the lock is ever
+// signalled. A file whose writer lives and holds no lock is another program's: it is
+// neither overwritten nor called stale.
 //
-// Two properties of record locks are to be known. They are not inherited by
-// children, so workers never hold one. And they are lost when the process closes
-// any descriptor of the same file: a process that holds a pidfile must not open
-// it again, not even to read it, and must not call Query or Find on it.
+// Record locks have two surprising properties. Children do not inherit them, so workers
+// never hold one. And they are lost when the process closes any descriptor of the same
+// file: a process that holds a pidfile must not open it again, not even to read it, and
+// must not call Query or Find on it.
 package pidfile
 
 import (
@@ -49,30 +49,30 @@ type File struct {
 	f    *os.File
 }
 
-// attempts bounds how often Create tries again when the file is removed under
-// it: each time another process has just ended.
+// attempts bounds the retries of Create when the file is removed meanwhile: each time
+// another process has just exited.
 const attempts = 100
 
-// Create takes the pidfile at path for this process: it is opened or made,
-// locked, and filled with our pid. When another process holds it, the error is a
+// Create takes the pidfile at path for this process: it is opened or created, locked, and
+// filled with our pid. When another process holds it, the error is a
 // *RunningError. A stale one is taken over. A file that is no pidfile (a link, a
 // FIFO, one with other content) and one of a program that lives and takes no lock
-// (*StrangerError) are refused and left as they are.
+// (*ForeignError) are refused and not changed.
 func Create(path string) (*File, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("pidfile %q: %w", path, err)
 	}
 	for range attempts {
-		p, again, err := create(path)
-		if !again {
+		p, retry, err := create(path)
+		if !retry {
 			return p, err
 		}
 	}
-	return nil, fmt.Errorf("pidfile %q: it is made and removed, or locked for reading, all the time", path)
+	return nil, fmt.Errorf("pidfile %q: it is created and removed, or locked for reading, all the time", path)
 }
 
-func create(path string) (p *File, again bool, err error) {
+func create(path string) (p *File, retry bool, err error) {
 	f, err := open(path, unix.O_RDWR|unix.O_CREAT)
 	if err != nil {
 		return nil, false, err
@@ -91,12 +91,12 @@ func create(path string) (p *File, again bool, err error) {
 			return nil, false, fmt.Errorf("pidfile %q: %w", path, err)
 		}
 		if !held {
-			return nil, true, nil // it ended just now, or reads it under a lock
+			return nil, true, nil // the holder has just exited, or reads it under a lock
 		}
 		return nil, false, &RunningError{path, pid}
 	}
-	// The holder before us may have unlinked the file between our open and our
-	// lock: then ours is one that nobody finds.
+	// The holder before us may have unlinked the file between our open and our lock:
+	// then nobody finds ours.
 	if same, err := isAt(f, path); err != nil || !same {
 		return nil, err == nil, err
 	}
@@ -104,13 +104,13 @@ func create(path string) (p *File, again bool, err error) {
 		return nil, false, err
 	}
 	if err := write(f); err != nil {
-		_ = os.Remove(path) // made or emptied by us, and still locked
+		_ = os.Remove(path) // created or emptied by us, and still locked
 		return nil, false, fmt.Errorf("write pidfile %q: %w", path, cause(err))
 	}
 	return &File{path, f}, false, nil
 }
 
-// check refuses to overwrite what is not a pidfile.
+// check refuses to overwrite a file that is no pidfile.
 func check(f *os.File, path string) error {
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
@@ -123,30 +123,29 @@ func check(f *os.File, path string) error {
 	if err != nil {
 		return fmt.Errorf("%q is not a pidfile (%w): remove it or choose another pidfile", path, err)
 	}
-	return stranger(f, path, pid)
+	return foreign(f, path, pid)
 }
 
-// StrangerError is returned for a pidfile that names a process which lives, has
-// probably written it, and does not hold its lock: another program's, such as
-// Racecar in Ruby.
-type StrangerError struct {
+// ForeignError is returned for a pidfile that names a process which lives, has probably
+// written it, and does not hold its lock: another program's, such as Racecar in Ruby.
+type ForeignError struct {
 	Path    string
 	PID     int
 	Program string // its command line; empty: not known
 }
 
-func (e *StrangerError) Error() string {
+func (e *ForeignError) Error() string {
 	program := "another program"
 	if e.Program != "" {
 		program = fmt.Sprintf("another program (%s)", e.Program)
 	}
 	return fmt.Sprintf("pidfile %q names process %d, %s that is alive but does not hold its lock, as Racecar in Ruby: "+
-		"end it by its own means, or choose another pidfile", e.Path, e.PID, program)
+		"stop it by its own means, or choose another pidfile", e.Path, e.PID, program)
 }
 
-// stranger finds the process that has written a pidfile which nobody holds. One
-// that began after the file was written only has the number of one that is gone.
-func stranger(f *os.File, path string, pid int) error {
+// foreign finds the process that has written a pidfile which nobody holds. A process that
+// began after the file was written only has the number of one that has exited.
+func foreign(f *os.File, path string, pid int) error {
 	if pid == os.Getpid() || errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
 		return nil
 	}
@@ -158,17 +157,17 @@ func stranger(f *os.File, path string, pid int) error {
 	if errors.Is(err, unix.ESRCH) || err == nil && started.After(info.ModTime().Add(clockSlack)) {
 		return nil
 	}
-	return &StrangerError{path, pid, programOf(pid)}
+	return &ForeignError{path, pid, programOf(pid)}
 }
 
 // clockSlack is by how much the clocks of processes and files may differ.
 const clockSlack = time.Second
 
-// cause is err without the path that package os adds: ours says it already.
+// cause is err without the path that package os adds: our errors have it already.
 func cause(err error) error {
-	var of *os.PathError
-	if errors.As(err, &of) {
-		return of.Err
+	var withPath *os.PathError
+	if errors.As(err, &withPath) {
+		return withPath.Err
 	}
 	return err
 }
@@ -182,7 +181,7 @@ func write(f *os.File) error {
 	return f.Truncate(int64(len(text)))
 }
 
-// parse reads what a pidfile has: a number above 0 and space around it.
+// parse reads the content of a pidfile: a number above 0 with space around it.
 func parse(b []byte) (int, error) {
 	if len(b) > maxSize {
 		return 0, errors.New("too long")
@@ -200,10 +199,10 @@ func parse(b []byte) (int, error) {
 	return int(n), nil
 }
 
-// Path is where it is, absolute.
+// Path is the absolute path.
 func (p *File) Path() string { return p.path }
 
-// Remove unlinks the file, while it is still held, and gives the lock back.
+// Remove unlinks the file, while it is still held, and releases the lock.
 func (p *File) Remove() error {
 	defer p.f.Close()
 	same, err := isAt(p.f, p.path)
@@ -211,7 +210,7 @@ func (p *File) Remove() error {
 		return err
 	}
 	if !same {
-		return nil // somebody removed it, and perhaps made another one
+		return nil // it was removed, and perhaps another one created
 	}
 	if err := os.Remove(p.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove pidfile: %w", err)
@@ -245,7 +244,7 @@ func open(path string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// isAt says whether path names the file f.
+// isAt reports whether path names the file f.
 func isAt(f *os.File, path string) (bool, error) {
 	ours, err := f.Stat()
 	if err != nil {
@@ -265,8 +264,8 @@ func wholeFile(kind int16) *unix.Flock_t {
 	return &unix.Flock_t{Type: kind, Whence: io.SeekStart}
 }
 
-// holder asks the kernel who holds the lock; pid is 0 when it cannot be named. A
-// lock for reading is anybody's: ours is one for writing.
+// holder asks the kernel who holds the lock; pid is 0 when the kernel cannot name it.
+// Anybody may hold a lock for reading: ours is one for writing.
 func holder(f *os.File) (pid int, held bool, err error) {
 	lock := wholeFile(unix.F_WRLCK)
 	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, lock); err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // A record lock belongs to a process, and a process never collides with itself.
-// So the holder in these tests is another one: this binary, with this variable.
+// So the holder in these tests is another process: this binary, with this variable.
 const envHold = "PIDFILE_TEST_HOLD"
 
 func TestMain(m *testing.M) {
@@ -37,20 +37,20 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	fmt.Println("held")
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until we are told or left alone
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until a line or EOF comes
 	if err := p.Remove(); err != nil {
 		fmt.Println("error", err)
 	}
 }
 
-// other is another process that was told to hold a pidfile.
+// other is another process that holds a pidfile.
 type other struct {
 	cmd *exec.Cmd
 	out *bufio.Reader
 	in  io.Closer
 }
 
-// launch starts it; hears what it says.
+// launch starts one.
 func launch(t *testing.T, path string) *other {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -67,7 +67,7 @@ func launch(t *testing.T, path string) *other {
 		t.Fatal(err)
 	}
 	o := &other{cmd, bufio.NewReader(out), in}
-	t.Cleanup(o.leave)
+	t.Cleanup(o.stop)
 	return o
 }
 
@@ -76,13 +76,13 @@ func (o *other) says() string {
 	return strings.TrimSpace(line)
 }
 
-// leave lets it remove the file and end.
-func (o *other) leave() {
+// stop makes it remove the file and exit.
+func (o *other) stop() {
 	_ = o.in.Close()
 	_ = o.cmd.Wait() // an error the second time
 }
 
-// start launches one that is to hold the file.
+// start launches one that has to hold the file.
 func start(t *testing.T, path string) *other {
 	t.Helper()
 	o := launch(t, path)
@@ -112,17 +112,17 @@ func TestHeldWhileItsProcessLives(t *testing.T) {
 	if said := launch(t, path).says(); said != "running "+strconv.Itoa(pid) {
 		t.Errorf("a second one said %q", said)
 	}
-	holder.leave()
+	holder.stop()
 	checkQuery(t, path, Exited, 0)
 }
 
-func TestKilledProcessLeavesADeadFileThatIsTakenOver(t *testing.T) {
+func TestFileOfAKilledProcessIsDeadAndTakenOver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.pid")
 	holder := start(t, path)
 	if err := holder.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	holder.leave()
+	holder.stop()
 	checkQuery(t, path, Dead, 0)
 	start(t, path)
 }
@@ -146,7 +146,7 @@ func TestTwoStartsAtOnceOneWins(t *testing.T) {
 	}
 }
 
-// What is in a file does not matter: nobody holds these, and none of the processes
+// The content of a file does not matter: nobody holds these, and none of the processes
 // has written them.
 func TestContentIsNotTrusted(t *testing.T) {
 	gone := exec.Command("true")
@@ -170,7 +170,7 @@ func TestContentIsNotTrusted(t *testing.T) {
 }
 
 // A pidfile of Racecar in Ruby: its process lives and holds no lock. It is neither
-// called dead nor overwritten.
+// reported as dead nor overwritten.
 func TestPidfileOfAnotherProgram(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.pid")
 	ruby := exec.Command("sleep", "1000")
@@ -182,7 +182,7 @@ func TestPidfileOfAnotherProgram(t *testing.T) {
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("pidfile %q names process %s, another program (sleep 1000) that is alive but does not hold its lock, as Racecar in Ruby: end it by its own means, or choose another pidfile", path, content)
+	want := fmt.Sprintf("pidfile %q names process %s, another program (sleep 1000) that is alive but does not hold its lock, as Racecar in Ruby: stop it by its own means, or choose another pidfile", path, content)
 	check := func(what string, err error) {
 		t.Helper()
 		if err == nil || err.Error() != want {
@@ -207,8 +207,8 @@ func TestPidfileOfAnotherProgram(t *testing.T) {
 	start(t, path)
 }
 
-// A lock for reading is anybody's: who has one is not the file's process.
-func TestReadersLockIsNotOurs(t *testing.T) {
+// Anybody may hold a lock for reading: its holder is not the file's process.
+func TestLockForReadingIsNotAHolders(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.pid")
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -296,15 +296,15 @@ func TestHolderIsSignalledAndAwaited(t *testing.T) {
 	if err := h.Wait(ctx); err != nil {
 		t.Error(err)
 	}
-	other.leave()
+	other.stop()
 	if err := h.Signal(unix.SIGTERM); err != nil {
 		t.Errorf("a signal to one that has ended: %v", err)
 	}
 }
 
-// A file that was removed under its holder, and perhaps made anew by another
-// one, is not removed again.
-func TestRemoveLeavesAnothersFile(t *testing.T) {
+// Remove does not remove the file of another process that was created after ours was
+// removed.
+func TestRemoveKeepsTheFileOfAnotherProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.pid")
 	p, err := Create(path)
 	if err != nil {
@@ -353,7 +353,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestHoldAsksAgain(t *testing.T) {
+func TestHoldChecksAgain(t *testing.T) {
 	h, err := Hold(os.Getpid(), func() bool { return true })
 	if err != nil || h.PID != os.Getpid() {
 		t.Fatalf("our own process: %v, %v", h, err)

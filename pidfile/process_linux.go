@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a pidfd: it means one process, also when its number is used again.
-// On kernels without it (before 5.3) it is the number.
+// process is a pidfd: it means one process, also when its number is reused. On kernels
+// without pidfds (before 5.3) it is the number.
 type process struct {
 	pid int
 	fd  int // -1: none
@@ -33,7 +33,7 @@ func (p process) signal(sig unix.Signal) error {
 	return unix.PidfdSendSignal(p.fd, sig, nil, 0)
 }
 
-// ended: a pidfd is readable from its process's end on, reaped or not.
+// ended reports whether the process has exited: then a pidfd is readable, reaped or not.
 func (p process) ended() bool {
 	if p.fd < 0 {
 		return errors.Is(unix.Kill(p.pid, 0), unix.ESRCH)
@@ -48,7 +48,7 @@ func (p process) close() {
 	}
 }
 
-// startOf is when a process began; ESRCH: it has ended.
+// startOf is when a process began; ESRCH: it has exited.
 func startOf(pid int) (time.Time, error) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a number: between the question for the lock's holder and a signal
-// it could in principle be used again.
+// process is a number: it could be reused between the query for the holder of the lock and
+// a signal.
 type process struct{ pid int }
 
 func openProcess(pid int) (process, error) { return process{pid}, unix.Kill(pid, 0) }

@@ -12,7 +12,7 @@ import (
 // State is what `racecarctl status` prints, in upstream's words.
 type State string
 
-// The states of what a pidfile is about.
+// The states of a pidfile's process.
 const (
 	Running  State = "running"   // its process lives, and we may signal it
 	Exited   State = "exited"    // there is no such file
@@ -20,9 +20,9 @@ const (
 	NotOwned State = "not_owned" // it is held by a process that is not ours to signal
 )
 
-// Query asks the kernel for the process that holds the pidfile. What is written
-// in the file plays a part only where nobody holds it: see StrangerError. pid is 0
-// unless Running, or NotOwned and known.
+// Query asks the kernel for the process that holds the pidfile. The content of the file
+// matters only when nobody holds it: see ForeignError. pid is 0 unless the state is
+// Running, or NotOwned and the process is known.
 func Query(path string) (state State, pid int, err error) {
 	f, err := open(path, unix.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
@@ -42,7 +42,7 @@ func Query(path string) (state State, pid int, err error) {
 			return "", 0, fmt.Errorf("read pidfile %q: %w", path, cause(err))
 		}
 		if named, err := parse(b); err == nil {
-			if err := stranger(f, path, named); err != nil {
+			if err := foreign(f, path, named); err != nil {
 				return "", 0, err
 			}
 		}

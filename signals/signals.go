@@ -1,22 +1,21 @@
-// Package signals turns the signals of a supervisor into orders. It only
-// enqueues: what an order does is decided in the supervisor's loop, one event
-// at a time.
+// Package signals maps the signals of a supervisor to actions. It only queues them: the
+// supervisor's loop carries them out, one event at a time.
 // It is not covered by the compatibility promise.
 //
-// The table is that of Racecar, with the customs of unicorn and gunicorn for
-// what Racecar does not have:
+// The table is that of Racecar; signals that Racecar does not have follow unicorn and
+// gunicorn:
 //
-//	TERM, INT   stop in order; a second one forces the end
+//	TERM, INT   graceful shutdown; a second one kills
 //	QUIT        stacks of all processes to the log, then as TERM
 //	USR1        configuration with the source of each value to stderr
-//	HUP         reopen logs, roll when image or configuration changed;
+//	HUP         reopen logs; rolling restart if image or configuration changed;
 //	            as TERM when started on a terminal
 //	TTIN, TTOU  one worker more, one fewer
-//	TSTP, CONT  quiet, go on
+//	TSTP, CONT  quiet, continue
 //	USR2        reserved
 //
-// Workers are sessions of their own, so a terminal's signals reach the
-// supervisor alone. It promises nothing about signals to workers.
+// Each worker is a session of its own, so a terminal's signals reach the supervisor
+// alone. The package promises nothing about signals to workers.
 package signals
 
 import (
@@ -25,27 +24,27 @@ import (
 	"syscall"
 )
 
-// Order is what a signal asks for.
-type Order int
+// Action is what a signal asks for.
+type Action int
 
-// The orders. None is what a signal means that is not in the table.
+// The actions. None is that of a signal that is not in the table.
 const (
-	None           Order = iota
-	Stop                 // in order; the second one forces
-	StopWithStacks       // goroutine stacks to the log, then Stop
+	None           Action = iota
+	Stop                  // gracefully; a second one kills
+	StopWithStacks        // goroutine stacks to the log, then Stop
 	PrintConfig
-	Reload // reopen logs; roll when something changed
+	Reload // reopen logs; rolling restart if something changed
 	More   // one worker more
 	Fewer
 	Quiet
 	Continue
 	Reserved
-	Reap // a process ended that the supervisor may not know (as PID 1)
+	Reap // a process exited that the supervisor may not know (as PID 1)
 )
 
-// Meaning is the order that sig stands for; terminal says that the supervisor
-// was started on a terminal, whose end is no reason to reload.
-func Meaning(sig os.Signal, terminal bool) Order {
+// Meaning is the action of sig; terminal: the supervisor was started on a terminal, whose
+// hang-up is no reason to reload.
+func Meaning(sig os.Signal, terminal bool) Action {
 	switch sig {
 	case syscall.SIGTERM, syscall.SIGINT:
 		return Stop
@@ -74,8 +73,8 @@ func Meaning(sig os.Signal, terminal bool) Order {
 	return None
 }
 
-// queueSize holds more signals than anybody sends between two turns of the
-// loop; os/signal drops what does not fit rather than block.
+// queueSize is more signals than anybody sends between two iterations of the loop;
+// os/signal drops a signal rather than block.
 const queueSize = 64
 
 // Queue receives the signals of this process.
@@ -83,35 +82,34 @@ type Queue struct {
 	c chan os.Signal
 }
 
-// Listen begins to receive. reap says that SIGCHLD is wanted as well, which
-// only PID 1 needs.
+// Listen begins to receive. reap: also SIGCHLD, which only PID 1 needs.
 //
-// SIGPIPE is received, and means nothing: a supervisor whose log reader is gone
-// goes on (a Go program would otherwise die writing to stdout or stderr). A HUP
-// that was ignored at the start stays ignored on a terminal: that is nohup.
+// SIGPIPE is received and ignored: a supervisor continues without a reader of its log (a
+// Go program would otherwise die writing to stdout or stderr). On a terminal, a HUP that
+// was ignored at the start stays ignored: that is nohup.
 func Listen(terminal, reap bool) *Queue {
 	q := &Queue{c: make(chan os.Signal, queueSize)}
-	wanted := []os.Signal{
+	received := []os.Signal{
 		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
 		syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGPIPE,
 	}
 	if !terminal || !signal.Ignored(syscall.SIGHUP) {
-		wanted = append(wanted, syscall.SIGHUP)
+		received = append(received, syscall.SIGHUP)
 	}
 	if reap {
-		wanted = append(wanted, syscall.SIGCHLD)
+		received = append(received, syscall.SIGCHLD)
 	}
-	signal.Notify(q.c, wanted...)
+	signal.Notify(q.c, received...)
 	return q
 }
 
 // C delivers the signals in the order in which they came.
 func (q *Queue) C() <-chan os.Signal { return q.c }
 
-// Close gives the signals back to their defaults. Calling it twice is harmless.
+// Close restores the defaults. It may be called twice.
 func (q *Queue) Close() { signal.Stop(q.c) }
 
-// OnTerminal says whether this process has a controlling terminal, wherever its
+// OnTerminal reports whether this process has a controlling terminal, wherever its
 // standard streams point.
 func OnTerminal() bool {
 	f, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)

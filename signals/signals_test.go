@@ -11,7 +11,7 @@ func TestMeaning(t *testing.T) {
 	for _, c := range []struct {
 		sig      syscall.Signal
 		terminal bool
-		want     Order
+		want     Action
 	}{
 		{syscall.SIGTERM, false, Stop},
 		{syscall.SIGINT, false, Stop},
@@ -34,8 +34,8 @@ func TestMeaning(t *testing.T) {
 	}
 }
 
-// Each signal of the table reaches the queue, none ends the process, and after
-// Close nothing comes any more.
+// Each signal of the table reaches the queue, none kills the process, and after Close
+// none is received.
 func TestQueueReceivesTheTable(t *testing.T) {
 	q := Listen(false, true)
 	defer q.Close()

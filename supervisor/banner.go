@@ -6,8 +6,8 @@ import (
 	"github.com/racecar-go/racecar/internal/printable"
 )
 
-// Banner writes what `racecar` says at its start, in upstream's words: they are
-// an interface, and go to stderr. Errors of writing are nobody's concern.
+// Banner writes the messages of a start to stderr, in upstream's words, which are an
+// interface. Errors of writing are ignored.
 type Banner struct{ W io.Writer }
 
 func (b Banner) line(format string, args ...any) {
@@ -20,16 +20,16 @@ func (b Banner) Starting(consumer string) { b.line("Starting Racecar consumer %s
 // Logging names the log file as it was given.
 func (b Banner) Logging(logfile string) { b.line("Logging to %s", logfile) }
 
-// Ready says that everything was loaded.
+// Ready follows when everything was loaded.
 func (b Banner) Ready() { b.line("Wrooooom!") }
 
-// HowToStop is for those in the foreground.
+// HowToStop is for the foreground.
 func (b Banner) HowToStop() { b.line("Ctrl-C to shutdown consumer") }
 
-// Probe says that liveness is shown by touching a file.
+// Probe reports that liveness is shown by touching a file.
 func (b Banner) Probe() { b.line("Liveness probe enabled") }
 
-// Background says that the process goes there.
+// Background reports that the process goes there.
 func (b Banner) Background() { b.line("Starting background process") }
 
 // Pidfile gives the absolute path.

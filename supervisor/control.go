@@ -129,7 +129,7 @@ type StopOptions struct {
 // done. Once it is under way, only Force and Leave matter.
 func (s *Supervisor) Stop(ctx context.Context, o StopOptions) error {
 	return act(ctx, s, func(now time.Time, done func(error)) {
-		s.step(now, fleet.Shutdown{Grace: o.Timeout, Force: o.Force, Leave: o.Leave})
+		s.step(now, fleet.Shutdown{Grace: o.Timeout, Force: o.Force, LeaveGroups: o.Leave})
 		done(nil)
 	})
 }

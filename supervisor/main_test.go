@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 // envSupervise makes the test binary a supervisor of the plan in it, for tests
-// that end or stop the supervisor itself.
+// that kill or stop the supervisor itself.
 const envSupervise = "SUPERVISOR_TEST_PLAN"
 
 func superviseMain(plan string) int {
@@ -189,7 +189,7 @@ func workerMain() int {
 			reply := wire.Reply{ID: cmd.ID}
 			switch cmd.Kind {
 			case wire.CommandStop:
-				if does["stubborn"] {
+				if does["unresponsive"] {
 					continue
 				}
 				return wire.ExitOK
@@ -237,7 +237,7 @@ func planMain() int {
 	return 0
 }
 
-// leaveMain appends the places to the file that the group's id names.
+// leaveMain appends the members to the file that the group's id names.
 func leaveMain() int {
 	conn, _ := testSocket()
 	env, err := conn.Read()

@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notifier tells systemd how we are (sd_notify(3)), when NOTIFY_SOCKET is set.
-// The loop itself sends the watchdog's signs of life, so that a loop that does
-// not turn is noticed.
+// notifier reports the state to systemd (sd_notify(3)), when NOTIFY_SOCKET is set. The
+// loop itself sends the watchdog's signs of life, so that systemd notices a loop that
+// hangs.
 type notifier struct {
 	conn  *net.UnixConn // nil: nobody listens
-	every time.Duration // of WATCHDOG=1; 0: not wanted
+	every time.Duration // of WATCHDOG=1; 0: never
 	last  time.Time
 }
 
@@ -26,7 +26,7 @@ func newNotifier() *notifier {
 	}
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {
-		return n // systemd will say that nothing came; there is nobody else to tell
+		return n // systemd logs that nothing came; nobody else waits for it
 	}
 	n.conn = conn
 	if pid := os.Getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
@@ -55,7 +55,7 @@ func (n *notifier) alive(now time.Time) {
 	n.send("WATCHDOG=1")
 }
 
-// next is when the watchdog is to hear of us again; zero: it does not listen.
+// next is when the watchdog needs the next sign of life; zero: it needs none.
 func (n *notifier) next() time.Time {
 	if n.every == 0 {
 		return time.Time{}
@@ -63,7 +63,7 @@ func (n *notifier) next() time.Time {
 	return n.last.Add(n.every)
 }
 
-// reloading tells of a reload (Type=notify-reload), which ends with ready.
+// reloading reports a reload (Type=notify-reload), which ends with ready.
 func (n *notifier) reloading() {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err == nil {

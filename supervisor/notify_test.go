@@ -54,7 +54,7 @@ func TestNotify(t *testing.T) {
 				if m == want {
 					return
 				}
-			case <-time.After(patience):
+			case <-time.After(testTimeout):
 				t.Fatalf("no %q: %q", want, all)
 			}
 		}

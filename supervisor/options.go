@@ -26,36 +26,33 @@ type Options struct {
 
 	// Log is written to by the loop, so it must not block.
 	Log logrus.FieldLogger
-	// LogProblem says in one line that the log is not being read; empty: it is. Nil:
-	// nobody knows.
+	// LogProblem reports in one line that nobody reads the log; empty: it is read. May be
+	// nil.
 	LogProblem func() string
 	// AppMetrics holds the metrics of consumer code, which the workers send. Nil: they are
 	// not kept.
 	AppMetrics *appmetrics.Store
-	// Stderr takes what workers write to theirs, and the answer to USR1. Nil:
-	// os.Stderr.
+	// Stderr receives the stderr of workers, and the answer to USR1. Nil: os.Stderr.
 	Stderr io.Writer
-	// OnReload is called by the loop at HUP, to open log files anew. It must not
-	// block. Nil: nothing to do.
+	// OnReload is called by the loop at HUP, to reopen log files. It must not block.
 	OnReload func()
 	// SetLogLevel changes the level of Log. Nil: only workers change.
 	SetLogLevel func(level string) error
-	// PrintConfig writes a consumer's configuration with the source of each value,
-	// for USR1. Nil: the supervisor prints nothing, its workers do.
+	// PrintConfig writes a consumer's configuration with the source of each value, for
+	// USR1. Nil: only workers print theirs.
 	PrintConfig func(io.Writer, wire.Consumer)
 
 	// Signals delivers them: signals.Listen. Nil: none.
 	Signals <-chan os.Signal
-	// Terminal says that we were started on one: then HUP is TERM.
+	// Terminal: the supervisor was started on one, so HUP means TERM.
 	Terminal bool
-	// PID1 says that orphans become our children and have to be reaped.
+	// PID1: orphans become our children and have to be reaped.
 	PID1 bool
-	// OnReady is called once by the loop, when all workers are up. It
-	// must not block.
+	// OnReady is called once by the loop, when all workers are up. It must not block.
 	OnReady func()
 
-	// OnEvent is called by the loop with what happens to workers. It must not block. Nil:
-	// nobody wants to know.
+	// OnEvent is called by the loop with the events of workers. It must not block. May be
+	// nil.
 	OnEvent func(fleet.WorkerEvent)
 
 	// Pidfile, Socket and Dir, where it was started, are for the status only.

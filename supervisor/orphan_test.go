@@ -64,7 +64,7 @@ func superviseOn(t *testing.T, tty *os.File, binary string, consumers ...wire.Co
 		_ = s.cmd.Process.Signal(syscall.SIGCONT)
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait()
-		s.awaitGone(workers, patience)
+		s.awaitGone(workers, testTimeout)
 		if t.Failed() {
 			t.Logf("log:\n%s", s.log)
 		}
@@ -79,7 +79,7 @@ func superviseOn(t *testing.T, tty *os.File, binary string, consumers ...wire.Co
 		if !ok {
 			t.Fatal("it did not become ready")
 		}
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("it does not become ready")
 	}
 	return s
@@ -120,7 +120,7 @@ func (s *standalone) awaitGone(pids map[string]int, within time.Duration) {
 // await waits for a worker with another pid.
 func (s *standalone) await(name string, not int) int {
 	s.t.Helper()
-	by := time.Now().Add(patience)
+	by := time.Now().Add(testTimeout)
 	for {
 		if pid := s.workers()[name]; pid != 0 && pid != not {
 			return pid
@@ -132,8 +132,7 @@ func (s *standalone) await(name string, not int) int {
 	}
 }
 
-// Workers go when the supervisor is gone, and so does one that was stopped: the
-// kernel wakes it.
+// Workers exit with the supervisor, and so does one that was stopped: the kernel wakes it.
 func TestNoWorkerOutlivesTheSupervisor(t *testing.T) {
 	t.Parallel()
 	s := supervise(t, os.Args[0], testConsumer("A", "", 3))
@@ -160,11 +159,11 @@ func TestSupervisorThatWasStoppedReplacesNobody(t *testing.T) {
 	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(5 * time.Second) // what is tested is that this time does not count
+	<-time.After(5 * time.Second) // this time must not count
 	if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	for by := time.Now().Add(patience); !strings.Contains(s.log.String(), "did not run for a while"); {
+	for by := time.Now().Add(testTimeout); !strings.Contains(s.log.String(), "did not run for a while"); {
 		if time.Now().After(by) {
 			t.Fatal("it did not notice that it was stopped")
 		}
@@ -210,8 +209,8 @@ func TestWorkersComeBackThoughTheProgramIsGone(t *testing.T) {
 	}
 }
 
-// What is typed at the terminal, and its end, reach the supervisor alone: a
-// worker that is hit by a signal of its own would be reported dead.
+// Keys typed at the terminal, and its hang-up, reach the supervisor alone: a worker that
+// receives a signal of its own would be reported dead.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	// Under nohup a HUP is ignored, by what is started here as well unless we listen.
@@ -239,13 +238,13 @@ func TestTerminal(t *testing.T) {
 				if err != nil {
 					t.Errorf("ended with %v", err)
 				}
-			case <-time.After(patience):
+			case <-time.After(testTimeout):
 				_ = s.cmd.Process.Kill()
 				<-ended //nolint:errcheck // it was killed
 				t.Fatal("it does not end")
 			}
 			if n := strings.Count(s.log.String(), "worker stopped"); n != 2 || strings.Contains(s.log.String(), "worker died") {
-				t.Errorf("%d workers stopped in order", n)
+				t.Errorf("%d workers stopped gracefully", n)
 			}
 		})
 	}

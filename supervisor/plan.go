@@ -63,7 +63,7 @@ func (s *Supervisor) restart(c restartCommand) {
 	now := time.Now()
 	p := &planning{commands: commands, began: now, reported: now}
 	s.planning = p
-	s.watchers.report(fleet.Progress{At: now, Step: "checking", Detail: "the program and its configuration"})
+	s.watchers.report(fleet.Progress{Time: now, Step: "checking", Detail: "the program and its configuration"})
 	p.helper = s.plan(func(now time.Time, plan wire.Plan, image process.Image, err error) {
 		switch {
 		case s.planning == p:
@@ -114,7 +114,7 @@ func (s *Supervisor) reportCheck(now time.Time) {
 		return
 	}
 	p.reported = now
-	s.watchers.report(fleet.Progress{At: now, Step: "checking", Detail: fmt.Sprintf(
+	s.watchers.report(fleet.Progress{Time: now, Step: "checking", Detail: fmt.Sprintf(
 		"pid %d has been loading the program and its configuration for %v", p.helper.child.process.PID(), now.Sub(p.began).Round(time.Second))})
 }
 
@@ -143,8 +143,8 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error))
 			return err
 		}
 		got = &plan
-		// What was found under the name may be a launcher, which built a program and
-		// became it: workers are started from that.
+		// The program may be a launcher that built another one and executed it: workers
+		// are started from that.
 		if real, err := h.child.process.Image(); err == nil {
 			_ = image.Close()
 			image = real

@@ -28,8 +28,8 @@ import (
 	"github.com/racecar-go/racecar/supervisor/process"
 )
 
-// patience bounds every wait of the tests; nothing takes nearly as long.
-const patience = 30 * time.Second
+// testTimeout bounds every wait of the tests; nothing takes nearly as long.
+const testTimeout = 30 * time.Second
 
 // rig is a supervisor with real processes.
 type rig struct {
@@ -70,7 +70,7 @@ func testConsumer(name, words string, workers int) wire.Consumer {
 	}}
 }
 
-// runSupervisor starts a supervisor, and ends it with the test.
+// runSupervisor starts a supervisor, and stops it with the test.
 func runSupervisor(t *testing.T, consumers ...wire.Consumer) *rig {
 	t.Helper()
 	r := &rig{t: t, stderr: &buffer{}, log: &buffer{}, dir: t.TempDir(), sigs: make(chan os.Signal, 10), done: make(chan struct{})}
@@ -124,13 +124,13 @@ func openFDs(t *testing.T) int {
 	return len(names)
 }
 
-// wait waits for the end of Run.
+// wait waits until Run returns.
 func (r *rig) wait() (int, error) {
 	r.t.Helper()
 	select {
 	case <-r.done:
 		return r.code, r.err
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		r.t.Fatalf("the supervisor did not end; log:\n%s", r.log)
 		return 0, nil
 	}
@@ -138,7 +138,7 @@ func (r *rig) wait() (int, error) {
 
 func (r *rig) status() status.Status {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	st, err := r.sup.Status(ctx)
 	if err != nil {
@@ -150,7 +150,7 @@ func (r *rig) status() status.Status {
 // until waits for a status.
 func (r *rig) until(what string, ok func(status.Status) bool) status.Status {
 	r.t.Helper()
-	by := time.Now().Add(patience)
+	by := time.Now().Add(testTimeout)
 	for {
 		st := r.status()
 		if ok(st) {
@@ -213,7 +213,7 @@ func TestWorkersRunAndStop(t *testing.T) {
 	}
 }
 
-// left is what was removed from a consumer's group.
+// left are the members that were removed from a consumer's group.
 func (r *rig) left(consumer string) string {
 	b, err := os.ReadFile(filepath.Join(r.dir, "left-"+consumer))
 	if err != nil && !os.IsNotExist(err) {
@@ -301,7 +301,7 @@ func TestProtocolViolationReplacesTheWorker(t *testing.T) {
 }
 
 func TestUnresponsiveWorkerIsKilled(t *testing.T) {
-	c := testConsumer("A", "stubborn", 1)
+	c := testConsumer("A", "unresponsive", 1)
 	c.Config.ShutdownTimeout = time.Second
 	r := runSupervisor(t, c)
 	r.until("running", running(1))
@@ -314,7 +314,7 @@ func TestUnresponsiveWorkerIsKilled(t *testing.T) {
 	}
 }
 
-// What a worker has started ends with it.
+// Processes that a worker has started exit with it.
 func TestNoGrandchildOutlivesAWorker(t *testing.T) {
 	r := runSupervisor(t, testConsumer("A", "child", 1))
 	st := r.until("running", running(1))
@@ -366,7 +366,7 @@ func TestSignals(t *testing.T) {
 func TestControl(t *testing.T) {
 	r := runSupervisor(t, testConsumer("A", "", 1), testConsumer("B", "", 1))
 	r.until("running", running(2))
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	one := []wire.Partition{{Topic: "t", Partition: 3}}
 	for name, c := range map[string]struct {
@@ -413,7 +413,7 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// setPlan writes what a new look at the program finds.
+// setPlan writes the plan that the next check of the program finds.
 func (r *rig) setPlan(p wire.Plan) {
 	r.t.Helper()
 	if p.Versions == (wire.Versions{}) {
@@ -434,7 +434,7 @@ func (r *rig) setPlan(p wire.Plan) {
 func TestRollingRestart(t *testing.T) {
 	r := runSupervisor(t, testConsumer("A", "", 2))
 	first := r.until("running", running(2))
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	if err := r.sup.Restart(ctx, RestartOptions{}); err == nil || !strings.Contains(err.Error(), "could not load the configuration: exited with status 1: open") {
 		t.Errorf("without a plan: %v", err)
@@ -474,15 +474,15 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
-// The member of a worker that is scaled away at the end of a roll, and has to be killed,
-// is removed although nothing else uses the old program any more.
+// A worker is removed at the end of a rollout and has to be killed: its member is removed
+// although nothing else uses the old program any more.
 func TestRemovedAtTheEndOfARollout(t *testing.T) {
-	old, next := testConsumer("A", "stubborn", 2), testConsumer("A", "", 2)
+	old, next := testConsumer("A", "unresponsive", 2), testConsumer("A", "", 2)
 	old.Config.ShutdownTimeout, next.Config.ShutdownTimeout = time.Second, time.Second
 	r := runSupervisor(t, old)
 	r.until("running", running(2))
 	r.setPlan(wire.Plan{Consumers: []wire.Consumer{next}})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	rolled := make(chan error, 1)
 	go func() { rolled <- r.sup.Restart(ctx, RestartOptions{}) }()
@@ -497,7 +497,7 @@ func TestRemovedAtTheEndOfARollout(t *testing.T) {
 }
 
 // A check of the new program that hangs is reported with its pid, and replaced by the
-// next one, which serves both who asked.
+// next one, which serves both requests.
 func TestCheckThatHangsIsReplaced(t *testing.T) {
 	r := runSupervisor(t, testConsumer("A", "", 1))
 	r.until("running", running(1))
@@ -508,7 +508,7 @@ func TestCheckThatHangsIsReplaced(t *testing.T) {
 	}
 	steps, cancel := r.sup.Subscribe()
 	defer cancel()
-	ctx, over := context.WithTimeout(context.Background(), patience)
+	ctx, over := context.WithTimeout(context.Background(), testTimeout)
 	defer over()
 	first, second := make(chan error, 1), make(chan error, 1)
 	hang()
@@ -528,7 +528,7 @@ func TestCheckThatHangsIsReplaced(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// Nor does a HUP wait for it longer than it takes to be called slow.
+	// A HUP does not wait for a check that is slow.
 	hang()
 	go func() { first <- r.sup.Restart(ctx, RestartOptions{}) }()
 	awaitProgress()
@@ -551,7 +551,7 @@ func TestHangupRollsOutOnlyChanges(t *testing.T) {
 	r.setPlan(wire.Plan{Consumers: []wire.Consumer{testConsumer("A", "", 1), testConsumer("B", "other", 1)}})
 	r.sigs <- syscall.SIGHUP
 	for range 5 {
-		r.sigs <- syscall.SIGHUP // all together are one more
+		r.sigs <- syscall.SIGHUP // all of them count as one
 	}
 	st := r.until("replaced", func(st status.Status) bool { return running(2)(st) && st.Workers[1].PID != first.Workers[1].PID })
 	r.until("looked at once more", func(status.Status) bool { return strings.Count(r.log.String(), "nothing changed") >= 2 })
@@ -591,7 +591,7 @@ func TestFullStderrAndFullLogBlockNobody(t *testing.T) {
 		r.code, r.err = sup.Run(context.Background())
 	}()
 	r.until("running", running(2))
-	for range 3 { // the configuration is not printed, which is said
+	for range 3 { // the configuration is not printed, which is logged
 		sup.requests <- sup.printConfig
 	}
 	if err := sup.Stop(context.Background(), StopOptions{}); err != nil {

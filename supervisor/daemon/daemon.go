@@ -1,13 +1,12 @@
-// Package daemon puts a racecar into the background.
+// Package daemon runs racecar in the background.
 // It is not covered by the compatibility promise.
 //
 // The program starts itself again, in a session of its own, with stdin empty and
 // stdout and stderr in the log file. The launching process waits until the daemon
-// says that it runs, or why it does not, and only then ends: `racecar --daemonize`
+// reports that it runs, or why it does not, and only then exits: `racecar --daemonize`
 // succeeds exactly when there is a daemon.
 //
-// It takes no pidfile: that is done in the daemon itself (package pidfile), where
-// the lock has to be.
+// The daemon itself creates the pidfile (package pidfile): it has to hold the lock.
 package daemon
 
 import (
@@ -30,8 +29,8 @@ import (
 // envReady carries the number of the ready pipe's descriptor to the daemon.
 const envReady = "RACECAR_INTERNAL_READY_FD"
 
-// readyFD is the least number of that descriptor: far from those that are put
-// in place when a process is started.
+// readyFD is the least number of that descriptor: far above those that are placed when a
+// process is started.
 const readyFD = 64
 
 // okay is what the daemon writes to the ready pipe when it runs.
@@ -43,32 +42,30 @@ type Daemon struct {
 	ready *os.File
 }
 
-// Start puts the program into the background. It is called early, before
-// anything that a second process should not do again, and with nothing but the
-// main goroutine running.
+// Start starts the program in the background. It is called early, before anything that
+// must not happen twice, and while only the main goroutine runs.
 //
-// In the launching process it returns nil and whether that worked, once the
-// daemon has called Ready or Fail or has ended. In the daemon, which runs the
-// same program with the same arguments, environment, umask and directory, it
-// returns a Daemon.
+// In the launching process it returns nil and whether the start succeeded, once the daemon
+// has called Ready or Fail or has exited. In the daemon, which runs the same program with
+// the same arguments, environment, umask and directory, it returns a Daemon.
 //
-// logfile takes what the daemon writes to stdout and stderr; empty: nothing does.
+// The daemon's stdout and stderr go to logfile; empty: nowhere.
 func Start(logfile string) (*Daemon, error) {
 	if d := reborn(); d != nil {
-		return d, d.finishBirth()
+		return d, d.finishReborn()
 	}
-	// The mark of a daemon that we were started by is not ours.
+	// A daemon may have started us: its mark is not ours.
 	if err := os.Unsetenv(godaemon.MARK_NAME); err != nil {
 		return nil, err
 	}
 	return nil, launch(logfile)
 }
 
-// Reborn says whether this process is (to become) the daemon that another one
-// has started with Start.
+// Reborn reports whether this process is (or becomes) the daemon that another process
+// started with Start.
 func Reborn() bool { return os.Getenv(envReady) != "" && godaemon.WasReborn() }
 
-// launch starts the daemon and waits for what it says.
+// launch starts the daemon and waits for its report.
 func launch(logfile string) error {
 	if logfile != "" { // go-daemon would follow any link
 		f, err := owner.OpenAppend(logfile)
@@ -95,19 +92,19 @@ func launch(logfile string) error {
 	}
 	child, err := ctx.Reborn()
 	_ = unix.Close(fd)
-	// One that has ended before go-daemon had written the last of what it is sent is
-	// asked like any other: its own words say more than a broken pipe.
+	// A daemon that has exited before go-daemon had sent everything may still have
+	// reported why, which explains more than a broken pipe.
 	if err != nil && (child == nil || !errors.Is(err, unix.EPIPE)) {
 		return fmt.Errorf("start background process: %w", err)
 	}
-	said, err := io.ReadAll(r)
+	report, err := io.ReadAll(r)
 	switch {
 	case err != nil:
 		return fmt.Errorf("ready pipe: %w", err)
-	case string(said) == okay:
+	case string(report) == okay:
 		return nil
-	case len(said) > 0:
-		return problems(string(said))
+	case len(report) > 0:
+		return problems(string(report))
 	}
 	err = errors.New("the background process ended before it was ready")
 	if state, waitErr := child.Wait(); waitErr == nil {
@@ -120,9 +117,9 @@ func launch(logfile string) error {
 }
 
 // problems are what Fail wrote, a line each.
-func problems(said string) error {
+func problems(report string) error {
 	var all []error
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(report) {
 		all = append(all, errors.New(strings.TrimSpace(line)))
 	}
 	return errors.Join(all...)
@@ -146,18 +143,18 @@ func reborn() *Daemon {
 	return &Daemon{ready: os.NewFile(uintptr(fd), "ready pipe")}
 }
 
-// finishBirth puts stdin in place and removes the traces, so that workers and
-// their children do not take themselves for daemons.
-func (d *Daemon) finishBirth() error {
+// finishReborn opens stdin and removes the marks, so that workers and their children do
+// not take themselves for daemons.
+func (d *Daemon) finishReborn() error {
 	if _, err := new(godaemon.Context).Reborn(); err != nil {
 		return fmt.Errorf("become a daemon: %w", err)
 	}
-	_ = unix.Close(3) // what stdin was made from
+	_ = unix.Close(3) // stdin was read from it
 	return errors.Join(os.Unsetenv(godaemon.MARK_NAME), os.Unsetenv(envReady))
 }
 
-// Detach leaves the directory of the start: this process needs nothing there. All
-// relative paths must have been resolved before. Workers run where the start was.
+// Detach changes the working directory to /: this process needs no other. All relative
+// paths must have been resolved before. Workers run in the directory of the start.
 func (d *Daemon) Detach() error {
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("leave the working directory: %w", err)
@@ -165,23 +162,22 @@ func (d *Daemon) Detach() error {
 	return nil
 }
 
-// Ready lets the launching process end well. Only the first call of Ready or
-// Fail counts.
-func (d *Daemon) Ready() { d.say(okay) }
+// Ready makes the launching process succeed. Only the first call of Ready or Fail counts.
+func (d *Daemon) Ready() { d.report(okay) }
 
-// Fail lets the launching process end with this error.
-func (d *Daemon) Fail(err error) { d.say(strings.Join(printable.Lines(err), "\n") + "\n") }
+// Fail makes the launching process fail with this error.
+func (d *Daemon) Fail(err error) { d.report(strings.Join(printable.Lines(err), "\n") + "\n") }
 
-func (d *Daemon) say(text string) {
+func (d *Daemon) report(text string) {
 	d.once.Do(func() {
-		_, _ = d.ready.WriteString(text) // nobody there: it was interrupted
+		_, _ = d.ready.WriteString(text) // nobody reads it: the launching process was interrupted
 		_ = d.ready.Close()
 	})
 }
 
 // ReopenOutput points these descriptors of this process (a daemon's stdout and stderr,
-// the stdout of its workers) to the log file's path again, after it was renamed. What
-// is being written meanwhile goes to the one or the other, never nowhere.
+// the stdout of its workers) to the log file's path again, after it was renamed.
+// Concurrent writes go to the old file or the new one.
 func ReopenOutput(logfile string, fds ...int) error {
 	f, err := owner.OpenAppend(logfile)
 	if err != nil {

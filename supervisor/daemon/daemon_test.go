@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The program that goes into the background in these tests is this binary, told
-// by this variable what its daemon does.
+// The program that these tests start in the background is this binary; this variable has
+// what its daemon does.
 const envDoes = "DAEMON_TEST_DOES"
 
 func TestMain(m *testing.M) {
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	case "die":
 		os.Exit(7)
 	}
-	// A report of what the daemon is like, for the test to read.
+	// A report about the daemon, for the test to read.
 	f, err := os.Create(os.Getenv("DAEMON_TEST_REPORT"))
 	if err != nil {
 		d.Fail(err)
@@ -101,7 +101,7 @@ func run(t *testing.T, does string) launched {
 	}
 	l.out, l.err = strings.TrimSpace(string(out)), err
 	if err == nil {
-		f, err := os.OpenFile(end, os.O_WRONLY, 0) // waits for the daemon, then ends it
+		f, err := os.OpenFile(end, os.O_WRONLY, 0) // waits for the daemon, then makes it exit
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,7 +45,7 @@ func TestRestartLimit(t *testing.T) {
 		every  time.Duration
 		counts bool
 		ever   bool
-		want   int // crashes until given up; 0: never
+		want   int // crashes until the limit is exceeded; 0: never
 	}{
 		{"five a minute", 5, time.Second, true, false, 6},
 		{"none", 0, time.Second, true, false, 1},
@@ -65,7 +65,7 @@ func TestRestartLimit(t *testing.T) {
 				}
 			}
 			if got != c.want {
-				t.Errorf("given up after %d crashes, want %d", got, c.want)
+				t.Errorf("exceeded after %d crashes, want %d", got, c.want)
 			}
 		})
 	}

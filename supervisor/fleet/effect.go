@@ -61,7 +61,7 @@ type (
 	}
 	// Progress is one step of something long, for whoever watches.
 	Progress struct {
-		At     time.Time `json:"at"`
+		Time   time.Time `json:"at"`
 		Worker string    `json:"worker,omitempty"` // empty: about the whole
 		Step   string    `json:"step"`             // a state, or "restarting", "restarted", "done", "failed", …
 		Detail string    `json:"detail,omitempty"`

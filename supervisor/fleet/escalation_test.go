@@ -45,9 +45,8 @@ func TestSilentWorkerIsKilledAfterTheBootTimeout(t *testing.T) {
 	w.checkReason("A[0]", bootTimeout, "no sign of life within worker_boot_timeout (1m0s)")
 }
 
-// Unreachable brokers are no crash, however long it takes.
-// A constructor that does not return is a crash, with stacks, however lively the
-// process is beside it.
+// A constructor that does not return is a crash, with stacks, although the process sends
+// frames.
 func TestConstructorThatDoesNotReturnIsACrash(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 1))
 	w.boot = func(f *fake) { f.says(status.Starting) }
@@ -98,7 +97,7 @@ func TestStoppedWorkerIsKilledAtOnce(t *testing.T) {
 	w.checkSignals("A[0] killed")
 	w.checkState("A[0]", status.Running)
 	w.checkReason("A[0]", frozenStopped, "stopped by a signal")
-	checkSuspects(t, &w.f.consumers[0].suspects) // whoever stopped it did it
+	checkSuspects(t, &w.f.consumers[0].suspects) // not the message, but whoever stopped the process
 }
 
 func TestUnreadMessagesAreSignsOfLife(t *testing.T) {
@@ -135,7 +134,7 @@ func TestSuspendedSupervisorDoesNotTimeOutWorkers(t *testing.T) {
 	}
 }
 
-// Nor does the time in which we were stopped count against a worker that is to stop.
+// Time in which the supervisor was stopped does not count against a worker that stops.
 func TestSuspendedSupervisorDoesNotShortenTheGrace(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))
 	w.worker("A[0]").unresponsive = true
@@ -200,8 +199,8 @@ func TestHandlerThatReturnsWhenCancelled(t *testing.T) {
 	}
 }
 
-// Each call that takes too long is cancelled by its name, and has the whole ladder before
-// it: one that came back does not shorten the next one's.
+// Each call that takes too long is cancelled by its name and has all steps of an
+// escalation: a call that returned does not shorten the next one's.
 func TestEachStuckCallIsEscalatedByItself(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 1))
 	f := w.worker("A[0]")
@@ -214,7 +213,7 @@ func TestEachStuckCallIsEscalatedByItself(t *testing.T) {
 	if c := f.last(wire.CommandCancel); f.count(wire.CommandCancel) != 1 || c.Call == nil || *c.Call != (wire.Call{Consumer: "A", Topic: "t", Partition: 3, FirstOffset: 41}) {
 		t.Fatalf("%d times cancelled, last %+v", f.count(wire.CommandCancel), c.Call)
 	}
-	f.inHand = f.inHand[1:] // it is back
+	f.inHand = f.inHand[1:] // it has returned
 	w.pass(ObserveEvery)
 	if c := f.last(wire.CommandCancel); f.count(wire.CommandCancel) != 2 || c.Call == nil || *c.Call != (wire.Call{Consumer: "A", Topic: "t", Partition: 4, FirstOffset: 7}) {
 		t.Fatalf("%d times cancelled, last %+v", f.count(wire.CommandCancel), c.Call)
@@ -278,42 +277,6 @@ func TestMemoryLimitThatIsTooLow(t *testing.T) {
 		t.Errorf("%d starts in ten minutes", n)
 	}
 	w.checkState("A[0]", status.Running)
-}
-
-func TestMessageThatKillsItsProcess(t *testing.T) {
-	w := startWorld(t, consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = 1 }))
-	for n := range wire.PoisonedAfter {
-		f := w.worker("A[0]")
-		if n > 0 && (len(f.handshake.Suspects) != 1 || f.handshake.Suspects[0].Deaths != n) {
-			t.Errorf("told %v", f.handshake.Suspects)
-		}
-		w.kill("A[0]", Exited{Exit: Exit{Code: 2}, InHand: []scoreboard.Call{call(0, 7, 7, true)}})
-		w.checkState("A[0]", status.Running) // at once, and not the slot's fault
-		if got := w.worker("A[1]").last(wire.CommandSuspects).Suspects; len(got) != 1 || got[0].Deaths != n+1 {
-			t.Errorf("its neighbour was told %v", got)
-		}
-	}
-	// It is dead-lettered, and the workers say that they are past it.
-	w.step(ReportReceived{w.worker("A[0]").p.id, status.Report{Partitions: []status.Partition{{Topic: "t", Partition: 0, Position: 8}}}})
-	if f := w.worker("A[1]"); f.count(wire.CommandSuspects) != 4 || len(f.last(wire.CommandSuspects).Suspects) != 0 {
-		t.Errorf("its neighbour was told %v", f.commands)
-	}
-}
-
-// Also one that kills its process while that is being stopped.
-func TestMessageThatKillsAStoppingProcess(t *testing.T) {
-	a := consumerOf("A", 1)
-	w := startWorld(t, a)
-	f := w.worker("A[0]")
-	f.unresponsive = true
-	w.rollout("new", a)
-	w.kill("A[0]", Exited{Exit: Exit{Code: 2}, InHand: []scoreboard.Call{call(0, 7, 7, true)}})
-	if got := w.processes(); got != "new" {
-		t.Errorf("processes: %s", got)
-	}
-	if got := w.worker("A[0]").handshake.Suspects; len(got) != 1 || got[0].Deaths != 1 {
-		t.Errorf("told %v", got)
-	}
 }
 
 func TestDeathsThatMakeSuspects(t *testing.T) {

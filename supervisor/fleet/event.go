@@ -100,10 +100,10 @@ type (
 	// Shutdown stops everything. A second one with Force, or with Signal after a moment,
 	// kills what is left.
 	Shutdown struct {
-		Grace  time.Duration // 0: shutdown_timeout
-		Force  bool          // kill at once
-		Leave  bool          // remove the members also with membership host
-		Signal bool
+		Grace       time.Duration // 0: shutdown_timeout
+		Force       bool          // kill at once
+		LeaveGroups bool          // remove the members also with membership host
+		Signal      bool
 	}
 	// MembersRemoved is the end of a final RemoveMembers.
 	MembersRemoved struct{}

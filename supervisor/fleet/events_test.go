@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Whoever subscribes learns of each process's start and end, and why it ended.
+// Subscribers receive each start and exit of a process, with the reason.
 func TestEventsOfWorkers(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
 	w.crash("A[0]")

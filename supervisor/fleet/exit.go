@@ -56,7 +56,7 @@ func (e Exited) apply(f *Fleet) {
 	s.base.Add(e.Work)
 	clean := e.Exit.Signal == 0 && e.Exit.Code == wire.ExitOK && p.killed == "" ||
 		p.finished || p.stopping != "" && p.frame.State == status.Starting // it had nothing in hand
-	if p.leaves && clean {
+	if p.leavesGroup && clean {
 		p.members = nil // it has left
 	}
 	s.unfollowed = append(s.unfollowed, p.members...)

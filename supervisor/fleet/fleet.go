@@ -163,7 +163,7 @@ func (f *Fleet) log(level slog.Level, message string, s *slot, fields map[string
 }
 
 func (f *Fleet) progress(s *slot, step, detail string) {
-	p := Progress{At: f.now, Step: step, Detail: detail}
+	p := Progress{Time: f.now, Step: step, Detail: detail}
 	if s != nil {
 		p.Worker = s.name()
 	}

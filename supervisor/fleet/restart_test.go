@@ -1,8 +1,6 @@
 package fleet
 
 import (
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -37,8 +35,8 @@ func TestAllWorkersAreStartedAndReadyOnce(t *testing.T) {
 	w.checkState("A[1]", status.Waiting)
 }
 
-// One crashing worker of several is waited for until its boot timeout; a consumer of
-// which no worker is up keeps the whole from being ready.
+// Readiness waits for a crashing worker until its boot timeout; a consumer without any
+// worker that is up prevents readiness.
 func TestReadinessAfterTheBootTimeout(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
 	up := map[string]bool{}
@@ -65,8 +63,7 @@ func TestReadinessAfterTheBootTimeout(t *testing.T) {
 	}
 }
 
-// Readiness has three outcomes: without a consumer left it never comes, and the end
-// has the reason.
+// Without a consumer left the supervisor is never ready, and its exit has the reason.
 func TestNeverReady(t *testing.T) {
 	for name, boot := range map[string]func(*fake){
 		"permanent": func(f *fake) { f.exits(Exit{Code: wire.ExitPermanent}) },
@@ -104,59 +101,6 @@ func TestReadyWithoutAConsumerThatStoppedPermanently(t *testing.T) {
 	}
 }
 
-func TestCrashedWorkerRestartsAfterABackoff(t *testing.T) {
-	w := startWorld(t, consumerOf("A", 2))
-	w.pass(time.Hour)
-	w.crash("A[0]")
-	w.checkState("A[0]", status.Running) // at once
-	w.crash("A[0]")
-	w.checkState("A[0]", status.Backoff)
-	w.pass(999 * time.Millisecond)
-	w.checkState("A[0]", status.Backoff)
-	w.pass(time.Millisecond)
-	w.checkState("A[0]", status.Running)
-	w.crash("A[0]")
-	w.pass(1999 * time.Millisecond)
-	w.checkState("A[0]", status.Backoff)
-	w.pass(time.Millisecond)
-	if got := w.state("A[0]"); got.State != status.Running || got.Restarts != 3 || got.LastExit != "exited with status 1" {
-		t.Errorf("%+v", got)
-	}
-	if got := w.state("A[1]"); got.Restarts != 0 {
-		t.Errorf("its neighbour: %+v", got)
-	}
-	w.pass(61 * time.Second)
-	w.crash("A[0]")
-	w.checkState("A[0]", status.Running) // a healthy minute went by
-}
-
-func TestConsumerThatCrashesTooOftenStopsPermanently(t *testing.T) {
-	w := startWorld(t, consumerOf("A", 2), consumerOf("B", 1))
-	for range 5 {
-		w.crash("A[1]")
-		w.pass(9 * time.Second)
-	}
-	w.checkState("A[1]", status.Running)
-	w.crash("A[1]")
-	w.checkState("A[0]", status.Fatal)
-	w.checkState("A[1]", status.Fatal)
-	w.checkState("B[0]", status.Running)
-	w.checkRemoved("A[1]") // A[0] left by itself
-	if w.finished != nil {
-		t.Fatal("B still runs")
-	}
-	st := w.report()
-	if c := st.Consumers[0]; c.State != status.Fatal || !strings.Contains(c.Reason, "A[1] died more than 5 times within a minute, at last: exited with status 1") {
-		t.Errorf("%+v", c)
-	}
-	if st.RestartsBy["crash"] != 5 {
-		t.Errorf("counted %v", st.RestartsBy)
-	}
-	w.kill("B[0]", Exited{Exit: Exit{Code: wire.ExitPermanent}})
-	w.checkFinished(1, "A stopped permanently")
-	w.checkFinished(1, "B stopped permanently")
-}
-
 func TestRestartLimitZeroStopsEverything(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2, func(c *config.Config) { c.WorkerRestartLimit = 0 }), consumerOf("B", 1))
 	w.crash("A[0]")
@@ -172,69 +116,9 @@ func TestNeverGiveUp(t *testing.T) {
 	w.checkState("A[0]", status.Running)
 }
 
-func TestPermanentFailureStopsTheWorker(t *testing.T) {
-	w := startWorld(t, consumerOf("A", 2))
-	f := w.worker("A[0]")
-	w.step(ExitReasonReceived{f.p.id, wire.ExitReason{Reason: "not authorized for topic x", Permanent: true}})
-	w.crash("A[0]")
-	w.pass(time.Hour)
-	w.checkState("A[0]", status.Fatal)
-	w.checkState("A[1]", status.Running)
-	if got := w.state("A[0]").LastExit; got != "exited with status 1: not authorized for topic x" {
-		t.Error(got)
-	}
-	w.kill("A[1]", Exited{Exit: Exit{Code: wire.ExitPermanent}})
-	w.checkFinished(1, "A stopped permanently")
-}
-
-func TestProcessThatCannotBeStarted(t *testing.T) {
-	w := startWorld(t, consumerOf("A", 1))
-	w.spawn = func(Spawn) error { return syscall.EAGAIN }
-	w.crash("A[0]")
-	w.checkState("A[0]", status.Backoff)
-	before := len(w.spawned)
-	w.pass(10 * time.Minute)
-	if n := len(w.spawned) - before; n > 30 {
-		t.Errorf("%d attempts in ten minutes", n)
-	}
-	if got := w.state("A[0]"); got.State != status.Backoff || !strings.Contains(got.LastExit, "not started: resource temporarily unavailable") {
-		t.Errorf("%+v", got)
-	}
-	w.spawn = nil
-	w.pass(31 * time.Second)
-	w.checkState("A[0]", status.Running)
-
-	w = startWorld(t, consumerOf("A", 1))
-	w.spawn = func(Spawn) error { return syscall.ENOEXEC }
-	w.crash("A[0]")
-	w.pass(time.Minute)
-	w.checkFinished(1, "not started: exec format error")
-}
-
-func TestSuccessorFollowsMembers(t *testing.T) {
-	w := startWorld(t, consumerOf("A", 1, func(c *config.Config) { c.WorkerRestartLimit = config.NeverGiveUp }))
-	w.boot = func(f *fake) { f.says(status.Joining) } // knows no places yet
-	w.crash("A[0]")
-	first := w.worker("A[0]").handshake.Predecessors
-	if len(first) != 1 || first[0].InstanceID != "A[0]" {
-		t.Fatalf("predecessors %v", first)
-	}
-	w.crash("A[0]") // before it has joined
-	w.boot = nil
-	w.pass(time.Second)
-	if d := cmp.Diff(first, w.worker("A[0]").handshake.Predecessors); d != "" {
-		t.Error(d)
-	}
-	w.crash("A[0]")
-	w.pass(time.Minute)
-	if got := w.worker("A[0]").handshake.Predecessors; len(got) != 1 || got[0] == first[0] {
-		t.Errorf("predecessors %v", got)
-	}
-}
-
-// A worker is told whether the consumer has been ready, so that its constructor's
-// errors are waited out; a wrong set-up fails fast.
-func TestHandshakeTellsWhetherTheConsumerWasReady(t *testing.T) {
+// The handshake has whether the consumer has been ready. Then a worker retries its
+// constructor; before, a wrong set-up fails fast.
+func TestHandshakeHasWhetherTheConsumerWasReady(t *testing.T) {
 	w := newWorld(t, consumerOf("A", 2))
 	w.boot = func(f *fake) { f.says(status.Starting) }
 	w.start()
@@ -268,8 +152,8 @@ func TestNonceFollowsTheMembership(t *testing.T) {
 	}
 }
 
-// What a process has done counts to the last, though nobody looked before it died, and
-// does not go back with restarts and scaling.
+// The work of a process counts to the last, although nothing read it before the process
+// died, and counters do not go back with restarts and scaling.
 func TestCountersNeverGoBack(t *testing.T) {
 	w := startWorld(t, consumerOf("A", 2))
 	total := func(name string) uint64 { return w.report().Totals[name] }
@@ -289,7 +173,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 	w.pass(time.Second)
 	f = w.worker("A[1]")
 	f.work = status.Work{Counters: map[string]uint64{status.CountMessages: 5}}
-	f.p.work = f.work // as the loop does when somebody asks
+	f.p.work = f.work // as Counted does
 	if got := w.state("A[1]").Processed; got != 125 {
 		t.Errorf("slot counts %d", got)
 	}

@@ -214,6 +214,9 @@ func (s *script) behave(f *fake, behaviour string) {
 	case "fails":
 		f.w.step(ExitReasonReceived{f.p.id, wire.ExitReason{Reason: "constructor of A: no database"}})
 		f.exits(Exit{Code: 1})
+	case "fails-permanently":
+		f.w.step(ExitReasonReceived{f.p.id, wire.ExitReason{Reason: "not authorized for topic x", Permanent: true}})
+		f.exits(Exit{Code: 1})
 	case "permanent":
 		f.exits(Exit{Code: wire.ExitPermanent})
 	default:
@@ -257,7 +260,7 @@ func (s *script) forFleet(verb string, args []string) bool {
 		e := Shutdown{Signal: true}
 		for _, arg := range args {
 			e.Force = e.Force || arg == "force"
-			e.Leave = e.Leave || arg == "leave"
+			e.LeaveGroups = e.LeaveGroups || arg == "leave"
 			if d, ok := strings.CutPrefix(arg, "grace="); ok {
 				e.Grace = s.duration(d)
 			}
@@ -265,6 +268,9 @@ func (s *script) forFleet(verb string, args []string) bool {
 		w.step(e)
 	case "show":
 		s.show()
+	case "state":
+		st := s.w.state(args[0])
+		fmt.Fprintf(&s.out, "%s, group %s, release %d, %d restarts, last exit: %s\n", st.State, st.Group, st.Release, st.Restarts, st.LastExit)
 	case "restarts":
 		fmt.Fprintln(&s.out, w.report().RestartsBy)
 	case "open":
@@ -340,16 +346,23 @@ func (s *script) forProcess(verb string, f *fake, args []string) {
 		f.unresponsive = true
 	case "lingers":
 		f.lingers, f.unresponsive = true, true
+	case "hangs-at-exit":
+		f.hangsAtExit = true
+	case "ignores-quit":
+		f.ignoresQuit = true
 	case "takes":
 		f.inHand = append(f.inHand, parseCall(args))
 	case "exits":
-		f.dies(Exited{Exit: exitOf(args)})
+		e := Exited{Exit: exitOf(args)}
+		if len(args) > 1 {
+			e.Headline = strings.Join(args[1:], " ")
+		}
+		f.dies(e)
+	case "returns":
+		f.inHand = nil
 	case "is-past":
 		topic, partition, offset := parseOffset(args[0])
 		f.w.step(ReportReceived{f.p.id, status.Report{Partitions: []status.Partition{{Topic: topic, Partition: partition, Position: offset + 1}}}})
-	case "state":
-		st := s.w.state(f.name)
-		fmt.Fprintf(&s.out, "%s, group %s, release %d, %d restarts, last exit: %s\n", st.State, st.Group, st.Release, st.Restarts, st.LastExit)
 	case "silent":
 		f.state, f.ignoresQuit = "", true
 	default:

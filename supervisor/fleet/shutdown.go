@@ -28,17 +28,17 @@ const (
 
 // shutdown is a graceful shutdown of everything.
 type shutdown struct {
-	grace    time.Duration
-	leave    bool  // remove the members although membership is host
-	code     int   // exit code if all goes well
-	err      error // the reason when code is not 0
-	began    time.Time
-	failures []string  // what was killed or failed
-	removing bool      // all workers have stopped, members are being removed
-	removals int       // under way
-	removeBy time.Time // when they are no longer waited for
-	exiting  bool      // the workers that stayed were told to exit
-	done     bool
+	grace       time.Duration
+	leaveGroups bool  // remove the members although membership is host
+	code        int   // exit code if all goes well
+	err         error // the reason when code is not 0
+	began       time.Time
+	failures    []string  // what was killed or failed
+	removing    bool      // all workers have stopped, members are being removed
+	removals    int       // under way
+	removeBy    time.Time // when they are no longer waited for
+	exiting     bool      // the workers that stayed were told to exit
+	done        bool
 }
 
 func (e Shutdown) apply(f *Fleet) {
@@ -50,7 +50,7 @@ func (e Shutdown) apply(f *Fleet) {
 	case e.Signal && f.now.Sub(d.began) < debounce:
 		return
 	}
-	d.leave = d.leave || e.Leave
+	d.leaveGroups = d.leaveGroups || e.LeaveGroups
 	switch {
 	case !e.Signal && !e.Force:
 	case d.removing:
@@ -76,7 +76,7 @@ func (f *Fleet) beginShutdown(e Shutdown, code int, err error) {
 	if e.Force {
 		grace = time.Nanosecond
 	}
-	f.shutdown = &shutdown{grace: grace, leave: e.Leave, code: code, err: err, began: f.now}
+	f.shutdown = &shutdown{grace: grace, leaveGroups: e.LeaveGroups, code: code, err: err, began: f.now}
 	f.do(Stopping{})
 	f.log(slog.LevelInfo, "stopping", nil, map[string]any{"grace": grace.String()})
 	f.progress(nil, string(status.Stopping), "")
@@ -221,7 +221,7 @@ func (f *Fleet) killOverdue(p *proc) {
 
 // removesMembers reports whether a consumer's members are removed at a shutdown.
 func (f *Fleet) removesMembers(c *consumer) bool {
-	return c.release.config().Membership != config.MembershipHost || f.shutdown.leave
+	return c.release.config().Membership != config.MembershipHost || f.shutdown.leaveGroups
 }
 
 func (MembersRemoved) apply(f *Fleet) {

@@ -82,15 +82,15 @@ type proc struct {
 	inHand     []scoreboard.Call // as last observed
 	rss        int64             // as last observed
 
-	stopping   stopReason    // empty: it has to run
-	leaves     bool          // it was told to leave its group
-	stays      bool          // it was told to stay once it has stopped: see wire.Command
-	finished   bool          // and does
-	grace      time.Duration // for that, from the command on
-	killAt     time.Time     // when it is over
-	escalation *escalation
-	killed     string // why we ended it without waiting
-	quit       bool   // it was made to write its stacks to stderr
+	stopping    stopReason    // empty: it has to run
+	leavesGroup bool          // its stop command says so
+	stays       bool          // it was told to stay once it has stopped: see wire.Command
+	finished    bool          // and does
+	grace       time.Duration // for that, from the command on
+	killAt      time.Time     // when it is over
+	escalation  *escalation
+	killed      string // why we ended it without waiting
+	quit        bool   // it was made to write its stacks to stderr
 }
 
 func (p *proc) name() string { return p.slot.name() }
@@ -192,7 +192,7 @@ func (f *Fleet) stop(p *proc, reason stopReason, leave bool) {
 		return
 	}
 	p.stopping = reason
-	p.leaves = leave
+	p.leavesGroup = leave
 	p.grace, p.killAt = grace, f.now.Add(grace)
 	p.stays = reason == stopShutdown && !leave && f.removesMembers(p.slot.consumer)
 	f.command(p, wire.Command{Kind: wire.CommandStop, Grace: grace, Leave: leave, Stay: p.stays})

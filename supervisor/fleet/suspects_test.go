@@ -15,7 +15,7 @@ func call(partition int32, first, last int64, alone bool) scoreboard.Call {
 	return scoreboard.Call{Topic: "t", Partition: partition, FirstOffset: first, LastOffset: last, Alone: alone}
 }
 
-func told(partition int32, first, last int64, deaths int) wire.Suspect {
+func suspect(partition int32, first, last int64, deaths int) wire.Suspect {
 	return wire.Suspect{Topic: "t", Partition: partition, FirstOffset: first, LastOffset: last, Deaths: deaths, Reason: "x"}
 }
 
@@ -32,7 +32,7 @@ func TestMessageAloneInHandIsCounted(t *testing.T) {
 		if !s.addDeath([]scoreboard.Call{call(0, 7, 7, true)}, "x") {
 			t.Fatal("not proven")
 		}
-		checkSuspects(t, &s, told(0, 7, 7, n+1))
+		checkSuspects(t, &s, suspect(0, 7, 7, n+1))
 	}
 }
 
@@ -41,10 +41,10 @@ func TestNeighboursAreClearedOnceOneIsProven(t *testing.T) {
 	if s.addDeath([]scoreboard.Call{call(0, 7, 7, false), call(1, 9, 9, false), call(2, 3, 3, false)}, "x") {
 		t.Fatal("three in hand prove nothing")
 	}
-	checkSuspects(t, &s, told(0, 7, 7, 0), told(1, 9, 9, 0), told(2, 3, 3, 0))
+	checkSuspects(t, &s, suspect(0, 7, 7, 0), suspect(1, 9, 9, 0), suspect(2, 3, 3, 0))
 	s.addDeath([]scoreboard.Call{call(5, 1, 1, false), call(6, 1, 1, false)}, "x") // another death
 	s.addDeath([]scoreboard.Call{call(1, 9, 9, true)}, "x")
-	checkSuspects(t, &s, told(1, 9, 9, 1), told(5, 1, 1, 0), told(6, 1, 1, 0))
+	checkSuspects(t, &s, suspect(1, 9, 9, 1), suspect(5, 1, 1, 0), suspect(6, 1, 1, 0))
 }
 
 func TestBatchIsSplit(t *testing.T) {
@@ -52,11 +52,11 @@ func TestBatchIsSplit(t *testing.T) {
 	if s.addDeath([]scoreboard.Call{call(0, 10, 19, true)}, "x") {
 		t.Fatal("a batch is not one message")
 	}
-	checkSuspects(t, &s, told(0, 10, 19, 0))
+	checkSuspects(t, &s, suspect(0, 10, 19, 0))
 	s.addDeath([]scoreboard.Call{call(0, 14, 14, true)}, "x")
-	checkSuspects(t, &s, told(0, 14, 14, 1))
+	checkSuspects(t, &s, suspect(0, 14, 14, 1))
 	s.addDeath([]scoreboard.Call{call(0, 12, 30, true)}, "x") // a later batch around it
-	checkSuspects(t, &s, told(0, 14, 14, 1), told(0, 12, 13, 0), told(0, 15, 30, 0))
+	checkSuspects(t, &s, suspect(0, 14, 14, 1), suspect(0, 12, 13, 0), suspect(0, 15, 30, 0))
 }
 
 func TestPassedSuspectsAreForgotten(t *testing.T) {
@@ -69,7 +69,7 @@ func TestPassedSuspectsAreForgotten(t *testing.T) {
 	if !s.forgetPassed([]status.Partition{{Topic: "t", Partition: 0, Position: 20}}) {
 		t.Error("the batch was passed")
 	}
-	checkSuspects(t, &s, told(1, 5, 5, 1))
+	checkSuspects(t, &s, suspect(1, 5, 5, 1))
 	if !s.forgetResumed([]wire.Partition{{Topic: "t", Partition: -1}}) {
 		t.Error("the topic was resumed")
 	}

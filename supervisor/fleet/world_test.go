@@ -65,7 +65,7 @@ type fake struct {
 	state        status.State // of its frames; empty: it is silent
 	work         status.Work  // what its scoreboard says
 	unresponsive bool         // does not stop when asked
-	hangsAtExit  bool         // nor exit, when it has stopped
+	hangsAtExit  bool         // does not exit when it has stopped
 	ignoresQuit  bool         // SIGQUIT does not end it
 	lingers      bool         // SIGKILL does not end it at once
 	dying        bool         // and was sent
@@ -132,7 +132,7 @@ func (w *world) uses(image Image) {
 func (w *world) carryOut(effect Effect) {
 	switch e := effect.(type) {
 	case Spawn:
-		w.start1(e)
+		w.startProcess(e)
 	case Handshake:
 		if f := w.alive[e.Proc]; f != nil {
 			f.assign(e.Handshake)
@@ -183,8 +183,8 @@ func (w *world) carryOut(effect Effect) {
 	}
 }
 
-// start1 starts a process.
-func (w *world) start1(e Spawn) {
+// startProcess starts a process.
+func (w *world) startProcess(e Spawn) {
 	w.spawned = append(w.spawned, e.Worker)
 	w.uses(e.Image)
 	if w.spawn != nil {
@@ -392,35 +392,11 @@ func (w *world) mustScale(consumer string, n int) {
 	}
 }
 
-// rollout begins a rolling restart to another image.
-func (w *world) rollout(image string, consumers ...wire.Consumer) {
-	w.t.Helper()
-	if err := w.tryRollout(image, Rollout{Plan: wire.Plan{Consumers: consumers}}); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 func (w *world) tryRollout(image string, e Rollout) error {
 	return w.request(func(ref uint64) Event {
 		e.Ref, e.Image = ref, w.image(image)
 		return e
 	})
-}
-
-// processes are the images that run, by slot, or the states of slots without a process.
-func (w *world) processes() string {
-	var list []string
-	for s := range w.f.slots() {
-		switch {
-		case s.active == nil:
-			list = append(list, string(s.idleState()))
-		case s.active.stopping != "":
-			list = append(list, "stopping")
-		default:
-			list = append(list, s.active.release.image.Name)
-		}
-	}
-	return strings.Join(list, " ")
 }
 
 // stop is a shutdown.

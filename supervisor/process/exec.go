@@ -21,30 +21,30 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
-// Options say how children are started for real.
+// Options say how children are started.
 type Options struct {
-	// Program as typed on the command line; a restart looks it up anew. Empty:
+	// Program as typed on the command line; a restart looks it up again. Empty:
 	// os.Args[0].
 	Program string
 	// Dir is where relative names are looked up and where children run: the working
-	// directory of the start, as it was typed. Where it is a link to a release, a
-	// child runs in the release that the link names when it is started; and a daemon
-	// itself may be elsewhere. Empty: the current one.
+	// directory of the start, as it was typed. If it is a link to a release, a child
+	// runs in the release that the link names when the child is started. A daemon itself
+	// may be elsewhere. Empty: the current directory.
 	Dir string
 	// Env of the children. Nil: this process's.
 	Env []string
 	// Stdout of the children. Nil: this process's.
 	Stdout *os.File
-	// Stderr takes what children write to theirs, as it is. Nil: os.Stderr.
+	// Stderr receives the stderr of children, unchanged. Nil: os.Stderr.
 	Stderr io.Writer
 }
 
-// Exec starts this program again and again. Make it with New.
+// Exec starts this program as a child. Make it with New.
 //
-// A child is the leader of a session of its own: what is typed at a terminal
-// (Ctrl-C, Ctrl-\, Ctrl-Z) and the hang-up at its end reach the supervisor
-// alone, and a child that writes to the terminal is never stopped for it. Its
-// stdin is empty, its stdout ours, its stderr an anonymous file (see capture).
+// A child is the leader of a session of its own: keys at a terminal (Ctrl-C, Ctrl-\,
+// Ctrl-Z) and the terminal's hang-up reach the supervisor alone, and a child may write to
+// the terminal without being stopped. Its stdin is empty, its stdout ours, its stderr an
+// anonymous file (see capture).
 type Exec struct {
 	opts   Options
 	stderr *pump
@@ -57,7 +57,7 @@ type Exec struct {
 	once  sync.Once
 }
 
-// New prepares to start processes. Close ends it.
+// New prepares to start processes. Close releases what that takes.
 func New(o Options) (*Exec, error) {
 	if o.Program == "" {
 		o.Program = os.Args[0]
@@ -89,10 +89,10 @@ func New(o Options) (*Exec, error) {
 	}
 	e := &Exec{opts: o, forks: make(chan func()), null: null, stderr: newPump(o.Stderr)}
 	if e.startedAs, err = startedAs(); err != nil {
-		e.startedAs = "" // Find does without, and says what it did not find
+		e.startedAs = "" // Find does without, and reports a program that it does not find
 	}
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with us
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
 		for f := range e.forks {
 			f()
 		}
@@ -100,7 +100,7 @@ func New(o Options) (*Exec, error) {
 	return e, nil
 }
 
-// Close ends the thread and flushes stderr. All children have ended.
+// Close ends the thread and flushes stderr. All children have exited.
 func (e *Exec) Close() error {
 	e.once.Do(func() {
 		close(e.forks)
@@ -113,9 +113,9 @@ func (e *Exec) Close() error {
 func (e *Exec) Running() (Image, error) { return runningImage() }
 
 // Find finds the program as it was typed: a name with a slash is a path from
-// Dir, another one is looked up in PATH again. One that is not there is a name
-// that somebody gave the process, as `exec -a` does in the systemd units that
-// Foreman exports: it is the file that was started then.
+// Dir, another one is looked up in PATH again. A name that
+// is not found was given to the process, as `exec -a` does in the systemd units that
+// Foreman exports: then Find returns the file that was started.
 func (e *Exec) Find() (Image, error) {
 	path := e.opts.Program
 	if !strings.ContainsRune(path, filepath.Separator) {
@@ -139,12 +139,12 @@ func (e *Exec) Find() (Image, error) {
 	return image, err
 }
 
-// isScript says whether a file begins with #!. An interpreter would be given the name
+// isScript reports whether a file begins with #!. Its interpreter would receive the name
 // of a descriptor of ours.
 func isScript(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
-		return false // one may run what one may not read
+		return false // a program may be executable and not readable
 	}
 	defer f.Close()
 	begin := make([]byte, 2)
@@ -208,8 +208,8 @@ func (e *Exec) Spawn(spec Spec) (Process, error) {
 	return p, nil
 }
 
-// dir is where a child is to run. A directory that was removed stops no worker: it
-// runs where we do. What a program would run with there cannot be said.
+// dir is where a child runs. Without the directory, workers run where the supervisor does;
+// a plan child is refused, because it would load another configuration.
 func (e *Exec) dir(role wire.Role) (string, error) {
 	_, err := os.Stat(e.opts.Dir)
 	switch {
@@ -218,7 +218,7 @@ func (e *Exec) dir(role wire.Role) (string, error) {
 	case role == wire.RolePlan:
 		return "", fmt.Errorf("the working directory of the start, %s, cannot be used: %w", e.opts.Dir, errors.Unwrap(err))
 	}
-	e.stderr.say(fmt.Sprintf("racecar: the working directory of the start cannot be used: %v; workers run where the supervisor does\n", err))
+	e.stderr.writeLine(fmt.Sprintf("racecar: the working directory of the start cannot be used: %v; workers run where the supervisor does\n", err))
 	return "", nil
 }
 
@@ -260,9 +260,9 @@ type execProcess struct {
 func (p *execProcess) PID() int                   { return p.pid }
 func (p *execProcess) Socket() io.ReadWriteCloser { return p.socket }
 
-// Stderr first takes what the process has written since the pump's last look.
+// Stderr first reads what the process has written since the pump last did.
 func (p *execProcess) Stderr() (tail, headline string) {
-	p.pump.look(p.stderr)
+	p.pump.flushNow(p.stderr)
 	return p.stderr.tail(), p.stderr.headline()
 }
 

@@ -12,22 +12,22 @@ import (
 	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
-// handle is how the end of a process is awaited without a thread: a pidfd in
-// the runtime's poller. nil where the kernel has none.
+// handle waits for the exit of a process without a thread: a pidfd in the runtime's
+// poller; nil where the kernel has none.
 type handle struct {
 	fd    int
 	pidfd *os.File
 }
 
-// sysProcAttr: a session of its own, and a wake-up call (CONT) when we die, so
-// that a stopped child sees the end of its socket and goes too.
+// sysProcAttr: a session of its own, and CONT when we die, so that a stopped child sees
+// the end of its socket and exits too.
 func (p *execProcess) sysProcAttr() *syscall.SysProcAttr {
 	p.handle.fd = -1
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGCONT, PidFD: &p.handle.fd}
 }
 
-// started takes the process over from package os, which would reap it before
-// its process group was ended.
+// started takes the process over from package os, which would reap it before its process
+// group was killed.
 func (p *execProcess) started() error {
 	p.pid = p.process.Pid
 	if p.handle.fd < 0 {
@@ -41,8 +41,8 @@ func (p *execProcess) started() error {
 	return p.process.Release()
 }
 
-// Wait waits for the end. Before the process is reaped its group is killed:
-// its number cannot be anybody else's until then.
+// Wait waits for the exit. Before the process is reaped its group is killed: until then
+// no other process can have its number.
 func (p *execProcess) Wait() fleet.Exit {
 	if p.handle.pidfd == nil {
 		return p.waitInThread()
@@ -78,7 +78,7 @@ func ignoringEINTR(f func() error) error {
 	}
 }
 
-// bytesWaiting asks how much lies in a socket.
+// bytesWaiting is the ioctl for the number of unread bytes in a socket.
 const bytesWaiting = unix.TIOCINQ
 
 // usage reads /proc.
@@ -108,8 +108,8 @@ type heldImage struct {
 	stat unix.Stat_t
 }
 
-// openImage opens a program, which takes the right to execute it but not to
-// read it (O_PATH).
+// openImage opens a program with O_PATH, which needs the permission to execute it but not
+// to read it.
 func openImage(path string) (Image, error) {
 	low, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -132,9 +132,8 @@ func openImage(path string) (Image, error) {
 }
 
 // outOfTheWay moves a descriptor to a number far above those of other files.
-// Between fork and exec the child puts its files in place, at their numbers and,
-// on the way, at some just above: an image there would be gone before it could be
-// executed.
+// Between fork and exec the child places its files at their numbers and, temporarily, at
+// some just above: an image there would be closed before it could be executed.
 func outOfTheWay(fd int) int {
 	for _, least := range []int{1000, 200} { // as the limit allows
 		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, least)

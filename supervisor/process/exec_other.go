@@ -11,7 +11,7 @@ import (
 	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
-// handle is empty: the end of a process is awaited by a thread.
+// handle is empty: a thread waits for the exit of a process.
 type handle struct{}
 
 func (p *execProcess) sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
@@ -20,7 +20,7 @@ func (p *execProcess) started() error { p.pid = p.process.Pid; return nil }
 
 func (p *execProcess) Wait() fleet.Exit { return p.waitInThread() }
 
-// bytesWaiting asks how much lies in a socket.
+// bytesWaiting is the ioctl for the number of unread bytes in a socket.
 const bytesWaiting = 0x4004667f // FIONREAD of macOS and the BSDs
 
 func usage(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }
@@ -44,7 +44,7 @@ func runningImage() (Image, error) {
 	return openImage(path)
 }
 
-// startedAs is the path of this program; what links led there is not known.
+// startedAs is the path of this program, without the links that led there.
 func startedAs() (string, error) { return os.Executable() }
 
 // namedImage is a file known by its name.

@@ -19,8 +19,8 @@ func (p *execProcess) waitInThread() fleet.Exit {
 	return exitOf(ws, nil)
 }
 
-// exitOf reads a wait status. An error means that somebody else has reaped the
-// process: nothing is known but that it is gone.
+// exitOf reads a wait status. An error means that the process was reaped elsewhere: its
+// status is unknown.
 func exitOf(ws syscall.WaitStatus, err error) fleet.Exit {
 	switch {
 	case err != nil:

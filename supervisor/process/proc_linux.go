@@ -71,14 +71,14 @@ func KilledTogether() bool { return killedTogether("/proc/self/cgroup", "/sys/fs
 func killedTogether(cgroups, mount string) bool {
 	file := oomFile(cgroups, mount)
 	if filepath.Base(file) != "memory.events" {
-		return false // version 1 knows no such thing
+		return false // version 1 has no such setting
 	}
 	b, err := os.ReadFile(filepath.Join(filepath.Dir(file), "memory.oom.group"))
 	return err == nil && strings.TrimSpace(string(b)) == "1"
 }
 
-// oomFile finds where the kernel counts; empty: nowhere that we can see. Inside
-// a container the path of the cgroup is often not mounted, and the root is it.
+// oomFile finds the file in which the kernel counts; empty: we cannot see one. In a
+// container the path of the cgroup is often not mounted, and the root is the cgroup.
 func oomFile(cgroups, mount string) string {
 	b, err := os.ReadFile(cgroups)
 	if err != nil {

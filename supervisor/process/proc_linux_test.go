@@ -24,7 +24,7 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-// Numbers just above those of its files are used by a child on its way to exec.
+// A child uses numbers just above those of its files between fork and exec.
 func TestImagesAreHeldAtHighNumbers(t *testing.T) {
 	i, err := runningImage()
 	if err != nil {
@@ -106,7 +106,7 @@ type oomCounter struct {
 
 func (c *oomCounter) OutOfMemoryKills() (uint64, bool) { return c.n, true }
 
-// Each kill explains one death, and none that came before the last look.
+// Each kill explains one death, and no death before the last update.
 func TestOutOfMemoryKillExplainsOneDeath(t *testing.T) {
 	c := &oomCounter{n: 3}
 	var w OOMWatch
@@ -134,7 +134,7 @@ func TestOutOfMemoryKillExplainsOneDeath(t *testing.T) {
 	}
 }
 
-// A zombie that nobody knows may be somebody's who has not asked yet.
+// Code in this process may be about to wait for an unknown zombie.
 func TestOrphansAreReaped(t *testing.T) {
 	start := func() int {
 		cmd := exec.Command("true")

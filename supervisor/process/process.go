@@ -13,11 +13,11 @@ import (
 	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
-// Image is an executable, held open so that it can be started again although
-// its file was replaced, half-copied or deleted.
+// Image is an executable, held open so that it can be started again after its file was
+// replaced, half-copied or deleted.
 type Image interface {
-	// Same says whether the other one is the same file with the same content,
-	// as far as inode, size and time of change tell.
+	// Same reports whether the other one is the same file with the same content, judged
+	// by inode, size and time of change.
 	Same(Image) bool
 	// String names it for the log.
 	String() string
@@ -37,7 +37,7 @@ type Spec struct {
 	Slots int
 }
 
-// Usage is what the system says of a process.
+// Usage is what the system reports about a process.
 type Usage struct {
 	RSS     int64 // bytes
 	Stopped bool  // by SIGSTOP or its like
@@ -45,39 +45,37 @@ type Usage struct {
 
 // Spawner starts processes. The real one is made by New; tests have fakes.
 type Spawner interface {
-	// Spawn starts a child. The error of a resource shortage that may pass is
-	// recognized by Temporary.
+	// Spawn starts a child.
 	Spawn(Spec) (Process, error)
 	// Find finds the program again, as it was typed on the command line.
 	Find() (Image, error)
-	// Running is the image of this very process.
+	// Running is the image of this process.
 	Running() (Image, error)
-	// OutOfMemoryKills counts the processes that the kernel killed for want of
-	// memory where we run (the cgroup's oom_kill); ok is false where that is not
-	// known.
+	// OutOfMemoryKills is how many processes of our cgroup the kernel killed because
+	// there was no memory (oom_kill); ok is false where that is unknown.
 	OutOfMemoryKills() (n uint64, ok bool)
-	// Close gives back what Spawn needs; all processes have ended.
+	// Close releases what Spawn needs; all processes have exited.
 	Close() error
 }
 
-// Process is a child that was started. Its methods may be called at any time,
-// also after its end, from several goroutines; Wait and Close once each.
+// Process is a child that was started. Its methods may be called at any time, also after
+// its exit, from several goroutines; Wait and Close once each.
 type Process interface {
 	PID() int
 	// Socket is our end of its socketpair.
 	Socket() io.ReadWriteCloser
-	// Unread says that messages lie in the socket that nobody has read yet.
+	// Unread reports whether the socket has messages that nobody has read yet.
 	Unread() bool
 	// Signal sends sig, unless the process was already reaped. SIGKILL goes to
 	// all that the process has started as well, unless they made sessions of
 	// their own.
 	Signal(sig syscall.Signal) error
-	// Wait waits for the end and reaps. What the process left behind in its
-	// session is killed first.
+	// Wait waits for the exit and reaps. Remaining processes of its session are killed
+	// first.
 	Wait() fleet.Exit
-	// InHand is what its scoreboard says, also after its end.
+	// InHand are the calls in its scoreboard, also after its exit.
 	InHand() []scoreboard.Call
-	// Work is what its scoreboard says that it has done, also after its end.
+	// Work is what it has done according to its scoreboard, also after its exit.
 	Work() status.Work
 	// CountUnknownMessage counts a message that it sent in its scoreboard, if it has one.
 	CountUnknownMessage()
@@ -85,8 +83,8 @@ type Process interface {
 	Usage() (Usage, error)
 	// Image is the executable that the process really runs.
 	Image() (Image, error)
-	// Stderr is the end of what it wrote there, and the one line of it that says
-	// most: that of a panic or fatal error, else the last one.
+	// Stderr is the end of its stderr, and the line that explains most: that of a panic
+	// or fatal error, else the last one.
 	Stderr() (tail, headline string)
 	// Close frees socket, scoreboard and stderr, after Wait.
 	Close() error

@@ -8,13 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// As PID 1 of a container we are the parent of every process whose own parent
-// is gone, and have to reap it. wait(-1) is no way to do that: it would take the
-// exits of our workers from those who wait for them. So, when a child has ended
-// and we do not know it, it is left alone for orphanAge (somebody in this
-// process may have started it, and is about to ask), and then reaped by its pid.
+// As PID 1 of a container we become the parent of every process whose parent has exited,
+// and have to reap it. wait(-1) would also reap our workers, for which other goroutines
+// wait. So an unknown child that has exited is reaped by its pid, after orphanAge: code in
+// this process may have started it and be about to wait for it.
 
-// orphanAge is how long an unknown zombie may be somebody's.
+// orphanAge is how long an unknown zombie is not reaped.
 const orphanAge = 5 * time.Second
 
 // zombie names a process.
@@ -55,7 +54,7 @@ func (r *Reaper) Reap(now time.Time, known map[int]bool) (reaped []int, again ti
 	return reaped, again
 }
 
-// Zombies lists our children that have ended.
+// Zombies lists our children that have exited and were not reaped.
 func Zombies() []zombie {
 	dir, err := os.Open("/proc")
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 // atExecFn of getauxval(3): the address of the name that execve was given.
 const atExecFn = 31
 
-// startedAs is the name under which the kernel was asked for this program, links
-// and relative names as they were. It is in our memory, whatever argv[0] says.
+// startedAs is the name with which this program was executed, with links and relative
+// names as given. The kernel keeps it in our memory, whatever argv[0] is.
 func startedAs() (string, error) {
 	pairs, err := unix.Auxv()
 	if err != nil {

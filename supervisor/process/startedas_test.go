@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A process under a name that is no program, as after exec -a, finds the file it
-// was started from, by the name that was given then.
+// A process under a name that is no program, as after exec -a, finds the file from which it
+// was started.
 func TestFindUnderAnotherName(t *testing.T) {
 	e, err := New(Options{Program: "racecar-web.1"})
 	if err != nil {
@@ -36,7 +36,7 @@ func TestFindUnderAnotherName(t *testing.T) {
 	}
 }
 
-// A script cannot be started from a descriptor, which is how we keep a program.
+// A script cannot be started from a descriptor, and we hold programs by descriptors.
 func TestScriptInTheProgramsPlaceIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app")
 	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec app.real\n"), 0o755); err != nil {

@@ -14,17 +14,16 @@ import (
 	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
-// What a worker writes to stderr must never hold it up, nor kill it: not while
-// the supervisor is stopped, not while the supervisor's own stderr is full, and
-// not when the supervisor is dead. A pipe does all of these. So a worker's
-// stderr is an anonymous file in memory, opened for appending; the supervisor
-// looks at it a few times a second, passes on what is new, and punches holes
-// where it has read. What is passed on waits in a bounded queue for a goroutine
-// that writes it to the supervisor's stderr; what does not fit is dropped, and
-// said so. The end of it is kept as the worker's last words.
+// Writing to stderr must never block or kill a worker: not while the supervisor is
+// stopped, not while the supervisor's own stderr is full, and not when the supervisor is
+// dead. A pipe would do all of these. So a worker's stderr is an anonymous file in memory,
+// opened for appending; the supervisor reads it a few times a second, forwards new text,
+// and punches holes where it has read. Forwarded text waits in a bounded queue for a
+// goroutine that writes it to the supervisor's stderr; what does not fit is dropped, with
+// a note of how much. The end is kept, to explain the worker's exit.
 
 const (
-	// pumpEvery is how often stderr is looked at.
+	// pumpEvery is how often stderr is read.
 	pumpEvery = 200 * time.Millisecond
 	// tailSize is how much of a worker's stderr is kept: the stacks of its goroutines
 	// after SIGQUIT fit in.
@@ -55,7 +54,7 @@ func newCapture() (*capture, error) {
 	return &capture{file: f}, nil
 }
 
-// drain takes what is new, at most pumpChunk bytes; nil: nothing.
+// drain reads new text, at most pumpChunk bytes; nil: there is none.
 func (c *capture) drain() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,8 +77,8 @@ func (c *capture) drain() []byte {
 	return buf[:n]
 }
 
-// deaths are how the lines begin with which the Go runtime says why a process
-// dies. Pages of stacks follow, so they are not in the tail.
+// deaths are the beginnings of lines in which the Go runtime explains why a process dies.
+// Pages of stacks follow, so these lines are not in the tail.
 var deaths = [...]string{"panic: ", "fatal error: ", "SIGQUIT: ", "runtime/cgo: ", "SIGABRT: ", "SIGSEGV: ", "SIGBUS: "}
 
 // findDeath looks for such a line in what was just read.
@@ -92,13 +91,13 @@ func (c *capture) findDeath(b []byte) {
 				c.died = bytes.Clone(bytes.TrimSpace(line))
 			}
 		}
-		if line[len(line)-1] != '\n' { // looked at again once more of it is there
+		if line[len(line)-1] != '\n' { // checked again when it is complete
 			c.line = bytes.Clone(line[:min(len(line), headlineSize)])
 		}
 	}
 }
 
-// headline is the line that says most.
+// headline is the line that explains most.
 func (c *capture) headline() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +118,7 @@ func (c *capture) tail() string {
 
 func (c *capture) close() error { return c.file.Close() }
 
-// pump passes on what captures get.
+// pump forwards the text of captures.
 type pump struct {
 	to    io.Writer
 	queue chan []byte
@@ -148,14 +147,14 @@ func (p *pump) add(c *capture) {
 	p.all[c] = true
 }
 
-// look moves all of c at once.
-func (p *pump) look(c *capture) {
+// flushNow moves all of c.
+func (p *pump) flushNow(c *capture) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.flush(c)
 }
 
-// remove takes the last of c.
+// remove moves the rest of c and forgets it.
 func (p *pump) remove(c *capture) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,8 +177,8 @@ func (p *pump) flush(c *capture) {
 	}
 }
 
-// say passes on a line of our own.
-func (p *pump) say(line string) {
+// writeLine forwards a line of our own.
+func (p *pump) writeLine(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
@@ -211,7 +210,7 @@ func (p *pump) write() {
 	defer close(p.wrote)
 	for b := range p.queue {
 		if _, err := p.to.Write(b); err != nil {
-			continue // our stderr is closed: there is nowhere to say so
+			continue // our stderr is closed: nobody would see a report
 		}
 	}
 }
@@ -229,7 +228,7 @@ func (p *pump) close(within time.Duration) {
 	}
 }
 
-// appendOnly makes a file one that several processes may write to.
+// appendOnly lets several processes write to a file.
 func appendOnly(f *os.File) error {
 	_, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_APPEND|unix.O_RDWR)
 	return err

@@ -29,7 +29,7 @@ func TestCaptureForwardsEverythingAndKeepsTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%1000 == 0 {
-			p.look(c)
+			p.flushNow(c)
 		}
 	}
 	p.remove(c)
@@ -72,13 +72,13 @@ func TestPumpReportsDroppedBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.look(c)
+	p.flushNow(c)
 	mu.Unlock()
 	for by := time.Now().Add(30 * time.Second); ; {
 		if _, err := c.file.WriteString("the end\n"); err != nil {
 			t.Fatal(err)
 		}
-		p.look(c)
+		p.flushNow(c)
 		mu.Lock()
 		said := to.String()
 		mu.Unlock()
@@ -98,7 +98,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// The line that says why a process died is kept, whatever follows it.
+// The line that explains why a process died is kept, whatever follows it.
 func TestHeadline(t *testing.T) {
 	stacks := strings.Repeat("goroutine 7 [running]:\n", 20_000) + "gs     0x0\n"
 	for name, c := range map[string]struct{ stderr, want string }{
@@ -120,7 +120,7 @@ func TestHeadline(t *testing.T) {
 		if got := f.headline(); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
-		for cut := range min(len(c.stderr), 60) { // wherever the supervisor looked in the middle
+		for cut := range min(len(c.stderr), 60) { // wherever the supervisor read in the middle
 			pieces := &capture{}
 			pieces.findDeath([]byte(c.stderr[:cut]))
 			pieces.findDeath([]byte(c.stderr[cut:]))
