@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,13 +94,13 @@ func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 		return nil, err
 	}
 	c, conf := a.Config(), NewConfig(a)
-	strategies, err := balanceStrategies(c.PartitionAssignmentStrategy)
+	chosen, err := balanceStrategies(c.PartitionAssignmentStrategy)
 	if err != nil {
 		return nil, err
 	}
 	g := &conf.Consumer.Group
 	g.InstanceId = opts.InstanceID
-	g.Rebalance.GroupStrategies = strategies
+	g.Rebalance.GroupStrategies = chosen
 	g.Rebalance.Timeout = c.MaxPollInterval // as Java and librdkafka: how long a call may hold up a rebalance
 	g.Session.Timeout = c.SessionTimeout
 	g.Heartbeat.Interval = c.HeartbeatInterval
@@ -141,26 +143,29 @@ func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 	return conf, nil
 }
 
-// balanceStrategies makes the strategies anew at each call: sticky ones keep
-// state and belong to one group member.
+// strategies are those that partition_assignment_strategy may name. They are made anew
+// for each membership: sticky ones keep state.
+var strategies = map[string]func() sarama.BalanceStrategy{
+	"range":              sarama.NewBalanceStrategyRange,
+	"roundrobin":         sarama.NewBalanceStrategyRoundRobin,
+	"sticky":             sarama.NewBalanceStrategySticky,
+	"cooperative-sticky": sarama.NewBalanceStrategyCooperativeSticky,
+}
+
+// balanceStrategies makes the strategies that are named.
 func balanceStrategies(names []string) ([]sarama.BalanceStrategy, error) {
 	var out []sarama.BalanceStrategy
 	for _, list := range names {
 		for name := range strings.SplitSeq(list, ",") {
-			switch strings.TrimSpace(name) {
-			case "":
-			case "range":
-				out = append(out, sarama.NewBalanceStrategyRange())
-			case "roundrobin":
-				out = append(out, sarama.NewBalanceStrategyRoundRobin())
-			case "sticky":
-				out = append(out, sarama.NewBalanceStrategySticky())
-			case "cooperative-sticky":
-				out = append(out, sarama.NewBalanceStrategyCooperativeSticky())
-			default:
-				return nil, &access.ConfigError{Key: "partition_assignment_strategy",
-					Problem: fmt.Sprintf("unknown strategy %q: use range, roundrobin, sticky or cooperative-sticky", name)}
+			if name = strings.TrimSpace(name); name == "" {
+				continue
 			}
+			newStrategy := strategies[name]
+			if newStrategy == nil {
+				return nil, &access.ConfigError{Key: "partition_assignment_strategy",
+					Problem: fmt.Sprintf("unknown strategy %q: use some of %s", name, strings.Join(slices.Sorted(maps.Keys(strategies)), ", "))}
+			}
+			out = append(out, newStrategy())
 		}
 	}
 	if len(out) == 0 { // upstream's default
@@ -204,21 +209,6 @@ func ProducerConfig(a *access.Access) (*Config, error) {
 	p.Retry.BackoffFunc = produceBackoff           //
 	p.Retry.Max = produceRetries(c.MessageTimeout) // message_timeout decides, not a number of tries
 
-	switch c.ProducerCompressionCodec {
-	case "", "none":
-		p.Compression = sarama.CompressionNone
-	case "gzip":
-		p.Compression = sarama.CompressionGZIP
-	case "snappy":
-		p.Compression = sarama.CompressionSnappy
-	case "lz4":
-		p.Compression = sarama.CompressionLZ4
-	case "zstd":
-		p.Compression = sarama.CompressionZSTD
-	default:
-		return nil, &access.ConfigError{Key: "producer_compression_codec",
-			Problem: fmt.Sprintf("unknown codec %q: use none, gzip, snappy, lz4 or zstd", c.ProducerCompressionCodec)}
-	}
 	if err := applyProducer(conf, props); err != nil {
 		return nil, err
 	}
@@ -338,13 +328,6 @@ func applyProducer(conf *Config, p config.Properties) error {
 		// The broker is to be the one who says that its replicas are too slow.
 		conf.Net.ReadTimeout = max(conf.Net.ReadTimeout, p.RequestTimeout+time.Second)
 	}
-	if p.CompressionLevel != nil {
-		level, err := compressionLevel(out.Compression, *p.CompressionLevel)
-		if err != nil {
-			return err
-		}
-		out.CompressionLevel = level
-	}
 	out.Transaction.Timeout = transactionTimeout
 	if p.TransactionTimeout > 0 {
 		out.Transaction.Timeout = p.TransactionTimeout
@@ -361,19 +344,3 @@ func applyProducer(conf *Config, p config.Properties) error {
 // process has left open holds up readers, and whoever gets its partitions, until
 // this has passed.
 const transactionTimeout = 15 * time.Second
-
-// compressionLevel is sarama's level for a codec at librdkafka's: -1 is the
-// codec's default, and what is beyond its highest stands for that. sarama has no
-// levels for lz4, and snappy knows none.
-func compressionLevel(codec sarama.CompressionCodec, level int) (int, error) {
-	switch {
-	case level < 0:
-		return sarama.CompressionLevelDefault, nil
-	case codec == sarama.CompressionGZIP:
-		return min(level, 9), nil
-	case level > 0 && (codec == sarama.CompressionLZ4 || codec == sarama.CompressionSnappy):
-		return 0, &access.ConfigError{Key: "producer", Problem: fmt.Sprintf(
-			"compression.level=%d cannot be had with %s: leave it out, or use gzip or zstd", level, codec)}
-	}
-	return level, nil
-}

@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,8 +38,8 @@ func TestConsumerConfig(t *testing.T) {
 		{name: "topic_metadata_refresh_interval", set: func(c *config.Config) { c.TopicMetadataRefreshInterval = time.Minute }, got: func(s *sarama.Config) any { return s.Metadata.RefreshFrequency }, want: time.Minute},
 		{name: "assignors", set: func(c *config.Config) {
 			c.PartitionAssignmentStrategy = []string{"cooperative-sticky, sticky", "roundrobin"}
-		}, got: strategies, want: []string{"cooperative-sticky", "sticky", "roundrobin"}},
-		{name: "assignors by default", set: func(c *config.Config) { c.PartitionAssignmentStrategy = nil }, got: strategies, want: []string{"range", "roundrobin"}},
+		}, got: strategyNames, want: []string{"cooperative-sticky", "sticky", "roundrobin"}},
+		{name: "assignors by default", set: func(c *config.Config) { c.PartitionAssignmentStrategy = nil }, got: strategyNames, want: []string{"range", "roundrobin"}},
 		{name: "InstanceID", opts: ConsumerOptions{InstanceID: "i"}, got: func(s *sarama.Config) any { return s.Consumer.Group.InstanceId }, want: "i"},
 		{name: "MaxBytesPerPartition", opts: ConsumerOptions{MaxBytesPerPartition: 77}, got: fetchSize, want: int32(77)},
 		{name: "MaxBytesPerPartition by default", got: fetchSize, want: int32(1 << 20)},
@@ -92,7 +94,7 @@ func additional(list ...string) ConsumerOptions {
 	return o
 }
 
-func strategies(s *sarama.Config) any {
+func strategyNames(s *sarama.Config) any {
 	var names []string
 	for _, b := range s.Consumer.Group.Rebalance.GroupStrategies {
 		names = append(names, b.Name())
@@ -113,7 +115,6 @@ func TestProducerConfig(t *testing.T) {
 	}{
 		{name: "acknowledged by all, once, in order", got: reliability, want: "-1 true 1"},
 		{name: "topics are made by default", got: func(s *sarama.Config) any { return s.Metadata.AllowAutoTopicCreation }, want: true},
-		{name: "codec", set: func(c *config.Config) { c.ProducerCompressionCodec = "lz4" }, got: func(s *sarama.Config) any { return s.Producer.Compression }, want: sarama.CompressionLZ4},
 		{name: "retries fill message_timeout", set: func(c *config.Config) { c.MessageTimeout = 10 * time.Second }, got: func(s *sarama.Config) any {
 			var sum time.Duration
 			for i := 1; i <= s.Producer.Retry.Max; i++ {
@@ -134,10 +135,6 @@ func TestProducerConfig(t *testing.T) {
 		{name: "request.timeout.ms", properties: []string{"request.timeout.ms=60000"}, got: func(s *sarama.Config) any {
 			return []time.Duration{s.Producer.Timeout, s.Net.ReadTimeout}
 		}, want: []time.Duration{time.Minute, 61 * time.Second}},
-		{name: "compression.level", set: func(c *config.Config) { c.ProducerCompressionCodec = "gzip" }, properties: []string{"compression.level=9"},
-			got: func(s *sarama.Config) any { return s.Producer.CompressionLevel }, want: 9},
-		{name: "compression.level by default", properties: []string{"compression.level=-1"}, got: func(s *sarama.Config) any { return s.Producer.CompressionLevel }, want: sarama.CompressionLevelDefault},
-		{name: "compression.codec", properties: []string{"compression.codec=snappy"}, got: func(s *sarama.Config) any { return s.Producer.Compression }, want: sarama.CompressionSnappy},
 		{name: "transaction.timeout.ms", properties: []string{"transaction.timeout.ms=5000"}, got: func(s *sarama.Config) any { return s.Producer.Transaction.Timeout }, want: 5 * time.Second},
 		{name: "retry.backoff.ms", properties: []string{"retry.backoff.ms=10"}, got: func(s *sarama.Config) any { return s.Producer.Retry.BackoffFunc(2, 9) }, want: 20 * time.Millisecond},
 		{name: "socket.timeout.ms", properties: []string{"socket.timeout.ms=2000"}, got: func(s *sarama.Config) any { return s.Net.ReadTimeout }, want: 2 * time.Second},
@@ -174,12 +171,7 @@ func TestConfigProblems(t *testing.T) {
 			c.PartitionAssignmentStrategy = []string{"range,sticki"}
 			_, err := consumerConfig(c, ConsumerOptions{})
 			return err
-		}, "partition_assignment_strategy", `partition_assignment_strategy: unknown strategy "sticki": use range, roundrobin, sticky or cooperative-sticky`},
-		{"codec", func(c *config.Config) error {
-			c.ProducerCompressionCodec = "zip"
-			_, err := producerConfig(c)
-			return err
-		}, "producer_compression_codec", `producer_compression_codec: unknown codec "zip": use none, gzip, snappy, lz4 or zstd`},
+		}, "partition_assignment_strategy", `partition_assignment_strategy: unknown strategy "sticki": use some of cooperative-sticky, range, roundrobin, sticky`},
 		{"consumer property", func(c *config.Config) error {
 			c.Consumer = []string{"linger.ms=5"}
 			_, err := consumerConfig(c, ConsumerOptions{})
@@ -225,5 +217,18 @@ func TestPropertiesConcernTheirOwnClients(t *testing.T) {
 	}
 	if out.Access.Config().Mechanism() != "PLAIN" || out.ClientID != "out" || in.Access.Config().Mechanism() != "" || in.ClientID != "racecar" {
 		t.Errorf("producer: sasl %q, id %s; consumer: sasl %q, id %s", out.Access.Config().Mechanism(), out.ClientID, in.Access.Config().Mechanism(), in.ClientID)
+	}
+}
+
+// partition_assignment_strategy takes the names of all strategies there are, and no others.
+func TestStrategiesAreThoseOfTheConfiguration(t *testing.T) {
+	key, _ := config.Lookup("partition_assignment_strategy")
+	if diff := cmp.Diff(slices.Sorted(slices.Values(key.Enum)), slices.Sorted(maps.Keys(strategies))); diff != "" {
+		t.Errorf("the enumeration and what is implemented differ (-config +kafka):\n%s", diff)
+	}
+	for name, newStrategy := range strategies {
+		if got := newStrategy().Name(); got != name {
+			t.Errorf("%s is called %s in the group", name, got)
+		}
 	}
 }

@@ -93,7 +93,7 @@ func (p *StandaloneProducer) Connect(ctx context.Context) error { return p.inner
 // first, the message may still be delivered; if ctx has ended already, nothing is sent.
 func (p *StandaloneProducer) ProduceSync(ctx context.Context, m ProducerMessage) error {
 	start := time.Now()
-	traced := p.trace(ctx, &m)
+	m, traced := p.trace(ctx, m)
 	out := kafkaMessage(m)
 	err := p.produceSync(ctx, out, traced)
 	if p.reporter.observed() {
@@ -132,7 +132,7 @@ func (p *StandaloneProducer) produceSync(ctx context.Context, m producer.Message
 func (p *StandaloneProducer) ProduceAsync(ctx context.Context, m ProducerMessage) error {
 	start := time.Now()
 	wait, topic := waitOf(ctx, p).begin(), m.Topic
-	traced := p.trace(ctx, &m)
+	m, traced := p.trace(ctx, m)
 	out := kafkaMessage(m)
 	err := p.send(ctx, out, func(partition int32, offset int64, err error) {
 		traced(partition, offset, err)
@@ -212,15 +212,18 @@ func (p *StandaloneProducer) Close(ctx context.Context) error {
 // errCloseInCall is the error of Close in a function that Close waits for.
 var errCloseInCall = errors.New("a producer cannot be closed from OnError or a subscriber to events, since Close waits for them: call it elsewhere")
 
-// trace begins the span of a message, if there is a tracer.
-func (p *StandaloneProducer) trace(ctx context.Context, m *ProducerMessage) (ended func(int32, int64, error)) {
+// trace begins the span of a message, if there is a tracer. It returns the message with
+// what the tracer added; without one m stays on the stack.
+func (p *StandaloneProducer) trace(ctx context.Context, m ProducerMessage) (traced ProducerMessage, end func(int32, int64, error)) {
 	if p.tracer == nil {
-		return func(int32, int64, error) {}
+		return m, func(int32, int64, error) {}
 	}
-	return p.tracer.Produce(ctx, m)
+	own := m
+	end = p.tracer.Produce(ctx, &own)
+	return own, end
 }
 
-// kafkaMessage copies m, whose buffers the caller may reuse.
+// kafkaMessage is m as the inner producer takes it, which copies it in Send.
 func kafkaMessage(m ProducerMessage) producer.Message {
 	k := producer.Message{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
 		PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
@@ -230,7 +233,7 @@ func kafkaMessage(m ProducerMessage) producer.Message {
 			k.Headers[i] = producer.Header(h)
 		}
 	}
-	return k.Clone()
+	return k
 }
 
 // waitKey is the key of a ctx for the deliveryWait of a producer.

@@ -70,7 +70,7 @@ func (p *instanceProducer) exit() {
 // Produce implements racecar.Producer.
 func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessage) error {
 	if p.txn != nil {
-		out := outgoing(m)
+		out := outgoing(m).Clone() // it is held until the call has returned
 		err := p.txn.produce(ctx, out)
 		p.tellQueued(&out, err)
 		return err
@@ -83,7 +83,8 @@ func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessag
 	p.mu.Lock()
 	p.flying++
 	p.mu.Unlock()
-	topic, traced := m.Topic, p.trace(ctx, &m)
+	topic := m.Topic
+	m, traced := p.trace(ctx, m)
 	out := outgoing(m)
 	err = t.Send(ctx, out, func(partition int32, offset int64, err error) {
 		if err != nil {
@@ -201,7 +202,7 @@ func (p *instanceProducer) deliver(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// outgoing copies m: the consumer may reuse its buffers.
+// outgoing is m as the transport takes it, which copies it in Send.
 func outgoing(m racecar.ProducerMessage) producer.Message {
 	out := producer.Message{
 		Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
@@ -213,5 +214,5 @@ func outgoing(m racecar.ProducerMessage) producer.Message {
 			out.Headers[i] = producer.Header(h)
 		}
 	}
-	return out.Clone()
+	return out
 }

@@ -61,12 +61,15 @@ func (t tracedBatchProcessor) ProcessBatch(ctx context.Context, ms []*racecar.Me
 // errNotReturned stands in a span for a call that panicked; the panic goes on.
 var errNotReturned = &panicError{value: "the call did not return"}
 
-// trace begins the span of a message to be produced, if there is a tracer.
-func (p *instanceProducer) trace(ctx context.Context, m *racecar.ProducerMessage) (end func(int32, int64, error)) {
+// trace begins the span of a message to be produced, if there is a tracer. It returns the
+// message with what the tracer added; without one m stays on the stack.
+func (p *instanceProducer) trace(ctx context.Context, m racecar.ProducerMessage) (traced racecar.ProducerMessage, end func(int32, int64, error)) {
 	if p.w.opts.Tracer == nil {
-		return untraced
+		return m, untraced
 	}
-	return p.w.opts.Tracer.Produce(ctx, m)
+	own := m
+	end = p.w.opts.Tracer.Produce(ctx, &own)
+	return own, end
 }
 
 func untraced(int32, int64, error) {}

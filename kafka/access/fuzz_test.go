@@ -133,8 +133,8 @@ func FuzzSASLAnswer(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x11\x00\x00\x00\x01\x00\x21\x00\x00\x00\x01\x00\x05PLAIN"))
 	f.Add([]byte("\x00\x00\x00\x16\x00\x00\x00\x01\x00\x00\xff\xff\x00\x00\x00\x02ab\x00\x00\x00\x00\x00\x00\x10\x00"))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		_ = (&wire{conn: &answering{answer: answer}}).handshake("PLAIN")
-		_, _, _ = (&wire{conn: &answering{answer: answer}}).authenticate(nil)
+		_ = (&Wire{Conn: &answering{answer: answer}}).handshake("PLAIN")
+		_, _, _ = (&Wire{Conn: &answering{answer: answer}}).authenticate(nil)
 		var c frameCounter
 		if ends := c.add(answer); ends > len(answer)/4 {
 			t.Errorf("%d frames in %d bytes", ends, len(answer))

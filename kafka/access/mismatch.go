@@ -63,8 +63,8 @@ func ask(ctx context.Context, addr string, f func(context.Context, net.Conn) boo
 
 func speaksPlaintext(ctx context.Context, addr string) bool {
 	return ask(ctx, addr, func(_ context.Context, conn net.Conn) bool {
-		w := wire{conn: conn, addr: addr, patience: questionTimeout}
-		return w.call(kmsg.NewPtrApiVersionsRequest(), kmsg.NewPtrApiVersionsResponse()) == nil
+		w := Wire{Conn: conn, Addr: addr, Timeout: questionTimeout}
+		return w.Call(kmsg.NewPtrApiVersionsRequest(), kmsg.NewPtrApiVersionsResponse()) == nil
 	})
 }
 
@@ -89,7 +89,7 @@ func (a *Access) wantsSASL(ctx context.Context, addr string) bool {
 			}
 			conn = tc
 		}
-		w := wire{conn: conn, addr: addr, clientID: a.c.ClientID, patience: questionTimeout}
+		w := Wire{Conn: conn, Addr: addr, ClientID: a.c.ClientID, Timeout: questionTimeout}
 		_, ok := errors.AsType[*offersError](w.handshake("NONE"))
 		return ok
 	})

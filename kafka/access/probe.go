@@ -103,9 +103,9 @@ func (a *Access) probe(ctx context.Context, d *Dialer, addr string) error {
 		return a.explain(ctx, addr, err)
 	}
 	defer conn.Close() //nolint:errcheck // nothing was asked that could be lost
-	w := wire{conn: conn, addr: addr, clientID: a.c.ClientID, patience: a.SocketTimeout()}
+	w := Wire{Conn: conn, Addr: addr, ClientID: a.c.ClientID, Timeout: a.SocketTimeout()}
 	versions := kmsg.NewPtrApiVersionsResponse()
-	if err := w.call(kmsg.NewPtrApiVersionsRequest(), versions); err != nil {
+	if err := w.Call(kmsg.NewPtrApiVersionsRequest(), versions); err != nil {
 		return a.explainClosed(ctx, addr, err)
 	}
 	recent := false
@@ -120,7 +120,7 @@ func (a *Access) probe(ctx context.Context, d *Dialer, addr string) error {
 	metadata, topic := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
 	metadata.Version, topic.Topic = 4, kmsg.StringPtr("__consumer_offsets")
 	metadata.Topics = append(metadata.Topics, topic)
-	return a.explainClosed(ctx, addr, w.call(metadata, kmsg.NewPtrMetadataResponse()))
+	return a.explainClosed(ctx, addr, w.Call(metadata, kmsg.NewPtrMetadataResponse()))
 }
 
 // explainClosed is explain for the first requests: a broker that wants

@@ -74,7 +74,7 @@ func (a *Access) authenticate(ctx context.Context, conn net.Conn, addr string, p
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends what waits for the broker
 	defer stop()
-	lifetime, err := a.login(ctx, &wire{conn: conn, addr: addr, clientID: a.c.ClientID, patience: patience})
+	lifetime, err := a.login(ctx, &Wire{Conn: conn, Addr: addr, ClientID: a.c.ClientID, Timeout: patience})
 	if err != nil {
 		_ = conn.Close() // the error of the exchange is the one to report
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
@@ -85,33 +85,33 @@ func (a *Access) authenticate(ctx context.Context, conn net.Conn, addr string, p
 	return newSessionConn(conn, lifetime, func() (time.Duration, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
 		defer cancel()
-		return a.login(ctx, &wire{conn: conn, addr: addr, clientID: a.c.ClientID, patience: a.timeout})
+		return a.login(ctx, &Wire{Conn: conn, Addr: addr, ClientID: a.c.ClientID, Timeout: a.timeout})
 	}), nil
 }
 
 // login is the exchange of messages (KIP-43, KIP-152). It returns how long the session
 // lasts (KIP-368); 0: as long as the connection.
-func (a *Access) login(ctx context.Context, w *wire) (time.Duration, error) {
-	host, _, err := net.SplitHostPort(w.addr)
+func (a *Access) login(ctx context.Context, w *Wire) (time.Duration, error) {
+	host, _, err := net.SplitHostPort(w.Addr)
 	if err != nil {
 		return 0, err
 	}
 	if err := w.handshake(a.c.Mechanism()); err != nil {
-		return 0, a.explainLogin(w.addr, nil, err)
+		return 0, a.explainLogin(w.Addr, nil, err)
 	}
 	// Only now, when the broker has said that it takes tickets, a KDC is asked.
 	x, message, err := a.mechanism.begin(ctx, host)
 	if err != nil {
-		return 0, a.explainLogin(w.addr, nil, err)
+		return 0, a.explainLogin(w.Addr, nil, err)
 	}
 	for {
 		answer, lifetime, err := w.authenticate(message)
 		if err != nil {
-			return 0, a.explainLogin(w.addr, x, err)
+			return 0, a.explainLogin(w.Addr, x, err)
 		}
 		var done bool
 		if message, done, err = x.next(answer); err != nil || done {
-			return lifetime, a.explainLogin(w.addr, x, err)
+			return lifetime, a.explainLogin(w.Addr, x, err)
 		}
 	}
 }

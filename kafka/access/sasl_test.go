@@ -380,7 +380,7 @@ func TestGarbageIsRefused(t *testing.T) {
 			_, _ = theirs.Write([]byte(answer))
 			_ = theirs.Close()
 		}()
-		if err := (&wire{conn: ours, patience: time.Minute}).handshake("PLAIN"); err == nil {
+		if err := (&Wire{Conn: ours, Timeout: time.Minute}).handshake("PLAIN"); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 		_ = ours.Close()

@@ -54,6 +54,13 @@ type untriedConn struct {
 	answered atomic.Bool
 }
 
+func (c *untriedConn) SetDeadline(t time.Time) error {
+	if err := c.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(t)
+}
+
 func (c *untriedConn) SetReadDeadline(t time.Time) error {
 	if first := time.Now().Add(c.patience); !c.answered.Load() && t.After(first) {
 		t = first

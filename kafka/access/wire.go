@@ -15,29 +15,34 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// wire sends the first requests on a connection, one at a time: those of SASL and those
-// that show whether a broker lets us in. It is for versions without tagged fields.
-type wire struct {
-	conn          net.Conn
-	addr          string
-	clientID      string
-	patience      time.Duration // for each answer
+// Wire sends requests on a connection, one at a time, and reads the answers.
+type Wire struct {
+	Conn          net.Conn
+	Addr          string // of the broker, for errors
+	ClientID      string
+	Timeout       time.Duration // for each answer
 	correlationID int32
 }
 
-// call sends a request and reads its answer into response.
-func (w *wire) call(request kmsg.Request, response kmsg.Response) error {
+// Call sends a request and reads its answer into response, unless that is nil: some
+// requests get none.
+func (w *Wire) Call(request kmsg.Request, response kmsg.Response) error {
+	return w.CallIn(nil, request, response)
+}
+
+// CallIn is Call with memory for the request as it is sent.
+func (w *Wire) CallIn(buffer []byte, request kmsg.Request, response kmsg.Response) error {
 	w.correlationID++
-	if err := w.conn.SetDeadline(time.Now().Add(w.patience)); err != nil {
+	if err := w.Conn.SetDeadline(time.Now().Add(w.Timeout)); err != nil {
 		return err
 	}
-	defer w.conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection fails at its next use
-	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(w.clientID))
-	if _, err := w.conn.Write(formatter.AppendRequest(nil, request, w.correlationID)); err != nil {
+	defer w.Conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection fails at its next use
+	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(w.ClientID))
+	if _, err := w.Conn.Write(formatter.AppendRequest(buffer, request, w.correlationID)); err != nil || response == nil {
 		return w.silent(err)
 	}
 	head := make([]byte, 8)
-	if _, err := io.ReadFull(w.conn, head); err != nil {
+	if _, err := io.ReadFull(w.Conn, head); err != nil {
 		return w.silent(err)
 	}
 	size, limit := binary.BigEndian.Uint32(head), answerLimit(request.Key())
@@ -48,20 +53,34 @@ func (w *wire) call(request kmsg.Request, response kmsg.Response) error {
 		return &garbageError{fmt.Errorf("answer %d to request %d", id, w.correlationID)}
 	}
 	body := make([]byte, size-4)
-	if _, err := io.ReadFull(w.conn, body); err != nil {
+	if _, err := io.ReadFull(w.Conn, body); err != nil {
 		return w.silent(err)
 	}
 	response.SetVersion(request.GetVersion())
+	if response.IsFlexible() && request.Key() != int16(kmsg.ApiVersions) {
+		body = withoutTags(body)
+	}
 	if err := response.ReadFrom(body); err != nil {
 		return &garbageError{err}
 	}
 	return nil
 }
 
+// withoutTags cuts the tagged fields from the front of an answer.
+func withoutTags(b []byte) []byte {
+	tags, n := binary.Uvarint(b)
+	for b = b[max(n, 0):]; tags > 0 && len(b) > 0; tags-- {
+		_, n := binary.Uvarint(b) // its number
+		size, m := binary.Uvarint(b[max(n, 0):])
+		b = b[min(uint64(len(b)), uint64(max(n, 0)+max(m, 0))+size):]
+	}
+	return b
+}
+
 // silent words a broker that does not answer in time.
-func (w *wire) silent(err error) error {
+func (w *Wire) silent(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return &silentError{addr: w.addr, after: w.patience}
+		return &silentError{addr: w.Addr, after: w.Timeout}
 	}
 	return err
 }
@@ -78,10 +97,10 @@ type offersError struct{ offered []string }
 func (e *offersError) Error() string { return "it offers " + strings.Join(e.offered, ", ") }
 
 // handshake asks the broker for an authentication by mechanism.
-func (w *wire) handshake(mechanism string) error {
+func (w *Wire) handshake(mechanism string) error {
 	request, response := kmsg.NewPtrSASLHandshakeRequest(), kmsg.NewPtrSASLHandshakeResponse()
 	request.Version, request.Mechanism = 1, mechanism
-	if err := w.call(request, response); err != nil {
+	if err := w.Call(request, response); err != nil {
 		return err
 	}
 	code := sarama.KError(response.ErrorCode)
@@ -93,10 +112,10 @@ func (w *wire) handshake(mechanism string) error {
 }
 
 // authenticate sends one message of an exchange. lifetime is that of the session.
-func (w *wire) authenticate(message []byte) (answer []byte, lifetime time.Duration, err error) {
+func (w *Wire) authenticate(message []byte) (answer []byte, lifetime time.Duration, err error) {
 	request, response := kmsg.NewPtrSASLAuthenticateRequest(), kmsg.NewPtrSASLAuthenticateResponse()
 	request.Version, request.SASLAuthBytes = 1, message
-	if err := w.call(request, response); err != nil {
+	if err := w.Call(request, response); err != nil {
 		return nil, 0, err
 	}
 	if err := asError(sarama.KError(response.ErrorCode)); err != nil {

@@ -179,8 +179,8 @@ func (p *Producer) refuseUnidentified(err error) []ending {
 		if q.inFlight || q.producer.valid {
 			continue
 		}
-		if msgs, _ := q.takeAll(); len(msgs) > 0 {
-			ended = append(ended, ending{msgs: msgs, part: q.id, offset: -1, err: &DeliveryError{
+		if entries, _ := q.takeAll(); len(entries) > 0 {
+			ended = append(ended, ending{entries: entries, part: q.id, offset: -1, err: &DeliveryError{
 				Kind: DeliveryRefused, Topic: q.topic, Partition: q.id, Err: err}})
 		}
 	}
@@ -199,11 +199,6 @@ func initProducerIDVersion(v sarama.KafkaVersion) int16 {
 		return 2
 	}
 	return 1
-}
-
-// drop closes a connection that is no longer used.
-func (p *Producer) drop(l *brokerLink) {
-	p.wg.Go(func() { _ = l.broker.Close() }) // waits for a request under way; "not connected" is fine
 }
 
 // open returns the broker in use, or the next one after a failure: those the

@@ -7,16 +7,19 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/kafka"
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
 // warnAfter is how many failures in a row of a partition are nothing special: a
 // leader that moves costs some.
 const warnAfter = 5
 
-// maxRequestBytes bounds one produce request to a broker, over all partitions.
-const maxRequestBytes = 8 << 20
+// maxRequestBytes bounds one produce request to a broker, over all partitions, as far as
+// its size is known before it is compressed.
+const maxRequestBytes = 2 << 20
 
 // backoff is the pause after so many failures in a row, from 1: that of the
 // configuration (retry.backoff.ms, doubling to retry.backoff.max.ms) with
@@ -28,9 +31,11 @@ func (p *Producer) backoff(failures int) time.Duration {
 
 // produceRequest is a request under way.
 type produceRequest struct {
-	link  *brokerLink
-	parts []*outPartition // their batches are in it
-	bytes int
+	link    *brokerLink
+	wire    *access.Wire    // of link
+	version int16           // of link
+	parts   []*outPartition // their batches are in it
+	bytes   int
 }
 
 // dispatchLoop starts a request whenever a broker is free and has messages
@@ -65,7 +70,7 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 	}
 	for _, t := range p.topics {
 		if len(t.waiting) > 0 {
-			soon(t.waiting[0].deadline)
+			soon(p.began.Add(t.waiting[0].deadline))
 		}
 	}
 	requests := map[*brokerLink]*produceRequest{}
@@ -79,7 +84,7 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 		if q.inFlight {
 			continue
 		}
-		soon(q.head().deadline)
+		soon(p.began.Add(q.deadline()))
 		at := q.retryAt
 		if q.leader != nil && q.leader.retryAt.After(at) {
 			at = q.leader.retryAt
@@ -100,7 +105,7 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 		case !p.admits(q):
 		case !p.identify(q):
 			poke(p.ask)
-		case !q.leader.open:
+		case q.leader.wire == nil:
 			p.connect(q.leader)
 		default:
 			p.addTo(requests, q)
@@ -128,19 +133,19 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 // (linger.ms; sarama: Flush.Frequency). Zero: now.
 func (p *Producer) linger(q *outPartition) time.Time {
 	f := p.conf.Producer.Flush
-	if f.Frequency == 0 || q.batch != nil || q.hurry || p.flushing > 0 || p.closed ||
-		q.bytes >= p.batchBytes() || f.MaxMessages > 0 && len(q.queue) >= f.MaxMessages {
+	if f.Frequency == 0 || q.batch != nil || q.hurry || p.flushing > 0 || p.closed || len(q.queue) > 1 ||
+		q.bytes >= p.limits.bytes || f.MaxMessages > 0 && q.count >= f.MaxMessages {
 		return time.Time{}
 	}
-	return q.queue[0].deadline.Add(f.Frequency - p.timeout)
+	return p.began.Add(q.deadline() + f.Frequency - p.timeout)
 }
 
 // batchBytes bounds a batch: batch.size, or else what a single message may take.
-func (p *Producer) batchBytes() int {
-	if b := p.conf.Producer.Flush.Bytes; b > 0 {
-		return min(b, p.conf.Producer.MaxMessageBytes)
+func batchBytes(conf *kafka.Config) int {
+	if b := conf.Producer.Flush.Bytes; b > 0 {
+		return min(b, conf.Producer.MaxMessageBytes)
 	}
-	return p.conf.Producer.MaxMessageBytes
+	return conf.Producer.MaxMessageBytes
 }
 
 // identify makes sure that q has a producer id when it needs one.
@@ -151,7 +156,8 @@ func (p *Producer) identify(q *outPartition) bool {
 	if !p.id.valid {
 		return false
 	}
-	q.producer, q.sequence = p.id, 0
+	q.producer = p.id
+	q.renumber()
 	return true
 }
 
@@ -159,80 +165,80 @@ func (p *Producer) identify(q *outPartition) bool {
 func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartition) {
 	r := requests[q.leader]
 	if r == nil {
-		r = &produceRequest{link: q.leader}
+		r = &produceRequest{link: q.leader, wire: q.leader.wire, version: q.leader.version}
 		requests[q.leader] = r
 	}
-	if r.bytes > 0 && (q.alone || r.parts[0].alone || r.bytes+min(q.bytes, p.batchBytes()) > maxRequestBytes) {
+	bytes := int(p.ratio * float64(q.first().bytes()))
+	if r.bytes > 0 && r.bytes+bytes > maxRequestBytes {
 		return
 	}
-	b := q.take(p.batchBytes(), p.conf.Producer.Flush.MaxMessages)
+	q.take()
 	q.inFlight = true
 	r.parts = append(r.parts, q)
-	r.bytes += b.bytes
+	r.bytes += bytes
 }
 
 // send carries one request out. The batches in it are in flight, so nobody else
 // touches them.
 func (p *Producer) send(r *produceRequest) {
 	defer p.wg.Done()
-	req := &sarama.ProduceRequest{
-		TransactionalID: p.transactionalID(),
-		RequiredAcks:    p.conf.Producer.RequiredAcks,
-		Timeout:         int32(p.conf.Producer.Timeout / time.Millisecond),
-		Version:         produceVersion(p.conf.Version),
+	err := p.seal(r)
+	if err != nil {
+		p.complete(r, nil, err)
+		return
 	}
+	transactional := p.transactionalID() != nil
 	for _, q := range r.parts {
-		b := q.batch
-		if b.records == nil {
-			b.records = recordBatch(&p.conf.Config, b.msgs)
-		}
 		if p.conf.Producer.Idempotent {
-			q.number(b.records)
+			q.batch.number(q.producer.id, q.producer.epoch, q.sequence, transactional)
+		} else {
+			q.batch.number(-1, -1, -1, false)
 		}
-		b.records.IsTransactional = req.TransactionalID != nil
-		req.AddBatch(q.topic, q.id, b.records)
 	}
-	resp, err := r.link.broker.Produce(req)
-	if err != nil && !kafka.IsEncodingError(err) {
-		_ = r.link.broker.Close() // "not connected" is fine
-	}
+	resp, err := p.produce(r)
 	p.complete(r, resp, err)
 }
 
-// produceVersion is the newest version of the request that the configured
-// protocol version has; sarama lowers it to what the broker knows.
-func produceVersion(v sarama.KafkaVersion) int16 {
-	switch {
-	case v.IsAtLeast(sarama.V3_7_0_0):
-		return 10
-	case v.IsAtLeast(sarama.V2_8_0_0):
-		return 9
-	case v.IsAtLeast(sarama.V2_4_0_0):
-		return 8
+// seal closes the batches of r.
+func (p *Producer) seal(r *produceRequest) (err error) {
+	var compress compressor
+	if p.codec.make != nil {
+		if made, ok := p.compressors.Get().(compressor); ok {
+			compress = made
+		} else if compress, err = p.codec.make(p.level); err != nil {
+			return err
+		}
+		defer p.compressors.Put(compress)
 	}
-	return 7
+	for _, q := range r.parts {
+		if err := q.batch.seal(p.limits.pool, p.codec, compress); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ending is a message with how it ended.
 type ending struct {
-	msgs   []*outMessage
-	part   int32
-	offset int64 // of the first; -1: not known
-	err    error
+	entries []entry
+	part    int32
+	offset  int64 // of the first; -1: not known
+	err     error
 }
 
 // complete takes the answer to a request apart, reports what has ended, and
 // sets the broker and the partitions free.
-func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err error) {
+func (p *Producer) complete(r *produceRequest, resp *kmsg.ProduceResponse, err error) {
 	now := time.Now()
 	p.mu.Lock()
 	p.noteLink(r.link, err, now)
+	if resp != nil && resp.ThrottleMillis > 0 { // KIP-219
+		r.link.retryAt = now.Add(time.Duration(resp.ThrottleMillis) * time.Millisecond)
+	}
 	var ended []ending
+	wire, raw := 0, 0
 	for _, q := range r.parts {
-		if kafka.IsEncodingError(err) && len(r.parts) > 1 { // nothing was sent: whose fault it is shows when each goes alone
-			q.alone = true
-			continue
-		}
+		wire, raw = wire+len(q.batch.wire), raw+len(q.batch.buf)
 		blockErr, offset := err, int64(-1)
 		if err == nil {
 			offset, blockErr = answerFor(resp, q)
@@ -244,6 +250,7 @@ func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err
 			q.retryAt = time.Time{} // as in learnTopic, which was before the answer
 		}
 	}
+	p.ratio = float64(wire) / float64(raw)
 	p.mu.Unlock()
 	p.report(ended)
 	p.mu.Lock()
@@ -251,25 +258,37 @@ func (p *Producer) complete(r *produceRequest, resp *sarama.ProduceResponse, err
 		q.inFlight = false
 	}
 	r.link.busy = false
+	if p.links[r.link.id] != r.link {
+		r.link.close()
+	}
 	p.mu.Unlock()
 	poke(p.wake)
 }
 
 // answerFor finds the answer to q's batch; a nil error means stored.
-func answerFor(resp *sarama.ProduceResponse, q *outPartition) (int64, error) {
+func answerFor(resp *kmsg.ProduceResponse, q *outPartition) (int64, error) {
 	if resp == nil { // acks=0: nobody answers
 		return -1, nil
 	}
-	block := resp.GetBlock(q.topic, q.id)
-	switch {
-	case block == nil:
-		return -1, sarama.ErrIncompleteResponse
-	case block.Err == sarama.ErrNoError:
-		return block.Offset, nil
-	case block.ErrorMessage != nil:
-		return -1, fmt.Errorf("%w (%s)", block.Err, *block.ErrorMessage)
+	for _, t := range resp.Topics {
+		for i := range t.Partitions {
+			if a := &t.Partitions[i]; t.Topic == q.topic && a.Partition == q.id {
+				return answerOf(a)
+			}
+		}
 	}
-	return -1, block.Err
+	return -1, sarama.ErrIncompleteResponse
+}
+
+func answerOf(a *kmsg.ProduceResponseTopicPartition) (int64, error) {
+	code := sarama.KError(a.ErrorCode)
+	switch {
+	case code == sarama.ErrNoError:
+		return a.BaseOffset, nil
+	case a.ErrorMessage != nil:
+		return -1, fmt.Errorf("%w (%s)", code, *a.ErrorMessage)
+	}
+	return -1, code
 }
 
 // settle moves q on after its batch was answered with err. It returns the end
@@ -282,14 +301,12 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 		fate = outcomeDone
 	case errors.As(err, &code):
 		fate = judge(code)
-	case kafka.IsEncodingError(err):
-		fate = outcomeRefused
 	}
 	switch fate {
 	case outcomeDone:
-		return ending{msgs: q.done(), part: q.id, offset: offset}, true
+		return ending{entries: q.done(), part: q.id, offset: offset}, true
 	case outcomeRefused:
-		if p.splits(q, code, err) {
+		if p.splits(q, code) {
 			q.split()
 			return ending{}, false
 		}
@@ -320,8 +337,8 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 // splits reports whether the records of a refused batch get a try of their own. In a
 // transaction not when the batch may be stored: a new sequence takes a new epoch, which
 // Abort brings.
-func (p *Producer) splits(q *outPartition, code sarama.KError, err error) bool {
-	return (perRecord(code) || kafka.IsEncodingError(err)) && len(q.batch.msgs) > 1 && (p.txn == nil || !q.batch.maybeStored)
+func (p *Producer) splits(q *outPartition, code sarama.KError) bool {
+	return perRecord(code) && len(q.batch.entries) > 1 && (p.txn == nil || !q.batch.maybeStored)
 }
 
 // renumber gives q's batch a new place in a new sequence after the broker did
@@ -331,7 +348,7 @@ func (p *Producer) renumber(q *outPartition, code sarama.KError) {
 	if code == sarama.ErrOutOfOrderSequenceNumber || code == sarama.ErrUnknownProducerID {
 		q.bumpEpoch()
 	} else {
-		q.producer.valid = false
+		q.producer.valid = false // and a new sequence with the next id
 	}
 	if !q.producer.valid && p.id.id == q.producer.id {
 		p.id.valid = false // a new one for all that need one from here on
@@ -342,14 +359,14 @@ func (p *Producer) renumber(q *outPartition, code sarama.KError) {
 
 // noteLink counts the failures of a connection. p.mu is held.
 func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
-	l.open = err == nil || kafka.IsEncodingError(err)
-	if l.open {
+	if err == nil {
 		if l.failures > 1 {
 			p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr}).Info("broker takes messages again")
 		}
 		l.failures, l.retryAt, l.err = 0, time.Time{}, nil
 		return
 	}
+	l.close()
 	if p.ctx.Err() != nil {
 		return // our own doing
 	}
@@ -376,20 +393,20 @@ func (p *Producer) warn(text, topic string, err error, now time.Time) {
 func (p *Producer) expire(now time.Time) {
 	p.mu.Lock()
 	var ended []ending
-	late := func(msgs []*outMessage, topic string, partition int32, maybe bool, err error) {
-		if len(msgs) > 0 {
-			ended = append(ended, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+	late := func(entries []entry, topic string, partition int32, maybe bool, err error) {
+		if len(entries) > 0 {
+			ended = append(ended, ending{entries: entries, part: partition, offset: -1, err: &DeliveryError{
 				Kind: DeliveryTimedOut, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
 		}
 	}
 	for _, q := range p.active {
 		why := p.whyWaiting(q)
-		msgs, maybe := q.expire(now)
-		late(msgs[:maybe], q.topic, q.id, true, why)
-		late(msgs[maybe:], q.topic, q.id, false, why)
+		entries, maybe := q.expire(p.since(now))
+		late(entries[:maybe], q.topic, q.id, true, why)
+		late(entries[maybe:], q.topic, q.id, false, why)
 	}
 	for _, t := range p.topics {
-		late(t.expire(now), t.name, -1, false, p.whyUnplaced(t))
+		late(t.expire(p.since(now)), t.name, -1, false, p.whyUnplaced(t))
 	}
 	p.mu.Unlock()
 	p.report(ended)
@@ -423,23 +440,22 @@ func (p *Producer) whyUnplaced(t *outTopic) error {
 // takeAll empties all queues of what is not in flight. p.mu is held.
 func (p *Producer) takeAll(kind DeliveryKind) []ending {
 	var left []ending
-	add := func(msgs []*outMessage, topic string, partition int32, maybe bool, err error) {
-		if len(msgs) > 0 {
-			left = append(left, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+	add := func(entries []entry, topic string, partition int32, maybe bool, err error) {
+		if len(entries) > 0 {
+			left = append(left, ending{entries: entries, part: partition, offset: -1, err: &DeliveryError{
 				Kind: kind, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
 		}
 	}
 	for _, q := range p.active {
 		if !q.inFlight {
 			why := p.whyWaiting(q)
-			msgs, maybe := q.takeAll()
-			add(msgs[:maybe], q.topic, q.id, true, why)
-			add(msgs[maybe:], q.topic, q.id, false, why)
+			entries, maybe := q.takeAll()
+			add(entries[:maybe], q.topic, q.id, true, why)
+			add(entries[maybe:], q.topic, q.id, false, why)
 		}
 	}
 	for _, t := range p.topics {
-		add(t.waiting, t.name, -1, false, p.whyUnplaced(t))
-		t.waiting = nil
+		add(t.takeAll(), t.name, -1, false, p.whyUnplaced(t))
 	}
 	return left
 }

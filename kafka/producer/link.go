@@ -1,26 +1,32 @@
 package producer
 
 import (
+	"fmt"
 	"time"
 
-	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// brokerLink is the connection over which one broker is sent messages. It is
-// guarded by Producer.mu but for the broker, which belongs to the one request
-// under way.
+// brokerLink is the connection over which one broker is sent messages, one request at a
+// time. It is guarded by Producer.mu.
 type brokerLink struct {
-	id     int32
-	addr   string
-	broker *sarama.Broker
+	id   int32
+	addr string
 
-	open     bool      // the connection stands, as far as is known
-	busy     bool      // a request is under way, or the connection is being made
-	askAt    time.Time // when it has been busy for so long that its partitions may have moved
-	failures int       // in a row
-	retryAt  time.Time // no new attempt before
-	err      error     // of the last failure; nil: none since it took messages
+	wire     *access.Wire // nil: not connected, as far as is known
+	version  int16        // of produce requests
+	busy     bool         // a request is under way, or the connection is being made
+	askAt    time.Time    // when it has been busy for so long that its partitions may have moved
+	failures int          // in a row
+	retryAt  time.Time    // no new attempt before
+	err      error        // of the last failure; nil: none since it took messages
 }
+
+// newestProduce is the newest version of produce requests that we send. Newer ones belong
+// to transactions whose partitions nobody adds (KIP-890, part 2).
+const newestProduce = 10
 
 // busyLong is how long a broker may be busy before those whose messages wait behind
 // that ask whether they have another leader.
@@ -29,9 +35,7 @@ const busyLong = 2 * time.Second
 // begin notes that l is busy. p.mu is held.
 func (l *brokerLink) begin(now time.Time) { l.busy, l.askAt = true, now.Add(busyLong) }
 
-func newBrokerLink(id int32, addr string) *brokerLink {
-	return &brokerLink{id: id, addr: addr, broker: sarama.NewBroker(addr)}
-}
+func newBrokerLink(id int32, addr string) *brokerLink { return &brokerLink{id: id, addr: addr} }
 
 // connect makes l's connection. No batch waits in it: a broker that is frozen takes
 // connections and says nothing, for several times socket_timeout, while its
@@ -39,17 +43,12 @@ func newBrokerLink(id int32, addr string) *brokerLink {
 func (p *Producer) connect(l *brokerLink) {
 	l.begin(time.Now())
 	p.wg.Go(func() {
-		_ = l.broker.Open(p.sarama) // an open one says so
-		_, err := l.broker.Connected()
-		if err != nil {
-			_ = l.broker.Close() // "not connected" is fine
-		}
+		wire, version, err := p.dial(l.addr)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		l.open, l.busy = err == nil, false
+		l.wire, l.version, l.busy = wire, version, false
 		if p.links[l.id] != l { // it was dropped before the connection was made
-			l.open = false
-			p.drop(l)
+			l.close()
 		}
 		if err != nil {
 			p.noteLink(l, err, time.Now())
@@ -61,4 +60,73 @@ func (p *Producer) connect(l *brokerLink) {
 		}
 		poke(p.wake)
 	})
+}
+
+// dial connects and asks which produce requests the broker knows.
+func (p *Producer) dial(addr string) (*access.Wire, int16, error) {
+	conn, err := p.connections.Dial("tcp", addr)
+	if err != nil {
+		return nil, 0, err
+	}
+	wire := &access.Wire{Conn: conn, Addr: addr, ClientID: p.conf.ClientID, Timeout: p.conf.Net.ReadTimeout}
+	versions := kmsg.NewPtrApiVersionsResponse()
+	if err := wire.Call(kmsg.NewPtrApiVersionsRequest(), versions); err != nil {
+		_ = conn.Close() // the error of the question is the one to report
+		return nil, 0, err
+	}
+	for _, k := range versions.ApiKeys {
+		if k.ApiKey == int16(kmsg.Produce) {
+			return wire, min(k.MaxVersion, newestProduce), nil
+		}
+	}
+	_ = conn.Close() // it is of no use
+	return nil, 0, fmt.Errorf("%s takes no messages: it lists no Produce request", addr)
+}
+
+// close closes the connection, if there is one. p.mu is held.
+func (l *brokerLink) close() {
+	if l.wire != nil {
+		_ = l.wire.Conn.Close() // closed by the other side, perhaps
+		l.wire = nil
+	}
+}
+
+// drop closes a connection that is no longer used, once it is not busy. p.mu is held.
+func (p *Producer) drop(l *brokerLink) {
+	if !l.busy {
+		l.close()
+	}
+}
+
+// produce sends the batches of r and returns the broker's answer, nil where there is none
+// (acks=0).
+func (p *Producer) produce(r *produceRequest) (*kmsg.ProduceResponse, error) {
+	request := kmsg.NewPtrProduceRequest()
+	request.Version = r.version
+	request.TransactionID = p.transactionalID()
+	request.Acks = int16(p.conf.Producer.RequiredAcks)
+	request.TimeoutMillis = int32(p.conf.Producer.Timeout / time.Millisecond)
+	size := 1 << 10
+	topics := map[string]int{}
+	for _, q := range r.parts {
+		i, ok := topics[q.topic]
+		if !ok {
+			i = len(request.Topics)
+			topics[q.topic] = i
+			topic := kmsg.NewProduceRequestTopic()
+			topic.Topic = q.topic
+			request.Topics = append(request.Topics, topic)
+		}
+		part := kmsg.NewProduceRequestTopicPartition()
+		part.Partition, part.Records = q.id, q.batch.wire
+		request.Topics[i].Partitions = append(request.Topics[i].Partitions, part)
+		size += len(q.batch.wire) + len(q.topic) + 64
+	}
+	frame := p.limits.pool.get(size)
+	defer p.limits.pool.put(frame)
+	if request.Acks == 0 {
+		return nil, r.wire.CallIn(frame, request, nil)
+	}
+	response := kmsg.NewPtrProduceResponse()
+	return response, r.wire.CallIn(frame, request, response)
 }

@@ -4,18 +4,7 @@ import (
 	"math"
 	"slices"
 	"time"
-
-	"github.com/IBM/sarama"
 )
-
-// outMessage is a message between Send and its Done.
-type outMessage struct {
-	Message
-	done     Done
-	size     int  // bytes as a record, at most
-	anywhere bool // its partition was chosen at random
-	deadline time.Time
-}
 
 // producerID is what the broker knows a producer by. The epoch is counted on
 // for each partition on its own: brokers keep producer state per partition.
@@ -29,18 +18,20 @@ type producerID struct {
 // way, so that order needs no more than a queue. It is guarded by
 // Producer.mu and knows nothing of brokers, clocks or goroutines.
 type outPartition struct {
-	topic string
-	id    int32
+	topic  string
+	id     int32
+	limits *limits
 
-	queue []*outMessage // in the order of Send, so in the order of deadlines
-	bytes int           // of queue, as records
-	batch *outBatch     // numbered, sent or to be sent again; nil: none
+	queue []*batch // in the order of Send, so in the order of deadlines; messages are added to the last
+	bytes int      // of queue
+	count int      // messages of queue
+	usual int      // how many messages the last batch had
+	batch *batch   // sent or to be sent again; nil: none
 	// inFlight is set from the start of a request until the last Done of its
 	// batch has returned.
 	inFlight bool
 	active   bool // listed in Producer.active
 	hurry    bool // what is queued is not to wait for more
-	alone    bool // its batch gets a request of its own: one with others could not be encoded
 
 	producer producerID // not valid: to be taken from the Producer at the next batch
 	sequence int32      // of the next batch
@@ -55,91 +46,138 @@ type outPartition struct {
 	lastErr  error     // of the last attempt
 }
 
-// outBatch is a run of messages under one sequence number. It is sent again as
-// it is, so that the broker can tell a repetition.
-type outBatch struct {
-	msgs        []*outMessage
-	bytes       int
-	records     *sarama.RecordBatch
-	maybeStored bool // a request with it ended without a clear answer
-}
-
 func (q *outPartition) empty() bool { return q.batch == nil && len(q.queue) == 0 }
 
-// push puts o behind all that were sent before it; one that comes from another partition
-// may belong in the middle.
-func (q *outPartition) push(o *outMessage) {
-	i := len(q.queue)
-	for i > 0 && o.deadline.Before(q.queue[i-1].deadline) {
-		i--
+// open returns the batch that takes the next message, of at most so many bytes.
+func (q *outPartition) open(record int) *batch {
+	if n := len(q.queue); n > 0 && !q.limits.full(q.queue[n-1], record) {
+		return q.queue[n-1]
 	}
-	q.queue = slices.Insert(q.queue, i, o)
-	q.bytes += o.size
+	q.queue = append(q.queue, &batch{entries: make([]entry, 0, q.usual)})
+	return q.queue[len(q.queue)-1]
+}
+
+// push puts m behind all that were sent before it; size is the most that its record takes.
+func (q *outPartition) push(e entry, timestamp int64, m *Message, size int) {
+	b := q.open(size)
+	before := len(b.buf)
+	b.add(q.limits.pool, e, timestamp, m)
+	q.grew(b, before)
+}
+
+// pushRecord is push for a message that was encoded before.
+func (q *outPartition) pushRecord(r record) {
+	b := q.open(len(r.body) + recordOverhead)
+	before := len(b.buf)
+	b.addRecord(q.limits.pool, r)
+	q.grew(b, before)
+}
+
+func (q *outPartition) grew(b *batch, before int) {
+	q.bytes += len(b.buf) - max(before, headerSize)
+	q.count++
+}
+
+// merge puts messages that come from another partition where they belong by their deadlines.
+func (q *outPartition) merge(records []record) {
+	for _, b := range q.takeQueue() {
+		records = append(records, b.records()...)
+	}
+	sortByDeadline(records)
+	q.requeue(q.limits.batches(records))
+}
+
+// takeQueue empties the queue.
+func (q *outPartition) takeQueue() []*batch {
+	queue := q.queue
+	q.queue, q.bytes, q.count = nil, 0, 0
+	return queue
+}
+
+// requeue puts batches to the front of the queue.
+func (q *outPartition) requeue(batches []*batch) {
+	for _, b := range batches {
+		q.bytes += b.bytes()
+		q.count += len(b.entries)
+	}
+	q.queue = append(batches, q.queue...)
 }
 
 // takeAnywhere takes out the messages that any other partition may have.
-func (q *outPartition) takeAnywhere() (taken []*outMessage) {
+func (q *outPartition) takeAnywhere() (taken []record) {
 	if q.batch != nil && !q.inFlight && !q.batch.maybeStored {
 		q.dissolve()
 	}
-	q.queue = slices.DeleteFunc(q.queue, func(o *outMessage) bool {
-		if o.anywhere {
-			taken = append(taken, o)
-			q.bytes -= o.size
+	if !slices.ContainsFunc(q.queue, func(b *batch) bool { return slices.ContainsFunc(b.entries, isAnywhere) }) {
+		return nil
+	}
+	var left []record
+	for _, b := range q.takeQueue() {
+		for _, r := range b.records() {
+			if r.anywhere {
+				taken = append(taken, r)
+			} else {
+				left = append(left, r)
+			}
 		}
-		return o.anywhere
-	})
+	}
+	q.requeue(q.limits.batches(left))
 	return taken
 }
 
-// head is the oldest message, nil when there is none.
-func (q *outPartition) head() *outMessage {
+func isAnywhere(e entry) bool { return e.anywhere }
+
+// first is the batch at the front, nil when there is none.
+func (q *outPartition) first() *batch {
 	switch {
 	case q.batch != nil:
-		return q.batch.msgs[0]
+		return q.batch
 	case len(q.queue) > 0:
 		return q.queue[0]
 	}
 	return nil
 }
 
-// take returns the batch to be sent: the same again after a failure, else a new
-// one of at most maxBytes (but at least one message) and maxMessages (0: any number).
-func (q *outPartition) take(maxBytes, maxMessages int) *outBatch {
+// deadline is that of the oldest message, of which there is one.
+func (q *outPartition) deadline() time.Duration { return q.first().entries[0].deadline }
+
+// take returns the batch to be sent: the same again after a failure, else the next one.
+func (q *outPartition) take() *batch {
 	if q.batch != nil {
 		return q.batch
 	}
-	if q.limit > 0 && (maxMessages == 0 || q.limit < maxMessages) {
-		maxMessages = q.limit
+	if n := q.limit; n > 0 && len(q.queue[0].entries) > n {
+		q.cut(n)
 	}
-	n, bytes := 0, 0
-	for n < len(q.queue) && (maxMessages == 0 || n < maxMessages) {
-		if n > 0 && bytes+q.queue[n].size > maxBytes {
-			break
-		}
-		bytes += q.queue[n].size
-		n++
-	}
-	b := &outBatch{msgs: slices.Clone(q.queue[:n]), bytes: bytes}
-	clear(q.queue[:n]) // the array lives on
-	q.queue, q.bytes = q.queue[n:], q.bytes-bytes
+	q.batch = q.unqueue()
+	q.usual = len(q.batch.entries)
 	if len(q.queue) == 0 {
 		q.hurry = false
 	}
-	q.batch = b
+	return q.batch
+}
+
+// unqueue takes the first batch out of the queue.
+func (q *outPartition) unqueue() *batch {
+	b := q.queue[0]
+	q.queue = slices.Delete(q.queue, 0, 1)
+	q.bytes -= b.bytes()
+	q.count -= len(b.entries)
 	return b
 }
 
-// number gives the batch its place in the producer's sequence.
-func (q *outPartition) number(b *sarama.RecordBatch) {
-	b.ProducerID, b.ProducerEpoch, b.FirstSequence = q.producer.id, q.producer.epoch, q.sequence
+// cut makes two batches of the first in the queue, the first of which has n messages.
+func (q *outPartition) cut(n int) {
+	b := q.unqueue()
+	records := b.records()
+	q.requeue(append(q.limits.batches(records[:n]), q.limits.batches(records[n:])...))
+	b.release(q.limits.pool)
 }
 
 // done takes the batch as stored and returns its messages.
-func (q *outPartition) done() []*outMessage {
-	msgs := q.batch.msgs
-	q.alone = false
-	q.sequence = addSequence(q.sequence, len(msgs))
+func (q *outPartition) done() []entry {
+	b := q.batch
+	q.sequence = addSequence(q.sequence, len(b.entries))
 	q.batch = nil
 	q.forgive()
 	if q.limit > 0 {
@@ -147,7 +185,8 @@ func (q *outPartition) done() []*outMessage {
 			q.limit = 0
 		}
 	}
-	return msgs
+	b.release(q.limits.pool)
+	return b.entries
 }
 
 // forgive forgets failures: what comes next has not failed yet.
@@ -162,12 +201,13 @@ func addSequence(s int32, n int) int32 {
 // the number it had is free again.
 func (q *outPartition) giveUp(kind DeliveryKind, why error) ending {
 	b := q.batch
-	q.batch, q.alone = nil, false
+	q.batch = nil
 	q.forgive()
 	if b.maybeStored {
 		q.bumpEpoch()
 	}
-	return ending{msgs: b.msgs, part: q.id, offset: -1, err: &DeliveryError{
+	b.release(q.limits.pool)
+	return ending{entries: b.entries, part: q.id, offset: -1, err: &DeliveryError{
 		Kind: kind, Topic: q.topic, Partition: q.id, MaybeDelivered: b.maybeStored, Err: why}}
 }
 
@@ -175,27 +215,26 @@ func (q *outPartition) giveUp(kind DeliveryKind, why error) ending {
 // the size, so that one bad record is refused alone. The next batches that are
 // taken double the size again.
 func (q *outPartition) split() {
-	q.limit = max(1, len(q.batch.msgs)/2)
+	q.limit = max(1, len(q.batch.entries)/2)
 	q.dissolve()
 }
 
-// dissolve puts the messages of the batch back to the front of the queue. When
-// it may be stored its number is used up, and the epoch ends with it.
+// dissolve puts the batch back to the front of the queue. When it may be stored its
+// number is used up, and the epoch ends with it.
 func (q *outPartition) dissolve() {
 	b := q.batch
 	q.batch = nil
-	queue := make([]*outMessage, 0, len(b.msgs)+len(q.queue))
-	q.queue = append(append(queue, b.msgs...), q.queue...)
-	q.bytes += b.bytes
 	if b.maybeStored {
 		q.bumpEpoch()
 	}
+	b.numbered, b.maybeStored = false, false
+	q.requeue([]*batch{b})
 }
 
 // bumpEpoch begins a new sequence (KIP-360). The brokers take any higher epoch
 // that begins at 0.
 func (q *outPartition) bumpEpoch() {
-	q.sequence = 0
+	q.renumber()
 	if q.producer.epoch == math.MaxInt16 {
 		q.producer.valid = false
 		return
@@ -203,42 +242,64 @@ func (q *outPartition) bumpEpoch() {
 	q.producer.epoch++
 }
 
+// renumber has the next batch begin a new sequence, if it is the one that failed as well.
+func (q *outPartition) renumber() {
+	q.sequence = 0
+	if q.batch != nil {
+		q.batch.numbered = false
+	}
+}
+
 // expire takes out the messages whose time is up by now. Those of a batch that
 // waits to be sent again are among them.
-func (q *outPartition) expire(now time.Time) (expired []*outMessage, maybeStored int) {
-	head := q.head()
-	if q.inFlight || head == nil || now.Before(head.deadline) {
+func (q *outPartition) expire(now time.Duration) (expired []entry, maybeStored int) {
+	if q.inFlight || q.empty() || now < q.deadline() {
 		return nil, 0
 	}
 	inBatch, tried := 0, 0
 	if q.batch != nil {
-		tried = len(q.batch.msgs)
+		tried = len(q.batch.entries)
 		if q.batch.maybeStored {
 			inBatch = tried
 		}
 		q.dissolve()
 	}
-	n := 0
-	for n < len(q.queue) && !now.Before(q.queue[n].deadline) {
-		q.bytes -= q.queue[n].size
-		n++
+	for len(q.queue) > 0 {
+		n := 0
+		for _, e := range q.queue[0].entries {
+			if now < e.deadline {
+				break
+			}
+			n++
+		}
+		if n == 0 {
+			break
+		}
+		if n < len(q.queue[0].entries) {
+			q.cut(n)
+		}
+		b := q.unqueue()
+		expired = append(expired, b.entries...)
+		b.release(q.limits.pool)
 	}
-	expired, q.queue = q.queue[:n:n], q.queue[n:]
-	if n >= tried {
+	if len(expired) >= tried {
 		q.forgive()
 	}
-	return expired, min(inBatch, n)
+	return expired, min(inBatch, len(expired))
 }
 
 // takeAll empties the queue; the first maybeStored of its messages may be in the log.
-func (q *outPartition) takeAll() (msgs []*outMessage, maybeStored int) {
+func (q *outPartition) takeAll() (entries []entry, maybeStored int) {
 	if q.batch != nil {
 		if q.batch.maybeStored {
-			maybeStored = len(q.batch.msgs)
+			maybeStored = len(q.batch.entries)
 		}
 		q.dissolve()
 	}
-	msgs, q.queue, q.bytes = q.queue, nil, 0
+	for _, b := range q.takeQueue() {
+		entries = append(entries, b.entries...)
+		b.release(q.limits.pool)
+	}
 	q.forgive()
-	return msgs, maybeStored
+	return entries, maybeStored
 }

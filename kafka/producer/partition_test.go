@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"testing"
 	"time"
 
@@ -13,64 +12,95 @@ import (
 
 var epoch0 = time.Unix(1_000_000, 0)
 
-// queued returns a partition with n messages of 100 bytes, each a second later
-// due than the one before, the first at epoch0.
-func queued(n int) *outPartition {
-	q := &outPartition{topic: "out", producer: producerID{id: 1, epoch: 3, valid: true}, sequence: 10}
+// queued returns a partition with n messages, so many in a batch, each a second later
+// due than the one before, the first at 0.
+func queued(n, inBatch int) *outPartition {
+	q := &outPartition{topic: "out", producer: producerID{id: 1, epoch: 3, valid: true}, sequence: 10,
+		limits: &limits{bytes: 1000, messages: inBatch, pool: &buffers{}}}
 	for i := range n {
-		q.push(&outMessage{Message: Message{Value: fmt.Append(nil, i)}, size: 100, deadline: epoch0.Add(time.Duration(i) * time.Second)})
+		m := &Message{Value: fmt.Append(nil, i)}
+		q.push(entry{deadline: time.Duration(i) * time.Second}, int64(i), m, recordSize(m))
 	}
 	return q
 }
 
-func values(msgs []*outMessage) string {
-	var s []string
-	for _, o := range msgs {
-		s = append(s, string(o.Value))
+// numbers are those of messages, counted from the first that was queued.
+func numbers(entries []entry) string {
+	all := []int{}
+	for _, e := range entries {
+		all = append(all, int(e.deadline/time.Second))
 	}
-	return fmt.Sprint(s)
+	return fmt.Sprint(all)
+}
+
+// left are the numbers of what is in a partition's queue, the batch that was taken included.
+func left(q *outPartition) string {
+	var all []entry
+	for _, b := range append([]*batch{q.batch}, q.queue...) {
+		if b != nil {
+			all = append(all, b.entries...)
+		}
+	}
+	return numbers(all)
+}
+
+// counted is what is wrong with a partition's counts; empty: nothing.
+func counted(q *outPartition) string {
+	bytes, count := 0, 0
+	for _, b := range q.queue {
+		bytes, count = bytes+b.bytes(), count+len(b.entries)
+	}
+	if bytes != q.bytes || count != q.count {
+		return fmt.Sprintf("%d messages of %d bytes are counted, %d of %d are there", q.count, q.bytes, count, bytes)
+	}
+	return ""
 }
 
 func TestPartitionTakesBatches(t *testing.T) {
 	for _, tc := range []struct {
-		name                  string
-		maxBytes, maxMessages int
-		limit                 int
-		want                  string
+		name   string
+		limits limits
+		limit  int
+		want   string
 	}{
-		{"all", 1000, 0, 0, "[0 1 2 3 4]"},
-		{"by bytes", 250, 0, 0, "[0 1]"},
-		{"one that is larger", 50, 0, 0, "[0]"},
-		{"by number", 1000, 3, 0, "[0 1 2]"},
-		{"by limit", 1000, 3, 2, "[0 1]"},
+		{"all", limits{bytes: 1000}, 0, "[0 1 2 3 4]"},
+		{"by bytes", limits{bytes: 62}, 0, "[0 1 2 3]"}, // they take less than they may
+		{"one that is larger", limits{bytes: 5}, 0, "[0]"},
+		{"by number", limits{bytes: 1000, messages: 3}, 0, "[0 1 2]"},
+		{"by limit", limits{bytes: 1000, messages: 3}, 2, "[0 1]"},
 	} {
-		q := queued(5)
-		q.limit = tc.limit
-		b := q.take(tc.maxBytes, tc.maxMessages)
-		if got := values(b.msgs); got != tc.want {
+		q := queued(0, 0)
+		tc.limits.pool = q.limits.pool
+		q.limits, q.limit = &tc.limits, tc.limit
+		for i := range 5 {
+			m := &Message{Value: []byte("0")}
+			q.push(entry{deadline: time.Duration(i) * time.Second}, 0, m, recordSize(m))
+		}
+		b := q.take()
+		if got := numbers(b.entries); got != tc.want {
 			t.Errorf("%s: took %s, want %s", tc.name, got, tc.want)
 		}
-		if q.bytes+b.bytes != 500 || q.bytes != 100*len(q.queue) {
-			t.Errorf("%s: %d bytes queued, %d taken", tc.name, q.bytes, b.bytes)
+		if wrong := counted(q); wrong != "" || left(q) != "[0 1 2 3 4]" {
+			t.Errorf("%s: %s, left %s", tc.name, wrong, left(q))
 		}
-		if again := q.take(tc.maxBytes, tc.maxMessages); again != b {
+		if again := q.take(); again != b {
 			t.Errorf("%s: the batch that failed is not the one that is sent again", tc.name)
 		}
 	}
 }
 
 func TestPartitionSequence(t *testing.T) {
-	q := queued(5)
-	q.take(200, 0)
-	if got := values(q.done()); got != "[0 1]" || q.sequence != 12 || q.producer.epoch != 3 {
+	q := queued(5, 2)
+	q.take()
+	if got := numbers(q.done()); got != "[0 1]" || q.sequence != 12 || q.producer.epoch != 3 {
 		t.Errorf("after done: %s, sequence %d, epoch %d", got, q.sequence, q.producer.epoch)
 	}
-	q.take(200, 0)
-	if got := values(q.giveUp(DeliveryRefused, nil).msgs); got != "[2 3]" || q.sequence != 12 || q.producer.epoch != 3 {
+	q.take()
+	if got := numbers(q.giveUp(DeliveryRefused, nil).entries); got != "[2 3]" || q.sequence != 12 || q.producer.epoch != 3 {
 		t.Errorf("given up: %s, sequence %d, epoch %d", got, q.sequence, q.producer.epoch)
 	}
-	q.take(200, 0).maybeStored = true
-	if got := values(q.giveUp(DeliveryRefused, nil).msgs); got != "[4]" || q.sequence != 0 || q.producer.epoch != 4 {
+	q.take().maybeStored = true
+	if got := numbers(q.giveUp(DeliveryRefused, nil).entries); got != "[4]" || q.sequence != 0 || q.producer.epoch != 4 {
 		t.Errorf("given up though it may be stored: %s, sequence %d, epoch %d", got, q.sequence, q.producer.epoch)
 	}
 	if got := addSequence(math.MaxInt32-1, 3); got != 1 {
@@ -82,69 +112,55 @@ func TestPartitionSequence(t *testing.T) {
 }
 
 func TestPartitionSplitsARefusedBatch(t *testing.T) {
-	q := queued(8)
-	q.take(1000, 0)
-	q.split()
-	if b := q.take(1000, 0); values(b.msgs) != "[0 1 2 3]" || q.sequence != 10 || q.producer.epoch != 3 {
-		t.Fatalf("half is %s, sequence %d, epoch %d", values(b.msgs), q.sequence, q.producer.epoch)
-	}
-	q.split()
-	q.take(1000, 0)
-	q.split()
-	if b := q.take(1000, 0); values(b.msgs) != "[0]" {
-		t.Fatalf("a half of two is %s", values(b.msgs))
+	q := queued(8, 0)
+	q.take()
+	for _, want := range []string{"[0 1 2 3]", "[0 1]", "[0]"} {
+		q.split()
+		if b := q.take(); numbers(b.entries) != want || q.sequence != 10 || q.producer.epoch != 3 {
+			t.Fatalf("half is %s, want %s; sequence %d, epoch %d", numbers(b.entries), want, q.sequence, q.producer.epoch)
+		}
 	}
 	q.giveUp(DeliveryRefused, nil)
-	if b := q.take(1000, 0); values(b.msgs) != "[1]" {
-		t.Fatalf("after the bad one: %s", values(b.msgs))
-	}
-	q.done()
-	if b := q.take(1000, 0); values(b.msgs) != "[2 3]" {
-		t.Fatalf("the size does not grow again: %s", values(b.msgs))
-	}
-	q.done()
-	if b := q.take(1000, 0); values(b.msgs) != "[4 5 6 7]" {
-		t.Fatalf("nothing is lost or moved: %s", values(b.msgs))
+	for _, want := range []string{"[1]", "[2 3]", "[4 5 6 7]"} { // the size grows again, and nothing is lost or moved
+		if b := q.take(); numbers(b.entries) != want {
+			t.Fatalf("then %s, want %s", numbers(b.entries), want)
+		}
+		q.done()
 	}
 }
 
 func TestPartitionExpires(t *testing.T) {
-	at := func(seconds int) time.Time { return epoch0.Add(time.Duration(seconds) * time.Second) }
 	for _, tc := range []struct {
 		name             string
 		prepare          func(*outPartition)
-		now              time.Time
+		now              int // seconds
 		expired, left    string
 		maybeStored      int
 		sequence, epochs int
 	}{
-		{"nothing is due", func(*outPartition) {}, at(-1), "[]", "[0 1 2 3]", 0, 10, 3},
-		{"to the moment", func(*outPartition) {}, at(1), "[0 1]", "[2 3]", 0, 10, 3},
-		{"in flight", func(q *outPartition) { q.take(200, 0); q.inFlight = true }, at(9), "[]", "[0 1 2 3]", 0, 10, 3},
-		{"a batch that never reached a broker", func(q *outPartition) { q.take(200, 0) }, at(0), "[0]", "[1 2 3]", 0, 10, 3},
-		{"a batch that may be stored", func(q *outPartition) { q.take(200, 0).maybeStored = true }, at(0), "[0]", "[1 2 3]", 1, 0, 4},
-		{"more than such a batch", func(q *outPartition) { q.take(200, 0).maybeStored = true }, at(2), "[0 1 2]", "[3]", 2, 0, 4},
+		{"nothing is due", func(*outPartition) {}, -1, "[]", "[0 1 2 3]", 0, 10, 3},
+		{"to the moment", func(*outPartition) {}, 1, "[0 1]", "[2 3]", 0, 10, 3},
+		{"in flight", func(q *outPartition) { q.take(); q.inFlight = true }, 9, "[]", "[0 1 2 3]", 0, 10, 3},
+		{"a batch that never reached a broker", func(q *outPartition) { q.take() }, 0, "[0]", "[1 2 3]", 0, 10, 3},
+		{"a batch that may be stored", func(q *outPartition) { q.take().maybeStored = true }, 0, "[0]", "[1 2 3]", 1, 0, 4},
+		{"more than such a batch", func(q *outPartition) { q.take().maybeStored = true }, 2, "[0 1 2]", "[3]", 2, 0, 4},
 	} {
-		q := queued(4)
+		q := queued(4, 2)
 		tc.prepare(q)
-		expired, maybe := q.expire(tc.now)
-		left := slices.Clone(q.queue)
-		if q.batch != nil {
-			left = append(slices.Clone(q.batch.msgs), left...)
-		}
-		if values(expired) != tc.expired || values(left) != tc.left || maybe != tc.maybeStored ||
+		expired, maybe := q.expire(time.Duration(tc.now) * time.Second)
+		if numbers(expired) != tc.expired || left(q) != tc.left || maybe != tc.maybeStored ||
 			int(q.sequence) != tc.sequence || int(q.producer.epoch) != tc.epochs {
 			t.Errorf("%s: expired %s, left %s, %d maybe stored, sequence %d, epoch %d; want %+v",
-				tc.name, values(expired), values(left), maybe, q.sequence, q.producer.epoch, tc)
+				tc.name, numbers(expired), left(q), maybe, q.sequence, q.producer.epoch, tc)
 		}
-		if bytes := 100 * len(q.queue); q.bytes != bytes {
-			t.Errorf("%s: counts %d bytes for %d", tc.name, q.bytes, bytes)
+		if wrong := counted(q); wrong != "" {
+			t.Errorf("%s: %s", tc.name, wrong)
 		}
 	}
 }
 
 func TestPartitionEpochRunsOut(t *testing.T) {
-	q := queued(1)
+	q := queued(1, 0)
 	q.producer.epoch = math.MaxInt16
 	q.bumpEpoch()
 	if q.producer.valid || q.sequence != 0 {
@@ -153,11 +169,11 @@ func TestPartitionEpochRunsOut(t *testing.T) {
 }
 
 func TestPartitionTakeAll(t *testing.T) {
-	q := queued(4)
-	q.take(200, 0).maybeStored = true
-	msgs, maybe := q.takeAll()
-	if values(msgs) != "[0 1 2 3]" || maybe != 2 || !q.empty() || q.bytes != 0 {
-		t.Errorf("took %s, %d maybe stored, %d bytes left", values(msgs), maybe, q.bytes)
+	q := queued(4, 2)
+	q.take().maybeStored = true
+	entries, maybe := q.takeAll()
+	if numbers(entries) != "[0 1 2 3]" || maybe != 2 || !q.empty() || counted(q) != "" {
+		t.Errorf("took %s, %d maybe stored, %s", numbers(entries), maybe, counted(q))
 	}
 }
 
@@ -169,12 +185,12 @@ func TestPartitionForgetsTheFailuresOfWhatIsGone(t *testing.T) {
 		remove func(*outPartition)
 		want   int
 	}{
-		{"a part of the batch", func(q *outPartition) { q.expire(epoch0) }, 3},
-		{"the batch", func(q *outPartition) { q.expire(epoch0.Add(time.Second)) }, 0},
+		{"a part of the batch", func(q *outPartition) { q.expire(0) }, 3},
+		{"the batch", func(q *outPartition) { q.expire(time.Second) }, 0},
 		{"all", func(q *outPartition) { q.takeAll() }, 0},
 	} {
-		q := queued(4)
-		q.take(200, 0)
+		q := queued(4, 2)
+		q.take()
 		q.attempts, q.lastErr, q.retryAt = 3, sarama.ErrNotEnoughReplicas, epoch0.Add(time.Hour)
 		tc.remove(q)
 		forgotten := q.lastErr == nil && q.retryAt.IsZero()
@@ -209,12 +225,12 @@ func TestPartitionDoesNotUseANumberTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, giveUp := range map[string]func(*outPartition){
-			"out of time":  func(q *outPartition) { p.settle(q, -1, tc.err, epoch0); q.expire(epoch0) },
+			"out of time":  func(q *outPartition) { p.settle(q, -1, tc.err, epoch0); q.expire(0) },
 			"out of tries": func(q *outPartition) { p.retries = 0; p.settle(q, -1, tc.err, epoch0) },
 		} {
 			p.retries = -1
-			q := queued(1)
-			q.take(100, 0)
+			q := queued(1, 0)
+			q.take()
 			giveUp(q)
 			if used := q.sequence == 0; !q.empty() || q.producer.epoch != tc.epoch || used != tc.stored {
 				t.Errorf("%s after %v: epoch %d, sequence %d, empty: %t", name, tc.err, q.producer.epoch, q.sequence, q.empty())

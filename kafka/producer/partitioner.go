@@ -1,9 +1,13 @@
 package producer
 
 import (
+	"cmp"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,34 +18,33 @@ const AnyPartition int32 = -1
 // so that messages produced from Ruby and from Go with the same key meet in the
 // same partition.
 type Partitioner struct {
-	name string
 	hash func(key []byte) uint32
 	// anyIf says which keys may go anywhere: librdkafka's *_random partitioners
 	// differ in what they do with an empty key.
 	anyIf func(key []byte) bool
 }
 
+// partitioners are those that the key partitioner may name.
+var partitioners = map[string]Partitioner{
+	"consistent":        {crc32.ChecksumIEEE, never},
+	"consistent_random": {crc32.ChecksumIEEE, empty},
+	"murmur2":           {murmur2Positive, never},
+	"murmur2_random":    {murmur2Positive, null},
+	"fnv1a":             {fnv1aAbsolute, never},
+	"fnv1a_random":      {fnv1aAbsolute, null},
+}
+
+func never([]byte) bool     { return false }
+func null(key []byte) bool  { return key == nil }
+func empty(key []byte) bool { return len(key) == 0 }
+
 // PartitionerByName returns the partitioner that configuration calls name;
 // empty: consistent_random, the default.
 func PartitionerByName(name string) (Partitioner, error) {
-	never := func([]byte) bool { return false }
-	null := func(key []byte) bool { return key == nil }
-	empty := func(key []byte) bool { return len(key) == 0 }
-	switch name {
-	case "consistent":
-		return Partitioner{name, crc32.ChecksumIEEE, never}, nil
-	case "consistent_random", "":
-		return Partitioner{"consistent_random", crc32.ChecksumIEEE, empty}, nil
-	case "murmur2":
-		return Partitioner{name, murmur2Positive, never}, nil
-	case "murmur2_random":
-		return Partitioner{name, murmur2Positive, null}, nil
-	case "fnv1a":
-		return Partitioner{name, fnv1aAbsolute, never}, nil
-	case "fnv1a_random":
-		return Partitioner{name, fnv1aAbsolute, null}, nil
+	if p, ok := partitioners[cmp.Or(name, "consistent_random")]; ok {
+		return p, nil
 	}
-	return Partitioner{}, fmt.Errorf("partitioner %q is not known; use consistent, consistent_random, murmur2, murmur2_random, fnv1a or fnv1a_random", name)
+	return Partitioner{}, fmt.Errorf("partitioner %q is not known; use one of %s", name, strings.Join(slices.Sorted(maps.Keys(partitioners)), ", "))
 }
 
 // Partition returns a partition of 0..partitions-1, or AnyPartition. A nil key

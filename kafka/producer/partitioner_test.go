@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"strings"
 	"testing"
@@ -93,8 +94,9 @@ func TestPartitionersAgreeWithLibrdkafka(t *testing.T) {
 }
 
 func TestPartitionerByName(t *testing.T) {
-	if p, err := PartitionerByName(""); err != nil || p.name != "consistent_random" {
-		t.Errorf("the default is %q, %v", p.name, err)
+	p, err := PartitionerByName("")
+	if err != nil || p.Partition(nil, 5) != AnyPartition || p.Partition([]byte("key"), 5) != int32(crc32.ChecksumIEEE([]byte("key"))%5) {
+		t.Errorf("the default is not consistent_random: %v", err)
 	}
 	if _, err := PartitionerByName("murmur3"); err == nil || !strings.Contains(err.Error(), `"murmur3"`) {
 		t.Errorf("murmur3: %v", err)

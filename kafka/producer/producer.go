@@ -33,7 +33,7 @@ const maxTopic = 249
 const maxTimestamp = math.MaxInt64/int64(time.Second) - 1
 
 // messageOverhead is what a queued message costs beside its bytes.
-const messageOverhead = 256
+const messageOverhead = 64
 
 // Header is one record header. A key may occur more than once.
 type Header struct {
@@ -41,8 +41,7 @@ type Header struct {
 	Value []byte
 }
 
-// Message is a message to be produced. What it points to must not be changed
-// before done is called: see Clone.
+// Message is a message to be produced. Send copies it.
 type Message struct {
 	Topic string
 	// Partition sends to that partition; nil lets the partitioner choose.
@@ -57,8 +56,8 @@ type Message struct {
 	AnySize bool
 }
 
-// Clone returns a copy that shares nothing with m, so that callers may reuse their
-// buffers. The bytes take one allocation.
+// Clone returns a copy that shares nothing with m, for who keeps it before Send. The
+// bytes take one allocation.
 func (m Message) Clone() Message {
 	n := len(m.Key) + len(m.Value) + len(m.PartitionKey)
 	for _, h := range m.Headers {
@@ -116,26 +115,30 @@ type Options struct {
 // Messages in the hands of a broker when their time is up are reported when
 // that request has ended, at most socket_timeout later.
 //
-// It is built on sarama's broker connections rather than on its AsyncProducer,
-// which gives a batch up as soon as no leader can be found, cannot wait for a
-// deadline, cannot be flushed, and panics when used after Close.
+// Why it is not sarama's AsyncProducer is said in docs/internals.md.
 //
 // Nothing is sent before the first Send: a Producer can be made, and its buffer
 // filled, while no broker can be reached. All methods may be called from
 // several goroutines. Close must be called.
 type Producer struct {
-	conf    *kafka.Config
-	sarama  *sarama.Config // conf, with our own connections
-	log     logrus.FieldLogger
-	timeout time.Duration // message_timeout
-	refresh time.Duration // topic_metadata_refresh_interval
-	retries int           // as the user wrote it (retries); -1: as many as fit into timeout
-	choose  Partitioner
-	sticky  time.Duration // sticky.partitioning.linger.ms
-	seeds   []string
+	conf        *kafka.Config
+	sarama      *sarama.Config // conf, with our own connections
+	connections *access.Dialer
+	compressors sync.Pool // of compressor
+	log         logrus.FieldLogger
+	timeout     time.Duration // message_timeout
+	refresh     time.Duration // topic_metadata_refresh_interval
+	retries     int           // as the user wrote it (retries); -1: as many as fit into timeout
+	choose      Partitioner
+	sticky      time.Duration // sticky.partitioning.linger.ms
+	seeds       []string
 
 	room     *semaphore.Weighted
 	roomSize int64
+	limits   limits
+	codec    codec
+	level    int       // of codec, as librdkafka counts them
+	began    time.Time // deadlines are counted from here
 
 	ctx    context.Context // ends with Close: connections made under it are cut
 	cancel context.CancelFunc
@@ -157,6 +160,7 @@ type Producer struct {
 	flushing    int           // Flush calls waiting: no lingering
 	reached     bool          // a broker answered when last asked
 	lastErr     error         // why none did; nil: one did, or none was asked yet
+	ratio       float64       // of the last request's bytes, compressed to not compressed
 	silent      bool          // nobody answers, and the log says so
 	news        chan struct{} // closed and replaced when one of the two before changes
 	warned      map[string]time.Time
@@ -176,49 +180,59 @@ func New(ctx context.Context, c *config.Config, opts Options) (*Producer, error)
 		return nil, err
 	}
 	c = conf.Access.Config() // with the properties of `producer` in force
-	choose, err := PartitionerByName(c.Partitioner)
-	if err != nil {
-		return nil, &access.ConfigError{Key: "partitioner", Problem: err.Error()}
-	}
-	seeds, err := conf.Access.Addresses()
-	if err != nil {
-		return nil, err
-	}
-	props, err := config.ProducerProperties(c.Producer)
-	if err != nil {
-		return nil, &access.ConfigError{Key: "producer", Err: err}
-	}
-	retries := -1
-	if props.Retries != nil {
-		retries = *props.Retries
-	}
-	sticky := stickyFor
-	if props.StickyLinger != nil {
-		sticky = *props.StickyLinger
-	}
-	opts.BufferBytes = cmp.Or(opts.BufferBytes, props.BufferBytes, DefaultBufferBytes)
 	p := &Producer{
-		conf:     conf,
-		retries:  retries,
-		sticky:   sticky,
-		log:      opts.Logger,
-		timeout:  c.MessageTimeout,
-		refresh:  c.TopicMetadataRefreshInterval,
-		choose:   choose,
-		seeds:    seeds,
-		room:     semaphore.NewWeighted(opts.BufferBytes),
-		roomSize: opts.BufferBytes,
-		wake:     make(chan struct{}, 1),
-		ask:      make(chan struct{}, 1),
-		topics:   map[string]*outTopic{},
-		links:    map[int32]*brokerLink{},
-		news:     make(chan struct{}),
-		warned:   map[string]time.Time{},
+		conf:    conf,
+		retries: -1,
+		sticky:  stickyFor,
+		log:     opts.Logger,
+		timeout: c.MessageTimeout,
+		refresh: c.TopicMetadataRefreshInterval,
+		limits:  limits{bytes: batchBytes(conf), messages: conf.Producer.Flush.MaxMessages, pool: &buffers{}},
+		level:   -1,
+		began:   time.Now(),
+		wake:    make(chan struct{}, 1),
+		ask:     make(chan struct{}, 1),
+		topics:  map[string]*outTopic{},
+		links:   map[int32]*brokerLink{},
+		ratio:   1,
+		news:    make(chan struct{}),
+		warned:  map[string]time.Time{},
+	}
+	if err := p.configure(c, opts.BufferBytes); err != nil {
+		return nil, err
 	}
 	// The connections outlive the caller's ctx: Close ends them.
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	p.sarama = conf.Through(conf.Access.Dialer(p.ctx, nil), 0)
+	p.connections = conf.Access.Dialer(p.ctx, nil)
+	p.sarama = conf.Through(p.connections, 0)
 	return p, nil
+}
+
+// configure takes over what has to be checked.
+func (p *Producer) configure(c *config.Config, bufferBytes int64) (err error) {
+	props, err := config.ProducerProperties(c.Producer)
+	if err != nil {
+		return &access.ConfigError{Key: "producer", Err: err}
+	}
+	if props.Retries != nil {
+		p.retries = *props.Retries
+	}
+	if props.StickyLinger != nil {
+		p.sticky = *props.StickyLinger
+	}
+	if props.CompressionLevel != nil {
+		p.level = *props.CompressionLevel
+	}
+	p.roomSize = cmp.Or(bufferBytes, props.BufferBytes, DefaultBufferBytes)
+	p.room = semaphore.NewWeighted(p.roomSize)
+	if p.codec, err = codecOf(c.ProducerCompressionCodec, p.level); err != nil {
+		return err
+	}
+	if p.choose, err = PartitionerByName(c.Partitioner); err != nil {
+		return &access.ConfigError{Key: "partitioner", Problem: err.Error()}
+	}
+	p.seeds, err = p.conf.Access.Addresses()
+	return err
 }
 
 // Send queues m. It blocks only while there is no room, bounded by ctx. When it
@@ -227,43 +241,40 @@ func New(ctx context.Context, c *config.Config, opts Options) (*Producer, error)
 // message that cannot be sent at all (too large, no topic) and a closed
 // producer are *DeliveryError.
 func (p *Producer) Send(ctx context.Context, m Message, done Done) error {
-	o := &outMessage{Message: m, done: done}
-	o.size = recordSize(&m)
-	if err := p.check(o); err != nil {
+	size := recordSize(&m)
+	if err := p.check(&m, size); err != nil {
 		return err
 	}
-	need := p.needs(o)
-	if !p.room.TryAcquire(need) {
-		if err := p.waitForRoom(ctx, need); err != nil {
+	room := p.needs(size)
+	if !p.room.TryAcquire(room) {
+		if err := p.waitForRoom(ctx, room); err != nil {
 			return err
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		p.room.Release(need)
+		p.room.Release(room)
 		return &DeliveryError{Kind: DeliveryClosed, Topic: m.Topic, Partition: -1}
 	}
 	if err := p.txn.refuses(); err != nil {
-		p.room.Release(need)
+		p.room.Release(room)
 		return err
 	}
 	now := time.Now()
-	o.deadline = now.Add(p.timeout)
-	if o.Timestamp.IsZero() {
-		o.Timestamp = now
-	}
 	p.outstanding++
-	p.heldBytes += need
+	p.heldBytes += room
 	p.start()
-	p.place(o, now)
+	p.place(&m, entry{done: done, deadline: p.since(now) + p.timeout, room: int32(room)}, size, now)
 	return nil
 }
 
-// check refuses what no broker would take, and what cannot be encoded: in a request it
-// would take all others down with it.
-func (p *Producer) check(o *outMessage) error {
-	return checkMessage(&o.Message, o.size, p.conf.Producer.MaxMessageBytes)
+// since is now on the clock of deadlines.
+func (p *Producer) since(now time.Time) time.Duration { return now.Sub(p.began) }
+
+// check refuses what no broker would take.
+func (p *Producer) check(m *Message, size int) error {
+	return checkMessage(m, size, p.conf.Producer.MaxMessageBytes)
 }
 
 // CheckMessage refuses what a producer with configuration c refuses, whatever the brokers
@@ -289,6 +300,8 @@ func checkMessage(o *Message, size, limit int) error {
 		return refuse(fmt.Errorf("partition %d is negative", *o.Partition))
 	case !o.Timestamp.IsZero() && (o.Timestamp.Unix() < 0 || o.Timestamp.Unix() > maxTimestamp):
 		return refuse(fmt.Errorf("the timestamp %s is not between the years 1970 and 2262", o.Timestamp.Format(time.RFC3339)))
+	case size > math.MaxInt32/2:
+		return refuse(fmt.Errorf("%d bytes are more than Kafka's protocol can carry", size))
 	case size > limit && !o.AnySize:
 		return refuse(fmt.Errorf("%d bytes are more than the %d of message.max.bytes", size, limit))
 	}
@@ -411,7 +424,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	p.cancel() // cuts the connections, so that requests in flight end now
 	p.wg.Wait()
 	for _, l := range p.links { // nobody else is left
-		_ = l.broker.Close() // "not connected" is fine
+		l.close()
 	}
 	p.mu.Lock()
 	left := p.takeAll(DeliveryClosed)
@@ -439,7 +452,7 @@ func (p *Producer) start() {
 func (p *Producer) report(ended []ending) {
 	for _, e := range ended {
 		var held int64
-		for i, o := range e.msgs {
+		for i, o := range e.entries {
 			offset := e.offset
 			if offset >= 0 {
 				offset += int64(i)
@@ -447,7 +460,7 @@ func (p *Producer) report(ended []ending) {
 			if o.done != nil {
 				o.done(e.part, offset, e.err)
 			}
-			held += p.needs(o)
+			held += int64(o.room)
 		}
 		p.room.Release(held)
 		p.mu.Lock()
@@ -455,7 +468,7 @@ func (p *Producer) report(ended []ending) {
 		if e.err != nil {
 			p.doom(e.err)
 		}
-		if p.outstanding -= len(e.msgs); p.outstanding == 0 && p.idle != nil {
+		if p.outstanding -= len(e.entries); p.outstanding == 0 && p.idle != nil {
 			close(p.idle)
 			p.idle = nil
 		}
@@ -463,10 +476,8 @@ func (p *Producer) report(ended []ending) {
 	}
 }
 
-// needs is the room that o takes.
-func (p *Producer) needs(o *outMessage) int64 {
-	return min(int64(o.size)+messageOverhead, p.roomSize)
-}
+// needs is the room that a message takes whose record has at most size bytes.
+func (p *Producer) needs(size int) int64 { return min(int64(size)+messageOverhead, p.roomSize) }
 
 // poke fills a channel of capacity one.
 func poke(c chan struct{}) {

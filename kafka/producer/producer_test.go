@@ -205,7 +205,7 @@ func TestProducerBuffersWhileNoBrokerIsThere(t *testing.T) {
 			break
 		}
 	}
-	if sent < 3 || sent > 5 {
+	if sent < 8 || sent > 12 {
 		t.Errorf("%d messages of 100 bytes fit into 2000 bytes", sent)
 	}
 	if err := p.Flush(patience(t)); err != nil {

@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -30,7 +31,7 @@ type outTopic struct {
 	choices []int32
 	// waiting holds, in the order of Send, the messages whose partition cannot be
 	// chosen yet.
-	waiting      []*outMessage
+	waiting      []unplaced
 	hurry        bool      // they are not to wait for more either
 	wanted       bool      // ask for it
 	missed       bool      // it was wanted again while it was asked for: the answer may be older than the reason
@@ -39,53 +40,81 @@ type outTopic struct {
 	sticky       stickyPartition
 }
 
+// unplaced is a message whose partition cannot be chosen yet.
+type unplaced struct {
+	record
+	partition int32 // -1: the partitioner chooses
+	key       []byte
+}
+
 // expire takes out the waiting messages whose time is up.
-func (t *outTopic) expire(now time.Time) (expired []*outMessage) {
+func (t *outTopic) expire(now time.Duration) (expired []entry) {
 	n := 0
-	for n < len(t.waiting) && !now.Before(t.waiting[n].deadline) {
+	for n < len(t.waiting) && t.waiting[n].deadline <= now {
+		expired = append(expired, t.waiting[n].entry)
 		n++
 	}
-	expired, t.waiting = t.waiting[:n:n], t.waiting[n:]
+	t.waiting = slices.Delete(t.waiting, 0, n)
 	return expired
 }
 
-// place puts a message into the queue of its partition, or of its topic while
-// the partitions are not known. p.mu is held.
-func (p *Producer) place(o *outMessage, now time.Time) {
-	t := p.topics[o.Topic]
-	if t == nil {
-		t = &outTopic{name: o.Topic}
-		p.topics[o.Topic] = t
+// takeAll takes out all waiting messages.
+func (t *outTopic) takeAll() (entries []entry) {
+	for _, m := range t.waiting {
+		entries = append(entries, m.entry)
 	}
-	if t.parts == nil || len(t.waiting) > 0 || o.Partition != nil && int(*o.Partition) >= t.count {
-		t.waiting = append(t.waiting, o)
+	t.waiting = nil
+	return entries
+}
+
+// place puts a message into the queue of its partition, or of its topic while
+// the partitions are not known; size is the most that its record takes. p.mu is held.
+func (p *Producer) place(m *Message, e entry, size int, now time.Time) {
+	t := p.topics[m.Topic]
+	if t == nil {
+		t = &outTopic{name: m.Topic}
+		p.topics[m.Topic] = t
+	}
+	at := m.Timestamp
+	if at.IsZero() {
+		at = now
+	}
+	key, partition := m.Key, int32(-1)
+	if m.PartitionKey != nil {
+		key = m.PartitionKey
+	}
+	if m.Partition != nil {
+		partition = *m.Partition
+	}
+	if t.parts == nil || len(t.waiting) > 0 || int(partition) >= t.count {
+		t.waiting = append(t.waiting, unplaced{partition: partition, key: bytes.Clone(key),
+			record: record{entry: e, timestamp: at.UnixMilli(), body: appendBody(make([]byte, 0, bodySize(m)), m)}})
 		if !t.wanted || len(t.waiting) == 1 {
 			p.wantTopic(t.name)
 			poke(p.wake) // for its deadline
 		}
 		return
 	}
-	p.enqueue(t, o, now)
+	q := p.choosePartition(t, partition, key, &e, now)
+	q.push(e, at.UnixMilli(), m, size)
+	p.activate(q)
 }
 
-// enqueue chooses the partition and puts o into its queue. p.mu is held; the
-// partitions are known and an explicit one exists.
-func (p *Producer) enqueue(t *outTopic, o *outMessage, now time.Time) {
-	var id int32
-	switch {
-	case o.Partition != nil:
-		id = *o.Partition
-	case o.PartitionKey != nil:
-		id = p.choose.Partition(o.PartitionKey, int32(t.count))
-	default:
-		id = p.choose.Partition(o.Key, int32(t.count))
+// choosePartition returns the partition for a message, and notes in e whether any other
+// would do. The partitions are known, and an explicit one exists. p.mu is held.
+func (p *Producer) choosePartition(t *outTopic, id int32, key []byte, e *entry, now time.Time) *outPartition {
+	if id < 0 {
+		id = p.choose.Partition(key, int32(t.count))
 	}
 	if id == AnyPartition {
-		o.anywhere = true
+		e.anywhere = true
 		id = t.sticky.choose(t.choices, now, p.sticky)
 	}
-	q := t.parts[id]
-	q.push(o)
+	return t.parts[id]
+}
+
+// activate lists a partition that has got messages. p.mu is held.
+func (p *Producer) activate(q *outPartition) {
 	if !q.active {
 		q.active = true
 		p.active = append(p.active, q)
@@ -163,7 +192,7 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 	for _, pm := range m.Partitions {
 		t.count = max(t.count, int(pm.ID)+1)
 		for int(pm.ID) >= len(t.parts) {
-			t.parts = append(t.parts, &outPartition{topic: t.name, id: int32(len(t.parts))})
+			t.parts = append(t.parts, &outPartition{topic: t.name, id: int32(len(t.parts)), limits: &p.limits})
 		}
 	}
 	for _, pm := range m.Partitions {
@@ -192,14 +221,16 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 	var ended []ending
 	waiting := t.waiting
 	t.waiting = nil
-	for _, o := range waiting {
-		if o.Partition != nil && int(*o.Partition) >= t.count {
-			ended = append(ended, ending{msgs: []*outMessage{o}, part: -1, offset: -1, err: &DeliveryError{
-				Kind: DeliveryRefused, Topic: t.name, Partition: *o.Partition,
+	for _, m := range waiting {
+		if int(m.partition) >= t.count {
+			ended = append(ended, ending{entries: []entry{m.entry}, part: -1, offset: -1, err: &DeliveryError{
+				Kind: DeliveryRefused, Topic: t.name, Partition: m.partition,
 				Err: fmt.Errorf("the topic has %d partitions, counted from 0", t.count)}})
 			continue
 		}
-		p.enqueue(t, o, now)
+		q := p.choosePartition(t, m.partition, m.key, &m.entry, now)
+		q.pushRecord(m.record)
+		p.activate(q)
 	}
 	if t.hurry {
 		t.hurry = false
@@ -233,8 +264,14 @@ func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
 			continue
 		}
 		t.hurry = t.hurry || q.hurry
-		for _, o := range q.takeAnywhere() {
-			p.enqueue(t, o, now)
+		moved := map[*outPartition][]record{}
+		for _, r := range q.takeAnywhere() {
+			to := t.parts[t.sticky.choose(t.choices, now, p.sticky)]
+			moved[to] = append(moved[to], r)
+		}
+		for to, records := range moved {
+			to.merge(records)
+			p.activate(to)
 		}
 	}
 }
@@ -259,19 +296,18 @@ func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []end
 		return nil
 	}
 	var ended []ending
-	refuse := func(msgs []*outMessage, partition int32) {
-		if len(msgs) > 0 {
-			ended = append(ended, ending{msgs: msgs, part: partition, offset: -1, err: &DeliveryError{
+	refuse := func(entries []entry, partition int32) {
+		if len(entries) > 0 {
+			ended = append(ended, ending{entries: entries, part: partition, offset: -1, err: &DeliveryError{
 				Kind: DeliveryRefused, Topic: t.name, Partition: partition, Err: code}})
 		}
 	}
 	for _, q := range t.parts {
 		if !q.inFlight { // else the answer will tell, and then we come back here
-			msgs, _ := q.takeAll()
-			refuse(msgs, q.id)
+			entries, _ := q.takeAll()
+			refuse(entries, q.id)
 		}
 	}
-	refuse(t.waiting, -1)
-	t.waiting = nil
+	refuse(t.takeAll(), -1)
 	return ended
 }

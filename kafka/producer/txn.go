@@ -152,7 +152,7 @@ func (t *TxnProducer) init(ctx context.Context) error {
 // Check refuses a message that Send would refuse whatever happens (too large, no
 // topic), with a *DeliveryError. Any goroutine may call it.
 func (t *TxnProducer) Check(m Message) error {
-	return t.p.check(&outMessage{Message: m, size: recordSize(&m)})
+	return t.p.check(&m, recordSize(&m))
 }
 
 // Send queues a message of the transaction; done may be nil. It is called when
