@@ -24,7 +24,7 @@ type contestant struct {
 var contestants = []*contestant{
 	{
 		name: "racecar", build: goBuild(".", "./bench/app"), args: racecarArgs,
-		settings: "supervisor and worker processes, default configuration; read_committed; acks=all, idempotent, no compression",
+		settings: "supervisor and worker processes, default configuration; read_committed; acks=all, idempotent, no compression unless the row says so",
 	},
 	{
 		name: "sarama", build: goBuild(".", "./bench/bare"),
@@ -32,7 +32,7 @@ var contestants = []*contestant{
 	},
 	{
 		name: "franz", build: goBuild("bench/contestants", "./franz"),
-		settings: "defaults, reset to the start; PollFetches and EachRecord (EachPartition for batches); read_uncommitted; acks=all, idempotent, snappy",
+		settings: "defaults, reset to the start; PollFetches and EachRecord (EachPartition for batches); read_uncommitted; acks=all, idempotent, compression as racecar's (its default is snappy)",
 	},
 	{
 		name: "confluent", build: goBuild("bench/contestants", "./confluent"),

@@ -79,7 +79,7 @@ func copyAll(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 		return nil, err
 	}
 	defer remove()
-	p, err := b.start(e, board.Task{Topic: b.topicName(r, e), Group: b.group(), Partition: r.topic.partitions, Out: out})
+	p, err := b.start(e, board.Task{Topic: b.topicName(r, e), Group: b.group(), Partition: r.topic.partitions, Out: out, Codec: r.codec})
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func produceAll(ctx context.Context, b *bench, r *row, e entrant) (sample, error
 		return nil, err
 	}
 	defer remove()
-	p, err := b.start(e, board.Task{Out: out, Partition: r.out, Messages: int(n), Size: r.size})
+	p, err := b.start(e, board.Task{Out: out, Partition: r.out, Messages: int(n), Size: r.size, Codec: r.codec})
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ type row struct {
 	out      int           // partitions of the topic that is produced to; 0: none
 	share    float64       // of --messages; 0: all
 	size     int           // of messages that are produced
+	codec    string        // of what racecar and franz-go produce; empty: none
 	rate     int           // messages a second, where they come meanwhile
 	delay    time.Duration // what a message of partition 0 takes
 	extra    bool          // only when asked for by --only or --all

@@ -37,7 +37,10 @@ func rows() []*row {
 				{contestant: "sarama", mode: "copy", label: "sarama"},
 				{contestant: "franz", mode: "copy"}, {contestant: "confluent", mode: "copy"},
 			},
-			targets: []target{{of: "racecar", than: "sarama", metric: rate, factor: 0.8, atLeast: true}},
+			targets: []target{
+				{of: "racecar", than: "sarama", metric: rate, factor: 0.8, atLeast: true},
+				{of: "racecar", than: "franz", metric: rate, factor: 0.7, atLeast: true},
+			},
 		},
 		{
 			name: "copy-deliver", what: "the same against Deliver after each message", topic: normal, out: 8, share: 0.01,
@@ -56,6 +59,7 @@ func rows() []*row {
 		{
 			name: "produce", what: "produce without waiting, 200 bytes, 8 partitions, acks=all", size: 200, out: 8, share: 0.5,
 			run: produceAll, main: rate, who: producers("produce"),
+			targets: []target{{of: "racecar", than: "franz", metric: rate, factor: 0.7, atLeast: true}},
 		},
 		{
 			name: "produce-sync", what: "produce and wait for each, 200 bytes, 8 partitions, acks=all", size: 200, out: 8, share: 0.001,
@@ -81,6 +85,18 @@ func rows() []*row {
 		},
 	}
 	all = append(all, life()...)
+	pair := func(mode string) []entrant {
+		return []entrant{{contestant: "racecar", mode: mode}, {contestant: "franz", mode: mode}}
+	}
+	for _, codec := range []string{"lz4", "zstd"} {
+		all = append(all, &row{
+			name: "produce-" + codec, what: "produce without waiting, 200 bytes, 8 partitions, " + codec, size: 200, out: 8, share: 0.5,
+			codec: codec, run: produceAll, main: rate, who: pair("produce"), extra: true,
+		}, &row{
+			name: "copy-" + codec, what: "consume and produce each message, 200 bytes, 8 partitions, " + codec, topic: normal, out: 8, share: 0.5,
+			codec: codec, run: copyAll, main: rate, who: pair("copy"), extra: true,
+		})
+	}
 	for _, shape := range []string{"process", "batch"} {
 		for _, size := range []int{200, 1 << 10, 10 << 10} {
 			for _, partitions := range []int{1, 8, 64} {

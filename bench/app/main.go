@@ -29,6 +29,10 @@ func main() {
 }
 
 func init() {
+	racecar.Configure(func(c *racecar.Config) error {
+		c.ProducerCompressionCodec = task.Codec
+		return nil
+	})
 	topic := task.Topic
 	if topic == "" {
 		topic = "bench" // --help, or it only produces

@@ -18,7 +18,7 @@ func produce() (err error) {
 	go b.Watch(stop)
 	ctx := context.Background()
 	p, err := racecar.OpenProducer(ctx, func(c *racecar.Config) error {
-		c.Brokers = task.Brokers
+		c.Brokers, c.ProducerCompressionCodec = task.Brokers, task.Codec
 		return nil
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ type Task struct {
 	Path      string        // BENCH_BOARD
 	Messages  int           // BENCH_MESSAGES: to be produced
 	Size      int           // BENCH_SIZE: bytes of a message to be produced
+	Codec     string        // BENCH_CODEC of what is produced; empty: none
 	Partition int           // BENCH_PARTITIONS of the topic
 	Delay     time.Duration // BENCH_DELAY: what a message of partition 0 takes
 }
@@ -31,7 +32,7 @@ func FromEnv() Task {
 	return Task{
 		Mode: os.Getenv("BENCH_MODE"), Brokers: strings.Split(os.Getenv("BENCH_BROKERS"), ","),
 		Topic: os.Getenv("BENCH_TOPIC"), Out: os.Getenv("BENCH_OUT"), Group: os.Getenv("BENCH_GROUP"),
-		Path: os.Getenv("BENCH_BOARD"), Messages: number("BENCH_MESSAGES"), Size: number("BENCH_SIZE"),
+		Path: os.Getenv("BENCH_BOARD"), Codec: os.Getenv("BENCH_CODEC"), Messages: number("BENCH_MESSAGES"), Size: number("BENCH_SIZE"),
 		Partition: number("BENCH_PARTITIONS"), Delay: delay,
 	}
 }
@@ -41,7 +42,7 @@ func (t Task) Env() []string {
 	return []string{
 		"BENCH_MODE=" + t.Mode, "BENCH_BROKERS=" + strings.Join(t.Brokers, ","), "BENCH_TOPIC=" + t.Topic,
 		"BENCH_OUT=" + t.Out, "BENCH_GROUP=" + t.Group, "BENCH_BOARD=" + t.Path,
-		"BENCH_MESSAGES=" + strconv.Itoa(t.Messages), "BENCH_SIZE=" + strconv.Itoa(t.Size),
+		"BENCH_CODEC=" + t.Codec, "BENCH_MESSAGES=" + strconv.Itoa(t.Messages), "BENCH_SIZE=" + strconv.Itoa(t.Size),
 		"BENCH_PARTITIONS=" + strconv.Itoa(t.Partition), "BENCH_DELAY=" + t.Delay.String(),
 	}
 }

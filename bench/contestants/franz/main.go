@@ -46,7 +46,7 @@ func run(ctx context.Context, task board.Task) (err error) {
 	}
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(task.Brokers...), kgo.ConsumerGroup(task.Group), kgo.ConsumeTopics(task.Topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), compression(task),
 	)
 	if err != nil {
 		return err
@@ -88,8 +88,14 @@ func take(ctx context.Context, cl *kgo.Client, task board.Task, b *board.Board, 
 	return nil
 }
 
+// compression is that of the others; franz-go's default is snappy.
+func compression(task board.Task) kgo.Opt {
+	codecs := map[string]kgo.CompressionCodec{"": kgo.NoCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}
+	return kgo.ProducerBatchCompression(codecs[task.Codec])
+}
+
 func produce(ctx context.Context, task board.Task, b *board.Board) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(task.Brokers...))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(task.Brokers...), compression(task))
 	if err != nil {
 		return err
 	}
@@ -116,7 +122,7 @@ func transactions(ctx context.Context, task board.Task, b *board.Board) error {
 	session, err := kgo.NewGroupTransactSession(
 		kgo.SeedBrokers(task.Brokers...), kgo.ConsumerGroup(task.Group), kgo.ConsumeTopics(task.Topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionalID(task.Group),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(), compression(task),
 	)
 	if err != nil {
 		return err
