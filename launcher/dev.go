@@ -26,7 +26,7 @@ import (
 // module's root.
 const devData = "tmp/racecar-dev"
 
-// defaultPort is where clients look for Kafka when they are told nothing.
+// defaultPort is the port at which clients expect Kafka by default.
 const defaultPort = 9092
 
 // roleDevBroker is the launcher's own role: the broker beside a program that
@@ -42,10 +42,10 @@ const roleDevBroker wire.Role = "dev-broker"
 // one serves the data directory, the others' stand by to take over.
 func startDev(a arguments, environ []string) ([]string, error) {
 	if a.brokers {
-		return nil, errors.New("--dev brings its own broker: leave out --brokers")
+		return nil, errors.New("--dev starts its own broker: leave out --brokers")
 	}
 	if slices.Contains(a.program, "--daemonize") {
-		return nil, errors.New("--dev ends with the program's terminal: with --daemonize, start `racecar broker` and leave out --dev")
+		return nil, errors.New("--dev does not work with --daemonize, because its broker ends with the terminal: start `racecar broker` and leave out --dev")
 	}
 	addr, err := spawnDevBroker(devDataDir())
 	if err != nil {
@@ -168,7 +168,7 @@ func serveOrStandBy(ctx context.Context, dir string, announce func(addr string))
 			announced = b.Addr()
 			announce(announced)
 		} else if b.Addr() != announced {
-			stderrLog().WithField("address", b.Addr()).WithField("before", announced).Warn("embedded broker: the port was taken by another program; start anew")
+			stderrLog().WithField("address", b.Addr()).WithField("before", announced).Warn("embedded broker: another program took the port; start again")
 		}
 		<-ctx.Done()
 		return b.Close()

@@ -1,5 +1,5 @@
-// Package launcher is the racecar command: it makes a program of the consumers
-// in the module you stand in and becomes that program.
+// Package launcher is the racecar command. It builds a program from the consumers in
+// the current module and executes that program.
 // It is not covered by the compatibility promise.
 //
 // Go cannot load code while it runs, so `racecar SomeConsumer` generates the
@@ -8,19 +8,19 @@
 // input of the build has changed, that costs a few hundred stat calls.
 //
 //	main.go     which command it is
-//	args.go     what of the command line is the launcher's
+//	args.go     the launcher's part of the command line
 //	module.go   where the module is
 //	program.go  the generated main
 //	gotool.go   running the go command, and its errors
 //	modfile.go  building where go.mod does not know racecar
 //	cache.go    built programs, and when they are out of date
 //	stamp.go    the inputs of a build and their state
-//	run.go      the way from arguments to exec
+//	run.go      from the arguments to exec
 //	dev.go      --dev: the embedded broker beside the program
 //
 // and the commands that need no program: broker, build, demo, generate, install.
 //
-// The launcher passes the supervisor's roles on: started by a supervisor that
-// looks for its program anew (`racecarctl restart`), it builds what has changed
-// and executes it with role, environment and descriptors untouched.
+// The launcher forwards the supervisor's roles. When a supervisor looks for its program
+// again (`racecarctl restart`) and starts the launcher, the launcher rebuilds what has
+// changed and executes it with the same role, environment and descriptors.
 package launcher

@@ -61,7 +61,7 @@ func report(stderr io.Writer, err error) {
 	supervisor.Banner{W: stderr}.Crashed(err)
 }
 
-// exitCode ends the command with that code; what there was to say was said.
+// exitCode ends the command with that code, without a message.
 type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

@@ -55,7 +55,7 @@ func parseConsumerName(name string) (consumerName, error) {
 	}
 	n.Type = camel(all) + "Consumer"
 	if len(all) == 0 || !token.IsIdentifier(n.Type) {
-		return n, fmt.Errorf("consumer name %q: it wants letters and digits, a letter first, as in TapDance or tap_dance", name)
+		return n, fmt.Errorf("consumer name %q: use letters and digits, beginning with a letter, as in TapDance or tap_dance", name)
 	}
 	lower := make([]string, len(all))
 	for i, w := range all {
@@ -69,8 +69,8 @@ func parseConsumerName(name string) (consumerName, error) {
 	return n, nil
 }
 
-// words takes a name apart at what is no letter or digit and where its case
-// says so: TapDance, HTTPLog, userV2Ban.
+// words splits a name at characters other than letters and digits, and at changes of
+// case: TapDance, HTTPLog, userV2Ban.
 func words(name string) []string {
 	var all []string
 	var word []rune

@@ -27,9 +27,9 @@ func TestParseConsumerName(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"":              `consumer name "": it wants letters and digits, a letter first, as in TapDance or tap_dance`,
-		"Consumer":      `consumer name "Consumer": it wants letters and digits, a letter first, as in TapDance or tap_dance`,
-		"2fast":         `consumer name "2fast": it wants letters and digits, a letter first, as in TapDance or tap_dance`,
+		"":              `consumer name "": use letters and digits, beginning with a letter, as in TapDance or tap_dance`,
+		"Consumer":      `consumer name "Consumer": use letters and digits, beginning with a letter, as in TapDance or tap_dance`,
+		"2fast":         `consumer name "2fast": use letters and digits, beginning with a letter, as in TapDance or tap_dance`,
 		"../etc/passwd": `consumer name "../etc/passwd": ".." cannot name a package`,
 		"func::Call":    `consumer name "func::Call": "func" cannot name a package`,
 		"/abs":          `consumer name "/abs": "" cannot name a package`,

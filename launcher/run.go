@@ -24,7 +24,7 @@ func run(a arguments, role wire.Role) error {
 	case errors.Is(err, errInterrupted) && role == "":
 		return exitCode(0) // before anything ran: a graceful stop
 	case err != nil && role == wire.RolePlan:
-		tellSupervisor(err)
+		answerSupervisor(err)
 		return err
 	case err != nil:
 		return err
@@ -41,7 +41,7 @@ func run(a arguments, role wire.Role) error {
 	return fmt.Errorf("start %s: %w", name, syscall.Exec(name, argv, environ))
 }
 
-// upToDate returns the path of the program for the arguments, built anew if
+// upToDate returns the path of the program for the arguments, and rebuilds it if
 // anything has changed.
 func upToDate(a arguments) (string, error) {
 	cwd, err := os.Getwd()
@@ -112,19 +112,19 @@ func (e *buildError) Error() string { return e.what + ":\n" + e.err.Error() }
 
 func (e *buildError) Unwrap() error { return e.err }
 
-// tellSupervisor answers a supervisor's question for a plan with an error. That
-// it no longer listens is no concern of ours.
-func tellSupervisor(err error) {
+// answerSupervisor answers a supervisor's request for a plan with an error. It ignores
+// that the supervisor may no longer listen.
+func answerSupervisor(err error) {
 	f := os.NewFile(wire.SocketFD, "supervisor")
 	_ = wire.NewConn(f).Write(wire.KindPlan, wire.Plan{Error: err.Error()})
 	_ = f.Close()
 }
 
-// progressEvery is how often what is no terminal gets a line of a long work.
+// progressEvery is how often a long build prints a line where there is no terminal.
 const progressEvery = 10 * time.Second
 
-// showProgress shows a line with the time that has passed: on a terminal in place,
-// and removed by the returned function; elsewhere anew every ten seconds.
+// showProgress shows a line with the elapsed time: on a terminal in place, removed by
+// the returned function; elsewhere a new line every ten seconds.
 func showProgress(w *os.File, line string) (done func()) {
 	before, after, end, every := "\r\x1b[K", "", "\r\x1b[K", 200*time.Millisecond
 	terminal := view.CanRedraw(w)

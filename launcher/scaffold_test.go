@@ -14,7 +14,7 @@ func TestTheGeneratedConfigurationIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What is commented out must be valid as well.
+	// The commented lines must be valid, too.
 	name := filepath.Join(t.TempDir(), "racecar.yml")
 	all := strings.NewReplacer("  # pause", "  pause", "  # max_", "  max_", "  # parallel", "  parallel", "  # sasl_mechanism", "  sasl_mechanism",
 		"  # sasl_user", "  sasl_user", "  # sasl_pass", "  sasl_pass", "  # security", "  security").Replace(string(text))

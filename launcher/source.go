@@ -10,8 +10,8 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// source is where this launcher's own code is to be had, for modules that do not
-// know racecar yet.
+// source is where this launcher's own code comes from, for modules that do not require
+// racecar yet.
 type source struct {
 	dir     string // a checkout; empty: none
 	version string // a published version; empty: none

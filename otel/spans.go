@@ -18,7 +18,7 @@ import (
 // nothing for it.
 const retriesKey = attribute.Key("racecar.retries")
 
-// What is the same for each message.
+// Attributes that are the same for each message.
 var (
 	processName = semconv.MessagingOperationName("process")
 	sendName    = semconv.MessagingOperationName("send")

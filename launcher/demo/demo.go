@@ -15,11 +15,11 @@ import (
 
 // Command is `racecar demo`.
 type Command struct {
-	Once bool    `help:"Feed the week once, as fast as it goes, and end when all of it is processed"`
-	Rate float64 `default:"40" placeholder:"N" help:"Earthquakes a second (${default}; the week takes 43 s, then it begins anew); not with --once"`
+	Once bool    `help:"Produce the week once, as fast as possible, and exit when all of it is processed"`
+	Rate float64 `default:"40" placeholder:"N" help:"Earthquakes per second (${default}: the week takes 43 s and then repeats); not with --once"`
 }
 
-// Help is what --help says at its end.
+// Help is the end of --help's text.
 func (Command) Help() string {
 	return `Keys: k kills the worker that the cursor is on, q stops; ? shows the others.
 Without a terminal, and with TERM=dumb, it writes lines.

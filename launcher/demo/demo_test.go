@@ -121,8 +121,7 @@ func TestKillFromThePicture(t *testing.T) {
 	}
 }
 
-// What was in hand when the audience left is counted: as much as is committed, never
-// less.
+// When the audience leaves, messages in hand count: at least as many as are committed.
 func TestLeavingCountsWhatWasInHand(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	keys, press := io.Pipe()

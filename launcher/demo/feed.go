@@ -55,7 +55,7 @@ func (f *feed) forever(ctx context.Context, rate float64) error {
 			if round := i / len(week); round > 0 {
 				q.ID += "#" + strconv.Itoa(round)
 			}
-			// What was begun is ended, so that it is known whether it was fed.
+			// Finish a started delivery, so that its outcome is known.
 			if err := p.ProduceSync(context.WithoutCancel(ctx), message(q)); err != nil {
 				return err
 			}

@@ -66,7 +66,7 @@ func build() (_ *stage, err error) {
 	return s, s.startSupervisor()
 }
 
-// startSupervisor starts this binary anew as the supervisor of the consumer.
+// startSupervisor starts this binary again as the supervisor of the consumer.
 func (s *stage) startSupervisor() error {
 	self, err := os.Executable()
 	if err != nil {

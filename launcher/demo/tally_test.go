@@ -134,7 +134,7 @@ func TestKillRefuses(t *testing.T) {
 	}
 }
 
-func TestChangesTellsEachChangeOnce(t *testing.T) {
+func TestChangesReportsEachChangeOnce(t *testing.T) {
 	known := map[string]string{}
 	w := status.Worker{Consumer: "C", State: status.Starting, PID: 7}
 	tell := func() []string { return changes(status.Status{Workers: []status.Worker{w}}, known) }
