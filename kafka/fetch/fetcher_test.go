@@ -150,7 +150,11 @@ func (r *reader) has(offsets ...int64) {
 	r.t.Helper()
 	r.until(fmt.Sprint("offsets ", offsets), func() bool { return len(r.offsets) >= len(offsets) })
 	if !slices.Equal(r.offsets, offsets) {
-		r.t.Fatalf("offsets %v, want %v", r.offsets, offsets)
+		i := 0
+		for i < len(offsets) && r.offsets[i] == offsets[i] {
+			i++
+		}
+		r.t.Fatalf("%d offsets, want %d; from %d on: %v", len(r.offsets), len(offsets), i, r.offsets[i:min(i+10, len(r.offsets))])
 	}
 }
 

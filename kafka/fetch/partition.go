@@ -363,7 +363,7 @@ func (p *Partition) listed(offset int64, epoch int32) {
 }
 
 // epochEnds takes in an answer to OffsetForLeaderEpoch: the offset behind the last record
-// of the epoch of the record before next, -1 when the log does not know that epoch. f.mu
+// of the epoch of the record before next, -1 when that epoch is above all of the log's. f.mu
 // is held.
 func (p *Partition) epochEnds(end int64) {
 	switch {
@@ -371,8 +371,11 @@ func (p *Partition) epochEnds(end int64) {
 		p.settle(end, -1, Truncated)
 	case end >= 0 && !p.checked:
 		p.ask = askNothing
-	case end < 0 && !p.checked: // the epoch is above all of the log's
-		p.checked, p.ask, p.reason = true, askEarliest, LogStartMoved
+	case !p.checked && p.topicID == [16]byte{}: // below Kafka 2.8 this is how a topic created again shows
+		p.moveTo(p.next, -1)
+		p.ask, p.reason = askEarliest, AnotherTopic
+	case !p.checked:
+		p.ask = askNothing
 	case p.from == End:
 		p.ask, p.reason = askLatest, Truncated
 	default:

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
@@ -101,21 +102,22 @@ func TestLeadersMove(t *testing.T) {
 func TestTruncatedByANewLeader(t *testing.T) {
 	for name, c := range map[string]struct {
 		end    int64
-		from   fetch.StartFrom
-		to     int64
+		kafka  *kversion.Versions
+		moved  fetch.Moved
 		offset []int64
 	}{
-		"known":              {60, fetch.End, 60, span(60, 100)},
-		"unknown, beginning": {-1, fetch.Beginning, 0, span(0, 100)},
-		"unknown, end":       {-1, fetch.End, 100, nil},
+		"known":           {60, kversion.Stable(), fetch.Moved{From: 100, To: 60, Reason: fetch.Truncated}, span(60, 100)},
+		"unknown":         {-1, kversion.Stable(), fetch.Moved{}, nil},
+		"unknown, no ids": {-1, kversion.V2_4_0(), fetch.Moved{From: 100, To: 0, Reason: fetch.AnotherTopic}, span(0, 100)},
+		"not truncated":   {100, kversion.Stable(), fetch.Moved{}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := testbroker.New(t, kfake.NumBrokers(2))
+			b := testbroker.New(t, kfake.NumBrokers(2), kfake.MaxVersions(c.kafka))
 			cluster := b.Embedded()
 			topic := b.Topic(1)
 			produce(t, b, topic, 1, 100, 1)
 			f := newFetcher(t, b.Addrs(), nil)
-			r := add(t, f, topic, 0, at(0), c.from)
+			r := add(t, f, topic, 0, at(0), fetch.Beginning)
 			r.start()
 			r.has(span(0, 100)...)
 			var asked atomic.Int64
@@ -133,11 +135,13 @@ func TestTruncatedByANewLeader(t *testing.T) {
 			if err := cluster.MoveTopicPartition(topic, 0, 1-leader); err != nil {
 				t.Fatal(err)
 			}
-			r.movedOnce(fetch.Moved{From: 100, To: c.to, Reason: fetch.Truncated})
-			r.has(c.offset...)
-			if asked.Load() == 0 {
-				t.Error("nobody asked for the epoch's end")
+			r.until("question for the epoch's end", func() bool { return asked.Load() > 0 })
+			if c.moved != (fetch.Moved{}) {
+				r.movedOnce(c.moved)
 			}
+			r.has(c.offset...)
+			produce(t, b, topic, 1, 1, 1)
+			r.has(append(c.offset, 100)...)
 		})
 	}
 }
