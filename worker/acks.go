@@ -1,8 +1,9 @@
 package worker
 
 import (
-	"sync"
 	"sync/atomic"
+
+	"github.com/racecar-go/racecar/internal/locks"
 )
 
 // acks tells how far a partition's offset may move. Calls that produced nothing
@@ -23,7 +24,7 @@ type acks struct {
 	// wait for. It must not block.
 	notify func()
 
-	mu      sync.Mutex
+	mu      locks.Mutex[locks.Acks]
 	calling bool // a turn is on: what is produced belongs to its call
 	entries []*output
 	flying  int // deliveries begun and not ended, of dropped entries too

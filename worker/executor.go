@@ -6,6 +6,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
@@ -155,6 +156,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		}
 	}()
 	e.end = ended{why: wantMore}
+	locks.None()
 	for p.at < len(p.cur) {
 		m := p.cur[p.at]
 		if p.attention.Load() != 0 {
@@ -223,6 +225,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		e.w.emit(event.StartProcessBatch{Consumer: e.w.reg.Name(), Group: e.w.group, Messages: reported})
 	}
 	err, how := error(nil), eventPanicked
+	locks.None()
 	defer func() {
 		if how == eventPanicked {
 			err = broken(recover())

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -139,6 +140,7 @@ func (i *instance) tearDown(ctx context.Context) {
 
 // contained turns a panic of f, or the end of its goroutine, into an error.
 func contained(f func() error) (err error) {
+	locks.None()
 	done := make(chan struct{})
 	go func() { // of its own, so that runtime.Goexit ends nothing of ours
 		defer close(done)

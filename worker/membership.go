@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/printable"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -54,7 +55,7 @@ type membership struct {
 	joining    time.Time                               // when that began; for Setup, which it calls
 	cause      error                                   // why the last session ended; set by Cleanup, which Consume calls
 
-	mu       sync.Mutex
+	mu       locks.Mutex[locks.Membership]
 	parts    map[tp]*partition
 	assigned map[tp]*assignment // what a partition came with; for the hook
 	latest   []tp               // the last assignment

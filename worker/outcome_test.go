@@ -589,11 +589,8 @@ func TestOverdueCallsAreCancelledAlone(t *testing.T) {
 			} else {
 				s := start(t, reg, cfg)
 				<-stuck
-				s.command(wire.Command{Kind: wire.CommandCancel, Reason: "too early: nothing is overdue"})
-				waitFor(t, "the failure", func() bool {
-					s.command(wire.Command{Kind: wire.CommandCancel, Reason: "a call takes longer"})
-					return failed.Load() > 0
-				})
+				call := wire.Call{Consumer: reg.Name(), Topic: topic, Partition: 0, FirstOffset: 0}
+				s.command(wire.Command{Kind: wire.CommandCancel, Call: &call, Reason: "a call takes longer"})
 			}
 			rec.await(t, 10)
 			waitFor(t, "the failure", func() bool { return failed.Load() > 0 })

@@ -12,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/internal/callctx"
+	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
@@ -111,7 +112,7 @@ type partition struct {
 	setBack            bool   // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
 
 	// What the executor, the commit loop and status share.
-	mu         sync.Mutex
+	mu         locks.Mutex[locks.Partition]
 	failedAt   int64 // position that the attempts belong to: they are those of the first message there
 	attempts   int   // failed calls in a row at failedAt
 	lastError  string

@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/verdict"
@@ -73,7 +74,7 @@ type worker struct {
 	finished atomic.Bool   // stopped, and staying: see stay
 	exit     chan struct{} // capacity 1: CommandExit
 
-	mu       sync.Mutex
+	mu       locks.Mutex[locks.WorkerState]
 	problems []status.Problem
 	paused   []wire.Partition // by an operator
 }

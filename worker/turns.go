@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/racecar-go/racecar/internal/locks"
 )
 
 // turnTime is how long a partition is served at a time when its messages take
@@ -22,7 +24,7 @@ type turns struct {
 	batchWait   time.Duration // how long a batch may wait for more
 	limits      limits
 
-	mu      sync.Mutex
+	mu      locks.Mutex[locks.Scheduler]
 	wake    *sync.Cond // an executor may find something to do
 	topics  []*topicTurns
 	at      int  // the topic served last

@@ -11,6 +11,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/producer"
 )
@@ -38,15 +39,15 @@ type transactions struct {
 	ctx      context.Context                       // ends with close, or when the worker's time is up
 	cancel   context.CancelFunc
 
-	own   sync.Mutex     // held by who uses the producer
-	taken atomic.Bool    // the id is ours
-	wg    sync.WaitGroup // the goroutine that commits
+	own   locks.Mutex[locks.TransactionOwner] // held by who uses the producer
+	taken atomic.Bool                         // the id is ours
+	wg    sync.WaitGroup                      // the goroutine that commits
 
 	// full says that nothing is to be begun: as much waits to be committed as may.
 	full atomic.Bool
 
 	// mu is taken before acks.mu; after none but an instance's.
-	mu       sync.Mutex
+	mu       locks.Mutex[locks.Transactions]
 	turn     bool          // a turn is on: what is produced belongs to a call
 	call     []*outMessage // what the running call has produced
 	cur      *transaction  // being gathered; nil: none

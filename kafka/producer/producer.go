@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/access"
 )
@@ -146,7 +147,7 @@ type Producer struct {
 	wake   chan struct{}  // the dispatch loop has something to look at
 	ask    chan struct{}  // the control loop has something to ask a broker
 
-	mu          sync.Mutex // guards all below
+	mu          locks.Mutex[locks.Producer] // guards all below
 	started     bool
 	closed      bool
 	topics      map[string]*outTopic
