@@ -69,8 +69,8 @@ func TestMistakesGiveOneClearLine(t *testing.T) {
 	}
 }
 
-// What is wrong with registrations is told all together, each with its file and line,
-// by whatever needs a consumer; the rest works.
+// Every command that needs a consumer reports all mistakes in registrations, each with its
+// file and line; other commands work.
 func TestMistakesOfRegister(t *testing.T) {
 	run := func(args ...string) *harness.Process {
 		return harness.Start(t, harness.Command{Role: "app", Args: args, Env: []string{"JOURNAL_MISTAKES=1"}})

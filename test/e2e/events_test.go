@@ -39,9 +39,9 @@ func events(t *testing.T, dir string) map[string][]json.RawMessage {
 	return all
 }
 
-// Subscribers are told of everything in workers and supervisor; that one of them
-// panics and another blocks for ever is noticed by nobody.
-func TestSubscribersAreToldAndHurtNobody(t *testing.T) {
+// Observers receive all events in workers and supervisor. An observer that panics and one
+// that blocks forever disturb no other.
+func TestObserversReceiveAllEventsAndDisturbNobody(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 80)
 	dir, letters := t.TempDir(), b.broker.Topic(1)

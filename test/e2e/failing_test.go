@@ -40,14 +40,14 @@ func TestAttemptsSurviveAKillAndReplayBringsBack(t *testing.T) {
 	if !strings.Contains(line, `msg="message failed, to be dead-lettered" attempt=4 `) || strings.Contains(line, fmt.Sprintf("pid=%d ", victim)) {
 		t.Errorf("the next attempt said: %s", line)
 	}
-	b.awaitLetters(letters, 1)
+	b.awaitDeadLetters(letters, 1)
 	b.awaitProcessed(79)
 	stop(t, p)
 	e := b.evidence()
 	e.AllowedRepeats = b.total()
 	e.Skipped = map[judge.Partition][]int64{{Topic: b.topic, Partition: 3}: {5}}
 	b.judge(e)
-	letter := b.letters(letters)[0]
+	letter := b.recordsOf(letters)[0]
 	if h := headers(letter); h["racecar-dlq-attempts"] != "4" || h["racecar-dlq-error"] != "told to fail" || h["racecar-dlq-offset"] != "5" {
 		t.Errorf("dead letter with %v", h)
 	}
@@ -171,9 +171,9 @@ func (b *bed) processedOf(partition int32) int {
 	return len(seen)
 }
 
-// What is wrong for good is said once in the log, with its worker, and once as the
-// last line.
-func TestPermanentFailureIsToldOnce(t *testing.T) {
+// A permanent failure appears once in the log, with its worker, and once as the last
+// line.
+func TestPermanentFailureIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 0)
 	p := b.start([]string{"JOURNAL_BOOT=fatal"}, "--log-level", "info", "Journal")
@@ -196,8 +196,8 @@ func TestPermanentFailureIsToldOnce(t *testing.T) {
 	}
 }
 
-// So is a right that the brokers refuse.
-func TestMissingRightIsToldOnce(t *testing.T) {
+// So does a missing right.
+func TestMissingRightIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 0)
 	cluster := b.broker.Embedded()

@@ -20,7 +20,7 @@ import (
 	"github.com/racecar-go/racecar/test/harness"
 )
 
-// What is no pidfile is refused in one line and left as it is.
+// A file that is no pidfile is refused in one line and left as it is.
 func TestPidfilesThatAreNone(t *testing.T) {
 	for name, test := range map[string]struct {
 		make func(path string) error
@@ -175,9 +175,8 @@ func TestDaemonsThatStartAtOnce(t *testing.T) {
 	b.judge(b.evidence())
 }
 
-// When nothing can be started (no descriptors are left), the supervisor says so,
-// tries again at its pace and not at that of its processor, and the others work on;
-// once there is room the worker is back.
+// When the supervisor cannot start a process (no descriptors are left), it logs that and
+// retries with pauses, and other workers continue. Once there is room the worker is back.
 func TestNoRoomForAnotherProcess(t *testing.T) {
 	t.Parallel()
 	x := newProduct(t, nil, 100)
@@ -222,8 +221,7 @@ func TestNoRoomForAnotherProcess(t *testing.T) {
 	x.over(1)
 }
 
-// What is left by a supervisor that was killed, the pidfile and the socket, does
-// not hinder the next one.
+// The pidfile and the socket of a killed supervisor do not hinder the next one.
 func TestLeftoversOfAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 80)
@@ -335,8 +333,8 @@ func TestAsTheFirstProcess(t *testing.T) {
 	b.judge(b.evidence())
 }
 
-// systemd is told of readiness, life, reload and the end, by the supervisor alone.
-func TestServiceManagerIsTold(t *testing.T) {
+// The supervisor alone notifies systemd of start, watchdog, reload and shutdown.
+func TestServiceManagerIsNotified(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 0)
 	path := filepath.Join(t.TempDir(), "notify")
@@ -380,8 +378,8 @@ func TestServiceManagerIsTold(t *testing.T) {
 	}
 }
 
-// The log is renamed while everybody writes to it, as logrotate does, and HUP
-// opens it anew: no line is lost.
+// The log is renamed while all processes write to it, as logrotate does, and HUP reopens
+// it: no line is lost.
 func TestRotatedLogLosesNothing(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 0)

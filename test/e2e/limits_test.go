@@ -12,8 +12,8 @@ import (
 	"github.com/racecar-go/racecar/test/harness"
 )
 
-// memoryGroup makes a control group that bounds memory and returns the file which
-// takes the processes that are to be in it.
+// memoryGroup creates a control group that limits memory and returns the file that lists
+// its processes.
 func memoryGroup(t *testing.T, bytes int64) (procs string) {
 	t.Helper()
 	own, err := os.ReadFile("/proc/self/cgroup")
@@ -44,9 +44,8 @@ func memoryGroup(t *testing.T, bytes int64) (procs string) {
 	return filepath.Join(dir, "cgroup.procs")
 }
 
-// A message for which the kernel kills its worker, for want of memory, is known
-// as the culprit: after three times its partition is poisoned and says why, and
-// all others go on.
+// A message for which the kernel kills its worker, out of memory, is recognized: after
+// three times its partition is poisoned with the reason, and all others continue.
 func TestOutOfMemory(t *testing.T) {
 	procs := memoryGroup(t, 450<<20)
 	t.Parallel()

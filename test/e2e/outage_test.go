@@ -91,17 +91,17 @@ func TestDeadLetterBrokerDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.awaitProcessed(b.total() - 1)
-	b.awaitLetters(letters, 1)
+	b.awaitDeadLetters(letters, 1)
 	stop(t, p)
 	e := b.evidence()
 	e.Skipped = map[judge.Partition][]int64{{Topic: b.topic, Partition: 3}: {50}}
 	b.judge(e)
-	if h := headers(b.letters(letters)[0]); h["racecar-dlq-offset"] != "50" || h["racecar-dlq-error"] != "told to fail" {
+	if h := headers(b.recordsOf(letters)[0]); h["racecar-dlq-offset"] != "50" || h["racecar-dlq-error"] != "told to fail" {
 		t.Errorf("dead letter with %v", h)
 	}
 }
 
-// createOn makes a topic whose replicas are where they are told to be.
+// createOn creates a topic with replicas on the given brokers.
 func createOn(t *testing.T, c *cluster.Cluster, topic string, on map[int32][]int32) {
 	t.Helper()
 	conf := sarama.NewConfig()
@@ -146,11 +146,11 @@ func TestAllBrokersDown(t *testing.T) {
 	e := b.evidence()
 	e.AllowedRepeats = b.total() // whose output was not acknowledged
 	b.judge(e)
-	if got := b.letters(letters); len(got) != 0 {
+	if got := b.recordsOf(letters); len(got) != 0 {
 		t.Errorf("%d messages were dead-lettered, the first for %q", len(got), headers(got[0])["racecar-dlq-error"])
 	}
 	copied := map[string]bool{}
-	for _, m := range b.letters(out) {
+	for _, m := range b.recordsOf(out) {
 		copied[string(m.Key)] = true
 	}
 	if len(copied) != b.total() {

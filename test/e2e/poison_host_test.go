@@ -49,7 +49,7 @@ func TestPoisonThatKillsTheSupervisorToo(t *testing.T) {
 			p := b.start(trap, args...)
 			if letters {
 				b.awaitProcessed(b.total() - 1)
-				b.awaitLetters(b.group+".dead", 1)
+				b.awaitDeadLetters(b.group+".dead", 1)
 				stop(t, p)
 				b.judgePoison(b.group+".dead", bad, "3", "worker and supervisor died together")
 				return
@@ -68,9 +68,9 @@ func TestPoisonThatKillsTheSupervisorToo(t *testing.T) {
 	}
 }
 
-// Kills that hit supervisor and worker while nothing in particular is in hand condemn no
+// Kills of supervisor and worker while no particular message is in hand poison no
 // message.
-func TestHostsThatDieCondemnNoMessage(t *testing.T) {
+func TestDyingHostsPoisonNoMessage(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 80)
 	b.keeps = []string{"*.pid", "*.sock"}
@@ -88,7 +88,7 @@ func TestHostsThatDieCondemnNoMessage(t *testing.T) {
 	p = b.start(nil, args...)
 	b.awaitProcessed(b.total())
 	stop(t, p)
-	if got := b.letters(letters); len(got) != 0 {
+	if got := b.recordsOf(letters); len(got) != 0 {
 		t.Errorf("%d dead letters", len(got))
 	}
 }

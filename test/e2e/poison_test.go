@@ -64,7 +64,7 @@ func TestPoisonMessage(t *testing.T) {
 			awaitBoth(t, p)
 			b.produce(800)
 			b.awaitProcessed(b.total() - 1)
-			b.awaitLetters(letters, 1)
+			b.awaitDeadLetters(letters, 1)
 			b.produce(80) // its partition goes on
 			b.awaitProcessed(b.total() - 1)
 			stop(t, p)
@@ -126,7 +126,7 @@ func (b *bed) judgePoison(letters string, bad poison, attempts, reason string) {
 			b.t.Error("the poison was processed")
 		}
 	}
-	got := b.letters(letters)
+	got := b.recordsOf(letters)
 	if len(got) != 1 {
 		b.t.Fatalf("%d dead letters", len(got))
 	}
@@ -167,9 +167,9 @@ func TestPoisonWithoutADeadLetterTopic(t *testing.T) {
 	}
 }
 
-// Whoever kills -9 a worker from outside says nothing about the message in hand: it
-// is processed in the end, and not dead-lettered.
-func TestKillsFromOutsideCondemnNoMessage(t *testing.T) {
+// A kill -9 of a worker from outside does not count against the message in hand: it is
+// processed in the end, and not dead-lettered.
+func TestKillsFromOutsidePoisonNoMessage(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 80)
 	kills := 3 // the fourth start comes after seconds of backoff
@@ -191,13 +191,13 @@ func TestKillsFromOutsideCondemnNoMessage(t *testing.T) {
 	e := b.evidence()
 	e.AllowedRepeats = kills * b.total()
 	b.judge(e)
-	if got := b.letters(letters); len(got) != 0 {
+	if got := b.recordsOf(letters); len(got) != 0 {
 		t.Errorf("%d dead letters, the first of %s", len(got), got[0].Key)
 	}
 }
 
-// letters reads a topic as it is now.
-func (b *bed) letters(topic string) []*sarama.ConsumerMessage {
+// recordsOf reads a topic as it is now.
+func (b *bed) recordsOf(topic string) []*sarama.ConsumerMessage {
 	b.t.Helper()
 	conf := sarama.NewConfig()
 	conf.Version = sarama.V2_8_0_0
@@ -238,10 +238,10 @@ func (b *bed) letters(topic string) []*sarama.ConsumerMessage {
 	return got
 }
 
-func (b *bed) awaitLetters(topic string, n int) {
+func (b *bed) awaitDeadLetters(topic string, n int) {
 	b.t.Helper()
 	harness.Eventually(b.t, "dead letters", func() error {
-		if got := b.letters(topic); len(got) != n {
+		if got := b.recordsOf(topic); len(got) != n {
 			return fmt.Errorf("%d, not %d", len(got), n)
 		}
 		return nil

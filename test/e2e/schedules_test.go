@@ -24,10 +24,10 @@ import (
 	"github.com/racecar-go/racecar/test/seeds"
 )
 
-// Random orders, kills, pauses and refused deliveries while messages come and are
-// processed and copied: each at least once, in order, by one at a time; again only
-// after a kill or a delivery that finally failed, and only what was processed shortly
-// before; and nothing is committed whose copy is not there.
+// Random commands, kills, pauses and refused deliveries while messages arrive and are
+// processed and copied: each at least once, in order, by one at a time. Only a kill or a
+// failed delivery repeats messages, and only those processed shortly before. No message is
+// committed without its copy.
 func TestSchedules(t *testing.T) {
 	t.Parallel()
 	seeds.Run(t, func(t *testing.T, seed uint64) {
