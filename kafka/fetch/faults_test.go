@@ -51,7 +51,6 @@ func TestNonsenseCostsItsConnection(t *testing.T) {
 			return resized(uint32(len(frame)))(nil, append(frame, 0, 0, 0, 0))
 		}, "does not end where it says"},
 		"unknown partition": {changed(func(p *kmsg.FetchResponseTopicPartition) { p.Partition = 77 }), "partition 77 of a topic, which was not asked for"},
-		"above the log":     {changed(func(p *kmsg.FetchResponseTopicPartition) { p.HighWatermark = 50 }), "ends above the high watermark 50"},
 		"partition repeated": {func(req kmsg.Request, frame []byte) []byte {
 			return reencode(req, frame, func(r *kmsg.FetchResponse) { r.Topics = append(r.Topics, r.Topics[0]) })
 		}, "was not asked for"},
@@ -93,6 +92,43 @@ func TestNonsenseCostsItsConnection(t *testing.T) {
 			}
 			if err := r.p.Err(); err != nil {
 				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+// A broker reads the high watermark before the records, so that batches may end above it:
+// they come again. Where they always do, the offset of the batch is wrong.
+func TestBatchesAboveTheHighWatermark(t *testing.T) {
+	for name, times := range map[string]int64{"once": 1, "always": 1 << 40} {
+		t.Run(name, func(t *testing.T) {
+			b := testbroker.New(t)
+			topic := b.Topic(1)
+			produce(t, b, topic, 1, 100, 100)
+			log, lines := logtest.NewNullLogger()
+			var answers atomic.Int64
+			f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
+				o.Log, o.Backoff = log, time.Millisecond
+				o.Access = tap{access: access{b.Addrs()}, answer: func(_ string, req kmsg.Request, frame []byte) []byte {
+					if !isFetch(req) || len(frame) < 1000 || answers.Add(1) > times {
+						return frame
+					}
+					return reencode(req, frame, func(r *kmsg.FetchResponse) { r.Topics[0].Partitions[0].HighWatermark = 50 })
+				}}
+			})
+			r := add(t, f, topic, 0, nothing, fetch.Beginning)
+			if times == 1 {
+				r.has(span(0, 100)...)
+			} else {
+				r.until("error", func() bool { return r.p.Err() != nil })
+				if err := r.p.Err(); !strings.Contains(err.Error(), "the batch at offset 0 ends above the high watermark 50") || len(r.offsets) > 0 {
+					t.Errorf("%v, offsets %v", err, r.offsets)
+				}
+			}
+			for _, e := range lines.AllEntries() {
+				if e.Level <= logrus.WarnLevel {
+					t.Errorf("%s: %v", e.Message, e.Data) // the connection is kept
+				}
 			}
 		})
 	}

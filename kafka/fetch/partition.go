@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -95,6 +96,7 @@ type Partition struct {
 	messages int   // in waiting, at most
 	taken    int64 // bytes taken and not released
 	largest  int64 // batch seen lately
+	above    int   // answers in a row whose first batch ends above the high watermark
 	brought  int64 // bytes, by the last answer that held some
 	hungry   bool  // Next was called and had nothing
 	touched  time.Time
@@ -179,14 +181,15 @@ func (p *Partition) Release(b *Batch) {
 	}
 }
 
-// SeekTo drops everything that waits, and fetches from offset on.
+// SeekTo drops everything that waits, and fetches from offset on. Where the log has
+// jumped meanwhile and no longer has that offset, it goes to where the jump went.
 func (p *Partition) SeekTo(offset int64) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	if p.closed {
 		return
 	}
-	p.moveTo(offset, -1)
+	p.moveTo(p.after(offset), -1)
 	p.ask = askNothing
 }
 
@@ -273,14 +276,32 @@ func (p *Partition) wake() {
 // wanted reports whether the partition has less waiting than its share. f.mu is held.
 func (p *Partition) wanted() bool { return p.bytes < p.f.share() }
 
-// dropWaiting forgets what waits, which is fetched again. f.mu is held.
+// dropWaiting forgets what waits, which is fetched again. What waits before a jump is kept:
+// the log may no longer have it. f.mu is held.
 func (p *Partition) dropWaiting() {
+	if slices.ContainsFunc(p.waiting, func(i Item) bool { return i.Moved != nil }) {
+		return
+	}
 	for _, item := range p.waiting {
 		if item.Batch != nil {
 			p.moveTo(item.Batch.FirstOffset(), -1)
 			return
 		}
 	}
+}
+
+// after returns where to go instead of offset, given the jumps that wait to be taken: a log
+// that was merely cut off behind offset still has it, any other jump replaced what came
+// before. Jumps that are not made any more are forgotten. f.mu is held.
+func (p *Partition) after(offset int64) int64 {
+	for i, item := range p.waiting {
+		if m := item.Moved; m != nil && (m.Reason != Truncated || m.To < offset) {
+			offset = m.To
+		} else if m != nil {
+			p.waiting[i] = Item{}
+		}
+	}
+	return offset
 }
 
 // moveTo drops what waits and goes to an offset. f.mu is held.

@@ -31,6 +31,9 @@ type batches struct {
 	all  []*Batch
 	err  error
 	code int16
+	// above is the first batch that was left out because it ends above the high watermark;
+	// nil: none was.
+	above *Batch
 
 	replica                int32
 	high, stable, logStart int64
@@ -200,9 +203,10 @@ func (r *fetchRequest) take(l *loop, version int16, p *partitionAnswer) error {
 	r.received = true
 	g := a.got
 	g.all, g.err = l.f.decoder.split(a.p.topic, p.number, p.records, a.from, l.conn.most(l.f))
-	// The checksum of a batch does not cover its offset.
-	if n := len(g.all); n > 0 && p.high >= 0 && g.all[n-1].NextOffset() > p.high {
-		return nonsense("the batch at offset %d of %s/%d ends above the high watermark %d", g.all[n-1].FirstOffset(), a.p.topic, p.number, p.high)
+	// The checksum of a batch does not cover its offset. A broker reads the watermark before
+	// the records, so a batch may end above it in one answer; it is fetched again.
+	if i := slices.IndexFunc(g.all, func(b *Batch) bool { return p.high >= 0 && b.NextOffset() > p.high }); i >= 0 {
+		g.all, g.above = g.all[:i], g.all[i]
 	}
 	if l.f.opts.ReadCommitted {
 		markAborted(g.all, p.aborted)
@@ -289,6 +293,12 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 	if g.err != nil {
 		return p.unreadable(g.err, now)
 	}
+	if g.above == nil || len(g.all) > 0 {
+		p.above = 0
+	} else if p.above++; p.above > mostAbove {
+		p.fail(nonsense("the batch at offset %d ends above the high watermark %d", g.above.FirstOffset(), g.high), now)
+		return true
+	}
 	first := p.start == nil
 	changed := first || p.err != nil
 	p.confirm()
@@ -322,6 +332,10 @@ func (p *Partition) end() int64 {
 	}
 	return p.high
 }
+
+// mostAbove is how many answers in a row may hold nothing but a batch that ends above the
+// high watermark.
+const mostAbove = 10
 
 // offsetOutOfRange is the one code that says something of the position.
 const offsetOutOfRange = 1
