@@ -19,7 +19,7 @@ type Mutex[L Lock] struct{ mu sync.Mutex }
 // Lock is that of sync.Mutex.
 func (m *Mutex[L]) Lock() {
 	var lock L
-	held.take(lock.place(), lock.String())
+	held.take(lock.rank(), lock.String())
 	m.mu.Lock()
 }
 
@@ -29,14 +29,14 @@ func (m *Mutex[L]) TryLock() bool {
 		return false
 	}
 	var lock L
-	held.add(lock.place(), lock.String())
+	held.add(lock.rank(), lock.String())
 	return true
 }
 
 // Unlock is that of sync.Mutex. Another goroutine may have locked it.
 func (m *Mutex[L]) Unlock() {
 	var lock L
-	held.release(lock.place())
+	held.release(lock.rank())
 	m.mu.Unlock()
 }
 
@@ -53,8 +53,8 @@ var violated = func(text string) {
 var held = holders{by: map[uint64][]taken{}}
 
 type taken struct {
-	place int
-	name  string
+	rank int
+	name string
 }
 
 type holders struct {
@@ -62,32 +62,32 @@ type holders struct {
 	by map[uint64][]taken // by goroutine
 }
 
-func (h *holders) take(place int, name string) {
+func (h *holders) take(rank int, name string) {
 	id := goroutine()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, have := range h.by[id] {
-		if have.place >= place {
+		if have.rank >= rank {
 			violated(fmt.Sprintf("%s is taken while %s is held", name, have.name))
 		}
 	}
-	if place > 0 {
-		h.by[id] = append(h.by[id], taken{place, name})
+	if rank > 0 {
+		h.by[id] = append(h.by[id], taken{rank, name})
 	}
 }
 
-func (h *holders) add(place int, name string) {
+func (h *holders) add(rank int, name string) {
 	id := goroutine()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.by[id] = append(h.by[id], taken{place, name})
+	h.by[id] = append(h.by[id], taken{rank, name})
 }
 
-func (h *holders) release(place int) {
+func (h *holders) release(rank int) {
 	id := goroutine()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	is := func(t taken) bool { return t.place == place }
+	is := func(t taken) bool { return t.rank == rank }
 	if !slices.ContainsFunc(h.by[id], is) {
 		for other, all := range h.by { // handed over
 			if slices.ContainsFunc(all, is) {

@@ -31,7 +31,7 @@ func TestOrderIsChecked(t *testing.T) {
 	scheduler.Unlock()
 	var other Mutex[Acks]
 	acks.Lock()
-	other.Lock() // another of the same place
+	other.Lock() // another of the same rank
 	acks.Unlock()
 	other.Unlock()
 	want := []string{

@@ -5,9 +5,9 @@
 //	go test -tags lockorder ./worker ./kafka/producer
 package locks
 
-// Lock names a mutex that has a place in the order.
+// Lock names a mutex that has a rank in the order.
 type Lock interface {
-	place() int
+	rank() int
 	String() string
 }
 
@@ -24,14 +24,14 @@ type (
 	Producer         struct{} // Producer.mu
 )
 
-func (TransactionOwner) place() int { return 1 }
-func (WorkerState) place() int      { return 2 }
-func (Membership) place() int       { return 3 }
-func (Transactions) place() int     { return 4 }
-func (Partition) place() int        { return 5 }
-func (Acks) place() int             { return 6 }
-func (Scheduler) place() int        { return 7 }
-func (Producer) place() int         { return 8 }
+func (TransactionOwner) rank() int { return 1 }
+func (WorkerState) rank() int      { return 2 }
+func (Membership) rank() int       { return 3 }
+func (Transactions) rank() int     { return 4 }
+func (Partition) rank() int        { return 5 }
+func (Acks) rank() int             { return 6 }
+func (Scheduler) rank() int        { return 7 }
+func (Producer) rank() int         { return 8 }
 
 func (TransactionOwner) String() string { return "transactions.own" }
 func (WorkerState) String() string      { return "worker.mu" }

@@ -27,8 +27,8 @@ func TestOrderIsDocumented(t *testing.T) {
 	order := []Lock{TransactionOwner{}, WorkerState{}, Membership{}, Transactions{}, Partition{}, Acks{}, Scheduler{}, Producer{}}
 	var names []string
 	for i, lock := range order {
-		if lock.place() != i+1 {
-			t.Errorf("%v has place %d, want %d", lock, lock.place(), i+1)
+		if lock.rank() != i+1 {
+			t.Errorf("%v has rank %d, want %d", lock, lock.rank(), i+1)
 		}
 		names = append(names, fmt.Sprint(lock))
 	}
