@@ -47,7 +47,7 @@ func NewClient(socket string) *Client {
 	c := &Client{socket: socket}
 	c.http = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
-		// A supervisor that was replaced between two questions is asked anew.
+		// When a supervisor was replaced between two requests, its successor is asked.
 		IdleConnTimeout:    10 * time.Second,
 		MaxIdleConns:       2,
 		DisableCompression: true,

@@ -25,13 +25,13 @@ type deadLetters struct {
 	Topic     string `short:"t" placeholder:"TOPIC" help:"The dead-letter topic (default: the consumer's)"`
 	Group     string `placeholder:"ID" help:"The consumer group (default: the consumer's)"`
 	AllGroups bool   `help:"Include the dead letters of other groups"`
-	where
+	supervisorFlags
 	connection
 }
 
 // subject returns the consumer group that is meant and its dead-letter topic.
 func (c *deadLetters) subject(ctx context.Context, a *app) (s *subject, topic string, err error) {
-	s, err = a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
+	s, err = a.subject(ctx, c.supervisorFlags, c.connection, c.Consumer, c.Group)
 	if c.Topic != "" && c.Consumer == "" && c.Group == "" { // it says enough
 		if err != nil {
 			s = &subject{}
@@ -192,7 +192,7 @@ type dlqReplayCmd struct {
 func (dlqReplayCmd) Help() string {
 	return "Key, value and headers are as they were; the racecar-dlq-* headers are replaced by racecar-replay-group and racecar-replay-timestamp. " +
 		"Every group of the topic gets the messages. Progress is kept as the offsets of the group TOPIC.replay.GROUP, in the same transaction as the messages. " +
-		"Records that cannot be sent are named; the next replay tries them again."
+		"Records that cannot be sent are named; the next replay retries them."
 }
 
 // Run replays what was not replayed yet.
@@ -278,7 +278,7 @@ func (c *dlqReplayCmd) replay(ctx context.Context, a *app, r *replayer) error {
 		a.note("%s\n", why)
 	}
 	if len(r.unsent) > 0 {
-		err = errors.Join(err, fmt.Errorf("%s could not be replayed; the next replay tries again, --skip PARTITION/OFFSET skips a record for good", plural(len(r.unsent), "dead letter")))
+		err = errors.Join(err, fmt.Errorf("%s could not be replayed; the next replay retries them, --skip PARTITION/OFFSET skips a record for good", plural(len(r.unsent), "dead letter")))
 	}
 	return err
 }

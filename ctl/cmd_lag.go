@@ -13,7 +13,7 @@ import (
 )
 
 type lagCmd struct {
-	of
+	consumerFlags
 	Group string `placeholder:"ID" help:"Ask Kafka for this group"`
 	JSON  bool   `help:"Print it as JSON"`
 	connection
@@ -101,7 +101,7 @@ func totalLag(rows []lagRow) string {
 
 func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {
 	if c.Group == "" {
-		f, err := a.find(ctx, c.where, c.Consumer)
+		f, err := a.find(ctx, c.supervisorFlags, c.Consumer)
 		var several *severalError
 		switch {
 		case errors.As(err, &several):
@@ -111,7 +111,7 @@ func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {
 			return c.fromSupervisor(ctx, f.client)
 		}
 	}
-	s, err := a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
+	s, err := a.subject(ctx, c.supervisorFlags, c.connection, c.Consumer, c.Group)
 	if err != nil {
 		return nil, err
 	}

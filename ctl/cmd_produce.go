@@ -62,7 +62,7 @@ func (c *produceCmd) Run(ctx context.Context, a *app) error {
 	} else {
 		err = c.lines(ctx, a, producer, d, template, in, size)
 	}
-	return d.end(ctx, a, producer, err)
+	return d.finish(ctx, a, producer, err)
 }
 
 // template is what all messages have in common.
@@ -302,9 +302,9 @@ func (d *deliveries) failed() bool {
 	return d.first != nil
 }
 
-// end waits for what is under way, and says what became of all. err is why no
-// more was sent.
-func (d *deliveries) end(ctx context.Context, a *app, p *producer.Producer, err error) error {
+// finish waits for the messages under way and reports how many were delivered. err is why no
+// more were sent.
+func (d *deliveries) finish(ctx context.Context, a *app, p *producer.Producer, err error) error {
 	p.Hurry()
 	if cerr := p.Close(ctx); cerr != nil && err == nil && !d.failed() {
 		err = cerr

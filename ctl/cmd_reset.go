@@ -22,13 +22,13 @@ type resetOffsetsCmd struct {
 	To       string   `required:"" placeholder:"WHERE" help:"earliest, latest, an offset, or a time: 2026-11-23T09:00:00Z, 2026-11-23 09:00 (UTC), or 2h (ago)"`
 	DryRun   bool     `help:"Only show what would be done"`
 	JSON     bool     `help:"Print it as JSON"`
-	where
+	supervisorFlags
 	connection
 }
 
 // Help is shown below the flags.
 func (resetOffsetsCmd) Help() string {
-	return "Refuses while the group has members. Attempts counted for failing messages begin anew.\n\n" +
+	return "Refuses while the group has members. The attempts counted for failing messages are reset.\n\n" +
 		"Example: racecarctl reset-offsets UserBanConsumer --to earliest --dry-run"
 }
 
@@ -38,7 +38,7 @@ func (c *resetOffsetsCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.subject(ctx, c.where, c.connection, c.Consumer, c.Group)
+	s, err := a.subject(ctx, c.supervisorFlags, c.connection, c.Consumer, c.Group)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 type statusCmd struct {
-	of
+	consumerFlags
 	JSON       bool `help:"Print everything as JSON"`
 	Check      bool `help:"Exit 3 when it is not running"`
 	Partitions bool `short:"p" help:"Show all partitions, not only those in trouble"`
@@ -27,7 +27,7 @@ func (statusCmd) Help() string {
 
 // Run prints upstream's line, then what the supervisor says.
 func (c *statusCmd) Run(ctx context.Context, a *app) error {
-	f, err := a.find(ctx, c.where, c.Consumer)
+	f, err := a.find(ctx, c.supervisorFlags, c.Consumer)
 	var several *severalError
 	switch {
 	case errors.As(err, &several) && !c.JSON:
@@ -75,8 +75,8 @@ func (a *app) statusText(c *statusCmd, f found, st status.Status) {
 	now := a.now()
 	a.lines([]string{view.Cut(view.Headline(st, now), width), ""})
 	a.lines(view.Workers(only(st, c.Consumer), now, width))
-	if troubles := view.Troubles(only(st, c.Consumer), now); len(troubles) > 0 {
-		a.lines(append([]string{""}, view.Wrap(troubles, width)...))
+	if problems := view.Problems(only(st, c.Consumer), now); len(problems) > 0 {
+		a.lines(append([]string{""}, view.Wrap(problems, width)...))
 	}
 	if c.Partitions {
 		a.lines(append([]string{""}, view.Partitions(only(st, c.Consumer), width)...))

@@ -13,7 +13,7 @@ import (
 )
 
 type stopCmd struct {
-	of
+	consumerFlags
 	Timeout span `placeholder:"SECONDS" help:"How long the workers have to finish (default: shutdown_timeout)"`
 	Force   bool `help:"Kill what runs, at once"`
 	Leave   bool `help:"Remove the members from their groups although membership is host"`
@@ -24,14 +24,14 @@ const (
 	stopReminder = 5 * time.Second
 	// stopMargin is what a supervisor has beyond --timeout to kill, reap and go.
 	stopMargin = 10 * time.Second
-	// forcePatience is what it has for that with --force, before it is killed itself.
-	forcePatience = 5 * time.Second
+	// forceTimeout is what it has for that with --force, before it is killed itself.
+	forceTimeout = 5 * time.Second
 )
 
 // Run stops the supervisor through its socket or, where it cannot be asked, by
 // a signal, and waits until the process is gone.
 func (c *stopCmd) Run(ctx context.Context, a *app) error {
-	f, err := a.find(ctx, c.where, c.Consumer)
+	f, err := a.find(ctx, c.supervisorFlags, c.Consumer)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (c *stopCmd) stop(ctx context.Context, a *app, f found, held *pidfile.Holde
 	limit := time.Duration(0)
 	switch {
 	case c.Force:
-		limit = forcePatience
+		limit = forceTimeout
 	case c.Timeout > 0:
 		limit = time.Duration(c.Timeout) + stopMargin
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 type topCmd struct {
-	of
+	consumerFlags
 	Interval span `default:"1" placeholder:"SECONDS" help:"How often it is asked"`
 }
 
@@ -22,7 +22,7 @@ func (c *topCmd) Run(ctx context.Context, a *app) error {
 	if !view.CanRedraw(a.in) || !view.CanRedraw(a.out) {
 		return fmt.Errorf("top needs a terminal with cursor control (TERM is %q); use racecarctl status", os.Getenv("TERM"))
 	}
-	client, err := a.running(ctx, c.where, c.Consumer)
+	client, err := a.running(ctx, c.supervisorFlags, c.Consumer)
 	if err != nil {
 		return err
 	}
@@ -42,17 +42,17 @@ func (c *topCmd) Run(ctx context.Context, a *app) error {
 // minInterval keeps a mistyped interval from making the supervisor busy.
 const minInterval = 100 * time.Millisecond
 
-// Ruler is what the keys of top do to a supervisor: a Client has it, and so has
+// Controller is what the keys of top do to a supervisor: a Client has it, and so has
 // anything in front of a Supervisor in the same process.
-type Ruler interface {
+type Controller interface {
 	Restart(ctx context.Context, consumer string, progress func(Progress)) error
 	Scale(ctx context.Context, consumer string, workers int, progress func(Progress)) error
 	Pause(ctx context.Context, consumer, topic string, partition int32) error
 	Resume(ctx context.Context, consumer, topic string, partition int32) error
 }
 
-// Actions are the keys of top that rule a supervisor.
-func Actions(r Ruler) []top.Action {
+// Actions are the keys of top that control a supervisor.
+func Actions(r Controller) []top.Action {
 	quietly := func(Progress) {}
 	scale := func(by int) func(context.Context, top.Selection) (string, error) {
 		return func(ctx context.Context, s top.Selection) (string, error) {

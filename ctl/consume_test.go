@@ -41,16 +41,16 @@ func (k kafkaRun) client(opts ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-func at(second int) time.Time { return time.Date(2020, 11, 23, 9, 0, second, 5e6, time.UTC) }
+func timeAt(second int) time.Time { return time.Date(2020, 11, 23, 9, 0, second, 5e6, time.UTC) }
 
 func TestConsume(t *testing.T) {
 	k, b := bed(t)
 	topic := b.Topic(2)
 	k.write(
-		&kgo.Record{Topic: topic, Partition: 0, Timestamp: at(1), Key: []byte("k"), Value: []byte("hello"), Headers: []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: "a", Value: nil}}},
-		&kgo.Record{Topic: topic, Partition: 0, Timestamp: at(2), Value: []byte("two\tfields\nand\x1b[2J lines\u202e")},
-		&kgo.Record{Topic: topic, Partition: 0, Timestamp: at(3), Key: []byte{}, Value: nil},
-		&kgo.Record{Topic: topic, Partition: 1, Timestamp: at(4), Key: []byte("-"), Value: []byte{0xff, 0}},
+		&kgo.Record{Topic: topic, Partition: 0, Timestamp: timeAt(1), Key: []byte("k"), Value: []byte("hello"), Headers: []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: "a", Value: nil}}},
+		&kgo.Record{Topic: topic, Partition: 0, Timestamp: timeAt(2), Value: []byte("two\tfields\nand\x1b[2J lines\u202e")},
+		&kgo.Record{Topic: topic, Partition: 0, Timestamp: timeAt(3), Key: []byte{}, Value: nil},
+		&kgo.Record{Topic: topic, Partition: 1, Timestamp: timeAt(4), Key: []byte("-"), Value: []byte{0xff, 0}},
 	)
 	const (
 		first  = "0\t0\t2020-11-23T09:00:01.005Z\tk\thello\ta=1 a=-\n"
@@ -112,7 +112,7 @@ func TestConsumeOfTransactions(t *testing.T) {
 	defer client.Close()
 	transaction := func(value string, end kgo.TransactionEndTry) {
 		t.Helper()
-		err := errors.Join(client.BeginTransaction(), client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Timestamp: at(1), Value: []byte(value)}).FirstErr(),
+		err := errors.Join(client.BeginTransaction(), client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Timestamp: timeAt(1), Value: []byte(value)}).FirstErr(),
 			client.EndTransaction(t.Context(), end))
 		if err != nil {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func TestConsumeOfTransactions(t *testing.T) {
 func TestConsumeFollows(t *testing.T) {
 	k, b := bed(t)
 	topic := b.Topic(2)
-	k.write(&kgo.Record{Topic: topic, Partition: 1, Timestamp: at(1), Value: []byte("before")})
+	k.write(&kgo.Record{Topic: topic, Partition: 1, Timestamp: timeAt(1), Value: []byte("before")})
 	out := &lockedBuffer{}
 	a := &app{in: strings.NewReader(""), out: out, err: io.Discard, now: time.Now, environ: []string{"RACECAR_BROKERS=" + k.addr}}
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -191,17 +191,17 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// What cannot be decoded is reported with its offsets, and what is behind it not shown as
-// though nothing were missing.
+// consume reports a batch that cannot be decoded with its offsets, and does not show the
+// messages behind it as though nothing were missing.
 func TestConsumeReportsCorruptBatches(t *testing.T) {
 	k, b := bed(t)
 	if b.Real() {
 		t.Skip("Apache Kafka refuses such a batch")
 	}
 	topic := b.Topic(1)
-	k.write(&kgo.Record{Topic: topic, Timestamp: at(1), Value: []byte("before")})
+	k.write(&kgo.Record{Topic: topic, Timestamp: timeAt(1), Value: []byte("before")})
 	b.ProduceRaw(topic, 0, testbroker.RawBatch{Count: 3, Records: testbroker.RawRecord(0, []byte("x"), 0)})
-	k.write(&kgo.Record{Topic: topic, Timestamp: at(2), Value: []byte("after")})
+	k.write(&kgo.Record{Topic: topic, Timestamp: timeAt(2), Value: []byte("after")})
 	for _, args := range [][]string{{}, {"--follow"}} {
 		out, errs, code := k.run("", append([]string{"consume", topic}, args...)...)
 		want := "Error: " + topic + "/0: the batch with offsets 1 to 3 cannot be decoded: record 2 of 3 is malformed\n"

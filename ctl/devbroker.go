@@ -69,7 +69,7 @@ func served(data string) bool {
 		return false
 	}
 	defer lock.Close()
-	// What we hold for a moment if nobody does only makes a broker that starts just
-	// now try again.
+	// If nobody holds the lock, we do for a moment: a broker that starts just then
+	// retries.
 	return errors.Is(syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }

@@ -73,7 +73,7 @@ func (r Runtime) Announce(socket string) (*Announcement, error) {
 	return a, a.Restore()
 }
 
-// Restore makes the link anew when it is gone.
+// Restore recreates the link when it is gone.
 func (a *Announcement) Restore() error {
 	if target, err := os.Readlink(a.link); err == nil && target == a.socket {
 		return nil

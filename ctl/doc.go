@@ -1,5 +1,5 @@
-// Package ctl is how a running supervisor is ruled: an HTTP+JSON service on a
-// unix socket, the client of it, and the commands of racecarctl.
+// Package ctl controls a running supervisor: an HTTP+JSON service on a unix
+// socket, its client, and the commands of racecarctl.
 // It is not covered by the compatibility promise.
 //
 // The socket has mode 0600 and answers only processes of its own user and root.

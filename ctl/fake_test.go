@@ -29,7 +29,7 @@ func (f *fakeSupervisor) note(format string, args ...any) error {
 	return f.err
 }
 
-func (f *fakeSupervisor) heard() []string {
+func (f *fakeSupervisor) received() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]string(nil), f.asked...)

@@ -14,19 +14,19 @@ import (
 	"github.com/racecar-go/racecar/pidfile"
 )
 
-// where are the flags that say which supervisor is meant.
-type where struct {
+// supervisorFlags say which supervisor is meant.
+type supervisorFlags struct {
 	Pidfile string `placeholder:"PATH" help:"Use the PID stored in the specified file (default: RACECAR_PIDFILE)"`
 	Socket  string `placeholder:"PATH" help:"Ask at this control socket (default: RACECAR_CONTROL_SOCKET)"`
 }
 
-// of is where with a consumer.
-type of struct {
+// consumerFlags say which of its consumers is meant as well.
+type consumerFlags struct {
 	Consumer string `arg:"" optional:"" help:"The consumer (default: all)"`
-	where
+	supervisorFlags
 }
 
-// found is what where comes to.
+// found is the supervisor that supervisorFlags mean.
 type found struct {
 	state   pidfile.State
 	pid     int    // 0: not known
@@ -73,7 +73,7 @@ func (e *notHereError) Error() string {
 
 // find looks for the supervisor that is meant. consumer, when given, chooses
 // among several. The caller closes found.client.
-func (a *app) find(ctx context.Context, w where, consumer string) (found, error) {
+func (a *app) find(ctx context.Context, w supervisorFlags, consumer string) (found, error) {
 	file, socket := w.Pidfile, w.Socket
 	if file == "" && socket == "" {
 		file, socket = a.getenv("RACECAR_PIDFILE"), a.getenv("RACECAR_CONTROL_SOCKET")
@@ -88,7 +88,7 @@ func (a *app) find(ctx context.Context, w where, consumer string) (found, error)
 }
 
 // running is find for commands that need a supervisor that answers.
-func (a *app) running(ctx context.Context, w where, consumer string) (*Client, error) {
+func (a *app) running(ctx context.Context, w supervisorFlags, consumer string) (*Client, error) {
 	f, err := a.find(ctx, w, consumer)
 	switch {
 	case err != nil:
@@ -167,7 +167,7 @@ func (a *app) clientOf(ctx context.Context, pid int, candidates []string) (*Clie
 		case err == nil && (answered == pid || answered == 0):
 			return c, nil
 		case errors.Is(err, ErrNotRunning):
-			err = fmt.Errorf("nobody listens at control socket %q (one that was removed is made anew within a minute, or at kill -HUP %d)", candidates[i], pid)
+			err = fmt.Errorf("nobody listens at control socket %q (a socket that was removed is recreated within a minute, or by kill -HUP %d)", candidates[i], pid)
 		case err == nil:
 			err = fmt.Errorf("control socket %q is that of process %d", candidates[i], answered)
 		}

@@ -309,7 +309,7 @@ func TestLivenessProbe(t *testing.T) {
 		}
 	}
 
-	// The file's values, unless config files are to be skipped, even broken ones.
+	// The file's values, unless config files are skipped, even broken ones.
 	if err := os.Mkdir("config", 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -541,8 +541,8 @@ func TestDeadLettersComeBackOnce(t *testing.T) {
 	}
 }
 
-// A letter whose transaction was aborted is none: its message was processed again.
-// One of a transaction that is still open is not sent, and not passed over either.
+// A record of an aborted transaction is no dead letter: its message was processed again.
+// One of a transaction that is still open is neither sent nor skipped.
 func TestDeadLettersOfTransactions(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("bans", 1)

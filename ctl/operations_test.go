@@ -17,7 +17,7 @@ func TestCommandsAreHelpedTestedAndDocumented(t *testing.T) {
 	scripts := contents(t, "testdata/*.txtar")
 	manual := contents(t, "../README.md", "../docs/*.md")
 	var commands []string
-	for _, n := range leaves(t) {
+	for _, n := range leafCommands(t) {
 		name := strings.TrimPrefix(pathOf(n), "racecarctl ")
 		commands = append(commands, name)
 		if n.Help == "" {
@@ -47,8 +47,8 @@ func TestCommandsAreHelpedTestedAndDocumented(t *testing.T) {
 	}
 }
 
-// leaves are the commands that do something.
-func leaves(t *testing.T) []*kong.Node {
+// leafCommands are the commands that do something.
+func leafCommands(t *testing.T) []*kong.Node {
 	t.Helper()
 	parser, err := kong.New(&grammar{}, kong.Name("racecarctl"), kong.Vars{"version": ""})
 	if err != nil {

@@ -52,9 +52,9 @@ func (p *progress) pass(offset int64) {
 	p.next = max(p.next, offset+1)
 }
 
-// leave notes that the record at offset was not sent. It fails when there is no
+// markUnsent notes that the record at offset was not sent. It fails when there is no
 // room to note it.
-func (p *progress) leave(offset int64) error {
+func (p *progress) markUnsent(offset int64) error {
 	with := &progress{p.next, slices.Clone(p.left)}
 	with.keep(offset)
 	if n := len(leftText(with.left)); n > kafka.MaxMetadata {

@@ -137,12 +137,12 @@ func (r *replayer) add(ctx context.Context, d deadLetter) error {
 		r.own(d.Partition).pass(d.Offset)
 		return nil
 	case r.only != "" && d.about("topic") != r.only:
-		return r.own(d.Partition).leave(d.Offset)
+		return r.own(d.Partition).markUnsent(d.Offset)
 	}
 	m, err := r.message(ctx, d)
 	var cannot *unsendableError
 	if errors.As(err, &cannot) {
-		return r.leave(at, cannot)
+		return r.markUnsent(at, cannot)
 	}
 	if err != nil {
 		return err
@@ -154,9 +154,9 @@ func (r *replayer) add(ctx context.Context, d deadLetter) error {
 	return r.flush(ctx)
 }
 
-// leave notes that a record could not be sent, and why.
-func (r *replayer) leave(at record, why error) error {
-	if err := r.own(at.partition).leave(at.offset); err != nil {
+// markUnsent notes that a record could not be sent, and why.
+func (r *replayer) markUnsent(at record, why error) error {
+	if err := r.own(at.partition).markUnsent(at.offset); err != nil {
 		return err
 	}
 	r.unsent = append(r.unsent, fmt.Sprintf("%s: %v", at, why))
@@ -164,9 +164,9 @@ func (r *replayer) leave(at record, why error) error {
 }
 
 // unsendableError says why a record cannot be replayed, while others can.
-type unsendableError struct{ why string }
+type unsendableError struct{ reason string }
 
-func (e *unsendableError) Error() string { return e.why }
+func (e *unsendableError) Error() string { return e.reason }
 
 // message returns the original message of a record, addressed to the topic it goes to.
 func (r *replayer) message(ctx context.Context, d deadLetter) (producer.Message, error) {
@@ -270,7 +270,7 @@ func (r *replayer) send(ctx context.Context, some []outgoing) error {
 	case !refused:
 		return err
 	case len(some) == 1:
-		if err := r.leave(some[0].record, err); err != nil {
+		if err := r.markUnsent(some[0].record, err); err != nil {
 			return err
 		}
 	default:

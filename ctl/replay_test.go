@@ -84,7 +84,7 @@ func TestReplaySendsOnlyWhereTheConsumerSubscribes(t *testing.T) {
 	const unsent = `0/1: the consumer does not subscribe to topic "payments"; use --any-topic or --to TOPIC
 0/2: topic "__consumer_offsets" is internal to Kafka
 0/3: topic "g.dlq" is the dead-letter topic itself
-Error: 3 dead letters could not be replayed; the next replay tries again, --skip PARTITION/OFFSET skips a record for good
+Error: 3 dead letters could not be replayed; the next replay retries them, --skip PARTITION/OFFSET skips a record for good
 `
 	replay := func(wantOut, wantErr string, args ...string) {
 		t.Helper()
@@ -203,7 +203,7 @@ func TestReplayOfOddRecords(t *testing.T) {
 	)
 	unsent := fmt.Sprintf(`0/1: it was too large for the dead-letter topic, which lacks its value
 0/2: topic "%s-gone": there is no such topic
-Error: 2 dead letters could not be replayed; the next replay tries again, --skip PARTITION/OFFSET skips a record for good
+Error: 2 dead letters could not be replayed; the next replay retries them, --skip PARTITION/OFFSET skips a record for good
 `, topic)
 	for _, want := range []string{"Replayed 2 dead letters\n", "No dead letters to replay\n"} {
 		if out, errs, code := k.run("", "dlq", "replay", "G", "--keep-timestamps"); out != want || errs != unsent || code != exitFailed {
@@ -259,7 +259,7 @@ func TestProgress(t *testing.T) {
 	for offset := range int64(12) {
 		switch offset {
 		case 2, 5, 6, 7:
-			if err := p.leave(offset); err != nil {
+			if err := p.markUnsent(offset); err != nil {
 				t.Fatal(err)
 			}
 		default:
@@ -268,7 +268,7 @@ func TestProgress(t *testing.T) {
 	}
 	p.pass(6)
 	p.pass(6)
-	if err := p.leave(7); err != nil {
+	if err := p.markUnsent(7); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := p.commit(), (kafka.Commit{Offset: 12, Metadata: "left:2,5,7"}); got != want {
@@ -287,7 +287,7 @@ func TestProgress(t *testing.T) {
 	}
 	var full error
 	for offset := int64(0); full == nil; offset += 2 {
-		full = p.leave(1_000_000 + offset)
+		full = p.markUnsent(1_000_000 + offset)
 	}
 	if n := len(p.commit().Metadata); n > kafka.MaxMetadata || !strings.HasPrefix(full.Error(), "too many records could not be replayed") {
 		t.Errorf("%d bytes, %v", n, full)

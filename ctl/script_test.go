@@ -164,7 +164,7 @@ func fakesup() {
 		}
 		break
 	}
-	check(os.WriteFile("asked.log", []byte(strings.Join(sup.heard(), "\n")+"\n"), 0o600))
+	check(os.WriteFile("asked.log", []byte(strings.Join(sup.received(), "\n")+"\n"), 0o600))
 }
 
 type scriptSupervisor struct {

@@ -175,7 +175,7 @@ func long[T any](s *Server, do func(context.Context, T, func(Progress)) error) h
 	}
 }
 
-var errBusy = fmt.Errorf("%d operations are waited for already: try again later", maxLong)
+var errBusy = fmt.Errorf("%d operations are under way already: retry later", maxLong)
 
 // lines writes one JSON value a line and gives up silently when the asker is
 // gone: the operation is not its hostage.

@@ -86,7 +86,7 @@ func TestCommandsReachTheSupervisor(t *testing.T) {
 		"stop 3s force=true leave=true", "restart A", "restart  to a new group", "scale 7", "pause greetings/0 A", "pause greetings/-1",
 		"resume greetings/3 A", "quiet", "continue A", "log-level debug", "dump",
 	}
-	if got := sup.heard(); !slices.Equal(got, want) {
+	if got := sup.received(); !slices.Equal(got, want) {
 		t.Errorf("asked\n%q, want\n%q", got, want)
 	}
 }
@@ -243,7 +243,7 @@ func TestRefusedRequests(t *testing.T) {
 			if w.Code != test.code || !strings.Contains(w.Body.String(), test.want) {
 				t.Errorf("%d %s, want %d with %q", w.Code, w.Body, test.code, test.want)
 			}
-			if got := sup.heard(); len(got) > 0 {
+			if got := sup.received(); len(got) > 0 {
 				t.Errorf("it reached the supervisor: %q", got)
 			}
 		})
@@ -314,7 +314,7 @@ func TestGarbageOnTheSocket(t *testing.T) {
 			}
 		})
 	}
-	if got := sup.heard(); len(got) > 0 {
+	if got := sup.received(); len(got) > 0 {
 		t.Errorf("garbage reached the supervisor: %q", got)
 	}
 }
@@ -368,8 +368,8 @@ func FuzzRequests(f *testing.F) {
 		NewServer(sup, log).Handler().ServeHTTP(w, r)
 		// Invariant: it is either done or an error.
 		done := w.Code == http.StatusOK
-		if done != (len(sup.heard()) > 0) && path != "dump" {
-			t.Fatalf("%d %q, yet the supervisor heard %q", w.Code, w.Body, sup.heard())
+		if done != (len(sup.received()) > 0) && path != "dump" {
+			t.Fatalf("%d %q, yet the supervisor received %q", w.Code, w.Body, sup.received())
 		}
 	})
 }

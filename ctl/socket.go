@@ -126,7 +126,7 @@ func (l *Listener) current() *bound {
 	return l.now
 }
 
-// Restore makes the socket anew when it was removed from its path, as cleaners of
+// Restore recreates the socket when it was removed from its path, as cleaners of
 // temporary folders do, and reports whether it did.
 func (l *Listener) Restore() (bool, error) {
 	l.mu.Lock()
@@ -244,12 +244,12 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 	return c, err
 }
 
-// lockPatience is how long another process may hold a directory's lock; what is
+// lockTimeout is how long another process may hold a directory's lock; what is
 // done under it takes microseconds, or one connect. In a folder of others, as
 // /tmp, anybody can hold it for ever: there we go on without it after a moment.
 const (
-	lockPatience       = 3 * time.Second
-	sharedLockPatience = 200 * time.Millisecond
+	lockTimeout       = 3 * time.Second
+	sharedLockTimeout = 200 * time.Millisecond
 )
 
 // lockDir takes the lock under which sockets in dir come and go.
@@ -260,9 +260,9 @@ func lockDir(dir string) (unlock func(), err error) {
 	}
 	unlock = func() { _ = d.Close() }
 	shared := ours(dir) != nil
-	deadline := time.Now().Add(lockPatience)
+	deadline := time.Now().Add(lockTimeout)
 	if shared {
-		deadline = time.Now().Add(sharedLockPatience)
+		deadline = time.Now().Add(sharedLockTimeout)
 	}
 	for {
 		err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -49,7 +49,7 @@ func (s *subject) deadLetterTopic() string {
 // subject finds out what a command with these flags acts on. A group that is given
 // overrides the consumer's. s.group is empty only when neither a consumer nor a
 // group was given and nothing runs.
-func (a *app) subject(ctx context.Context, w where, c connection, consumer, group string) (*subject, error) {
+func (a *app) subject(ctx context.Context, w supervisorFlags, c connection, consumer, group string) (*subject, error) {
 	running, err := a.settings(ctx, w, consumer, group)
 	var several *severalError
 	if errors.As(err, &several) || err != nil && group == "" && registered.Lookup(consumer) == nil {
@@ -141,7 +141,7 @@ func (c connection) given() bool { return c.Config != "" || c.Brokers != "" }
 // settings asks the running supervisor that has the consumer, or, without one, a
 // consumer of the group, or else its only consumer. It returns nil when there is
 // none, and an error when it is not clear which is meant, or it cannot be asked.
-func (a *app) settings(ctx context.Context, w where, consumer, group string) (*Settings, error) {
+func (a *app) settings(ctx context.Context, w supervisorFlags, consumer, group string) (*Settings, error) {
 	f, err := a.find(ctx, w, consumer)
 	var notHere *notHereError
 	var several *severalError

@@ -134,8 +134,8 @@ func (m Model) tabs() string {
 			n = len(m.st.Workers)
 		case partitions:
 			n = view.SumAll(m.st.Workers).Partitions
-		case troubles:
-			n = len(m.troubleLines())
+		case problems:
+			n = len(m.problemLines())
 		}
 		label := fmt.Sprintf(" %s %d ", name, n)
 		if used += view.Width(label) + 1; used > m.width {
@@ -145,7 +145,7 @@ func (m Model) tabs() string {
 		switch {
 		case table(i) == m.shown:
 			style = reverse.Bold(true)
-		case table(i) == troubles && n > 0:
+		case table(i) == problems && n > 0:
 			style = yellow
 		}
 		b.WriteString(style.Render(label) + " ")
@@ -172,10 +172,10 @@ func (m Model) table() []string {
 		all := view.AllPartitions(m.st)
 		style = func(i int) lipgloss.Style { return partitionStyle(all[i].Partition) }
 	default:
-		lines = append([]string{""}, m.troubleLines()...)
+		lines = append([]string{""}, m.problemLines()...)
 	}
 	if m.count() == 0 {
-		return []string{faint.Render([tables]string{"No workers", "No partitions assigned", "No troubles"}[m.shown])}
+		return []string{faint.Render([tables]string{"No workers", "No partitions assigned", "No problems"}[m.shown])}
 	}
 	out := []string{faint.Render(lines[0])}
 	first := m.offset[m.shown]
@@ -191,8 +191,8 @@ func (m Model) table() []string {
 	return out
 }
 
-func (m Model) troubleLines() []string {
-	lines := view.Troubles(m.st, m.o.Now())
+func (m Model) problemLines() []string {
+	lines := view.Problems(m.st, m.o.Now())
 	for i := range lines {
 		lines[i] = view.Cut(lines[i], m.width)
 	}
@@ -239,13 +239,13 @@ func (m Model) detail() string {
 			parts = append(parts, "last exit: "+w.LastExit)
 		}
 		return view.Line(strings.Join(parts, ", "))
-	case m.shown == troubles:
-		if all := view.Troubles(m.st, m.o.Now()); i < len(all) {
+	case m.shown == problems:
+		if all := view.Problems(m.st, m.o.Now()); i < len(all) {
 			return cutHead(all[i], m.width)
 		}
 	case m.shown == partitions && i < m.count():
 		p := view.AllPartitions(m.st)[i]
-		if why := view.PartitionTrouble(p.Partition, m.o.Now()); why != "" {
+		if why := view.PartitionProblem(p.Partition, m.o.Now()); why != "" {
 			return view.Line(p.Name() + " " + why)
 		}
 		return fmt.Sprintf("%s of %s, %s in flight", view.Line(p.Name()), view.Line(p.Worker), view.Count(int64(p.InFlight)))

@@ -26,7 +26,7 @@ type Options struct {
 	// Extra returns lines that stand between the head and the table, at most as
 	// wide as asked; nil: none.
 	Extra func(width int) []string
-	// Actions are the keys that do something; they go before those that move.
+	// Actions are the keys that do something; the help lists them before those that move.
 	Actions []Action
 	// Quit is what the help says of q. Default: that the supervisor keeps running.
 	Quit string
@@ -75,11 +75,11 @@ type table int
 const (
 	workers table = iota
 	partitions
-	troubles
+	problems
 	tables // their number
 )
 
-var tableNames = [tables]string{"Workers", "Partitions", "Troubles"}
+var tableNames = [tables]string{"Workers", "Partitions", "Problems"}
 
 // history is how many samples the little graphs keep.
 const history = 240
@@ -122,7 +122,7 @@ func New(ctx context.Context, o Options) Model {
 	return Model{ctx: ctx, o: o, width: 80, height: 24}
 }
 
-// What comes back from asking and doing.
+// Results of requests for the status and of actions.
 type (
 	sample struct {
 		st  status.Status
@@ -290,7 +290,7 @@ func (m Model) count() int {
 	case partitions:
 		return len(view.AllPartitions(m.st))
 	default:
-		return len(m.troubleLines())
+		return len(m.problemLines())
 	}
 }
 

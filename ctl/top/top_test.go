@@ -119,7 +119,7 @@ func TestTables(t *testing.T) {
 	st.Workers[0].Report.Partitions[2].LastError = "connection refused"
 	term := start(t, Options{Status: always(st)})
 	term.shows("racecar  running  up 2h00m  3 workers  12 partitions  1,200 msg/s  lag 60",
-		"Workers 3", "Partitions 12", "Troubles 2", "UserBanConsumer[2]", "group user-ban-consumer")
+		"Workers 3", "Partitions 12", "Problems 2", "UserBanConsumer[2]", "group user-ban-consumer")
 	term.press("tab")
 	term.shows("user-bans/11", "backoff")
 	term.press("down", "down")

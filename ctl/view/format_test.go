@@ -118,17 +118,17 @@ func TestPausesWithoutAWorker(t *testing.T) {
 		"t/3 of A is paused by an operator; no worker is assigned to it", "gone of A is paused by an operator; no worker is assigned to it",
 		"t/0 of A[0] is paused", "u/7 of A[0] is paused",
 	}
-	if got := Troubles(st, time.Time{}); !slices.Equal(got, want) {
+	if got := Problems(st, time.Time{}); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
-func TestTroublesOfTheLog(t *testing.T) {
+func TestProblemsOfTheLog(t *testing.T) {
 	st := status.Status{LogProblem: "the log is not being read", Workers: []status.Worker{
 		{Consumer: "A", State: status.Running, Report: &status.Report{LogProblem: "the log is not being read: 7 lines were dropped"}},
 	}}
 	want := []string{"Supervisor: the log is not being read", "A[0]: the log is not being read: 7 lines were dropped"}
-	if got := Troubles(st, time.Time{}); !slices.Equal(got, want) {
+	if got := Problems(st, time.Time{}); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -188,10 +188,10 @@ func AllPartitions(st status.Status) []OwnedPartition {
 	return all
 }
 
-// Troubles are the lines about what does not run as it should: consumers given
+// Problems are the lines about what does not run as it should: consumers given
 // up, workers that wait, crash or have crashed, and partitions that stand still.
 // They are of any width; Cut or Wrap them.
-func Troubles(st status.Status, now time.Time) []string {
+func Problems(st status.Status, now time.Time) []string {
 	var lines []string
 	add := func(who, what, why string) {
 		if why != "" {
@@ -226,7 +226,7 @@ func Troubles(st status.Status, now time.Time) []string {
 		}
 	}
 	for _, p := range AllPartitions(st) {
-		if why := PartitionTrouble(p.Partition, now); why != "" {
+		if why := PartitionProblem(p.Partition, now); why != "" {
 			add(p.Name()+" of "+p.Worker, why, "")
 		}
 	}
@@ -256,8 +256,8 @@ func pausedName(p status.Paused) string {
 	return fmt.Sprintf("%s/%d", p.Topic, p.Partition)
 }
 
-// PartitionTrouble says why a partition stands still; empty: it does not.
-func PartitionTrouble(p status.Partition, now time.Time) string {
+// PartitionProblem says why a partition stands still; empty: it does not.
+func PartitionProblem(p status.Partition, now time.Time) string {
 	var b strings.Builder
 	switch p.State {
 	case status.PartitionRunning, "":

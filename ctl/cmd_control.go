@@ -13,13 +13,13 @@ import (
 // The commands here ask a running supervisor for one thing.
 
 type restartCmd struct {
-	of
+	consumerFlags
 	NewGroup bool `help:"Also when a consumer's group_id has changed: the new group begins where one does that has committed nothing"`
 }
 
 // Run rolls the workers and prints a line for each.
 func (c *restartCmd) Run(ctx context.Context, a *app) error {
-	client, err := a.running(ctx, c.where, c.Consumer)
+	client, err := a.running(ctx, c.supervisorFlags, c.Consumer)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (c *restartCmd) Run(ctx context.Context, a *app) error {
 
 type scaleCmd struct {
 	Args []string `arg:"" name:"[CONSUMER] N" help:"The consumer (default: the only one) and its number of workers"`
-	where
+	supervisorFlags
 }
 
 // Run sets the number of workers.
@@ -46,7 +46,7 @@ func (c *scaleCmd) Run(ctx context.Context, a *app) error {
 	if err != nil || n < 0 {
 		return fmt.Errorf("%q is no number of workers; write racecarctl scale [CONSUMER] N", number)
 	}
-	client, err := a.running(ctx, c.where, consumer)
+	client, err := a.running(ctx, c.supervisorFlags, consumer)
 	if err != nil {
 		return err
 	}
@@ -64,12 +64,12 @@ func (c *scaleCmd) Run(ctx context.Context, a *app) error {
 
 type pauseCmd struct {
 	Args []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"What to pause"`
-	where
+	supervisorFlags
 }
 
 // Run pauses it until resume or the end of the run.
 func (c *pauseCmd) Run(ctx context.Context, a *app) error {
-	return a.onPartition(ctx, c.Args, c.where, func(client *Client, ctx context.Context, consumer, topic string, partition int32) error {
+	return a.onPartition(ctx, c.Args, c.supervisorFlags, func(client *Client, ctx context.Context, consumer, topic string, partition int32) error {
 		err := client.Pause(ctx, consumer, topic, partition)
 		if err != nil {
 			return err
@@ -100,18 +100,18 @@ func has(st status.Status, consumer, topic string, partition int32) bool {
 type resumeCmd struct {
 	Args      []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"What to go on with"`
 	SkipBatch bool     `help:"Go on behind the batch that cannot be decoded: its messages are lost to this group"`
-	where
+	supervisorFlags
 }
 
 // Run ends a pause, a backoff or a poisoned state.
 func (c *resumeCmd) Run(ctx context.Context, a *app) error {
 	if c.SkipBatch {
-		return a.onPartition(ctx, c.Args, c.where, (*Client).SkipBatch, "Skipped the batch, resumed")
+		return a.onPartition(ctx, c.Args, c.supervisorFlags, (*Client).SkipBatch, "Skipped the batch, resumed")
 	}
-	return a.onPartition(ctx, c.Args, c.where, (*Client).Resume, "Resumed")
+	return a.onPartition(ctx, c.Args, c.supervisorFlags, (*Client).Resume, "Resumed")
 }
 
-func (a *app) onPartition(ctx context.Context, args []string, w where,
+func (a *app) onPartition(ctx context.Context, args []string, w supervisorFlags,
 	do func(*Client, context.Context, string, string, int32) error, done string,
 ) error {
 	consumer, name, err := optionalFirst(args, "a topic")
@@ -134,22 +134,22 @@ func (a *app) onPartition(ctx context.Context, args []string, w where,
 	return nil
 }
 
-type quietCmd struct{ of }
+type quietCmd struct{ consumerFlags }
 
 // Run lets the workers finish and take nothing new.
 func (c *quietCmd) Run(ctx context.Context, a *app) error {
-	return a.onConsumer(ctx, c.of, (*Client).Quiet, "Quiet: what is in hand is finished, nothing new is taken; racecarctl continue goes on")
+	return a.onConsumer(ctx, c.consumerFlags, (*Client).Quiet, "Quiet: what is in hand is finished, nothing new is taken; racecarctl continue goes on")
 }
 
-type continueCmd struct{ of }
+type continueCmd struct{ consumerFlags }
 
 // Run ends quiet.
 func (c *continueCmd) Run(ctx context.Context, a *app) error {
-	return a.onConsumer(ctx, c.of, (*Client).Continue, "Continued")
+	return a.onConsumer(ctx, c.consumerFlags, (*Client).Continue, "Continued")
 }
 
-func (a *app) onConsumer(ctx context.Context, o of, do func(*Client, context.Context, string) error, done string) error {
-	client, err := a.running(ctx, o.where, o.Consumer)
+func (a *app) onConsumer(ctx context.Context, o consumerFlags, do func(*Client, context.Context, string) error, done string) error {
+	client, err := a.running(ctx, o.supervisorFlags, o.Consumer)
 	if err != nil {
 		return err
 	}
@@ -162,13 +162,13 @@ func (a *app) onConsumer(ctx context.Context, o of, do func(*Client, context.Con
 }
 
 type configCmd struct {
-	of
+	consumerFlags
 	JSON bool `help:"Print it as JSON"`
 }
 
 // Run prints what is in effect, as the supervisor has it, in the lines of SIGUSR1.
 func (c *configCmd) Run(ctx context.Context, a *app) error {
-	client, err := a.running(ctx, c.where, c.Consumer)
+	client, err := a.running(ctx, c.supervisorFlags, c.Consumer)
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (c *configCmd) Run(ctx context.Context, a *app) error {
 
 type logLevelCmd struct {
 	Args []string `arg:"" name:"[CONSUMER] LEVEL" help:"debug, info, warn or error; of all that run with the consumer"`
-	where
+	supervisorFlags
 }
 
 // Run changes the level until the end of the run.
@@ -212,7 +212,7 @@ func (c *logLevelCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	client, err := a.running(ctx, c.where, consumer)
+	client, err := a.running(ctx, c.supervisorFlags, consumer)
 	if err != nil {
 		return err
 	}
@@ -224,11 +224,11 @@ func (c *logLevelCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-type dumpCmd struct{ of }
+type dumpCmd struct{ consumerFlags }
 
 // Run writes the stacks of all that run with the consumer to their log.
 func (c *dumpCmd) Run(ctx context.Context, a *app) error {
-	client, err := a.running(ctx, c.where, c.Consumer)
+	client, err := a.running(ctx, c.supervisorFlags, c.Consumer)
 	if err != nil {
 		return err
 	}
