@@ -133,7 +133,7 @@ func (r resetJSON) print(a *app) {
 func commit(ctx context.Context, k *cluster, group string, moves map[kafka.TopicPartition]kafka.Commit) error {
 	offsets := kafka.NewOffsets(k.Client, group)
 	defer offsets.Close()
-	failed, err := offsets.Commit(ctx, kafka.Outside, moves)
+	failed, err := offsets.Commit(ctx, kafka.NoMember, moves)
 	if err != nil {
 		return err
 	}

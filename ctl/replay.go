@@ -348,7 +348,7 @@ func (r *replayer) fill(ctx context.Context, some []outgoing, next map[int32]kaf
 	for n, c := range next {
 		offsets[kafka.TopicPartition{Topic: r.topic, Partition: n}] = c
 	}
-	return r.producer.SendOffsets(replayGroup(r.topic, r.group), kafka.Outside, offsets)
+	return r.producer.SendOffsets(replayGroup(r.topic, r.group), kafka.NoMember, offsets)
 }
 
 // subscriptionsOf are the topics that a group is known to consume because it has

@@ -164,7 +164,7 @@ func TestKafka24(t *testing.T) {
 	offsets := NewOffsets(client, "g")
 	defer offsets.Close()
 	p := TopicPartition{"greetings", 0}
-	if failed, err := offsets.Commit(testContext(t), Outside, map[TopicPartition]Commit{p: {Offset: 7}}); err != nil || failed != nil {
+	if failed, err := offsets.Commit(testContext(t), NoMember, map[TopicPartition]Commit{p: {Offset: 7}}); err != nil || failed != nil {
 		t.Fatal(failed, err)
 	}
 	got, err := offsets.Fetch(testContext(t), []TopicPartition{p})

@@ -8,33 +8,33 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// CommitAnswer says what a broker's refusal of a group's offset means for the member
-// that committed it, whether in a transaction or not.
+// CommitAnswer is what a broker's error for a committed offset means for the member, with
+// or without a transaction.
 type CommitAnswer int
 
 const (
-	// CommitPasses: the coordinator moved, is loading or is in trouble. Commit again.
-	CommitPasses CommitAnswer = iota + 1
-	// CommitStaleMember: the group has another generation than the one that was given,
-	// or has the member no more. During a rebalance that passes; after the end of the
-	// session another member may own the partition.
+	// CommitRetriable: the coordinator moved, is loading or is in trouble. Commit again.
+	CommitRetriable CommitAnswer = iota + 1
+	// CommitStaleMember: the group has another generation, or no longer has the member.
+	// During a rebalance that is temporary; after the end of the session another member
+	// may own the partition.
 	CommitStaleMember
 	// CommitUnknownTopic: the coordinator does not know the topic. That is final for the
-	// partition if the topic was deleted, and passes if the coordinator has not heard of
-	// it yet: other brokers' metadata tells.
+	// partition if the topic was deleted, and temporary if the coordinator does not know
+	// it yet: other brokers' metadata shows which.
 	CommitUnknownTopic
-	// CommitPartitionRefused: no repetition makes the broker take this partition's
-	// offset; others' are taken.
+	// CommitPartitionRefused: the broker will never accept this partition's offset; it
+	// accepts others.
 	CommitPartitionRefused
-	// CommitMemberRefused: no repetition makes the broker take any offset of the group
-	// from this member.
+	// CommitMemberRefused: the broker will never accept any offset of the group from this
+	// member.
 	CommitMemberRefused
 )
 
 func (a CommitAnswer) String() string {
 	switch a {
-	case CommitPasses:
-		return "passes"
+	case CommitRetriable:
+		return "retriable"
 	case CommitStaleMember:
 		return "stale member"
 	case CommitUnknownTopic:
@@ -56,18 +56,17 @@ const (
 	errStaleMemberEpoch   = sarama.KError(113)
 )
 
-// ClassifyCommit classifies a refusal of OffsetCommit or TxnOffsetCommit. What the
-// transactional id is refused for (fenced, wrong epoch) is not the offset's: see TxnKind.
+// ClassifyCommit classifies an error of OffsetCommit or TxnOffsetCommit. Errors of the
+// transactional id (fenced, wrong epoch) do not concern the offset: see producer.TxnKind.
 //
-// A code that is not named here passes. That costs time where it does not, but never a
-// position.
+// Other codes are retriable: a wrong retry costs time, but never a position.
 func ClassifyCommit(err error) CommitAnswer {
 	code, ok := errors.AsType[sarama.KError](err)
 	if !ok {
 		if _, _, permanent := access.Permanent(err); permanent {
 			return CommitMemberRefused
 		}
-		return CommitPasses
+		return CommitRetriable
 	}
 	switch code {
 	case sarama.ErrIllegalGeneration, sarama.ErrUnknownMemberId, sarama.ErrRebalanceInProgress, sarama.ErrFencedInstancedId,
@@ -81,13 +80,12 @@ func ClassifyCommit(err error) CommitAnswer {
 		sarama.ErrTransactionalIDAuthorizationFailed, sarama.ErrUnsupportedForMessageFormat:
 		return CommitMemberRefused
 	}
-	return CommitPasses
+	return CommitRetriable
 }
 
-// OffsetsRefusedError says for which partitions the group's coordinator refused the
-// offsets of a transaction so that repeating it as it is would not help: the answers are
-// CommitPartitionRefused or CommitUnknownTopic. Abort the transaction, and do it again
-// without those partitions.
+// OffsetsRefusedError holds the partitions whose offsets the group's coordinator refused
+// in a transaction, with CommitPartitionRefused or CommitUnknownTopic, so that retrying
+// does not help. Abort the transaction and repeat it without those partitions.
 type OffsetsRefusedError struct {
 	Partitions map[TopicPartition]error
 }
@@ -102,8 +100,8 @@ func (e *OffsetsRefusedError) Error() string {
 	return "no offsets refused"
 }
 
-// RefusedOffsets finds the partitions whose offsets in a transaction are refused; none
-// when another answer decides about the whole request.
+// RefusedOffsets returns the partitions whose offsets in a transaction were refused; none
+// if another error decides about the whole request.
 func RefusedOffsets(answers map[string][]*sarama.PartitionError) map[TopicPartition]error {
 	refused := map[TopicPartition]error{}
 	for topic, partitions := range answers {

@@ -204,7 +204,7 @@ func TestConfigProblems(t *testing.T) {
 }
 
 // What `producer` says concerns producers alone.
-func TestPropertiesConcernTheirOwnClients(t *testing.T) {
+func TestProducerPropertiesDoNotAffectConsumers(t *testing.T) {
 	c := settings("localhost:9092")
 	c.Producer = []string{"security.protocol=sasl_plaintext", "sasl.mechanism=PLAIN", "sasl.username=u", "sasl.password=p", "client.id=out"}
 	out, err := producerConfig(c)
@@ -221,7 +221,7 @@ func TestPropertiesConcernTheirOwnClients(t *testing.T) {
 }
 
 // partition_assignment_strategy takes the names of all strategies there are, and no others.
-func TestStrategiesAreThoseOfTheConfiguration(t *testing.T) {
+func TestStrategiesMatchTheConfiguration(t *testing.T) {
 	key, _ := config.Lookup("partition_assignment_strategy")
 	if diff := cmp.Diff(slices.Sorted(slices.Values(key.Enum)), slices.Sorted(maps.Keys(strategies))); diff != "" {
 		t.Errorf("the enumeration and what is implemented differ (-config +kafka):\n%s", diff)

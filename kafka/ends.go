@@ -11,19 +11,17 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Ends asks the leaders where their partitions' logs end, with the messages of
-// transactions that are still open, as Kafka's own tools show it. sarama knows
-// only what the last fetch that brought messages has seen.
+// Ends asks the leaders for the end offsets of partitions, as Kafka's own tools do: the
+// messages of open transactions count. sarama knows only the high watermark of the last
+// fetch that returned messages.
 //
-// The answer holds those partitions for which there is one; err says why others
-// are missing, of which the first is told. It returns when ctx ends; what has been
-// asked by then ends with the client at the latest.
+// The result lacks partitions whose leader did not answer; err is the first error of
+// those. Ends returns when ctx ends; running requests end with the client.
 func (c *Client) Ends(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]int64, error) {
 	return c.endsWithin(ctx, partitions, sarama.ReadUncommitted)
 }
 
-// StableEnds are the ends of what has been committed: a transaction that is open and
-// all behind it lie beyond them. See Ends.
+// StableEnds returns the last stable offsets: before the first open transaction. See Ends.
 func (c *Client) StableEnds(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]int64, error) {
 	return c.endsWithin(ctx, partitions, sarama.ReadCommitted)
 }
@@ -114,20 +112,18 @@ func (c *Client) endsAt(leader *sarama.Broker, partitions []TopicPartition, isol
 	return ends, err
 }
 
-// hollowBytes is how much of a log's end Hollow looks at in one fetch, and hollowFetches
-// how many it makes.
+// OnlyControlRecords fetches at most controlBytes at a time, controlFetches times.
 const (
-	hollowBytes   = 256 << 10
-	hollowFetches = 16
+	controlBytes   = 256 << 10
+	controlFetches = 16
 )
 
-// Hollow reports whether a consumer at offset from has nothing to come before end,
-// though it is below: what lies there are markers of transactions, or messages of
-// such as were aborted. In case of doubt it has. A transaction that is still open
-// counts as something to come.
-func (c *Client) Hollow(p TopicPartition, from, end int64) (bool, error) {
-	for range hollowFetches {
-		next, err := c.hollowUpTo(p, from, end)
+// OnlyControlRecords reports whether a consumer gets no messages between offset from and
+// end: the log contains only control records and aborted transactions there. It reports
+// false if it cannot tell, and for open transactions.
+func (c *Client) OnlyControlRecords(p TopicPartition, from, end int64) (bool, error) {
+	for range controlFetches {
+		next, err := c.controlRecordsUpTo(p, from, end)
 		if err != nil || next >= end {
 			return err == nil, err
 		}
@@ -139,26 +135,27 @@ func (c *Client) Hollow(p TopicPartition, from, end int64) (bool, error) {
 	return false, nil
 }
 
-// hollowUpTo fetches from an offset on, and returns up to where there is nothing to come.
-func (c *Client) hollowUpTo(p TopicPartition, from, end int64) (int64, error) {
+// controlRecordsUpTo fetches from an offset and returns the offset up to which a consumer
+// gets no messages.
+func (c *Client) controlRecordsUpTo(p TopicPartition, from, end int64) (int64, error) {
 	leader, err := c.Leader(p.Topic, p.Partition)
 	if err != nil {
 		return 0, fmt.Errorf("leader of %s: %w", p, err)
 	}
 	isolation := c.Config().Consumer.IsolationLevel
-	req := &sarama.FetchRequest{Version: 4, MaxBytes: hollowBytes, Isolation: isolation}
-	req.AddBlock(p.Topic, p.Partition, from, hollowBytes, -1)
+	req := &sarama.FetchRequest{Version: 4, MaxBytes: controlBytes, Isolation: isolation}
+	req.AddBlock(p.Topic, p.Partition, from, controlBytes, -1)
 	resp, err := leader.Fetch(req)
 	if err != nil {
 		_ = leader.Close() // see endsAt
-		return 0, fmt.Errorf("look at the end of %s: %w", p, err)
+		return 0, fmt.Errorf("read the end of %s: %w", p, err)
 	}
 	block := resp.GetBlock(p.Topic, p.Partition)
 	if block == nil {
-		return 0, fmt.Errorf("look at the end of %s: %w", p, sarama.ErrIncompleteResponse)
+		return 0, fmt.Errorf("read the end of %s: %w", p, sarama.ErrIncompleteResponse)
 	}
 	if !errors.Is(block.Err, sarama.ErrNoError) {
-		return 0, fmt.Errorf("look at the end of %s: %w", p, block.Err)
+		return 0, fmt.Errorf("read the end of %s: %w", p, block.Err)
 	}
 	var aborted []*sarama.AbortedTransaction // whose messages do not count
 	if isolation == sarama.ReadCommitted {
@@ -187,8 +184,8 @@ func (c *Client) hollowUpTo(p TopicPartition, from, end int64) (int64, error) {
 	return from, nil
 }
 
-// abortOf is the place of the aborted transaction that b belongs to, else -1: its
-// producer's, begun no later than b. One producer may have committed before it aborts.
+// abortOf returns the index of the aborted transaction that contains b: the producer's
+// transaction that began before b. -1: none, as the producer may also have committed.
 func abortOf(aborted []*sarama.AbortedTransaction, b *sarama.RecordBatch) int {
 	return slices.IndexFunc(aborted, func(t *sarama.AbortedTransaction) bool {
 		return t.ProducerID == b.ProducerID && t.FirstOffset <= b.FirstOffset

@@ -13,7 +13,7 @@ import (
 
 // What is below the end of a log and yet nothing to come: markers and what was
 // aborted. A producer's committed messages count though it aborts later ones.
-func TestHollow(t *testing.T) {
+func TestOnlyControlRecords(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
 	topic := b.Topic(1)
@@ -62,7 +62,7 @@ func TestHollow(t *testing.T) {
 	}{
 		{0, 2, true}, {0, 8, false}, {2, 8, false}, {3, 8, true}, {4, 8, true}, {7, 8, true}, {4, 9, false}, {8, 9, false},
 	} {
-		if got, err := client.Hollow(TopicPartition{topic, 0}, test.from, test.end); err != nil || got != test.want {
+		if got, err := client.OnlyControlRecords(TopicPartition{topic, 0}, test.from, test.end); err != nil || got != test.want {
 			t.Errorf("from %d to %d: %v, %v; want %v", test.from, test.end, got, err, test.want)
 		}
 	}

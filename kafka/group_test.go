@@ -400,7 +400,7 @@ func TestOffsetsFollowCoordinator(t *testing.T) {
 		return nil, nil, false
 	})
 	p := TopicPartition{"t", 0}
-	failed, err := offsets.Commit(testContext(t), Outside, map[TopicPartition]Commit{p: {Offset: 1}})
+	failed, err := offsets.Commit(testContext(t), NoMember, map[TopicPartition]Commit{p: {Offset: 1}})
 	if err != nil || failed != nil {
 		t.Fatal(failed, err)
 	}
@@ -428,7 +428,7 @@ func TestOffsetsHonourContext(t *testing.T) {
 		return nil, errors.New("dropped"), true
 	})
 	begin := time.Now()
-	_, err := offsets.Commit(ctx, Outside, map[TopicPartition]Commit{{"t", 0}: {Offset: 1}})
+	_, err := offsets.Commit(ctx, NoMember, map[TopicPartition]Commit{{"t", 0}: {Offset: 1}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the end of the context", err)
 	}
@@ -493,7 +493,7 @@ func TestHandleJoin(t *testing.T) {
 }
 
 // No other coordinator helps a request that cannot be encoded.
-func TestCoordinatorIsNotLookedForAfterAnEncodingError(t *testing.T) {
+func TestEncodingErrorsDoNotMoveTheCoordinator(t *testing.T) {
 	if coordinatorMoved(fmt.Errorf("add offsets: %w", sarama.PacketEncodingError{Info: "string too long"})) {
 		t.Error("the coordinator is looked for again")
 	}

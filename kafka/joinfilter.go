@@ -14,27 +14,26 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// The answer to a group's leader holds the subscriptions of all members, whatever
-// they wrote into them: anybody with the right to read the group may join it. One
-// that cannot be decoded, a topic name that no broker takes, or a hundred megabytes
-// of them would end every rebalance for as long as that member is there. So the
-// answer is rewritten while it is read: what cannot be used is left out.
+// The JoinGroup response of a group's leader contains the subscriptions of all members,
+// and anybody with the right to read the group may join it. A subscription that cannot
+// be decoded, an invalid topic name, or a hundred megabytes of names would end every
+// rebalance while that member is in the group. So joinFilter rewrites the response while
+// it is read, and leaves out what sarama cannot use.
 
 const (
-	// maxMembers is how many members an answer may have. They and their
-	// assignments are one record of at most 1 MiB at the broker, unless configured
-	// otherwise.
+	// maxMembers is the maximum number of members. The broker stores them and their
+	// assignments as one record, of at most 1 MiB unless configured otherwise.
 	maxMembers = 10_000
 	// maxSubscription bounds one member's subscription, maxTopics its topics.
 	maxSubscription = 1 << 20
 	maxTopics       = 10_000
-	// maxJoin bounds what is left of the whole answer.
+	// maxJoin bounds the rewritten response.
 	maxJoin = 16 << 20
-	// maxName bounds the other strings of the answer.
+	// maxName bounds the other strings.
 	maxName = 32 << 10
 )
 
-// joinFilter rewrites one answer to JoinGroup of the given version:
+// joinFilter rewrites one JoinGroup response:
 //
 //	size int32, correlation id int32, from version 6 on tagged fields,
 //	throttle time int32 (from version 2 on), error int16, generation int32,
@@ -42,8 +41,8 @@ const (
 //	members: a list of member id string, instance id string (from version 5 on),
 //	subscription bytes
 //
-// From version 6 on lengths are varints of one more, and members and the whole end
-// with tagged fields.
+// From version 6 on, lengths are compact, and members and the response end with tagged
+// fields.
 type joinFilter struct {
 	in       *bufio.Reader // ends with the answer
 	out      []byte
@@ -52,7 +51,7 @@ type joinFilter struct {
 	report   func(member, problem string)
 }
 
-// filterJoin reads an answer to JoinGroup and returns it rewritten.
+// filterJoin reads a JoinGroup response and returns it rewritten.
 func filterJoin(r io.Reader, version int16, report func(member, problem string)) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
@@ -67,7 +66,7 @@ func filterJoin(r io.Reader, version int16, report func(member, problem string))
 	if f.err != nil {
 		return nil, fmt.Errorf("the answer to a join: %w", f.err)
 	}
-	// What a later version may have at the end is of no use to sarama.
+	// sarama does not use fields that later versions have at the end.
 	if _, err := io.Copy(io.Discard, f.in); err != nil {
 		return nil, err
 	}
@@ -107,7 +106,7 @@ func (f *joinFilter) answer(version int16) {
 	f.tags()
 }
 
-// subscription copies a member's subscription as far as it can be used.
+// subscription copies the usable part of a member's subscription.
 func (f *joinFilter) subscription(member string) {
 	n := f.length()
 	problem := ""
@@ -131,12 +130,12 @@ func (f *joinFilter) subscription(member string) {
 	f.out = append(f.out, clean...)
 }
 
-// emptySubscription is one of version 0 to no topic, without user data.
+// emptySubscription has version 0, no topic and no user data.
 func emptySubscription() []byte { return []byte{0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff} }
 
-// cleanSubscription returns a subscription without topics that cannot exist, or an
-// empty one when sarama cannot decode it. problem tells what was left out; empty:
-// nothing. A subscription begins with
+// cleanSubscription removes invalid topics from a subscription, and returns an empty one
+// if sarama cannot decode it. problem describes what it removed; empty: nothing. A
+// subscription begins with
 //
 //	version int16, topics: a list (int32) of strings (int16)
 func cleanSubscription(b []byte) (clean []byte, problem string) {
@@ -165,7 +164,7 @@ func cleanSubscription(b []byte) (clean []byte, problem string) {
 	return append(clean, b[end:]...), problem
 }
 
-// subscribedTopics decodes a subscription in the way that sarama will.
+// subscribedTopics decodes a subscription as sarama will.
 func subscribedTopics(b []byte) (topics []string, err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -15,13 +15,12 @@ import (
 // LeaveGroup removes members from their groups, all of one group in one request
 // (KIP-345), so that a group rebalances once.
 //
-// A static member is named by member id and instance id: when another process
-// has taken the place over in the meantime the broker refuses (fenced), and that
-// is what we want. Without a member id (it never got one) the instance id alone
-// counts, whoever holds it. A dynamic member without a member id is no member.
-// Members that are not there any more are no error.
+// LeaveGroup names a static member by member id and instance id: if another process uses
+// the instance id by now, the broker refuses (fenced), as it should. Without a member id,
+// the instance id alone names the member, whoever uses it. It skips dynamic members
+// without a member id, and members that have left already are no error.
 //
-// The member's last commit must have been answered before: a member removed
+// The member's last commit must have been answered before: a member that is removed
 // while its session closes loses that commit.
 func LeaveGroup(ctx context.Context, client *Client, places []status.Member) error {
 	groups := make(map[string][]sarama.MemberIdentity)

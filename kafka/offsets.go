@@ -15,11 +15,11 @@ type TopicPartition struct {
 
 func (p TopicPartition) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
 
-// NoOffset is the Offset of a partition for which nothing is committed.
+// NoOffset is the Offset of a partition without a committed offset.
 const NoOffset = -1
 
-// MaxMetadata is how many bytes of metadata a broker accepts unless configured
-// otherwise (offset.metadata.max.bytes).
+// MaxMetadata is the brokers' default limit for the metadata of an offset
+// (offset.metadata.max.bytes).
 const MaxMetadata = 4096
 
 // Commit is a position of a group in a partition.
@@ -28,41 +28,39 @@ type Commit struct {
 	Metadata string
 }
 
-// Member is who commits: a member of the group in one generation. The zero
-// value with Generation -1 commits from outside, which brokers allow while the
-// group has no members.
+// Member identifies who commits: a member of the group in one generation, or NoMember.
 type Member struct {
 	Generation int32
 	MemberID   string
 	InstanceID string // empty: dynamic
 }
 
-// Outside is the Member for groups that have none.
-var Outside = Member{Generation: sarama.GroupGenerationUndefined}
+// NoMember commits without being a member, which brokers allow while the group has no
+// members.
+var NoMember = Member{Generation: sarama.GroupGenerationUndefined}
 
-// Offsets commits and reads a group's offsets on a connection of its own, so
-// that a commit waits neither behind a fetch nor behind a join, and tells its
-// caller what became of it. Its methods may be called concurrently; they are
-// done one at a time.
+// Offsets commits and reads a group's offsets on its own connection, so that a commit
+// does not wait behind a fetch or a join, and reports the result to the caller. It is
+// safe for concurrent use; requests are sent one at a time.
 type Offsets struct {
 	coord *coordinator
 }
 
-// NewOffsets opens nothing yet. Close it before the client.
+// NewOffsets does not connect yet. Close the Offsets before the client.
 func NewOffsets(client *Client, group string) *Offsets {
 	return &Offsets{coord: newCoordinator(client, group, joinHandlers{})}
 }
 
-// Close closes the connection; what is under way fails.
+// Close closes the connection; a running request fails.
 func (o *Offsets) Close() { o.coord.close() }
 
 // Commit commits positions in one request. failed holds the partitions that the
-// broker refused with its reason (a sarama.KError); it is nil when all went well.
-// err is for the request as a whole: nothing is known to be committed then.
+// broker refused with the error (a sarama.KError); it is nil if it accepted all.
+// err concerns the whole request: possibly nothing was committed then.
 //
-// A coordinator that moved is looked for again, for about 3 s. Refusals that say
-// that the member is out (sarama.ErrIllegalGeneration, ErrUnknownMemberId,
-// ErrRebalanceInProgress, ErrFencedInstancedId) are returned at once.
+// Commit follows a coordinator that moved, for about 3 s. It returns at once if the
+// member is not in the group's generation (sarama.ErrIllegalGeneration,
+// ErrUnknownMemberId, ErrRebalanceInProgress, ErrFencedInstancedId).
 func (o *Offsets) Commit(ctx context.Context, m Member, commits map[TopicPartition]Commit) (failed map[TopicPartition]error, err error) {
 	left := commits
 	err = o.coord.do(ctx, func(b *sarama.Broker) error {
@@ -112,9 +110,9 @@ func (o *Offsets) commitRequest(m Member, commits map[TopicPartition]Commit) *sa
 	return req
 }
 
-// Fetch reads what is committed. The result holds every partition asked for,
-// with NoOffset where there is nothing. Offsets of a transaction that has not
-// ended make it fail with sarama.ErrUnstableOffsetCommit (KIP-447): try again.
+// Fetch reads committed offsets. The result holds every requested partition, with
+// NoOffset where there is none. It fails with sarama.ErrUnstableOffsetCommit while a
+// transaction with one of these offsets is open (KIP-447): retry.
 func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]Commit, error) {
 	asked := make(map[string][]int32)
 	for _, p := range partitions {
@@ -154,8 +152,8 @@ func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[T
 	return found, nil
 }
 
-// FetchAll reads all that the group has committed, which is nothing for one that is not
-// there. It does not wait for transactions as Fetch does.
+// FetchAll reads all committed offsets of the group; none for a group that does not exist.
+// Unlike Fetch it ignores open transactions.
 func (o *Offsets) FetchAll(ctx context.Context) (map[TopicPartition]Commit, error) {
 	found := map[TopicPartition]Commit{}
 	err := o.coord.do(ctx, func(b *sarama.Broker) error {

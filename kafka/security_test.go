@@ -559,7 +559,7 @@ func (f *fortress) testAuthorization(t *testing.T) {
 		{"commit", func() error {
 			offsets := NewOffsets(client, "g")
 			defer offsets.Close()
-			_, err := offsets.Commit(testContext(t), Outside, map[TopicPartition]Commit{{"open", 0}: {Offset: 1}})
+			_, err := offsets.Commit(testContext(t), NoMember, map[TopicPartition]Commit{{"open", 0}: {Offset: 1}})
 			return err
 		}, "group_id", `not authorized for the consumer group`},
 		{"cluster", func() error {

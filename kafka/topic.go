@@ -10,10 +10,9 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// EnsureTopic sees to it that there is a topic, and that we may write to it. A
-// missing one is created, with the broker's defaults for partitions and replicas;
-// created says so. A *TopicError is the broker's refusal, which trying again does not
-// cure; any other error may pass.
+// EnsureTopic makes sure that a topic exists and that we may write to it. It creates a
+// missing topic with the broker's defaults for partitions and replicas, and then returns
+// created. A *TopicError is permanent; any other error may be temporary.
 func (c *Client) EnsureTopic(topic string) (created bool, err error) {
 	there, err := c.writable(topic)
 	if there || err != nil {
@@ -59,7 +58,7 @@ func (c *Client) Compacted(topic string) (bool, error) {
 	return false, nil
 }
 
-// TopicError is a topic that cannot be used, and why.
+// TopicError reports a topic that cannot be used.
 type TopicError struct {
 	Topic   string
 	Problem string
@@ -75,7 +74,7 @@ func (e *TopicError) Error() string {
 
 func (e *TopicError) Unwrap() error { return e.Err }
 
-// writable asks whether a topic is there, without its being created by the question.
+// writable reports whether a topic exists, without creating it.
 func (c *Client) writable(topic string) (there bool, err error) {
 	resp, err := c.Metadata(context.Background(), &sarama.MetadataRequest{Version: 8, Topics: []string{topic}, IncludeTopicAuthorizedOperations: true})
 	if err != nil {
@@ -100,8 +99,7 @@ func (c *Client) writable(topic string) (there bool, err error) {
 	return false, fmt.Errorf("topic %s: %w", topic, sarama.ErrIncompleteResponse)
 }
 
-// refusesTopic reports whether an answer is final: it does not come from brokers
-// that are in trouble.
+// refusesTopic reports whether an error is permanent, rather than one of a broker in trouble.
 func refusesTopic(err error) bool {
 	for _, final := range []error{
 		sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, sarama.ErrPolicyViolation,

@@ -345,7 +345,7 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 		}
 		w.partLog(p).WithError(err).Debug("commit refused during a rebalance, to be tried again")
 		return false
-	case answer == kafka.CommitPasses, answer == kafka.CommitUnknownTopic && !gone:
+	case answer == kafka.CommitRetriable, answer == kafka.CommitUnknownTopic && !gone:
 		c.trouble.say(fmt.Errorf("%s: %w", p.tp, err), "commit failed, to be tried again")
 		return false
 	case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && commit.Metadata != "":

@@ -209,7 +209,7 @@ func (m *membership) lookForHollows(ctx context.Context, ps []*partition) {
 		if ctx.Err() != nil || from >= end {
 			continue
 		}
-		hollow, err := m.client.Hollow(kafka.TopicPartition{Topic: p.topic, Partition: p.partition}, from, end)
+		hollow, err := m.client.OnlyControlRecords(kafka.TopicPartition{Topic: p.topic, Partition: p.partition}, from, end)
 		if err != nil {
 			m.log.WithError(err).Debug("looking for messages at the end of a partition")
 		} else if hollow {

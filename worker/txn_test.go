@@ -595,7 +595,7 @@ func TestSuccessorFencesItsPredecessor(t *testing.T) {
 	if err := old.Send(t.Context(), producer.Message{Topic: to, Value: []byte("zombie"), Partition: new(int32)}, func(int32, int64, error) { close(stored) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := old.SendOffsets(group, kafka.Outside, map[kafka.TopicPartition]kafka.Commit{{Topic: from, Partition: 0}: {Offset: 30}}); err != nil {
+	if err := old.SendOffsets(group, kafka.NoMember, map[kafka.TopicPartition]kafka.Commit{{Topic: from, Partition: 0}: {Offset: 30}}); err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, reg, cfg)

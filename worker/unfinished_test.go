@@ -65,7 +65,7 @@ func commitFor(t testing.TB, b *testbroker.Broker, group, topic string, partitio
 	t.Helper()
 	offsetsOf(t, b, group, func(ctx context.Context, o *kafka.Offsets) error {
 		k := kafka.TopicPartition{Topic: topic, Partition: partition}
-		failed, err := o.Commit(ctx, kafka.Outside, map[kafka.TopicPartition]kafka.Commit{k: {Offset: offset, Metadata: metadata}})
+		failed, err := o.Commit(ctx, kafka.NoMember, map[kafka.TopicPartition]kafka.Commit{k: {Offset: offset, Metadata: metadata}})
 		return errors.Join(err, failed[k])
 	})
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/racecar-go/racecar/internal/addresses"
 )
 
-// Access is how a process gets into the cluster: addresses, certificates,
-// passwords, tickets and tokens. All clients of a process share one, so that it
-// logs in to Kerberos once and not once for each client. It may be used
-// concurrently.
+// Access holds what a process needs to connect to the cluster: addresses, certificates,
+// passwords, tickets and tokens. All clients of a process share one Access, so that the
+// process logs in to Kerberos once and not once for each client. It is safe for
+// concurrent use.
 type Access struct {
 	c         *config.Config
 	log       logrus.FieldLogger
@@ -26,12 +26,12 @@ type Access struct {
 	mechanism mechanism  // nil: no SASL
 	silences  *silences
 	traffic   *traffic
-	admitted  *atomic.Bool // a broker has let us in
+	admitted  *atomic.Bool // a broker has accepted us
 }
 
-// New checks the security settings and reads the files they name. Its error is
-// permanent. Nothing is connected yet. log receives warnings, such as that a
-// changed certificate cannot be used; nil: they are dropped.
+// New checks the security settings and reads the files they name; it connects to
+// nothing. Its error is permanent. log receives warnings, such as that a changed
+// certificate cannot be used; with nil they are dropped.
 func New(c *config.Config, log logrus.FieldLogger) (*Access, error) {
 	sec, err := parseSecurity(c.SecurityProtocol)
 	if err != nil {
@@ -55,8 +55,8 @@ func New(c *config.Config, log logrus.FieldLogger) (*Access, error) {
 	return a, err
 }
 
-// With returns an access with properties of `consumer` or `producer` in force. Unless
-// they concern security, certificates and tickets remain shared.
+// With returns an Access that applies properties of `consumer` or `producer`. Unless they
+// concern security, both share certificates and tickets.
 func (a *Access) With(props config.Properties) (*Access, error) {
 	if len(props.Keys()) == 0 && props.ConnectTimeout == 0 {
 		return a, nil
@@ -77,7 +77,7 @@ func (a *Access) With(props config.Properties) (*Access, error) {
 	return &b, nil
 }
 
-// securitySettings are the settings that certificates and logins are made from.
+// securitySettings are the settings that TLS and logins depend on.
 func securitySettings(c *config.Config) any {
 	return struct {
 		protocol, mechanism, user, password, tokenFile string
@@ -91,8 +91,7 @@ func securitySettings(c *config.Config) any {
 	}
 }
 
-// Config is the configuration that the access was made from, with the properties
-// given to With.
+// Config is the configuration given to New, with the properties given to With.
 func (a *Access) Config() *config.Config { return a.c }
 
 // Addresses are the configured brokers as host:port.
@@ -113,13 +112,13 @@ func socketTimeout(c *config.Config) time.Duration {
 	return c.SocketTimeout
 }
 
-// Admit notes that a broker has let us in before, in a process before this one.
+// Admit records that a broker has accepted these settings in an earlier process.
 func (a *Access) Admit() { a.admitted.Store(true) }
 
-// Judge is given how an attempt to reach the broker at addr ended. Once a broker has
-// let us in, our settings have been right: what is refused later is for others to
-// correct (a certificate or a revocation list that was not renewed in time, an
-// account that is locked), and passes.
+// Judge takes the result of an attempt to connect to the broker at addr. Once a broker has
+// accepted us, our settings were right: a later refusal is for others to correct (a
+// certificate or a revocation list that was not renewed in time, a locked account), so
+// Judge makes it temporary.
 func (a *Access) Judge(addr string, err error) error {
 	if err == nil {
 		a.admitted.Store(true)
@@ -129,17 +128,17 @@ func (a *Access) Judge(addr string, err error) error {
 	if !final || !a.admitted.Load() {
 		return err
 	}
-	return &Error{Addr: addr, Key: key, Passes: true, Problem: strings.TrimPrefix(reason, "broker "+addr+": ")}
+	return &Error{Addr: addr, Key: key, Temporary: true, Problem: strings.TrimPrefix(reason, "broker "+addr+": ")}
 }
 
-// Close forgets tickets. Clients that still use the access cannot connect anew.
+// Close drops the tickets. Clients that still use the Access cannot open new connections.
 func (a *Access) Close() {
 	if a.mechanism != nil {
 		a.mechanism.close()
 	}
 }
 
-// security is what security_protocol says.
+// security is security_protocol, parsed.
 type security struct{ tls, sasl bool }
 
 func parseSecurity(protocol string) (security, error) {

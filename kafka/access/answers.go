@@ -10,22 +10,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Whoever answers as a broker decides how much memory its answers take: sarama
-// allocates the length that an answer announces, and what it makes of the bytes is
-// up to forty times as large. So each kind of answer has a limit of its own.
+// A peer that poses as a broker could exhaust our memory: sarama allocates the length that
+// a response announces, and decoded responses take up to forty times their size. So each
+// kind of response has its own limit.
 
 const (
-	// maxLoginAnswer bounds what comes before the broker knows us, and we it.
+	// maxLoginAnswer bounds responses before either side has authenticated.
 	maxLoginAnswer = 64 << 10
-	// maxAnswer is for whatever is not named in answerLimit.
+	// maxAnswer applies to requests that answerLimit does not name.
 	maxAnswer = 4 << 20
-	// maxListAnswer is for the answers that list a cluster's topics or a group's
-	// members: of 150,000 partitions, say.
+	// maxListAnswer applies to responses that list a cluster's topics or a group's
+	// members: enough for 150,000 partitions.
 	maxListAnswer = 8 << 20
 )
 
-// answerLimit is how large an answer to a kind of request may be. JoinGroup's is read
-// by package kafka's joinFilter, which holds it down.
+// answerLimit is the maximum size of a response to a kind of request. Package kafka's
+// joinFilter limits JoinGroup's further.
 func answerLimit(key int16) uint32 {
 	switch kmsg.Key(key) {
 	case kmsg.ApiVersions, kmsg.SASLHandshake, kmsg.SASLAuthenticate:
@@ -38,7 +38,7 @@ func answerLimit(key int16) uint32 {
 	return maxAnswer
 }
 
-// OversizedError is an answer that is larger than any that a broker would give.
+// OversizedError reports a response that is larger than any broker would send.
 type OversizedError struct {
 	Key   int16 // the kind of request
 	Bytes uint32
@@ -49,15 +49,15 @@ func (e *OversizedError) Error() string {
 	return fmt.Sprintf("the answer to a request of kind %d announces %d bytes, at most %d are taken: not a Kafka broker", e.Key, e.Bytes, e.Limit)
 }
 
-// answerConn refuses answers that are too large, before anything is allocated for
-// them, and answers that nobody asked for. sarama writes a request in one call.
+// answerConn rejects responses that are too large, before anybody allocates memory for
+// them, and responses without a request. Each request has to be one Write.
 type answerConn struct {
 	net.Conn
 
 	mu    sync.Mutex
 	asked []request // guarded by mu; without an answer, in order
 
-	// Of the answer being read; used by Read alone.
+	// State of the response being read; only Read uses it.
 	head    [8]byte
 	have    int   // bytes of head
 	left    int64 // bytes of the answer still to come, once it was judged
@@ -65,7 +65,7 @@ type answerConn struct {
 	seen    []byte // of an answer that is measured once it is whole; nil: it is not
 }
 
-// request is what we need to know of one that was sent.
+// request identifies a request that was sent.
 type request struct {
 	key, version  int16
 	correlationID uint32
@@ -125,7 +125,7 @@ func (c *answerConn) check(b []byte) error {
 	return nil
 }
 
-// begin judges an answer by its size and finds what was asked.
+// begin checks a response's size and finds its request.
 func (c *answerConn) begin(size uint32) error {
 	id := binary.BigEndian.Uint32(c.head[4:])
 	c.mu.Lock()

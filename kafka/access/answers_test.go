@@ -23,7 +23,7 @@ func requestOf(key, version uint16, correlationID uint32) []byte {
 }
 
 // An answer is refused by its first bytes when it is larger than its kind may be.
-func TestAnswersAreBounded(t *testing.T) {
+func TestResponsesAreBounded(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
 		key, version uint16
@@ -73,7 +73,7 @@ func TestAnswersAreBounded(t *testing.T) {
 }
 
 // Answers are told apart by their correlation ids; one that nobody asked for is refused.
-func TestAnswersAreThoseToOurRequests(t *testing.T) {
+func TestResponsesWithoutARequestAreRejected(t *testing.T) {
 	c := &answerConn{}
 	sink, _ := net.Pipe()
 	_ = sink.Close()

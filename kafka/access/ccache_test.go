@@ -12,7 +12,7 @@ import (
 
 // A credential cache is a regular file of ours or root's; what another user has put in
 // its place neither logs us in nor makes us wait.
-func TestCredentialCachesOfOthersAreRefused(t *testing.T) {
+func TestCredentialCachesOfOthersAreRejected(t *testing.T) {
 	dir := t.TempDir()
 	pipe, others, folder := filepath.Join(dir, "pipe"), filepath.Join(dir, "others"), filepath.Join(dir, "folder")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {

@@ -59,8 +59,8 @@ func parseCRLs(data []byte) ([]*x509.RevocationList, error) {
 	return crls, nil
 }
 
-// plainCRL refuses lists that are not a whole authority's complete one: those
-// say so in a critical extension (RFC 5280, 5.2).
+// plainCRL rejects lists that are not an authority's complete list: those have a critical
+// extension (RFC 5280, 5.2).
 func plainCRL(crl *x509.RevocationList) error {
 	for _, ext := range crl.Extensions {
 		if !ext.Critical {
@@ -88,14 +88,13 @@ func (e *revokedError) Error() string {
 	return fmt.Sprintf("the broker's certificate (%s, serial %s) was revoked on %s", subject(e.cert), e.cert.SerialNumber, day(e.at))
 }
 
-// crlError is a revocation that cannot be checked.
+// crlError reports that a revocation cannot be checked.
 type crlError struct{ problem string }
 
 func (e *crlError) Error() string { return e.problem }
 
-// checkRevocation accepts the broker when one of the chains to an authority we
-// trust has no certificate that is revoked or cannot be checked. Without lists
-// (nil) there is nothing to check.
+// checkRevocation accepts the broker if, in one of the chains to a trusted authority, all
+// certificates can be checked and none is revoked. Without lists (nil) it checks nothing.
 func checkRevocation(chains [][]*x509.Certificate, crls []*x509.RevocationList) error {
 	if crls == nil {
 		return nil
@@ -116,7 +115,7 @@ func checkRevocation(chains [][]*x509.Certificate, crls []*x509.RevocationList) 
 	return first
 }
 
-// checkChain looks at each certificate but the last, which is trusted as such.
+// checkChain checks each certificate except the last, which is a trusted authority.
 func checkChain(chain []*x509.Certificate, crls []*x509.RevocationList, now time.Time) error {
 	for i, cert := range chain[:len(chain)-1] {
 		crl, err := newestCRL(chain[i+1], crls)

@@ -15,35 +15,35 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// Dial returns a connection to the broker at addr (host:port) on which requests can
-// be sent: TLS and SASL are done, and done again by the connection itself before the
+// Dial returns a connection to the broker at addr (host:port) that is ready for requests:
+// TLS and SASL are done, and the connection authenticates again by itself before the
 // broker ends the session (KIP-368). ctx bounds the dialing and not the connection.
 //
 // How to use the connection:
-//   - Each request is one Write, with its length in front, as Kafka's protocol has it.
-//   - The answers may be read in pieces of any size, by one goroutine, and only while
-//     an answer is due: a session is renewed within a Write that finds no request
-//     unanswered, so whoever always has one under way pauses when RenewalDue says so.
-//   - Deadlines are the caller's: SocketTimeout is how long a request may take. The
-//     first answer has to come sooner (see FirstAnswer).
-//   - An answer that is larger than its kind may be, or that was not asked for, is an
-//     error of Read: close the connection.
+//   - Send each request, with its length prefix, in one Write.
+//   - Read responses in one goroutine, in pieces of any size, and only while a request is
+//     unanswered. The connection authenticates again within a Write, when no request is
+//     unanswered; a caller that always has one in flight pauses when RenewalDue says so.
+//   - Set deadlines: a request may take SocketTimeout. The first response has to come
+//     sooner, see FirstAnswer.
+//   - Close the connection when Read fails: it also fails for a response that is larger
+//     than its kind may be, or that has no request.
 //
-// An error is an *Error where it concerns security; see Permanent.
+// Errors that concern security are an *Error; see Permanent.
 func (a *Access) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return a.dial(ctx, addr, func(net.Conn) error { return nil })
 }
 
 // Dialer makes connections as Dial does and remembers them, so that Drop and
-// Interrupt can cut off whatever waits for an answer: sarama holds its locks while it
-// waits, and cannot be asked to stop.
+// Interrupt can cut them while sarama waits for a response: sarama holds its locks while
+// it waits, and cannot be interrupted.
 type Dialer struct {
 	access *Access
 	wrap   func(net.Conn) net.Conn // nil: as it is
 	base   context.Context         // nothing is dialed after its end
 
 	mu     sync.Mutex
-	ctx    context.Context // guarded by mu; ends the dials under way, renewed by Drop
+	ctx    context.Context // guarded by mu; cancels the running dials, renewed by Drop
 	cancel context.CancelFunc
 	ended  bool       // guarded by mu; by Interrupt
 	conns  []net.Conn // guarded by mu; raw ones; closed ones are removed at the next dial
@@ -72,8 +72,8 @@ func (d *Dialer) Dial(_, addr string) (net.Conn, error) {
 	return conn, err
 }
 
-// dial makes a connection while life lasts. remember gets it before anything is sent,
-// and may refuse it.
+// dial makes a connection unless life ends first. remember gets the connection before
+// anything is sent, and may reject it.
 func (a *Access) dial(life context.Context, addr string, remember func(net.Conn) error) (net.Conn, error) {
 	if err := a.checkAdvertised(addr); err != nil {
 		return nil, err
@@ -115,15 +115,15 @@ func (a *Access) connect(ctx context.Context, addr string, remember func(net.Con
 	return conn, nil
 }
 
-// hostName is what a broker may advertise as its host: a name or an address without
-// a zone. It goes into Kerberos principals, the environment of commands and log lines.
+// hostName matches the hosts that a broker may advertise: a name, or an address without
+// a zone. Kerberos principals, environments of commands and log lines contain it.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9._:][A-Za-z0-9._:-]*$`)
 
-// maxHostName is how long a name in the DNS may be.
+// maxHostName is the maximum length of a name in the DNS.
 const maxHostName = 253
 
-// checkAdvertised refuses an address that brokers gave us and that is none. What
-// the user configured is not checked: only its author can be harmed by it.
+// checkAdvertised rejects an invalid address that a broker advertised. It does not check
+// configured addresses: those can harm only the user who wrote them.
 func (a *Access) checkAdvertised(addr string) error {
 	if slices.Contains(a.addresses, addr) {
 		return nil
@@ -133,15 +133,15 @@ func (a *Access) checkAdvertised(addr string) error {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil || len(host) > maxHostName || !hostName.MatchString(host) {
-		return &Error{Passes: true, Problem: fmt.Sprintf("a broker advertises the address %.300q, which is no host and port: see advertised.listeners in its configuration", addr)}
+		return &Error{Temporary: true, Problem: fmt.Sprintf("a broker advertises the address %.300q, which is not a valid host and port: see advertised.listeners in its configuration", addr)}
 	}
 	return nil
 }
 
-// keepAlive notices a peer that vanished while nothing is sent after 30 s.
+// keepAlive detects a vanished peer after 30 s, on connections without traffic too.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// Interrupt closes all connections and fails all dials from now on.
+// Interrupt closes all connections and makes all later dials fail.
 func (d *Dialer) Interrupt() {
 	d.mu.Lock()
 	d.ended = true
@@ -149,8 +149,8 @@ func (d *Dialer) Interrupt() {
 	d.Drop()
 }
 
-// Drop closes all connections and ends the dials under way. New connections may
-// be made.
+// Drop closes all connections and cancels the running dials. New connections can be
+// made.
 func (d *Dialer) Drop() {
 	d.mu.Lock()
 	d.cancel()
@@ -165,7 +165,7 @@ func (d *Dialer) Drop() {
 	}
 }
 
-// remember refuses a connection that was dropped while it was being made.
+// remember rejects a connection if Drop was called while it was being made.
 func (d *Dialer) remember(life context.Context, raw net.Conn) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -27,7 +27,7 @@ func TestAdvertisedAddresses(t *testing.T) {
 	} {
 		_, err := a.Dial(t.Context(), addr)
 		var refused *Error
-		if !errors.As(err, &refused) || !refused.Passes || !strings.Contains(err.Error(), "is no host and port") {
+		if !errors.As(err, &refused) || !refused.Temporary || !strings.Contains(err.Error(), "is not a valid host and port") {
 			t.Errorf("%s: got %v, want that it is no address", addr, err)
 		}
 		if err != nil && strings.ContainsAny(err.Error(), "\x1b") {

@@ -25,13 +25,13 @@ func (e *ConfigError) Error() string {
 
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// UnreachableError says that no broker answered. It passes: brokers come back.
+// UnreachableError reports that no broker answered. It is temporary: brokers come back.
 type UnreachableError struct {
-	// Addrs are the addresses tried, Errs what each said; both have one length.
+	// Addrs are the addresses tried, Errs the error of each.
 	Addrs []string
 	Errs  []error
-	// Advertised is an address that the brokers gave and that does not answer either,
-	// with the reason; empty when none was tried.
+	// Advertised is an address that the brokers advertised and that does not answer
+	// either, with its error; empty when none was tried.
 	Advertised    string
 	AdvertisedErr error
 }
@@ -50,7 +50,7 @@ func (e *UnreachableError) Error() string {
 
 func (e *UnreachableError) Unwrap() []error { return e.Errs }
 
-// brief cuts what Go's network errors repeat: "dial tcp ADDR: connect: …".
+// brief removes what Go's network errors repeat: "dial tcp ADDR: connect: …".
 func brief(err error, addr string) string {
 	if err == nil {
 		return "no answer"
@@ -67,10 +67,10 @@ func brief(err error, addr string) string {
 	return strings.TrimPrefix(s, "connect: ")
 }
 
-// TooOldError is a broker that lacks what we need.
+// TooOldError reports a broker that is older than Kafka 2.4.
 type TooOldError struct {
-	Addr   string
-	Passes bool // true: nothing proves that it was the broker who answered
+	Addr      string
+	Temporary bool // true: nothing proves that it was the broker who answered
 }
 
 func (e *TooOldError) Error() string {

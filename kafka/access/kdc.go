@@ -37,12 +37,12 @@ const (
 )
 
 // kdcError is an error message of a KDC. Nothing proves that the KDC sent it:
-// anybody on the network can. So it passes, whatever it says.
+// anybody on the network can. So it is temporary, whatever it says.
 type kdcError struct{ code int32 }
 
 func (e *kdcError) Error() string { return "the KDC answers: " + errorcode.Lookup(e.code) }
 
-// silentKDCError says that no KDC of a realm answered. It passes.
+// silentKDCError reports that no KDC of a realm answered. It is temporary.
 type silentKDCError struct {
 	realm string
 	err   error
@@ -58,8 +58,8 @@ type unknownRealmError struct{ realm string }
 
 func (e *unknownRealmError) Error() string { return "no Kerberos server (KDC) of realm " + e.realm }
 
-// badReplyError is an answer that our key does not open or that does not fit our
-// request. Nothing proves who sent it, so it passes.
+// badReplyError is a reply that our key does not decrypt or that does not match our
+// request. Nothing proves who sent it, so it is temporary.
 type badReplyError struct{ err error }
 
 func (e *badReplyError) Error() string { return "the KDC's answer: " + lastLine(e.err) }
@@ -123,7 +123,7 @@ func readTGSRep(answer []byte, conf *krb5config.Config, key types.EncryptionKey,
 }
 
 // addTimestamp proves to the KDC that we have the key (RFC 4120, 5.2.7.2). hint is
-// its list of encryption types; one that we did not offer is not used, since anybody
+// its list of encryption types. addTimestamp uses only types that we offered, since anybody
 // may have sent the list.
 func addTimestamp(req *messages.ASReq, conf *krb5config.Config, creds *credentials.Credentials, hint []byte) error {
 	var offered []int32
@@ -211,7 +211,7 @@ func requestTicket(ctx context.Context, conf *krb5config.Config, creds *credenti
 	return ticket{}, &badReplyError{fmt.Errorf("more than %d referrals to other realms", maxReferrals)}
 }
 
-// kdcRefusal is a whole error message.
+// kdcRefusal is a complete error message.
 type kdcRefusal struct{ messages.KRBError }
 
 func (e *kdcRefusal) Unwrap() error { return &kdcError{e.ErrorCode} }

@@ -31,11 +31,11 @@ import (
 //
 //   - sasl_kerberos_keytab: we ask the KDC for it.
 //   - otherwise the credential cache that kinit fills (KRB5CCNAME, or
-//     /tmp/krb5cc_UID), which may be somebody else's business;
-//   - sasl_kerberos_kinit_cmd, when set, is run to fill that cache, and the
-//     keytab is then that command's business.
+//     /tmp/krb5cc_UID), which others may keep up to date;
+//   - sasl_kerberos_kinit_cmd, when set, fills that cache when set, and the
+//     keytab is for that command.
 //
-// It may be used concurrently; logins happen one at a time.
+// It is safe for concurrent use; logins happen one at a time.
 type kerberos struct {
 	log        logrus.FieldLogger
 	conf       *krb5config.Config
@@ -79,11 +79,11 @@ const ticketMargin = time.Minute
 
 func (t ticket) valid() bool { return time.Until(t.end) > ticketMargin }
 
-// old reports whether four fifths of its life are over: time to renew, as Java
-// does it.
+// old reports whether four fifths of the ticket's lifetime are over: time to renew, as in
+// Java.
 func (t ticket) old() bool { return time.Since(t.start) > t.end.Sub(t.start)*4/5 }
 
-// newKerberos checks the settings; its error is permanent. The KDC is not asked yet.
+// newKerberos checks the settings, without asking the KDC; its error is permanent.
 func newKerberos(c *config.Config, log logrus.FieldLogger) (mechanism, error) {
 	k := &kerberos{
 		log:        log,
@@ -132,7 +132,7 @@ func (k *kerberos) setPrincipal(s string) {
 
 func (k *kerberos) name() string { return k.principal.PrincipalNameString() + "@" + k.realm }
 
-// loadKeytab reads the keytab and sees that it has a key of ours.
+// loadKeytab reads the keytab and checks that it has our key.
 func (k *kerberos) loadKeytab() (*keytab.Keytab, error) {
 	data, err := os.ReadFile(k.keytab)
 	if err != nil {
@@ -187,8 +187,8 @@ func (k *kerberos) close() {
 	k.client, k.tgt, k.services = nil, ticket{}, map[string]ticket{}
 }
 
-// login sees to a valid ticket-granting ticket. A renewal that fails is no error
-// for as long as the old ticket is valid.
+// login makes sure that there is a valid ticket-granting ticket. A failed renewal is no
+// error while the old ticket is valid.
 func (k *kerberos) login(ctx context.Context, host string) error {
 	had := k.client != nil && k.tgt.valid()
 	due := k.minRelogin > 0 && time.Since(k.loggedIn) >= k.minRelogin
@@ -245,8 +245,8 @@ func (k *kerberos) runKinit(ctx context.Context, host string) error {
 // maxCCache is how much of a credential cache is read.
 const maxCCache = 16 << 20
 
-// openCCache opens a credential cache. It lies in /tmp as a rule, where other users may
-// have put something under our name: tickets of theirs, or a pipe that nobody writes to.
+// openCCache opens a credential cache. It is usually in /tmp, where other users may
+// have put something under its name: their own tickets, or a pipe that would block us.
 func openCCache(path string) (*os.File, os.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -264,7 +264,7 @@ func openCCache(path string) (*os.File, os.FileInfo, error) {
 	return file, info, nil
 }
 
-// usableCCache refuses what is no file, or another user's.
+// usableCCache rejects what is not a regular file, and other users' files.
 func usableCCache(path string, info os.FileInfo) error {
 	problem := ""
 	if !info.Mode().IsRegular() {
@@ -316,7 +316,7 @@ func (k *kerberos) readCCache() error {
 	return k.checkExpiry()
 }
 
-// expiredTicketError is a cache whose ticket nobody renewed. It passes.
+// expiredTicketError reports a cache whose ticket nobody renewed. It is temporary.
 type expiredTicketError struct {
 	path string
 	end  time.Time
@@ -423,7 +423,7 @@ func includable(name string) bool {
 	})
 }
 
-// ccachePath is where kinit leaves its ticket.
+// ccachePath is where kinit stores its ticket.
 func ccachePath() (string, error) {
 	name := os.Getenv("KRB5CCNAME")
 	if name == "" {

@@ -9,8 +9,8 @@ import (
 	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
 )
 
-// explain says what a failed login or request for a ticket means. What a KDC says
-// passes: nothing proves that it was the KDC who said it.
+// explain explains a failed login or request for a ticket. Errors of a KDC are temporary:
+// nothing proves that the KDC sent them.
 func (k *kerberos) explain(host string, err error) error {
 	var (
 		refused *kdcError
@@ -19,10 +19,10 @@ func (k *kerberos) explain(host string, err error) error {
 	if _, ok := errors.AsType[*ConfigError](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	e := &Error{Err: err, Passes: true, Problem: lastLine(err)}
+	e := &Error{Err: err, Temporary: true, Problem: lastLine(err)}
 	switch {
 	case errors.As(err, &unknown):
-		e.Passes = false
+		e.Temporary = false
 		e.Key, e.Problem = "sasl_kerberos_principal", fmt.Sprintf("%s names no Kerberos server (kdc) of realm %s", k.confPath, unknown.realm)
 	case errors.As(err, &refused):
 		e.Key, e.Problem = k.explainCode(host, refused.code)
@@ -40,7 +40,7 @@ func (k *kerberos) keyProblem() string {
 	return fmt.Sprintf("the keytab's key is not (or no longer) that of %s: have a new keytab made", k.name())
 }
 
-// explainCode words an error message of a KDC, with the configuration key to look at.
+// explainCode explains a KDC's error code, with the configuration key to check.
 func (k *kerberos) explainCode(host string, code int32) (key, problem string) {
 	switch code {
 	case errorcode.KDC_ERR_C_PRINCIPAL_UNKNOWN:
@@ -64,8 +64,7 @@ func (k *kerberos) explainCode(host string, code int32) (key, problem string) {
 	return "", "Kerberos: " + lastLine(&kdcError{code})
 }
 
-// lastLine makes an error of the Kerberos library, which puts causes in lines
-// and brackets, one line.
+// lastLine joins the lines of the Kerberos library's errors.
 func lastLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }

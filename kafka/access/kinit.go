@@ -31,7 +31,7 @@ type kinit struct {
 
 var placeholder = regexp.MustCompile(`^%\{([^}]*)\}`)
 
-// brokerName is the one placeholder that is no property: the broker's host.
+// brokerName is the only placeholder that is not a property: the broker's host.
 const brokerName = "broker.name"
 
 func newKinit(c *config.Config) (*kinit, error) {
@@ -85,7 +85,7 @@ func kinitVariable(name string) string {
 	return "KINIT_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
 }
 
-// properties are what a command may refer to, by librdkafka's names.
+// properties are the values that a command may refer to, by librdkafka's names.
 func properties(c *config.Config) map[string]string {
 	service := c.SASLKerberosServiceName
 	if service == "" {
@@ -130,7 +130,7 @@ func secrets(c *config.Config) []string {
 const kinitTimeout = time.Minute
 
 // run runs the command for a connection to the broker on host. Its standard
-// input is empty. The error is one line: what the command said last.
+// input is empty. The error is the last line of the command's output.
 func (k *kinit) run(ctx context.Context, host string) error {
 	ctx, cancel := context.WithTimeout(ctx, kinitTimeout)
 	defer cancel()
@@ -155,7 +155,7 @@ func (k *kinit) run(ctx context.Context, host string) error {
 	return nil
 }
 
-// kinitError passes: the command may succeed next time.
+// kinitError is temporary: the command may succeed next time.
 type kinitError struct{ problem string }
 
 func (e *kinitError) Error() string { return "sasl_kerberos_kinit_cmd: " + e.problem }

@@ -11,16 +11,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A port that speaks another protocol than security_protocol says mostly just
-// closes the connection. So as not to leave the user with "EOF", the questions
-// below find out what it does speak. They are asked once, when a client starts.
+// A port that speaks another protocol than security_protocol says usually just closes
+// the connection. The probes below find out which protocol it speaks, so that the user
+// reads more than "EOF". They run once, when a client starts.
 
-// mismatch tells whether the port speaks TLS when we do not, or does not when we
-// do. nil: no, or not known.
+// mismatch returns an error if the port speaks TLS and we do not, or the reverse; nil: it
+// does not, or that is unknown.
 func (a *Access) mismatch(ctx context.Context, addr string, err error) *Error {
-	// That a port does not speak TLS is our verdict, as on a certificate. What one
-	// says without TLS is nobody's.
-	e := &Error{Addr: addr, Key: "security_protocol", Err: err, Passes: !a.security.tls}
+	// We can tell for sure that a port does not speak TLS. What a port says without TLS
+	// proves nothing.
+	e := &Error{Addr: addr, Key: "security_protocol", Err: err, Temporary: !a.security.tls}
 	switch {
 	case a.security.tls && speaksPlaintext(ctx, addr):
 		e.Problem = "it does not speak TLS on this port: set security_protocol to " + a.security.with(false, a.security.sasl) + ", or change the port"
@@ -45,7 +45,7 @@ func (security) with(tls, sasl bool) string {
 	return "plaintext"
 }
 
-// questionTimeout bounds each question.
+// questionTimeout bounds each probe.
 const questionTimeout = 2 * time.Second
 
 // ask opens a connection and closes it after f.
@@ -68,7 +68,7 @@ func speaksPlaintext(ctx context.Context, addr string) bool {
 	})
 }
 
-// speaksTLS trusts nobody, so that a certificate it gets to see is refused.
+// speaksTLS trusts no authority: a certificate that it rejects shows that the port speaks TLS.
 func speaksTLS(ctx context.Context, addr string) bool {
 	return ask(ctx, addr, func(ctx context.Context, conn net.Conn) bool {
 		host, _, _ := net.SplitHostPort(addr) //nolint:errcheck // it was dialed
@@ -78,8 +78,8 @@ func speaksTLS(ctx context.Context, addr string) bool {
 	})
 }
 
-// wantsSASL asks for an authentication mechanism that does not exist: a port that
-// wants none at all answers in another way.
+// wantsSASL asks for an authentication mechanism that does not exist: a port without
+// authentication answers differently.
 func (a *Access) wantsSASL(ctx context.Context, addr string) bool {
 	return ask(ctx, addr, func(ctx context.Context, conn net.Conn) bool {
 		if a.tls != nil {

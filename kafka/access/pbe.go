@@ -24,8 +24,8 @@ import (
 	"golang.org/x/crypto/scrypt"
 )
 
-// Encrypted private keys in PKCS#8, with whatever OpenSSL and Java write: PBES2 of
-// today (RFC 8018), and PBES1 and PKCS#12's scheme of old (RFC 7292, appendix B).
+// Encrypted private keys in PKCS#8, in all schemes that OpenSSL and Java write: PBES2
+// (RFC 8018), and the older PBES1 and PKCS#12 (RFC 7292, appendix B).
 
 // encryptedKey is EncryptedPrivateKeyInfo.
 type encryptedKey struct {
@@ -45,7 +45,7 @@ var (
 	oidAES      = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1} // with a size's number behind it
 )
 
-// decryptKey decrypts PKCS#8. errKeyPassword: what came out is no key.
+// decryptKey decrypts PKCS#8. errKeyPassword: the result is not a key.
 func decryptKey(der []byte, password string) (any, error) {
 	var info encryptedKey
 	if rest, err := asn1.Unmarshal(der, &info); err != nil || len(rest) > 0 {
@@ -71,7 +71,7 @@ func decryptKey(der []byte, password string) (any, error) {
 	return key, nil
 }
 
-// keyCipher makes the cipher and its first vector of an algorithm and a password.
+// keyCipher derives the cipher and its initialization vector from an algorithm and a password.
 func keyCipher(alg pkix.AlgorithmIdentifier, password string) (cipher.Block, []byte, error) {
 	if alg.Algorithm.Equal(oidPBES2) {
 		return pbes2(alg.Parameters.FullBytes, password)
@@ -104,8 +104,8 @@ func keyCipher(alg pkix.AlgorithmIdentifier, password string) (cipher.Block, []b
 	return nil, nil, fmt.Errorf("the key is encrypted with %s, which we do not know", alg.Algorithm)
 }
 
-// pbes2 is the scheme of today: one algorithm makes a key of the password, another
-// one encrypts with it.
+// pbes2 is the current scheme: one algorithm derives a key from the password, another
+// encrypts with it.
 func pbes2(params []byte, password string) (cipher.Block, []byte, error) {
 	var p struct{ KDF, Cipher pkix.AlgorithmIdentifier }
 	var iv []byte

@@ -10,9 +10,8 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// Permanent tells failures that trying again does not cure from those that
-// pass. reason is one line for the user, key the configuration key to change
-// (empty when it is none).
+// Permanent distinguishes errors that retrying does not cure from temporary ones. reason
+// is one line for the user, key the configuration key to change (empty: none).
 func Permanent(err error) (reason, key string, ok bool) { return PermanentWith(nil, err) }
 
 // PermanentWith is Permanent with the value of the key to change in the reason.
@@ -38,14 +37,14 @@ func PermanentWith(c *config.Config, err error) (reason, key string, ok bool) {
 	}
 	var access *Error
 	if errors.As(err, &access) {
-		if access.Passes {
+		if access.Temporary {
 			return "", "", false
 		}
 		return access.Error(), access.Key, true
 	}
 	var old *TooOldError
 	if errors.As(err, &old) {
-		if old.Passes {
+		if old.Temporary {
 			return "", "", false
 		}
 		return old.Error(), "brokers", true
@@ -57,9 +56,9 @@ func PermanentWith(c *config.Config, err error) (reason, key string, ok bool) {
 	return finalAnswer(c, err)
 }
 
-// finalAnswer is the one list of brokers' answers about groups, topics and
-// transactions that are final. Their answers about certificates and passwords are
-// not in it: who is let in once is let in later. c may be nil.
+// finalAnswer lists the permanent error codes about groups, topics and transactions.
+// Codes about certificates and passwords are not in it: Judge decides on those. c may be
+// nil.
 func finalAnswer(c *config.Config, err error) (reason, key string, ok bool) {
 	if c == nil {
 		c = &config.Config{}
@@ -85,7 +84,7 @@ func finalAnswer(c *config.Config, err error) (reason, key string, ok bool) {
 	return "", "", false
 }
 
-// value is a setting's value in a sentence, empty when it is not known.
+// value is a setting's value in parentheses, empty when it is unknown.
 func value[T comparable](v T) string {
 	if v == *new(T) {
 		return ""
@@ -93,17 +92,16 @@ func value[T comparable](v T) string {
 	return fmt.Sprintf(" (%v)", v)
 }
 
-// Explained puts the answers of brokers that pass, and that sarama words for
-// programmers, into words that say what to do.
+// Explained adds what to do to temporary errors that sarama words for programmers.
 func Explained(err error) error {
 	if errors.Is(err, sarama.ErrGroupMaxSizeReached) {
-		return fmt.Errorf("the group is full (group.max.size at the brokers): run fewer workers, or have it raised: %w", err)
+		return fmt.Errorf("the group is full (group.max.size at the brokers): run fewer workers, or raise that limit: %w", err)
 	}
 	return err
 }
 
-// detail is what err says beyond the broker's bare answer, which names neither
-// topic nor group.
+// detail is what err says beyond the broker's error code, which names neither topic nor
+// group.
 func detail(err error, answer sarama.KError) string {
 	s := strings.TrimSpace(strings.ReplaceAll(err.Error(), answer.Error(), ""))
 	if s = strings.Trim(s, ": "); s == "" {

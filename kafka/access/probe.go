@@ -12,12 +12,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// headStart is how long a broker is given before the next one is asked as well.
+// headStart is how long AskInTurn waits for a broker before it asks the next one as well.
 const headStart = time.Second
 
-// Connect returns when a broker has answered, has let us in and is new enough, or when
-// ctx ends. Only when all of them refuse us for good its error is permanent: one broker
-// may have a certificate that has expired.
+// Connect waits until a broker has answered, has accepted us and is new enough, or ctx
+// ends. Its error is permanent only if all brokers refuse us permanently: a single broker
+// may have an expired certificate.
 func (a *Access) Connect(ctx context.Context) error {
 	addrs, err := a.Addresses()
 	if err != nil {
@@ -30,8 +30,8 @@ func (a *Access) Connect(ctx context.Context) error {
 }
 
 // AskInTurn asks brokers in a random order, each with a head start on the next, until
-// one answers, an error is final, or all have failed (*UnreachableError). The
-// connections of the dialer that ask gets end with it.
+// one answers, an error is final, or all have failed (*UnreachableError). It closes the
+// connections of the dialer that it passes to ask.
 func AskInTurn[T any](ctx context.Context, a *Access, addrs []string,
 	ask func(ctx context.Context, d *Dialer, addr string) (T, error), final func(error) bool,
 ) (T, error) {
@@ -96,7 +96,7 @@ func AskInTurn[T any](ctx context.Context, a *Access, addrs []string,
 // (KIP-345); Kafka 2.4 is what we need.
 const oldestLeaveGroup = 3
 
-// probe connects to one broker, authenticates and looks at its version.
+// probe connects to one broker, authenticates and checks its version.
 func (a *Access) probe(ctx context.Context, d *Dialer, addr string) error {
 	conn, err := d.Dial("tcp", addr)
 	if err != nil {
@@ -113,28 +113,28 @@ func (a *Access) probe(ctx context.Context, d *Dialer, addr string) error {
 		recent = recent || k.ApiKey == int16(kmsg.LeaveGroup) && k.MaxVersion >= oldestLeaveGroup
 	}
 	if !recent {
-		return &TooOldError{Addr: addr, Passes: a.tls == nil}
+		return &TooOldError{Addr: addr, Temporary: a.tls == nil}
 	}
-	// Some brokers tell everybody their versions; the next request shows whether we are
-	// in. What it asks for is of no interest, a topic that we may not see included.
+	// Some brokers answer ApiVersions before authentication; this request shows whether
+	// the broker accepts us. Its answer does not matter.
 	metadata, topic := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
 	metadata.Version, topic.Topic = 4, kmsg.StringPtr("__consumer_offsets")
 	metadata.Topics = append(metadata.Topics, topic)
 	return a.explainClosed(ctx, addr, w.Call(metadata, kmsg.NewPtrMetadataResponse()))
 }
 
-// explainClosed is explain for the first requests: a broker that wants
-// authentication answers those of others by hanging up.
+// explainClosed is explain for the first requests: a broker that requires authentication
+// closes the connection when it gets others.
 func (a *Access) explainClosed(ctx context.Context, addr string, err error) error {
 	if err != nil && ClosedByPeer(err) && !a.security.sasl && a.wantsSASL(ctx, addr) {
-		return &Error{Addr: addr, Key: "security_protocol", Err: err, Passes: !a.security.tls,
+		return &Error{Addr: addr, Key: "security_protocol", Err: err, Temporary: !a.security.tls,
 			Problem: "it wants authentication on this port: set security_protocol to " + a.security.with(a.security.tls, true) + ", or change the port"}
 	}
 	return a.explain(ctx, addr, err)
 }
 
-// explain adds to err what a user needs to act: which broker, which key. It may
-// ask the broker again, in another way, to find out. nil stays nil.
+// explain adds to err what a user needs to act: which broker, which key. It may probe
+// the broker to find out. nil stays nil.
 func (a *Access) explain(ctx context.Context, addr string, err error) error {
 	if err == nil {
 		return nil
@@ -152,14 +152,14 @@ func (a *Access) explain(ctx context.Context, addr string, err error) error {
 		return e
 	}
 	if ClosedByPeer(err) && a.mechanism != nil {
-		return &Error{Addr: addr, Key: "sasl_password", Passes: true, Err: err,
+		return &Error{Addr: addr, Key: "sasl_password", Temporary: true, Err: err,
 			Problem: "it closed the connection while we authenticated (if this goes on: check the sasl_ keys)"}
 	}
 	return err
 }
 
-// ClosedByPeer reports whether the other side ended the connection, or sent what
-// is not Kafka's protocol.
+// ClosedByPeer reports whether the peer closed the connection, or sent something other
+// than Kafka's protocol.
 func ClosedByPeer(err error) bool {
 	if _, garbage := errors.AsType[*garbageError](err); garbage {
 		return true
@@ -170,8 +170,8 @@ func ClosedByPeer(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// Await calls f, which cannot be told of ctx, and leaves it alone when ctx ends
-// first: it is bounded by the client's timeouts and cut off by its Close.
+// Await calls f, which takes no ctx, and returns without it when ctx ends first. The
+// client's timeouts and its Close end f.
 func Await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		v   T

@@ -16,26 +16,26 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// mechanism is one way to prove to a broker who we are. It may be used concurrently.
+// mechanism is a way to authenticate with brokers. It is safe for concurrent use.
 type mechanism interface {
 	// begin starts an authentication with the broker on host and returns the first
-	// message to it. It may ask others than the broker, such as a KDC.
+	// message. It may ask other servers, such as a KDC.
 	begin(ctx context.Context, host string) (exchange, []byte, error)
-	// close forgets what was kept between authentications.
+	// close drops what the mechanism keeps between authentications.
 	close()
 }
 
 // exchange is one authentication.
 type exchange interface {
-	// next is given the broker's answer to the message before and returns the next
-	// message, or that there is none. An *Error is a broker that we do not trust.
+	// next takes the broker's answer to the previous message and returns the next message,
+	// or done. An *Error is a broker that we do not trust.
 	next(answer []byte) (message []byte, done bool, err error)
-	// refused says which setting is to be corrected when the broker refuses us.
+	// refused returns the setting to correct when the broker rejects the login.
 	refused() Error
 }
 
-// mechanisms are those that sasl_mechanism may name. A new one has a file of its own, a
-// line here, and a word in the enumeration of that key.
+// mechanisms are the values of sasl_mechanism. A new mechanism needs a file of its own, a
+// line here, and a word in that key's enumeration.
 var mechanisms = map[string]func(*config.Config, logrus.FieldLogger) (mechanism, error){
 	"GSSAPI":        newKerberos,
 	"OAUTHBEARER":   newOAuthBearer,
@@ -63,7 +63,7 @@ func nameAndPassword(c *config.Config) (username, password string, err error) {
 	return c.SASLUsername, c.SASLPassword, nil
 }
 
-// wrongPassword is the refusal of mechanisms that take a name and a password.
+// wrongPassword is what mechanisms with a name and a password return from refused.
 func wrongPassword() Error {
 	return Error{Key: "sasl_password", Problem: "wrong sasl_username or sasl_password"}
 }
@@ -89,8 +89,8 @@ func (a *Access) authenticate(ctx context.Context, conn net.Conn, addr string, p
 	}), nil
 }
 
-// login is the exchange of messages (KIP-43, KIP-152). It returns how long the session
-// lasts (KIP-368); 0: as long as the connection.
+// login exchanges the messages of an authentication (KIP-43, KIP-152). It returns the
+// session's lifetime (KIP-368); 0: the session lasts as long as the connection.
 func (a *Access) login(ctx context.Context, w *Wire) (time.Duration, error) {
 	host, _, err := net.SplitHostPort(w.Addr)
 	if err != nil {
@@ -99,7 +99,7 @@ func (a *Access) login(ctx context.Context, w *Wire) (time.Duration, error) {
 	if err := w.handshake(a.c.Mechanism()); err != nil {
 		return 0, a.explainLogin(w.Addr, nil, err)
 	}
-	// Only now, when the broker has said that it takes tickets, a KDC is asked.
+	// After the handshake: a KDC is not asked if the broker does not offer GSSAPI.
 	x, message, err := a.mechanism.begin(ctx, host)
 	if err != nil {
 		return 0, a.explainLogin(w.Addr, nil, err)
@@ -116,10 +116,10 @@ func (a *Access) login(ctx context.Context, w *Wire) (time.Duration, error) {
 	}
 }
 
-// explainLogin says what a failed authentication means; nil for nil. Only where TLS has
-// shown that the broker is one its answer is final.
+// explainLogin explains a failed authentication; nil stays nil. A rejection is permanent
+// only over TLS: otherwise nothing proves that a broker sent it.
 func (a *Access) explainLogin(addr string, x exchange, err error) error {
-	e := &Error{Passes: a.tls == nil}
+	e := &Error{Temporary: a.tls == nil}
 	var known *Error
 	var offers *offersError
 	switch {
@@ -127,7 +127,7 @@ func (a *Access) explainLogin(addr string, x exchange, err error) error {
 		return nil
 	case errors.As(err, &known):
 		e.Key, e.Problem = known.Key, known.Problem
-		e.Passes = known.Passes || x != nil && e.Passes // what begin says is our own verdict
+		e.Temporary = known.Temporary || x != nil && e.Temporary // errors of begin are our own
 	case errors.As(err, &offers):
 		e.Key = "sasl_mechanism"
 		e.Problem = fmt.Sprintf("it does not offer sasl_mechanism %s: %s", a.c.Mechanism(), offers)
@@ -136,7 +136,7 @@ func (a *Access) explainLogin(addr string, x exchange, err error) error {
 		e.Problem = "it wants no authentication on this port: change security_protocol (to plaintext or ssl) or the port"
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed) && x != nil:
 		refused := x.refused()
-		e.Key, e.Problem, e.Passes = refused.Key, refused.Problem+saidBy(err), e.Passes || refused.Passes
+		e.Key, e.Problem, e.Temporary = refused.Key, refused.Problem+saidBy(err), e.Temporary || refused.Temporary
 	default:
 		return err
 	}
@@ -144,7 +144,7 @@ func (a *Access) explainLogin(addr string, x exchange, err error) error {
 	return e
 }
 
-// saidBy is what the broker answered beyond the error's number.
+// saidBy is the broker's message beside the error code.
 func saidBy(err error) string {
 	s := strings.TrimSpace(strings.TrimPrefix(err.Error(), sarama.ErrSASLAuthenticationFailed.Error()))
 	if s = strings.TrimLeft(s, ": "); s == "" {

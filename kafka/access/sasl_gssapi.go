@@ -16,8 +16,8 @@ import (
 )
 
 // gssapiExchange is the client's side of SASL's GSSAPI mechanism (RFC 4752) with
-// Kerberos 5 (RFC 4121): it proves who we are, and wants neither signed nor
-// sealed messages, since Kafka has TLS for that.
+// Kerberos 5 (RFC 4121): it authenticates us, and uses neither signed nor sealed
+// messages: Kafka has TLS for that.
 type gssapiExchange struct {
 	kerberos *kerberos
 	host     string
@@ -37,7 +37,7 @@ func (k *kerberos) begin(ctx context.Context, host string) (exchange, []byte, er
 	return x, message, err
 }
 
-// next answers the broker's offer of security layers, which it makes first.
+// next answers the broker's first message, its offer of security layers.
 func (x *gssapiExchange) next(answer []byte) ([]byte, bool, error) {
 	if x.answered {
 		return nil, true, nil
@@ -50,13 +50,13 @@ func (x *gssapiExchange) next(answer []byte) ([]byte, bool, error) {
 func (x *gssapiExchange) refused() Error {
 	if x.cached {
 		x.kerberos.forget(x.host) // the broker's key may have changed: the next connection brings a new ticket
-		return Error{Key: "sasl_kerberos_principal", Passes: true, Problem: "it refuses our Kerberos ticket; the next attempt uses a new one"}
+		return Error{Key: "sasl_kerberos_principal", Temporary: true, Problem: "it refuses our Kerberos ticket; the next attempt uses a new one"}
 	}
 	return Error{Key: "sasl_kerberos_principal",
 		Problem: "it refuses our Kerberos ticket (does its own keytab fit its name and sasl_kerberos_service_name?)"}
 }
 
-// request is the token that carries our ticket (RFC 4121, 4.1).
+// request returns the token with our ticket (RFC 4121, 4.1).
 func (x *gssapiExchange) request() ([]byte, error) {
 	auth, err := types.NewAuthenticator(x.ticket.clientRealm, x.ticket.client)
 	if err != nil {
@@ -88,8 +88,8 @@ func contextFlags() []byte {
 	return b
 }
 
-// noLayer answers the broker's offer (RFC 4752, 3.1): four bytes, the first a set
-// of layers of which bit 1 is "none", the others a size that has no meaning then.
+// noLayer answers the broker's offer (RFC 4752, 3.1): four bytes, of which the first is a
+// set of layers, with bit 1 for "none", and the others are a size that does not matter.
 func (x *gssapiExchange) noLayer(challenge []byte) ([]byte, error) {
 	var offer gssapi.WrapToken
 	err := safely(func() error {

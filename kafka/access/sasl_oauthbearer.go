@@ -16,7 +16,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// oauthBearer is SASL's OAUTHBEARER (RFC 7628, KIP-255): a token that others make.
+// oauthBearer is SASL's OAUTHBEARER (RFC 7628, KIP-255): a token that another system issues.
 type oauthBearer struct {
 	file    string // read anew for each authentication
 	ask     func(context.Context) (config.OAuthToken, error)
@@ -45,21 +45,21 @@ func (o oauthBearer) begin(ctx context.Context, _ string) (exchange, []byte, err
 	return o, []byte(message.String()), nil
 }
 
-// next answers what a broker has against the token with an empty message, upon which
-// it refuses us (RFC 7628, 3.2.3).
+// next answers a broker's objection to the token with an empty message; the broker then
+// rejects the login (RFC 7628, 3.2.3).
 func (oauthBearer) next(answer []byte) ([]byte, bool, error) {
 	return []byte("\x01"), len(answer) == 0, nil
 }
 
-// refused passes: whoever makes the tokens may make a better one.
+// refused is temporary: the next token may be valid.
 func (oauthBearer) refused() Error {
-	return Error{Key: "sasl_oauthbearer_token_file", Problem: "it refuses our token", Passes: true}
+	return Error{Key: "sasl_oauthbearer_token_file", Problem: "it refuses our token", Temporary: true}
 }
 
 func (oauthBearer) close() {}
 
-// TokenError is an OAUTHBEARER token that could not be obtained. It passes: tokens
-// are renewed by others.
+// TokenError is an OAUTHBEARER token that could not be obtained. It is temporary: others
+// renew tokens.
 type TokenError struct{ Err error }
 
 func (e *TokenError) Error() string { return "token for sasl_mechanism OAUTHBEARER: " + e.Err.Error() }
@@ -82,8 +82,8 @@ func (o oauthBearer) token(ctx context.Context) (config.OAuthToken, error) {
 	return token, err
 }
 
-// asked is what the user's function returns. A panic there would end the process, and a
-// call that never ends would block the connection for ever.
+// asked calls the user's function. It recovers panics, which would end the process, and
+// returns at the timeout, since a call that hangs would block the connection for ever.
 func (o oauthBearer) asked(ctx context.Context) (config.OAuthToken, error) {
 	type answer struct {
 		token config.OAuthToken

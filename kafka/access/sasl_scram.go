@@ -56,7 +56,7 @@ const (
 	maxIterations = 1_000_000
 )
 
-// iterations finds the number of rounds in a server's first message (RFC 5802, 7).
+// iterations matches the number of rounds in a server's first message (RFC 5802, 7).
 var iterations = regexp.MustCompile(`(?:^|,)i=([0-9]*)`)
 
 func (x scramExchange) next(challenge []byte) ([]byte, bool, error) {
@@ -74,7 +74,7 @@ func (x scramExchange) next(challenge []byte) ([]byte, bool, error) {
 
 func (scramExchange) refused() Error { return wrongPassword() }
 
-// untrusted is a broker that does not prove that it knows the password as well.
+// untrusted is the error for a broker that does not prove that it knows the password.
 func untrusted(err error) error {
 	return &Error{Key: "sasl_password", Err: err,
 		Problem: fmt.Sprintf("the broker's part of the SCRAM exchange is wrong: %v: it does not know our password, or is not the broker it claims to be", err)}

@@ -63,8 +63,8 @@ func TestSASL(t *testing.T) {
 	})
 }
 
-// Names and passwords are used as they are: Kafka does not normalize them (RFC 4013).
-func TestScramTakesPasswordsAsTheyAre(t *testing.T) {
+// Kafka does not normalize names and passwords (RFC 4013), so neither do we.
+func TestScramDoesNotNormalizePasswords(t *testing.T) {
 	for _, password := range []string{"p\u00b2ss", "cafe\u0301", "a\u00adb", "\U0001f511", "bell\x07", "a b", "a,b=c"} {
 		cluster := fakeCluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "bob", password))
 		if err := try(t, saslSettingsFor(cluster, "SCRAM-SHA-256", "bob", password)); err != nil {
@@ -102,7 +102,7 @@ func scramOf(t *testing.T) mechanism {
 }
 
 // sasl_mechanism takes the names of all mechanisms there are, and no others.
-func TestMechanismsAreThoseOfTheConfiguration(t *testing.T) {
+func TestMechanismsMatchTheConfiguration(t *testing.T) {
 	key, _ := config.Lookup("sasl_mechanism")
 	want, got := slices.Sorted(slices.Values(key.Enum)), slices.Sorted(maps.Keys(mechanisms))
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -169,8 +169,8 @@ func TestSASLProblems(t *testing.T) {
 	}
 }
 
-// Without TLS nothing proves who answers: a refusal is told, and passes.
-func TestRefusalsWithoutTLSPass(t *testing.T) {
+// Without TLS nothing proves who answers: a refusal is reported, and temporary.
+func TestRefusalsWithoutTLSAreTemporary(t *testing.T) {
 	cluster := saslCluster(t)
 	secure := tlsCluster(t, pki.Root(t, "Test CA").Issue("broker"))
 	c := saslSettingsFor(cluster, "OAUTHBEARER", "", "")
@@ -190,8 +190,8 @@ func TestRefusalsWithoutTLSPass(t *testing.T) {
 	}
 }
 
-// A broker that hangs up on wrong passwords may also be one that stops: it passes.
-func TestSASLHangUp(t *testing.T) {
+// A broker that closes the connection at a wrong password may also be one that stops.
+func TestClosedConnectionDuringLoginIsTemporary(t *testing.T) {
 	cluster := saslCluster(t)
 	err := try(t, saslSettingsFor(cluster, "PLAIN", "alice", "hatter-7"))
 	var unreachable *UnreachableError
@@ -269,8 +269,8 @@ func isTokenError(err error) bool {
 	return ok
 }
 
-// What a broker refuses while we run is told as well: topics, groups, the
-// cluster, and a place that is another's.
+// Errors of a running client are explained as well: topics, groups, the
+// cluster, and an instance id that another process uses.
 func TestPermanentAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -364,7 +364,7 @@ func TestSessionConn(t *testing.T) {
 	}
 }
 
-func TestGarbageIsRefused(t *testing.T) {
+func TestGarbageIsRejected(t *testing.T) {
 	for name, answer := range map[string]string{
 		"too long":         "\x7f\xff\xff\xff",
 		"other request":    "\x00\x00\x00\x06\x00\x00\x00\x09\x00\x00",

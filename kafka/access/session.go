@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// sessionConn authenticates anew before the broker ends the session (KIP-368),
-// which it does at connections.max.reauth.ms. It relies on how
-// Dial wants a connection to be used.
+// sessionConn authenticates again before the broker ends the session, after
+// connections.max.reauth.ms (KIP-368). See Dial for how to use it.
 type sessionConn struct {
 	net.Conn
 	authenticate func() (lifetime time.Duration, err error)
@@ -45,8 +44,8 @@ func newSessionConn(conn net.Conn, lifetime time.Duration, authenticate func() (
 	return &sessionConn{Conn: conn, authenticate: authenticate, due: reauthAt(lifetime)}
 }
 
-// reauthAt is when 85 to 95 % of the lifetime have passed, as Java's client does
-// it: in time, and not all connections at once.
+// reauthAt is after 85 to 95 % of the lifetime, as in Java's client: in time, and not for
+// all connections at once.
 func reauthAt(lifetime time.Duration) time.Time {
 	if lifetime <= 0 {
 		return time.Time{}

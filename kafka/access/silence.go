@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// FirstAnswer is how long a broker may take to answer on a new connection, unless
-// socket_timeout is shorter. A frozen one takes connections and says nothing, and most
-// questions can be put to another broker as well. It doubles with each silence of the
-// same address, in case that broker is merely slow.
+// FirstAnswer is the timeout of the first response on a new connection, unless
+// socket_timeout is shorter. A frozen broker accepts connections and never answers, and
+// another broker can answer most requests. The timeout doubles each time an address does
+// not answer, in case that broker is only slow.
 const FirstAnswer = 3 * time.Second
 
-// silences knows how long addresses may take that did not answer on a new connection.
+// silences holds the first-response timeouts of addresses that did not answer in time.
 type silences struct {
 	mu      sync.Mutex
 	allowed map[string]time.Duration // guarded by mu
@@ -25,14 +25,14 @@ type silences struct {
 
 func newSilences() *silences { return &silences{allowed: map[string]time.Duration{}} }
 
-// patience is how long the first answer of addr may take now, at most limit.
+// patience is the current first-response timeout of addr, at most limit.
 func (s *silences) patience(addr string, limit time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return min(limit, max(FirstAnswer, s.allowed[addr]))
 }
 
-// note takes in whether addr answered within patience.
+// note records whether addr answered within patience.
 func (s *silences) note(addr string, answered bool, patience time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,9 +43,8 @@ func (s *silences) note(addr string, answered bool, patience time.Duration) {
 	}
 }
 
-// untriedConn bounds the wait for the first answer on a connection: sarama waits for
-// it two or three times socket_timeout, since it asks a broker that does not answer its
-// first request again, as an old one.
+// untriedConn bounds the wait for the first response on a connection. sarama would wait two
+// or three times socket_timeout: it repeats its first request in an older version.
 type untriedConn struct {
 	net.Conn
 	silences *silences
@@ -84,7 +83,7 @@ func (c *untriedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// silentError is a broker that does not answer on a new connection.
+// silentError reports a broker that did not answer on a new connection.
 type silentError struct {
 	addr  string
 	after time.Duration
@@ -92,7 +91,7 @@ type silentError struct {
 
 func (e *silentError) Error() string { return fmt.Sprintf("%s: no answer within %v", e.addr, e.after) }
 
-// Is has sarama close the connection, which it keeps open after a mere timeout.
+// Is makes sarama close the connection, which it would keep open after a timeout.
 func (e *silentError) Is(target error) bool { return target == syscall.ENOTCONN }
 
 // Timeout and Temporary make it a net.Error.

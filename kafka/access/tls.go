@@ -13,9 +13,9 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// tlsSource makes TLS connections with what the ssl_ keys name. The files are
-// looked at before each connection and read again when one of them changed, so
-// that rotated certificates need no restart. It may be used concurrently.
+// tlsSource makes TLS connections with the files of the ssl_ keys. It checks the files
+// before each connection and reads them again when one has changed, so that rotated
+// certificates need no restart. It is safe for concurrent use.
 type tlsSource struct {
 	files tlsFiles
 	log   logrus.FieldLogger
@@ -25,7 +25,7 @@ type tlsSource struct {
 	stamp   string       // guarded by mu; of the files that current was read from
 }
 
-// tlsMaterial is what was read from the files.
+// tlsMaterial is the content of the files.
 type tlsMaterial struct {
 	roots       *x509.CertPool   // nil: the system's
 	certificate *tls.Certificate // nil: none
@@ -46,9 +46,9 @@ func newTLSSource(c *config.Config, log logrus.FieldLogger) (*tlsSource, error) 
 	return s, nil
 }
 
-// material returns what is to be used for the next connection. Files that
-// changed but cannot be used, as in the middle of a rotation, leave the old in
-// force: they are tried again at the next connection, with a warning each time.
+// material returns the material for the next connection. If changed files cannot be used,
+// as in the middle of a rotation, it keeps the old material, logs a warning and tries
+// again at the next connection.
 func (s *tlsSource) material() *tlsMaterial {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +77,7 @@ func (s *tlsSource) handshake(ctx context.Context, conn net.Conn, addr string) (
 	if err := tc.HandshakeContext(ctx); err != nil {
 		_ = conn.Close() // the handshake's error is the one to tell
 		if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) {
-			return nil, &Error{Addr: addr, Passes: true, Err: cause, Problem: "it does not answer the TLS handshake (if this goes on: does it speak TLS on this port? see security_protocol)"}
+			return nil, &Error{Addr: addr, Temporary: true, Err: cause, Problem: "it does not answer the TLS handshake (if this goes on: does it speak TLS on this port? see security_protocol)"}
 		} else if cause != nil {
 			return nil, cause
 		}
@@ -93,9 +93,9 @@ func (s *tlsSource) config(m *tlsMaterial, host string) *tls.Config {
 		RootCAs:    m.roots,
 	}
 	if m.certificate != nil {
-		// Not Certificates: those are left out when they do not suit the
-		// authorities that the broker names, and the broker then says no more
-		// than that there was none.
+		// Not Certificates: crypto/tls sends none of those if they do not match the
+		// authorities that the broker names, and the broker then only reports that
+		// there was none.
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return m.certificate, nil
 		}
@@ -104,7 +104,7 @@ func (s *tlsSource) config(m *tlsMaterial, host string) *tls.Config {
 		return checkRevocation(cs.VerifiedChains, m.crls)
 	}
 	if !s.files.verifyHostname {
-		// The chain is verified all the same, by us, without the name.
+		// VerifyConnection still verifies the chain, without the name.
 		conf.InsecureSkipVerify = true // #nosec G402 -- see VerifyConnection
 		conf.VerifyConnection = func(cs tls.ConnectionState) error {
 			chains, err := verifyChain(cs.PeerCertificates, m.roots)
@@ -117,7 +117,7 @@ func (s *tlsSource) config(m *tlsMaterial, host string) *tls.Config {
 	return conf
 }
 
-// verifyChain does what crypto/tls does, but for the host's name.
+// verifyChain does what crypto/tls does, except for the host's name.
 func verifyChain(certs []*x509.Certificate, roots *x509.CertPool) ([][]*x509.Certificate, error) {
 	if len(certs) == 0 {
 		return nil, errors.New("the broker sent no certificate")

@@ -329,7 +329,7 @@ func TestTLSProblems(t *testing.T) {
 }
 
 // An alert before the handshake is done may be anybody's: it is told, and passes.
-func TestAlertDuringHandshakePasses(t *testing.T) {
+func TestAlertDuringHandshakeIsTemporary(t *testing.T) {
 	ca := pki.Root(t, "Test CA")
 	cluster := tlsCluster(t, ca.Issue("broker"), clientsOf(ca), func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
 	err := try(t, tlsSettings(t, cluster, ca))
@@ -364,7 +364,7 @@ func TestOneBrokerWithAnExpiredCertificate(t *testing.T) {
 }
 
 // Once a broker has let us in, what is refused later is for others to renew, and passes.
-func TestRefusalsPassOnceLetIn(t *testing.T) {
+func TestRefusalsAreTemporaryOnceABrokerHasAcceptedUs(t *testing.T) {
 	ca := pki.Root(t, "Test CA")
 	good := tlsCluster(t, ca.Issue("broker"))
 	c := tlsSettings(t, good, ca)

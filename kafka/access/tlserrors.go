@@ -12,14 +12,13 @@ import (
 	"time"
 )
 
-// Error is a broker that we do not let ourselves into, or that does not
-// let us in.
+// Error reports a broker that we do not trust, or that does not accept us.
 type Error struct {
-	Addr    string // of the broker; empty: not known
-	Key     string // the configuration key to change; empty: it is not ours to change
-	Problem string // what is wrong and what to do, one line
-	Passes  bool   // true: trying again may help
-	Err     error  // the cause, or nil; Problem says all of it that matters
+	Addr      string // of the broker; empty: not known
+	Key       string // the configuration key to change; empty: it is not ours to change
+	Problem   string // what is wrong and what to do, one line
+	Temporary bool   // true: trying again may help
+	Err       error  // the cause, or nil; Problem says all of it that matters
 }
 
 func (e *Error) Error() string {
@@ -31,7 +30,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// explainTLS says what a failed handshake means. sent: with a certificate of ours.
+// explainTLS explains a failed handshake. sent: we had a certificate.
 func explainTLS(addr string, err error, sent bool) *Error {
 	e := &Error{Addr: addr, Err: err}
 	var (
@@ -73,24 +72,24 @@ func explainTLS(addr string, err error, sent bool) *Error {
 		e.Key = "security_protocol"
 		e.Problem = "it does not speak TLS on this port: change security_protocol or the port"
 	case explainAlert(e, err, sent):
-		// Before the handshake is done anybody can send an alert. With TLS 1.3 those
-		// about our certificate come after it.
-		e.Passes = true
+		// During the handshake an alert is not authenticated. With TLS 1.3, alerts about
+		// our certificate come after it.
+		e.Temporary = true
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		e.Passes = true
+		e.Temporary = true
 		e.Problem = "it closed the connection during the TLS handshake (if this goes on: does it speak TLS on this port? see security_protocol)"
 	case errors.As(err, &netError):
-		e.Passes = true
+		e.Temporary = true
 		e.Problem = "TLS handshake: " + brief(err, addr)
 	default:
-		e.Passes = true
+		e.Temporary = true
 		e.Problem = "TLS handshake: " + err.Error()
 	}
 	return e
 }
 
-// expired words a certificate out of its time; the one in question may be the
-// broker's own or one above it.
+// expired describes a certificate outside of its validity; it may be the broker's or an
+// authority's.
 func expired(c *x509.Certificate) string {
 	if now := time.Now(); now.Before(c.NotBefore) {
 		return fmt.Sprintf("its certificate (%s) is valid from %s only: check the clocks", subject(c), c.NotBefore.UTC().Format(time.RFC3339))
@@ -101,7 +100,7 @@ func expired(c *x509.Certificate) string {
 	return fmt.Sprintf("its certificate (%s) expired on %s: renew it at the broker", subject(c), day(c.NotAfter))
 }
 
-// names are what a certificate is valid for.
+// names returns the names and addresses that a certificate is valid for.
 func names(c *x509.Certificate) []string {
 	all := append([]string(nil), c.DNSNames...)
 	for _, ip := range c.IPAddresses {
@@ -125,8 +124,8 @@ var certificateAlerts = map[string]string{
 	"tls: certificate required":          "", // only said when there was none
 }
 
-// explainAlert fills e in when err is an alert that the broker sent. With TLS 1.3
-// those about our certificate come after the handshake, with the first answer.
+// explainAlert fills e in if err is an alert from the broker. With TLS 1.3, alerts about
+// our certificate come after the handshake, with the first response.
 func explainAlert(e *Error, err error, sent bool) bool {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" {

@@ -31,8 +31,8 @@ type tlsFiles struct {
 	keyPassword      string
 	verifyHostname   bool
 
-	// In place of files: what ssl_ca_pem, ssl_certificate_pem and ssl_key_pem
-	// hold, as they come from environments without a disk (heroku).
+	// The contents of ssl_ca_pem, ssl_certificate_pem and ssl_key_pem, in place of files:
+	// for environments without a disk (heroku).
 	caPEM, certificatePEM, keyPEM string
 }
 
@@ -52,7 +52,7 @@ func newTLSFiles(c *config.Config) tlsFiles {
 	}
 }
 
-// check finds settings that do not go together.
+// check rejects combinations of settings that cannot work.
 func (f tlsFiles) check() error {
 	hasCert := f.certificate != "" || f.certificatePEM != ""
 	hasKey := f.key != "" || f.keyPEM != ""
@@ -67,7 +67,7 @@ func (f tlsFiles) check() error {
 	return nil
 }
 
-// stamp changes when a file does. A file that is not there counts as one state.
+// stamp changes when a file does. A missing file counts as a state.
 func (f tlsFiles) stamp() string {
 	var b strings.Builder
 	add := func(path string, info fs.FileInfo, err error) {
@@ -334,8 +334,8 @@ func decryptPKCS8(der []byte, password string) (any, error) {
 	return decryptKey(der, password)
 }
 
-// parseKeystore reads a PKCS#12 file, of the encryption of today or of old, with a
-// checksum or without, and in any order.
+// parseKeystore reads a PKCS#12 file with current or old encryption, with or without a
+// checksum, and in any order.
 func parseKeystore(data []byte, password string) (*tls.Certificate, error) {
 	key, leaf, ca, err := pkcs12.DecodeChain(withMAC(data, password), password)
 	if err != nil && strings.Contains(err.Error(), pkcs12.ErrDecryption.Error()) { // a checksum of its own would have told
@@ -356,7 +356,7 @@ func parseKeystore(data []byte, password string) (*tls.Certificate, error) {
 	return keyPair(certs, signer)
 }
 
-// belongs reports whether a certificate is of that key.
+// belongs reports whether a certificate has that key.
 func belongs(c *x509.Certificate, key crypto.Signer) bool {
 	pub, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && pub.Equal(key.Public())
@@ -378,7 +378,7 @@ func keyPair(certs []*x509.Certificate, key crypto.Signer) (*tls.Certificate, er
 	return cert, nil
 }
 
-// fileError says which key's file cannot be read; err names the file.
+// fileError reports that a key's file cannot be read; err names the file.
 func fileError(key string, err error) error { return &ConfigError{Key: key, Err: err} }
 
 // subject is how a certificate is named in errors.

@@ -12,8 +12,7 @@ import (
 	"github.com/rcrowley/go-metrics"
 )
 
-// Traffic is what went over a process's fetching connections to one broker.
-// Counts are since the process started.
+// Traffic counts a process's requests to one broker since the process started.
 type Traffic struct {
 	Broker        int32
 	Requests      int64
@@ -33,8 +32,8 @@ func (a *Access) Metrics() metrics.Registry { return a.traffic }
 // Traffic returns what went over fetching connections, by broker.
 func (a *Access) Traffic() []Traffic { return a.traffic.take() }
 
-// traffic is the registry of metrics that sarama is given. It keeps a few figures
-// of each broker and has sarama count nothing else: its own meters and histograms
+// traffic is sarama's registry of metrics. It keeps a few figures of each broker and
+// drops all others: its own meters and histograms
 // cost memory per broker and topic, are never collected while a meter runs
 // (go-metrics keeps them in a global list), and would leak with each client that
 // is rebuilt. The alternative, metrics.UseNilMetrics, is a switch for the whole
@@ -87,7 +86,7 @@ func (t *traffic) GetOrRegister(name string, metric any) any {
 	}
 }
 
-// broker finds whose metric this is, by its name: "request-rate-for-broker-1".
+// broker finds the broker of a metric by the metric's name: "request-rate-for-broker-1".
 func (t *traffic) broker(name string) (*brokerTraffic, string) {
 	kind, number, ok := strings.Cut(name, "-for-broker-")
 	if !ok {
@@ -134,7 +133,7 @@ func (*traffic) RunHealthchecks()                          {}
 func (*traffic) Unregister(string)                         {}
 func (*traffic) UnregisterAll()                            {}
 
-// meter counts, and knows no rates: whoever reads it twice does.
+// meter counts; it has no rates.
 type meter struct {
 	metrics.NilMeter
 	n atomic.Int64
@@ -167,7 +166,7 @@ func (l *latency) Update(ms int64) {
 	l.longest = max(l.longest, ms)
 }
 
-// take returns both and begins anew.
+// take returns both and resets them.
 func (l *latency) take() (mean, longest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Wire sends requests on a connection, one at a time, and reads the answers.
+// Wire sends requests on a connection, one at a time, and reads the responses.
 type Wire struct {
 	Conn          net.Conn
 	Addr          string // of the broker, for errors
@@ -30,7 +30,7 @@ func (w *Wire) Call(request kmsg.Request, response kmsg.Response) error {
 	return w.CallIn(nil, request, response)
 }
 
-// CallIn is Call with memory for the request as it is sent.
+// CallIn is Call with a buffer for the encoded request.
 func (w *Wire) CallIn(buffer []byte, request kmsg.Request, response kmsg.Response) error {
 	w.correlationID++
 	if err := w.Conn.SetDeadline(time.Now().Add(w.Timeout)); err != nil {
@@ -77,7 +77,7 @@ func withoutTags(b []byte) []byte {
 	return b
 }
 
-// silent words a broker that does not answer in time.
+// silent turns a timeout into a silentError.
 func (w *Wire) silent(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &silentError{addr: w.Addr, after: w.Timeout}
@@ -85,7 +85,7 @@ func (w *Wire) silent(err error) error {
 	return err
 }
 
-// garbageError is an answer that is not one of Kafka's.
+// garbageError reports bytes that are not Kafka's protocol.
 type garbageError struct{ err error }
 
 func (e *garbageError) Error() string { return e.err.Error() + ": not a Kafka broker" }

@@ -19,23 +19,23 @@ func TestCommitAnswers(t *testing.T) {
 		txn    TxnKind // of the same code in a transaction
 	}
 	known := map[*kerr.Error]meaning{
-		kerr.UnknownServerError:                 {kafka.CommitPasses, TxnAbortable},
-		kerr.RequestTimedOut:                    {kafka.CommitPasses, TxnAbortable},
-		kerr.NetworkException:                   {kafka.CommitPasses, TxnAbortable},
-		kerr.CoordinatorLoadInProgress:          {kafka.CommitPasses, TxnAbortable},
-		kerr.CoordinatorNotAvailable:            {kafka.CommitPasses, TxnAbortable},
-		kerr.NotCoordinator:                     {kafka.CommitPasses, TxnAbortable},
-		kerr.NotEnoughReplicas:                  {kafka.CommitPasses, TxnAbortable},
-		kerr.NotEnoughReplicasAfterAppend:       {kafka.CommitPasses, TxnAbortable},
-		kerr.KafkaStorageError:                  {kafka.CommitPasses, TxnAbortable},
-		kerr.ThrottlingQuotaExceeded:            {kafka.CommitPasses, TxnAbortable},
-		kerr.ConcurrentTransactions:             {kafka.CommitPasses, TxnAbortable},
-		kerr.InvalidTxnState:                    {kafka.CommitPasses, TxnAbortable},
-		kerr.TransactionAbortable:               {kafka.CommitPasses, TxnAbortable},
-		kerr.UnstableOffsetCommit:               {kafka.CommitPasses, TxnAbortable},
-		kerr.ProducerFenced:                     {kafka.CommitPasses, TxnFenced}, // the transactional id's
-		kerr.InvalidProducerEpoch:               {kafka.CommitPasses, TxnFenced},
-		kerr.InvalidProducerIDMapping:           {kafka.CommitPasses, TxnFenced},
+		kerr.UnknownServerError:                 {kafka.CommitRetriable, TxnAbortable},
+		kerr.RequestTimedOut:                    {kafka.CommitRetriable, TxnAbortable},
+		kerr.NetworkException:                   {kafka.CommitRetriable, TxnAbortable},
+		kerr.CoordinatorLoadInProgress:          {kafka.CommitRetriable, TxnAbortable},
+		kerr.CoordinatorNotAvailable:            {kafka.CommitRetriable, TxnAbortable},
+		kerr.NotCoordinator:                     {kafka.CommitRetriable, TxnAbortable},
+		kerr.NotEnoughReplicas:                  {kafka.CommitRetriable, TxnAbortable},
+		kerr.NotEnoughReplicasAfterAppend:       {kafka.CommitRetriable, TxnAbortable},
+		kerr.KafkaStorageError:                  {kafka.CommitRetriable, TxnAbortable},
+		kerr.ThrottlingQuotaExceeded:            {kafka.CommitRetriable, TxnAbortable},
+		kerr.ConcurrentTransactions:             {kafka.CommitRetriable, TxnAbortable},
+		kerr.InvalidTxnState:                    {kafka.CommitRetriable, TxnAbortable},
+		kerr.TransactionAbortable:               {kafka.CommitRetriable, TxnAbortable},
+		kerr.UnstableOffsetCommit:               {kafka.CommitRetriable, TxnAbortable},
+		kerr.ProducerFenced:                     {kafka.CommitRetriable, TxnFenced}, // the transactional id's
+		kerr.InvalidProducerEpoch:               {kafka.CommitRetriable, TxnFenced},
+		kerr.InvalidProducerIDMapping:           {kafka.CommitRetriable, TxnFenced},
 		kerr.IllegalGeneration:                  {kafka.CommitStaleMember, TxnAbortable},
 		kerr.UnknownMemberID:                    {kafka.CommitStaleMember, TxnAbortable},
 		kerr.RebalanceInProgress:                {kafka.CommitStaleMember, TxnAbortable},
@@ -57,7 +57,7 @@ func TestCommitAnswers(t *testing.T) {
 		kerr.UnsupportedVersion:                 {kafka.CommitMemberRefused, TxnFatal},
 		kerr.TransactionalIDAuthorizationFailed: {kafka.CommitMemberRefused, TxnFatal},
 		kerr.UnsupportedForMessageFormat:        {kafka.CommitMemberRefused, TxnFatal},
-		kerr.SaslAuthenticationFailed:           {kafka.CommitPasses, TxnAbortable}, // a password may be renewed
+		kerr.SaslAuthenticationFailed:           {kafka.CommitRetriable, TxnAbortable}, // a password may be renewed
 	}
 	for code := int16(-1); code < 200; code++ {
 		e := kerr.ErrorForCode(code)
@@ -67,7 +67,7 @@ func TestCommitAnswers(t *testing.T) {
 		}
 		want, ok := known[named]
 		if !ok {
-			want.answer = kafka.CommitPasses // never given up for an answer that nobody foresaw
+			want.answer = kafka.CommitRetriable // never given up for an answer that nobody foresaw
 		}
 		err := fmt.Errorf("topic/0: %w", sarama.KError(code))
 		if got := kafka.ClassifyCommit(err); got != want.answer {
@@ -79,7 +79,7 @@ func TestCommitAnswers(t *testing.T) {
 			}
 		}
 	}
-	if got := kafka.ClassifyCommit(errors.New("connection reset")); got != kafka.CommitPasses {
+	if got := kafka.ClassifyCommit(errors.New("connection reset")); got != kafka.CommitRetriable {
 		t.Errorf("a broken connection: %v", got)
 	}
 	if got := kafka.ClassifyCommit(&access.ConfigError{Key: "sasl_password"}); got != kafka.CommitMemberRefused {

@@ -96,7 +96,7 @@ func TestFrozenBrokerIsNotWaitedFor(t *testing.T) {
 			return with(ctx, t, func(c *kafka.Client) error {
 				o := kafka.NewOffsets(c, group)
 				defer o.Close()
-				_, err := o.Commit(ctx, kafka.Outside, map[kafka.TopicPartition]kafka.Commit{{Topic: "out"}: {Offset: 1}})
+				_, err := o.Commit(ctx, kafka.NoMember, map[kafka.TopicPartition]kafka.Commit{{Topic: "out"}: {Offset: 1}})
 				return err
 			})
 		},

@@ -206,7 +206,7 @@ func besiege(ctx context.Context, c *config.Config) error {
 	defer offsets.Close()
 	_, err = offsets.Fetch(limited, []kafka.TopicPartition{{Topic: "t"}})
 	errs = append(errs, err)
-	_, err = offsets.Commit(limited, kafka.Outside, map[kafka.TopicPartition]kafka.Commit{{Topic: "t"}: {Offset: 0}})
+	_, err = offsets.Commit(limited, kafka.NoMember, map[kafka.TopicPartition]kafka.Commit{{Topic: "t"}: {Offset: 0}})
 	errs = append(errs, err)
 	errs = append(errs, kafka.LeaveGroup(limited, client, []status.Member{{Group: "g", InstanceID: "gone"}}))
 	if b, err := client.Coordinator("other"); err == nil {

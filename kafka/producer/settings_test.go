@@ -28,7 +28,7 @@ func TestProducerHasItsProperties(t *testing.T) {
 
 // producer_compression_codec and partitioner take the names of what there is, and no
 // others.
-func TestCodecsAndPartitionersAreThoseOfTheConfiguration(t *testing.T) {
+func TestCodecsAndPartitionersMatchTheConfiguration(t *testing.T) {
 	for name, got := range map[string][]string{
 		"producer_compression_codec": slices.Sorted(maps.Keys(codecs)),
 		"partitioner":                slices.Sorted(maps.Keys(partitioners)),

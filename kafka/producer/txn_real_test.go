@@ -85,7 +85,7 @@ func numberedTxn(ctx context.Context, p *producer.TxnProducer, first, n, partiti
 		}
 	}
 	offsets := map[kafka.TopicPartition]kafka.Commit{{Topic: "out", Partition: 0}: {Offset: int64(first + n)}}
-	if err := p.SendOffsets("group", kafka.Outside, offsets); err != nil {
+	if err := p.SendOffsets("group", kafka.NoMember, offsets); err != nil {
 		return err
 	}
 	return p.Commit(ctx)

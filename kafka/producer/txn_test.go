@@ -49,7 +49,7 @@ func begin(t testing.TB, p *producer.TxnProducer, topic, group string, offset in
 		}
 	}
 	if offset >= 0 {
-		if err := p.SendOffsets(group, kafka.Outside, map[kafka.TopicPartition]kafka.Commit{{Topic: topic, Partition: 0}: {Offset: offset, Metadata: "m"}}); err != nil {
+		if err := p.SendOffsets(group, kafka.NoMember, map[kafka.TopicPartition]kafka.Commit{{Topic: topic, Partition: 0}: {Offset: offset, Metadata: "m"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -248,7 +248,7 @@ func TestTxnUsage(t *testing.T) {
 	if err := p.Send(patience(t), producer.Message{Topic: "out"}, nil); err == nil {
 		t.Error("Send without Begin returned nil")
 	}
-	if err := p.SendOffsets("g", kafka.Outside, nil); err == nil {
+	if err := p.SendOffsets("g", kafka.NoMember, nil); err == nil {
 		t.Error("SendOffsets without Begin returned nil")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
