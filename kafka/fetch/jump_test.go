@@ -45,3 +45,32 @@ func TestSeekWithJumpsAhead(t *testing.T) {
 		})
 	}
 }
+
+// Nor does it skip what was about to be found out.
+func TestSeekWithQuestionsOpen(t *testing.T) {
+	settings := config.Default()
+	f := New(Options{Config: &settings})
+	t.Cleanup(f.Close)
+	partition := func() *Partition {
+		return newPartition(f, "t", 0, Position{Offset: 9, LeaderEpoch: 4}, Beginning, PartitionOptions{}, func() {})
+	}
+	p := partition() // is the record of epoch 4 before offset 9 still there?
+	p.SeekTo(3)
+	if p.next != 3 || p.ask != askEpoch || p.lastEpoch != 4 {
+		t.Errorf("next %d, asks %d of epoch %d", p.next, p.ask, p.lastEpoch)
+	}
+	p = partition()
+	p.topicID = [16]byte{1}
+	p.checkTopic([16]byte{2})
+	p.SeekTo(3)
+	p.listed(0, 0)
+	if p.next != 0 || p.ask != askNothing || p.start.Reason != AnotherTopic {
+		t.Errorf("next %d, asks %d, %v", p.next, p.ask, p.start.Reason)
+	}
+	p = partition()
+	p.outOfRange()
+	p.SeekTo(3)
+	if p.next != 3 || p.ask != askNothing {
+		t.Errorf("next %d, asks %d", p.next, p.ask)
+	}
+}

@@ -186,11 +186,14 @@ func (p *Partition) Release(b *Batch) {
 func (p *Partition) SeekTo(offset int64) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
-	if p.closed {
+	if p.closed || p.ask == askEarliest && p.reason == AnotherTopic { // the topic of offset is gone
 		return
 	}
+	ask, epoch := p.ask, p.lastEpoch
 	p.moveTo(p.after(offset), -1)
-	p.ask = askNothing
+	if p.ask = askNothing; ask == askEpoch { // the log may have been cut off before offset, too
+		p.ask, p.lastEpoch = ask, epoch
+	}
 }
 
 // Buffered is what waits to be taken.
