@@ -224,6 +224,9 @@ func (l *loop) done(req request, err error) {
 			l.f.log.WithField("broker", l.b.addr).WithError(err).Warn("a broker cannot be fetched from")
 		}
 		l.b.err = err
+		for _, p := range l.b.all() {
+			p.dropReplica() // the leader may be there
+		}
 		l.f.needMetadata()
 	}
 	l.f.mu.Unlock()

@@ -148,7 +148,7 @@ func (r *reader) until(what string, enough func() bool) {
 // has waits for exactly these offsets.
 func (r *reader) has(offsets ...int64) {
 	r.t.Helper()
-	r.until(fmt.Sprint("offsets ", offsets), func() bool { return len(r.offsets) >= len(offsets) })
+	r.until(fmt.Sprintf("%d offsets", len(offsets)), func() bool { return len(r.offsets) >= len(offsets) })
 	if !slices.Equal(r.offsets, offsets) {
 		i := 0
 		for i < len(offsets) && r.offsets[i] == offsets[i] {

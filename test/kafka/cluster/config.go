@@ -22,12 +22,16 @@ const (
 // would take most of the start-up time to create.
 const coordinators = 6
 
+// Rack is the rack of the broker with that ID.
+func Rack(id int) string { return "rack-" + strconv.Itoa(id) }
+
 // properties returns server.properties of broker b.
 func (c *Cluster) properties(b *Broker) map[string]string {
 	replication := strconv.Itoa(c.opts.replication())
 	p := map[string]string{
 		"process.roles":                  "broker,controller",
 		"node.id":                        strconv.Itoa(b.ID),
+		"broker.rack":                    Rack(b.ID), // of use with replica.selector.class (KIP-392)
 		"log.dirs":                       b.dataDir(),
 		"controller.listener.names":      controllerListener,
 		"inter.broker.listener.name":     internalListener,
