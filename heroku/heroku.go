@@ -1,20 +1,20 @@
-// Package heroku takes the configuration from the variables of Heroku's Kafka
-// add-on. Importing it is enough:
+// Package heroku configures Racecar from the variables of Heroku's Kafka add-on. Importing it
+// is enough:
 //
 //	import _ "github.com/racecar-go/racecar/heroku"
 //
 // KAFKA_URL becomes `brokers`; KAFKA_TRUSTED_CERT, KAFKA_CLIENT_CERT and
 // KAFKA_CLIENT_CERT_KEY become `ssl_ca_pem`, `ssl_certificate_pem` and
-// `ssl_key_pem`, in memory: nothing is written to a disk. The add-on's
-// certificates name no hosts, so `ssl_verify_hostname` is set to false; their
-// chain, to an authority of that one cluster, is verified all the same.
+// `ssl_key_pem`, without a file. The add-on's certificates name no hosts, so
+// `ssl_verify_hostname` becomes false; their chain is verified all the same, up to an
+// authority that signs for this cluster alone.
 //
-// Where none of the variables is set, on a developer's machine say, nothing is
-// changed. RACECAR_ variables and flags beat the add-on's.
+// If none of the variables is set, on a developer's machine for example, nothing changes.
+// RACECAR_ variables and flags override the add-on's.
 //
-// KAFKA_PREFIX is not put before the names of topics and groups, as upstream does
-// not either: write it into them (`group_id_prefix` for groups). What lacks it is
-// warned of, since the add-on's shared plans allow nothing else.
+// KAFKA_PREFIX is not added to the names of topics and groups (upstream does not add it
+// either): write the prefix into them (`group_id_prefix` for groups). A name without it is logged with a warning,
+// since the add-on's shared plans allow no other names.
 package heroku
 
 import (
@@ -31,8 +31,9 @@ import (
 
 func init() { UseAddon("KAFKA") }
 
-// UseAddon reads the variables of an add-on that is attached under another name:
-// name_URL and so on. Call it from init. In place of upstream's kafka_name=.
+// UseAddon reads the variables of an add-on that is attached under another name than KAFKA:
+// name_URL and so on. Call it from init (upstream: kafka_name). Mistakes in the variables are
+// reported at the start, as mistakes in the configuration.
 func UseAddon(name string) {
 	racecar.Configure(func(c *racecar.Config) error {
 		if os.Getenv(config.EnvDevelopment) != "" {
@@ -49,7 +50,7 @@ func configure(c *racecar.Config, addon string, env func(string) string) error {
 		return nil
 	}
 	if list == "" {
-		return fmt.Errorf("%s_URL is not set, though the add-on's certificates are", addon)
+		return fmt.Errorf("%s_URL is not set, but the add-on's certificates are", addon)
 	}
 	brokers, tls, err := parseURLs(list)
 	if err != nil {
@@ -58,7 +59,7 @@ func configure(c *racecar.Config, addon string, env func(string) string) error {
 	if tls {
 		for _, v := range []struct{ name, value string }{{"_TRUSTED_CERT", ca}, {"_CLIENT_CERT", cert}, {"_CLIENT_CERT_KEY", key}} {
 			if v.value == "" {
-				err = errors.Join(err, fmt.Errorf("%s%s is not set, though %s_URL is: is the add-on attached as %s?", addon, v.name, addon, addon))
+				err = errors.Join(err, fmt.Errorf("%s%s is not set, but %s_URL is: is the add-on attached as %s?", addon, v.name, addon, addon))
 			}
 		}
 		if err != nil {
@@ -76,8 +77,8 @@ func configure(c *racecar.Config, addon string, env func(string) string) error {
 	return nil
 }
 
-// parseURLs takes a list of broker URLs apart: kafka+ssl://host:port, or
-// kafka://host:port without TLS, which local stand-ins for the add-on use.
+// parseURLs parses a list of broker URLs: kafka+ssl://host:port, or kafka://host:port without
+// TLS, which local replacements of the add-on use.
 func parseURLs(list string) (brokers []string, tls bool, err error) {
 	schemes := map[string]bool{}
 	for item := range strings.SplitSeq(list, ",") {
@@ -87,19 +88,19 @@ func parseURLs(list string) (brokers []string, tls bool, err error) {
 		}
 		u, err := url.Parse(item)
 		if err != nil {
-			return nil, false, errors.New("not a list of URLs such as kafka+ssl://host:9096,kafka+ssl://host:9096") // err quotes what may be a password
+			return nil, false, errors.New("not a list of URLs such as kafka+ssl://host:9096,kafka+ssl://host:9096") // err may quote a password
 		}
 		if u.Scheme != "kafka+ssl" && u.Scheme != "kafka" {
 			return nil, false, fmt.Errorf("scheme %q is neither kafka+ssl nor kafka", u.Scheme)
 		}
 		if u.Hostname() == "" {
-			return nil, false, errors.New("a URL without a host")
+			return nil, false, errors.New("a URL has no host")
 		}
 		if strings.ContainsAny(u.Hostname(), "[]:/%@ \t\r\n") && net.ParseIP(u.Hostname()) == nil {
-			return nil, false, errors.New("a URL with a host that is none")
+			return nil, false, errors.New("a URL has an invalid host")
 		}
 		if u.User != nil {
-			return nil, false, errors.New("a URL with a user name; the add-on uses certificates")
+			return nil, false, errors.New("a URL has a user name; the add-on uses certificates")
 		}
 		schemes[u.Scheme] = true
 		port := u.Port()

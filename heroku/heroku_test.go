@@ -40,7 +40,7 @@ func TestConfigure(t *testing.T) {
 	}
 }
 
-// On a developer's machine nothing is set, and nothing changes.
+// On a developer's machine no variable is set, and nothing changes.
 func TestConfigureWithoutAddon(t *testing.T) {
 	c, before := config.Default(), config.Default()
 	if err := configure(&c, "KAFKA", env("KAFKA_PREFIX=p.")); err != nil {
@@ -57,15 +57,15 @@ func TestConfigureProblems(t *testing.T) {
 		want string
 	}{
 		{[]string{"KAFKA_URL=" + hosts, "KAFKA_CLIENT_CERT=c"},
-			"KAFKA_TRUSTED_CERT is not set, though KAFKA_URL is: is the add-on attached as KAFKA?\n" +
-				"KAFKA_CLIENT_CERT_KEY is not set, though KAFKA_URL is: is the add-on attached as KAFKA?"},
-		{[]string{"KAFKA_CLIENT_CERT=c"}, "KAFKA_URL is not set, though the add-on's certificates are"},
+			"KAFKA_TRUSTED_CERT is not set, but KAFKA_URL is: is the add-on attached as KAFKA?\n" +
+				"KAFKA_CLIENT_CERT_KEY is not set, but KAFKA_URL is: is the add-on attached as KAFKA?"},
+		{[]string{"KAFKA_CLIENT_CERT=c"}, "KAFKA_URL is not set, but the add-on's certificates are"},
 		{[]string{"KAFKA_URL=, ,"}, "KAFKA_URL: names no broker"},
 		{[]string{"KAFKA_URL=localhost:9092"}, `KAFKA_URL: scheme "localhost" is neither kafka+ssl nor kafka`},
 		{[]string{"KAFKA_URL=http://h:1"}, `KAFKA_URL: scheme "http" is neither kafka+ssl nor kafka`},
 		{[]string{"KAFKA_URL=kafka+ssl://a:1,kafka://b:1"}, "KAFKA_URL: mixes kafka+ssl and kafka"},
-		{[]string{"KAFKA_URL=kafka://:9092"}, "KAFKA_URL: a URL without a host"},
-		{[]string{"KAFKA_URL=kafka://u:secret@h:1"}, "KAFKA_URL: a URL with a user name; the add-on uses certificates"},
+		{[]string{"KAFKA_URL=kafka://:9092"}, "KAFKA_URL: a URL has no host"},
+		{[]string{"KAFKA_URL=kafka://u:secret@h:1"}, "KAFKA_URL: a URL has a user name; the add-on uses certificates"},
 		{[]string{"KAFKA_URL=kafka://u:sec ret@h:1"}, "KAFKA_URL: not a list of URLs such as kafka+ssl://host:9096,kafka+ssl://host:9096"},
 	} {
 		c := config.Default()
@@ -85,7 +85,8 @@ func TestPlaintextStandIn(t *testing.T) {
 	}
 }
 
-// What lacks the prefix is warned of once all is known, and loads all the same.
+// Names without the prefix are reported with a warning, once the configuration is complete, and
+// are used all the same.
 func TestPrefix(t *testing.T) {
 	loaded, err := config.Load(config.Options{
 		NoFile:  true,
@@ -129,8 +130,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// FuzzParseURLs: never a panic; what comes out can be dialed, and an error says
-// nothing of what may be a password.
+// FuzzParseURLs checks that parseURLs never panics, that its brokers can be dialed, and that its
+// errors do not quote what may be a password.
 func FuzzParseURLs(f *testing.F) {
 	for _, s := range []string{hosts, "kafka://localhost", "kafka://u:p@h:1", "kafka://[::1]:9", "kafka+ssl://a:1,kafka://b:2", ",,", "kafka://h:99999", "kafka://%zz"} {
 		f.Add(s)

@@ -14,10 +14,10 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// What a message costs whose producer had a span, in time of its own goroutine
-// (ns/op) and in CPU time of the whole process (cpu-ns/op), which includes the
-// batches' goroutine and the garbage collector: the span alone; with the
-// library's making of OTLP requests, to nobody; and one that is sampled out.
+// BenchmarkProcessMessage measures the cost of a message whose producer had a span, as time of
+// its own goroutine (ns/op) and as CPU time of the whole process (cpu-ns/op), which includes
+// the exporter's goroutine and the garbage collector: for the span alone, with OTLP requests
+// that nobody receives, and for a span that is sampled out.
 func BenchmarkProcessMessage(b *testing.B) {
 	for _, test := range []struct{ name, sampler, exporter string }{
 		{"span", "always_on", ""},
@@ -54,7 +54,7 @@ func BenchmarkProcessMessage(b *testing.B) {
 	}
 }
 
-// cpu is what this process has used.
+// cpu is the CPU time that this process has used.
 func cpu(tb testing.TB) time.Duration {
 	tb.Helper()
 	var use unix.Rusage

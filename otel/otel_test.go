@@ -23,7 +23,7 @@ import (
 	"github.com/racecar-go/racecar/racecartest"
 )
 
-// receiver takes spans as a collector does, over OTLP by HTTP.
+// receiver receives spans as a collector does, by OTLP over HTTP.
 type receiver struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -92,8 +92,8 @@ type archive struct{}
 
 func (archive) ProcessBatch(context.Context, []*racecar.Message) error { return nil }
 
-// A trace that begins in a web handler, say, goes through two consumers, by an
-// OTLP collector that the usual variables name.
+// A trace that begins in a web handler, for example, continues through two consumers. The
+// usual variables name an OTLP collector.
 func TestTraceThroughConsumers(t *testing.T) {
 	r := newReceiver(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", r.URL)

@@ -14,8 +14,8 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// retriesKey is ours: how often the message failed before. The conventions have
-// nothing for it.
+// retriesKey is the attribute for the failed attempts at a message, for which the conventions
+// have none.
 const retriesKey = attribute.Key("racecar.retries")
 
 // Attributes that are the same for each message.
@@ -36,10 +36,10 @@ func (t *tracer) ProcessMessage(ctx context.Context, w racecar.Worker, m *raceca
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: created}))
 	}
 	ctx, span := t.spans.Start(ctx, "process "+valid(m.Topic), options...)
-	return ctx, func(err error) { end(span, err) }
+	return ctx, func(err error) { finish(span, err) }
 }
 
-// aboutMessage adds the attributes of a call that is handed one message.
+// aboutMessage adds the attributes of a call with one message.
 func (t *tracer) aboutMessage(attributes []attribute.KeyValue, w racecar.Worker, m *racecar.Message) []attribute.KeyValue {
 	attributes = append(t.consuming(attributes, w, m), semconv.MessagingKafkaOffset(int(m.Offset)))
 	attributes = addMessage(attributes, m.Key, m.Value)
@@ -49,8 +49,8 @@ func (t *tracer) aboutMessage(attributes []attribute.KeyValue, w racecar.Worker,
 	return attributes
 }
 
-// extract returns the span that a message's headers name as its origin, invalid
-// without one, and ctx with whatever else they carry.
+// extract returns the span that produced a message, as its headers name it (an invalid one if
+// they do not), and ctx with the rest of the context in the headers.
 func (t *tracer) extract(ctx context.Context, hs []racecar.Header) (context.Context, trace.SpanContext) {
 	if len(hs) == 0 {
 		return ctx, trace.SpanContext{}
@@ -74,10 +74,10 @@ func (t *tracer) ProcessBatch(ctx context.Context, w racecar.Worker, ms []*racec
 	attributes := t.consuming(make([]attribute.KeyValue, 0, maxAttributes), w, ms[0])
 	ctx, span := t.spans.Start(ctx, "process "+valid(ms[0].Topic), consumer, trace.WithLinks(links...),
 		trace.WithAttributes(append(attributes, semconv.MessagingBatchMessageCount(len(ms)))...))
-	return ctx, func(err error) { end(span, err) }
+	return ctx, func(err error) { finish(span, err) }
 }
 
-// consuming adds the attributes of a call, whatever it is handed.
+// consuming adds the attributes of any call.
 func (t *tracer) consuming(attributes []attribute.KeyValue, w racecar.Worker, m *racecar.Message) []attribute.KeyValue {
 	return append(attributes,
 		semconv.MessagingSystemKafka, processName, semconv.MessagingOperationTypeProcess, t.client,
@@ -89,8 +89,8 @@ func (t *tracer) consuming(attributes []attribute.KeyValue, w racecar.Worker, m 
 // maxAttributes is how many attributes a span has at most when it begins.
 const maxAttributes = 12
 
-// addMessage adds the attributes of one message. A key that is no text has no
-// canonical form and is left out, as the conventions say.
+// addMessage adds the attributes of one message. A key that is not text has no canonical form
+// and is omitted, as the conventions say.
 func addMessage(attributes []attribute.KeyValue, key, value []byte) []attribute.KeyValue {
 	attributes = append(attributes, semconv.MessagingMessageBodySize(len(value)))
 	if key != nil && utf8.Valid(key) {
@@ -104,11 +104,11 @@ func addMessage(attributes []attribute.KeyValue, key, value []byte) []attribute.
 
 // Produce implements racecar.Tracer.
 func (t *tracer) Produce(ctx context.Context, m *racecar.ProducerMessage) func(partition int32, offset int64, err error) {
-	// A context that the author has put there is the message's own and stays.
+	// A context that the author has put into the headers stays.
 	_, own := t.extract(context.Background(), m.Headers)
 	ctx, span := t.startSend(ctx, m, own)
 	if !own.IsValid() {
-		m.Headers = m.Headers[:len(m.Headers):len(m.Headers)] // the author's array is not written to
+		m.Headers = m.Headers[:len(m.Headers):len(m.Headers)] // keeps the author's array unchanged
 		t.propagator.Inject(ctx, headers{&m.Headers})
 	}
 	return func(partition int32, offset int64, err error) {
@@ -118,12 +118,12 @@ func (t *tracer) Produce(ctx context.Context, m *racecar.ProducerMessage) func(p
 		if offset >= 0 {
 			span.SetAttributes(semconv.MessagingKafkaOffset(int(offset)))
 		}
-		end(span, err)
+		finish(span, err)
 	}
 }
 
-// startSend begins the span of a message to be produced, which is linked to the
-// one that the message names itself.
+// startSend begins the span of a message that is being produced. It is linked to own, the span
+// that the author has put into the headers.
 func (t *tracer) startSend(ctx context.Context, m *racecar.ProducerMessage, own trace.SpanContext) (context.Context, trace.Span) {
 	options := []trace.SpanStartOption{producer, trace.WithAttributes(t.producing(make([]attribute.KeyValue, 0, maxAttributes), m)...)}
 	if own.IsValid() {
@@ -132,17 +132,17 @@ func (t *tracer) startSend(ctx context.Context, m *racecar.ProducerMessage, own 
 	return t.spans.Start(ctx, "send "+valid(m.Topic), options...)
 }
 
-// producing adds the attributes of a message to be produced.
+// producing adds the attributes of a message that is being produced.
 func (t *tracer) producing(attributes []attribute.KeyValue, m *racecar.ProducerMessage) []attribute.KeyValue {
 	return addMessage(append(attributes,
 		semconv.MessagingSystemKafka, sendName, semconv.MessagingOperationTypeSend, t.client, semconv.MessagingDestinationName(valid(m.Topic))), m.Key, m.Value)
 }
 
-// valid makes a text fit for a protobuf, which takes UTF-8 alone: one text that is not
-// would have the exporter throw away all spans of its batch.
+// valid replaces bytes that are not UTF-8: a single such text in a protobuf makes the exporter
+// drop all spans of its batch.
 func valid(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
 
-// maxDescription is the most of an error's text that a span has.
+// maxDescription is how many bytes of an error's text a span has at most.
 const maxDescription = 4 << 10
 
 func description(err error) string {
@@ -150,7 +150,8 @@ func description(err error) string {
 	return valid(text[:min(len(text), maxDescription)])
 }
 
-func end(span trace.Span, err error) {
+// finish ends the span of something that has failed with err; nil: it succeeded.
+func finish(span trace.Span, err error) {
 	if err != nil {
 		span.SetStatus(codes.Error, description(err))
 		span.SetAttributes(semconv.ErrorType(err))
@@ -159,14 +160,14 @@ func end(span trace.Span, err error) {
 }
 
 // headers lets a propagator read and add a message's headers.
-type headers struct{ of *[]racecar.Header }
+type headers struct{ list *[]racecar.Header }
 
-// Get implements propagation.TextMapCarrier: of several headers of that name the
-// last one counts, as for Kafka's own lastHeader.
+// Get implements propagation.TextMapCarrier. Of several headers with that key the last one
+// counts, as in lastHeader of Kafka's Java client.
 func (h headers) Get(key string) string {
-	for i := len(*h.of) - 1; i >= 0; i-- {
-		if (*h.of)[i].Key == key {
-			return string((*h.of)[i].Value)
+	for i := len(*h.list) - 1; i >= 0; i-- {
+		if (*h.list)[i].Key == key {
+			return string((*h.list)[i].Value)
 		}
 	}
 	return ""
@@ -174,13 +175,13 @@ func (h headers) Get(key string) string {
 
 // Set implements propagation.TextMapCarrier.
 func (h headers) Set(key, value string) {
-	*h.of = append(*h.of, racecar.Header{Key: key, Value: []byte(value)})
+	*h.list = append(*h.list, racecar.Header{Key: key, Value: []byte(value)})
 }
 
 // Keys implements propagation.TextMapCarrier.
 func (h headers) Keys() []string {
-	keys := make([]string, len(*h.of))
-	for i, header := range *h.of {
+	keys := make([]string, len(*h.list))
+	for i, header := range *h.list {
 		keys[i] = header.Key
 	}
 	return keys

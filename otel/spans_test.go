@@ -43,8 +43,7 @@ func newTracer(t *testing.T) (*tracer, func() tracetest.SpanStubs) {
 	}
 }
 
-// No text of consumer code or of a message can make a batch of spans one that a
-// collector's protocol does not take.
+// No text of consumer code or of a message can make a batch of spans invalid for a collector.
 func TestTextsAreValid(t *testing.T) {
 	tr, exported := newTracer(t)
 	const bad = "a\xff\xc3b"
@@ -74,7 +73,7 @@ func TestTextsAreValid(t *testing.T) {
 	}
 }
 
-// counter is a span processor of a program's own.
+// counter is a program's span processor.
 type counter struct {
 	sdk.SpanProcessor
 	ended int

@@ -29,7 +29,7 @@ import (
 // scope names our instrumentation.
 const scope = "github.com/racecar-go/racecar/otel"
 
-// errorsEvery is how often a failing exporter is logged at most.
+// errorsEvery is the shortest time between two log lines about a failing exporter.
 const errorsEvery = time.Minute
 
 // tracer implements racecar.Tracer.
@@ -37,7 +37,7 @@ type tracer struct {
 	once       sync.Once
 	err        error
 	spans      trace.Tracer
-	provider   *sdk.TracerProvider // nil: spans go nowhere
+	provider   *sdk.TracerProvider // nil: spans are dropped
 	propagator propagation.TextMapPropagator
 	lost       *lostSpans
 	client     attribute.KeyValue
@@ -52,8 +52,8 @@ func (t *tracer) Start(c *racecar.Config, log *slog.Logger) error {
 func (t *tracer) start(c *racecar.Config, log *slog.Logger) error {
 	t.client = semconv.MessagingClientID(valid(c.ClientID))
 	t.lost = &lostSpans{log: log}
-	// What OpenTelemetry's libraries report, unknown names in variables mostly, goes to
-	// our log: by default they write to stderr.
+	// OpenTelemetry's libraries report to our log, not to stderr: unknown names in variables,
+	// mostly.
 	api.SetErrorHandler(api.ErrorHandlerFunc(func(err error) { log.Warn("OpenTelemetry reports an error", "error", err) }))
 	api.SetLogger(logr.FromSlogHandler(log.Handler()))
 	t.propagator = autoprop.NewTextMapPropagator()
@@ -65,7 +65,7 @@ func (t *tracer) start(c *racecar.Config, log *slog.Logger) error {
 	ctx := context.Background()
 	exporter, err := autoexport.NewSpanExporter(ctx)
 	if err != nil {
-		return fmt.Errorf("OpenTelemetry's exporter, by OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*: %w", err)
+		return fmt.Errorf("OpenTelemetry's exporter (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*): %w", err)
 	}
 	if autoexport.IsNoneSpanExporter(exporter) {
 		t.spans = noop.NewTracerProvider().Tracer(scope)
@@ -74,13 +74,13 @@ func (t *tracer) start(c *racecar.Config, log *slog.Logger) error {
 	from, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithAttributes(semconv.ServiceName(serviceName(c))), resource.WithFromEnv())
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
-		return fmt.Errorf("OpenTelemetry's resource, by OTEL_RESOURCE_ATTRIBUTES: %w", err)
+		return fmt.Errorf("OpenTelemetry's resource (OTEL_RESOURCE_ATTRIBUTES): %w", err)
 	}
 	t.use(exporter, from)
 	return nil
 }
 
-// use has spans go to exporter.
+// use sends spans to exporter.
 func (t *tracer) use(exporter sdk.SpanExporter, from *resource.Resource, options ...sdk.BatchSpanProcessorOption) {
 	t.lost.SpanExporter = exporter
 	t.provider = sdk.NewTracerProvider(sdk.WithBatcher(t.lost, options...), sdk.WithResource(from))
@@ -88,7 +88,7 @@ func (t *tracer) use(exporter sdk.SpanExporter, from *resource.Resource, options
 	api.SetTracerProvider(t.provider)
 }
 
-// exporterNamed reports whether a variable says where spans go.
+// exporterNamed reports whether a variable names an exporter or an endpoint.
 func exporterNamed() bool {
 	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
 		if os.Getenv(name) != "" {
@@ -113,8 +113,8 @@ func (t *tracer) Flush(ctx context.Context) error {
 	return t.provider.ForceFlush(ctx)
 }
 
-// lostSpans is an exporter that logs what it could not export: how many spans, and
-// why, at most once in errorsEvery.
+// lostSpans is an exporter that logs how many spans could not be exported and why, at most once
+// in errorsEvery.
 type lostSpans struct {
 	sdk.SpanExporter
 	log *slog.Logger

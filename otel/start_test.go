@@ -66,9 +66,9 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// A context that the author gave a message is not overwritten, and neither is the
-// array of the author's headers.
-func TestProduceLeavesTheAuthorsHeaders(t *testing.T) {
+// Produce overwrites neither a context that the author gave a message nor the array of the
+// author's headers.
+func TestProduceKeepsTheAuthorsHeaders(t *testing.T) {
 	t.Setenv("OTEL_TRACES_EXPORTER", "console")
 	tr := &tracer{}
 	if err := tr.Start(&racecar.Config{}, slog.New(slog.DiscardHandler)); err != nil {
@@ -90,7 +90,7 @@ func TestProduceLeavesTheAuthorsHeaders(t *testing.T) {
 	}
 }
 
-// With tracing switched off, context still goes from message to message.
+// With tracing disabled, messages still carry the context on.
 func TestDisabledPassesContextOn(t *testing.T) {
 	t.Setenv("OTEL_SDK_DISABLED", "true")
 	tr := &tracer{}
@@ -110,7 +110,7 @@ func TestDisabledPassesContextOn(t *testing.T) {
 	}
 }
 
-// A collector that is away fills no log, and the line says how many spans are lost.
+// A missing collector is logged once a minute, with the number of lost spans.
 func TestLostSpansAreLoggedOnce(t *testing.T) {
 	var b bytes.Buffer
 	l := &lostSpans{SpanExporter: refusing{}, log: slog.New(slog.NewTextHandler(&b, nil))}
@@ -133,7 +133,7 @@ type refusing struct{ sdk.SpanExporter }
 
 func (refusing) ExportSpans(context.Context, []sdk.ReadOnlySpan) error { return errors.New("refused") }
 
-// What OpenTelemetry's libraries say of variables is in our log, not on stderr.
+// OpenTelemetry's libraries report mistakes in variables to our log, not to stderr.
 func TestMistakesInVariablesAreLogged(t *testing.T) {
 	var b bytes.Buffer
 	t.Setenv("OTEL_TRACES_EXPORTER", "console")
@@ -154,7 +154,7 @@ func TestMistakesInVariablesAreLogged(t *testing.T) {
 	}
 }
 
-// A test that imports this package reaches for no collector.
+// A test that imports this package connects to no collector.
 func TestSilentInTests(t *testing.T) {
 	tr := &tracer{}
 	if err := tr.Start(&racecar.Config{}, slog.New(slog.DiscardHandler)); err != nil {
@@ -165,8 +165,7 @@ func TestSilentInTests(t *testing.T) {
 	}
 }
 
-// A collector whose name does not resolve ends nothing: spans are lost, and the log
-// says so.
+// A collector whose name does not resolve stops nothing: spans are lost, which is logged.
 func TestCollectorThatDoesNotResolve(t *testing.T) {
 	for _, protocol := range []string{"http/protobuf", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
