@@ -35,8 +35,8 @@ func TestDispositionsKeepTheCause(t *testing.T) {
 	}
 }
 
-// A nil cause is a slip that must not turn a failure into success, nor panic later.
-func TestDispositionsOfNothingAreErrors(t *testing.T) {
+// A nil cause is a mistake that must neither turn a failure into success nor panic later.
+func TestDispositionsOfNilAreErrors(t *testing.T) {
 	for _, err := range []error{Skip(nil), DeadLetter(nil), RetryAfter(nil, 0), Fatal(nil), FailedAt(2, nil)} {
 		if err == nil || err.Error() == "" {
 			t.Errorf("got %v", err)

@@ -15,8 +15,8 @@ type SumConsumer struct{ bytes int }
 func (c *SumConsumer) ProcessBatch(ctx context.Context, messages []*racecar.Message) error {
 	for i, m := range messages {
 		if m.Value == nil {
-			// Those before this one are done; this one is dead-lettered, and what
-			// comes behind it is called again.
+			// The messages before this one are done, this one is dead-lettered, and the
+			// messages behind it are handed over again.
 			return racecar.FailedAt(i, racecar.DeadLetter(errors.New("no value")))
 		}
 		c.bytes += len(m.Value)
@@ -24,8 +24,7 @@ func (c *SumConsumer) ProcessBatch(ctx context.Context, messages []*racecar.Mess
 	return nil
 }
 
-// A consumer of whole batches. Without FailedAt, an error has the whole batch
-// processed again.
+// A consumer of batches. Without FailedAt, an error has the whole batch processed again.
 func ExampleFailedAt() {
 	c := &SumConsumer{}
 	err := c.ProcessBatch(context.Background(), []*racecar.Message{

@@ -17,13 +17,13 @@ func NewBanConsumer(racecar.Runtime) (*BanConsumer, error) {
 	return &BanConsumer{banned: map[int]bool{}}, nil
 }
 
-// Process handles one message. It may get the same one twice.
+// Process handles one message. It may receive the same message twice.
 func (c *BanConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	var data struct {
 		UserID int `json:"user_id"`
 	}
 	if err := json.Unmarshal(m.Value, &data); err != nil {
-		return racecar.Skip(err) // trying again would not help
+		return racecar.Skip(err) // a retry would not help
 	}
 	c.banned[data.UserID] = true
 	return nil
@@ -35,8 +35,7 @@ func init() {
 	})
 }
 
-// A consumer, and how it becomes known to the command line: `racecar BanConsumer`
-// runs it. A test calls Process itself.
+// A consumer and its registration: `racecar BanConsumer` runs it. A test can call Process.
 func ExampleRegister() {
 	c, err := NewBanConsumer(racecar.Runtime{})
 	if err != nil {

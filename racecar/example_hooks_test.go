@@ -12,8 +12,8 @@ import (
 // CountConsumer keeps a count for each partition it has.
 type CountConsumer struct{ counts map[int32]int }
 
-// These say at compile time what racecar.Register says at the start otherwise: that
-// the optional methods have the signatures that are called.
+// These lines check at compile time what racecar.Register checks at the start: that the optional
+// methods have the right signatures.
 var (
 	_ racecar.Processor      = (*CountConsumer)(nil)
 	_ racecar.AssignmentHook = (*CountConsumer)(nil)
@@ -21,7 +21,7 @@ var (
 	_ racecar.TeardownHook   = (*CountConsumer)(nil)
 )
 
-// OnPartitionsAssigned is told of partitions before their first message.
+// OnPartitionsAssigned receives partitions before their first message.
 func (c *CountConsumer) OnPartitionsAssigned(ctx context.Context, a racecar.Assignment) {
 	for _, p := range a.Partitions["steps"] {
 		c.counts[p] = 0
@@ -34,8 +34,8 @@ func (c *CountConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	return nil
 }
 
-// OnPartitionsRevoked is told which go, after their last message and commit. Those
-// that are Lost may already belong to another member.
+// OnPartitionsRevoked receives partitions after their last message and commit. Lost ones may
+// already belong to another member.
 func (c *CountConsumer) OnPartitionsRevoked(ctx context.Context, a racecar.Assignment) {
 	for _, p := range a.Partitions["steps"] {
 		delete(c.counts, p)
@@ -48,7 +48,7 @@ func (c *CountConsumer) Teardown(ctx context.Context) error {
 	return nil
 }
 
-// The methods that a consumer may have beside Process.
+// The optional methods of a consumer.
 func ExampleAssignmentHook() {
 	ctx, c := context.Background(), &CountConsumer{counts: map[int32]int{}}
 	c.OnPartitionsAssigned(ctx, racecar.Assignment{Partitions: map[string][]int32{"steps": {0, 3}}})

@@ -10,8 +10,8 @@ import (
 // GreetConsumer greets whoever is named.
 type GreetConsumer struct{ out racecar.Producer }
 
-// Process queues a greeting. It need not wait until Kafka has it: the offset of m
-// is committed only then, and a delivery that finally fails processes m again.
+// Process queues a greeting. It need not wait for Kafka: the offset of m is committed only when
+// the greeting is acknowledged, and m is processed again if the greeting cannot be delivered.
 func (c *GreetConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	return c.out.Produce(ctx, racecar.ProducerMessage{
 		Topic:   "greetings",

@@ -12,7 +12,7 @@ type LagConsumer struct{}
 
 var _ racecar.StatisticsHook = (*LagConsumer)(nil)
 
-// Process does what there is to do.
+// Process handles one message.
 func (*LagConsumer) Process(ctx context.Context, m *racecar.Message) error { return nil }
 
 // OnStatistics is called every statistics_interval.
@@ -24,7 +24,7 @@ func (*LagConsumer) OnStatistics(ctx context.Context, s racecar.Statistics) {
 	}
 }
 
-// What a consumer can learn of its connection to Kafka.
+// Figures of a worker and its connection to Kafka.
 func ExampleStatisticsHook() {
 	(&LagConsumer{}).OnStatistics(context.Background(), racecar.Statistics{
 		Partitions: []racecar.PartitionStatistics{

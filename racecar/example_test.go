@@ -12,7 +12,7 @@ import (
 	"github.com/racecar-go/racecar/racecartest"
 )
 
-// What a consumer can return, and what becomes of the message.
+// What a consumer can return, and what happens to the message.
 func ExampleSkip() {
 	err := errors.New("a bad day")
 	for _, returned := range []error{
@@ -34,7 +34,7 @@ func ExampleSkip() {
 	// fatal
 }
 
-// RetryAfter is for what says by itself when to come again.
+// RetryAfter is for services that say when to call them again.
 func ExampleRetryAfter() {
 	err := racecar.RetryAfter(errors.New("429 Too Many Requests"), 30*time.Second)
 	pause, _ := racecartest.RetryAfter(err)
@@ -56,8 +56,8 @@ func init() {
 	})
 }
 
-// A function as a consumer. It has no type to be named after: racecar.Register wants
-// Spec.Name.
+// A function as a consumer. It has no type of its own to take the name from, so Spec.Name is
+// set.
 func ExampleProcessFunc() {
 	print, _ := newPrinter(racecar.Runtime{})
 	fmt.Println(print.Process(context.Background(), &racecar.Message{Value: []byte("hello")}))
@@ -66,8 +66,8 @@ func ExampleProcessFunc() {
 	// <nil>
 }
 
-// A long call that leaves off when the partition or the worker is to go. Its
-// message comes again, to whoever has the partition then.
+// A long call that stops early when its partition is revoked or its worker stops. The message is
+// handed over again, to the worker that has the partition then.
 func ExampleLeaving() {
 	process := func(ctx context.Context, m *racecar.Message) error {
 		for step := range 3 {
@@ -88,7 +88,7 @@ func ExampleLeaving() {
 	// <nil>
 }
 
-// Headers are looked up by name; one can be there without a value.
+// Headers are looked up by key; a header may have no value.
 func ExampleMessage_Header() {
 	m := &racecar.Message{Headers: []racecar.Header{{Key: "request-id", Value: []byte("4711")}, {Key: "traced"}}}
 	id, ok := m.Header("request-id")
@@ -103,28 +103,28 @@ func ExampleMessage_Header() {
 	// false
 }
 
-// All there is to say of a consumer. What is left out is as configured.
+// All fields of a Spec. A field that is not set leaves its value to the configuration.
 func ExampleSpec() {
 	spec := racecar.Spec{
-		Name:    "Billing::InvoiceConsumer", // any string: upstream's name keeps its group
+		Name:    "Billing::InvoiceConsumer", // any text: upstream's name keeps its group
 		GroupID: "billing",
 		Subscriptions: []racecar.Subscription{
 			{Topic: "orders"},
 			{TopicPattern: `orders\..+`, StartFrom: racecar.End},
 		},
-		ParallelWorkers: 3,                 // processes
-		Concurrency:     4,                 // partitions at a time in each
-		MaxRetries:      5,                 // then the dead-letter topic
-		PauseTimeout:    racecar.NoPause,   // between retries
-		MaxPollInterval: 10 * time.Minute,  // the longest call
-		DeadLetterTopic: "billing-letters", // else billing.dlq
+		ParallelWorkers: 3,                // processes
+		Concurrency:     4,                // partitions at a time in each
+		MaxRetries:      5,                // then the dead-letter topic
+		PauseTimeout:    racecar.NoPause,  // between retries
+		MaxPollInterval: 10 * time.Minute, // the longest call
+		DeadLetterTopic: "billing-dead",   // else billing.dlq
 	}
 	fmt.Println(spec.Name, len(spec.Subscriptions))
 	// Output: Billing::InvoiceConsumer 2
 }
 
-// Configuration in code, from an init function: what has to be looked up, and what
-// is to be told of failures. Variables and flags have the last word.
+// Configuration in code, called from init: brokers from a lookup, and a function for errors.
+// Variables and flags override it.
 func ExampleConfigure() {
 	racecar.Configure(func(c *racecar.Config) error {
 		_, hosts, err := net.LookupSRV("kafka", "tcp", "example.com")
@@ -141,7 +141,7 @@ func report(ctx context.Context, err error, info racecar.ErrorInfo) {
 	fmt.Printf("%s: %s/%d at %d, tried %d times: %v\n", info.Consumer, info.Topic, info.Partition, info.FirstOffset, info.Retries+1, err)
 }
 
-// What an error handler is told.
+// The information that an error handler receives.
 func ExampleErrorInfo() {
 	report(context.Background(), errors.New("no such user"), racecar.ErrorInfo{
 		Consumer: "BanConsumer", Group: "ban-consumer", Topic: "user_banned", Partition: 3,
@@ -150,7 +150,7 @@ func ExampleErrorInfo() {
 	// Output: BanConsumer: user_banned/3 at 17, tried 3 times: no such user
 }
 
-// Events, from an init function. There is one type for each.
+// A subscriber to events, added from init. Package event has a type for each kind.
 func ExampleObserve() {
 	watch := func(e racecar.Event) {
 		switch e := e.(type) {
@@ -161,7 +161,7 @@ func ExampleObserve() {
 		}
 	}
 	racecar.Observe(watch)
-	// What a worker calls it with:
+	// A worker calls it with:
 	watch(event.ProcessMessage{Duration: 3 * time.Millisecond})
 	watch(event.DeadLetter{Message: &racecar.Message{Offset: 42}, Err: errors.New("no value")})
 	// Output:

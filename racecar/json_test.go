@@ -17,8 +17,7 @@ type order struct {
 	Cents int    `json:"cents"`
 }
 
-// What each of the ways to treat a malformed message returns to the worker, and
-// that such a message does not reach the function.
+// A malformed message does not reach the function; OnMalformed decides what the call returns.
 func TestMalformedJSON(t *testing.T) {
 	for name, c := range map[string]struct {
 		options []racecar.JSONOption
@@ -56,7 +55,7 @@ func TestMalformedJSON(t *testing.T) {
 	}
 }
 
-// Each message has a value of its own, and the function's error is the verdict.
+// Each message is decoded into its own value, and the function's error is the call's.
 func TestJSON(t *testing.T) {
 	var got []order
 	process := racecar.JSON(func(_ context.Context, m *racecar.Message, o order) error {
@@ -77,8 +76,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// A consumer of orders as JSON. Those that are not go to the dead-letter topic at
-// once, since trying again would not make them better.
+// A consumer of JSON orders. Malformed ones go to the dead-letter topic at once, since a retry
+// would not help.
 func ExampleJSON() {
 	ship := func(_ context.Context, _ *racecar.Message, o struct{ ID string }) error {
 		fmt.Println("shipping", o.ID)

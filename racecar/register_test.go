@@ -95,7 +95,7 @@ func TestRegisterRefusesProgrammersMistakes(t *testing.T) {
 			}
 			got := mistakes[0].Error()
 			if !strings.HasPrefix(got, "register_test.go:") || !strings.Contains(got, ": Register of ") || !strings.Contains(got, test.message) {
-				t.Errorf("mistake %q\nwant it to say where, and %q", got, test.message)
+				t.Errorf("mistake %q\nwant it to name the line, and %q", got, test.message)
 			}
 			if n := len(program.Consumers()); n > 1 {
 				t.Errorf("%d are registered", n)
@@ -104,8 +104,8 @@ func TestRegisterRefusesProgrammersMistakes(t *testing.T) {
 	}
 }
 
-// All mistakes are kept, and what is right is registered beside them.
-func TestMistakesDoNotHideEachOther(t *testing.T) {
+// All mistakes are kept, and correct consumers are registered beside them.
+func TestAllMistakesAreKept(t *testing.T) {
 	emptyRegistry(t)
 	register[neither](named("first"))()
 	register[single](named("good"))()
@@ -114,7 +114,7 @@ func TestMistakesDoNotHideEachOther(t *testing.T) {
 		t.Errorf("mistakes: %v", got)
 	}
 	if program.Lookup("good") == nil {
-		t.Error("the good one is not registered")
+		t.Error("the correct one is not registered")
 	}
 }
 
@@ -138,7 +138,7 @@ func TestRegisteredConsumersAreFoundByName(t *testing.T) {
 		t.Errorf("single: %+v", r)
 	}
 	if program.Lookup("nobody") != nil {
-		t.Error("a consumer that nobody registered was found")
+		t.Error("an unregistered consumer was found")
 	}
 }
 
@@ -152,7 +152,7 @@ func TestConstructorsErrorYieldsNoInstance(t *testing.T) {
 	}
 }
 
-// A subscriber that comes too late is told so, with its place.
+// A late call of Observe is logged with its line.
 func TestLateObserver(t *testing.T) {
 	var b bytes.Buffer
 	before := slog.Default()

@@ -13,8 +13,8 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// observed registers an observer for the test alone and returns a configuration whose
-// brokers are there.
+// observed adds a subscriber for this test alone and returns a configuration with a running
+// broker.
 func observed(t *testing.T, f func(Event)) *Config {
 	t.Helper()
 	emptyRegistry(t)
@@ -38,8 +38,8 @@ func standalone(t *testing.T, c *Config) *StandaloneProducer {
 	return p
 }
 
-// Observers need no lock, whoever produces: they are called one event after the other.
-func TestObserversOfProducersAreCalledOneByOne(t *testing.T) {
+// Subscribers need no lock: they are called with one event at a time, whoever produces.
+func TestSubscribersAreCalledWithOneEventAtATime(t *testing.T) {
 	const callers, each = 4, 200
 	n := 0 // the race detector watches
 	c := observed(t, func(Event) { n++ })
@@ -67,8 +67,8 @@ func TestObserversOfProducersAreCalledOneByOne(t *testing.T) {
 	}
 }
 
-// An observer that blocks holds up no message, and is left behind by Close.
-func TestABlockedObserverHoldsUpNoMessage(t *testing.T) {
+// A subscriber that blocks delays no message, and Close does not wait for it beyond its ctx.
+func TestBlockedSubscriberDelaysNoMessage(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	p := standalone(t, observed(t, func(Event) { <-release }))

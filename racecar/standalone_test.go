@@ -27,7 +27,7 @@ import (
 // nobody is an address that refuses connections.
 const nobody = "127.0.0.1:1"
 
-func patience(t testing.TB) context.Context {
+func bounded(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 	t.Cleanup(cancel)
@@ -79,21 +79,21 @@ func open(t *testing.T, broker string, change ...func(*racecar.Config) error) *r
 	return p
 }
 
-func TestStandaloneProducerLeavesNothingBehind(t *testing.T) {
+func TestStandaloneProducerLeaksNothing(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	before := goleak.IgnoreCurrent()
 	p := open(t, b.Addrs()[0], func(c *racecar.Config) error {
 		c.OnError = func(context.Context, error, racecar.ErrorInfo) {}
 		return nil
 	})
-	if err := p.ProduceSync(patience(t), racecar.ProducerMessage{Topic: "out"}); err != nil {
+	if err := p.ProduceSync(bounded(t), racecar.ProducerMessage{Topic: "out"}); err != nil {
 		t.Fatal(err)
 	}
 	seven := int32(7_000)
-	if err := p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out", Partition: &seven}); err != nil {
+	if err := p.ProduceAsync(bounded(t), racecar.ProducerMessage{Topic: "out", Partition: &seven}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(bounded(t)); err != nil {
 		t.Fatal(err)
 	}
 	goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read"))
@@ -102,7 +102,7 @@ func TestStandaloneProducerLeavesNothingBehind(t *testing.T) {
 func TestProduceSync(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	p := open(t, b.Addrs()[0])
-	err := p.ProduceSync(patience(t), racecar.ProducerMessage{Topic: "out", Key: []byte("k"), Value: []byte("v"),
+	err := p.ProduceSync(bounded(t), racecar.ProducerMessage{Topic: "out", Key: []byte("k"), Value: []byte("v"),
 		Headers: []racecar.Header{{Key: "h", Value: []byte("1")}}})
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestProduceSync(t *testing.T) {
 
 func TestStandaloneProducerConnect(t *testing.T) {
 	b := racecartest.NewBroker(t)
-	if err := open(t, b.Addrs()[0]).Connect(patience(t)); err != nil {
+	if err := open(t, b.Addrs()[0]).Connect(bounded(t)); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -138,7 +138,7 @@ func TestProduceSyncWithoutBroker(t *testing.T) {
 func TestProduceAsyncReturnsDuringAnOutage(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	var log lines
-	// The first address never answers: the messages wait until the other one was tried.
+	// The first address never answers: the messages wait until the other one has been tried.
 	p := open(t, nobody, logTo(&log), func(c *racecar.Config) error {
 		c.Brokers = append(c.Brokers, b.Addrs()[0])
 		return nil
@@ -148,7 +148,7 @@ func TestProduceAsyncReturnsDuringAnOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(bounded(t)); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(b.Messages("out")); n != 1000 {
@@ -156,10 +156,10 @@ func TestProduceAsyncReturnsDuringAnOutage(t *testing.T) {
 	}
 }
 
-// In an outage messages are buffered up to the bound, and then ProduceAsync blocks
-// as long as its ctx lets it. Close ends in time, says how many are left, and each is
-// told to OnError: once the log says that nobody answers, and how many were lost.
-func TestAnUnreachableClusterSwallowsNothing(t *testing.T) {
+// In an outage messages are buffered up to the limit; then ProduceAsync blocks until its ctx
+// ends. Close returns in time and counts the messages that are left, each of which is reported
+// to OnError. The log has one line about the outage and one with the number of lost messages.
+func TestMessagesOfAnOutageAreReported(t *testing.T) {
 	var log lines
 	var told atomic.Int64
 	p := open(t, nobody, logTo(&log), func(c *racecar.Config) error {
@@ -214,7 +214,7 @@ func TestAnUnreachableClusterSwallowsNothing(t *testing.T) {
 	}
 }
 
-func TestProduceAsyncReportsWhatFails(t *testing.T) {
+func TestProduceAsyncReportsFailures(t *testing.T) {
 	var log lines
 	type report struct {
 		err  error
@@ -243,7 +243,7 @@ func TestProduceAsyncReportsWhatFails(t *testing.T) {
 			t.Errorf("OnError was given %+v", r.info)
 		}
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(bounded(t)); err != nil {
 		t.Error(err)
 	}
 	for _, want := range []string{"messages were not delivered", "in OnError", nobody} {
@@ -256,7 +256,7 @@ func TestProduceAsyncReportsWhatFails(t *testing.T) {
 func TestWaitForDelivery(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	p := open(t, b.Addrs()[0])
-	err := p.WaitForDelivery(patience(t), func(ctx context.Context) error {
+	err := p.WaitForDelivery(bounded(t), func(ctx context.Context) error {
 		for i := range 100 {
 			if err := p.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out", Value: fmt.Append(nil, i)}); err != nil {
 				return err
@@ -281,7 +281,7 @@ func TestWaitForDeliveryJoinsAllErrors(t *testing.T) {
 	})
 	own := errors.New("of the function")
 	var kept context.Context
-	err := p.WaitForDelivery(patience(t), func(ctx context.Context) error {
+	err := p.WaitForDelivery(bounded(t), func(ctx context.Context) error {
 		kept = ctx
 		for range 3 {
 			if err := p.ProduceAsync(ctx, racecar.ProducerMessage{Topic: "out"}); err != nil {
@@ -295,7 +295,7 @@ func TestWaitForDeliveryJoinsAllErrors(t *testing.T) {
 	if !ok || len(all.Unwrap()) != 5 || !errors.Is(err, own) || !strings.Contains(err.Error(), "no topic is set") {
 		t.Fatalf("got %v", err)
 	}
-	returned := p.WaitForDelivery(patience(t), func(ctx context.Context) error {
+	returned := p.WaitForDelivery(bounded(t), func(ctx context.Context) error {
 		return p.ProduceAsync(ctx, racecar.ProducerMessage{})
 	})
 	if all, ok := returned.(interface{ Unwrap() []error }); !ok || len(all.Unwrap()) != 1 {
@@ -331,15 +331,15 @@ func TestWaitForDeliveryEndsWithItsContext(t *testing.T) {
 
 func TestStandaloneProducerClosed(t *testing.T) {
 	p := open(t, nobody)
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(bounded(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(bounded(t)); err != nil {
 		t.Errorf("the second Close: %v", err)
 	}
 	for name, err := range map[string]error{
-		"ProduceSync":  p.ProduceSync(patience(t), racecar.ProducerMessage{Topic: "out"}),
-		"ProduceAsync": p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out"}),
+		"ProduceSync":  p.ProduceSync(bounded(t), racecar.ProducerMessage{Topic: "out"}),
+		"ProduceAsync": p.ProduceAsync(bounded(t), racecar.ProducerMessage{Topic: "out"}),
 	} {
 		if de, ok := errors.AsType[*producer.DeliveryError](err); !ok || de.Kind != producer.DeliveryClosed {
 			t.Errorf("%s after Close: %v", name, err)
@@ -358,7 +358,7 @@ func TestDefaultProducer(t *testing.T) {
 	if err := os.WriteFile("config/racecar.yml", []byte(file), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	ctx := patience(t)
+	ctx := bounded(t)
 	if err := racecar.Close(ctx); err != nil {
 		t.Errorf("Close without a producer: %v", err)
 	}
@@ -382,7 +382,7 @@ func TestDefaultProducer(t *testing.T) {
 	}
 }
 
-func TestOpenProducerSaysWhatIsWrong(t *testing.T) {
+func TestOpenProducerReportsMistakes(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("RACECAR_PARTITIONER", "murmur3")
 	if _, err := racecar.OpenProducer(t.Context()); err == nil || !strings.Contains(err.Error(), "RACECAR_PARTITIONER") {
@@ -395,7 +395,7 @@ func TestOpenProducerSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Callers may reuse their buffers once ProduceAsync has returned.
+// Callers may reuse their buffers as soon as ProduceAsync has returned.
 func TestProducerCopiesTheMessage(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("out", 1)
@@ -403,11 +403,11 @@ func TestProducerCopiesTheMessage(t *testing.T) {
 	var buf []byte
 	for i := range 5 {
 		buf = fmt.Appendf(buf[:0], "value %d", i)
-		if err := p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out", Key: buf, Value: buf, Headers: []racecar.Header{{Key: "h", Value: buf}}}); err != nil {
+		if err := p.ProduceAsync(bounded(t), racecar.ProducerMessage{Topic: "out", Key: buf, Value: buf, Headers: []racecar.Header{{Key: "h", Value: buf}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(bounded(t)); err != nil {
 		t.Fatal(err)
 	}
 	for i, m := range b.WaitMessages("out", 5) {
@@ -418,8 +418,8 @@ func TestProducerCopiesTheMessage(t *testing.T) {
 	}
 }
 
-// Close waits no longer than its ctx, whoever else closes the producer, and says so
-// where it would wait for itself.
+// Close waits no longer than its ctx, even while another call closes the producer, and returns
+// an error where it would wait for itself.
 func TestStandaloneProducerCloseIsBounded(t *testing.T) {
 	var p *racecar.StandaloneProducer
 	fromOnError, release := make(chan error, 1), make(chan struct{})
@@ -434,7 +434,7 @@ func TestStandaloneProducerCloseIsBounded(t *testing.T) {
 		}
 		return nil
 	})
-	if err := p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out"}); err != nil {
+	if err := p.ProduceAsync(bounded(t), racecar.ProducerMessage{Topic: "out"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-fromOnError; err == nil || !strings.Contains(err.Error(), "OnError") {
@@ -445,7 +445,7 @@ func TestStandaloneProducerCloseIsBounded(t *testing.T) {
 	first := make(chan error, 1)
 	go func() { first <- p.Close(ctx) }()
 	harness.Eventually(t, "the first Close is under way", func() error {
-		if p.ProduceAsync(patience(t), racecar.ProducerMessage{Topic: "out"}) == nil {
+		if p.ProduceAsync(bounded(t), racecar.ProducerMessage{Topic: "out"}) == nil {
 			return errors.New("it takes messages")
 		}
 		return nil
@@ -459,12 +459,12 @@ func TestStandaloneProducerCloseIsBounded(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Errorf("the first Close: %v", err)
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(bounded(t)); err != nil {
 		t.Errorf("the third Close: %v", err)
 	}
 }
 
-// What is produced with a ctx that has ended is not sent.
+// A message that is produced with an ended ctx is not sent.
 func TestCancelledCtxSendsNothing(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("out", 1)
@@ -481,7 +481,7 @@ func TestCancelledCtxSendsNothing(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(bounded(t)); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(b.Messages("out")); n != 0 {
