@@ -18,26 +18,27 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// patience is how long the helpers wait for what should happen soon before they
-// fail the test. It is generous: a slow machine is no failure.
-const patience = 30 * time.Second
+// timeout is how long the helpers wait for an event before they fail the test. It is generous,
+// so that a slow machine does not fail a test.
+const timeout = 30 * time.Second
 
-// Broker is a Kafka broker of one test, in memory; see package devkafka for
-// what it is and is not. It ends with the test. Its helpers fail the test when
-// something does not work; they write with another client library than racecar's, so
-// that the two check each other. They may be called from several
-// goroutines, but only from the test's own may they fail it (testing.TB.FailNow).
+// Broker is a Kafka broker of one test, in memory: a single broker without authentication that
+// speaks Kafka's protocol, transactions included (franz-go's kfake). It ends with the test. Its
+// helpers fail the test when something does not work, or does not happen within 30 seconds;
+// they write with another client library than racecar, so that the two check each other. They may be
+// called from several goroutines, but may fail the test only on the test's own
+// (testing.TB.FailNow).
 type Broker struct {
 	t      testing.TB
 	broker *devkafka.Broker
 
 	mu      sync.Mutex
-	turns   map[string]int // of messages without a key, by topic
-	workers int            // that RunWorker has started
+	next    map[string]int // number of messages without a key so far, by topic
+	workers int            // started by RunWorker
 }
 
-// NewBroker starts a broker. Topics are made on first use, with
-// devkafka.DefaultPartitions; Topic makes one with another number.
+// NewBroker starts a broker. A topic is created at its first use, with 8 partitions; Topic
+// creates one with another number.
 func NewBroker(t testing.TB) *Broker {
 	t.Helper()
 	b, err := devkafka.Start(devkafka.Options{})
@@ -49,14 +50,14 @@ func NewBroker(t testing.TB) *Broker {
 			t.Error(err)
 		}
 	})
-	return &Broker{t: t, broker: b, turns: map[string]int{}}
+	return &Broker{t: t, broker: b, next: map[string]int{}}
 }
 
 // Addrs returns the broker's addresses, as racecar.Config.Brokers takes them, for what a test
 // connects by itself.
 func (b *Broker) Addrs() []string { return b.broker.Addrs() }
 
-// Topic makes a topic.
+// Topic creates a topic. The test fails if it exists already.
 func (b *Broker) Topic(name string, partitions int) {
 	b.t.Helper()
 	if !config.ValidTopic(name) {
@@ -67,16 +68,16 @@ func (b *Broker) Topic(name string, partitions int) {
 	}
 }
 
-// Produce sends messages and returns when all are in the log. A message without
-// Partition goes by the hash of its key (PartitionKey, when set), as Kafka's own
-// clients do it; those without any key take the partitions in turn, over all calls.
+// Produce sends messages and waits until the broker has acknowledged all. A message without
+// Partition is partitioned by the hash of its PartitionKey or Key (murmur2, as Kafka's Java
+// client does it); messages without a key take the partitions in turn, over all calls.
 func (b *Broker) Produce(messages ...racecar.ProducerMessage) {
 	b.t.Helper()
 	ctx, client := b.client(kgo.RecordPartitioner(partitioner{b}), kgo.ProducerLinger(0))
 	defer client.Close()
 	records := make([]*kgo.Record, len(messages))
 	for i, m := range messages {
-		if !config.ValidTopic(m.Topic) { // the broker takes names that Kafka refuses
+		if !config.ValidTopic(m.Topic) { // this broker accepts names that Kafka refuses
 			b.t.Fatalf("%q cannot be a topic's name", m.Topic)
 		}
 		records[i] = record(m)
@@ -86,8 +87,8 @@ func (b *Broker) Produce(messages ...racecar.ProducerMessage) {
 	}
 }
 
-// Messages returns what is in a topic now, ordered by partition and offset.
-// What belongs to open or aborted transactions is not among it.
+// Messages returns the messages of a topic, ordered by partition and offset, without those of
+// open or aborted transactions. If the topic does not exist, it returns nil.
 func (b *Broker) Messages(topic string) []*racecar.Message {
 	b.t.Helper()
 	var ranges []fetch.Range
@@ -103,7 +104,7 @@ func (b *Broker) Messages(topic string) []*racecar.Message {
 	}
 	f := fetch.New(fetch.Options{Config: &c, Access: way, ReadCommitted: true})
 	defer f.Close()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), timeout)
 	defer cancel()
 	var all []*racecar.Message
 	if err := f.Read(ctx, ranges, func(m *racecar.Message) error { all = append(all, m); return nil }); err != nil {
@@ -112,8 +113,8 @@ func (b *Broker) Messages(topic string) []*racecar.Message {
 	return all
 }
 
-// WaitMessages waits until at least n messages are in a topic and returns them
-// all, as Messages does.
+// WaitMessages waits until a topic has at least n messages and returns all of them, as Messages
+// does.
 func (b *Broker) WaitMessages(topic string, n int) []*racecar.Message {
 	b.t.Helper()
 	var all []*racecar.Message
@@ -124,8 +125,9 @@ func (b *Broker) WaitMessages(topic string, n int) []*racecar.Message {
 	return all
 }
 
-// Committed returns the offsets that a group has committed for a topic, by
-// partition: each that of the next message to be processed.
+// Committed returns the offsets that a group has committed for a topic, by partition. A
+// committed offset is that of the next message to be processed; a partition without one is
+// missing.
 func (b *Broker) Committed(group, topic string) map[int32]int64 {
 	offsets := map[int32]int64{}
 	if g := b.broker.Cluster().GroupInfo(group); g != nil {
@@ -136,8 +138,8 @@ func (b *Broker) Committed(group, topic string) map[int32]int64 {
 	return offsets
 }
 
-// WaitConsumed waits until a group has committed all messages of a topic, of which
-// there must be one.
+// WaitConsumed waits until a group has committed all messages of a topic, which must have at
+// least one.
 func (b *Broker) WaitConsumed(group, topic string) {
 	b.t.Helper()
 	waitUntil(b.t, func() (string, bool) {
@@ -156,7 +158,7 @@ func (b *Broker) WaitConsumed(group, topic string) {
 
 func (b *Broker) client(o ...kgo.Opt) (context.Context, *kgo.Client) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), timeout)
 	b.t.Cleanup(cancel)
 	client, err := kgo.NewClient(append(o, kgo.SeedBrokers(b.Addrs()...))...)
 	if err != nil {
@@ -165,7 +167,7 @@ func (b *Broker) client(o ...kgo.Opt) (context.Context, *kgo.Client) {
 	return ctx, client
 }
 
-// partitioner obeys ProducerMessage.Partition, then its keys, then takes turns.
+// partitioner goes by ProducerMessage.Partition, else by its keys, else takes partitions in turn.
 type partitioner struct{ b *Broker }
 
 func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
@@ -192,11 +194,11 @@ func (p *topicPartitioner) Partition(r *kgo.Record, n int) int {
 	}
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
-	p.b.turns[p.topic]++
-	return (p.b.turns[p.topic] - 1) % n
+	p.b.next[p.topic]++
+	return (p.b.next[p.topic] - 1) % n
 }
 
-// messageKey is under which a record's context carries what it was made from.
+// messageKey is the key of a record's context for the message that it was made from.
 type messageKey struct{}
 
 func record(m racecar.ProducerMessage) *kgo.Record {
@@ -208,18 +210,18 @@ func record(m racecar.ProducerMessage) *kgo.Record {
 	return r
 }
 
-// waitUntil asks again and again, as nothing signals it, and fails the test with
-// the last answer when patience is at its end.
+// waitUntil polls ask until it is done, and fails the test with its last answer after
+// timeout.
 func waitUntil(t testing.TB, ask func() (soFar string, done bool)) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for {
 		soFar, done := ask()
 		if done {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after %v: %s", patience, soFar)
+			t.Fatalf("after %v: %s", timeout, soFar)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

@@ -13,7 +13,7 @@ import (
 	"github.com/racecar-go/racecar/racecartest"
 )
 
-func TestWhatIsProducedCanBeRead(t *testing.T) {
+func TestProduceAndMessages(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("words", 2)
 	one := int32(1)
@@ -67,14 +67,14 @@ func TestProducePicksPartitions(t *testing.T) {
 	}
 }
 
-func TestMessagesOfATopicThatIsNotThere(t *testing.T) {
+func TestMessagesOfAMissingTopic(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	if got := b.Messages("none"); got != nil {
 		t.Errorf("got %v", got)
 	}
 }
 
-func TestMessagesLeavesOutAbortedTransactions(t *testing.T) {
+func TestMessagesOmitsAbortedTransactions(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("words", 1)
 	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...), kgo.TransactionalID("t"), kgo.DefaultProduceTopic("words"))

@@ -12,7 +12,7 @@ import (
 	"github.com/racecar-go/racecar/racecartest"
 )
 
-// GreetingConsumer greets whoever is named.
+// GreetingConsumer produces a greeting for each name.
 type GreetingConsumer struct{ out racecar.Producer }
 
 func NewGreetingConsumer(rt racecar.Runtime) (*GreetingConsumer, error) {
@@ -26,7 +26,7 @@ func (c *GreetingConsumer) Process(ctx context.Context, m *racecar.Message) erro
 	return c.out.Produce(ctx, racecar.ProducerMessage{Topic: "greetings", Value: append([]byte("Hello "), m.Value...)})
 }
 
-// exampleT stands for the *testing.T that a test has and an example has not.
+// exampleT replaces the *testing.T that a test has and an example does not.
 type exampleT struct {
 	testing.TB
 	cleanups []func()
@@ -41,8 +41,8 @@ func (*exampleT) Fatal(a ...any)                 { panic(fmt.Sprint(a...)) }
 func (*exampleT) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
 func (t *exampleT) Cleanup(f func())             { t.cleanups = append(t.cleanups, f) }
 
-// end does what the end of a test does.
-func (t *exampleT) end() {
+// finish runs the cleanups, as the end of a test does.
+func (t *exampleT) finish() {
 	for _, f := range slices.Backward(t.cleanups) {
 		f()
 	}
@@ -50,7 +50,7 @@ func (t *exampleT) end() {
 
 func ExampleRun() {
 	t := &exampleT{} // in a test: func TestGreeting(t *testing.T)
-	defer t.end()
+	defer t.finish()
 
 	result := racecartest.Run(t, NewGreetingConsumer, []*racecar.Message{
 		{Value: []byte("Ada")},
@@ -69,7 +69,7 @@ func ExampleRun() {
 // A constructor's runtime whose producer records.
 func ExampleRuntime() {
 	t := &exampleT{} // in a test: func TestGreeting(t *testing.T)
-	defer t.end()
+	defer t.finish()
 
 	rt := racecartest.Runtime(t)
 	c, err := NewGreetingConsumer(rt)
@@ -86,7 +86,7 @@ func ExampleRuntime() {
 // A broker in the test's process, without a worker.
 func ExampleNewBroker() {
 	t := &exampleT{} // in a test: func TestArchive(t *testing.T)
-	defer t.end()
+	defer t.finish()
 
 	b := racecartest.NewBroker(t)
 	b.Topic("names", 1)
@@ -99,11 +99,11 @@ func ExampleNewBroker() {
 	// 1 ""
 }
 
-// A real worker: the first message fails once, the group rebalances, and all the
-// same each greeting is there once.
+// A real worker: the first message fails once and the group rebalances, and still each greeting
+// is there once.
 func ExampleRunWorker() {
 	t := &exampleT{} // in a test: func TestGreetingsSurviveARebalance(t *testing.T)
-	defer t.end()
+	defer t.finish()
 
 	b := racecartest.NewBroker(t)
 	b.Topic("names", 1)

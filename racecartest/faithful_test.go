@@ -13,7 +13,7 @@ import (
 	"github.com/racecar-go/racecar/racecartest"
 )
 
-// defaultUser produces by the package functions.
+// defaultUser produces with the package functions.
 type defaultUser struct{}
 
 func (defaultUser) Process(ctx context.Context, m *racecar.Message) error {
@@ -28,8 +28,8 @@ func (defaultUser) Process(ctx context.Context, m *racecar.Message) error {
 
 func newDefaultUser(racecar.Runtime) (defaultUser, error) { return defaultUser{}, nil }
 
-// What consumer code produces by the package functions is recorded by Run, goes to the
-// test's broker in RunWorker, and nowhere without the ctx of a call.
+// Run records messages that consumer code produces with the package functions, RunWorker sends
+// them to the test's broker, and without the ctx of a call they are refused.
 func TestDefaultProducerInTests(t *testing.T) {
 	r := racecartest.Run(t, newDefaultUser, []*racecar.Message{{Topic: "in", Value: []byte("x")}})
 	if r.Err() != nil || len(r.Produced) != 2 || string(r.Produced[0].Value) != "async x" || string(r.Produced[1].Value) != "sync x" {
@@ -61,7 +61,7 @@ func TestTwoWorkersOfOneConsumer(t *testing.T) {
 		racecartest.WaitFor(w, func(e event.PartitionsAssigned) bool { return len(e.Partitions["in"]) == 2 })
 	}
 	for range 8 {
-		b.Produce(racecar.ProducerMessage{Topic: "in", Value: []byte("x")}) // one call each: in turn all the same
+		b.Produce(racecar.ProducerMessage{Topic: "in", Value: []byte("x")}) // one call each: in turn nevertheless
 	}
 	b.WaitConsumed("d", "in")
 	for p, offset := range b.Committed("d", "in") {
@@ -79,7 +79,7 @@ func (idle) Process(context.Context, *racecar.Message) error { return nil }
 
 func newIdle(racecar.Runtime) (idle, error) { return idle{}, nil }
 
-// refusing produces what the function makes of a message.
+// producing produces what the function makes of a message.
 type producing struct {
 	out   racecar.Producer
 	makes func(m *racecar.Message) racecar.ProducerMessage
@@ -95,8 +95,8 @@ func (p *producing) Process(ctx context.Context, m *racecar.Message) error {
 	return p.out.Produce(ctx, out)
 }
 
-// What a worker's producer refuses, Run refuses; and buffers may be used again.
-func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
+// Run refuses what a worker's producer refuses, and copies buffers.
+func TestRunRefusesInvalidMessages(t *testing.T) {
 	minus := int32(-3)
 	for name, m := range map[string]racecar.ProducerMessage{
 		"no topic":  {},
@@ -117,7 +117,7 @@ func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
 	ignore := func(rt racecar.Runtime) (racecar.ProcessFunc, error) {
 		return func(ctx context.Context, m *racecar.Message) error {
 			if string(m.Value) == "bad" {
-				_ = rt.Producer.Produce(ctx, racecar.ProducerMessage{Topic: "orders/eu"}) // which a broker refuses later
+				_ = rt.Producer.Produce(ctx, racecar.ProducerMessage{Topic: "orders/eu"}) // a broker refuses it later
 			}
 			return racecar.Skip(errors.New("skipped"))
 		}, nil
@@ -141,14 +141,14 @@ func TestRunRefusesWhatAWorkerRefuses(t *testing.T) {
 	}
 }
 
-type sizes struct{ of *[]int }
+type sizes struct{ list *[]int }
 
 func (s sizes) ProcessBatch(_ context.Context, ms []*racecar.Message) error {
-	*s.of = append(*s.of, len(ms))
+	*s.list = append(*s.list, len(ms))
 	return nil
 }
 
-// Batches have at most fetch_messages, as a worker's.
+// Batches have at most fetch_messages messages, as in a worker.
 func TestRunBatches(t *testing.T) {
 	var got []int
 	messages := make([]*racecar.Message, 2500)
@@ -161,7 +161,7 @@ func TestRunBatches(t *testing.T) {
 	}
 }
 
-// overwriting is a batch consumer that does with its batch what it likes.
+// overwriting is a batch consumer that changes its batch.
 type overwriting struct{ saw *[]string }
 
 func (c overwriting) ProcessBatch(_ context.Context, batch []*racecar.Message) error {

@@ -7,7 +7,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// faults are errors to be returned in place of a call.
+// faults is a queue of errors, each to be returned in place of a call.
 type faults struct {
 	mu   sync.Mutex
 	next []error
@@ -21,7 +21,7 @@ func (f *faults) add(n int, err error) {
 	}
 }
 
-// take returns the error for this call, and whether there is one.
+// take removes and returns the error for this call; ok is false without one.
 func (f *faults) take() (error, bool) { //nolint:revive // the error is what is asked for, not a failure
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -33,7 +33,7 @@ func (f *faults) take() (error, bool) { //nolint:revive // the error is what is 
 	return err, true
 }
 
-// withFaults puts faults in front of a consumer's calls.
+// withFaults returns a consumer whose calls return the errors of f first.
 func withFaults(inner *racecar.Registration, f *faults) (*racecar.Registration, error) {
 	spec := inner.Spec()
 	if inner.Batch() {
@@ -72,7 +72,7 @@ func (c *faultyBatch) ProcessBatch(ctx context.Context, messages []*racecar.Mess
 	return c.inner.(racecar.BatchProcessor).ProcessBatch(ctx, messages)
 }
 
-// hooks hands the hooks on to a consumer that has them.
+// hooks forwards the hooks to a consumer that has them.
 type hooks struct{ inner any }
 
 func (h hooks) Teardown(ctx context.Context) error {

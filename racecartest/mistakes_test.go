@@ -10,8 +10,8 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// A test fails when the program that it tests has registered a consumer that cannot be
-// run. The registry is the process's, so that this takes one of its own.
+// A test fails if the program under test has registered a consumer that cannot be run. The
+// registry belongs to the process, so this needs a separate one.
 func TestMistakesOfRegisterFailTheTest(t *testing.T) {
 	const inside = "RACECARTEST_MISTAKE"
 	if os.Getenv(inside) != "" {

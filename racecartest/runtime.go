@@ -20,9 +20,9 @@ import (
 
 func init() { callctx.InTests.Store(true) }
 
-// Runtime returns what a constructor is given, for a test without a broker: its
-// Producer records (see Produced), its Logger writes to the test's log, its
-// Config has the defaults and what racecar.Configure sets.
+// Runtime returns a constructor's argument for a test without a broker: its Producer records
+// messages (see Produced), its Logger writes to the test's log, its Config has the defaults and
+// what racecar.Configure sets.
 func Runtime(t testing.TB) racecar.Runtime {
 	t.Helper()
 	noMistakes(t)
@@ -38,8 +38,8 @@ func runtimeOf(t testing.TB, c racecar.Config, w racecar.Worker) racecar.Runtime
 	}
 }
 
-// Produced returns what was produced so far with a Runtime of this package, in
-// order. It panics for any other Runtime.
+// Produced returns the messages produced so far with a Runtime of this package, in order. It
+// panics for any other Runtime.
 func Produced(rt racecar.Runtime) []racecar.ProducerMessage {
 	r := rt.Producer.(*recorder)
 	r.mu.Lock()
@@ -106,8 +106,8 @@ func (r *recorder) abort() {
 	r.inCall = nil
 }
 
-// ProduceSync, ProduceAsync and WaitForDelivery are the default producer's for calls of
-// a consumer under test.
+// ProduceSync, ProduceAsync and WaitForDelivery replace the default producer's in calls of a
+// consumer under test.
 func (r *recorder) ProduceSync(ctx context.Context, m racecar.ProducerMessage) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,20 +157,20 @@ func (l testLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Result is what came of the messages given to Run.
+// Result is the result of Run.
 type Result struct {
-	// Produced is all that was produced, in order.
+	// Produced has the messages that the consumer produced, in order.
 	Produced []racecar.ProducerMessage
-	// Errors has the error of each message, in the order they were given; nil:
-	// processed. VerdictOf says what a worker would make of it. A batch's error is
-	// that of each of its messages; with racecar.FailedAt of those from there on, or,
-	// where it says Skip or DeadLetter, of that one alone.
+	// Errors has the error of each message, in the order of the messages; nil: processed.
+	// VerdictOf returns how a worker would treat it. A batch's error is the error of each of
+	// its messages. With racecar.FailedAt it is that of the messages from the named one on
+	// or, for Skip and DeadLetter, of that one alone.
 	Errors []error
-	// TeardownErr is Teardown's error.
+	// TeardownErr is the error of Teardown.
 	TeardownErr error
 }
 
-// Err returns all errors as one, nil when there is none.
+// Err joins all errors; nil if there are none.
 func (r Result) Err() error {
 	var all []error
 	for i, err := range r.Errors {
@@ -184,8 +184,8 @@ func (r Result) Err() error {
 	return errors.Join(all...)
 }
 
-// noMistakes fails the test when the program that is tested has registered a consumer
-// that cannot be run.
+// noMistakes fails the test if the program under test has registered a consumer that cannot be
+// run.
 func noMistakes(t testing.TB) {
 	t.Helper()
 	if err := errors.Join(registered.Mistakes()...); err != nil {
@@ -295,7 +295,7 @@ func (r *run) batches(ctx context.Context, c racecar.BatchProcessor) {
 		err := r.out.call(func() error { return c.ProcessBatch(ctx, batch) })
 		failed, end := start, start+n
 		if at, ok := failedAt(err); ok && (at < 0 || at >= n) {
-			err = outside(err, n)
+			err = outOfRange(err, n)
 		} else if ok {
 			done := r.done(err)
 			if r.out.inTransaction() && n > 1 && (at > 0 || done) {
@@ -343,8 +343,8 @@ func (r *run) done(err error) bool {
 	return false
 }
 
-// received is m for one call, which may change it: a worker hands a message over again as
-// it was received.
+// received returns a copy of m for one call, which may change it: a worker hands a message over
+// again as it was received.
 func received(m *racecar.Message) *racecar.Message {
 	own := *m
 	own.Key, own.Value, own.Headers = bytes.Clone(m.Key), bytes.Clone(m.Value), slices.Clone(m.Headers)

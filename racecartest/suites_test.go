@@ -13,8 +13,8 @@ import (
 	"github.com/racecar-go/racecar/racecartest"
 )
 
-// The tests of four applications pass, and fail for each mistake in the consumer as it
-// would fail on a broker.
+// The tests of four applications pass, and fail for each mistake in a consumer that would fail
+// with a broker.
 func TestApplicationSuitesFindFaults(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -7,21 +7,21 @@ import (
 	"github.com/racecar-go/racecar/internal/verdict"
 )
 
-// Verdict is what a worker makes of an error that Process or ProcessBatch
-// returned.
+// Verdict is how a worker treats the message of a call.
 type Verdict string
 
-// The verdicts.
+// The verdicts on what Process or ProcessBatch returned.
 const (
-	Processed    Verdict = "processed"     // no error: the offset is committed
-	Retried      Verdict = "retried"       // any other error: called again after a pause
+	Processed    Verdict = "processed"     // nil: the offset is committed
+	Retried      Verdict = "retried"       // any other error: handed over again after a pause
 	Skipped      Verdict = "skipped"       // racecar.Skip: reported and done
-	DeadLettered Verdict = "dead-lettered" // racecar.DeadLetter: to the dead-letter topic; without one, retried
-	Fatal        Verdict = "fatal"         // racecar.Fatal: the worker ends for good
+	DeadLettered Verdict = "dead-lettered" // racecar.DeadLetter: sent to the dead-letter topic; without one, retried
+	Fatal        Verdict = "fatal"         // racecar.Fatal: the worker stops permanently
 )
 
-// VerdictOf says what a worker makes of err. Of a batch's racecar.FailedAt it is
-// the verdict on the message it names; to be retried are all from that one on.
+// VerdictOf returns the verdict on err, the result of a call. For racecar.FailedAt it is the
+// verdict on the message that it names; if that is Retried, the messages behind it are retried
+// too. VerdictOf does not know how many retries are left.
 func VerdictOf(err error) Verdict {
 	if err == nil {
 		return Processed
@@ -37,8 +37,8 @@ func VerdictOf(err error) Verdict {
 	return Retried
 }
 
-// RetryAfter returns the pause that racecar.RetryAfter asks for; ok is false
-// when err leaves it to pause_timeout.
+// RetryAfter returns the pause that err asks for with racecar.RetryAfter; ok is false if err
+// leaves it to pause_timeout.
 func RetryAfter(err error) (d time.Duration, ok bool) {
 	v := verdict.Of(err)
 	if err == nil || v.Kind != verdict.Retry || v.After < 0 {
@@ -47,15 +47,15 @@ func RetryAfter(err error) (d time.Duration, ok bool) {
 	return v.After, true
 }
 
-// failedAt returns the index that racecar.FailedAt named.
+// failedAt returns the index given to racecar.FailedAt; ok is false without one.
 func failedAt(err error) (i int, ok bool) {
 	v := verdict.Of(err)
 	return v.Index, v.At
 }
 
-// outside is what a worker makes of racecar.FailedAt with an index that the batch does
-// not have: such an index says nothing about what is done, so all of it is retried.
-func outside(err error, messages int) error {
+// outOfRange returns the error of a batch for a racecar.FailedAt with an index that it does not
+// have: the index says nothing about what is done, so the whole batch is retried.
+func outOfRange(err error, messages int) error {
 	v := verdict.Of(err)
 	return &verdict.Error{
 		Kind: min(v.Kind, verdict.Retry), After: v.After,

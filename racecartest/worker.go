@@ -24,20 +24,19 @@ import (
 	"github.com/racecar-go/racecar/worker"
 )
 
-// Worker is a real worker that runs in the test's process against its Broker. It
-// is stopped when the test ends. Its helpers fail the test when what they wait
-// for does not come, or the worker has ended; call them from the test's own
-// goroutine.
+// Worker is a real worker that runs in the test's process against its Broker. It is stopped
+// when the test ends. Its helpers fail the test when the event that they wait for does not
+// happen within 30 seconds or the worker has ended; call them from the test's own goroutine.
 type Worker struct {
-	t      testing.TB
-	broker *Broker
-	reg    *racecar.Registration
-	config config.Config
-	index  int
-	nonce  string
-	faults *faults
-	output *racecar.StandaloneProducer // the default producer's stand-in
-	listen []func(racecar.Event)       // racecar.Observe's
+	t           testing.TB
+	broker      *Broker
+	reg         *racecar.Registration
+	config      config.Config
+	index       int
+	nonce       string
+	faults      *faults
+	output      *racecar.StandaloneProducer // in place of the default producer
+	subscribers []func(racecar.Event)       // of racecar.Observe
 
 	stop  func()        // asks it to stop; again does nothing
 	ended chan struct{} // closed when it has ended; code and words are set then
@@ -46,8 +45,8 @@ type Worker struct {
 
 	mu     sync.Mutex
 	events []racecar.Event
-	news   chan struct{} // closed and made anew at each event
-	others int           // workers that Rebalance has started so far
+	news   chan struct{} // closed and replaced at each event
+	others int           // workers that Rebalance has started
 }
 
 // RunWorker starts a worker of a consumer that need not be registered; WithSpec says which
@@ -82,13 +81,13 @@ func RunWorker[C any](t testing.TB, b *Broker, newConsumer func(racecar.Runtime)
 		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", n)
 	}
 	values := registered.SpecValues(inner)
-	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, listen: registered.Observers()}
-	w.output = standIn(t, w.config)
+	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, subscribers: registered.Observers()}
+	w.output = defaultProducer(t, w.config)
 	w.start()
 	return w
 }
 
-// nonce tells the members of one worker from those of another: a supervisor's, each.
+// nonce distinguishes the members of one worker from those of another, as a supervisor's does.
 func (b *Broker) nonce() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,16 +95,16 @@ func (b *Broker) nonce() string {
 	return fmt.Sprintf("test%d", b.workers)
 }
 
-// standIn is the default producer of consumer code under test.
-func standIn(t testing.TB, c config.Config) *racecar.StandaloneProducer {
+// defaultProducer returns the default producer of consumer code under test.
+func defaultProducer(t testing.TB, c config.Config) *racecar.StandaloneProducer {
 	t.Helper()
-	c.Logger = slog.New(slog.DiscardHandler) // the worker's log tells enough
+	c.Logger = slog.New(slog.DiscardHandler) // the worker's log suffices
 	p, err := racecar.NewStandaloneProducer(t.Context(), &c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		if err := p.Close(ctx); err != nil {
 			t.Errorf("racecar.ProduceAsync and its like: %v", err)
@@ -121,12 +120,12 @@ func quick(b *Broker) func(*config.Config) error {
 		c.HeartbeatInterval = 100 * time.Millisecond
 		c.MaxWaitTime = 100 * time.Millisecond
 		c.PauseTimeout = 50 * time.Millisecond
-		c.ShutdownTimeout = patience
+		c.ShutdownTimeout = timeout
 		return nil
 	}
 }
 
-// start runs the worker; its fields but those of its state are set.
+// start runs the worker.
 func (w *Worker) start() {
 	w.ended, w.news = make(chan struct{}), make(chan struct{})
 	log := logrus.New()
@@ -138,11 +137,11 @@ func (w *Worker) start() {
 	}
 	ours, theirs := net.Pipe()
 	conn := wire.NewConn(ours)
-	listening := make(chan struct{})
+	read := make(chan struct{})
 	go func() {
-		defer close(listening)
+		defer close(read)
 		defer ours.Close()
-		w.hear(conn)
+		w.readReports(conn)
 	}()
 	w.stop = sync.OnceFunc(func() {
 		// It fails when the worker has ended by itself.
@@ -159,16 +158,16 @@ func (w *Worker) start() {
 				Index: w.index, Nonce: w.nonce, StartedAt: time.Now(),
 				Consumer: wire.Consumer{Name: w.reg.Name(), Config: w.config},
 			},
-			Lookup:  func(string) *racecar.Registration { return w.reg },
-			Log:     log,
-			Emit:    w.note,
+			Lookup: func(string) *racecar.Registration { return w.reg },
+			Log:    log,
+			Emit:   w.note, EmitStarts: true,
 			Tracer:  tracer,
 			Context: callctx.WithProducer(context.Background(), w.output),
 			Stderr:  testLog{w.t},
 		})
-		log.SetOutput(io.Discard) // whoever listened for commands may still say so
+		log.SetOutput(io.Discard) // the worker's goroutine for commands may still log
 		_ = theirs.Close()        // a pipe's never fails
-		<-listening
+		<-read
 	}()
 	w.t.Cleanup(func() {
 		w.stop()
@@ -176,30 +175,36 @@ func (w *Worker) start() {
 	})
 }
 
-// hear reads what the worker tells its supervisor, until it has ended.
-func (w *Worker) hear(conn *wire.Conn) {
+// readReports reads the worker's messages to its supervisor until it has ended.
+func (w *Worker) readReports(conn *wire.Conn) {
 	for {
 		e, err := conn.Read()
 		if err != nil {
 			return
 		}
 		if e.Kind == wire.KindExitReason && e.Decode(&w.words) != nil {
-			w.words.Reason = "its last words cannot be read"
+			w.words.Reason = "its exit reason cannot be read"
 		}
 	}
 }
 
-// note keeps an event and passes it on to the application's subscribers.
+// note passes an event on to the application's subscribers and keeps it.
 func (w *Worker) note(e racecar.Event) {
-	for _, f := range w.listen {
-		f(e)
-	}
-	switch m := e.(type) {
-	case event.ProcessMessage:
-		own := *m.Message // the worker goes on with its own
+	switch m := e.(type) { // the worker goes on with its own message
+	case event.StartProcessMessage:
+		own := *m.Message
 		m.Message = &own
 		e = m
-	case event.StartMainLoop, event.MainLoop:
+	case event.ProcessMessage:
+		own := *m.Message
+		m.Message = &own
+		e = m
+	}
+	for _, f := range w.subscribers {
+		f(e)
+	}
+	switch e.(type) {
+	case event.StartMainLoop, event.MainLoop: // as many as there are idle moments
 		return
 	}
 	w.mu.Lock()
@@ -209,10 +214,10 @@ func (w *Worker) note(e racecar.Event) {
 	w.news = make(chan struct{})
 }
 
-// await asks again after each event until the answer is yes.
+// await calls ask after each event until ask is done.
 func (w *Worker) await(ask func(events []racecar.Event) (soFar string, done bool)) {
 	w.t.Helper()
-	limit := time.NewTimer(patience)
+	limit := time.NewTimer(timeout)
 	defer limit.Stop()
 	ended := w.ended
 	check := time.NewTicker(20 * time.Millisecond) // another worker's events may count as well
@@ -232,16 +237,17 @@ func (w *Worker) await(ask func(events []racecar.Event) (soFar string, done bool
 		case <-news:
 		case <-check.C:
 		case <-ended:
-			ended = nil // once more, for its last events
+			ended = nil // ask once more, for the last events
 		case <-limit.C:
-			w.t.Fatalf("after %v: %s", patience, soFar)
+			w.t.Fatalf("after %v: %s", timeout, soFar)
 		}
 	}
 }
 
-// WaitProcessed waits until n messages are done (processed, skipped or dead-lettered),
-// counting those that were processed again. Their output may still be on its way;
-// Broker.WaitConsumed waits for it as well, since nothing is committed before it arrived.
+// WaitProcessed waits until n messages are done since the worker's start: processed, skipped or
+// dead-lettered. A message that is processed again counts again. Output may not be
+// acknowledged yet; Broker.WaitConsumed waits for that as well, since an offset is committed
+// afterwards.
 func (w *Worker) WaitProcessed(n int) {
 	w.t.Helper()
 	w.await(func(events []racecar.Event) (string, bool) {
@@ -260,8 +266,8 @@ func (w *Worker) WaitProcessed(n int) {
 	})
 }
 
-// WaitFor waits for an event that match accepts (nil: any of its type) and
-// returns it. What happened before the call counts.
+// WaitFor waits for an event of type E that match accepts (nil: any) and returns it. Events
+// since the worker's start count; those of the main loop are not kept.
 func WaitFor[E racecar.Event](w *Worker, match func(E) bool) E {
 	w.t.Helper()
 	var found E
@@ -277,24 +283,25 @@ func WaitFor[E racecar.Event](w *Worker, match func(E) bool) E {
 			}
 		}
 		var kind E
-		return fmt.Sprintf("none of %d events %s is the one", seen, kind.EventName()), false
+		return fmt.Sprintf("%d events %s so far, none of which matches", seen, kind.EventName()), false
 	})
 	return found
 }
 
-// FailNext makes the next n calls of Process or ProcessBatch fail with err, as if
-// the consumer had returned it; the consumer is not called.
+// FailNext makes the next n calls of Process or ProcessBatch fail with err, as if the consumer
+// had returned it, without calling the consumer. Further calls of FailNext add to the queue.
 func (w *Worker) FailNext(n int, err error) { w.faults.add(n, err) }
 
-// Rebalance has another worker of the consumer join the group, with its share of
-// the partitions, and leave it again. It returns when the worker has all of its
-// partitions back.
+// Rebalance runs another worker of the consumer until the two share the partitions, and stops
+// it again. It first waits until w has partitions, and returns when w has them all back. The
+// topic needs two partitions or more to be shared.
 func (w *Worker) Rebalance() {
 	w.t.Helper()
+	WaitFor[event.PartitionsAssigned](w, nil)
 	events := w.soFar()
 	before, rebalances := owned(events), rebalances(events)
 	w.others++
-	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, nonce: w.nonce, faults: w.faults, output: w.output, listen: w.listen}
+	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, nonce: w.nonce, faults: w.faults, output: w.output, subscribers: w.subscribers}
 	other.start()
 	WaitFor[event.JoinGroup](other, nil)
 	w.awaitOwned(rebalances+1, func(mine map[partition]bool) bool {
@@ -307,23 +314,23 @@ func (w *Worker) Rebalance() {
 	w.awaitOwned(rebalances+2, func(mine map[partition]bool) bool { return maps.Equal(mine, before) })
 }
 
-// awaitOwned waits until the group has rebalanced so often and the partitions
-// that the worker owns are as wanted.
-func (w *Worker) awaitOwned(n int, wanted func(map[partition]bool) bool) {
+// awaitOwned waits until the group has rebalanced n times and the worker owns the right
+// partitions.
+func (w *Worker) awaitOwned(n int, right func(map[partition]bool) bool) {
 	w.t.Helper()
 	w.await(func(events []racecar.Event) (string, bool) {
 		got, mine := rebalances(events), owned(events)
-		return fmt.Sprintf("%d of %d rebalances, owning %d partitions", got, n, len(mine)), got >= n && wanted(mine)
+		return fmt.Sprintf("%d of %d rebalances, owning %d partitions", got, n, len(mine)), got >= n && right(mine)
 	})
 }
 
-// partition is a topic's.
+// partition is a partition of a topic.
 type partition struct {
 	topic string
 	n     int32
 }
 
-// owned is what the worker was given and has not given up.
+// owned returns the partitions that the worker was assigned and has not given up.
 func owned(events []racecar.Event) map[partition]bool {
 	all := map[partition]bool{}
 	for _, e := range events {
@@ -355,16 +362,16 @@ func rebalances(events []racecar.Event) int {
 	return n
 }
 
-// soFar are the events until now.
+// soFar returns the events until now.
 func (w *Worker) soFar() []racecar.Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.events
 }
 
-// Stop stops the worker as a supervisor does: what is in hand is finished,
-// delivered and committed, the consumer torn down, the group left. The test
-// fails when the worker does not end well.
+// Stop stops the worker gracefully, as a supervisor does: it finishes running calls, waits for
+// their output, commits, calls Teardown and leaves the group. The test fails if the worker ends
+// with an error. Further calls do nothing.
 func (w *Worker) Stop() {
 	w.t.Helper()
 	w.stop()
@@ -373,20 +380,20 @@ func (w *Worker) Stop() {
 	}
 }
 
-// Wait waits until the worker has ended by itself, by racecar.Fatal for example,
-// and returns why; nil after an ordered stop.
+// Wait waits until the worker has ended by itself, because of racecar.Fatal for example, and
+// returns why; nil after a graceful stop.
 func (w *Worker) Wait() error {
 	w.t.Helper()
 	select {
 	case <-w.ended:
 		return w.err()
-	case <-time.After(patience + 5*time.Second):
+	case <-time.After(timeout + 5*time.Second):
 		w.t.Fatal("the worker does not end")
 		return nil
 	}
 }
 
-// err is why it ended; only once it has.
+// err returns why the worker has ended; call it only once it has.
 func (w *Worker) err() error {
 	switch {
 	case w.code == wire.ExitOK:

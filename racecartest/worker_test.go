@@ -83,7 +83,7 @@ func TestRunWorker(t *testing.T) {
 	if n := b.Members("upper"); n != 0 {
 		t.Errorf("%d members are left in the group", n)
 	}
-	w.Stop() // again does nothing
+	w.Stop() // does nothing
 }
 
 func TestFailNext(t *testing.T) {
@@ -122,8 +122,8 @@ func TestFailNextOfABatch(t *testing.T) {
 	}
 }
 
-// Each message that is done counts, however it came to that.
-func TestWaitProcessedCountsWhatIsDone(t *testing.T) {
+// Every message that is done counts: processed, skipped or dead-lettered.
+func TestWaitProcessedCountsAllDoneMessages(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("words", 1)
 	b.Produce(numbered(5)...)
@@ -166,7 +166,7 @@ func TestRebalance(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatEndsByItself(t *testing.T) {
+func TestWorkerThatEndsByItself(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	w := racecartest.RunWorker(t, b, newUpper(&seen{}), racecartest.WithSpec(words))
 	b.Produce(racecar.ProducerMessage{Topic: "words", Value: []byte("stop")})
@@ -175,11 +175,31 @@ func TestAWorkerThatEndsByItself(t *testing.T) {
 	}
 }
 
-func TestAConstructorThatFails(t *testing.T) {
+func TestConstructorThatFails(t *testing.T) {
 	w := racecartest.RunWorker(t, racecartest.NewBroker(t), func(racecar.Runtime) (*upper, error) {
 		return nil, racecar.Fatal(errors.New("no database"))
 	}, racecartest.WithSpec(words))
 	if err := w.Wait(); err == nil || err.Error() != "constructor of upper: no database" {
 		t.Errorf("ended with %v", err)
 	}
+}
+
+// Events of every kind can be waited for.
+func TestWaitForStarts(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	w := racecartest.RunWorker(t, b, newUpper(&seen{}), racecartest.WithSpec(words))
+	b.Produce(numbered(1)...)
+	if e := racecartest.WaitFor[event.StartProcessMessage](w, nil); string(e.Message.Value) != "w000" {
+		t.Errorf("%q", e.Message.Value)
+	}
+}
+
+// Rebalance may be called before the worker has joined its group.
+func TestRebalanceAtOnce(t *testing.T) {
+	b := racecartest.NewBroker(t)
+	b.Topic("words", 4)
+	w := racecartest.RunWorker(t, b, newUpper(&seen{}), racecartest.WithSpec(words))
+	w.Rebalance()
+	b.Produce(numbered(4)...)
+	w.WaitProcessed(4)
 }
