@@ -15,8 +15,8 @@ import (
 	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
-// control lets the control socket rule the supervisor: longer operations return
-// when they are done and tell their steps meanwhile.
+// control connects the control socket to the supervisor. Longer operations report their
+// steps and return when they are done.
 type control struct{ sup *supervisor.Supervisor }
 
 var _ ctl.Supervisor = control{}
@@ -73,7 +73,7 @@ func (c control) Stop(ctx context.Context, o ctl.StopOptions, progress func(ctl.
 			if !open { // Run is over
 				return nil
 			}
-			tell(progress, step)
+			report(progress, step)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -90,7 +90,7 @@ func (c control) Scale(ctx context.Context, consumer string, workers int, progre
 	return c.follow(progress, func() error { return c.sup.Scale(ctx, consumer, workers) })
 }
 
-// follow passes on the steps until do returns.
+// follow reports the supervisor's steps until do returns.
 func (c control) follow(progress func(ctl.Progress), do func() error) error {
 	steps, cancel := c.sup.Subscribe()
 	defer cancel()
@@ -102,10 +102,10 @@ func (c control) follow(progress func(ctl.Progress), do func() error) error {
 			if !open {
 				return <-done
 			}
-			tell(progress, step)
+			report(progress, step)
 		case err := <-done:
-			for len(steps) > 0 { // told before it was done
-				tell(progress, <-steps)
+			for len(steps) > 0 { // reported before it was done
+				report(progress, <-steps)
 			}
 			return err
 		}
@@ -123,8 +123,8 @@ func (c control) Pause(ctx context.Context, consumer, topic string, partition in
 	return c.sup.Pause(ctx, consumer, []wire.Partition{{Topic: topic, Partition: partition}})
 }
 
-// subscribed is an error unless the consumer, or any where none is named, subscribes
-// to the topic. A consumer that is not there is for the supervisor to report.
+// subscribed returns an error unless the consumer, or any consumer if the name is empty,
+// subscribes to the topic. The supervisor reports an unknown consumer.
 func subscribed(running []wire.Consumer, consumer, topic string) error {
 	found := false
 	for _, c := range running {
@@ -172,22 +172,21 @@ func (c control) SetLogLevel(ctx context.Context, level string) error {
 
 func (c control) Dump(ctx context.Context) error { return c.sup.Dump(ctx) }
 
-// tell passes a step on, unless it is on the way to one that says more: a worker
-// that stops, starts and joins without anything to remark is told of before and
-// afterwards.
-func tell(progress func(ctl.Progress), p fleet.Progress) {
+// report passes a step on, unless it lies between two that say more: a worker's states
+// without a detail come between "restarting" and "restarted".
+func report(progress func(ctl.Progress), p fleet.Progress) {
 	switch status.State(p.Step) {
 	case status.Standby, status.Stopping, status.Waiting, status.Joining, status.Running:
 		if p.Worker != "" && p.Detail == "" {
 			return
 		}
-	case "done": // its end says so
+	case "done": // the end of the answer says so
 		return
 	}
-	progress(told(p))
+	progress(progressOf(p))
 }
 
-func told(p fleet.Progress) ctl.Progress {
+func progressOf(p fleet.Progress) ctl.Progress {
 	message := p.Step
 	if p.Detail != "" {
 		message += ": " + p.Detail

@@ -6,7 +6,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
-func TestOnlyWhatIsSubscribedToIsPaused(t *testing.T) {
+func TestPauseRequiresASubscription(t *testing.T) {
 	running := []wire.Consumer{
 		{Name: "A", Subscriptions: []wire.Subscription{{Topic: "a"}}},
 		{Name: "B", Subscriptions: []wire.Subscription{{Topic: "b"}, {Pattern: `orders\..*`}}},

@@ -16,8 +16,7 @@ import (
 // or why it does not.
 func daemonize(r *run, banner supervisor.Banner) error {
 	c := r.process()
-	// Asked here too, to say it in upstream's words; what counts is the lock that
-	// the daemon takes.
+	// Only for upstream's error text: the daemon's own lock decides.
 	if state, pid, err := pidfile.Query(c.Pidfile); err != nil {
 		return located(err, "pidfile", r.sources())
 	} else if state == pidfile.Running {
@@ -35,7 +34,7 @@ func daemonize(r *run, banner supervisor.Banner) error {
 	return err
 }
 
-// runDaemon is the rest of it, in the background.
+// runDaemon supervises in the background process.
 func runDaemon(in *parsed, r *run) error {
 	d, err := daemon.Start(r.process().Logfile)
 	if err != nil {
@@ -48,8 +47,8 @@ func runDaemon(in *parsed, r *run) error {
 	return err
 }
 
-// refused says that another one is running, in upstream's words where upstream
-// has them.
+// refused reports that another supervisor is running, in upstream's words in the
+// foreground.
 func refused(err error, banner supervisor.Banner, d *daemon.Daemon) error {
 	var running *pidfile.RunningError
 	if d != nil || !errors.As(err, &running) {
@@ -67,8 +66,8 @@ func onReady(d *daemon.Daemon) func() {
 	return d.Ready
 }
 
-// reopen opens the log anew after a rename; a daemon's stdout and stderr are the
-// same file. It does not wait for a log that hangs.
+// reopen reopens the log after a rename. A daemon's stdout and stderr are the same file.
+// It does not wait for a log that hangs.
 func reopen(log *logs.Log, c *config.Config, d *daemon.Daemon) {
 	log.After(func() {
 		err := log.Reopen()
@@ -76,7 +75,7 @@ func reopen(log *logs.Log, c *config.Config, d *daemon.Daemon) {
 			err = errors.Join(err, daemon.ReopenOutput(c.Logfile, 1, 2))
 		}
 		if err != nil {
-			log.WithError(err).Error("log file was not opened again")
+			log.WithError(err).Error("log file was not reopened")
 		}
 	})
 }

@@ -10,11 +10,11 @@ import (
 )
 
 // checkFiles reads the certificates, keys and keytabs that the configuration names, as
-// workers do, so that a missing one is said before anything is started. Nobody is
-// connected to.
+// workers do, so that a missing file is reported before anything is started. It connects
+// to no broker.
 func checkFiles(r *run) error {
 	var errs []error
-	said := map[string]bool{} // consumers share most settings
+	reported := map[string]bool{} // consumers share most settings
 	for _, c := range r.consumers {
 		a, err := access.New(&c.Config, nil)
 		if err == nil {
@@ -25,16 +25,16 @@ func checkFiles(r *run) error {
 		if errors.As(err, &setting) {
 			err = located(err, setting.Key, c.Sources)
 		}
-		if !said[err.Error()] {
-			said[err.Error()] = true
+		if !reported[err.Error()] {
+			reported[err.Error()] = true
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// located has an error about a setting begin with where the setting is made, and says
-// what to do about a file.
+// located puts the place of a setting in front of an error about it, and advice about a
+// file behind it.
 func located(err error, key string, sources map[string]string) error {
 	if err == nil {
 		return nil
@@ -52,7 +52,7 @@ func located(err error, key string, sources map[string]string) error {
 	return &settingError{text, err}
 }
 
-// settingError is err in other words.
+// settingError is err with another text.
 type settingError struct {
 	text string
 	err  error

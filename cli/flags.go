@@ -12,9 +12,8 @@ import (
 )
 
 // keyFlags makes each configuration key a flag of a kong grammar, on its root, so
-// that it goes with every subcommand. They are only gathered here: what a value
-// means is for package config to say, as for files and variables, so that all
-// problems are told at once and in the same words.
+// that it goes with every subcommand. It only collects their texts: package config parses
+// the values, as it does those of files and variables, and reports all problems at once.
 type keyFlags struct {
 	keys   []config.Key
 	fields reflect.Value // pointer to a struct with one field per key
@@ -180,8 +179,8 @@ func popText(ctx *kong.DecodeContext) (string, error) {
 // unknownFlag begins kong's message about one.
 const unknownFlag = "unknown flag --"
 
-// Explain betters kong's word about an unknown flag: it names those that were
-// meant, the --no- ones too. Other errors come back as they are.
+// Explain adds the flags that were probably meant to kong's error about an unknown flag,
+// including the --no- forms. It returns other errors unchanged.
 func (f *keyFlags) Explain(k *kong.Kong, err error) error {
 	rest, ok := strings.CutPrefix(fmt.Sprint(err), unknownFlag)
 	if err == nil || !ok {

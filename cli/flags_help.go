@@ -51,8 +51,8 @@ func (helpAll) BeforeReset(ctx *kong.Context, f *keyFlags) error {
 	return nil
 }
 
-// printHelp prints what one has to know on a screen, all keys by theme with
-// --help-all. The help of a subcommand shows what is its own: the keys would bury it.
+// printHelp prints the usual flags on one screen, or with --help-all all keys by theme.
+// A subcommand's help shows only its own flags.
 func (f *keyFlags) printHelp(o kong.HelpOptions, ctx *kong.Context) error {
 	o.WrapUpperBound = helpWidth
 	o.Compact = true

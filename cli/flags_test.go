@@ -72,7 +72,7 @@ func TestGiven(t *testing.T) {
 	}
 }
 
-func TestGrammarKeepsItsOwn(t *testing.T) {
+func TestGrammarKeepsItsOwnFlags(t *testing.T) {
 	given, g, _, err := parse(t, "-r", "dir", "--inline", "--client-id", "x", "A", "B")
 	if err != nil || g.Require != "dir" || !g.Inline || strings.Join(g.Run.Consumers, " ") != "A B" || given["client_id"].Text != "x" {
 		t.Errorf("%v %+v %v", given, g, err)

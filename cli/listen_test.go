@@ -59,7 +59,7 @@ func TestUnusableRuntimeFolder(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	socket.restore() // says nothing that was said
+	socket.restore() // logs nothing twice
 	if n := len(hook.AllEntries()); n != 1 || hook.LastEntry().Message != notFound {
 		t.Errorf("%d lines: %v", n, hook.AllEntries())
 	}
@@ -68,8 +68,8 @@ func TestUnusableRuntimeFolder(t *testing.T) {
 	}
 }
 
-// A control socket that was removed is made anew at a HUP, and its link too.
-func TestRemovedControlSocketIsMadeAnew(t *testing.T) {
+// A removed control socket is recreated at a HUP, and so is its link.
+func TestRemovedControlSocketIsRecreated(t *testing.T) {
 	dir := t.TempDir()
 	runtime := ctl.Runtime{Dirs: []string{filepath.Join(dir, "run")}}
 	log, hook := logtest.NewNullLogger()
@@ -95,7 +95,7 @@ func TestRemovedControlSocketIsMadeAnew(t *testing.T) {
 	})
 	cancel()
 	<-kept
-	if e := hook.LastEntry(); e == nil || e.Message != "the control socket had been removed: it was made anew" {
+	if e := hook.LastEntry(); e == nil || e.Message != "the control socket had been removed and was recreated" {
 		t.Errorf("log: %v", e)
 	}
 	if err := socket.close(); err != nil {

@@ -36,15 +36,14 @@ func (in invocation) logfile(r *run) string {
 	return r.process().Logfile
 }
 
-// run is what an invocation comes to.
+// run is a loaded invocation.
 type run struct {
 	consumers []*config.Loaded // in the order of plan.Consumers
 	plan      wire.Plan
 }
 
-// process is the configuration of the supervisor itself. What concerns the
-// process (pidfile, logs, status page) is no matter of a Spec, so that any
-// consumer's will do.
+// process is the configuration of the supervisor itself. A Spec cannot change the keys
+// that concern the process (pidfile, logs, status page), so all consumers have the same.
 func (r *run) process() *config.Config { return &r.consumers[0].Config }
 
 // sources are those of process.
@@ -102,7 +101,7 @@ func subscriptions(c *racecar.Registration) []wire.Subscription {
 func workingDir() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", fmt.Errorf("the working directory cannot be used, it was removed or replaced: change to it anew (%w)", err)
+		return "", fmt.Errorf("the working directory cannot be used, it was removed or replaced: change to it again (%w)", err)
 	}
 	return dir, nil
 }
@@ -174,7 +173,8 @@ func noneRegistered(names []string) error {
 	return errors.New("no consumer is registered in this program: call racecar.Register from an init function of a package that main imports")
 }
 
-// digestOf changes whenever something does that calls for new workers.
+// digestOf changes whenever the configuration or the Spec changes, so that new workers are
+// needed.
 func digestOf(l *config.Loaded, c *racecar.Registration) (string, error) {
 	data, err := json.Marshal(struct {
 		Config config.WithSecrets // with its secrets: new credentials call for new workers
@@ -211,12 +211,11 @@ func runPlan(conn *wire.Conn, args []string) int {
 	return wire.ExitOK
 }
 
-// launcherCommands are those of the racecar command that a program built with it
-// has not.
+// launcherCommands are commands of racecar that a program built with it does not have.
 var launcherCommands = []string{"broker", "build", "demo", "generate", "install"}
 
-// meant says what may be meant by a word that is no consumer: one with another
-// spelling, or a command.
+// meant suggests a consumer with a similar name, or a command, for a word that is no
+// consumer.
 func meant(name string, consumers []string) string {
 	if slices.Contains(launcherCommands, name) {
 		return fmt.Sprintf(" (`racecar %s` is a command of racecar, not of a program built with it)", name)

@@ -1,7 +1,7 @@
 // Package cli is the command line of an app binary: a program whose main calls
 // Main and imports the packages that register consumers.
 //
-// One binary plays several parts. As it is typed, it is the supervisor (or runs
+// One binary has several roles. As it is typed, it is the supervisor (or runs
 // a subcommand). Under the name racecarctl it is racecarctl. Re-executed by a
 // supervisor it is a worker, or a one-shot child: see package wire.
 //
@@ -28,7 +28,7 @@ import (
 
 // The exit codes of an app binary; racecarctl has its own.
 const (
-	exitOK     = 0 // stopped in order, or done
+	exitOK     = 0 // stopped gracefully, or done
 	exitFailed = 1 // anything else
 )
 
@@ -79,20 +79,21 @@ func Run(args []string, own ...manual.Commands) (code int) {
 	return exitOK
 }
 
-// exitCode ends the program with that code; what there was to say was said.
+// exitCode ends the program with that code, without a further message.
 type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// lastLineWithin bounds the last line: a stderr that nobody reads holds up no end.
+// lastLineWithin bounds the last line, so that a stderr that nobody reads does not delay
+// the exit.
 const lastLineWithin = 2 * time.Second
 
 // fail prints each problem of err on a line of its own, as upstream begins them.
 func fail(stderr io.Writer, err error) int {
-	said := make(chan struct{})
-	go func() { defer close(said); supervisor.Banner{W: stderr}.Crashed(err) }()
+	written := make(chan struct{})
+	go func() { defer close(written); supervisor.Banner{W: stderr}.Crashed(err) }()
 	select {
-	case <-said:
+	case <-written:
 	case <-time.After(lastLineWithin):
 	}
 	return exitFailed

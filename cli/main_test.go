@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The end does not wait for somebody to read the last line.
-func TestUnreadStderrHoldsUpNoEnd(t *testing.T) {
+// The exit does not wait until somebody reads the last line.
+func TestUnreadStderrDoesNotDelayTheExit(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func writeManPage(w io.Writer, own manual.Commands) error {
 		manual.Section{Title: "Environment", Text: "Each key of the configuration is also a variable: client_id is RACECAR_CLIENT_ID. " +
 			"RACECAR_ENV (else RAILS_ENV, RACK_ENV, development) chooses the section of the configuration file."},
 		manual.Section{Title: "Files", Text: "config/racecar.yml: the configuration, under the working directory."},
-		manual.Section{Title: "Exit status", Text: "0 if it stopped in order or did what it was asked, 1 for anything else."},
+		manual.Section{Title: "Exit status", Text: "0 if it stopped gracefully or the command succeeded, 1 for anything else."},
 		manual.Section{Title: "See also", Text: "racecarctl(1)"},
 	))
 	return err

@@ -20,16 +20,15 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// runWatched runs a worker whose events go where configuration and subscribers
-// want them.
+// runWatched runs a worker and delivers its events to Datadog and subscribers.
 func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
 	m, err := monitor.NewWorker(&o.Handshake.Consumer.Config, registered.Observers(), log)
 	if err != nil {
 		return exitReason(o.Conn, err, true)
 	}
 	if d := m.Datadog(); d != nil {
-		// Standalone producers in this process tell the subscribers themselves. Only
-		// after Observers was asked: the worker's own events come through Emit.
+		// For standalone producers in this process, which notify the subscribers themselves.
+		// After the call of Observers above: the worker's own events come through Emit.
 		racecar.Observe(d.Observe)
 	}
 	o.Emit, o.EmitStarts = m.Emit(), m.Starts()
@@ -37,36 +36,37 @@ func runWatched(ctx context.Context, o worker.Options, log *logs.Log) int {
 		return exitReason(o.Conn, errors.Join(err, m.Close()), true)
 	}
 	code := worker.Run(ctx, o)
-	// What consumers sent by the package functions instead of their Runtime. Whoever
-	// runs inline has the producer closed at the end of the process.
+	// The default producer, which consumers may use instead of their Runtime's. Inline,
+	// Run closes it at the end of the process.
 	if o.Conn != nil {
 		if err := closeProducer(); err != nil {
-			log.WithError(err).Error("Output of the default producer lost")
+			log.WithError(err).Error("output of the default producer was lost")
 		}
 	}
 	if o.Tracer != nil {
 		flushSpans(o.Tracer, log)
 	}
 	if err := m.Close(); err != nil {
-		log.WithError(err).Warn("Last metrics lost")
+		log.WithError(err).Warn("the last metrics were lost")
 	}
 	return code
 }
 
-// spanPatience is how long the last spans may take: a collector that does not
-// answer holds up no stop.
-const spanPatience = 2 * time.Second
+// spanTimeout bounds the export of the last spans, so that a collector that does not
+// answer does not delay the shutdown.
+const spanTimeout = 2 * time.Second
 
 func flushSpans(t racecar.Tracer, log *logs.Log) {
-	ctx, cancel := context.WithTimeout(context.Background(), spanPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), spanTimeout)
 	defer cancel()
 	if err := t.Flush(ctx); err != nil {
-		log.WithError(err).Warn("Last spans lost")
+		log.WithError(err).Warn("the last spans were lost")
 	}
 }
 
-// tellOfWorkers takes the supervisor's events to subscribers in its process.
-func tellOfWorkers(m *monitor.Worker) func(fleet.WorkerEvent) {
+// emitWorkerEvents returns a function that passes the supervisor's events to the
+// subscribers in its process.
+func emitWorkerEvents(m *monitor.Worker) func(fleet.WorkerEvent) {
 	emit := m.Emit()
 	if emit == nil {
 		return nil
@@ -83,10 +83,9 @@ func tellOfWorkers(m *monitor.Worker) func(fleet.WorkerEvent) {
 	}
 }
 
-// lookout is what stands beside a supervisor for others to look at: the status
-// page with /metrics and the health checks, and the liveness file. Either may be
-// nil.
-type lookout struct {
+// monitoring is the status page with /metrics and the health checks, and the liveness
+// file. Either may be nil.
+type monitoring struct {
 	page     *monitor.Server
 	liveness *monitor.Liveness
 	log      logrus.FieldLogger
@@ -103,10 +102,10 @@ func newAppMetrics(c *config.Config, log logrus.FieldLogger) *appmetrics.Store {
 	})
 }
 
-// newLookout listens and makes sure of the liveness file, so that what cannot
-// work is said before there are workers. api is the control socket's service.
-func newLookout(c *config.Config, sup *supervisor.Supervisor, app *appmetrics.Store, api http.Handler, log logrus.FieldLogger) (*lookout, error) {
-	l := &lookout{log: log}
+// newMonitoring listens and creates the liveness file, so that errors are reported before
+// there are workers. api is the control socket's service.
+func newMonitoring(c *config.Config, sup *supervisor.Supervisor, app *appmetrics.Store, api http.Handler, log logrus.FieldLogger) (*monitoring, error) {
+	l := &monitoring{log: log}
 	var err error
 	if c.LivenessProbeEnabled {
 		if l.liveness, err = monitor.NewLiveness(c, sup.Brief, log); err != nil {
@@ -125,9 +124,9 @@ func newLookout(c *config.Config, sup *supervisor.Supervisor, app *appmetrics.St
 	return l, nil
 }
 
-// start runs it until stop is called, which waits: after the supervisor has
-// stopped, so that one can look on while it does.
-func (l *lookout) start() (stop func()) {
+// start runs it until stop is called, which waits. stop is called after the supervisor
+// has stopped, so that the page shows the shutdown.
+func (l *monitoring) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	if l.page != nil {

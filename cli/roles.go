@@ -92,8 +92,8 @@ func hello(conn *wire.Conn, offered wire.Versions) (permanent bool, err error) {
 }
 
 func runWorker(conn *wire.Conn) int {
-	// A terminal's signals are meant for the supervisor, which tells us; a broken
-	// stdout or stderr must not kill us.
+	// A terminal's signals are for the supervisor, which sends commands; a broken stdout
+	// or stderr must not kill the worker.
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGTSTP)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -113,7 +113,8 @@ func runWorker(conn *wire.Conn) int {
 		return exitReason(conn, err, false)
 	}
 	defer closeLog(log)
-	// What consumer code logs by the package functions of slog and log goes the same way.
+	// So that lines of consumer code through the package functions of slog and log go to
+	// the same log.
 	slog.SetDefault(logs.Slog(logrus.NewEntry(log.Logger).WithFields(logrus.Fields{"consumer": h.Consumer.Name, "worker": h.Index})))
 	board, err := inheritedBoard()
 	if err != nil {
@@ -122,7 +123,7 @@ func runWorker(conn *wire.Conn) int {
 	return runWatched(ctx, workerOptions(conn, board, h, log), log)
 }
 
-// workerOptions is what a worker is made of, supervised (conn and board set) or not.
+// workerOptions are those of a worker, supervised (conn and board set) or not.
 func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, log *logs.Log) worker.Options {
 	return worker.Options{
 		Conn: conn, Board: board, Handshake: h, Lookup: registered.Lookup, Log: log.Logger,
@@ -136,7 +137,7 @@ func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, l
 	}
 }
 
-// reopenWorker opens the log anew after a rename. The stdout of a daemon's workers is
+// reopenWorker reopens the log after a rename. The stdout of a daemon's workers is
 // the same file.
 func reopenWorker(log *logs.Log, c *config.Config) error {
 	err := log.Reopen()
@@ -146,8 +147,8 @@ func reopenWorker(log *logs.Log, c *config.Config) error {
 	return err
 }
 
-// exitReason says why this worker does not come up: to the supervisor, which logs it;
-// where there is none, on stderr.
+// exitReason reports why this worker does not start to the supervisor, which logs it, or
+// on stderr if there is none.
 func exitReason(conn *wire.Conn, err error, permanent bool) int {
 	if conn == nil || conn.Write(wire.KindExitReason, wire.ExitReason{Reason: err.Error(), Permanent: permanent}) != nil {
 		fmt.Fprintf(os.Stderr, "racecar: %v\n", err)
@@ -168,17 +169,17 @@ func openLog(c *config.Config, level string) (*logs.Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Lines are there before what they tell of goes on, unless nobody reads the log:
-	// then they are dropped, and messages go on.
-	log.Detach(logPatience, os.Stderr)
+	// A line is written before the worker goes on, unless nobody reads the log: then lines
+	// are dropped, and messages are not delayed.
+	log.Detach(logTimeout, os.Stderr)
 	kafka.SetLogger(log.WithField("component", "sarama"))
 	kafka.SetMaxBatch(c)
 	return log, nil
 }
 
-// logPatience is how long a worker waits for its log to take a line, once; then it
-// goes on without until the log is read again.
-const logPatience = time.Second
+// logTimeout is how long a worker waits, once, for its log to take a line; then it drops
+// lines until the log is read again.
+const logTimeout = time.Second
 
 func closeLog(log *logs.Log) {
 	if err := log.Close(); err != nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/racecar-go/racecar/ctl"
 )
 
-// restoreEvery is how often the control socket is looked after: cleaners of
-// temporary folders remove what is old, whether it is in use or not.
+// restoreEvery is how often a removed control socket is recreated: cleaners of temporary
+// folders remove old files even if they are in use.
 const restoreEvery = time.Minute
 
-// notFound is said where the socket cannot be announced.
+// notFound is logged if the socket cannot be announced.
 const notFound = "racecarctl does not find this supervisor by itself: give it --socket or --pidfile"
 
 // controlSocket is the supervisor's socket and the link by which racecarctl finds
@@ -24,7 +24,7 @@ type controlSocket struct {
 	link *ctl.Announcement // nil: it lies where racecarctl looks
 	log  logrus.FieldLogger
 	hup  chan struct{} // a HUP came
-	told string        // the last complaint, not to repeat it each minute
+	last string        // the last error logged, not to repeat it each minute
 }
 
 // listen opens the control socket where configuration says: beside the pidfile,
@@ -52,13 +52,13 @@ func listen(c *config.Config, runtime ctl.Runtime, log logrus.FieldLogger) (*con
 }
 
 func (s *controlSocket) complain(err error, msg string) {
-	if err.Error() != s.told {
-		s.told = err.Error()
-		s.log.WithField("error", s.told).Warn(msg)
+	if err.Error() != s.last {
+		s.last = err.Error()
+		s.log.WithField("error", s.last).Warn(msg)
 	}
 }
 
-// reload has the socket looked after now. It does not block.
+// reload recreates a removed socket now. It does not block.
 func (s *controlSocket) reload() {
 	select {
 	case s.hup <- struct{}{}:
@@ -66,7 +66,7 @@ func (s *controlSocket) reload() {
 	}
 }
 
-// keep looks after socket and link until ctx ends.
+// keep recreates socket and link, if they are removed, until ctx ends.
 func (s *controlSocket) keep(ctx context.Context) {
 	t := time.NewTicker(restoreEvery)
 	defer t.Stop()
@@ -84,11 +84,11 @@ func (s *controlSocket) keep(ctx context.Context) {
 func (s *controlSocket) restore() {
 	fresh, err := s.Restore()
 	if fresh {
-		s.told = ""
-		s.log.WithField("socket", s.Path()).Warn("the control socket had been removed: it was made anew")
+		s.last = ""
+		s.log.WithField("socket", s.Path()).Warn("the control socket had been removed and was recreated")
 	}
 	if err != nil {
-		s.complain(err, "the control socket was removed and cannot be made anew: racecarctl does not reach this supervisor")
+		s.complain(err, "the control socket was removed and cannot be recreated: racecarctl does not reach this supervisor")
 		return
 	}
 	if s.link == nil {

@@ -68,7 +68,7 @@ func runConsumers(in *parsed, stdout, stderr io.Writer) error {
 	return supervise(in, r, banner, nil)
 }
 
-// check says what would run.
+// check prints what would run.
 func check(r *run, stdout, stderr io.Writer) error {
 	warn(stderr, r.plan.Warnings)
 	if err := checkFiles(r); err != nil {
@@ -97,7 +97,7 @@ func warn(stderr io.Writer, warnings []string) {
 // in the foreground.
 func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (err error) {
 	c := r.process()
-	// Before the pidfile: whoever finds that may send a HUP, which would end us.
+	// Before the pidfile is written: whoever reads it may send a HUP, which would end us.
 	terminal := d == nil && signals.OnTerminal()
 	pid1 := os.Getpid() == 1
 	queue := signals.Listen(terminal, pid1)
@@ -125,7 +125,7 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 	defer func() { err = errors.Join(err, subscribers.Close()) }()
 	app := newAppMetrics(c, log)
 	sup, err := newSupervisor(in, r, log, supervisor.Options{
-		OnEvent: tellOfWorkers(subscribers),
+		OnEvent: emitWorkerEvents(subscribers),
 		Stderr:  banner.W, Signals: queue.C(), Terminal: terminal, PID1: pid1,
 		Pidfile: c.Pidfile, Socket: socket.Path(), OnReady: onReady(d),
 		AppMetrics: app, LogProblem: log.Problem, OnReload: func() { reopen(log, c, d); socket.reload() },
@@ -134,7 +134,7 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 		return err
 	}
 	server := ctl.NewServer(control{sup}, log.WithField("component", "control"))
-	beside, err := newLookout(c, sup, app, server.Handler(), log)
+	beside, err := newMonitoring(c, sup, app, server.Handler(), log)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func serve(sup *supervisor.Supervisor, server *ctl.Server, socket *controlSocket
 	enough()
 	<-kept
 
-	// Whoever waits for the end over the socket is answered before we go.
+	// Clients that wait for the stop get their answer before the process exits.
 	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
 	defer cancel()
 	err = errors.Join(err, server.Shutdown(ctx), <-served)
@@ -202,7 +202,7 @@ func setLevel(log *logs.Log, level string) error {
 
 // printConfig answers USR1.
 func printConfig(w io.Writer, c wire.Consumer) {
-	// A stderr that cannot be written to has nobody to tell.
+	// An error of stderr cannot be reported anywhere.
 	_ = config.Dump(w, c.Config, c.Sources, config.DumpOptions{})
 }
 

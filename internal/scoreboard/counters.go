@@ -7,7 +7,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 )
 
-// Counter numbers a counter. A new one goes to the end: a supervisor of another
+// Counter numbers a counter. A new one is added at the end: a supervisor of another
 // release reads the same memory.
 type Counter int
 
@@ -41,9 +41,8 @@ var names = [numCounters]string{
 // Bounds of the histogram of processing times, in seconds.
 var Bounds = [...]float64{0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300}
 
-// Counters are what a worker has done since its process started. They are counted in
-// the shared memory and nowhere else, so that no number is lost with the process and
-// no two numbers disagree.
+// Counters are those of a worker since its process started. They are kept in the shared
+// memory alone, so that none is lost with the process and no two disagree.
 type Counters struct {
 	n     [32]atomic.Uint64 // numCounters of them are in use
 	times [16]atomic.Uint64 // len(Bounds)+1 of them are in use
@@ -64,7 +63,7 @@ func (c *Counters) AddTimes(n *[len(Bounds) + 1]uint64, sum time.Duration) {
 	}
 }
 
-// SetCPU notes the CPU time that the process has used.
+// SetCPU records the CPU time that the process has used.
 func (c *Counters) SetCPU(d time.Duration) { c.cpu.Store(int64(d)) }
 
 // Work returns the counters by name.

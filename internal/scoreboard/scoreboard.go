@@ -1,8 +1,9 @@
-// Package scoreboard is a piece of memory that a worker shares with its
-// supervisor: which messages its calls of consumer code have in hand, and since
-// when, and how much it has done so far. A worker writes it without a system call;
-// it outlives the worker, so that after os.Exit, an out-of-memory kill or a runtime
-// fatal the supervisor still knows what was in hand and what was done.
+// Package scoreboard is memory that a worker shares with its supervisor: the messages that
+// its calls of consumer code have in hand, when these calls began, and the worker's
+// counters. The worker writes it without a system call. It outlives the worker, so that
+// after os.Exit, an out-of-memory kill or a fatal error of the runtime the supervisor still
+// knows what was in hand. Its layout belongs to the version of the protocol: see package
+// wire.
 package scoreboard
 
 import (
@@ -18,8 +19,8 @@ import (
 
 // Layout: a header of headerSize bytes (magic, number of slots), Counters in
 // countersSize bytes, then slots of slotSize bytes. In a slot the sequence is odd while it is being written
-// (seqlock): a reader that sees an odd or changed sequence of a live writer
-// tries again; of a dead one it takes what is there.
+// (seqlock): a reader that sees an odd or changed sequence of a live writer retries; of a
+// dead one it takes the values that are there.
 const (
 	magic        = 0x7261636563617232 // "racecar2"
 	headerSize   = 64
@@ -43,14 +44,14 @@ type slot struct {
 	topic     [maxTopic]byte
 }
 
-// Call is what one slot has in hand.
+// Call is a running call of one slot.
 type Call struct {
 	Topic       string
 	Partition   int32
 	FirstOffset int64
 	LastOffset  int64
-	// Alone is true when nothing ran beside it in that process: then a death is
-	// this call's doing.
+	// Alone is true when no other call ran in that process: then this call caused its
+	// death.
 	Alone bool
 	// Since is how long the call has been running.
 	Since time.Duration
@@ -132,13 +133,13 @@ func (b *Board) Counters() *Counters { return b.counters }
 // Slots is the number of slots.
 func (b *Board) Slots() int { return len(b.slots) }
 
-// Begin notes that slot i now runs a call with these messages of a partition.
-// alone says that nothing runs beside it.
+// Begin records that slot i now runs a call with these messages of a partition. alone
+// says that no other call runs.
 func (b *Board) Begin(i int, topic string, partition int32, first, last int64, alone bool) {
 	b.BeginAt(i, topic, partition, first, last, alone, b.Now())
 }
 
-// BeginAt is Begin for a caller that has just looked at the board's clock, Now.
+// BeginAt is Begin for a caller that has just read the board's clock, Now.
 func (b *Board) BeginAt(i int, topic string, partition int32, first, last int64, alone bool, now int64) {
 	s := b.slots[i]
 	atomic.AddUint64(&s.seq, 1)
@@ -156,8 +157,8 @@ func (b *Board) BeginAt(i int, topic string, partition int32, first, last int64,
 	atomic.AddUint64(&s.seq, 1)
 }
 
-// NextAt notes that the call in hand of slot i has ended and another of the same
-// partition has begun: End and BeginAt in one, for the path of each message.
+// NextAt records that the call of slot i has ended and another one of the same partition
+// has begun: End and BeginAt in one, for the path of each message.
 func (b *Board) NextAt(i int, first, last, now int64) {
 	s := b.slots[i]
 	atomic.AddUint64(&s.seq, 1)
@@ -167,7 +168,7 @@ func (b *Board) NextAt(i int, first, last, now int64) {
 	atomic.AddUint64(&s.seq, 1)
 }
 
-// End notes that slot i has nothing in hand.
+// End records that slot i has nothing in hand.
 func (b *Board) End(i int) {
 	s := b.slots[i]
 	atomic.AddUint64(&s.seq, 1)
@@ -175,7 +176,7 @@ func (b *Board) End(i int) {
 	atomic.AddUint64(&s.seq, 1)
 }
 
-// InHand returns what is in hand, in order of the slots.
+// InHand returns the running calls, in order of the slots.
 func (b *Board) InHand() []Call {
 	var calls []Call
 	for _, s := range b.slots {
@@ -186,8 +187,8 @@ func (b *Board) InHand() []Call {
 	return calls
 }
 
-// tries bounds the retries of a reader: a writer that died in the middle leaves
-// an odd sequence for ever.
+// tries bounds the retries of a reader: a writer that died while it wrote leaves an odd
+// sequence forever.
 const tries = 100
 
 func (b *Board) read(s *slot) (Call, bool) {
@@ -214,8 +215,8 @@ func (b *Board) read(s *slot) (Call, bool) {
 	return c, true
 }
 
-// Now is CLOCK_MONOTONIC in nanoseconds, without a system call: Go's clock, moved
-// to its zero.
+// Now is CLOCK_MONOTONIC in nanoseconds, without a system call: Go's clock, shifted to
+// the same zero.
 func (b *Board) Now() int64 { return b.mono + int64(time.Since(b.base)) }
 
 func monotonic() int64 {

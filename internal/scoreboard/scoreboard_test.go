@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func TestReaderSeesWhatTheWriterHasInHand(t *testing.T) {
+func TestReaderSeesTheWritersCalls(t *testing.T) {
 	f, reader, err := Create(3)
 	if err != nil {
 		t.Fatal(err)
@@ -46,8 +46,8 @@ func TestReaderSeesWhatTheWriterHasInHand(t *testing.T) {
 	}
 }
 
-// A writer killed in the middle of Begin leaves an odd sequence; the reader
-// must come back with what is there.
+// A writer killed during Begin leaves an odd sequence; the reader must return the values
+// that are there.
 func TestTornWriteIsStillRead(t *testing.T) {
 	f, b, err := Create(1)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package status is the state of a running supervisor as JSON: what workers
-// report, what the control socket answers, and what racecarctl, top, the status
-// page and /metrics show. Adding fields is compatible; renaming is not.
+// Package status is the state of a running supervisor as JSON: workers report it, the
+// control socket answers with it, and racecarctl, top, the status page and /metrics show
+// it. Adding fields is compatible; renaming is not.
 package status
 
 import (
@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// State is where a worker stands.
+// State is the state of a worker.
 type State string
 
 // The states of a worker.
 const (
-	Starting State = "starting" // spawned, its consumer not constructed yet
-	Standby  State = "standby"  // in a rolling restart: constructed, the worker before it still runs
+	Starting State = "starting" // started, its consumer not constructed yet
+	Standby  State = "standby"  // in a rolling restart: constructed, its predecessor still runs
 	Waiting  State = "waiting"  // no broker reachable, a topic missing, or the constructor fails
 	Joining  State = "joining"  // joining or rejoining the group
 	Running  State = "running"
-	Quiet    State = "quiet"    // membership kept, nothing new taken
-	Stopping State = "stopping" // finishing what is in hand
-	Backoff  State = "backoff"  // crashed, waiting to be started again
-	Fatal    State = "fatal"    // given up
-	Exited   State = "exited"   // stopped in order
+	Quiet    State = "quiet"    // the member stays in its group, no new calls
+	Stopping State = "stopping" // finishing the calls in hand
+	Backoff  State = "backoff"  // crashed, waiting for its restart
+	Fatal    State = "fatal"    // stopped permanently
+	Exited   State = "exited"   // stopped gracefully
 )
 
 // Member is a membership in a consumer group.
@@ -34,7 +34,7 @@ type Member struct {
 	Generation int32  `json:"generation,omitempty"`
 }
 
-// PartitionState is what a partition is doing.
+// PartitionState is the state of a partition.
 type PartitionState string
 
 // The states of a partition.
@@ -42,8 +42,8 @@ const (
 	PartitionRunning  PartitionState = "running"
 	PartitionPaused   PartitionState = "paused"   // by an operator
 	PartitionBackoff  PartitionState = "backoff"  // after a failure, until Until
-	PartitionPoisoned PartitionState = "poisoned" // a message kills its process, or a batch cannot be decoded
-	PartitionBlocked  PartitionState = "blocked"  // its output or dead letters cannot be delivered, or its instance not be constructed
+	PartitionPoisoned PartitionState = "poisoned" // a message kills the worker, or a batch cannot be decoded
+	PartitionBlocked  PartitionState = "blocked"  // its output or dead letters cannot be delivered, or its instance cannot be constructed
 )
 
 // Partition is one partition of a worker.
@@ -56,10 +56,10 @@ type Partition struct {
 	Position  int64          `json:"position"`  // offset of the next message to be processed
 	Committed int64          `json:"committed"` // -1: unknown
 	End       int64          `json:"end"`       // the log's end offset, asked from the broker; -1: unknown
-	// Lag is End - Position, 0 when only markers of transactions lie between; -1: unknown.
+	// Lag is End - Position, 0 if only transaction markers lie between them; -1: unknown.
 	Lag int64 `json:"lag"`
-	// LagSeconds is the age of the message at Position, or, where that is not fetched
-	// yet, how long there has been lag; 0 without lag.
+	// LagSeconds is the age of the message at Position or, if that is not fetched yet, how
+	// long there has been lag; 0 without lag.
 	LagSeconds float64 `json:"lag_seconds"`
 	Processed  uint64  `json:"processed"` // messages since assignment
 	Rate       float64 `json:"rate"`      // messages per second
@@ -79,7 +79,7 @@ type Problem struct {
 	Error     string    `json:"error"`
 }
 
-// Report is what one worker knows of itself.
+// Report is what a worker reports about itself.
 type Report struct {
 	At         time.Time          `json:"at"`
 	Members    []Member           `json:"members"`
@@ -92,11 +92,11 @@ type Report struct {
 	RSS       int64     `json:"rss"`         // bytes
 	CPU       float64   `json:"cpu_seconds"` // user and system, since start
 	Live      bool      `json:"live"`
-	// LogProblem says in one line that the worker's log is not being read.
+	// LogProblem is one line if nobody reads the worker's log.
 	LogProblem string `json:"log_problem,omitempty"`
 }
 
-// Work is what a process has done since it started, or several of them together.
+// Work is the sum of what one or several processes have done.
 type Work struct {
 	Counters map[string]uint64 // by the names below
 	Times    Histogram         // of processing
@@ -122,9 +122,8 @@ type Histogram struct {
 	Sum    float64   `json:"sum"`
 }
 
-// Add adds o's calls to h's. Where the bounds differ (another release measures
-// otherwise) o's are counted as longer than all of h's, so that the number of
-// calls stays right.
+// Add adds o's calls to h's. If the bounds differ, as between releases, o's calls count as
+// longer than all bounds of h, so that the number of calls stays right.
 func (h *Histogram) Add(o Histogram) {
 	if len(o.Counts) == 0 {
 		return
@@ -163,7 +162,7 @@ const (
 	CountUnknownMessages = "unknown_messages"
 )
 
-// Worker is one slot of a consumer, as the supervisor sees it.
+// Worker is a slot of a consumer, as the supervisor sees it.
 type Worker struct {
 	Consumer   string     `json:"consumer"`
 	Index      int        `json:"index"`
@@ -176,17 +175,17 @@ type Worker struct {
 	LastExit   string     `json:"last_exit,omitempty"` // reason, one line
 	LastStderr string     `json:"last_stderr,omitempty"`
 	Group      string     `json:"group"`
-	Release    int        `json:"release"` // 1: what was started; each restart to another program or configuration has the next number
+	Release    int        `json:"release"` // 1: the first; each restart to another program or configuration has the next number
 	Members    []Member   `json:"members,omitempty"`
 	Processed  uint64     `json:"processed"` // over all processes of the slot
 	Live       bool       `json:"live"`
 	Report     *Report    `json:"report,omitempty"` // nil: it did not answer in time
 }
 
-// Name is what the worker is called everywhere: `UserBanConsumer[2]`.
+// Name is the worker's name, `UserBanConsumer[2]`.
 func (w Worker) Name() string { return Name(w.Consumer, w.Index) }
 
-// Status is the whole.
+// Status is the complete state.
 type Status struct {
 	Version   int        `json:"version"` // of this API: 1
 	PID       int        `json:"pid"`
@@ -198,9 +197,9 @@ type Status struct {
 	Consumers []Consumer `json:"consumers"`
 	Workers   []Worker   `json:"workers"`
 	RSS       int64      `json:"rss"`
-	// LogProblem says that the supervisor's log is not being read; see Report.
+	// LogProblem is that of the supervisor; see Report.
 	LogProblem string            `json:"log_problem,omitempty"`
-	Totals     map[string]uint64 `json:"totals"` // counters over all workers, dead ones included
+	Totals     map[string]uint64 `json:"totals"` // counters of all workers, including those that have ended
 	RestartsBy map[string]uint64 `json:"restarts_by_reason"`
 }
 
@@ -211,9 +210,9 @@ type Consumer struct {
 	Workers int    `json:"workers"`
 	State   State  `json:"state"`
 	Reason  string `json:"reason,omitempty"` // why it is fatal
-	// Paused is what an operator has paused, whoever has it and also if nobody has.
+	// Paused is what an operator has paused, assigned or not.
 	Paused []Paused `json:"paused,omitempty"`
-	// What all its processes have done, dead ones included. It never goes back.
+	// The sums over all its processes, including those that have ended. They never decrease.
 	Totals   map[string]uint64 `json:"totals,omitempty"`
 	Times    Histogram         `json:"times"` // of processing
 	CPU      float64           `json:"cpu_seconds"`
@@ -226,7 +225,7 @@ type Paused struct {
 	Partition int32  `json:"partition"`
 }
 
-// Name is how worker i of a consumer is written.
+// Name is the name of worker index of a consumer.
 func Name(consumer string, index int) string {
 	return consumer + "[" + strconv.Itoa(index) + "]"
 }

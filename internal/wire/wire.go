@@ -65,15 +65,15 @@ const MaxFrame = 200
 // a Role. The child removes it at once, so that users' children do not inherit it.
 const EnvRole = "RACECAR_INTERNAL_ROLE"
 
-// Role is what a re-executed binary is to do.
+// Role is what a re-executed binary does.
 type Role string
 
 const (
 	// RoleWorker runs one worker; socket on SocketFD, scoreboard on ScoreboardFD.
 	RoleWorker Role = "worker"
 	// RolePlan loads and validates configuration and Specs (like --check) and
-	// writes a Plan message to SocketFD. Then it waits for EOF: the supervisor
-	// looks which program it runs (a launcher may have built one), to start the
+	// writes a Plan message to SocketFD. Then it waits for EOF: meanwhile the supervisor
+	// finds out which program it runs, which a launcher may have built, and starts the
 	// workers from that.
 	RolePlan Role = "plan"
 	// RoleLeave reads a Leave message from SocketFD, removes those members from
@@ -89,9 +89,9 @@ const (
 
 // Exit codes of a worker.
 const (
-	ExitOK        = 0 // stopped in order
+	ExitOK        = 0 // stopped gracefully
 	ExitCrash     = 1 // anything else
-	ExitPermanent = 3 // not to be restarted: see ExitReason
+	ExitPermanent = 3 // must not be restarted: see ExitReason
 )
 
 // Kind names a message.
@@ -111,17 +111,16 @@ const (
 	KindPlan       Kind = "plan"      // up, RolePlan only: Plan
 )
 
-// Consumer is what the supervisor has to know of one consumer to run it.
+// Consumer is what the supervisor needs to know about a consumer to run it.
 type Consumer struct {
 	Name string `json:"name"`
 	// Config is effective: file, Configure, Spec, environment and flags applied.
 	Config config.Config `json:"config"`
 	// Sources says where each key's value came from (key → e.g. "config/racecar.yml:12").
 	Sources map[string]string `json:"sources,omitempty"`
-	// Digest changes when anything does that calls for new workers: the
-	// configuration, or what the Spec says.
-	Digest string `json:"digest"`
-	// Subscriptions are what it consumes.
+	// Digest changes with everything that requires new workers: the configuration and
+	// the Spec.
+	Digest        string         `json:"digest"`
 	Subscriptions []Subscription `json:"subscriptions,omitempty"`
 
 	received json.RawMessage // what this was decoded from; nil: it was made here
@@ -133,7 +132,7 @@ type Subscription struct {
 	Pattern string `json:"pattern,omitempty"`
 }
 
-// Plan is what to run: the outcome of loading and validating everything.
+// Plan says what to run. It is the result of loading and validating everything.
 type Plan struct {
 	// Versions are those that the program speaks.
 	Versions  Versions   `json:"versions"`
@@ -151,19 +150,19 @@ type Handshake struct {
 	// Nonce goes into the instance ids (membership run: drawn once per supervisor
 	// run; host: static_id). Empty with membership dynamic.
 	Nonce string `json:"nonce,omitempty"`
-	// Predecessors are the places of the process that had this slot before: those
-	// that this one does not take over are to be removed from their groups first.
+	// Predecessors are the members of the process that had this slot before. The worker
+	// first removes those from their groups that it does not take over.
 	Predecessors []status.Member `json:"predecessors,omitempty"`
 	Suspects     []Suspect       `json:"suspects,omitempty"`
 	Paused       []Partition     `json:"paused,omitempty"` // by an operator; Partition -1: the whole topic
 	Quiet        bool            `json:"quiet,omitempty"`
 	LogLevel     string          `json:"log_level,omitempty"` // when changed while running
-	// Standby: in a rolling restart the worker constructs its consumer, says so (a
-	// frame with status.Standby) and waits for another handshake, without it, before
-	// it joins: until then the worker before it has the slot.
+	// Standby: in a rolling restart the worker constructs its consumer, reports it (a
+	// frame with status.Standby) and waits for another handshake, without Standby, before
+	// it joins. Until then its predecessor has the slot.
 	Standby bool `json:"standby,omitempty"`
-	// WasReady: the consumer has been ready under this supervisor, so that an error
-	// of its constructor is one of the outside world and is tried again.
+	// WasReady: the consumer has been ready under this supervisor, so an error of its
+	// constructor has an external cause and is retried.
 	WasReady  bool      `json:"was_ready,omitempty"`
 	StartedAt time.Time `json:"started_at"`
 }
@@ -179,7 +178,7 @@ type Partition struct {
 	Partition int32  `json:"partition"`
 }
 
-// Call names a call in hand by what it was called with; FirstOffset is a batch's first.
+// Call names a running call by its message; FirstOffset is a batch's first.
 type Call struct {
 	Consumer    string `json:"consumer"`
 	Topic       string `json:"topic"`
@@ -187,8 +186,8 @@ type Call struct {
 	FirstOffset int64  `json:"offset"`
 }
 
-// Suspect is a message (or the messages FirstOffset..LastOffset of a batch)
-// that was in hand when a process died. It is called with nothing beside it.
+// Suspect is a message (or the messages FirstOffset..LastOffset of a batch) that was in
+// hand when a process died. Its next call runs with no other call beside it.
 type Suspect struct {
 	Topic       string `json:"topic"`
 	Partition   int32  `json:"partition"`
@@ -200,14 +199,14 @@ type Suspect struct {
 	Reason string `json:"reason"` // of the last death
 }
 
-// PoisonedAfter is the number of deaths alone in hand that condemn a message.
+// PoisonedAfter is the number of deaths after which a message counts as poisoned.
 const PoisonedAfter = 3
 
-// CommandKind says what a worker is asked to do.
+// CommandKind says what a worker shall do.
 type CommandKind string
 
-// The commands. Each is answered by a Reply with its ID once it is done, except
-// stop and exit, which are answered by the exit.
+// The commands. The worker sends a Reply with the command's ID once it is done; the answer
+// to stop and exit is the exit.
 const (
 	CommandStop     CommandKind = "stop"      // Grace, Leave, Stay
 	CommandExit     CommandKind = "exit"      // ends a worker that stays
@@ -217,27 +216,27 @@ const (
 	CommandPause    CommandKind = "pause"     // Partitions
 	CommandResume   CommandKind = "resume"    // Partitions; also ends a backoff and a poisoned state
 	CommandCancel   CommandKind = "cancel"    // Call, Reason: cancels its ctx
-	CommandSuspects CommandKind = "suspects"  // Suspects: the whole list anew
+	CommandSuspects CommandKind = "suspects"  // Suspects: the whole list
 	CommandConfig   CommandKind = "config"    // print configuration to stderr (USR1)
 	CommandLogLevel CommandKind = "log-level" // Value
 	CommandDump     CommandKind = "dump"      // goroutine stacks to the log
 	CommandReopen   CommandKind = "reopen"    // reopen the log file (HUP)
 )
 
-// Command is an order to a worker.
+// Command is sent to a worker.
 type Command struct {
 	ID    uint64        `json:"id"`
 	Kind  CommandKind   `json:"kind"`
-	Grace time.Duration `json:"grace,omitempty"` // stop: how long in all; calls are cancelled 5 s before
-	Leave bool          `json:"leave,omitempty"` // stop: remove the places from their groups
-	// Stay: once it has stopped, the process says so (a frame with status.Exited) and
-	// waits for CommandExit. Meanwhile the supervisor removes the members of all
-	// workers with one request; when it is gone the worker leaves by itself.
+	Grace time.Duration `json:"grace,omitempty"` // stop: the time for all of it; calls are cancelled 5 s before its end
+	Leave bool          `json:"leave,omitempty"` // stop: remove the members from their groups
+	// Stay: once it has stopped, the process reports it (a frame with status.Exited) and
+	// waits for CommandExit. Meanwhile the supervisor removes the members of all workers
+	// with one request; if the supervisor is gone, the worker leaves by itself.
 	Stay       bool        `json:"stay,omitempty"`
 	Partitions []Partition `json:"partitions,omitempty"`
-	SkipBatch  bool        `json:"skip_batch,omitempty"` // resume: go on behind the batch that cannot be decoded
+	SkipBatch  bool        `json:"skip_batch,omitempty"` // resume: skip the batch that cannot be decoded
 	Suspects   []Suspect   `json:"suspects,omitempty"`
-	Call       *Call       `json:"call,omitempty"` // cancel: the one that is meant
+	Call       *Call       `json:"call,omitempty"` // cancel: which one
 	Reason     string      `json:"reason,omitempty"`
 	Value      string      `json:"value,omitempty"`
 }
@@ -249,7 +248,7 @@ type Reply struct {
 	Data  json.RawMessage `json:"data,omitempty"`
 }
 
-// Frame is a sign of life: one a second, and at each change of state. Its
+// Frame is a worker's heartbeat: one a second, and one at each change of state. Its
 // envelope takes at most MaxFrame bytes (Detail is cut).
 type Frame struct {
 	State  status.State `json:"s"`
@@ -257,8 +256,7 @@ type Frame struct {
 	Live   bool         `json:"l"`
 }
 
-// Metrics are those that consumer code has registered, as package appmetrics encodes
-// them: all of them anew.
+// Metrics are all that consumer code has registered, as package appmetrics encodes them.
 type Metrics struct {
 	Encoded []byte `json:"encoded"`
 }
@@ -273,11 +271,11 @@ type ExitReason struct {
 type Leave struct {
 	Consumer Consumer        `json:"consumer"`
 	Members  []status.Member `json:"members"`
-	// Within bounds the whole; what is not done by then is reported.
+	// Within bounds the whole; members that are left by then are reported.
 	Within time.Duration `json:"within"`
 }
 
-// Envelope is a message as it travels.
+// Envelope is a message as it is sent.
 type Envelope struct {
 	Kind Kind            `json:"k"`
 	Body json.RawMessage `json:"b"`
@@ -308,13 +306,13 @@ func (c *Conn) Read() (Envelope, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(c.r, head[:]); err != nil {
 		if err == io.ErrUnexpectedEOF {
-			err = io.EOF // gone in the middle of a message is gone
+			err = io.EOF // also in the middle of a message
 		}
 		return Envelope{}, err
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n > MaxMessage {
-		return Envelope{}, fmt.Errorf("message of %d bytes, more than %d: not our protocol", n, MaxMessage)
+		return Envelope{}, fmt.Errorf("message of %d bytes, more than %d: this is not the protocol between supervisor and workers", n, MaxMessage)
 	}
 	buf := make([]byte, n)
 	if _, err := io.ReadFull(c.r, buf); err != nil {
@@ -371,7 +369,7 @@ func encode(kind Kind, body any) ([]byte, error) {
 	return append(buf, msg...), nil
 }
 
-// EncodeFrame returns a frame as it travels, Detail cut so that it takes at most
+// EncodeFrame returns a frame as it is sent, with Detail cut so that it takes at most
 // MaxFrame bytes.
 func EncodeFrame(f Frame) ([]byte, error) {
 	buf, err := encode(KindFrame, f)

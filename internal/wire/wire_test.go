@@ -36,7 +36,7 @@ func TestMessagesArriveAsSent(t *testing.T) {
 	}
 }
 
-func TestTheOtherSideGoneInTheMiddleIsEOF(t *testing.T) {
+func TestEndWithinAMessageIsEOF(t *testing.T) {
 	whole, err := encode(KindFrame, Frame{State: status.Running})
 	if err != nil {
 		t.Fatal(err)
@@ -48,9 +48,9 @@ func TestTheOtherSideGoneInTheMiddleIsEOF(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotOursIsRefused(t *testing.T) {
+func TestOtherProtocolsAreRefused(t *testing.T) {
 	huge := binary.BigEndian.AppendUint32(nil, MaxMessage+1)
-	if _, err := NewConn(bytes.NewBuffer(huge)).Read(); err == nil || !strings.Contains(err.Error(), "not our protocol") {
+	if _, err := NewConn(bytes.NewBuffer(huge)).Read(); err == nil || !strings.Contains(err.Error(), "not the protocol") {
 		t.Errorf("huge: %v", err)
 	}
 	junk := append(binary.BigEndian.AppendUint32(nil, 4), "junk"...)

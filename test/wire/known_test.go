@@ -31,7 +31,7 @@ func lost(t *testing.T, m message) string {
 	body := map[wire.Kind]any{
 		wire.KindHandshake: &wire.Handshake{}, wire.KindCommand: &wire.Command{}, wire.KindLeave: &wire.Leave{},
 		wire.KindHello: &wire.Hello{}, wire.KindFrame: &wire.Frame{}, wire.KindMembers: &[]status.Member{},
-		wire.KindReply: &wire.Reply{}, wire.KindExitReason: &wire.ExitReason{}, wire.KindPlan: &wire.Plan{},
+		wire.KindReply: &wire.Reply{}, wire.KindExitReason: &wire.ExitReason{}, wire.KindPlan: &wire.Plan{}, wire.KindMetrics: &wire.Metrics{},
 	}[m.Kind]
 	if body == nil {
 		return "the kind"

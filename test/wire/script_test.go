@@ -52,7 +52,7 @@ func spawner(t *testing.T, broker string) *process.Exec {
 	t.Helper()
 	s, err := process.New(process.Options{
 		Program: os.Args[0], Stderr: t.Output(),
-		Env: append(os.Environ(), "RACECAR_BROKERS="+broker, "RACECAR_LOGFILE="+os.DevNull, "GORACE=atexit_sleep_ms=0"),
+		Env: append(os.Environ(), "RACECAR_BROKERS="+broker, "RACECAR_LOGFILE="+os.DevNull, "RACECAR_STATUS_ADDR=127.0.0.1:0", "GORACE=atexit_sleep_ms=0"),
 	})
 	if err != nil {
 		t.Fatal(err)

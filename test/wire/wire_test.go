@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/racecar-go/racecar/cli"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -42,6 +44,7 @@ func TestMain(m *testing.M) {
 	racecar.Register(func(racecar.Runtime) (consumer, error) { return consumer{}, nil }, racecar.Spec{
 		Name: name, GroupID: name, Subscriptions: []racecar.Subscription{{Topic: name}},
 	})
+	prometheus.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "recorded_total", Help: "A metric of consumer code."}))
 	os.Exit(cli.Run(os.Args))
 }
 
