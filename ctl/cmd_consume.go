@@ -23,7 +23,7 @@ type consumeCmd struct {
 	From      string `default:"earliest" placeholder:"WHERE" help:"earliest, latest, an offset, or a time: 2026-11-23T09:00:00Z, 2026-11-23 09:00 (UTC), or 2h (ago); default: earliest"`
 	Partition *int32 `short:"p" placeholder:"N" help:"Only this partition"`
 	Follow    bool   `short:"f" help:"Continue with new messages"`
-	Limit     int    `placeholder:"N" help:"At most so many messages"`
+	Limit     int    `placeholder:"N" help:"Print at most N messages"`
 	Hex       bool   `xor:"form" help:"Show keys, values and headers as hexadecimal"`
 	JSON      bool   `xor:"form" help:"Print each message as a line of JSON"`
 	connection
@@ -31,7 +31,7 @@ type consumeCmd struct {
 
 // Help is shown below the flags.
 func (consumeCmd) Help() string {
-	return "Reads up to the end that the topic had when the command began. It joins no group and commits nothing. Messages of a transaction are shown once it is committed.\n\n" +
+	return "Reads up to the end of the topic as it is when the command starts. It joins no group and commits nothing. Messages of a transaction are shown once it is committed.\n\n" +
 		"A line holds, with tabs between: partition, offset, time, key, value, headers. " +
 		"- stands for null. Text with control characters is quoted; other bytes are shown as 0x and hexadecimal digits.\n\n" +
 		"Example: racecarctl consume greetings --from 10m --limit 5"
@@ -44,7 +44,7 @@ func (c *consumeCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.Limit < 0 {
-		return fmt.Errorf("--limit %d: a number of messages is not negative", c.Limit)
+		return fmt.Errorf("--limit %d: a number of messages cannot be negative", c.Limit)
 	}
 	loaded, err := a.load(c.connection, "")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 type restartCmd struct {
 	consumerFlags
-	NewGroup bool `help:"Also when a consumer's group_id has changed: the new group begins where one does that has committed nothing"`
+	NewGroup bool `help:"Restart even if a consumer's group_id has changed; the new group begins like one that has committed nothing"`
 }
 
 // Run rolls the workers and prints a line for each.
@@ -44,7 +44,7 @@ func (c *scaleCmd) Run(ctx context.Context, a *app) error {
 	}
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 0 {
-		return fmt.Errorf("%q is no number of workers; write racecarctl scale [CONSUMER] N", number)
+		return fmt.Errorf("%q is not a number of workers; write racecarctl scale [CONSUMER] N", number)
 	}
 	client, err := a.running(ctx, c.supervisorFlags, consumer)
 	if err != nil {
@@ -63,7 +63,7 @@ func (c *scaleCmd) Run(ctx context.Context, a *app) error {
 }
 
 type pauseCmd struct {
-	Args []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"What to pause"`
+	Args []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"The topic or partition to pause"`
 	supervisorFlags
 }
 
@@ -76,7 +76,7 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 		}
 		st, err := client.Status(ctx)
 		if err == nil && !has(st, consumer, topic, partition) {
-			a.note("No worker has it at the moment: it is paused for whoever comes to have it.\n")
+			a.note("No worker is assigned to it at the moment; whichever is assigned next keeps it paused.\n")
 		}
 		return err
 	}, "Paused")
@@ -98,8 +98,8 @@ func has(st status.Status, consumer, topic string, partition int32) bool {
 }
 
 type resumeCmd struct {
-	Args      []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"What to go on with"`
-	SkipBatch bool     `help:"Go on behind the batch that cannot be decoded: its messages are lost to this group"`
+	Args      []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"The topic or partition to resume"`
+	SkipBatch bool     `help:"Skip the batch that cannot be decoded: the group loses its messages"`
 	supervisorFlags
 }
 
@@ -202,7 +202,7 @@ func (c *configCmd) Run(ctx context.Context, a *app) error {
 }
 
 type logLevelCmd struct {
-	Args []string `arg:"" name:"[CONSUMER] LEVEL" help:"debug, info, warn or error; of all that run with the consumer"`
+	Args []string `arg:"" name:"[CONSUMER] LEVEL" help:"debug, info, warn or error; for the supervisor and all of its workers"`
 	supervisorFlags
 }
 

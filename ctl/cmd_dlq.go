@@ -16,7 +16,7 @@ import (
 
 type dlqCmd struct {
 	List   dlqListCmd   `cmd:"" help:"Show the dead letters"`
-	Replay dlqReplayCmd `cmd:"" help:"Send dead letters back to where they came from, each once however often it is run"`
+	Replay dlqReplayCmd `cmd:"" help:"Send each dead letter back to its topic, once even if run repeatedly"`
 }
 
 // deadLetters are the flags that say which dead letters are meant.
@@ -92,7 +92,7 @@ type dlqListCmd struct {
 	deadLetters
 	JSON  bool `help:"Print each as a line of JSON, with key, value and headers"`
 	New   bool `help:"Only dead letters that were not replayed yet"`
-	Limit int  `default:"0" placeholder:"N" help:"At most so many"`
+	Limit int  `default:"0" placeholder:"N" help:"Take at most N"`
 }
 
 // deadLetterJSON is a line of dlq list --json.
@@ -184,7 +184,7 @@ type dlqReplayCmd struct {
 	Only           string   `placeholder:"TOPIC" help:"Only dead letters from this topic"`
 	Skip           []record `placeholder:"PARTITION/OFFSET" help:"Skip this record for good; may be repeated"`
 	KeepTimestamps bool     `help:"Keep the messages' timestamps (default: now); retention may delete them at once"`
-	Limit          int      `default:"0" placeholder:"N" help:"At most so many"`
+	Limit          int      `default:"0" placeholder:"N" help:"Take at most N"`
 	DryRun         bool     `help:"Only show what would be sent"`
 }
 

@@ -14,14 +14,14 @@ import (
 
 type lagCmd struct {
 	consumerFlags
-	Group string `placeholder:"ID" help:"Ask Kafka for this group"`
+	Group string `placeholder:"ID" help:"Ask Kafka about this group"`
 	JSON  bool   `help:"Print it as JSON"`
 	connection
 }
 
 // Help is shown below the flags.
 func (lagCmd) Help() string {
-	return "Asks the running consumers for their positions, or Kafka for what is committed when --group is given or none runs."
+	return "Asks the running consumers for their positions, or Kafka for the committed offsets if --group is given or no consumer is running."
 }
 
 // lagRow is how far a group is in a partition.

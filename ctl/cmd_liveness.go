@@ -37,7 +37,7 @@ func (c *livenessCmd) Run(_ context.Context, a *app) error {
 	loaded, err := config.Load(o)
 	if err != nil && !skip && c.Config == "" && a.getenv("RACECAR_ENV")+a.getenv("RAILS_ENV")+a.getenv("RACK_ENV") == "" {
 		// Ruby's probe reads no file then: it must not fail for one.
-		a.note("Warning: the configuration file is left aside: %v\n", err)
+		a.note("Warning: the configuration file is ignored: %v\n", err)
 		loaded, err = config.Load(config.Options{Environ: a.environ, NoFile: true})
 	}
 	if err != nil {

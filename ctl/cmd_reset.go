@@ -18,7 +18,7 @@ import (
 type resetOffsetsCmd struct {
 	Consumer string   `arg:"" optional:"" help:"The consumer whose group it is"`
 	Group    string   `placeholder:"ID" help:"The group, when it is not the consumer's own"`
-	Topic    []string `short:"t" placeholder:"TOPIC[/PARTITION]" help:"Only this; may be repeated (default: all of the group)"`
+	Topic    []string `short:"t" placeholder:"TOPIC[/PARTITION]" help:"Only this topic or partition; may be repeated (default: all of the group)"`
 	To       string   `required:"" placeholder:"WHERE" help:"earliest, latest, an offset, or a time: 2026-11-23T09:00:00Z, 2026-11-23 09:00 (UTC), or 2h (ago)"`
 	DryRun   bool     `help:"Only show what would be done"`
 	JSON     bool     `help:"Print it as JSON"`

@@ -17,7 +17,7 @@ type statusCmd struct {
 	consumerFlags
 	JSON       bool `help:"Print everything as JSON"`
 	Check      bool `help:"Exit 3 when it is not running"`
-	Partitions bool `short:"p" help:"Show all partitions, not only those in trouble"`
+	Partitions bool `short:"p" help:"Show all partitions, not only those with problems"`
 }
 
 // Help is shown below the flags.
@@ -68,7 +68,7 @@ func (a *app) statusText(c *statusCmd, f found, st status.Status) {
 	}
 	a.printf("running (PID = %d)\n", f.pid)
 	if f.silent != nil {
-		a.note("it cannot be asked for more: %v\n", f.silent)
+		a.note("it does not answer: %v\n", f.silent)
 		return
 	}
 	width, _ := terminal(a.out)
@@ -121,7 +121,7 @@ func (a *app) statusJSON(c *statusCmd, f found, st status.Status) error {
 			Pidfile string        `json:"pidfile,omitempty"`
 		}{APIVersion, f.pid, f.state, f.pidfile}
 		if f.silent != nil {
-			a.note("it cannot be asked for more: %v\n", f.silent)
+			a.note("it does not answer: %v\n", f.silent)
 		}
 	}
 	if err := a.json(v); err != nil {

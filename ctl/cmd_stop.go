@@ -15,7 +15,7 @@ import (
 type stopCmd struct {
 	consumerFlags
 	Timeout span `placeholder:"SECONDS" help:"How long the workers have to finish (default: shutdown_timeout)"`
-	Force   bool `help:"Kill what runs, at once"`
+	Force   bool `help:"Kill the supervisor and its workers at once"`
 	Leave   bool `help:"Remove the members from their groups although membership is host"`
 }
 
@@ -72,7 +72,7 @@ func (c *stopCmd) Run(ctx context.Context, a *app) error {
 func (a *app) startedHere(ctx context.Context, f found) error {
 	st, err := f.client.Status(ctx)
 	if err != nil {
-		return fmt.Errorf("nothing was stopped: where it was started is not known (%w); stop it with racecarctl stop --socket %s", err, f.client.Socket())
+		return fmt.Errorf("nothing was stopped: the directory it was started in is not known (%w); stop it with racecarctl stop --socket %s", err, f.client.Socket())
 	}
 	var names []string
 	for _, c := range st.Consumers {
@@ -116,7 +116,7 @@ func alone(ctx context.Context, f found, consumer string) error {
 	case len(others) == len(st.Consumers):
 		return fmt.Errorf("no consumer is called %q there", consumer)
 	case len(others) > 0:
-		return fmt.Errorf("%s runs together with %s, and a stop ends them all: name none, or use racecarctl quiet %s",
+		return fmt.Errorf("%s runs together with %s, and stop stops all of them: name none, or use racecarctl quiet %s",
 			consumer, strings.Join(others, ", "), consumer)
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 
 type topCmd struct {
 	consumerFlags
-	Interval span `default:"1" placeholder:"SECONDS" help:"How often it is asked"`
+	Interval span `default:"1" placeholder:"SECONDS" help:"How often to refresh"`
 }
 
 // Run shows the picture until q.

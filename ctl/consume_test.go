@@ -99,7 +99,7 @@ func TestConsume(t *testing.T) {
 	k.fails("", "offset 9 is not there; it holds 0 to 3", "consume", topic, "-p", "0", "--from", "9")
 	k.fails("", "is in the future", "consume", topic, "--from", "2999-01-01")
 	k.fails("", "--hex and --json can't be used together", "consume", topic, "--hex", "--json")
-	k.fails("", "--limit -1: a number of messages is not negative", "consume", topic, "--limit=-1")
+	k.fails("", "--limit -1: a number of messages cannot be negative", "consume", topic, "--limit=-1")
 	k.env = []string{"RACECAR_BROKERS=127.0.0.1:1"}
 	k.fails("", "Error: no broker reachable, tried 127.0.0.1:1 (connection refused)", "consume", topic)
 }

@@ -17,7 +17,7 @@ import (
 // supervisorFlags say which supervisor is meant.
 type supervisorFlags struct {
 	Pidfile string `placeholder:"PATH" help:"Use the PID stored in the specified file (default: RACECAR_PIDFILE)"`
-	Socket  string `placeholder:"PATH" help:"Ask at this control socket (default: RACECAR_CONTROL_SOCKET)"`
+	Socket  string `placeholder:"PATH" help:"Use this control socket (default: RACECAR_CONTROL_SOCKET)"`
 }
 
 // consumerFlags say which of its consumers is meant as well.
@@ -98,7 +98,7 @@ func (a *app) running(ctx context.Context, w supervisorFlags, consumer string) (
 	case f.state != pidfile.Running:
 		return nil, fmt.Errorf("Racecar is not currently running") //nolint:staticcheck // upstream's words
 	default:
-		return nil, fmt.Errorf("it runs (PID = %d), but cannot be asked: %w", f.pid, f.silent)
+		return nil, fmt.Errorf("it runs (PID = %d), but does not answer: %w", f.pid, f.silent)
 	}
 }
 

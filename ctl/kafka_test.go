@@ -327,7 +327,7 @@ func TestLivenessProbe(t *testing.T) {
 	// Without an environment Ruby's probe reads no file.
 	write("production:\n  liveness_probe_max_interval: 1\n")
 	errs, code := probe("RACECAR_LIVENESS_PROBE_MAX_INTERVAL=9")
-	if !strings.HasPrefix(errs, "Warning: the configuration file is left aside: config/racecar.yml") || code != 0 {
+	if !strings.HasPrefix(errs, "Warning: the configuration file is ignored: config/racecar.yml") || code != 0 {
 		t.Errorf("no section for no environment: exit %d, %q", code, errs)
 	}
 	if errs, code := probe("RACECAR_LIVENESS_PROBE_MAX_INTERVAL=x"); code != 1 || !strings.Contains(errs, "Error: RACECAR_LIVENESS_PROBE_MAX_INTERVAL: ") {
@@ -461,7 +461,7 @@ func TestParseStart(t *testing.T) {
 	}
 	for s, want := range map[string]string{
 		"": `--to "": expected earliest, latest, an offset, or a time`, "yesterday": `--to "yesterday": expected`, "2026-13-01": `--to "2026-13-01": expected`,
-		"-1": "--to -1: an offset is not negative", "1900-01-01": "--to 1900-01-01: Kafka has no times before 1970",
+		"-1": "--to -1: an offset cannot be negative", "1900-01-01": "--to 1900-01-01: Kafka has no times before 1970",
 		"-2h":                  "--to -2h: 2026-11-23T19:00:00Z is in the future; it is 2026-11-23T17:00:00Z now (a time without a zone is UTC)",
 		"2027-01-01T00:00:00Z": "--to 2027-01-01T00:00:00Z: 2027-01-01T00:00:00Z is in the future",
 		"2026-11-23 17:01":     "--to 2026-11-23 17:01: 2026-11-23T17:01:00Z is in the future",

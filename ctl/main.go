@@ -35,20 +35,20 @@ const (
 type grammar struct {
 	Version kong.VersionFlag `help:"Show the version."`
 
-	Status        statusCmd       `cmd:"" help:"Show whether it runs, and how"`
-	Stop          stopCmd         `cmd:"" help:"Stop it gracefully and wait until it is gone"`
+	Status        statusCmd       `cmd:"" help:"Show whether it is running, and its state"`
+	Stop          stopCmd         `cmd:"" help:"Stop the supervisor gracefully and wait until it has exited"`
 	Produce       produceCmd      `cmd:"" help:"Send messages to a topic"`
 	Consume       consumeCmd      `cmd:"" help:"Show the messages of a topic"`
 	LivenessProbe livenessCmd     `cmd:"" name:"liveness_probe" aliases:"liveness-probe" help:"Exit 0 if the liveness file is fresh (for Kubernetes)"`
 	Restart       restartCmd      `cmd:"" help:"Replace the workers one by one"`
 	Scale         scaleCmd        `cmd:"" help:"Set the number of workers"`
-	Pause         pauseCmd        `cmd:"" help:"Take nothing from a topic or partition"`
-	Resume        resumeCmd       `cmd:"" help:"Go on with a topic or partition that is paused, failing or poisoned"`
-	Quiet         quietCmd        `cmd:"" help:"Finish what is in hand and take nothing new"`
-	Continue      continueCmd     `cmd:"" help:"Go on after quiet"`
+	Pause         pauseCmd        `cmd:"" help:"Pause a topic or partition"`
+	Resume        resumeCmd       `cmd:"" help:"Resume a topic or partition that is paused, failing or poisoned"`
+	Quiet         quietCmd        `cmd:"" help:"Finish the messages in progress and take no new ones"`
+	Continue      continueCmd     `cmd:"" help:"Take new messages again after quiet"`
 	Top           topCmd          `cmd:"" help:"Watch workers and partitions"`
 	Config        configCmd       `cmd:"" help:"Show the configuration in effect, and where each value comes from"`
-	LogLevel      logLevelCmd     `cmd:"" help:"Change the log level while it runs"`
+	LogLevel      logLevelCmd     `cmd:"" help:"Change the log level of a running supervisor"`
 	Dump          dumpCmd         `cmd:"" help:"Write goroutine stacks of all processes to the log"`
 	Lag           lagCmd          `cmd:"" help:"Show how far a group is behind"`
 	ResetOffsets  resetOffsetsCmd `cmd:"" help:"Move a stopped group to other offsets"`
@@ -242,7 +242,7 @@ func (s *span) UnmarshalText(text []byte) error {
 		d, err = time.Duration(seconds*float64(time.Second)), nil
 	}
 	if err != nil || d < 0 {
-		return fmt.Errorf("%q is no duration: write seconds (30, 0.5) or 1m30s", text)
+		return fmt.Errorf("%q is not a duration: write seconds (30, 0.5) or 1m30s", text)
 	}
 	*s = span(d)
 	return nil

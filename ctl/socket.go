@@ -212,7 +212,7 @@ func vacant(path string) error {
 	case err != nil:
 		return fmt.Errorf("control socket: %w", err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("control socket %q: there is something that is no socket; remove it or set control_socket", path)
+		return fmt.Errorf("control socket %q: there is something that is not a socket; remove it or set control_socket", path)
 	}
 	c, err := dial(context.Background(), path)
 	switch {

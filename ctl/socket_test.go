@@ -92,7 +92,7 @@ func TestListenRefusesOtherFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{file, fifo, link, dir} {
-		if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "something that is no socket") {
+		if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "something that is not a socket") {
 			t.Errorf("%s: %v", path, err)
 		}
 		if _, err := os.Lstat(path); err != nil {

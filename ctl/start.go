@@ -27,7 +27,7 @@ func parseStart(flag, s string, now time.Time) (start, error) {
 	}
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 		if n < 0 {
-			return start{}, fmt.Errorf("%s %s: an offset is not negative", flag, s)
+			return start{}, fmt.Errorf("%s %s: an offset cannot be negative", flag, s)
 		}
 		return start{offset: n}, nil
 	}

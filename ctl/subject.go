@@ -154,7 +154,7 @@ func (a *app) settings(ctx context.Context, w supervisorFlags, consumer, group s
 	case f.state != pidfile.Running:
 		return nil, nil
 	case f.client == nil:
-		return nil, fmt.Errorf("it runs (PID = %d), but cannot be asked: %w", f.pid, f.silent)
+		return nil, fmt.Errorf("it runs (PID = %d), but does not answer: %w", f.pid, f.silent)
 	}
 	defer f.client.Close()
 	if consumer == "" {

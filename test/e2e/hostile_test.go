@@ -59,7 +59,7 @@ func TestPlacesThatCannotBeUsed(t *testing.T) {
 		{"--pidfile", nowhere, "--pidfile: open " + nowhere + ": no such file or directory; correct the path, or make what is missing"},
 		{"--logfile", nowhere, "--logfile: open " + nowhere + ": no such file or directory; correct the path, or make what is missing"},
 		{"--control-socket", nowhere, "control socket \"" + nowhere + "\": "},
-		{"--control-socket", file, "there is something that is no socket; remove it or set control_socket"},
+		{"--control-socket", file, "there is something that is not a socket; remove it or set control_socket"},
 		{"--pidfile", file, "is not a pidfile"},
 	} {
 		for _, daemonize := range []string{"--no-daemonize", "--daemonize"} {
