@@ -193,7 +193,11 @@ func (l *loader) spec() string {
 func (l *loader) specDurations(s *SpecValues) {
 	check := func(field, key string, d time.Duration) {
 		if d > 0 && d < time.Millisecond {
-			l.problem(fmt.Errorf("%s: %s: %v: write %d * time.Second", "Spec of "+s.Name, field, d, d))
+			advice := fmt.Sprintf("write %d * time.Second", d)
+			if d%time.Microsecond == 0 && d >= 100*time.Microsecond { // nobody means a day or more
+				advice = "the shortest duration of a Spec is 1 ms"
+			}
+			l.problem(fmt.Errorf("Spec of %s: %s: %v: %s", s.Name, field, d, advice))
 			l.unsound[key] = true
 		}
 	}

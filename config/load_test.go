@@ -169,6 +169,11 @@ func TestDurationsOfTheSpec(t *testing.T) {
 	if text(err) != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
+	short := 999 * time.Microsecond
+	_, err = Load(Options{Dir: t.TempDir(), Spec: &SpecValues{Name: "X", PauseTimeout: &short, MaxWaitTime: time.Millisecond}})
+	if got := text(err); got != "Spec of X: PauseTimeout: 999µs: the shortest duration of a Spec is 1 ms" {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestGroupOfTheSpecCannotBeMoved(t *testing.T) {
