@@ -64,8 +64,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestREADMEsCanBeFollowed looks at what is run with the go command: an example's
-// go.mod has what the example needs, which is less than racecar itself does.
+// TestREADMEsCanBeFollowed checks the READMEs' go commands: an example's go.mod has the modules
+// that the example needs, which are fewer than racecar's own.
 func TestREADMEsCanBeFollowed(t *testing.T) {
 	index, err := os.ReadFile("README.md")
 	if err != nil {
@@ -83,7 +83,7 @@ func TestREADMEsCanBeFollowed(t *testing.T) {
 			t.Errorf("examples/README.md does not name %s", dir)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "try.txtar")); err != nil {
-			continue // what it needs may not be on this machine
+			continue // its modules may be missing on this machine
 		}
 		text, err := os.ReadFile(readme)
 		if err != nil {
@@ -104,14 +104,14 @@ func TestREADMEsCanBeFollowed(t *testing.T) {
 	}
 }
 
-// setup copies the example and lets the go command use this machine's caches and
-// nothing of the network.
+// setup copies the example and has the go command use this machine's caches, without the
+// network.
 func setup(env *testscript.Env, root, dir string) error {
 	env.Cd = filepath.Join(env.WorkDir, dir)
 	if err := os.CopyFS(env.Cd, os.DirFS(dir)); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(filepath.Join(env.Cd, "tmp")); err != nil { // of whoever tried it by hand
+	if err := os.RemoveAll(filepath.Join(env.Cd, "tmp")); err != nil { // from a run by hand
 		return err
 	}
 	edit := exec.Command("go", "mod", "edit", "-replace=github.com/racecar-go/racecar="+root)
@@ -126,12 +126,12 @@ func setup(env *testscript.Env, root, dir string) error {
 	caches := strings.Fields(string(out))
 	for name, value := range map[string]string{
 		"GOCACHE": caches[0], "GOMODCACHE": caches[1], "GOPROXY": "off", "GOTOOLCHAIN": "local",
-		"GOSUMDB":         "off",               // what the cache holds was verified by our own go.sum
+		"GOSUMDB":         "off",               // our own go.sum has verified the cache
 		"GOFLAGS":         "-ldflags=-w",       // a third less to link
-		"GORACE":          "atexit_sleep_ms=0", // else each command of ours takes a second more under -race
+		"GORACE":          "atexit_sleep_ms=0", // else each of our commands takes a second longer with -race
 		"XDG_CACHE_HOME":  filepath.Join(env.WorkDir, ".cache"),
 		"XDG_RUNTIME_DIR": filepath.Join(env.WorkDir, ".run"),
-		// This script's supervisor only: whoever runs the tests may run others.
+		// This script's supervisor alone: others may run on the same machine.
 		"RACECAR_CONTROL_SOCKET": filepath.Join(env.WorkDir, ".run", "control.sock"),
 	} {
 		env.Setenv(name, value)
@@ -139,7 +139,7 @@ func setup(env *testscript.Env, root, dir string) error {
 	return os.Mkdir(filepath.Join(env.WorkDir, ".run"), 0o700)
 }
 
-// until asks again and again, as nothing signals what other processes do.
+// until polls, since nothing signals what other processes do.
 func until(ts *testscript.TestScript, ask func() (soFar string, done bool)) {
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
@@ -165,13 +165,13 @@ func eventually(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// copyenv sets a variable to what is in a file: `copyenv NAME FILE`.
+// copyenv sets a variable to the content of a file: `copyenv NAME FILE`.
 func copyenv(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
-// consumed waits until workers are past so many messages: `consumed N [CONSUMER]`.
-// A lag of none would not do: they may not know of the messages yet.
+// consumed waits until workers have passed N messages: `consumed N [CONSUMER]`.
+// Waiting for no lag would not suffice: the workers may not know of the messages yet.
 func consumed(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.ParseInt(args[0], 10, 64)
 	ts.Check(err)
@@ -190,7 +190,7 @@ func consumed(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// lines waits until the files of a directory have so many lines: `lines N DIR`.
+// lines waits until the files of a directory have N lines: `lines N DIR`.
 func lines(ts *testscript.TestScript, _ bool, args []string) {
 	until(ts, func() (string, bool) {
 		files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[1]), "*.jsonl"))

@@ -11,8 +11,8 @@ import (
 	"github.com/racecar-go/racecar/test/seeds"
 )
 
-// longestWarmStart is what racecar may take where nothing has to be built, the program's
-// own start included.
+// longestWarmStart is the longest that racecar may take to start when nothing has to be built,
+// including the start of the program.
 const longestWarmStart = 100 * time.Millisecond
 
 func TestWarmStartIsQuick(t *testing.T) {
@@ -30,7 +30,7 @@ func TestWarmStartIsQuick(t *testing.T) {
 		cmd := exec.Command(program, "list")
 		cmd.Dir = "user-ban"
 		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(dir, "cache"),
-			"GOCACHE="+strings.TrimSpace(string(gocache))) // what is measured is racecar's cache
+			"GOCACHE="+strings.TrimSpace(string(gocache))) // the test measures racecar's cache
 		start := time.Now()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)

@@ -10,7 +10,7 @@ import (
 // OrderConsumer logs orders.
 type OrderConsumer struct{ log *slog.Logger }
 
-// NewOrderConsumer makes one.
+// NewOrderConsumer returns a OrderConsumer.
 func NewOrderConsumer(rt racecar.Runtime) (*OrderConsumer, error) {
 	return &OrderConsumer{log: rt.Logger}, nil
 }

@@ -12,8 +12,8 @@ import (
 
 func init() { racecar.Configure(useIAM) }
 
-// useIAM makes each connection bring a token signed with whatever credentials the
-// AWS SDK finds: environment, shared files, the role of the pod, task or machine.
+// useIAM authenticates each connection with a token that is signed with the credentials that the
+// AWS SDK finds: in the environment, in shared files, or by the role of the pod, task or machine.
 func useIAM(c *racecar.Config) error {
 	region := os.Getenv("AWS_REGION")
 	if region == "" {

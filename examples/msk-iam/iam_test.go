@@ -8,7 +8,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// A token is a request signed for the cluster's region, made without asking AWS.
+// A token is a request that is signed for the cluster's region, without a request to AWS.
 func TestUseIAM(t *testing.T) {
 	t.Setenv("AWS_REGION", "eu-central-1")
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")

@@ -1,4 +1,4 @@
-// Command msk-iam is a consumer on Amazon MSK that proves who it is by IAM.
+// Command msk-iam runs a consumer on Amazon MSK that authenticates with IAM.
 package main
 
 import "github.com/racecar-go/racecar/cli"

@@ -9,22 +9,22 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// Level says how loud an alert is.
+// Level is the severity of a quake.
 type Level string
 
 // The levels.
 const (
 	Noise    Level = "noise"    // no earthquake: a quarry blast, an explosion
 	Quiet    Level = "quiet"    // below 3: only instruments notice
-	Felt     Level = "felt"     // 3 and above: people near by may feel it
+	Felt     Level = "felt"     // 3 and above: people nearby may feel it
 	Moderate Level = "moderate" // 4.5 and above: an alert
 	Strong   Level = "strong"   // 6 and above, or one that may raise a tsunami
 )
 
-// Alert reports whether somebody should be told.
+// Alert reports whether people should be alerted.
 func (l Level) Alert() bool { return l == Moderate || l == Strong }
 
-// Assessment is what the consumer says of one quake.
+// Assessment is the assessment of one quake.
 type Assessment struct {
 	ID        string    `json:"id"`
 	Region    string    `json:"region"`
@@ -33,26 +33,26 @@ type Assessment struct {
 	Place     string    `json:"place"`
 	At        time.Time `json:"at"`
 	Tsunami   bool      `json:"tsunami,omitempty"`
-	Worker    int       `json:"worker"` // which of the parallel workers made it
+	Worker    int       `json:"worker"` // the index of the worker that made it
 }
 
-// QuakeAlertConsumer assesses each quake and produces what it found.
+// QuakeAlertConsumer assesses each quake and produces the assessment.
 type QuakeAlertConsumer struct {
 	out    racecar.Producer
 	worker int
 }
 
-// NewQuakeAlertConsumer makes one.
+// NewQuakeAlertConsumer returns a QuakeAlertConsumer.
 func NewQuakeAlertConsumer(rt racecar.Runtime) (*QuakeAlertConsumer, error) {
 	return &QuakeAlertConsumer{out: rt.Producer, worker: rt.Worker.Index}, nil
 }
 
-// Process assesses one quake. What it produces is acknowledged before the
-// quake's offset is committed: no assessment is lost, whatever is killed.
+// Process assesses one quake. Racecar commits the quake's offset after the assessment is
+// acknowledged, so no assessment is lost when a process is killed.
 func (c *QuakeAlertConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	var q Quake
 	if err := json.Unmarshal(m.Value, &q); err != nil {
-		return racecar.Skip(fmt.Errorf("not a quake: %w", err)) // it will not get better by trying again
+		return racecar.Skip(fmt.Errorf("not a quake: %w", err)) // a retry would not help
 	}
 	a := Assess(q)
 	a.Worker = c.worker
@@ -63,7 +63,7 @@ func (c *QuakeAlertConsumer) Process(ctx context.Context, m *racecar.Message) er
 	return c.out.Produce(ctx, racecar.ProducerMessage{Topic: Output, Key: []byte(a.Region), Value: value})
 }
 
-// Assess says how loud the alert about a quake should be.
+// Assess returns the severity of a quake.
 func Assess(q Quake) Assessment {
 	return Assessment{
 		ID: q.ID, Region: q.Region(), Level: level(q),

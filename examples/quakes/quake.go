@@ -1,12 +1,11 @@
-// Package quakes is a consumer that makes earthquake alerts, and a week of real
-// earthquakes to feed it with. `racecar demo` runs it; see README.md for where
-// the data is from.
+// Package quakes is a consumer that produces earthquake alerts, with a week of real earthquakes as
+// its input. `racecar demo` runs it. README.md names the source of the data.
 package quakes
 
 import (
 	"bytes"
 	"compress/gzip"
-	_ "embed" // the week
+	_ "embed" // for the week of earthquakes
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +14,7 @@ import (
 	"time"
 )
 
-// Topic is where quakes come in, Output where assessments go.
+// Topic has the quakes, Output the assessments.
 const (
 	Topic  = "quakes"
 	Output = "quake-alerts"
@@ -31,17 +30,17 @@ type Quake struct {
 	Longitude float64 `json:"longitude"`
 	Latitude  float64 `json:"latitude"`
 	Depth     float64 `json:"depth"`   // km; above sea level it is negative
-	Tsunami   bool    `json:"tsunami"` // the feed asks to look out for one
+	Tsunami   bool    `json:"tsunami"` // the feed says that a tsunami is possible
 }
 
-// At is when the earth shook.
+// At returns the time of the quake.
 func (q Quake) At() time.Time { return time.UnixMilli(q.Time).UTC() }
 
-// states are those that the feed sometimes abbreviates.
+// states has the states that the feed sometimes abbreviates.
 var states = map[string]string{"CA": "California", "NV": "Nevada", "MX": "Mexico"}
 
-// Region is the part of Place that says where in the world: a state of the
-// United States, a country, a sea.
+// Region returns the part of Place that names a state of the United States, a country or a
+// sea.
 func (q Quake) Region() string {
 	region := q.Place
 	if i := strings.LastIndex(region, ", "); i >= 0 {
@@ -59,7 +58,7 @@ func (q Quake) Region() string {
 //go:embed earthquakes.jsonl.gz
 var week []byte
 
-// Week returns the earthquakes that came with the package, in order of time.
+// Week returns the earthquakes of the package, in order of time.
 func Week() ([]Quake, error) {
 	z, err := gzip.NewReader(bytes.NewReader(week))
 	if err != nil {

@@ -60,7 +60,7 @@ func TestRegion(t *testing.T) {
 	}
 }
 
-// output records what is produced.
+// output records the messages that are produced.
 type output struct {
 	messages []racecar.ProducerMessage
 	err      error

@@ -14,24 +14,23 @@ import (
 
 const archive = "tmp/archive"
 
-// ArchiveEventsConsumer writes each batch of events to a file of its own.
+// ArchiveEventsConsumer writes each batch of events to a separate file.
 type ArchiveEventsConsumer struct{}
 
-// NewArchiveEventsConsumer makes the archive's directory.
+// NewArchiveEventsConsumer creates the archive's directory.
 func NewArchiveEventsConsumer(racecar.Runtime) (*ArchiveEventsConsumer, error) {
 	return &ArchiveEventsConsumer{}, os.MkdirAll(archive, 0o755)
 }
 
-// event is a line of the archive. After a crash some events are archived again,
-// in other files, as batches are not cut the same way twice: partition and offset
-// tell a reader which.
+// event is a line of the archive. After a crash some events are archived again, in other files,
+// since the batches differ: readers recognize them by partition and offset.
 type event struct {
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
 	Value     string `json:"value"`
 }
 
-// ProcessBatch writes one file. A batch is of one partition, in order.
+// ProcessBatch writes one file. A batch has messages of one partition, in order.
 func (c *ArchiveEventsConsumer) ProcessBatch(_ context.Context, messages []*racecar.Message) error {
 	first, last := messages[0], messages[len(messages)-1]
 	var lines bytes.Buffer
@@ -44,8 +43,8 @@ func (c *ArchiveEventsConsumer) ProcessBatch(_ context.Context, messages []*race
 	return writeWhole(filepath.Join(archive, name), lines.Bytes())
 }
 
-// writeWhole returns nil only when the file is on the disk, whole: the offsets
-// are committed then.
+// writeWhole returns nil only when the whole file is on the disk, since racecar commits the
+// offsets then.
 func writeWhole(name string, text []byte) (err error) {
 	f, err := os.Create(name + ".new")
 	if err != nil {

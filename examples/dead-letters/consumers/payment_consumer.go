@@ -15,12 +15,12 @@ import (
 // PaymentConsumer books payments into accounts.
 type PaymentConsumer struct{ rt racecar.Runtime }
 
-// NewPaymentConsumer makes one.
+// NewPaymentConsumer returns a PaymentConsumer.
 func NewPaymentConsumer(rt racecar.Runtime) (*PaymentConsumer, error) {
 	return &PaymentConsumer{rt}, nil
 }
 
-// Payment is what comes in.
+// Payment is the value of a message.
 type Payment struct {
 	Account string `json:"account"`
 	Cents   int64  `json:"cents"`
@@ -30,11 +30,11 @@ type Payment struct {
 func (c *PaymentConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	var p Payment
 	if err := json.Unmarshal(m.Value, &p); err != nil {
-		// Somebody has to look at it; trying again would not help.
+		// A person has to check it; a retry would not help.
 		return racecar.DeadLetter(fmt.Errorf("not a payment: %w", err))
 	}
 	if p.Cents == 0 {
-		// Nobody has to look at it.
+		// Nobody has to check it.
 		return racecar.Skip(errors.New("a payment of nothing"))
 	}
 	if err := book(p); err != nil {
@@ -45,8 +45,8 @@ func (c *PaymentConsumer) Process(ctx context.Context, m *racecar.Message) error
 	return nil
 }
 
-// book books into an account, a file in tmp/accounts. One that is not there is
-// the mistake of this example: make it, and replay the dead letters.
+// book adds a payment to an account, which is a file in tmp/accounts. In this example an account
+// is missing: create it, and replay the dead letters.
 func book(p Payment) error {
 	name := "tmp/accounts/" + p.Account
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {

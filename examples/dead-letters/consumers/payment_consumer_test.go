@@ -37,7 +37,7 @@ func TestPaymentConsumer(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeBookedIsDeadLettered(t *testing.T) {
+func TestFailedPaymentsAreDeadLettered(t *testing.T) {
 	t.Chdir(t.TempDir())
 	b := racecartest.NewBroker(t)
 	w := racecartest.RunWorker(t, b, NewPaymentConsumer, racecartest.WithSpec(racecar.Spec{
@@ -45,9 +45,9 @@ func TestWhatCannotBeBookedIsDeadLettered(t *testing.T) {
 		MaxRetries:    2,
 	}))
 	b.Produce(racecar.ProducerMessage{Topic: "payments", Value: []byte(`{"account":"bob","cents":250}`)})
-	letters := b.WaitMessages("payment-consumer.dlq", 1)
+	dead := b.WaitMessages("payment-consumer.dlq", 1)
 	w.Stop()
-	if got := string(letters[0].Value); got != `{"account":"bob","cents":250}` {
+	if got := string(dead[0].Value); got != `{"account":"bob","cents":250}` {
 		t.Errorf("dead letter %s", got)
 	}
 }

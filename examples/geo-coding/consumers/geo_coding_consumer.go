@@ -12,7 +12,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// GeoCodingConsumer puts the country to each page view.
+// GeoCodingConsumer adds the country to each page view.
 type GeoCodingConsumer struct {
 	out racecar.Producer
 	geo *geo.DB
@@ -24,15 +24,15 @@ func NewGeoCodingConsumer(rt racecar.Runtime) (*GeoCodingConsumer, error) {
 	return &GeoCodingConsumer{out: rt.Producer, geo: db}, err
 }
 
-// PageView is what comes in; what goes out has a Country.
+// PageView is the input, and the output once it has a Country.
 type PageView struct {
 	ID        string     `json:"id"`
 	IPAddress netip.Addr `json:"ip_address"`
 	Country   string     `json:"country,omitempty"`
 }
 
-// Process produces the page view with its country. It need not wait: this
-// message's offset is committed only when Kafka has what was produced.
+// Process produces the page view with its country. It need not wait: racecar commits this
+// message's offset only after the output is acknowledged.
 func (c *GeoCodingConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	var view PageView
 	if err := json.Unmarshal(m.Value, &view); err != nil {

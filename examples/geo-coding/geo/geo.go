@@ -1,13 +1,13 @@
-// Package geo says in which country an address is, for the few networks that
-// documentation may use (RFC 5737, RFC 3849). A real one reads a database.
+// Package geo looks up the country of an address, for the networks that are reserved for
+// documentation (RFC 5737, RFC 3849). A real application reads a database.
 package geo
 
 import "net/netip"
 
-// DB is the database.
+// DB maps networks to countries.
 type DB struct{ networks map[netip.Prefix]string }
 
-// Open opens it.
+// Open opens the database.
 func Open() (*DB, error) {
 	return &DB{map[netip.Prefix]string{
 		netip.MustParsePrefix("192.0.2.0/24"):    "DK",
@@ -17,7 +17,7 @@ func Open() (*DB, error) {
 	}}, nil
 }
 
-// Country returns the country's code, "" when it is not known.
+// Country returns the country's code, "" if it is unknown.
 func (db *DB) Country(a netip.Addr) string {
 	for network, country := range db.networks {
 		if network.Contains(a) {

@@ -8,20 +8,20 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// ParallelProcessingConsumer takes its time for each message; five processes
-// share the partitions.
+// ParallelProcessingConsumer needs some time for each message. Five processes share the
+// partitions.
 type ParallelProcessingConsumer struct{ rt racecar.Runtime }
 
-// NewParallelProcessingConsumer makes one, in each of the processes.
+// NewParallelProcessingConsumer returns a consumer, in each of the processes.
 func NewParallelProcessingConsumer(rt racecar.Runtime) (*ParallelProcessingConsumer, error) {
 	return &ParallelProcessingConsumer{rt}, nil
 }
 
-// Process waits as for something slow, and leaves off when it must.
+// Process simulates a slow call that stops when its ctx ends.
 func (c *ParallelProcessingConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	select {
 	case <-time.After(50 * time.Millisecond):
-	case <-ctx.Done(): // time is up: the message comes again, elsewhere
+	case <-ctx.Done(): // the message is handed over again, to another process
 		return context.Cause(ctx)
 	}
 	c.rt.Logger.InfoContext(ctx, "processed", "partition", m.Partition, "offset", m.Offset)

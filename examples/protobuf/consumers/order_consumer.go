@@ -15,12 +15,12 @@ import (
 // OrderConsumer adds up orders.
 type OrderConsumer struct{ rt racecar.Runtime }
 
-// NewOrderConsumer makes one.
+// NewOrderConsumer returns a OrderConsumer.
 func NewOrderConsumer(rt racecar.Runtime) (*OrderConsumer, error) {
 	return &OrderConsumer{rt}, nil
 }
 
-// Process logs what one order comes to.
+// Process logs the total of one order.
 func (c *OrderConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	var order orderpb.Order
 	if err := proto.Unmarshal(m.Value, &order); err != nil {

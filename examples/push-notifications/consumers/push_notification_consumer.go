@@ -20,8 +20,8 @@ type PushNotificationConsumer struct {
 	service *push.Service
 }
 
-// NewPushNotificationConsumer runs once in each worker process: what it opens is
-// there for all messages.
+// NewPushNotificationConsumer runs once in each worker process; all messages share the client
+// that it opens.
 func NewPushNotificationConsumer(rt racecar.Runtime) (*PushNotificationConsumer, error) {
 	url := cmp.Or(os.Getenv("PUSH_URL"), "http://127.0.0.1:8089/")
 	return &PushNotificationConsumer{rt: rt, service: push.NewService(url)}, nil

@@ -1,4 +1,4 @@
-// Package push speaks to a push service over HTTP.
+// Package push is a client of a push service over HTTP.
 package push
 
 import (
@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// Notification is what is pushed.
+// Notification is a notification for one recipient.
 type Notification struct {
 	Recipient string `json:"recipient"`
 	Text      string `json:"notification"`
 }
 
-// RefusedError is the service's word that it will not take a notification.
+// RefusedError is the error for a notification that the service refuses.
 type RefusedError struct{ Status string }
 
 func (e *RefusedError) Error() string { return "the push service refuses: " + e.Status }
 
-// Service is a client of the push service. It keeps connections; Close ends them.
+// Service is a client of the push service. It keeps connections open; Close closes them.
 type Service struct {
 	url  string
 	http http.Client
@@ -60,5 +60,5 @@ func (s *Service) Notify(ctx context.Context, n Notification) error {
 	return fmt.Errorf("push service: %s", answer.Status)
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (s *Service) Close() { s.http.CloseIdleConnections() }

@@ -6,10 +6,10 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// InvoiceConsumer sends invoices, as many at a time as there are.
+// InvoiceConsumer sends invoices in batches.
 type InvoiceConsumer struct{ rt racecar.Runtime }
 
-// NewInvoiceConsumer makes one.
+// NewInvoiceConsumer returns a InvoiceConsumer.
 func NewInvoiceConsumer(rt racecar.Runtime) (*InvoiceConsumer, error) {
 	return &InvoiceConsumer{rt}, nil
 }

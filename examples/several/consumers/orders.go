@@ -9,7 +9,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// Order is what comes in, Invoice what becomes of it.
+// Order is the input, Invoice the output.
 type (
 	Order struct {
 		ID    string `json:"id"`
@@ -24,7 +24,7 @@ type (
 // OrderConsumer writes an invoice for each order.
 type OrderConsumer struct{ out racecar.Producer }
 
-// NewOrderConsumer makes one.
+// NewOrderConsumer returns a OrderConsumer.
 func NewOrderConsumer(rt racecar.Runtime) (*OrderConsumer, error) {
 	return &OrderConsumer{rt.Producer}, nil
 }

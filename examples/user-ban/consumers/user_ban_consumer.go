@@ -18,27 +18,27 @@ type UserBanConsumer struct {
 	users *users.Store
 }
 
-// NewUserBanConsumer opens the users.
+// NewUserBanConsumer opens the store of users.
 func NewUserBanConsumer(rt racecar.Runtime) (*UserBanConsumer, error) {
 	store, err := users.Open("tmp/users")
 	return &UserBanConsumer{rt: rt, users: store}, err
 }
 
-// Process bans one user. To ban twice does no harm, and that is as well: after a
-// crash the last messages come again.
+// Process bans one user. It is idempotent, since the last messages are handed over again after a
+// crash.
 func (c *UserBanConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	var ban struct {
 		UserID int `json:"user_id"`
 	}
 	if err := json.Unmarshal(m.Value, &ban); err != nil {
-		return racecar.Skip(fmt.Errorf("not a ban: %w", err)) // trying again would not make it one
+		return racecar.Skip(fmt.Errorf("not a ban: %w", err)) // a retry would not help
 	}
 	user, err := c.users.Find(ban.UserID)
 	if errors.Is(err, users.ErrNotFound) {
 		return racecar.Skip(err)
 	}
 	if err != nil {
-		return err // the store has a bad day: this message comes again
+		return err // the store is unavailable: racecar retries the message
 	}
 	user.Banned = true
 	if err := c.users.Save(user); err != nil {

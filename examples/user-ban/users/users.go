@@ -1,4 +1,4 @@
-// Package users keeps users in files, as an application would in a database.
+// Package users stores users in files, where an application would use a database.
 package users
 
 import (
@@ -11,7 +11,7 @@ import (
 	"strconv"
 )
 
-// ErrNotFound is returned by Find for a user that there is not.
+// ErrNotFound is the error of Find for a user that does not exist.
 var ErrNotFound = errors.New("no such user")
 
 // User is a user.
@@ -24,7 +24,7 @@ type User struct {
 // Store is a directory of users.
 type Store struct{ dir string }
 
-// Open opens a store, and makes it when it is not there.
+// Open opens a store, and creates it if it does not exist.
 func Open(dir string) (*Store, error) {
 	return &Store{dir}, os.MkdirAll(dir, 0o755)
 }
@@ -44,7 +44,7 @@ func (s *Store) Find(id int) (User, error) {
 	return u, json.Unmarshal(text, &u)
 }
 
-// Save writes a user, whole or not at all.
+// Save writes a user atomically.
 func (s *Store) Save(u User) error {
 	text, err := json.Marshal(u)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // CommentConsumer logs comments.
 type CommentConsumer struct{ rt racecar.Runtime }
 
-// NewCommentConsumer makes one.
+// NewCommentConsumer returns a CommentConsumer.
 func NewCommentConsumer(rt racecar.Runtime) (*CommentConsumer, error) {
 	return &CommentConsumer{rt}, nil
 }

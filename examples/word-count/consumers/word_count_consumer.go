@@ -12,20 +12,18 @@ import (
 )
 
 // WordCountConsumer counts the words of a batch of lines and produces one message
-// for each word: how often it was there. The sum of all messages of a word is how
-// often it was there at all.
+// for each word with its number in the batch. The sum of a word's messages is its total number.
 //
-// It keeps no count itself. A count in memory would be wrong once a transaction is
-// aborted, since ProcessBatch is called again then; what it produced the first
-// time is visible to nobody.
+// The consumer keeps no counts in memory. They would be wrong after an aborted transaction, since
+// ProcessBatch is called again, while nobody sees the output of the first call.
 type WordCountConsumer struct{ out racecar.Producer }
 
-// NewWordCountConsumer makes one.
+// NewWordCountConsumer returns a WordCountConsumer.
 func NewWordCountConsumer(rt racecar.Runtime) (*WordCountConsumer, error) {
 	return &WordCountConsumer{out: rt.Producer}, nil
 }
 
-// ProcessBatch counts a batch's words.
+// ProcessBatch counts the words of a batch.
 func (c *WordCountConsumer) ProcessBatch(ctx context.Context, lines []*racecar.Message) error {
 	counts := map[string]int{}
 	for _, line := range lines {
@@ -46,8 +44,8 @@ func (c *WordCountConsumer) ProcessBatch(ctx context.Context, lines []*racecar.M
 	return nil
 }
 
-// Spec makes counting and producing one: readers with isolation level
-// read_committed see the words of each line counted exactly once.
+// Spec makes the consumer transactional: readers with isolation level read_committed see the
+// words of each line counted exactly once.
 var Spec = racecar.Spec{
 	Subscriptions: []racecar.Subscription{{Topic: "lines"}},
 	Transactional: true,

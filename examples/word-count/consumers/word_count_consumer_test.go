@@ -28,7 +28,7 @@ func TestWordCountConsumer(t *testing.T) {
 	}
 }
 
-// stumbling fails with each third call, after it has produced.
+// stumbling fails in every third call, after it has produced.
 type stumbling struct {
 	*WordCountConsumer
 	calls int
@@ -44,7 +44,7 @@ func (s *stumbling) ProcessBatch(ctx context.Context, lines []*racecar.Message) 
 	return nil
 }
 
-// Calls fail, the group rebalances, a worker is replaced: the sums are right.
+// The sums are right even when calls fail, the group rebalances and a worker is replaced.
 func TestEachLineCountsOnce(t *testing.T) {
 	const lines, group = 300, "stumbling"
 	spec := Spec

@@ -1,4 +1,4 @@
-// Order places an order.
+// Order produces an order.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Pushservice stands in for a push service: it prints what it is given.
+// Pushservice simulates a push service: it prints the notifications that it receives.
 package main
 
 import (

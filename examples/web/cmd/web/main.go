@@ -1,4 +1,4 @@
-// Web is an application that produces: it takes comments over HTTP.
+// Web is an application that produces: it receives comments over HTTP.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// Comment is what is posted.
+// Comment is the body of a POST request.
 type Comment struct {
 	ID   string `json:"id"`
 	Text string `json:"text"`
@@ -83,7 +83,7 @@ func run(addr, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { // what is still buffered goes out first
+	defer func() { // sends buffered messages first
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		err = errors.Join(err, producer.Close(ctx))
@@ -104,7 +104,7 @@ func run(addr, file string) (err error) {
 		<-ctx.Done()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = server.Shutdown(ctx) // Serve has returned; requests that hang are cut off
+		_ = server.Shutdown(ctx) // Serve has returned; hanging requests are cut off
 	}()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
