@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The chart's measures, in pixels.
+// Sizes in the chart, in pixels.
 const (
 	chartWidth = 900
 	nameWidth  = 150

@@ -13,7 +13,7 @@ import (
 	"github.com/racecar-go/racecar/bench/board"
 )
 
-// contestant is a program that takes part.
+// contestant is a program that the benchmark measures.
 type contestant struct {
 	name     string
 	settings string // in the output
@@ -73,11 +73,11 @@ func buildC(ctx context.Context, into string) error {
 	}
 	vendor := filepath.Join(strings.TrimSpace(string(dir)), "kafka", "librdkafka_vendor")
 	lib := filepath.Join(vendor, "librdkafka_glibc_"+runtime.GOOS+"_"+runtime.GOARCH+".a")
-	return output(exec.CommandContext(ctx, "cc", "-O2", "-o", into, "-isystem", vendor, //nolint:gosec // what is compiled is ours
+	return output(exec.CommandContext(ctx, "cc", "-O2", "-o", into, "-isystem", vendor, //nolint:gosec // we compile our own code
 		"bench/contestants/librdkafka/main.c", lib, "-lm", "-ldl", "-lpthread", "-lrt"))
 }
 
-// output runs a command and has its output in the error.
+// output runs a command and puts its output into the error.
 func output(cmd *exec.Cmd) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
@@ -85,7 +85,7 @@ func output(cmd *exec.Cmd) error {
 	return nil
 }
 
-// consumerOf is the consumer of bench/app for a mode.
+// consumerOf returns the consumer of bench/app for a mode.
 var consumerOf = map[string]string{
 	"process": "Count", "batch": "CountBatch", "copy": "Copy", "copy-deliver": "CopyDeliver", "copy-txn": "CopyTransactional", "latency": "Latency", "slow": "SlowFirst",
 }
@@ -100,10 +100,10 @@ func racecarArgs(task board.Task, e entrant) []string {
 	return append(args, e.flags...)
 }
 
-// socketOf is where the supervisor is asked.
+// socketOf returns the path of the supervisor's control socket.
 func socketOf(task board.Task) string { return filepath.Join(filepath.Dir(task.Path), "control.sock") }
 
-// buildAll builds those that rows need.
+// buildAll builds the contestants that rows need.
 func (b *bench) buildAll(ctx context.Context, rows []*row) error {
 	for _, r := range rows {
 		for _, e := range r.who {
@@ -122,7 +122,7 @@ func (b *bench) buildAll(ctx context.Context, rows []*row) error {
 	return nil
 }
 
-// inModule fails outside of the module's root.
+// inModule returns an error outside of the module's root.
 func inModule() error {
 	if _, err := os.Stat("bench/contestants/go.mod"); err != nil {
 		return fmt.Errorf("run it in the root of the module: go run ./bench (%w)", err)

@@ -16,7 +16,7 @@ import (
 	"github.com/racecar-go/racecar/test/harness"
 )
 
-// life are the rows about processes rather than messages.
+// life has the rows about processes rather than messages.
 func life() []*row {
 	sticky := []string{"--partition-assignment-strategy", "cooperative-sticky"}
 	workers := func(n int, label string, flags ...string) entrant {
@@ -61,7 +61,7 @@ func life() []*row {
 	}
 }
 
-// up starts workers and waits until all run; it returns how long that took.
+// up starts workers, waits until all are running, and returns how long that took.
 func (b *bench) up(ctx context.Context, e entrant, task board.Task) (*process, *ctl.Client, time.Duration, error) {
 	p, err := b.start(e, task)
 	if err != nil {
@@ -75,7 +75,7 @@ func (b *bench) up(ctx context.Context, e entrant, task board.Task) (*process, *
 	return p, client, time.Since(p.began), nil
 }
 
-// await waits until so many workers run.
+// await waits until n workers are running.
 func (p *process) await(ctx context.Context, client *ctl.Client, workers int) error {
 	last := time.Time{}
 	return p.until(ctx, "workers running", func() (uint64, bool) {
@@ -85,7 +85,7 @@ func (p *process) await(ctx context.Context, client *ctl.Client, workers int) er
 		last = time.Now()
 		st, err := client.Status(ctx)
 		if err != nil {
-			return 0, false // it has not come up yet
+			return 0, false // the supervisor does not answer yet
 		}
 		running := 0
 		for _, w := range st.Workers {
@@ -97,7 +97,7 @@ func (p *process) await(ctx context.Context, client *ctl.Client, workers int) er
 	})
 }
 
-// idle measures a start, the size of what does nothing, and a stop.
+// idle measures a start, the memory without work, and a stop.
 func idle(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	in, remove, err := b.fresh(ctx, r.topic.partitions)
 	if err != nil {
@@ -137,7 +137,7 @@ func idle(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	return s, err
 }
 
-// loaded measures the largest size of the whole while it works.
+// loaded measures the peak memory of all processes under load.
 func loaded(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	n, err := b.fill(ctx, r, e)
 	if err != nil {
@@ -169,7 +169,7 @@ func loaded(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	return s, err
 }
 
-// flowing is up with a flow of messages, all partitions of which are processed.
+// flowing is up with a flow of messages; it returns once all partitions are processed.
 func (b *bench) flowing(ctx context.Context, r *row, e entrant) (p *process, client *ctl.Client, end func() error, err error) {
 	in, remove, err := b.fresh(ctx, r.topic.partitions)
 	if err != nil {
@@ -207,7 +207,7 @@ func (b *bench) flowing(ctx context.Context, r *row, e entrant) (p *process, cli
 	return p, client, end, sleep(ctx, time.Second)
 }
 
-// pauses watches how long each partition goes without a message.
+// pauses measures how long each partition goes without a message.
 type pauses struct {
 	p      *process
 	counts []uint64
@@ -224,7 +224,7 @@ func (p *process) pauses() *pauses {
 	return u
 }
 
-// observe notes which partitions have moved, and returns the sum of all counts.
+// observe records which partitions have moved, and returns the sum of all counts.
 func (u *pauses) observe() (sum uint64) {
 	for i := range u.counts {
 		now, n := time.Now(), u.p.board.Counted(i)
@@ -237,7 +237,7 @@ func (u *pauses) observe() (sum uint64) {
 	return sum
 }
 
-// killed kills a worker and measures until its partitions go on.
+// killed kills a worker and measures how long its partitions stand still.
 func killed(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err error) {
 	p, _, end, err := b.flowing(ctx, r, e)
 	if err != nil {
@@ -264,7 +264,7 @@ func killed(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 		return nil, err
 	}
 	s[took.key] = time.Since(began).Seconds()
-	// A rebalance would follow only now.
+	// If there is a rebalance, it follows only now.
 	until := time.Now().Add(2 * time.Second)
 	if err := p.until(ctx, "two seconds more", func() (uint64, bool) { return u.observe(), time.Now().After(until) }); err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func killed(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 	return s, nil
 }
 
-// scaled adds a worker and measures until it processes; pause is that of any
+// scaled adds a worker and measures the time until it processes, and the longest pause of a
 // partition.
 func scaled(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err error) {
 	p, client, end, err := b.flowing(ctx, r, e)
@@ -310,7 +310,7 @@ func scaled(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 	return s, nil
 }
 
-// rolled replaces all workers; pause is that of any partition.
+// rolled replaces all workers and measures the longest pause of a partition.
 func rolled(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err error) {
 	p, client, end, err := b.flowing(ctx, r, e)
 	if err != nil {
@@ -339,13 +339,13 @@ func rolled(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err err
 	return s, err
 }
 
-// command runs one ten times, and takes the median.
+// command runs a command ten times and takes the median.
 func command(ctx context.Context, b *bench, _ *row, e entrant) (sample, error) {
 	var all []float64
 	for range 10 {
 		began := time.Now()
 		out, err := exec.CommandContext(ctx, b.binaries[e.contestant], e.flags...).CombinedOutput()
-		// A probe without a liveness file says so, and exits with 1.
+		// A probe without a liveness file exits with 1.
 		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) || len(strings.TrimSpace(string(out))) == 0 {
 			return nil, fmt.Errorf("%s: %w\n%s", e.name(), err, out)
 		}

@@ -1,21 +1,20 @@
-// Bench measures racecar side by side with what one would use instead:
+// Bench measures racecar side by side with the alternatives:
 //
 //	go run ./bench                                # the main rows, on Apache Kafka
 //	go run ./bench --list                         # what else there is
 //	go run ./bench --only process,'batch-200-*'   # some rows
 //	go run ./bench --kafka embedded --rounds 1    # without Java, for a quick look
 //
-// Each contestant runs in processes of its own, in turn (A B A B …), and counts
-// what it has processed in memory that it shares with the benchmark (package
-// board), so that all are measured alike: the rate from the first message to the
-// last, processor time and memory of the whole tree of processes, as /proc has
-// them. A table goes to the terminal; with --save NAME also to bench/results, with
-// all figures as JSON and a chart.
+// Each contestant runs in separate processes, in turn (A B A B …), and counts its processed
+// messages in memory that it shares with the benchmark (package board). So all are measured
+// alike: the rate from the first message to the last, and CPU time and memory of the whole tree
+// of processes, as /proc shows them. The table is printed, and with --save NAME also written to
+// bench/results, with all figures as JSON and a chart.
 //
-// Racecar takes part as its users have it: an app binary with its supervisor and
-// workers, in the default configuration. The others are the loops that their own
-// documentation shows, at their defaults. Those that need more than sarama are a
-// module of their own (bench/contestants); librdkafka needs a C compiler.
+// Racecar runs as its users run it: an app binary with its supervisor and workers, in the
+// default configuration. The others are the loops that their own documentation shows, at their
+// defaults. Those that need more than sarama are in a separate module (bench/contestants);
+// librdkafka needs a C compiler.
 package main
 
 import (
@@ -73,8 +72,8 @@ func main() {
 // bench is one invocation.
 type bench struct {
 	opts     options
-	dir      string // binaries and the contestants' files; removed at the end
-	broker   string // what it is
+	dir      string // for binaries and the contestants' files; removed at the end
+	broker   string // its description
 	addrs    []string
 	client   sarama.Client
 	admin    sarama.ClusterAdmin
@@ -151,7 +150,7 @@ func run(ctx context.Context, o options) (err error) {
 	return nil
 }
 
-// against leaves out contestants that were not asked for.
+// against removes contestants that were not requested.
 func against(rows []*row, list string) ([]*row, error) {
 	asked := map[string]bool{"racecar": true}
 	for name := range strings.SplitSeq(list, ",") {
@@ -175,7 +174,7 @@ func against(rows []*row, list string) ([]*row, error) {
 	return rows, nil
 }
 
-// connect starts the broker, if need be, and connects to it.
+// connect starts the broker if necessary, and connects to it.
 func (b *bench) connect(ctx context.Context) (func() error, error) {
 	end := func() error { return nil }
 	switch b.opts.kafka {
@@ -183,7 +182,7 @@ func (b *bench) connect(ctx context.Context) (func() error, error) {
 		b.say("starting Apache Kafka")
 		c, err := cluster.New(ctx, cluster.Options{
 			HeapMB: 1024, JVMFlags: []string{"-XX:TieredStopAtLevel=4"},
-			// No segment is rolled, and nothing deleted, in the middle of a run.
+			// The broker rolls no segment and deletes nothing during a run.
 			Properties: map[string]string{"log.segment.bytes": "1073741824", "log.retention.check.interval.ms": "3600000"},
 		})
 		if err != nil {
@@ -210,24 +209,24 @@ func (b *bench) connect(ctx context.Context) (func() error, error) {
 		return nil, err
 	}
 	return func() error {
-		if err := b.admin.Close(); err != nil { // the client as well
+		if err := b.admin.Close(); err != nil { // closes the client too
 			return err
 		}
 		return end()
 	}, nil
 }
 
-// group makes a name that no other run has.
+// group returns a group id that no other run uses.
 func (b *bench) group() string {
 	return fmt.Sprintf("bench-%x-%d", b.began.UnixNano(), b.groups.Add(1))
 }
 
-// say shows progress.
+// say prints progress.
 func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%5.0fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// measure lets the entrants of each row run in turn.
+// measure runs the entrants of each row in turn.
 func (b *bench) measure(ctx context.Context, rows []*row) ([]*result, error) {
 	var results []*result
 	for i, r := range rows {
@@ -243,7 +242,7 @@ func (b *bench) measure(ctx context.Context, rows []*row) ([]*result, error) {
 				b.say("row %d of %d, round %d of %d: %-20s %-14s %s", i+1, len(rows), round+1, b.opts.rounds, r.name, e.name(), brief(r, s))
 			}
 		}
-		if b.opts.save != "" { // what is there counts, should a later row fail
+		if b.opts.save != "" { // keeps the results if a later row fails
 			if err := b.save(filepath.Join("bench", "results", b.opts.save), results); err != nil {
 				return nil, err
 			}

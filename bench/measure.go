@@ -12,7 +12,7 @@ import (
 
 const mib = 1 << 20
 
-// between makes the figures that all rows have from what was used.
+// between computes the figures of all rows from two readings of usage.
 func between(s sample, from, to usage, messages uint64) {
 	n := float64(max(messages, 1))
 	s[rate.key] = n / to.at.Sub(from.at).Seconds()
@@ -25,7 +25,7 @@ func between(s sample, from, to usage, messages uint64) {
 	}
 }
 
-// begun waits for the first message.
+// begun waits for the first processed message.
 func (p *process) begun(ctx context.Context, s sample) (usage, uint64, error) {
 	err := p.until(ctx, "first message", func() (uint64, bool) { n := p.board.Sum(max(1, p.task.Partition)); return n, n > 0 })
 	if err != nil {
@@ -35,7 +35,7 @@ func (p *process) begun(ctx context.Context, s sample) (usage, uint64, error) {
 	return p.use(), p.board.Sum(max(1, p.task.Partition)), nil
 }
 
-// consume lets an entrant consume a topic that is full, from its start to its end.
+// consume has an entrant consume a filled topic from its beginning to its end.
 func consume(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	n, err := b.fill(ctx, r, e)
 	if err != nil {
@@ -62,13 +62,13 @@ func consume(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	return s, err
 }
 
-// counted is done when n messages are.
+// counted waits until n messages are processed.
 func (p *process) counted(n uint64) func() (uint64, bool) {
 	return func() (uint64, bool) { sum := p.board.Sum(p.task.Partition); return sum, sum >= n }
 }
 
-// copyAll is consume for one that produces each message again; it ends when all
-// have arrived.
+// copyAll is consume for an entrant that produces each message again. It ends when all have
+// arrived.
 func copyAll(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	n, err := b.fill(ctx, r, e)
 	if err != nil {
@@ -101,7 +101,7 @@ func copyAll(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	return s, err
 }
 
-// produceAll measures from the first message that is in the log to the last.
+// produceAll measures from the first message in the log to the last.
 func produceAll(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	n := b.messages(r, topic{size: r.size})
 	out, remove, err := b.fresh(ctx, r.out)
@@ -123,7 +123,7 @@ func produceAll(ctx context.Context, b *bench, r *row, e entrant) (sample, error
 	from, to := p.use(), usage{}
 	err = p.until(ctx, "all messages", func() (uint64, bool) {
 		if time.Since(to.at) > 20*time.Millisecond {
-			to = p.use() // it ends by itself
+			to = p.use() // the process ends by itself
 		}
 		return b.arrived(out, r.out, n)()
 	})
@@ -141,7 +141,7 @@ func produceAll(ctx context.Context, b *bench, r *row, e entrant) (sample, error
 	return s, err
 }
 
-// latencies measures how old messages are when they reach the consumer.
+// latencies measures the age of messages when they reach the consumer.
 func latencies(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	in, remove, err := b.fresh(ctx, r.topic.partitions)
 	if err != nil {
@@ -157,7 +157,7 @@ func latencies(ctx context.Context, b *bench, r *row, e entrant) (sample, error)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.stop() }() // asked for its error below
+	defer func() { _ = f.stop() }() // its error is checked below
 	s := sample{}
 	if _, _, err := p.begun(ctx, s); err != nil {
 		return nil, err
@@ -182,12 +182,12 @@ func latencies(ctx context.Context, b *bench, r *row, e entrant) (sample, error)
 	return s, err
 }
 
-// besideSlow measures a partition that is fast beside one that is slow.
+// besideSlow measures a fast partition beside a slow one.
 func besideSlow(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	if _, err := b.fill(ctx, r, e); err != nil {
 		return nil, err
 	}
-	// Half of them, more or less, or all.
+	// About half of the messages, or all.
 	quickest, err := b.client.GetOffset(b.topicName(r, e), 1, sarama.OffsetNewest)
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func besideSlow(ctx context.Context, b *bench, r *row, e entrant) (sample, error
 	s[first.key] = time.Since(p.began).Seconds()
 	from, slow, quick := p.use(), p.board.Counted(0), p.board.Counted(1)
 	end := time.Now().Add(r.interval)
-	// The fast one may be through before the time is.
+	// The fast partition may be finished early.
 	err = p.until(ctx, "the fast partition", func() (uint64, bool) {
 		return p.board.Sum(2), time.Now().After(end) || p.board.Counted(1) >= uint64(quickest)
 	})

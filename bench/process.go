@@ -18,19 +18,19 @@ import (
 	"github.com/racecar-go/racecar/test/harness"
 )
 
-// process is a contestant that runs.
+// process is a running contestant.
 type process struct {
 	cmd   *exec.Cmd
 	task  board.Task
 	board *board.Board
 	log   string
 	began time.Time
-	most  usage         // seen so far
-	ended chan struct{} // closed once it has been waited for
+	most  usage         // the highest readings so far
+	ended chan struct{} // closed once the process has been waited for
 	err   error         // how it ended
 }
 
-// start starts an entrant, with a board and a directory of its own.
+// start starts an entrant with a new board and directory.
 func (b *bench) start(e entrant, task board.Task, args ...string) (*process, error) {
 	dir, err := os.MkdirTemp(b.dir, e.contestant+"-")
 	if err != nil {
@@ -53,7 +53,7 @@ func (b *bench) start(e entrant, task board.Task, args ...string) (*process, err
 	p.cmd = exec.Command(b.binaries[e.contestant], args...)
 	p.cmd.Env = append(append(os.Environ(), task.Env()...), "BENCH_PROFILE="+b.opts.profile)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C is for us, who end them
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the benchmark alone, which stops them
 	p.began = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (b *bench) start(e entrant, task board.Task, args ...string) (*process, err
 	return p, nil
 }
 
-// stop ends it in order, and returns how long that took.
+// stop stops the process gracefully and returns how long that took.
 func (p *process) stop() (time.Duration, error) {
 	began := time.Now()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -85,7 +85,7 @@ func (p *process) stop() (time.Duration, error) {
 	return took, nil
 }
 
-// close ends it if need be and removes what it left.
+// close stops the process if necessary and removes its files.
 func (p *process) close() {
 	select {
 	case <-p.ended:
@@ -93,10 +93,10 @@ func (p *process) close() {
 		_, _ = p.stop() // the error that matters has been returned
 	}
 	_ = p.board.Close()
-	_ = os.RemoveAll(filepath.Dir(p.task.Path)) // the whole directory goes at the end
+	_ = os.RemoveAll(filepath.Dir(p.task.Path)) // the parent directory is removed at the end
 }
 
-// tail is the end of its output.
+// tail returns the end of the process's output.
 func (p *process) tail() string {
 	data, err := os.ReadFile(p.log)
 	if err != nil {
@@ -106,8 +106,8 @@ func (p *process) tail() string {
 	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
-// until waits for a condition, which is looked at every millisecond. It gives up when
-// nothing changes for a minute.
+// until waits for a condition, which it checks every millisecond. It returns an error if nothing
+// changes for a minute.
 func (p *process) until(ctx context.Context, what string, progress func() (state uint64, done bool)) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -135,7 +135,7 @@ func (p *process) until(ctx context.Context, what string, progress func() (state
 	}
 }
 
-// tree is the process and its descendants.
+// tree returns the process and its descendants.
 func (p *process) tree() []int {
 	pids := []int{p.cmd.Process.Pid}
 	for i := 0; i < len(pids); i++ {
@@ -155,7 +155,7 @@ func (p *process) tree() []int {
 	return pids
 }
 
-// usage is what a tree has used.
+// usage has the resources that a tree of processes has used.
 type usage struct {
 	at              time.Time
 	cpu             time.Duration
@@ -163,7 +163,7 @@ type usage struct {
 	peak, peakOfOne int64 // bytes
 }
 
-// use reads it. What a process had used that has ended meanwhile is not forgotten.
+// use reads the usage. Processes that have ended meanwhile still count.
 func (p *process) use() usage {
 	u := usage{at: time.Now()}
 	u.objects, u.bytes = p.board.Allocated()
@@ -182,7 +182,7 @@ func (p *process) use() usage {
 	return u
 }
 
-// pss is the tree's memory now, in bytes.
+// pss returns the tree's current memory, in bytes.
 func (p *process) pss() (sum int64) {
 	for _, pid := range p.tree() {
 		if n, err := harness.PSS(pid); err == nil {
@@ -192,7 +192,7 @@ func (p *process) pss() (sum int64) {
 	return sum
 }
 
-// highWater is the largest resident size that a process had, in bytes.
+// highWater returns the peak resident size of a process, in bytes.
 func highWater(pid int) int64 {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

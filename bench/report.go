@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// result is what a row gave: samples by entrant, in the order of the rounds.
+// result has a row's samples by entrant, in the order of the rounds.
 type result struct {
 	row     *row
 	samples map[string][]sample
 }
 
-// values are an entrant's figures of a metric, false where it has none.
+// values returns an entrant's figures of a metric; false if it has none.
 func (r *result) values(who, key string) ([]float64, bool) {
 	var all []float64
 	for _, s := range r.samples[who] {
@@ -30,8 +30,8 @@ func (r *result) values(who, key string) ([]float64, bool) {
 	return all, len(all) > 0
 }
 
-// ratios compare two entrants round by round, since a machine's speed changes
-// more from one minute to the next than from one run to the next.
+// ratios compares two entrants round by round, since a machine's speed changes more from one
+// minute to the next than from one run to the next.
 func (r *result) ratios(who, than, key string) []float64 {
 	a, _ := r.values(who, key)
 	b, _ := r.values(than, key)
@@ -55,7 +55,7 @@ func median(all []float64) float64 {
 	return s[len(s)/2]
 }
 
-// number writes a figure for people.
+// number formats a figure for people.
 func (m metric) number(v float64) string {
 	if m.decimals > 0 {
 		return strconv.FormatFloat(v, 'f', m.decimals, 64)
@@ -67,7 +67,7 @@ func (m metric) number(v float64) string {
 	return digits
 }
 
-// brief is a sample in a line of progress.
+// brief formats a sample for a line of progress.
 func brief(r *row, s sample) string {
 	text := r.main.number(s[r.main.key]) + " " + r.main.label()
 	for _, m := range []metric{cpu, worker} {
@@ -85,7 +85,7 @@ func (m metric) label() string {
 	return m.unit + " " + m.title
 }
 
-// report is the whole as Markdown.
+// report returns all results as Markdown.
 func (b *bench) report(results []*result) string {
 	var s strings.Builder
 	for _, line := range b.circumstances() {
@@ -105,7 +105,7 @@ func (b *bench) report(results []*result) string {
 	return s.String()
 }
 
-// circumstances are what the figures depend on.
+// circumstances describes the machine and versions that the figures depend on.
 func (b *bench) circumstances() []string {
 	commit := "unknown"
 	if out, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
@@ -131,7 +131,7 @@ func processor() string {
 	return "unknown processor"
 }
 
-// table is a row's figures.
+// table returns the table of a row's figures.
 func (r *result) table() string {
 	var used []metric
 	for _, m := range metrics {
@@ -142,7 +142,7 @@ func (r *result) table() string {
 			}
 		}
 	}
-	// Repeats are worth a column only where there are some.
+	// Repeats get a column only if there are some.
 	used = slices.DeleteFunc(used, func(m metric) bool {
 		if m.key != repeats.key {
 			return false
@@ -197,7 +197,7 @@ func (r *result) table() string {
 	return s.String()
 }
 
-// verdict is how a target came out.
+// verdict says whether a target was met.
 type verdict struct {
 	what         string
 	typical, top float64
@@ -226,7 +226,7 @@ func (r *result) judge(t target) (verdict, bool) {
 	return v, true
 }
 
-// targetTable says of each target how it came out.
+// targetTable returns a table of all targets with their verdicts.
 func targetTable(results []*result) string {
 	var s strings.Builder
 	for _, r := range results {
@@ -254,15 +254,15 @@ func targetTable(results []*result) string {
 	return "| | target | median | best | |\n|---|---:|---:|---:|---|\n" + s.String()
 }
 
-// largeBatches is the row of batches that do not fit the bound of the queues.
+// largeBatches is the row of batches that are larger than the limit of the queues.
 const largeBatches = "batch-10k-8-none"
 
-// smokeFloor is what no row may fall below: a collapse is found, not a few percent. The
+// smokeFloor is the lowest ratio of a row: it detects a collapse, not a few percent. The
 // rows are at 0.71 to 0.78 on two cores, since answers are read and judged before the
 // Kafka library reads them again.
 const smokeFloor = 0.5
 
-// smoke fails when a row's best ratio is far off.
+// smoke returns an error if a row's best ratio is below its floor.
 func smoke(results []*result) error {
 	for _, r := range results {
 		ratios := r.ratios("racecar", "sarama", rate.key)
@@ -278,7 +278,7 @@ func smoke(results []*result) error {
 	return nil
 }
 
-// save writes table, figures and chart.
+// save writes the table, the figures and the chart.
 func (b *bench) save(name string, results []*result) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err

@@ -8,38 +8,38 @@ import (
 	"time"
 )
 
-// row is one thing that is measured, of one contestant or of several side by side.
+// row is one measurement, of one contestant or of several side by side.
 type row struct {
 	name string
 	what string // one line for people
 	run  func(ctx context.Context, b *bench, r *row, e entrant) (sample, error)
 	who  []entrant
-	// main is the metric that is compared, and charted.
+	// main is the metric for comparison and chart.
 	main metric
 
-	topic    topic         // what is consumed; no partitions: nothing
-	out      int           // partitions of the topic that is produced to; 0: none
+	topic    topic         // to consume; no partitions: none
+	out      int           // partitions of the topic to produce to; 0: none
 	share    float64       // of --messages; 0: all
-	size     int           // of messages that are produced
+	size     int           // of produced messages
 	codec    string        // of what racecar and franz-go produce; empty: none
-	rate     int           // messages a second, where they come meanwhile
-	delay    time.Duration // what a message of partition 0 takes
-	extra    bool          // only when asked for by --only or --all
+	rate     int           // messages per second that are produced during the measurement
+	delay    time.Duration // duration of a message of partition 0
+	extra    bool          // only with --only or --all
 	targets  []target
-	interval time.Duration // how long a row with a rate is measured
+	interval time.Duration // duration of the measurement if there is a rate
 }
 
-// entrant is a contestant of a row and how it takes part.
+// entrant is a contestant of a row with its settings.
 type entrant struct {
 	contestant string
 	label      string // default: the contestant's name
 	mode       string
 	flags      []string // racecar's
 	workers    int      // racecar's; 0: one
-	topic      topic    // instead of the row's; no partitions: that
+	topic      topic    // replaces the row's; no partitions: the row's
 }
 
-// topicOf is what an entrant consumes.
+// topicOf returns the topic that an entrant consumes.
 func (r *row) topicOf(e entrant) topic {
 	if e.topic.partitions > 0 {
 		return e.topic
@@ -54,12 +54,12 @@ func (e entrant) name() string {
 	return e.contestant
 }
 
-// topic is one that is filled before it is consumed. Rows with equal ones share it.
+// topic is a topic that is filled before it is consumed. Rows with equal topics share one.
 type topic struct {
 	size       int
 	partitions int
 	codec      string // empty: none
-	bare0      bool   // nothing is in partition 0
+	bare0      bool   // partition 0 is empty
 }
 
 func (t topic) String() string {
@@ -85,7 +85,7 @@ func sizeName(n int) string {
 type metric struct {
 	key, title string
 	unit       string
-	lower      bool // is better
+	lower      bool // lower is better
 	decimals   int
 }
 
@@ -113,19 +113,19 @@ var (
 	metrics   = []metric{rate, fast, slowRate, took, stopTook, pause, p50, p99, p999, cpu, peak, worker, pss, boss, bossCPU, allocs, allocated, first, repeats}
 )
 
-// sample is what one run of an entrant gave, by metric.
+// sample has the results of one run of an entrant, by metric.
 type sample map[string]float64
 
-// target is what DESIGN asks for: a's metric compared with b's times factor, or
-// with a fixed limit.
+// target is a goal: the metric of one entrant compared with factor times that of another, or with
+// a fixed limit.
 type target struct {
-	of, than string // entrants; than empty: factor is the limit itself
+	of, than string // entrants; than empty: factor is the limit
 	metric   metric
 	factor   float64
 	atLeast  bool // else at most
 }
 
-// selectRows returns those whose names match one of the patterns.
+// selectRows returns the rows whose names match one of the patterns.
 func selectRows(all []*row, only string, everything bool) ([]*row, error) {
 	var chosen []*row
 	if only == "" {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// rows is everything that can be measured. One that is compared says with whom;
-// the first entrant is racecar's, the second the one it is measured by.
+// rows are all measurements. In a comparison the first entrant is racecar's, and the second the
+// one that it is compared with.
 func rows() []*row {
 	normal := topic{size: 200, partitions: 8}
 	all := []*row{
@@ -114,10 +114,10 @@ func rows() []*row {
 	return append(all, curves()...)
 }
 
-// batchFloor is how slow batches may be, of whatever size, beside the plain loop.
+// batchFloor is the lowest rate of batches of any size, compared with the plain loop.
 const batchFloor = 0.7
 
-// everyone takes part in a mode.
+// everyone returns an entrant of each contestant for a mode.
 func everyone(mode string) []entrant {
 	return []entrant{
 		{contestant: "racecar", mode: mode}, {contestant: "sarama", mode: mode}, {contestant: "franz", mode: mode},
@@ -132,7 +132,7 @@ func producers(mode string) []entrant {
 	}
 }
 
-// curves show how cost grows with one thing at a time.
+// curves show how the cost grows with one parameter at a time.
 func curves() (all []*row) {
 	pair := []entrant{{contestant: "racecar", mode: "process"}, {contestant: "sarama", mode: "process"}}
 	for _, n := range []int{1, 4, 16, 64, 256, 1000} {
@@ -174,7 +174,7 @@ func curves() (all []*row) {
 	return append(all, memory)
 }
 
-// numbers is racecar with so many workers each.
+// numbers returns entrants of racecar with these numbers of workers.
 func numbers(workers ...int) (who []entrant) {
 	for _, n := range workers {
 		label := fmt.Sprintf("%d workers", n)

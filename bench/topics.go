@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// messages is how many a row has, of a topic: no more than a GiB of them.
+// messages returns how many messages of a topic a row uses: at most 1 GiB.
 func (b *bench) messages(r *row, t topic) uint64 {
 	n := float64(b.opts.messages)
 	if r.share > 0 {
@@ -22,13 +22,13 @@ func (b *bench) messages(r *row, t topic) uint64 {
 	return uint64(max(1, min(n, float64(1<<30/max(t.size, 1)))))
 }
 
-// topicName is the topic that an entrant consumes.
+// topicName returns the name of the topic that an entrant consumes.
 func (b *bench) topicName(r *row, e entrant) string {
 	t := r.topicOf(e)
 	return fmt.Sprintf("bench-%v-%d", t, b.messages(r, t))
 }
 
-// fill fills it, unless that is done, and returns how many messages it holds.
+// fill fills the topic unless it is full already, and returns its number of messages.
 func (b *bench) fill(ctx context.Context, r *row, e entrant) (uint64, error) {
 	t, name := r.topicOf(e), b.topicName(r, e)
 	n := b.messages(r, t)
@@ -73,7 +73,7 @@ func (b *bench) produce(ctx context.Context, name string, t topic, n uint64) err
 	if t.bare0 {
 		first = 1
 	}
-	// Runs of one partition, so that batches are as large as a busy producer's.
+	// Runs of messages for one partition, so that batches are as large as a busy producer's.
 	for i := range n {
 		partition := first + int(i/64)%(t.partitions-first)
 		cl.Produce(ctx, &kgo.Record{Topic: name, Partition: int32(partition), Value: values[i%uint64(len(values))]}, func(_ *kgo.Record, err error) {
@@ -91,8 +91,8 @@ func (b *bench) produce(ctx context.Context, name string, t topic, n uint64) err
 	return nil
 }
 
-// payloads are a thousand values of a size, of the kind that compress: JSON with
-// words and numbers. They are the same each time.
+// payloads returns a thousand values of a size that can be compressed: JSON with words and
+// numbers. They are the same each time.
 func payloads(size int) [][]byte {
 	random := rand.New(rand.NewPCG(1, 2))
 	words := make([]string, 500)
@@ -114,7 +114,7 @@ func payloads(size int) [][]byte {
 	return values
 }
 
-// fresh makes an empty topic, to be removed afterwards.
+// fresh creates an empty topic, which is removed afterwards.
 func (b *bench) fresh(ctx context.Context, partitions int) (name string, remove func(), err error) {
 	name = b.group()
 	if _, err := b.create(ctx, name, partitions); err != nil {
@@ -127,7 +127,7 @@ func (b *bench) fresh(ctx context.Context, partitions int) (name string, remove 
 	}, nil
 }
 
-// create makes a topic; false when it is there.
+// create creates a topic; false if it exists.
 func (b *bench) create(ctx context.Context, name string, partitions int) (bool, error) {
 	err := b.admin.CreateTopic(name, &sarama.TopicDetail{NumPartitions: int32(partitions), ReplicationFactor: -1}, false)
 	if errors.Is(err, sarama.ErrTopicAlreadyExists) {
@@ -149,7 +149,7 @@ func (b *bench) create(ctx context.Context, name string, partitions int) (bool, 
 	return false, fmt.Errorf("topic %s: %w", name, err)
 }
 
-// endOffsets is the sum of a topic's end offsets.
+// endOffsets returns the sum of a topic's end offsets.
 func (b *bench) endOffsets(name string, partitions int) (sum uint64, err error) {
 	for p := range partitions {
 		n, err := b.client.GetOffset(name, int32(p), sarama.OffsetNewest)
@@ -161,7 +161,7 @@ func (b *bench) endOffsets(name string, partitions int) (sum uint64, err error) 
 	return sum, nil
 }
 
-// arrived is done when the topic holds n messages.
+// arrived waits until the topic has n messages.
 func (b *bench) arrived(name string, partitions int, n uint64) func() (uint64, bool) {
 	return func() (uint64, bool) {
 		end, err := b.endOffsets(name, partitions)
@@ -177,8 +177,7 @@ type flow struct {
 	over   bool
 }
 
-// flow produces so many messages a second, which hold when they were handed to the
-// producer.
+// flow produces n messages per second. Each holds the time at which the producer received it.
 func (b *bench) flow(ctx context.Context, name string, partitions, rate int) (*flow, error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(b.addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.NoCompression()))
@@ -219,7 +218,7 @@ func pour(ctx context.Context, cl *kgo.Client, name string, partitions, rate int
 	return *failed.Load()
 }
 
-// stop ends it; twice is fine.
+// stop stops the flow. Further calls do nothing.
 func (f *flow) stop() error {
 	f.cancel()
 	if !f.over {

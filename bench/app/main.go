@@ -1,5 +1,4 @@
-// The application that racecar enters the benchmark with: an app binary as any
-// other, run by its supervisor.
+// The benchmark's application of racecar: an app binary like any other, run by its supervisor.
 package main
 
 import (
@@ -35,7 +34,7 @@ func init() {
 	})
 	topic := task.Topic
 	if topic == "" {
-		topic = "bench" // --help, or it only produces
+		topic = "bench" // for --help, or if it only produces
 	}
 	spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}
 	register(spec, "Count", func(c *base) *count { return &count{c} })
@@ -49,7 +48,7 @@ func init() {
 	register(spec, "SlowFirst", func(c *base) *slowFirst { return &slowFirst{c} })
 }
 
-// register registers a consumer that is made of a base.
+// register registers a consumer that embeds base.
 func register[C any](spec racecar.Spec, name string, of func(*base) C) {
 	spec.Name = name
 	racecar.Register(func(rt racecar.Runtime) (C, error) {

@@ -1,5 +1,5 @@
-// The loop that sarama's documentation shows, and what else one would write with
-// it by hand, at sarama's defaults.
+// The loop that sarama's documentation shows, and other loops that one would write with sarama,
+// at its defaults.
 package main
 
 import (
@@ -130,7 +130,7 @@ func encoder(b []byte) sarama.Encoder {
 }
 
 func produce(task board.Task, conf *sarama.Config) error {
-	conf.Producer.RequiredAcks = sarama.WaitForAll // as all contestants
+	conf.Producer.RequiredAcks = sarama.WaitForAll // like all contestants
 	p, err := sarama.NewAsyncProducer(task.Brokers, conf)
 	if err != nil {
 		return err

@@ -1,11 +1,11 @@
-// Package board is a piece of memory that a contestant shares with the benchmark:
-// it counts there what it has processed, so that the benchmark measures all
-// contestants alike and from outside, whatever language they are written in.
+// Package board is memory that a contestant shares with the benchmark. The contestant counts its
+// processed messages there, so that the benchmark measures all contestants alike and from
+// outside, whatever language they are written in.
 //
 // The layout, in words of 8 bytes: a counter for each partition, a cache line
-// apart (word 8×partition); the process that counted last beside it (word
-// 8×partition+1); from Allocs on what Go has allocated; from Latencies on a
-// histogram. bench/contestants/librdkafka/main.c knows it too.
+// apart (word 8×partition); beside it the process that counted last (word
+// 8×partition+1); from Allocs on Go's allocations; from Latencies on a histogram.
+// bench/contestants/librdkafka/main.c uses the same layout.
 package board
 
 import (
@@ -33,11 +33,10 @@ const (
 // Size of the file, in bytes.
 const Size = 8 * words
 
-// Board is the memory, mapped. Its methods may be called concurrently, and by
-// several processes at once.
+// Board is the mapped memory. Its methods may be called concurrently, by several processes too.
 type Board struct{ w *[words]uint64 }
 
-// Open maps the file at path, which is made when it is not there.
+// Open maps the file at path. It creates the file if it does not exist.
 func Open(path string) (*Board, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -64,20 +63,20 @@ func (b *Board) Count(partition int32, n int) {
 	atomic.AddUint64(&b.w[8*partition], uint64(n))
 }
 
-// Own says which process handles a partition.
+// Own records the process that handles a partition.
 func (b *Board) Own(partition int32, pid int) {
 	if at := &b.w[8*partition+1]; atomic.LoadUint64(at) != uint64(pid) {
 		atomic.StoreUint64(at, uint64(pid))
 	}
 }
 
-// Counted is the number of messages of a partition.
+// Counted returns the number of messages of a partition.
 func (b *Board) Counted(partition int) uint64 { return atomic.LoadUint64(&b.w[8*partition]) }
 
-// Owner is the process that said to handle a partition, 0: none.
+// Owner returns the process that handles a partition; 0: none.
 func (b *Board) Owner(partition int) int { return int(atomic.LoadUint64(&b.w[8*partition+1])) }
 
-// Sum is the number of messages of the first n partitions.
+// Sum returns the number of messages of the first n partitions.
 func (b *Board) Sum(n int) (sum uint64) {
 	for p := range n {
 		sum += b.Counted(p)
@@ -85,12 +84,12 @@ func (b *Board) Sum(n int) (sum uint64) {
 	return sum
 }
 
-// Allocated is what Watch has noted: objects and bytes.
+// Allocated returns the allocations that Watch has recorded: objects and bytes.
 func (b *Board) Allocated() (objects, bytes uint64) {
 	return atomic.LoadUint64(&b.w[Allocs]), atomic.LoadUint64(&b.w[Allocs+1])
 }
 
-// Watch notes what this process allocates, every 20 ms, until stop is closed.
+// Watch records the allocations of this process every 20 ms until stop is closed.
 func (b *Board) Watch(stop <-chan struct{}) {
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}, {Name: "/gc/heap/allocs:bytes"}}
 	var before [2]uint64
@@ -111,12 +110,12 @@ func (b *Board) Watch(stop <-chan struct{}) {
 	}
 }
 
-// Late notes how long a message took.
+// Late records the latency of a message.
 func (b *Board) Late(d time.Duration) {
 	atomic.AddUint64(&b.w[Latencies+bucket(uint64(max(d, 0)))], 1)
 }
 
-// bucket numbers durations so that each is known to 1/16.
+// bucket returns the number of a duration's bucket. Buckets are 1/16 of a doubling wide.
 func bucket(ns uint64) int {
 	if ns < fine {
 		return int(ns)
@@ -125,7 +124,7 @@ func bucket(ns uint64) int {
 	return min(buckets-1, fine*(shift+1)+int(ns>>shift)-fine)
 }
 
-// floor is the least duration of a bucket.
+// floor returns the shortest duration of a bucket.
 func floor(bucket int) uint64 {
 	if bucket < fine {
 		return uint64(bucket)
@@ -133,7 +132,7 @@ func floor(bucket int) uint64 {
 	return uint64(bucket%fine+fine) << (bucket/fine - 1)
 }
 
-// Histogram returns the latencies noted so far.
+// Histogram returns the latencies recorded so far.
 func (b *Board) Histogram() *Histogram {
 	var h Histogram
 	for i := range h {
@@ -145,7 +144,7 @@ func (b *Board) Histogram() *Histogram {
 // Histogram counts latencies.
 type Histogram [buckets]uint64
 
-// Minus takes away an earlier state.
+// Minus subtracts an earlier state.
 func (h *Histogram) Minus(before *Histogram) *Histogram {
 	d := *h
 	for i := range d {
@@ -154,8 +153,8 @@ func (h *Histogram) Minus(before *Histogram) *Histogram {
 	return &d
 }
 
-// Quantile is the latency that the share q of messages did not exceed, to 1/16;
-// 0 without messages.
+// Quantile returns the latency that the share q of messages did not exceed, to 1/16; 0 without
+// messages.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	var all, seen uint64
 	for _, n := range h {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Task is what a contestant is told, by variables.
+// Task describes a contestant's work. It is passed in variables.
 type Task struct {
 	Mode      string        // BENCH_MODE: process, batch, copy, latency, slow, produce, produce-sync, …
 	Brokers   []string      // BENCH_BROKERS
@@ -15,11 +15,11 @@ type Task struct {
 	Out       string        // BENCH_OUT: topic to produce to
 	Group     string        // BENCH_GROUP
 	Path      string        // BENCH_BOARD
-	Messages  int           // BENCH_MESSAGES: to be produced
-	Size      int           // BENCH_SIZE: bytes of a message to be produced
+	Messages  int           // BENCH_MESSAGES: how many to produce
+	Size      int           // BENCH_SIZE: bytes of a produced message
 	Codec     string        // BENCH_CODEC of what is produced; empty: none
 	Partition int           // BENCH_PARTITIONS of the topic
-	Delay     time.Duration // BENCH_DELAY: what a message of partition 0 takes
+	Delay     time.Duration // BENCH_DELAY: duration of a message of partition 0
 }
 
 // FromEnv reads the variables.
@@ -37,7 +37,7 @@ func FromEnv() Task {
 	}
 }
 
-// Env is the reverse.
+// Env returns the variables for a Task.
 func (t Task) Env() []string {
 	return []string{
 		"BENCH_MODE=" + t.Mode, "BENCH_BROKERS=" + strings.Join(t.Brokers, ","), "BENCH_TOPIC=" + t.Topic,

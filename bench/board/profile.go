@@ -9,8 +9,8 @@ import (
 	"runtime/pprof"
 )
 
-// Profile profiles this process when BENCH_PROFILE names a directory, until the
-// function it returns is called: processor, allocations, and what was waited for.
+// Profile profiles this process if BENCH_PROFILE names a directory, until the function that it
+// returns is called: CPU, allocations, and blocking.
 func Profile(name string) (stop func() error, err error) {
 	dir := os.Getenv("BENCH_PROFILE")
 	if dir == "" {
