@@ -165,6 +165,34 @@ func TestCorruptOnItsWay(t *testing.T) {
 	r.has(span(0, 100)...)
 }
 
+// An answer that was asked for before the position was set is dropped.
+func TestLateAnswersAreDropped(t *testing.T) {
+	b := testbroker.New(t)
+	topic := b.Topic(1)
+	produce(t, b, topic, 1, 50, 100)
+	produce(t, b, topic, 1, 50, 100)
+	came, read := make(chan struct{}), make(chan struct{})
+	var late atomic.Bool
+	f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
+		o.Access = tap{access: access{b.Addrs()}, answer: func(_ string, req kmsg.Request, frame []byte) []byte {
+			if isFetch(req) && len(frame) > 1000 && late.CompareAndSwap(false, true) {
+				close(came)
+				<-read
+			}
+			return frame
+		}}
+	})
+	r := add(t, f, topic, 0, at(50), fetch.Beginning)
+	<-came
+	r.p.SeekTo(0)
+	close(read)
+	r.start()
+	r.from = 0
+	r.until("end", func() bool { _, caughtUp := r.p.Fetched(); return caughtUp && len(r.offsets) > 0 })
+	produce(t, b, topic, 1, 1, 1)
+	r.has(span(0, 101)...)
+}
+
 // The errors that say that a partition is elsewhere cost the others nothing.
 func TestLeadershipErrorsAreOnePartitions(t *testing.T) {
 	for _, e := range []*kerr.Error{
