@@ -167,7 +167,7 @@ func partitionOf(consumer, topic string, partition int32) partitionRequest {
 	return r
 }
 
-// Quiet lets workers finish what they have in hand and take nothing new.
+// Quiet lets workers finish the messages in progress and take no new ones.
 func (c *Client) Quiet(ctx context.Context, consumer string) error {
 	return c.post(ctx, "/v1/quiet", targetRequest{Consumer: consumer})
 }

@@ -32,7 +32,7 @@ type found struct {
 	pid     int    // 0: not known
 	pidfile string // as given; empty: found by its socket
 	client  *Client
-	// search says that nobody said which is meant: it is the only one that runs.
+	// search: the user did not choose it; it is the only one that runs.
 	search bool
 	// silent says why there is no client though it runs.
 	silent error

@@ -39,7 +39,7 @@ func as(t *testing.T, uid int, do func() error) {
 
 // A socket at which another user listens is not asked: its answers could name a command
 // to run. Root may ask for everything but settings.
-func TestForeignSupervisorsAreNotBelieved(t *testing.T) {
+func TestSupervisorsOfOtherUsersAreNotTrusted(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become another user")
 	}

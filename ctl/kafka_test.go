@@ -93,7 +93,7 @@ func strict(t *testing.T) kafkaRun {
 	}}
 }
 
-func TestTopicsThatAreNotThere(t *testing.T) {
+func TestMissingTopics(t *testing.T) {
 	k := strict(t)
 	k.fails("", `Error: topic "none": there is no such topic`, "reset-offsets", "--group", "g", "-t", "none", "--to", "latest")
 	k.fails("", `Error: topic "none": there is no such topic`, "dlq", "list", "--topic", "none")
@@ -208,7 +208,7 @@ func TestProduceIsInterrupted(t *testing.T) {
 }
 
 // An interrupt ends a command although it hangs where no context reaches.
-func TestAnInterruptEndsACommandThatHangs(t *testing.T) {
+func TestInterruptEndsAHungCommand(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
 	hung := make(chan struct{}, 1)
@@ -395,7 +395,7 @@ func TestLagAndResetOffsets(t *testing.T) {
 	}
 }
 
-func TestAGroupWithMembersIsLeftAlone(t *testing.T) {
+func TestGroupWithMembersIsNotReset(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("t", 1)
 	p := int32(0)
@@ -415,7 +415,7 @@ func TestAGroupWithMembersIsLeftAlone(t *testing.T) {
 
 // A group of the newer protocol (KIP-848) is left alone as well, before anything is
 // said to be possible.
-func TestAGroupOfTheNewProtocolIsLeftAlone(t *testing.T) {
+func TestGroupOfTheConsumerProtocolIsNotReset(t *testing.T) {
 	k, b := bed(t)
 	b.RealOnly()
 	topic, group := b.Topic(1), b.Group()
@@ -490,7 +490,7 @@ func deadLettersOf(group string, n int, from, dlq string) []racecar.ProducerMess
 	return ms
 }
 
-func TestDeadLettersComeBackOnce(t *testing.T) {
+func TestDeadLettersAreReplayedOnce(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("bans", 2)
 	k.broker.Topic("user-ban-consumer.dlq", 1)
@@ -589,7 +589,7 @@ func TestDeadLettersOfTransactions(t *testing.T) {
 	}
 }
 
-func TestAKilledReplayNeitherLosesNorRepeats(t *testing.T) {
+func TestKilledReplayIsExactlyOnce(t *testing.T) {
 	k, b := bed(t)
 	topic, letters, group := b.Topic(2), b.Topic(1), b.Group()
 	const n = 10_000

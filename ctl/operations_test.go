@@ -13,7 +13,7 @@ import (
 
 // Each command of racecarctl has a line of help, a script that runs it and a line of
 // documentation; each operation of the control socket belongs to such a command.
-func TestCommandsAreHelpedTestedAndDocumented(t *testing.T) {
+func TestCommandsHaveHelpTestsAndDocumentation(t *testing.T) {
 	scripts := contents(t, "testdata/*.txtar")
 	manual := contents(t, "../README.md", "../docs/*.md")
 	var commands []string

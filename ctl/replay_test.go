@@ -158,7 +158,7 @@ func TestReplayOfAPart(t *testing.T) {
 }
 
 // A message that the broker refuses is left; the others of its transaction are sent.
-func TestReplayLeavesWhatTheBrokerRefuses(t *testing.T) {
+func TestReplayKeepsRecordsThatTheBrokerRejects(t *testing.T) {
 	k := newKafkaRun(t)
 	k.broker.Topic("small", 1)
 	k.broker.Topic("g.dlq", 1)
@@ -221,7 +221,7 @@ Error: 2 dead letters could not be replayed; the next replay retries them, --ski
 
 // A consumer that runs and has dead-lettered nothing yet has no topic for it; a
 // mistyped name of one is an error.
-func TestDeadLetterTopicsThatAreNotThere(t *testing.T) {
+func TestMissingDeadLetterTopics(t *testing.T) {
 	k, b := bed(t)
 	group := b.Group()
 	k.supervised(settingsOf("G", group, k.addr))

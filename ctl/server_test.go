@@ -92,7 +92,7 @@ func TestCommandsReachTheSupervisor(t *testing.T) {
 }
 
 // As of signals, the log says of each order that it came, and from which process.
-func TestOrdersAreLogged(t *testing.T) {
+func TestCommandsAreLogged(t *testing.T) {
 	ln, err := Listen(filepath.Join(t.TempDir(), "s.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestStatusAndConfig(t *testing.T) {
 	}
 }
 
-func TestProgressComesInOrderAndTheErrorLast(t *testing.T) {
+func TestProgressIsOrderedAndTheErrorComesLast(t *testing.T) {
 	sup := &fakeSupervisor{
 		steps: []Progress{{Worker: "A[0]", State: status.Stopping, Done: 0, Total: 2}, {Worker: "A[0]", State: status.Running, Done: 1, Total: 2}},
 		err:   errors.New("A[1] does not come up: no such topic"),
@@ -163,7 +163,7 @@ func TestProgressComesInOrderAndTheErrorLast(t *testing.T) {
 }
 
 // Who hangs up is not served any longer, so that nothing waits for it.
-func TestHangingUpEndsTheWaiting(t *testing.T) {
+func TestDisconnectEndsTheWait(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	sup := &fakeSupervisor{steps: []Progress{{Worker: "A[0]"}}, during: func(ctx context.Context) {
 		close(begun)
@@ -187,7 +187,7 @@ func TestHangingUpEndsTheWaiting(t *testing.T) {
 }
 
 // However many wait for a longer operation, there is room for a status.
-func TestWaitingOperationsLeaveRoomForAStatus(t *testing.T) {
+func TestWaitingOperationsDoNotBlockStatus(t *testing.T) {
 	release := make(chan struct{})
 	sup := &fakeSupervisor{st: status.Status{PID: 1}, during: func(context.Context) { <-release }}
 	c := serve(t, sup)
@@ -250,7 +250,7 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-func TestAPanicIsContainedAndLogged(t *testing.T) {
+func TestPanicIsRecoveredAndLogged(t *testing.T) {
 	log, hook := logtest.NewNullLogger()
 	var calm atomic.Bool
 	sup := &fakeSupervisor{during: func(context.Context) {

@@ -104,7 +104,7 @@ func TestListenRefusesOtherFiles(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesAnothersSocket(t *testing.T) {
+func TestCloseKeepsTheSocketOfAnotherProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.sock")
 	first := listen(t, path)
 	if err := os.Remove(path); err != nil {
@@ -136,7 +136,7 @@ func TestLongPath(t *testing.T) {
 	_ = c.Close()
 }
 
-func TestForeignUsersAreTurnedAway(t *testing.T) {
+func TestOtherUsersAreRejected(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become another user")
 	}
@@ -194,7 +194,7 @@ func publicCopy(t *testing.T, dir string) string {
 func TestHelperConnects(t *testing.T) {
 	path := os.Getenv("CTL_TEST_CONNECT")
 	if path == "" {
-		t.Skip("run by TestForeignUsersAreTurnedAway")
+		t.Skip("run by TestOtherUsersAreRejected")
 	}
 	c, err := net.Dial("unix", path)
 	if err != nil {
@@ -267,7 +267,7 @@ func TestRuntimeListenTwice(t *testing.T) {
 	}
 }
 
-func TestRuntimeMistrustsFolders(t *testing.T) {
+func TestRuntimeRejectsUnsafeDirectories(t *testing.T) {
 	base := t.TempDir()
 	open := filepath.Join(base, "open")
 	if err := os.Mkdir(open, 0o700); err != nil {
@@ -381,7 +381,7 @@ func TestRestore(t *testing.T) {
 }
 
 // What somebody else has put at the path is left alone, and said.
-func TestRestoreLeavesAnothersSocket(t *testing.T) {
+func TestRestoreKeepsTheSocketOfAnotherProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.sock")
 	first := listen(t, path)
 	if err := os.Remove(path); err != nil {
@@ -397,7 +397,7 @@ func TestRestoreLeavesAnothersSocket(t *testing.T) {
 }
 
 // A folder of others may be locked by anybody, for as long as they like.
-func TestLockOfASharedFolderHoldsUpNobody(t *testing.T) {
+func TestLockedSharedDirectoryDoesNotBlock(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 		t.Fatal(err)

@@ -123,7 +123,7 @@ func (s *subject) subscribes(topic string) bool {
 	})
 }
 
-// unknownConsumerError is for a consumer that nobody knows.
+// unknownConsumerError is about a consumer that neither a supervisor nor this program knows.
 type unknownConsumerError struct{ name string }
 
 func (e *unknownConsumerError) Error() string {

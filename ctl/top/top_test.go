@@ -157,7 +157,7 @@ func TestScrolling(t *testing.T) {
 	}
 }
 
-func TestErrorsKeepTheLastPicture(t *testing.T) {
+func TestErrorsKeepTheLastStatusOnScreen(t *testing.T) {
 	term := start(t, Options{Status: always(busy(1, 1))})
 	term.send(sample{err: errors.New("control socket \"s\": no answer in time")})
 	term.shows("UserBanConsumer[0]", "no answer in time")
@@ -204,7 +204,7 @@ func TestActions(t *testing.T) {
 	}
 }
 
-func TestAnActionsKeyGoesBeforeMoving(t *testing.T) {
+func TestActionKeysOverrideMovementKeys(t *testing.T) {
 	killed := ""
 	term := start(t, Options{Status: always(busy(2, 1)), Actions: []Action{{Key: "k", Help: "kill", Do: func(_ context.Context, s Selection) (string, error) {
 		killed = s.Worker

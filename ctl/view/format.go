@@ -15,7 +15,7 @@ import (
 	"github.com/racecar-go/racecar/internal/printable"
 )
 
-// Unknown stands for a figure nobody told.
+// Unknown stands for a figure that nobody reported.
 const Unknown = "-"
 
 // Count writes a number: 1,234, 123k, 1.2M. Negative is Unknown.
