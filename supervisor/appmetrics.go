@@ -17,10 +17,10 @@ func (s *Supervisor) takeMetrics(c *child, m wire.Metrics) {
 	}
 }
 
-// endMetrics says that a worker sends no more.
-func (s *Supervisor) endMetrics(c *child) {
+// stopMetrics says that a worker sends no more.
+func (s *Supervisor) stopMetrics(c *child) {
 	if s.opts.AppMetrics != nil {
-		s.opts.AppMetrics.End(c.metricsSlot(), c.process.PID())
+		s.opts.AppMetrics.Stop(c.metricsSlot(), c.process.PID())
 	}
 }
 

@@ -107,7 +107,7 @@ func (s *Supervisor) exited(now time.Time, e exited) {
 		return
 	}
 	delete(s.workers, e.child.id)
-	s.endMetrics(e.child)
+	s.stopMetrics(e.child)
 	for id, w := range s.pending {
 		if w.child == e.child {
 			s.replied(id, wire.Reply{}, errGone)

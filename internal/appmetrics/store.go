@@ -18,8 +18,8 @@ const (
 	labelWorker   = "worker"
 )
 
-// patience is how old a worker's metrics may be: it sends them once a second.
-const patience = 3 * time.Second
+// freshFor is how old a worker's metrics may be: it sends them once a second.
+const freshFor = 3 * time.Second
 
 // Slot names one of a consumer's workers, whichever process it is.
 type Slot struct {
@@ -48,8 +48,8 @@ type slot struct {
 // running is a process that runs.
 type running struct {
 	snapshot
-	n  int       // the higher, the later it began to send
-	at time.Time // when it last sent its metrics
+	n        int       // the higher, the later it began to send
+	received time.Time // when it last sent its metrics
 }
 
 // snapshot is a set of metric families by name.
@@ -69,7 +69,7 @@ func NewStore(warn func(family, reason string)) *Store {
 	return &Store{warn: warn, now: time.Now, slots: map[Slot]*slot{}, types: map[string]dto.MetricType{}, warned: map[string]bool{}}
 }
 
-// Update takes what a process in a slot says: all of its metrics anew.
+// Update takes what a process in a slot says: all of its metrics.
 func (s *Store) Update(k Slot, pid int, encoded []byte) error {
 	families, err := decode(encoded)
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Store) Update(k Slot, pid int, encoded []byte) error {
 		r = &running{n: sl.begun}
 		sl.running[pid] = r
 	}
-	r.at, r.snapshot = s.now(), snapshot{}
+	r.received, r.snapshot = s.now(), snapshot{}
 	for _, f := range families {
 		if reason := s.refused(f); reason != "" {
 			s.leaveOut(f.GetName(), reason)
@@ -99,8 +99,8 @@ func (s *Store) Update(k Slot, pid int, encoded []byte) error {
 	return nil
 }
 
-// End says that a process has ended: what it counted stays, its gauges go.
-func (s *Store) End(k Slot, pid int) {
+// Stop says that a process has ended: what it counted stays, its gauges go.
+func (s *Store) Stop(k Slot, pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sl := s.slots[k]
@@ -177,7 +177,7 @@ func (s *Store) Families() (all []*dto.MetricFamily, silent []Slot) {
 	defer s.mu.Unlock()
 	byName := map[string]*dto.MetricFamily{}
 	for _, k := range slices.SortedFunc(maps.Keys(s.slots), func(a, b Slot) int { return strings.Compare(a.Worker, b.Worker) }) {
-		all, fresh := s.slots[k].now(s.now().Add(-patience))
+		all, fresh := s.slots[k].now(s.now().Add(-freshFor))
 		if !fresh {
 			silent = append(silent, k)
 			continue
@@ -201,7 +201,7 @@ func (sl *slot) now(since time.Time) (all snapshot, fresh bool) {
 	all = snapshot{}
 	all.add(sl.ended)
 	for _, r := range slices.SortedFunc(maps.Values(sl.running), func(a, b *running) int { return a.n - b.n }) {
-		if r.at.Before(since) {
+		if r.received.Before(since) {
 			return nil, false
 		}
 		all.add(r.snapshot)

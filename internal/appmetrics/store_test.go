@@ -125,7 +125,7 @@ func (b *bed) expect(want ...string) {
 	}
 }
 
-func TestWorkersAreToldApart(t *testing.T) {
+func TestWorkersHaveTheirOwnLabels(t *testing.T) {
 	b := newBed(t)
 	b.update(a0, 1, newProcess(t).counter("orders_total", 3, "kind=x").gauge("pool", 2))
 	b.update(a1, 2, newProcess(t).counter("orders_total", 4, "kind=x"))
@@ -145,7 +145,7 @@ func TestCountersOutliveTheProcess(t *testing.T) {
 		do   func()
 		want []string
 	}{
-		{"the end of a process", func() { b.End(a0, 1) }, []string{
+		{"the end of a process", func() { b.Stop(a0, 1) }, []string{
 			`orders_total{consumer="A",worker="A[0]"} 3`,
 			`seconds_bucket{consumer="A",worker="A[0]",le="1"} 1`, `seconds_bucket{consumer="A",worker="A[0]",le="2"} 2`, `seconds_bucket{consumer="A",worker="A[0]",le="+Inf"} 3`,
 			`seconds_sum{consumer="A",worker="A[0]"} 11`, `seconds_count{consumer="A",worker="A[0]"} 3`,
@@ -182,18 +182,18 @@ func TestTwoProcessesOfOneSlot(t *testing.T) {
 		b.update(a0, 2, newProcess(t).counter("orders_total", 1).gauge("pool", 7))
 	}
 	b.expect(`orders_total{consumer="A",worker="A[0]"} 6`, `pool{consumer="A",worker="A[0]"} 7`)
-	b.End(a0, 1)
-	b.End(a0, 1)
-	b.End(a1, 9)
+	b.Stop(a0, 1)
+	b.Stop(a0, 1)
+	b.Stop(a1, 9)
 	b.expect(`orders_total{consumer="A",worker="A[0]"} 6`, `pool{consumer="A",worker="A[0]"} 7`)
-	b.End(a0, 2)
+	b.Stop(a0, 2)
 	b.expect(`orders_total{consumer="A",worker="A[0]"} 6`)
 }
 
 func TestSilentWorkersAreLeftOut(t *testing.T) {
 	b := newBed(t)
 	b.update(a0, 1, newProcess(t).counter("orders_total", 3))
-	b.clock = b.clock.Add(patience)
+	b.clock = b.clock.Add(freshFor)
 	b.update(a1, 2, newProcess(t).counter("orders_total", 4))
 	if _, silent := b.Families(); silent != nil {
 		t.Errorf("silent at once: %v", silent)
@@ -203,7 +203,7 @@ func TestSilentWorkersAreLeftOut(t *testing.T) {
 		t.Errorf("silent: %v", silent)
 	}
 	b.expect(`orders_total{consumer="A",worker="A[1]"} 4`)
-	b.End(a0, 1) // what has ended is not silent: it says no more
+	b.Stop(a0, 1) // what has ended is not silent: it says no more
 	b.expect(`orders_total{consumer="A",worker="A[0]"} 3`, `orders_total{consumer="A",worker="A[1]"} 4`)
 }
 
