@@ -40,7 +40,7 @@ func located(err error, key string, sources map[string]string) error {
 		return nil
 	}
 	text := strings.TrimPrefix(err.Error(), key+": ")
-	if where := config.Place(key, sources); !strings.HasPrefix(text, where+": ") { // by the daemon
+	if where := config.Locate(key, sources); !strings.HasPrefix(text, where+": ") { // by the daemon
 		text = where + ": " + text
 	}
 	switch {

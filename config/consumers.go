@@ -18,7 +18,7 @@ import (
 //	    UserBanConsumer: {max_retries: 5}
 const consumersKey = "consumers"
 
-// consumerSection is what a file says of one consumer.
+// consumerSection is the section of one consumer in a file.
 type consumerSection struct {
 	name     string
 	place    string // of the name, for messages
@@ -62,7 +62,7 @@ func (r *fileReader) consumers(e entry) {
 	}
 }
 
-// forOneConsumer refuses what all consumers of a process have in common.
+// forOneConsumer refuses keys that all consumers of a process share.
 func (r *fileReader) forOneConsumer(k Key, t *token.Token) bool {
 	if !k.perConsumer() {
 		r.problem(t, "%s concerns the process, not one of its consumers: move it out of %s", k.Name, consumersKey)
@@ -70,8 +70,8 @@ func (r *fileReader) forOneConsumer(k Key, t *token.Token) bool {
 	return k.perConsumer()
 }
 
-// ownSection applies what the file says of this consumer, and says which sections are
-// of consumers that nobody has registered.
+// ownSection applies this consumer's section of the file, and reports sections of
+// consumers that are not registered.
 func (l *loader) ownSection() {
 	for _, s := range l.sections {
 		if l.Spec != nil && s.name == l.Spec.Name {

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// sourceDevelopment is the source of what --dev sets.
+// sourceDevelopment is the source of the values that --dev sets.
 const sourceDevelopment = "--dev"
 
-// development points at the embedded broker, which has neither TLS nor SASL: what
-// production needs for them is set aside, wherever it comes from.
+// development selects the embedded broker, which has neither TLS nor SASL, and discards
+// the settings for them, whatever their source.
 func (l *loader) development() {
 	addr := l.DevBroker
 	if addr == "" {
@@ -26,14 +26,14 @@ func (l *loader) development() {
 	for _, k := range allKeys {
 		switch {
 		case k.Group == groupSecurity && (l.sources[k.Name] != SourceDefault || !k.equal(c, &l.defaults)):
-			aside = append(aside, Place(k.Name, l.sources))
+			aside = append(aside, Locate(k.Name, l.sources))
 			k.value(c).Set(k.value(&l.defaults))
 			l.sources[k.Name] = SourceDefault
 		case k.props != "":
 			words := slices.Clone(k.words(c))
 			kept := slices.DeleteFunc(slices.Clone(words), connectsElsewhere)
 			if len(kept) < len(words) {
-				aside = append(aside, Place(k.Name, l.sources))
+				aside = append(aside, Locate(k.Name, l.sources))
 				k.value(c).Set(reflect.ValueOf(kept))
 			}
 		}
@@ -46,7 +46,7 @@ func (l *loader) development() {
 // groupSecurity is the theme of the keys of TLS and SASL.
 const groupSecurity = "Security"
 
-// connectsElsewhere reports whether a property says where or as whom to connect.
+// connectsElsewhere reports whether a property concerns the address or the login.
 func connectsElsewhere(item string) bool {
 	name, _, _ := strings.Cut(item, "=")
 	name = canonicalProperty(name)

@@ -1,17 +1,16 @@
-// Package config is the single source of truth about what can be configured:
-// the keys of the original under their names, defaults and units, and ours.
+// Package config defines the configuration: the original's keys with their names,
+// defaults and units, and ours.
 // Flags, environment variables, the YAML file, `--help`, `racecar config` and
 // docs/configuration.md all derive from the one struct in config.go.
 //
-// A Config is plain data but for the function-typed fields at its end. It is
-// built by Load in the supervisor, travels to the workers through the
-// handshake (functions do not travel: each worker runs the Configure functions
-// itself, see ApplyFunctions), and is not changed afterwards. It is safe for
-// concurrent reading.
+// A Config is plain data except for the function-typed fields at its end. Load builds it
+// in the supervisor, and the handshake brings it to the workers. Functions cannot be sent:
+// each worker runs the Configure functions itself (see ApplyFunctions). Nothing changes a
+// Config afterwards, so concurrent reading is safe.
 //
 // Load reads defaults, the file's common section, its section for the environment,
-// Configure functions, the consumer's Spec, RACECAR_* variables and flags, each over
-// the one before, and tells all problems at once.
+// Configure functions, the consumer's Spec, RACECAR_* variables and flags, in this order:
+// later ones override earlier ones. It reports all problems at once.
 package config
 
 //go:generate go test . -run TestReference$ -update

@@ -22,10 +22,10 @@ const (
 )
 
 // EnvDevelopment holds the address of the embedded broker that --dev has started. It
-// is the broker then, and what the configuration says of security is set aside.
+// overrides the brokers and the security settings.
 const EnvDevelopment = envInternal + "DEV_BROKER"
 
-// environment is the name of the file's section that counts, and what says so.
+// environment is the name of the file's section that applies, and where it comes from.
 type environment struct {
 	name   string
 	origin string
@@ -42,8 +42,8 @@ func sectionFrom(env map[string]string) environment {
 	return environment{"development", "neither RACECAR_ENV, RAILS_ENV nor RACK_ENV is set"}
 }
 
-// environMap takes the form of os.Environ apart; of a name given twice the last
-// counts, as for os.Getenv's users in a child started by os/exec.
+// environMap parses the form of os.Environ. If a name is given twice, the last value
+// applies, as for a child started by os/exec.
 func environMap(environ []string) map[string]string {
 	m := make(map[string]string, len(environ))
 	for _, kv := range environ {
@@ -54,8 +54,8 @@ func environMap(environ []string) map[string]string {
 	return m
 }
 
-// environStruct has one text per key, tagged for package env. All of them are read
-// as they are: what they mean is for Key.parse to say, as for file and flags.
+// environStruct has one text per key, tagged for package env. Key.parse parses the texts,
+// as it does those of file and flags.
 var environStruct = sync.OnceValue(func() reflect.Type { return reflect.StructOf(environFields()) })
 
 func environFields() []reflect.StructField {
@@ -70,8 +70,8 @@ func environFields() []reflect.StructField {
 	return fields
 }
 
-// readEnviron reads the keys' variables. A variable that is set but empty counts:
-// for a text or list it says "none", for a number it is a mistake.
+// readEnviron reads the keys' variables. An empty variable is a value, too: for a text or
+// list it means none, for a number it is an error.
 func readEnviron(vars map[string]string) ([]setting, []error) {
 	given := reflect.New(environStruct())
 	if err := env.ParseWithOptions(given.Interface(), env.Options{Prefix: EnvPrefix, Environment: vars}); err != nil {

@@ -18,16 +18,16 @@ import (
 	"github.com/racecar-go/racecar/internal/nearest"
 )
 
-// DefaultFile is read when no file is named; that it is missing is no error.
+// DefaultFile is read if no file is named. It is no error if it does not exist.
 const DefaultFile = "config/racecar.yml"
 
 // commonSection holds what all environments share.
 const commonSection = "common"
 
-// maxFile is the most bytes of a configuration file: more is somebody's mistake.
+// maxFile is the maximum size of a configuration file: a larger one is a mistake.
 const maxFile = 1 << 18
 
-// setting is one key as a source gives it.
+// setting is one key with the text of its source.
 type setting struct {
 	key    Key
 	in     input
@@ -35,8 +35,8 @@ type setting struct {
 	place  string // for errors: "config/racecar.yml:12:3: client_id"
 }
 
-// fileResult is what a file says for one environment. The settings of its section
-// come after those of common, so that they win.
+// fileResult is the content of a file for one environment. The settings of its section
+// follow those of common, so that they override them.
 type fileResult struct {
 	settings []setting
 	// consumers are the sections of single consumers, those of common first.
@@ -46,7 +46,7 @@ type fileResult struct {
 	// shared has the keys of the common section, with their sources, where another
 	// environment's section sets the protocol that some of them need.
 	shared map[string]string
-	// unread is true when the problems are such that no section was read.
+	// unread is true if the problems kept all sections from being read.
 	unread bool
 }
 
@@ -55,13 +55,13 @@ type fileReader struct {
 	name string // as shown in messages
 	tpl  *template
 	env  map[string]string
-	// aliases says what each alias stands for.
+	// aliases are the nodes that aliases refer to.
 	aliases map[*ast.AliasNode]ast.Node
 	read    map[ast.Node][]entry // the mappings read so far
 	result  fileResult
 }
 
-// readFile reads the sections of a file that count for an environment.
+// readFile reads the sections of a file that apply to an environment.
 func readFile(path, shown string, section environment, env map[string]string, secret func(string) (string, error)) fileResult {
 	text, err := slurp(path)
 	if err != nil {
@@ -119,8 +119,8 @@ func parseFile(text, shown string, section environment, env map[string]string, s
 	return r.result
 }
 
-// maxNesting is far more than a configuration needs and far less than what would
-// exhaust the stack of a recursive parser.
+// maxNesting is far more than a configuration needs and far too little to exhaust the
+// stack of a recursive parser.
 const maxNesting = 50
 
 // parseYAML parses one file. The parser has had panics on odd input before: one is
@@ -137,7 +137,7 @@ func parseYAML(text string) (file *ast.File, err error) {
 	return parser.ParseBytes([]byte(text), 0, parser.AllowDuplicateMapKey())
 }
 
-// nesting is the most brackets open at one point, those in quotes included.
+// nesting is the maximum number of open brackets, including those in quotes.
 func nesting(text string) int {
 	deepest, open := 0, 0
 	for _, c := range text {
@@ -152,8 +152,8 @@ func nesting(text string) int {
 	return deepest
 }
 
-// syntax reports what the YAML parser says, without the excerpt it would add: the
-// lines around a mistake may hold a password.
+// syntax reports the YAML parser's error without its excerpt: the lines around an error
+// may contain a password.
 func (r *fileReader) syntax(err error) {
 	for _, t := range r.tpl.tags { // Ruby that made YAML is probably what is wrong
 		if t.err != nil {
@@ -347,7 +347,7 @@ func (r *fileReader) section(e entry) {
 	r.result.settings = append(r.result.settings, r.settings(rest, func(Key, *token.Token) bool { return true })...)
 }
 
-// settings reads keys and their values, those that allowed lets pass.
+// settings reads the keys that allowed accepts, and their values.
 func (r *fileReader) settings(entries []entry, allowed func(Key, *token.Token) bool) (settings []setting) {
 	names := keyNames()
 	for _, e := range entries {

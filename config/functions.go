@@ -10,8 +10,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// configure runs the Configure functions on what the file made. Which keys they set
-// shows only where the value changes.
+// configure runs the Configure functions on the result of the file. A key counts as set by
+// them if its value changes.
 func (l *loader) configure() {
 	for _, f := range l.Configure {
 		before := l.config.Clone()
@@ -41,7 +41,7 @@ func call(f func(*Config) error, c *Config) (err error) {
 	return checkLogger(c.Logger)
 }
 
-// checkLogger refuses what is no logger, and a logger that is not there.
+// checkLogger refuses values that are no logger, and nil loggers.
 func checkLogger(logger any) error {
 	switch l := logger.(type) {
 	case nil:

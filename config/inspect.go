@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// hidden stands for a secret wherever a configuration is shown.
+// hidden replaces secrets where a configuration is shown.
 const hidden = "[hidden]"
 
 // Setting is a key with its value and where that comes from, secrets hidden.

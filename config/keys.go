@@ -12,7 +12,7 @@ import (
 // EnvPrefix begins the name of each key's variable.
 const EnvPrefix = "RACECAR_"
 
-// Key is what is known of one key. All of it comes from the tags of Config.
+// Key describes a key. All of it comes from the tags of Config.
 type Key struct {
 	Name    string   // as in files: client_id
 	Flag    string   // without dashes: client-id; a boolean also has --no-
@@ -100,8 +100,8 @@ func indexKeys(keys []Key) map[string]int {
 	return index
 }
 
-// readKeys reads the tags of Config. A tag it cannot make sense of is a mistake in
-// this package, found by the first test: it panics.
+// readKeys reads the tags of Config. It panics on an invalid tag, a mistake in this package
+// that every test finds.
 func readKeys() []Key {
 	byName := map[string]Key{}
 	var names []string
@@ -214,7 +214,7 @@ func mustLimits(text, special string) limits {
 	return l
 }
 
-// check says what is wrong with v, or nothing.
+// check returns what is wrong with v, or an empty text.
 func (l limits) check(v float64) string {
 	if l.special != nil && v == *l.special {
 		return ""

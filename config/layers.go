@@ -236,7 +236,7 @@ func (l *loader) normalize() {
 			in = input{text: words[0], literal: true}
 		}
 		if err := k.set(c, in); err != nil {
-			l.problem(fmt.Errorf("%s: %w", Place(k.Name, l.sources), err))
+			l.problem(fmt.Errorf("%s: %w", Locate(k.Name, l.sources), err))
 			l.unsound[k.Name] = true
 		}
 	}
@@ -269,9 +269,9 @@ func (l *loader) derive() {
 	}
 }
 
-// Place names a key by where its value comes from: a variable or flag names it
+// Locate names a key by where its value comes from: a variable or flag names it
 // already, a file or function does not.
-func Place(key string, sources map[string]string) string {
+func Locate(key string, sources map[string]string) string {
 	source := sources[key]
 	switch {
 	case source == "", source == SourceDefault, strings.HasPrefix(source, sourceDerived):

@@ -173,7 +173,7 @@ func together(all []*Loaded, specs []SpecValues) []error {
 		}
 		problems = append(problems, fmt.Errorf(
 			"%s: %s and %s would both consume as group %q, and each would get only part of its topics' messages: give each its own GroupID in its Spec",
-			Place("group_id", l.Sources), specs[first].Name, specs[i].Name, group))
+			Locate("group_id", l.Sources), specs[first].Name, specs[i].Name, group))
 	}
 	if len(all) > 1 {
 		for _, l := range all {

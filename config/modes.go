@@ -84,7 +84,7 @@ func (l *loader) readableSecrets() []string {
 		if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o004 == 0 {
 			continue
 		}
-		warnings = append(warnings, fmt.Sprintf("%s: %s can be read by every user of this host (mode %04o): chmod o-r", Place(name, l.sources), shown, info.Mode().Perm()))
+		warnings = append(warnings, fmt.Sprintf("%s: %s can be read by every user of this host (mode %04o): chmod o-r", Locate(name, l.sources), shown, info.Mode().Perm()))
 	}
 	return warnings
 }

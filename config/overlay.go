@@ -21,13 +21,13 @@ func (l *loader) properties() {
 		props, err := p.read(p.list)
 		if err != nil {
 			for _, e := range unjoin(err) {
-				l.problem(fmt.Errorf("%s: %w", Place(p.key, l.sources), e))
+				l.problem(fmt.Errorf("%s: %w", Locate(p.key, l.sources), e))
 			}
 			continue
 		}
 		l.overlay(p.key, props)
 		for _, wrong := range l.conflicts(props) {
-			l.problem(fmt.Errorf("%s: %s", Place(p.key, l.sources), wrong))
+			l.problem(fmt.Errorf("%s: %s", Locate(p.key, l.sources), wrong))
 		}
 	}
 }
@@ -62,17 +62,17 @@ func (l *loader) overlay(side string, props Properties) {
 		k, _ := Lookup(o.key)
 		changed := l.config.Clone()
 		if err := k.set(&changed, o.in); err != nil {
-			l.problem(fmt.Errorf("%s: %s: %w", Place(side, l.sources), o.property, err))
+			l.problem(fmt.Errorf("%s: %s: %w", Locate(side, l.sources), o.property, err))
 			continue
 		}
 		switch {
 		case k.equal(&changed, &l.config):
 		case l.sources[o.key] != SourceDefault && o.own:
 			l.problem(fmt.Errorf("%s: %s contradicts %s: leave one out",
-				Place(side, l.sources), o.property, Place(o.key, l.sources)))
+				Locate(side, l.sources), o.property, Locate(o.key, l.sources)))
 		case o.own:
 			l.config = changed
-			l.sources[o.key] = fmt.Sprintf("%s (%s)", o.property, Place(side, l.sources))
+			l.sources[o.key] = fmt.Sprintf("%s (%s)", o.property, Locate(side, l.sources))
 		}
 	}
 }

@@ -80,7 +80,7 @@ func (v *validator) security() {
 // there for another environment, whose section sets the protocol: a warning.
 func (v *validator) idle(key, format string, args ...any) {
 	if source := v.sources[key]; source != "" && source == v.shared[key] {
-		v.warnings = append(v.warnings, fmt.Sprintf("%s: %s", Place(key, v.sources), fmt.Sprintf(format, args...)))
+		v.warnings = append(v.warnings, fmt.Sprintf("%s: %s", Locate(key, v.sources), fmt.Sprintf(format, args...)))
 		return
 	}
 	v.bad(key, format, args...)

@@ -70,7 +70,7 @@ func (v *validator) bad(key, format string, args ...any) {
 	if !v.sound(key) {
 		return
 	}
-	v.problems = append(v.problems, fmt.Errorf("%s: %s", Place(key, v.sources), fmt.Sprintf(format, args...)))
+	v.problems = append(v.problems, fmt.Errorf("%s: %s", Locate(key, v.sources), fmt.Sprintf(format, args...)))
 }
 
 // keySource names another key within a message, with its value's source unless that is
@@ -250,7 +250,7 @@ func loopback(addr string) bool {
 // warnings tells of keys that were given and do nothing.
 func warnings(c *Config, sources map[string]string) []string {
 	var w []string
-	say := func(key, text string) { w = append(w, Place(key, sources)+": "+text) }
+	say := func(key, text string) { w = append(w, Locate(key, sources)+": "+text) }
 	for _, k := range allKeys {
 		if k.Secret && strings.HasPrefix(sources[k.Name], "-") {
 			say(k.Name, "a secret on the command line can be read by every user of this host: use "+k.Env)
