@@ -1,4 +1,4 @@
-// Package dispatch calls functions of a program's authors without being held up by them.
+// Package dispatch calls functions of a program's authors without waiting for them.
 package dispatch
 
 import (
@@ -13,20 +13,19 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// queueSize is how many events a subscriber may lag behind before some are lost
-// for it.
+// queueSize is how many events a subscriber may be behind before it misses some.
 const queueSize = 4096
 
-// lossInterval is how often a subscriber that is too slow, or panics, is complained
-// about: events come with messages, and a line for each would be worse than both.
+// lossInterval is the shortest time between two log lines about a subscriber that is too slow or
+// panics. Events come with messages, so a line for each event would do more harm.
 const lossInterval = time.Minute
 
-// Event is what subscribers are called with.
+// Event is the argument of subscribers.
 type Event interface{ EventName() string }
 
-// Dispatcher hands events to subscribers, each on a goroutine of its own: one that
-// panics is called again with the next event, one that blocks misses events, and
-// neither holds up whoever emits them.
+// Dispatcher passes events to subscribers, each on its own goroutine. A subscriber that panics is
+// called again with the next event, one that blocks misses events, and neither delays the
+// emitter.
 type Dispatcher[E Event] struct {
 	subscribers []*subscriber[E]
 	stop        chan struct{}
@@ -35,13 +34,13 @@ type Dispatcher[E Event] struct {
 
 type subscriber[E Event] struct {
 	f     func(E)
-	index int // in order of registration: they have no names
+	index int // in the order of registration, since subscribers have no names
 	log   logrus.FieldLogger
 	queue chan E
 	lost  atomic.Uint64
 
-	// Of its own goroutine.
-	panics   uint64 // not told of yet
+	// Used by the subscriber's goroutine alone.
+	panics   uint64 // not logged yet
 	panicked time.Time
 }
 
@@ -56,8 +55,7 @@ func New[E Event](subscribers []func(E), log logrus.FieldLogger) *Dispatcher[E] 
 	return d
 }
 
-// Emit queues e for each subscriber; it never blocks. After Close it does nothing
-// that anybody sees.
+// Emit queues e for each subscriber; it never blocks. After Close it has no effect.
 func (d *Dispatcher[E]) Emit(e E) {
 	for _, s := range d.subscribers {
 		select {
@@ -68,8 +66,7 @@ func (d *Dispatcher[E]) Emit(e E) {
 	}
 }
 
-// Close lets the subscribers have what is queued and waits for them, bounded by
-// ctx; one that blocks for ever is left behind.
+// Close waits until the subscribers have taken all queued events, or until ctx ends.
 func (d *Dispatcher[E]) Close(ctx context.Context) {
 	close(d.stop)
 	done := make(chan struct{})
@@ -79,28 +76,28 @@ func (d *Dispatcher[E]) Close(ctx context.Context) {
 	case <-ctx.Done():
 		for _, s := range d.subscribers {
 			if left := len(s.queue); left > 0 {
-				s.log.WithFields(logrus.Fields{"subscriber": s.index, "events": left}).Warn("Subscriber to events did not take all before the end")
+				s.log.WithFields(logrus.Fields{"subscriber": s.index, "events": left}).Warn("Subscriber to events has not taken all events before the shutdown")
 			}
 		}
 	}
 }
 
 func (s *subscriber[E]) run(stop <-chan struct{}) {
-	var complained time.Time
+	var logged time.Time
 	for {
 		select {
 		case e := <-s.queue:
 			s.call(e)
-			complained = s.complain(complained)
+			logged = s.logLost(logged)
 		case <-stop:
-			for { // what is queued
+			for { // the queued events
 				select {
 				case e := <-s.queue:
 					s.call(e)
 				default:
-					s.complain(time.Time{})
+					s.logLost(time.Time{})
 					if s.panics > 0 {
-						s.log.WithFields(logrus.Fields{"subscriber": s.index, "panics": s.panics}).Error("Subscriber to events panicked, since it was last said")
+						s.log.WithFields(logrus.Fields{"subscriber": s.index, "panics": s.panics}).Error("Subscriber to events panicked again since the last line about it")
 					}
 					return
 				}
@@ -109,14 +106,14 @@ func (s *subscriber[E]) run(stop <-chan struct{}) {
 	}
 }
 
-// complain says how many events were lost, unless it did so a while ago.
-func (s *subscriber[E]) complain(last time.Time) time.Time {
+// logLost logs how many events were lost, unless it did so within lossInterval.
+func (s *subscriber[E]) logLost(last time.Time) time.Time {
 	lost := s.lost.Load()
 	if lost == 0 || time.Since(last) < lossInterval {
 		return last
 	}
 	s.lost.Add(-lost)
-	s.log.WithFields(logrus.Fields{"subscriber": s.index, "events": lost}).Warn("Subscriber to events is too slow, some were lost for it")
+	s.log.WithFields(logrus.Fields{"subscriber": s.index, "events": lost}).Warn("Subscriber to events is too slow and missed some")
 	return time.Now()
 }
 
@@ -133,7 +130,7 @@ func (s *subscriber[E]) call(e E) {
 	}
 }
 
-// Call calls f and returns what it panicked with, nil when it did not, and where.
+// Call calls f and returns the value and stack of its panic, nil if it does not panic.
 func Call(f func()) (p any, stack []byte) {
 	defer func() {
 		if p = recover(); p != nil {
@@ -144,8 +141,8 @@ func Call(f func()) (p any, stack []byte) {
 	return nil, nil
 }
 
-// InCall reports whether the caller was called by a function that Call calls: whoever
-// waits for that one would wait for itself.
+// InCall reports whether Call is among the callers: code that waits for that function to return
+// would wait for itself.
 func InCall() bool {
 	name := runtime.FuncForPC(reflect.ValueOf(Call).Pointer()).Name()
 	pcs := make([]uintptr, 1024)

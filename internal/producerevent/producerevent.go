@@ -22,7 +22,7 @@ type Report struct {
 // event and knows events by their names alone.
 func (r Report) EventName() string { return r.Name }
 
-// Event is what subscribers are called with.
+// Event is the argument of subscribers.
 type Event interface{ EventName() string }
 
 // convert is set by package event while the program is initialized.

@@ -1,17 +1,17 @@
-// Package verdict is how the error values of package racecar (Skip, DeadLetter,
-// RetryAfter, Fatal, FailedAt) reach the worker that acts upon them.
+// Package verdict carries the error values of package racecar (Skip, DeadLetter, RetryAfter,
+// Fatal, FailedAt) to the worker, which acts on them.
 package verdict
 
 import "time"
 
-// Kind is what the author wants done about a failed message. Of several the
-// smallest decides: it loses least.
+// Kind is the author's disposition of a failed message. Of several the smallest decides, since it
+// loses least.
 type Kind int
 
 const (
-	// Fatal ends the worker for good.
+	// Fatal stops the worker permanently.
 	Fatal Kind = iota
-	// Retry pauses the partition and calls again: what a plain error means.
+	// Retry pauses the partition and retries the message, as after a plain error.
 	Retry
 	// DeadLetter sends the message to the dead-letter topic now.
 	DeadLetter
@@ -19,8 +19,7 @@ const (
 	Skip
 )
 
-// Error is an author's error and its disposition. A wrapped Error
-// counts as well: the outermost one decides.
+// Error is an author's error with its disposition. It may be wrapped; the outermost one decides.
 type Error struct {
 	Kind  Kind
 	After time.Duration // Retry only: the pause; negative: as configured
@@ -30,7 +29,7 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// At is the error of message Index of a batch: those before it are done.
+// At is the error of message Index of a batch, of which the messages before are done.
 type At struct {
 	Index int
 	Err   error // never nil
@@ -39,11 +38,11 @@ type At struct {
 func (e *At) Error() string { return e.Err.Error() }
 func (e *At) Unwrap() error { return e.Err }
 
-// Verdict is what an error says as a whole.
+// Verdict is the meaning of an error with all errors in it.
 type Verdict struct {
 	Kind  Kind
 	After time.Duration // Retry only: the pause; negative: as configured
-	At    bool          // it concerns message Index of a batch, and those before it are done
+	At    bool          // the error concerns message Index of a batch, and the messages before are done
 	Index int
 }
 
