@@ -1,25 +1,19 @@
 package kafka
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// GetOffsetFunc answers a client's question for an offset instead of the
-// broker, see Client.HandleGetOffset. handled false: the broker is asked.
-type GetOffsetFunc func(topic string, partition int32, time int64) (offset int64, handled bool, err error)
-
 // Client is a sarama client with what sarama's lacks: the group coordinator has
-// a connection of its own, start positions may differ per topic, and waiting
-// can be ended. It belongs to one consumer group, one producer or one admin.
+// a connection of its own, and waiting can be ended. It belongs to one consumer group, one
+// producer or one admin.
 type Client struct {
 	sarama.Client
 	conf   Config
@@ -28,16 +22,9 @@ type Client struct {
 	ctx    context.Context // ends by Interrupt or Close
 	cancel context.CancelFunc
 
-	mu        sync.Mutex
-	groups    map[string]*coordinator // guarded by mu
-	getOffset GetOffsetFunc           // guarded by mu
-	fetches   FetchControl            // guarded by mu; nil: fetches go as sarama sends them
-	notify    joinHandlers            // guarded by mu
-
-	// For fetches; set before anything is dialed.
-	readTimeout   time.Duration
-	readCommitted bool
-	maxBatch      int64
+	mu     sync.Mutex
+	groups map[string]*coordinator // guarded by mu
+	notify joinHandlers            // guarded by mu
 }
 
 var _ sarama.Client = (*Client)(nil)
@@ -59,14 +46,9 @@ func NewClient(ctx context.Context, conf *Config) (*Client, error) {
 	if err := conf.Access.Connect(ctx); err != nil {
 		return nil, err
 	}
-	client := &Client{
-		conf: *conf, addrs: addrs,
-		groups:      make(map[string]*coordinator),
-		readTimeout: conf.Net.ReadTimeout, readCommitted: conf.Consumer.IsolationLevel == sarama.ReadCommitted,
-		maxBatch: int64(cmp.Or(conf.Access.Config().MaxBatchBytes, defaultMaxBatch)),
-	}
+	client := &Client{conf: *conf, addrs: addrs, groups: make(map[string]*coordinator)}
 	client.ctx, client.cancel = context.WithCancel(context.Background())
-	client.dialer = conf.Access.Dialer(context.Background(), client.wrap)
+	client.dialer = conf.Access.Dialer(context.Background(), nil)
 	inner, err := sarama.NewClient(addrs, conf.Through(client.dialer, 0)) // connects to nobody, since Metadata.Full is false
 	if err != nil {
 		client.cancel()
@@ -75,15 +57,6 @@ func NewClient(ctx context.Context, conf *Config) (*Client, error) {
 	}
 	client.Client = inner
 	return client, nil
-}
-
-// HandleGetOffset lets f answer GetOffset, which sarama's consumer group calls
-// with OffsetOldest and OffsetNewest when it starts a partition that has no
-// committed offset. To be set before the group is made.
-func (c *Client) HandleGetOffset(f GetOffsetFunc) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.getOffset = f
 }
 
 // HandleJoin has f told the member id of each join that is sent, which sarama tells
@@ -104,19 +77,6 @@ func (c *Client) HandleStrangeMembers(f func(memberID, problem string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.notify.strange = f
-}
-
-// GetOffset implements sarama.Client.
-func (c *Client) GetOffset(topic string, partition int32, time int64) (int64, error) {
-	c.mu.Lock()
-	f := c.getOffset
-	c.mu.Unlock()
-	if f != nil {
-		if offset, handled, err := f(topic, partition, time); handled || err != nil {
-			return offset, err
-		}
-	}
-	return c.Client.GetOffset(topic, partition, time)
 }
 
 // Coordinator implements sarama.Client: it returns a connection used for
@@ -140,7 +100,9 @@ func (c *Client) coordinator(group string) *coordinator {
 	defer c.mu.Unlock()
 	k := c.groups[group]
 	if k == nil {
-		k = newCoordinator(c, group, c.notify)
+		notify := c.notify
+		notify.noOffsets = true
+		k = newCoordinator(c, group, notify)
 		c.groups[group] = k
 	}
 	return k

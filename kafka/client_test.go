@@ -173,19 +173,6 @@ func TestKafka24(t *testing.T) {
 	}
 }
 
-func TestHandleGetOffset(t *testing.T) {
-	cluster := fakeCluster(t, kfake.SeedTopics(1, "greetings", "others"))
-	client := connect(t, settings(cluster.ListenAddrs()...))
-	client.HandleGetOffset(func(topic string, _ int32, _ int64) (int64, bool, error) {
-		return 42, topic == "greetings", nil
-	})
-	for topic, want := range map[string]int64{"greetings": 42, "others": 0} {
-		if got, err := client.GetOffset(topic, 0, sarama.OffsetNewest); err != nil || got != want {
-			t.Errorf("%s: got %d, %v, want %d", topic, got, err, want)
-		}
-	}
-}
-
 // A request that the broker keeps is ended by Interrupt, and so is all after it.
 func TestInterrupt(t *testing.T) {
 	cluster := fakeCluster(t, kfake.SeedTopics(1, "greetings"))

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,7 +22,17 @@ import (
 // waiting can be ended.
 type Config struct {
 	sarama.Config
-	Access *access.Access
+	Access   *access.Access
+	Fetching Fetching // of consumers
+}
+
+// Fetching is how the partitions of a membership are fetched, by package fetch: sarama
+// fetches nothing.
+type Fetching struct {
+	ReadCommitted        bool
+	Rack                 string
+	Backoff              time.Duration // 0: the default
+	MaxBytesPerPartition int
 }
 
 // Through returns sarama's settings with the connections of d. An answer may take as long
@@ -77,13 +88,6 @@ type ConsumerOptions struct {
 // DefaultMaxBytesPerPartition is upstream's max_bytes_per_partition.
 const DefaultMaxBytesPerPartition = 1 << 20
 
-// Not settings, since every user's value would be wrong: see NewConfig and the
-// comments where they are used.
-const (
-	maxProcessingTime = 20 * time.Millisecond
-	channelBufferSize = 64
-)
-
 // ConsumerConfig returns the configuration of one consumer group membership.
 func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 	props, err := config.SubscriptionProperties(a.Config().Consumer, opts.Properties)
@@ -109,35 +113,20 @@ func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 	// 2 s slower.
 	g.Rebalance.Retry.Backoff = 250 * time.Millisecond
 	g.Rebalance.Retry.Max = 12
-	// A committed offset that is out of range goes to where the worker says (see
-	// Client.HandleGetOffset), which reports the gap: out of range must never be silent.
-	// Otherwise sarama would end the session again and again.
-	g.ResetInvalidOffsets = true
-
-	perPartition := opts.MaxBytesPerPartition
-	if perPartition <= 0 {
-		perPartition = DefaultMaxBytesPerPartition
-	}
-	conf.Consumer.Fetch.Min = int32(max(c.FetchMinBytes, 1))
-	conf.Consumer.Fetch.Default = int32(perPartition)
-	// Fetch.Max stays 0: with a limit sarama skips a record above it.
-	conf.Consumer.Fetch.MaxBytes = int32(max(c.MaxBytes, 1))
-	conf.Consumer.MaxWaitTime = max(c.MaxWaitTime, time.Millisecond)
-	conf.Consumer.Retry.Backoff = 250 * time.Millisecond
 	conf.Consumer.Return.Errors = true
 	conf.Consumer.Offsets.AutoCommit.Enable = false     // the worker has a commit loop of its own
-	conf.Consumer.Offsets.Initial = sarama.OffsetOldest // which one that is the worker says
-	conf.Consumer.IsolationLevel = sarama.ReadCommitted // librdkafka's default
+	conf.Consumer.Offsets.Initial = sarama.OffsetOldest // sarama takes it for in range: see GroupClient
+	conf.Consumer.Retry.Backoff = 1000 * time.Hour      // fetching is not tried again: likewise
+	conf.ChannelBufferSize = 16
 
-	// One slow partition stalls the others of its broker until a send has been
-	// blocked for this long (sarama's subscriptionConsumer), so it is short. The
-	// pump of a claim takes at once or not at all; what is buffered here is what
-	// a revoked claim still hands out.
-	conf.Consumer.MaxProcessingTime = maxProcessingTime
-	conf.ChannelBufferSize = channelBufferSize
-
-	applyConsumer(conf, props)
-	if opts.ReadCommitted && conf.Consumer.IsolationLevel != sarama.ReadCommitted {
+	applyShared(conf, props)
+	conf.Fetching = Fetching{
+		ReadCommitted:        props.IsolationLevel != "read_uncommitted", // librdkafka's default
+		Rack:                 props.ClientRack,
+		Backoff:              props.FetchErrorBackoff,
+		MaxBytesPerPartition: cmp.Or(props.MaxPartitionFetchBytes, opts.MaxBytesPerPartition, DefaultMaxBytesPerPartition),
+	}
+	if opts.ReadCommitted && !conf.Fetching.ReadCommitted {
 		return nil, &access.ConfigError{Key: "consumer", Problem: "isolation.level=read_uncommitted does not go with transactions: leave it out"}
 	}
 	return conf, nil
@@ -276,19 +265,6 @@ func doubled(first, longest time.Duration, retries int) time.Duration {
 		}
 	}
 	return d
-}
-
-func applyConsumer(conf *Config, p config.Properties) {
-	applyShared(conf, p)
-	if p.MaxPartitionFetchBytes > 0 {
-		conf.Consumer.Fetch.Default = int32(p.MaxPartitionFetchBytes)
-	}
-	if p.IsolationLevel == "read_uncommitted" {
-		conf.Consumer.IsolationLevel = sarama.ReadUncommitted
-	}
-	if p.FetchErrorBackoff > 0 {
-		conf.Consumer.Retry.Backoff = p.FetchErrorBackoff
-	}
 }
 
 func applyProducer(conf *Config, p config.Properties) error {

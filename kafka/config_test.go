@@ -15,56 +15,54 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// Each key and each librdkafka property ends up where sarama looks for it.
+// Each key and each librdkafka property ends up where sarama or the fetcher looks for it.
 func TestConsumerConfig(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		set  func(*config.Config)
 		opts ConsumerOptions
-		got  func(*sarama.Config) any
+		got  func(*Config) any
 		want any
 	}{
-		{name: "client_id", set: func(c *config.Config) { c.ClientID = "me" }, got: func(s *sarama.Config) any { return s.ClientID }, want: "me"},
-		{name: "session_timeout", set: func(c *config.Config) { c.SessionTimeout = 7 * time.Second }, got: func(s *sarama.Config) any { return s.Consumer.Group.Session.Timeout }, want: 7 * time.Second},
-		{name: "heartbeat_interval", set: func(c *config.Config) { c.HeartbeatInterval = time.Second }, got: func(s *sarama.Config) any { return s.Consumer.Group.Heartbeat.Interval }, want: time.Second},
-		{name: "max_poll_interval", set: func(c *config.Config) { c.MaxPollInterval = time.Hour }, got: func(s *sarama.Config) any { return s.Consumer.Group.Rebalance.Timeout }, want: time.Hour},
-		{name: "socket_timeout", set: func(c *config.Config) { c.SocketTimeout = 3 * time.Second }, got: func(s *sarama.Config) any {
+		{name: "client_id", set: func(c *config.Config) { c.ClientID = "me" }, got: func(s *Config) any { return s.ClientID }, want: "me"},
+		{name: "session_timeout", set: func(c *config.Config) { c.SessionTimeout = 7 * time.Second }, got: func(s *Config) any { return s.Consumer.Group.Session.Timeout }, want: 7 * time.Second},
+		{name: "heartbeat_interval", set: func(c *config.Config) { c.HeartbeatInterval = time.Second }, got: func(s *Config) any { return s.Consumer.Group.Heartbeat.Interval }, want: time.Second},
+		{name: "max_poll_interval", set: func(c *config.Config) { c.MaxPollInterval = time.Hour }, got: func(s *Config) any { return s.Consumer.Group.Rebalance.Timeout }, want: time.Hour},
+		{name: "socket_timeout", set: func(c *config.Config) { c.SocketTimeout = 3 * time.Second }, got: func(s *Config) any {
 			return []time.Duration{s.Net.DialTimeout, s.Net.ReadTimeout, s.Net.WriteTimeout}
 		}, want: []time.Duration{3 * time.Second, 3 * time.Second, 3 * time.Second}},
-		{name: "max_bytes", set: func(c *config.Config) { c.MaxBytes = 12345 }, got: func(s *sarama.Config) any { return s.Consumer.Fetch.MaxBytes }, want: int32(12345)},
-		{name: "fetch_min_bytes", set: func(c *config.Config) { c.FetchMinBytes = 9 }, got: func(s *sarama.Config) any { return s.Consumer.Fetch.Min }, want: int32(9)},
-		{name: "max_wait_time", set: func(c *config.Config) { c.MaxWaitTime = 2 * time.Second }, got: func(s *sarama.Config) any { return s.Consumer.MaxWaitTime }, want: 2 * time.Second},
-		{name: "max_wait_time below what sarama takes", set: func(c *config.Config) { c.MaxWaitTime = 0 }, got: func(s *sarama.Config) any { return s.Consumer.MaxWaitTime }, want: time.Millisecond},
-		{name: "topic_metadata_refresh_interval", set: func(c *config.Config) { c.TopicMetadataRefreshInterval = time.Minute }, got: func(s *sarama.Config) any { return s.Metadata.RefreshFrequency }, want: time.Minute},
+		{name: "max_bytes", set: func(c *config.Config) { c.MaxBytes = 12345 }, got: func(s *Config) any { return s.Access.Config().MaxBytes }, want: 12345},
+		{name: "fetch_min_bytes", set: func(c *config.Config) { c.FetchMinBytes = 9 }, got: func(s *Config) any { return s.Access.Config().FetchMinBytes }, want: 9},
+		{name: "max_wait_time", set: func(c *config.Config) { c.MaxWaitTime = 2 * time.Second }, got: func(s *Config) any { return s.Access.Config().MaxWaitTime }, want: 2 * time.Second},
+		{name: "topic_metadata_refresh_interval", set: func(c *config.Config) { c.TopicMetadataRefreshInterval = time.Minute }, got: func(s *Config) any { return s.Metadata.RefreshFrequency }, want: time.Minute},
 		{name: "assignors", set: func(c *config.Config) {
 			c.PartitionAssignmentStrategy = []string{"cooperative-sticky, sticky", "roundrobin"}
 		}, got: strategyNames, want: []string{"cooperative-sticky", "sticky", "roundrobin"}},
 		{name: "assignors by default", set: func(c *config.Config) { c.PartitionAssignmentStrategy = nil }, got: strategyNames, want: []string{"range", "roundrobin"}},
-		{name: "InstanceID", opts: ConsumerOptions{InstanceID: "i"}, got: func(s *sarama.Config) any { return s.Consumer.Group.InstanceId }, want: "i"},
-		{name: "MaxBytesPerPartition", opts: ConsumerOptions{MaxBytesPerPartition: 77}, got: fetchSize, want: int32(77)},
-		{name: "MaxBytesPerPartition by default", got: fetchSize, want: int32(1 << 20)},
-		{name: "isolation by default, as librdkafka", got: isolation, want: sarama.ReadCommitted},
-		{name: "start by default, as librdkafka", got: func(s *sarama.Config) any { return s.Consumer.Offsets.Initial }, want: sarama.OffsetOldest},
-		{name: "no commits of sarama's own", got: func(s *sarama.Config) any { return s.Consumer.Offsets.AutoCommit.Enable }, want: false},
+		{name: "InstanceID", opts: ConsumerOptions{InstanceID: "i"}, got: func(s *Config) any { return s.Consumer.Group.InstanceId }, want: "i"},
+		{name: "MaxBytesPerPartition", opts: ConsumerOptions{MaxBytesPerPartition: 77}, got: fetchSize, want: 77},
+		{name: "MaxBytesPerPartition by default", got: fetchSize, want: 1 << 20},
+		{name: "isolation by default, as librdkafka", got: readCommitted, want: true},
+		{name: "start by default, as librdkafka", got: func(s *Config) any { return s.Consumer.Offsets.Initial }, want: sarama.OffsetOldest},
+		{name: "no commits of sarama's own", got: func(s *Config) any { return s.Consumer.Offsets.AutoCommit.Enable }, want: false},
 
-		{name: "auto.offset.reset, which is the worker's", opts: additional("auto.offset.reset=latest"), got: func(s *sarama.Config) any { return s.Consumer.Offsets.Initial }, want: sarama.OffsetOldest},
-		{name: "out of range, which is the worker's", got: func(s *sarama.Config) any { return s.Consumer.Group.ResetInvalidOffsets }, want: true},
-		{name: "fetch.message.max.bytes", opts: additional("fetch.message.max.bytes=5000"), got: fetchSize, want: int32(5000)},
-		{name: "isolation.level", opts: additional("isolation.level=read_uncommitted"), got: isolation, want: sarama.ReadUncommitted},
-		{name: "fetch.error.backoff.ms", opts: additional("fetch.error.backoff.ms=50"), got: func(s *sarama.Config) any { return s.Consumer.Retry.Backoff }, want: 50 * time.Millisecond},
-		{name: "client.rack", opts: additional("client.rack=r1"), got: func(s *sarama.Config) any { return s.RackID }, want: "r1"},
-		{name: "socket.connection.setup.timeout.ms", opts: additional("socket.connection.setup.timeout.ms=2000"), got: func(s *sarama.Config) any {
+		{name: "auto.offset.reset, which is the worker's", opts: additional("auto.offset.reset=latest"), got: func(s *Config) any { return s.Consumer.Offsets.Initial }, want: sarama.OffsetOldest},
+		{name: "fetch.message.max.bytes", opts: additional("fetch.message.max.bytes=5000"), got: fetchSize, want: 5000},
+		{name: "isolation.level", opts: additional("isolation.level=read_uncommitted"), got: readCommitted, want: false},
+		{name: "fetch.error.backoff.ms", opts: additional("fetch.error.backoff.ms=50"), got: func(s *Config) any { return s.Fetching.Backoff }, want: 50 * time.Millisecond},
+		{name: "client.rack", opts: additional("client.rack=r1"), got: func(s *Config) any { return []string{s.RackID, s.Fetching.Rack} }, want: []string{"r1", "r1"}},
+		{name: "socket.connection.setup.timeout.ms", opts: additional("socket.connection.setup.timeout.ms=2000"), got: func(s *Config) any {
 			return s.Net.DialTimeout
 		}, want: 2 * time.Second},
-		{name: "allow.auto.create.topics", opts: additional("allow.auto.create.topics=true"), got: func(s *sarama.Config) any { return s.Metadata.AllowAutoTopicCreation }, want: true},
-		{name: "no topics are made by default", got: func(s *sarama.Config) any { return s.Metadata.AllowAutoTopicCreation }, want: false},
-		{name: "retry.backoff", opts: additional("retry.backoff.ms=10", "retry.backoff.max.ms=30"), got: func(s *sarama.Config) any {
+		{name: "allow.auto.create.topics", opts: additional("allow.auto.create.topics=true"), got: func(s *Config) any { return s.Metadata.AllowAutoTopicCreation }, want: true},
+		{name: "no topics are made by default", got: func(s *Config) any { return s.Metadata.AllowAutoTopicCreation }, want: false},
+		{name: "retry.backoff", opts: additional("retry.backoff.ms=10", "retry.backoff.max.ms=30"), got: func(s *Config) any {
 			f := s.Metadata.Retry.BackoffFunc
 			return []time.Duration{f(1, 9), f(2, 9), f(3, 9)}
 		}, want: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 30 * time.Millisecond}},
-		{name: "fetch.wait.max.ms", opts: additional("fetch.wait.max.ms=1500"), got: func(s *sarama.Config) any { return s.Consumer.MaxWaitTime }, want: 1500 * time.Millisecond},
+		{name: "fetch.wait.max.ms", opts: additional("fetch.wait.max.ms=1500"), got: func(s *Config) any { return s.Access.Config().MaxWaitTime }, want: 1500 * time.Millisecond},
 		{name: "consumer key", set: func(c *config.Config) { c.Consumer = []string{"client.rack=a", "isolation.level=read_uncommitted"} },
-			opts: additional("client.rack=b"), got: func(s *sarama.Config) any { return fmt.Sprint(s.RackID, " ", s.Consumer.IsolationLevel) }, want: "b 0"},
+			opts: additional("client.rack=b"), got: func(s *Config) any { return fmt.Sprint(s.RackID, " ", s.Fetching.ReadCommitted) }, want: "b false"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := settings("localhost:9092")
@@ -78,7 +76,7 @@ func TestConsumerConfig(t *testing.T) {
 			if err := conf.Validate(); err != nil {
 				t.Error(err)
 			}
-			if diff := cmp.Diff(tt.want, tt.got(&conf.Config)); diff != "" {
+			if diff := cmp.Diff(tt.want, tt.got(conf)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -94,7 +92,7 @@ func additional(list ...string) ConsumerOptions {
 	return o
 }
 
-func strategyNames(s *sarama.Config) any {
+func strategyNames(s *Config) any {
 	var names []string
 	for _, b := range s.Consumer.Group.Rebalance.GroupStrategies {
 		names = append(names, b.Name())
@@ -102,8 +100,8 @@ func strategyNames(s *sarama.Config) any {
 	return names
 }
 
-func fetchSize(s *sarama.Config) any { return s.Consumer.Fetch.Default }
-func isolation(s *sarama.Config) any { return s.Consumer.IsolationLevel }
+func fetchSize(s *Config) any     { return s.Fetching.MaxBytesPerPartition }
+func readCommitted(s *Config) any { return s.Fetching.ReadCommitted }
 
 func TestProducerConfig(t *testing.T) {
 	for _, tt := range []struct {

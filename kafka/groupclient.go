@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 // or that we may not see, is left out of the plan. sarama would end the rebalance.
 type GroupClient struct {
 	*Client
+	unopened *sarama.Broker // what sarama is to fetch from
 
 	mu    sync.Mutex
 	own   []string        // guarded by mu; the topics that we subscribe to
@@ -21,8 +23,29 @@ type GroupClient struct {
 	asOf  time.Time       // guarded by mu; when that was looked at
 }
 
+// LeaderAndEpoch implements sarama.Client with a broker that nobody opens: package
+// kafka/fetch fetches, and sarama is not to. It asks nothing else of that broker, reports
+// sarama.ErrNotConnected for each claim, and tries again after Consumer.Retry.Backoff.
+func (g *GroupClient) LeaderAndEpoch(string, int32) (*sarama.Broker, int32, error) {
+	return g.unopened, -1, nil
+}
+
+// GetOffset implements sarama.Client: whatever offset sarama has is in range.
+func (g *GroupClient) GetOffset(_ string, _ int32, time int64) (int64, error) {
+	if time == sarama.OffsetOldest {
+		return 0, nil
+	}
+	return math.MaxInt64, nil
+}
+
+// PartitionNotReadable implements sarama.Client: a claim begins though its partition has no
+// leader.
+func (g *GroupClient) PartitionNotReadable(string, int32) bool { return false }
+
 // ForGroup returns a view of the client for a consumer group.
-func (c *Client) ForGroup() *GroupClient { return &GroupClient{Client: c} }
+func (c *Client) ForGroup() *GroupClient {
+	return &GroupClient{Client: c, unopened: sarama.NewBroker("")}
+}
 
 // Subscribe notes our own topics. To be called before each join.
 func (g *GroupClient) Subscribe(topics []string) {

@@ -16,8 +16,10 @@ import (
 // client.
 func SetLogger(log logrus.FieldLogger) { sarama.Logger = logBridge{log} }
 
-// SetMaxBatch bounds what sarama decompresses itself: messages in the format of Kafka
-// 0.10, and whatever is read without a FetchControl. It is as global as its logger.
+// defaultMaxBatch stands in for max_batch_bytes in a configuration that was not loaded.
+const defaultMaxBatch = 64 << 20
+
+// SetMaxBatch bounds what sarama decompresses. It is as global as its logger.
 func SetMaxBatch(c *config.Config) {
 	sarama.MaxDecompressedBatchSize = int32(cmp.Or(c.MaxBatchBytes, defaultMaxBatch))
 }

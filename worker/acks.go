@@ -27,15 +27,18 @@ type acks struct {
 	mu      locks.Mutex[locks.Acks]
 	calling bool // a turn is on: what is produced belongs to its call
 	entries []*output
-	flying  int // deliveries begun and not ended, of dropped entries too
-	failed  int // entries with a delivery that finally failed
+	flying  int   // deliveries begun and not ended, of dropped entries too
+	failed  int   // entries with a delivery that finally failed
+	total   int64 // messages processed up to the last call with output
 }
 
 // output is what one call has produced.
 type output struct {
 	acks    *acks
 	offset  int64 // of the call's first message: where the position stood when it ran
-	next    int64 // the offset after the call's last message; set when it is no longer open
+	next    int64 // the offset after the call's last message; this and the next two are set when it is no longer open
+	n       int   // messages of the call
+	before  int64 // messages processed before it
 	flying  int
 	open    bool  // the call is still running
 	err     error // of a delivery that finally failed: the offset does not move over it
@@ -54,8 +57,9 @@ func (a *acks) enter() {
 func (a *acks) exit() {
 	a.mu.Lock()
 	a.calling = false
+	total := a.total
 	a.mu.Unlock()
-	a.close(a.processed.Load())
+	a.close(span{next: a.processed.Load()}, total)
 }
 
 // begin notes a delivery of the call that is running; nil when no turn is on. done
@@ -67,8 +71,7 @@ func (a *acks) begin() *output {
 		return nil
 	}
 	a.flying++
-	if n := len(a.entries); n > 0 && a.entries[n-1].open {
-		o := a.entries[n-1]
+	if o := a.last(); o != nil {
 		o.flying++
 		return o
 	}
@@ -89,10 +92,7 @@ func (o *output) isOpen() bool {
 func (a *acks) running() *output {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if n := len(a.entries); n > 0 && a.entries[n-1].open {
-		return a.entries[n-1]
-	}
-	return nil
+	return a.last()
 }
 
 // done ends a delivery.
@@ -118,34 +118,56 @@ func (o *output) done(err error) {
 	}
 }
 
-// close ends the call that ran last: next is the offset after its last message when
-// it need not be called again, negative when it is. Without output it does nothing;
-// callers look at outstanding first.
-func (a *acks) close(next int64) {
+// close ends the call that ran last and need not be called again; before is how many
+// messages of the partition were processed before it. Without output it does nothing.
+func (a *acks) close(call span, before int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n := len(a.entries) - 1
-	if n < 0 || !a.entries[n].open {
-		return
+	if o := a.last(); o != nil {
+		o.open, o.next, o.n, o.before = false, call.next, call.n, before
+		a.total = before + int64(call.n)
+		a.sweep()
 	}
-	o := a.entries[n]
-	o.open, o.next = false, next
-	if next < 0 {
-		a.drop(o)
-		a.entries = a.entries[:n]
-	}
-	a.sweep()
 }
 
-// again has close end a call that is called again.
-const again = -1
+// drop ends the call that ran last and is called again: its output does not matter.
+func (a *acks) drop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if o := a.last(); o != nil {
+		o.open = false
+		a.forget(o)
+		a.entries = a.entries[:len(a.entries)-1]
+		a.sweep()
+	}
+}
 
-// drop says that the outcome of o does not matter any more. a.mu is held.
-func (a *acks) drop(o *output) {
+// last is the output of the call that is running, or ran last and is not closed; nil: it
+// has none. a.mu is held.
+func (a *acks) last() *output {
+	if n := len(a.entries); n > 0 && a.entries[n-1].open {
+		return a.entries[n-1]
+	}
+	return nil
+}
+
+// forget says that the outcome of o does not matter any more. a.mu is held.
+func (a *acks) forget(o *output) {
 	if o.err != nil && !o.dropped {
 		a.failed--
 	}
 	o.dropped = true
+}
+
+// unacknowledged is how many messages were processed, of total, from the oldest call on
+// whose output is not acknowledged.
+func (a *acks) unacknowledged(total int64) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.entries) == 0 {
+		return 0
+	}
+	return total - a.entries[0].before
 }
 
 // sweep forgets what is acknowledged, up to the first that is not.
@@ -191,21 +213,23 @@ func (a *acks) failure() error {
 	return nil
 }
 
-// restart forgets everything and goes back to the position, which it returns with
-// the end of the call that was there: processing goes on from there.
-func (a *acks) restart() (position, next int64) {
+// restart forgets everything and goes back to the position, from which processing goes
+// on. It returns the call that was there.
+func (a *acks) restart() span {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	call := span{first: a.processed.Load()}
 	if len(a.entries) > 0 {
-		a.processed.Store(a.entries[0].offset)
-		next = a.entries[0].next
+		o := a.entries[0]
+		call = span{first: o.offset, next: o.next, n: o.n}
+		a.processed.Store(o.offset)
 	}
 	for _, o := range a.entries {
-		a.drop(o)
+		a.forget(o)
 	}
 	a.entries = nil
 	a.outstanding.Store(0)
-	return a.processed.Load(), next
+	return call
 }
 
 // hold notes a delivery that begins where processing stands and is to end with
@@ -213,7 +237,7 @@ func (a *acks) restart() (position, next int64) {
 func (a *acks) hold() *output {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	o := &output{acks: a, offset: a.processed.Load(), flying: 1}
+	o := &output{acks: a, offset: a.processed.Load(), before: a.total, flying: 1}
 	a.flying++
 	a.entries = append(a.entries, o)
 	a.outstanding.Store(int32(len(a.entries)))

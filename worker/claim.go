@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
@@ -40,70 +42,25 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.session.Store(&session{s})
 	m.generation.Store(s.GenerationID())
 	m.w.stats.Add(scoreboard.Joins, 1)
-	m.trouble.over()
+	m.failures.clear()
 	m.log.WithField("member", s.MemberID()).WithField("generation", s.GenerationID()).
 		WithField("partitions", listed(s.Claims())).Info("joined the group")
 	m.w.emit(event.JoinGroup{
 		Consumer: m.w.reg.Name(), Group: m.w.group, MemberID: s.MemberID(), Generation: s.GenerationID(), Duration: time.Since(m.joining),
 	})
 	opening := map[tp]bool{}
-	var leaderless []string
 	for topic, partitions := range s.Claims() {
 		for _, n := range partitions {
-			if k := (tp{topic, n}); m.client.PartitionNotReadable(topic, n) {
-				leaderless = append(leaderless, k.String())
-			} else {
-				opening[k] = true
-			}
+			opening[tp{topic, n}] = true
 		}
-	}
-	if len(leaderless) > 0 {
-		// sarama begins such a claim only when there is a leader, however long that takes:
-		// the others do not wait for it.
-		m.log.WithField("partitions", leaderless[:min(len(leaderless), maxListed)]).WithField("count", len(leaderless)).
-			Warn("partitions have no leader: they are consumed once they have one")
 	}
 	m.mu.Lock()
 	m.opening = opening
-	m.takeFresh(s.Claims())
 	m.mu.Unlock()
 	m.ready()
 	poke(m.commits.kick) // what the broker refused of an old generation
 	m.w.placesChanged()
 	return nil
-}
-
-// takeFresh notes which claims of a new session are partitions of topics that were made
-// anew since the last one, or before and did not get to their first commit. Called with mu
-// held.
-func (m *membership) takeFresh(claims map[string][]int32) {
-	before := m.fresh
-	m.fresh = map[tp]int64{}
-	for topic, partitions := range claims {
-		stood, anew := m.anew[topic]
-		for _, n := range partitions {
-			k := tp{topic, n}
-			at, known := stood[n]
-			switch old, was := before[k]; {
-			case anew && known:
-				m.fresh[k] = at
-			case was:
-				m.fresh[k] = old
-			case anew:
-				m.fresh[k] = -1
-			}
-		}
-	}
-	clear(m.anew)
-}
-
-// isFresh reports whether k begins at its beginning whatever is committed, and where we
-// stood in the topic that had its name before; negative: nowhere.
-func (m *membership) isFresh(k tp) (stood int64, fresh bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	stood, fresh = m.fresh[k]
-	return stood, fresh
 }
 
 // ready notes that claims are open, or not to be waited for: when none is left of
@@ -134,13 +91,13 @@ func (m *membership) Cleanup(s sarama.ConsumerGroupSession) error {
 	clear(m.told)
 	m.mu.Unlock()
 	m.log.WithField("cause", causeText(cause)).Info("left the session")
-	m.tellRevoked(ended)
+	m.reportRevoked(ended)
 	return nil
 }
 
-// tellRevoked says what was given up, by whether it was lost: to subscribers, and
+// reportRevoked says what was given up, by whether it was lost: to subscribers, and
 // to the hook of the worker's one instance.
-func (m *membership) tellRevoked(ended map[bool][]tp) {
+func (m *membership) reportRevoked(ended map[bool][]tp) {
 	for _, lost := range []bool{false, true} {
 		if len(ended[lost]) == 0 {
 			continue
@@ -213,7 +170,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 	}
 	go func() { // not under sarama's locks
 		m.w.emit(event.Rebalance{Consumer: m.w.reg.Name(), Group: m.w.group, Generation: generation})
-		m.tellRevoked(map[bool][]tp{false: never})
+		m.reportRevoked(map[bool][]tp{false: never})
 		m.w.placesChanged()
 	}()
 }
@@ -236,44 +193,42 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 			m.w.crash(fmt.Errorf("internal error: %v\n%s", r, debug.Stack()))
 		}
 	}()
-	k := tp{c.Topic(), c.Partition()}
-	p := newPartition(m, k)
-	m.w.turns.pumped(p) // sarama keeps a pause over a reassignment: it is told again
+	if m.subscriptionOf(c.Topic()) < 0 {
+		m.refuse(c)
+		return nil
+	}
+	p := newPartition(m, tp{c.Topic(), c.Partition()})
+	m.w.scheduler.claimed(p)
 	m.mu.Lock()
-	m.parts[k] = p
+	m.parts[p.tp] = p
 	m.mu.Unlock()
 	// The end of the session, however it comes, is the end of the claim.
 	stop := context.AfterFunc(s.Context(), func() { m.sessionOver(p, s.Context()) })
 	defer stop()
-
-	pumping := make(chan struct{})
-	go func() {
-		defer close(pumping)
-		newPump(m.w.turns, p, c).run()
-	}()
-	if m.open(p, c) {
-		select {
-		case <-pumping: // the claim was closed: revoked, or out of range
-		case <-p.leaving:
-		}
+	if m.open(p) {
+		<-p.leaving
 	} else if s.Context().Err() == nil {
 		// Revoked before it was open, as others joined: it is not waited for, or the
 		// membership would be called joining for ever, and its worker replaced for that.
 		m.ready(p.tp)
 	}
 	m.finish(p)
-	<-pumping
-	if s.Context().Err() != nil && len(m.claims()) == 0 {
-		m.client.Drop() // the session only waits for fetches that nobody wants
-	}
 	if !p.lost() && s.Context().Err() == nil {
 		// A cooperative revocation was learned of before sarama closed the claim:
 		// returning earlier would look like a handler that gave up.
 		for range c.Messages() {
 		}
 	}
-	m.w.turns.released(p)
 	return nil
+}
+
+// refuse waits for the end of a claim of a topic that nobody here subscribes to. The leader
+// may be any member that may read the group.
+func (m *membership) refuse(c sarama.ConsumerGroupClaim) {
+	m.log.WithField("topic", c.Topic()).WithField("partition", c.Partition()).Warn("assigned a partition of a topic without a subscription: it is not consumed")
+	m.ready(tp{c.Topic(), c.Partition()})
+	for range c.Messages() { //nolint:revive // it is closed at the end of the claim
+	}
 }
 
 // sessionOver tells p that its session ended.
@@ -308,7 +263,7 @@ func causeText(err error) string {
 
 // open makes p ready to be served: where it begins, how often its first message
 // has failed, its instance, the hooks. False when the claim ended meanwhile.
-func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
+func (m *membership) open(p *partition) bool {
 	spare := m.w.takeSpare()
 	txn, ok := m.takeTransactions(p, spare)
 	defer func() {
@@ -325,29 +280,8 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		}
 	}()
 	committed, ok := m.fetchCommitted(p)
-	if !ok {
+	if !ok || !m.position(p, committed) {
 		return false
-	}
-	start := c.InitialOffset()
-	if start < 0 {
-		start = m.starts.of(p.tp)
-	}
-	attempts, starts := parseMetadata(committed.Metadata, start)
-	starts = m.withoutOwn(p.tp, committed.Metadata, starts)
-	p.begin(start, attempts)
-	p.startedAfter(starts, len(m.w.opts.Handshake.Predecessors) > 0)
-	if starts > 0 {
-		m.w.partLog(p).WithField("offset", start).WithField("times", starts).
-			Warn("workers that began at this position did not end gracefully")
-	}
-	before := committed.Offset
-	if before >= 0 {
-		p.confirm(before, committed.Metadata)
-	} else if stood, fresh := m.isFresh(p.tp); fresh {
-		before = stood
-	}
-	if before >= 0 && before != start {
-		m.gap(p, before, start)
 	}
 	if p.inst = m.w.serial; p.inst == nil {
 		inst, ok := m.instanceFor(p, spare, txn)
@@ -357,22 +291,84 @@ func (m *membership) open(p *partition, c sarama.ConsumerGroupClaim) bool {
 		p.inst = inst
 	}
 	p.opened.Store(true)
-	m.tellAssigned(p)
+	m.reportAssigned(p)
 	// The first position is committed before the first message is handed out:
 	// a crash then does not begin elsewhere (at another end of the log, or
 	// behind what was processed), and is counted.
-	if !m.commitFirst(p, committed.Offset == start) {
-		return false
-	}
-	m.mu.Lock()
-	delete(m.fresh, p.tp) // what is committed is of this topic
-	m.mu.Unlock()
-	if p.isLeaving() {
+	if !m.commitFirst(p, committed.Offset == p.acks.processed.Load()) || p.isLeaving() {
 		return false
 	}
 	m.w.serve(p)
 	m.ready(p.tp)
 	return true
+}
+
+// position finds out where p begins, waiting for its leader until the claim ends.
+func (m *membership) position(p *partition, committed kafka.Commit) bool {
+	own, isOwn := m.ownClaim(p.tp, committed)
+	known := fetch.Position{Offset: committed.Offset, LeaderEpoch: -1}
+	if isOwn {
+		known.TopicID = own.topicID
+	}
+	s := m.fetcher.Add(p.topic, p.partition, known, m.starts.from(p.tp), fetch.PartitionOptions{MaxBytes: m.maxBytes}, func() { m.fetched(p) })
+	m.w.scheduler.opened(p, s)
+	m.fetched(p) // what came before it could be reported
+	start, err := s.Start(p.untilLeaving())
+	if err != nil {
+		return false
+	}
+	p.topicID = start.TopicID
+	p.cursor.from, p.cursor.floor = start.Offset, start.Offset
+	attempts, starts := parseMetadata(committed.Metadata, start.Offset)
+	if isOwn { // it has killed nothing, though it may have been lost and could not take its count back
+		starts = min(starts, own.found)
+	}
+	p.begin(start.Offset, attempts)
+	p.startedAfter(starts, len(m.w.opts.Handshake.Predecessors) > 0)
+	if starts > 0 {
+		m.w.partLog(p).WithField("offset", start.Offset).WithField("times", starts).
+			Warn("workers that began at this position did not end gracefully")
+	}
+	before := committed.Offset
+	if before >= 0 {
+		p.confirm(before, committed.Metadata)
+	} else if isOwn && own.topicID != start.TopicID { // its offset went with the topic
+		before = own.position
+	}
+	if before >= 0 && before != start.Offset {
+		m.gap(p, before, start.Offset)
+	}
+	return true
+}
+
+// fetched is called when p's source may have something new, or has a problem.
+func (m *membership) fetched(p *partition) {
+	m.w.scheduler.available(p)
+	s := p.source.Load()
+	if s == nil {
+		return
+	}
+	err := (*s).Err()
+	if err == nil {
+		p.fetchError.Store(nil)
+		return
+	}
+	if k, ok := errors.AsType[*kerr.Error](err); ok {
+		err = sarama.KError(k.Code)
+	}
+	text := err.Error()
+	if old := p.fetchError.Swap(&text); old != nil && *old == text {
+		return
+	}
+	m.ready(p.tp) // the membership runs without it
+	if reason, _, permanent := access.Permanent(err); permanent {
+		m.w.fatal(errors.New(reason))
+		return
+	}
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		poke(m.unknown)
+	}
+	m.failures.log(fmt.Errorf("%s: %w", p.tp, err), "fetching")
 }
 
 // commitFirst commits the position that p begins with, trying until the claim ends.
@@ -392,27 +388,53 @@ func (m *membership) commitFirst(p *partition, known bool) bool {
 	}
 }
 
-// fetchCommitted reads the group's offset of p, trying until the claim ends.
+// fetchCommitted reads the group's offset of p, trying until the claim ends. It is read
+// for all partitions at once that were assigned together, unless each of them has
+// transactions of its own, which have to be ended before.
 func (m *membership) fetchCommitted(p *partition) (kafka.Commit, bool) {
-	ctx := p.untilLeaving()
 	key := kafka.TopicPartition{Topic: p.topic, Partition: p.partition}
+	m.mu.Lock()
+	a := m.assigned[p.tp]
+	m.mu.Unlock()
+	if a != nil && (m.w.serial != nil || !m.w.transactional()) {
+		a.read.Do(func() { a.committed, _ = m.readCommitted(p.untilLeaving(), a.keys()) })
+		if c, ok := a.committed[key]; ok {
+			return c, true
+		}
+	}
+	got, ok := m.readCommitted(p.untilLeaving(), []kafka.TopicPartition{key})
+	return got[key], ok
+}
+
+func (m *membership) readCommitted(ctx context.Context, keys []kafka.TopicPartition) (map[kafka.TopicPartition]kafka.Commit, bool) {
 	for n := 1; ; n++ {
-		got, err := m.offsets.Fetch(ctx, []kafka.TopicPartition{key})
+		got, err := m.offsets.Fetch(ctx, keys)
 		if err == nil {
-			return got[key], true
+			return got, true
 		}
 		if ctx.Err() != nil {
-			return kafka.Commit{}, false
+			return nil, false
 		}
 		if reason, _, permanent := access.Permanent(err); permanent {
 			m.w.fatal(errors.New(reason))
-			return kafka.Commit{}, false
+			return nil, false
 		}
-		m.trouble.say(err, "reading the committed offset")
+		m.failures.log(err, "reading committed offsets")
 		if !sleep(ctx, backoff(n)) {
-			return kafka.Commit{}, false
+			return nil, false
 		}
 	}
+}
+
+// keys are the partitions of a.
+func (a *assignment) keys() []kafka.TopicPartition {
+	var keys []kafka.TopicPartition
+	for topic, partitions := range a.partitions {
+		for _, n := range partitions {
+			keys = append(keys, kafka.TopicPartition{Topic: topic, Partition: n})
+		}
+	}
+	return keys
 }
 
 // gap reports that messages between two offsets are not there (any more).
@@ -424,9 +446,9 @@ func (m *membership) gap(p *partition, committed, start int64) {
 	m.w.problem(p.tp, committed, fmt.Errorf("committed offset %d is out of range, going on at %d", committed, start))
 }
 
-// tellAssigned calls the hook: of the worker's one instance once for all that
+// reportAssigned calls the hook: of the worker's one instance once for all that
 // came together, of a partition's own with that partition.
-func (m *membership) tellAssigned(p *partition) {
+func (m *membership) reportAssigned(p *partition) {
 	m.mu.Lock()
 	a := m.assigned[p.tp]
 	m.mu.Unlock()
@@ -463,12 +485,15 @@ func (m *membership) tellAssigned(p *partition) {
 // order, each bounded by the time we have.
 func (m *membership) finish(p *partition) {
 	p.leave()
-	t := m.w.turns
+	t := m.w.scheduler
 	ctx, cancel := context.WithDeadline(m.w.time, m.w.deadline(p))
 	defer cancel()
 	t.retire(p)
 	m.awaitCall(p)
 	if p.inst != nil {
+		if p.cursor.corrupt != nil && p.skipBatch {
+			m.w.leaveCorrupt(p)
+		}
 		p.endGracefully()
 		m.awaitOutput(ctx, p)
 		err := m.commits.flush(ctx, p)
@@ -524,12 +549,12 @@ func (m *membership) awaitOutput(ctx context.Context, p *partition) {
 	for {
 		p.awaiting.Store(true)
 		_, flying := p.acks.state()
-		letters := m.w.turns.lettersOf(p)
-		if letters != nil && !letters.under(m.w.turns) {
-			m.w.lettersEnded(p)
+		records := m.w.scheduler.deadLettersOf(p)
+		if records != nil && !records.under(m.w.scheduler) {
+			m.w.deadLettersEnded(p)
 			continue
 		}
-		if p.lost() || flying == 0 && letters == nil {
+		if p.lost() || flying == 0 && records == nil {
 			return
 		}
 		p.hurry()
@@ -560,7 +585,7 @@ func (m *membership) forget(p *partition) {
 		delete(m.parts, p.tp)
 	}
 	if p.opened.Load() {
-		m.stood[p.tp], m.outlived[p.tp] = p.acks.processed.Load(), counted
+		m.outlived[p.tp] = counted
 	}
 	defer poke(m.forgotten)
 	delete(m.assigned, p.tp)
@@ -583,7 +608,7 @@ func (m *membership) forget(p *partition) {
 	last := r.left == 0
 	m.mu.Unlock()
 	if last {
-		m.tellRevoked(r.ended)
+		m.reportRevoked(r.ended)
 	}
 }
 

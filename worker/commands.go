@@ -77,7 +77,7 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 		w.setPaused(c.Partitions, true)
 	case wire.CommandResume:
 		w.setPaused(c.Partitions, false)
-		return nil, w.resumeFetching(c.Partitions, c.SkipBatch)
+		return nil, w.resumeDecoding(c.Partitions, c.SkipBatch)
 	case wire.CommandCancel:
 		if c.Call == nil {
 			return nil, errors.New("cancel: no call is named")
@@ -85,7 +85,7 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 		w.cancelCall(*c.Call, c.Reason)
 	case wire.CommandSuspects:
 		w.suspects.set(c.Suspects)
-		w.turns.each(func(p *partition) { p.signal(attentionSuspects) })
+		w.scheduler.each(func(p *partition) { p.signal(attentionSuspects) })
 	case wire.CommandConfig:
 		if w.opts.PrintConfig == nil {
 			return nil, errors.New("no configuration to print")
@@ -111,7 +111,7 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 
 func (w *worker) setQuiet(quiet bool) {
 	w.quiet.Store(quiet)
-	w.turns.setQuiet(quiet)
+	w.scheduler.setQuiet(quiet)
 	w.changed()
 }
 
@@ -128,27 +128,27 @@ func (w *worker) setPaused(which []wire.Partition, paused bool) {
 		w.paused = append(w.paused, which...)
 	}
 	w.mu.Unlock()
-	w.turns.each(func(p *partition) {
+	w.scheduler.each(func(p *partition) {
 		if slices.ContainsFunc(which, p.is) {
 			p.setOperator(paused)
 		}
 	})
-	w.turns.look()
+	w.scheduler.look()
 	w.changed()
 }
 
 // serve has p served from now on, but for one that an operator has paused. Pausing and
-// resuming wait meanwhile: what they miss here they find in turns.
+// resuming wait meanwhile: what they miss here they find in the scheduler.
 func (w *worker) serve(p *partition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	paused := slices.ContainsFunc(w.paused, p.is)
-	w.turns.change(func() { p.operator = paused }) // it has a pump, so it is looked at already
+	w.scheduler.change(func() { p.operator = paused })
 	p.served.Store(true)
-	w.turns.add(p)
+	w.scheduler.add(p)
 }
 
-// setOperator pauses or resumes p. Called with turns.mu held.
+// setOperator pauses or resumes p. Called with scheduler.mu held.
 func (p *partition) setOperator(paused bool) {
 	p.operator = paused
 	if paused {
@@ -158,7 +158,7 @@ func (p *partition) setOperator(paused bool) {
 	p.unsignal(attentionPaused)
 	p.forever = false
 	if p.state == status.PartitionPoisoned {
-		p.pardoned = true // the operator wants it tried
+		p.retryOnce = true
 	}
 	p.resetBackoff()
 }
@@ -173,7 +173,7 @@ func (w *worker) cancelCalls(reason string) {
 			overdue[tp{c.Topic, c.Partition}] = true
 		}
 	}
-	w.turns.each(func(p *partition) {
+	w.scheduler.each(func(p *partition) {
 		if p.busy && overdue[p.tp] {
 			p.cancelCall(cause)
 		}
@@ -182,7 +182,7 @@ func (w *worker) cancelCalls(reason string) {
 
 // cancelCall cancels the ctx of one call, if it is in hand still.
 func (w *worker) cancelCall(call wire.Call, reason string) {
-	w.turns.each(func(p *partition) {
+	w.scheduler.each(func(p *partition) {
 		if p.busy && p.topic == call.Topic && p.partition == call.Partition && slices.ContainsFunc(w.board.InHand(), func(c scoreboard.Call) bool {
 			return c.Topic == call.Topic && c.Partition == call.Partition && c.FirstOffset == call.FirstOffset
 		}) {

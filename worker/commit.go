@@ -29,10 +29,10 @@ const commitTimeout = 10 * time.Second
 // commits is the commit loop of one membership: the only one that commits for it.
 // Whoever wants something committed says so (soon) or waits for it (now, flush).
 type commits struct {
-	m       *membership
-	offsets offsets
-	every   time.Duration
-	trouble trouble
+	m        *membership
+	offsets  offsets
+	every    time.Duration
+	failures failureLog
 
 	kick chan struct{} // capacity 1: somebody waits, or wants it soon
 	quit chan struct{}
@@ -79,7 +79,7 @@ type commitWait struct {
 func newCommits(m *membership, o offsets, every time.Duration) *commits {
 	return &commits{
 		m: m, offsets: o, every: every,
-		trouble: trouble{log: m.log}, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		failures: failureLog{entry: m.log}, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		held: make(map[*partition]heldBack), refused: make(map[*partition]refusal),
 	}
 }
@@ -268,7 +268,7 @@ func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 		return kafka.Commit{}, false
 	}
 	delete(c.held, p)
-	if r, ok := c.refused[p]; ok && r.commit == h.commit && c.m.w.turns.clock.now().Before(r.until) {
+	if r, ok := c.refused[p]; ok && r.commit == h.commit && c.m.w.scheduler.clock.now().Before(r.until) {
 		return kafka.Commit{}, false
 	}
 	return h.commit, true
@@ -284,7 +284,7 @@ func (c *commits) commit(member kafka.Member, todo map[kafka.TopicPartition]kafk
 		c.failedAll(err, todo)
 		return false
 	}
-	c.trouble.over()
+	c.failures.clear()
 	if c.away {
 		c.away = false
 		if !c.m.sessionEnded() {
@@ -317,7 +317,7 @@ func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commi
 	for k, commit := range todo {
 		c.m.w.emit(event.CommitFailed{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: k.Topic, Partition: k.Partition, Offset: commit.Offset, Err: err})
 	}
-	c.trouble.say(err, "commit failed, to be tried again")
+	c.failures.log(err, "commit failed, to be tried again")
 	if _, answered := errors.AsType[sarama.KError](err); !answered {
 		// What has ended cannot go on before it is committed: without this nobody
 		// would see what it waits for.
@@ -346,7 +346,7 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 		w.partLog(p).WithError(err).Debug("commit refused during a rebalance, to be tried again")
 		return false
 	case answer == kafka.CommitRetriable, answer == kafka.CommitUnknownTopic && !gone:
-		c.trouble.say(fmt.Errorf("%s: %w", p.tp, err), "commit failed, to be tried again")
+		c.failures.log(fmt.Errorf("%s: %w", p.tp, err), "commit failed, to be tried again")
 		return false
 	case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && commit.Metadata != "":
 		c.m.noMetadata(p, err)
@@ -359,6 +359,6 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 			Error("the group refuses the partition's offset for good: what is processed there is not committed")
 		w.problem(p.tp, commit.Offset, err)
 	}
-	c.refused[p] = refusal{commit, err, c.m.w.turns.clock.now().Add(refusedEvery)}
+	c.refused[p] = refusal{commit, err, c.m.w.scheduler.clock.now().Add(refusedEvery)}
 	return true
 }

@@ -165,7 +165,7 @@ func (m *membership) newInstanceWithin(txn *transactions) (*instance, error) {
 
 // setUnmade says why p has no instance yet; nil: it has.
 func (p *partition) setUnmade(err error) {
-	t := p.m.w.turns
+	t := p.m.w.scheduler
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err == nil {
@@ -178,7 +178,7 @@ func (p *partition) setUnmade(err error) {
 }
 
 // unmade are the partitions that have no instance yet because the constructor fails.
-func (t *turns) unmade() []*partition {
+func (t *scheduler) unmade() []*partition {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var all []*partition

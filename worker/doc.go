@@ -10,27 +10,27 @@
 //
 // # The way of a message
 //
-//	sarama claim ──pump──> queue of its partition ──turn──> Process ──> position
-//	                                                           │           │
-//	                                                        producer     commit loop
-//	                                                           └─> acks ───┘
+//	kafka/fetch ──batches──> cursor of its partition ──executor──> Process ──> position
+//	                                                                  │           │
+//	                                                               producer     commit loop
+//	                                                                  └─> acks ───┘
 //
-// A pump (pump.go) empties the claim's channel into the partition's queue
-// (queue.go), bounded in messages and bytes; it is never blocked for long, since
-// sarama would hold up all partitions of that broker. An executor takes turns
-// (turns.go): it picks a partition, runs consumer code for one message or 50 ms,
-// and picks again. There are as many executors as the configured concurrency.
-// Acks (acks.go) tell how far the offset may move; the commit loop (commit.go)
-// is the only one that commits.
+// sarama keeps the membership and fetches nothing: ConsumeClaim opens a partition at the
+// fetcher (claim.go) and waits for its end. The scheduler (scheduler.go) gives executors
+// partitions that have messages; an executor (executor.go) runs consumer code of one for a
+// quantum of 50 ms. There are as many executors as the configured concurrency. A cursor
+// (cursor.go) decodes batches, holds them until their output is acknowledged, and goes back
+// to a message that is to be processed again. Acks (acks.go) say how far the offset may
+// move; the commit loop (commit.go) is the only one that commits.
 //
 // # Who owns what
 //
 //   - A partition (partition.go) is one claim: the time from assignment to
 //     revocation. Its pointer is its epoch; nothing of an old one reaches a new one.
-//   - While a partition is busy, its executor owns the cursor, the kept messages
-//     and the failure state. Queue, flags and waiting belong to turns.mu.
+//   - While a partition is busy, its executor owns the cursor and the failure state.
+//     Flags and waiting belong to scheduler.mu.
 //   - No lock is taken while another is held, but for those that docs/internals.md names.
-//     None is held while consumer code runs, but instance.mu, which a turn holds.
+//     None is held while consumer code runs, but instance.mu, which a quantum holds.
 //
 // # How it ends
 //

@@ -4,27 +4,25 @@ import (
 	"slices"
 	"time"
 
-	"github.com/IBM/sarama"
-
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
-// executor runs consumer code, one turn after the other. Its number is its slot
-// of the scoreboard.
+// executor runs consumer code, one quantum after the other. Its number is its slot of the
+// scoreboard.
 type executor struct {
-	w         *worker
-	t         *turns
-	slot      int
-	board     *scoreboard.Board
-	tally     tally
-	originals originals
-	end       ended // how the last series of calls ended
+	w       *worker
+	t       *scheduler
+	slot    int
+	board   *scoreboard.Board
+	tally   tally
+	end     ended   // how the last series of calls ended
+	offsets []int64 // of the batch in hand
 }
 
-// run takes turns until they are stopped, then calls done.
+// run serves partitions until the scheduler is stopped, then calls done.
 func (e *executor) run(done func()) {
 	stopped := false
 	defer func() {
@@ -40,12 +38,12 @@ func (e *executor) run(done func()) {
 			stopped = true
 			return
 		}
-		e.turn(p, alone)
+		e.serve(p, alone)
 	}
 }
 
-// turn serves p.
-func (e *executor) turn(p *partition, alone bool) {
+// serve runs calls of p for a quantum.
+func (e *executor) serve(p *partition, alone bool) {
 	p.inst.mu.Lock()
 	p.inst.producer.enter(p)
 	e.end = ended{}
@@ -54,7 +52,6 @@ func (e *executor) turn(p *partition, alone bool) {
 		e.w.emit(event.StartMainLoop{Consumer: e.w.reg.Name(), Group: e.w.group})
 	}
 	defer func() { // even when consumer code ends this goroutine
-		e.originals.release()
 		p.inst.producer.exit()
 		p.inst.mu.Unlock()
 		e.tally.flush(p, e.w.stats)
@@ -64,33 +61,63 @@ func (e *executor) turn(p *partition, alone bool) {
 		}
 		e.t.release(p)
 	}()
-	if p.attention.Load() != 0 && !e.lookUp(p) {
+	if p.attention.Load() != 0 && !e.handleAttention(p) {
 		return
 	}
-	if p.letters != nil { // their pause is over
-		p.letters.send()
+	if p.deadLetters != nil { // their pause is over
+		p.deadLetters.send()
 		return
 	}
 	p.awaitsAll = false
 	e.w.resumed(p)
-	e.survey(p)
-	if p.suspect && e.w.condemned(p) || e.skipBatch(p) || !e.announce(p) {
+	if !e.loaded(p) {
 		return
 	}
-	for {
-		if p.at == len(p.cur) && !e.refill(p) {
-			return
-		}
-		p.headAt.Store(p.cur[p.at].Timestamp.UnixMilli())
+	if p.undisposed != nil {
+		p.undisposed.begin()
+		return
+	}
+	e.findSuspect(p)
+	if p.suspect && (!alone || e.w.poisoned(p)) || !e.announce(p) {
+		return // a suspect that was only just found gets a quantum alone
+	}
+	for e.loaded(p) {
 		if p.inst.batch != nil {
 			e.callBatch(p, alone)
 		} else {
 			e.callEach(p, alone, began)
 		}
-		if e.end.failed != nil || e.end.why != wantMore || time.Since(began) >= turnTime {
+		if e.end.failed != nil || e.end.why != wantMore || time.Since(began) >= quantum {
 			return
 		}
 	}
+}
+
+// loaded reports whether there is a message to be called. If there is none, the position
+// moves over what is not for consumers.
+func (e *executor) loaded(p *partition) bool {
+	c := &p.cursor
+	if c.corrupt != nil { // an operator has resumed the partition
+		e.w.leaveCorrupt(p)
+	}
+	messages := c.peek(1)
+	if c.reading > 0 {
+		c.release(p.acks.position())
+	}
+	if len(messages) > 0 {
+		p.headAt.Store(messages[0].Timestamp.UnixMilli())
+		return true
+	}
+	if position, exhausted := c.exhausted(); exhausted {
+		p.moveTo(position)
+	}
+	switch {
+	case c.corrupt != nil:
+		e.w.undecodable(p, c.corrupt)
+	case c.moved != nil:
+		e.w.jumped(p)
+	}
+	return false
 }
 
 // ended says how a series of calls came to its end.
@@ -101,9 +128,35 @@ type ended struct {
 
 // failedCall is a call that failed, and what is done about it.
 type failedCall struct {
-	messages []*sarama.ConsumerMessage
+	messages span
 	action   action
 	out      []*outMessage // what it has produced for a transaction, and is kept
+}
+
+// span is messages of a partition that follow each other.
+type span struct {
+	first   int64   // offset of the first one
+	next    int64   // behind the last one
+	n       int     // how many
+	offsets []int64 // of each; nil: not known, or there is one
+}
+
+// slice returns the messages from number i on, below number j.
+func (s span) slice(i, j int) span {
+	part := span{first: s.first, next: s.next, n: j - i}
+	if i > 0 {
+		part.first = s.offsets[i]
+	}
+	if j < s.n {
+		part.next = part.first
+		if j > 0 {
+			part.next = s.offsets[j-1] + 1
+		}
+	}
+	if s.offsets != nil {
+		part.offsets = s.offsets[i:j]
+	}
+	return part
 }
 
 // done is how many of the last call's messages are done by it alone.
@@ -120,35 +173,35 @@ func (e ended) done(messages int) int {
 type why int
 
 const (
-	wantMore why = iota // the chunk is used up
-	timeUp              // the next partition, please
-	lookUp              // something needs attention first
-	suspect             // the next message is one
+	wantMore      why = iota // the chunk is used up
+	timeUp                   // the next partition, please
+	needAttention            // something needs attention first
+	atSuspect                // the next message is one
 )
 
 // callEach hands the rest of the chunk to Process, one message at a time.
 func (e *executor) callEach(p *partition, alone bool, began time.Time) {
-	if p.msgs == nil {
-		p.msgs = convertAll(p.cur)
-	}
-	p.msgs[p.at].Retries = p.retries()
+	messages := p.cursor.peek(1)
+	messages[0].Retries = p.retries()
 	var (
 		ctx      = p.liveContext()
 		txn      = p.inst.txn
 		process  = p.inst.single.Process
 		observed = e.w.opts.Emit != nil
 		last     = e.board.Now()
-		until    = last + int64(turnTime-time.Since(began))
+		until    = last + int64(quantum-time.Since(began))
 		inCall   = false
 		inHand   = false // the board shows one of ours
+		m        *racecar.Message
+		call     span
 	)
 	defer func() {
 		if inCall {
 			err := broken(recover())
 			now := e.observe(p, 1, last, err)
-			e.failed(p, eventPanicked, err, p.cur[p.at:p.at+1])
+			e.failed(p, eventPanicked, err, call)
 			if observed {
-				e.tellProcessed(p, time.Duration(now-last), err)
+				e.emitProcessed(m, time.Duration(now-last), err)
 			}
 		}
 		if inHand {
@@ -157,50 +210,47 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	}()
 	e.end = ended{why: wantMore}
 	locks.None()
-	for p.at < len(p.cur) {
-		m := p.cur[p.at]
+	for i := range messages {
+		m = &messages[i]
+		call = span{first: m.Offset, next: m.Offset + 1, n: 1} // consumer code may write into m
 		if p.attention.Load() != 0 {
-			e.end.why = lookUp
+			e.end.why = needAttention
 			return
 		}
-		if m.Offset >= p.suspectFrom && !p.suspect {
-			e.end.why = suspect
+		if call.first >= p.suspectFrom && !p.suspect {
+			e.end.why = atSuspect
 			return
 		}
-		if txn != nil && txn.mustWait(p, m.Offset) {
-			e.end.why = lookUp
+		if txn != nil && txn.mustWait(p, call.first) {
+			e.end.why = needAttention
 			return
 		}
 		if e.w.opts.EmitStarts {
-			e.w.emit(event.StartProcessMessage{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at]})
+			e.w.emit(event.StartProcessMessage{Consumer: e.w.reg.Name(), Group: e.w.group, Message: m})
 		}
 		if inHand {
-			e.board.NextAt(e.slot, m.Offset, m.Offset, last)
+			e.board.NextAt(e.slot, call.first, call.first, last)
 		} else {
-			e.board.BeginAt(e.slot, p.topic, p.partition, m.Offset, m.Offset, alone, last)
+			e.board.BeginAt(e.slot, p.topic, p.partition, call.first, call.first, alone, last)
 			inHand = true
 		}
-		e.originals.note(p.cur[p.at : p.at+1])
 		inCall = true
-		err := process(ctx, &p.msgs[p.at])
+		err := process(ctx, m)
 		if err != nil {
 			err = soundly(err)
 		}
 		inCall = false
 		now := e.observe(p, 1, last, err)
 		if err != nil {
-			e.failed(p, eventReturned, err, p.cur[p.at:p.at+1])
+			e.failed(p, eventReturned, err, call)
 		}
 		if observed {
-			e.tellProcessed(p, time.Duration(now-last), err)
+			e.emitProcessed(m, time.Duration(now-last), err)
 		}
 		if last = now; err != nil {
 			return
 		}
-		if p.acks.outstanding.Load() != 0 {
-			p.acks.close(m.Offset + 1)
-		}
-		if full := e.processed(p, p.cur[p.at:p.at+1]); full || last >= until || p.suspect {
+		if full := e.processed(p, call); full || last >= until || p.suspect {
 			e.end.why = timeUp
 			return
 		}
@@ -214,8 +264,16 @@ func (e *executor) callBatch(p *partition, alone bool) {
 	if len(batch) == 0 {
 		return
 	}
-	first, final := batch[0].Offset, batch[len(batch)-1].Offset
-	messages := convertBatch(batch, p.retries())
+	e.offsets = e.offsets[:0]
+	messages := make([]*racecar.Message, len(batch))
+	retries := p.retries()
+	for i := range batch {
+		batch[i].Retries = retries
+		messages[i] = &batch[i]
+		e.offsets = append(e.offsets, batch[i].Offset)
+	}
+	final := e.offsets[len(batch)-1]
+	call := span{first: e.offsets[0], next: final + 1, n: len(batch), offsets: e.offsets}
 	last := e.board.Now()
 	observed, reported := e.w.opts.Emit != nil, messages
 	if observed {
@@ -231,23 +289,20 @@ func (e *executor) callBatch(p *partition, alone bool) {
 			err = broken(recover())
 		}
 		e.board.End(e.slot)
-		now := e.observe(p, len(batch), last, err)
+		now := e.observe(p, call.n, last, err)
 		if err != nil {
-			e.failed(p, how, err, batch)
+			e.failed(p, how, err, call)
 		}
 		if observed {
 			e.w.emit(event.ProcessBatch{
-				Consumer: e.w.reg.Name(), Group: e.w.group, Messages: reported, Duration: time.Duration(now - last), Err: err, Done: e.end.done(len(batch)),
+				Consumer: e.w.reg.Name(), Group: e.w.group, Messages: reported, Duration: time.Duration(now - last), Err: err, Done: e.end.done(call.n),
 			})
 		}
-		if err != nil {
-			return
+		if err == nil {
+			e.processed(p, call)
 		}
-		p.acks.close(final + 1)
-		e.processed(p, batch)
 	}()
-	e.originals.note(batch)
-	e.board.Begin(e.slot, p.topic, p.partition, first, final, alone)
+	e.board.Begin(e.slot, p.topic, p.partition, call.first, final, alone)
 	if err = p.inst.batch.ProcessBatch(p.liveContext(), messages); err != nil {
 		err = soundly(err)
 	}
@@ -256,18 +311,18 @@ func (e *executor) callBatch(p *partition, alone bool) {
 
 // failed decides what becomes of a call that failed, as long as what it produced can be
 // told from what others produce.
-func (e *executor) failed(p *partition, how eventKind, err error, messages []*sarama.ConsumerMessage) {
-	e.originals.restore(messages)
-	o := p.called(how, err, len(messages))
+func (e *executor) failed(p *partition, how eventKind, err error, call span) {
+	p.cursor.rewind(call.first)
+	o := p.called(how, err, call.n)
 	var out []*outMessage
 	if txn := p.inst.txn; txn != nil {
 		out = txn.takeCall()
-		o.mixed = o.batch && len(out) > 0 && len(messages) > 1
+		o.mixed = o.batch && len(out) > 0 && call.n > 1
 	}
-	f := &failedCall{messages: messages, action: decide(o, p.retries(), &e.w.cfg)}
+	f := &failedCall{messages: call, action: decide(o, p.retries(), &e.w.cfg)}
 	e.end = ended{failed: f}
 	if !f.action.keep {
-		p.acks.close(again)
+		p.acks.drop()
 		p.inst.producer.gone(len(out))
 		return
 	}
@@ -275,13 +330,13 @@ func (e *executor) failed(p *partition, how eventKind, err error, messages []*sa
 	if f.action.step == stepDone || f.action.step == stepDeadLetter {
 		moved += f.action.messages
 	}
-	p.acks.close(messages[moved-1].Offset + 1)
+	p.acks.close(call.slice(0, moved), p.processed)
 	f.out = out
 }
 
-// tellProcessed emits the end of a call of Process.
-func (e *executor) tellProcessed(p *partition, d time.Duration, err error) {
-	e.w.emit(event.ProcessMessage{Consumer: e.w.reg.Name(), Group: e.w.group, Message: &p.msgs[p.at], Duration: d, Err: err, Done: e.end.done(1)})
+// emitProcessed emits the end of a call of Process.
+func (e *executor) emitProcessed(m *racecar.Message, d time.Duration, err error) {
+	e.w.emit(event.ProcessMessage{Consumer: e.w.reg.Name(), Group: e.w.group, Message: m, Duration: d, Err: err, Done: e.end.done(1)})
 }
 
 // observe counts a call with so many messages that began at last, and returns
@@ -292,62 +347,56 @@ func (e *executor) observe(p *partition, messages int, last int64, err error) in
 	return now
 }
 
-// collect returns the messages of the next batch, which start the current chunk.
-func (e *executor) collect(p *partition) ([]*sarama.ConsumerMessage, why) {
+// collect returns the messages of the next batch.
+func (e *executor) collect(p *partition) ([]racecar.Message, why) {
 	want := e.t.batch
 	switch {
 	case p.suspect, p.acks.processed.Load() < p.splitTo:
 		want = 1
-	case p.again > 0:
-		want = p.again
+	case p.repeatSize > 0:
+		want = p.repeatSize
 	}
-	for len(p.cur)-p.at < want {
-		chunk := e.pop(p)
-		if chunk == nil {
-			break
-		}
-		if p.at == len(p.cur) {
-			p.cur = chunk
-		} else {
-			p.cur = append(p.cur[p.at:], chunk...)
-		}
-		p.at = 0
-	}
-	batch := p.cur[p.at:min(len(p.cur), p.at+want)]
+	batch := p.cursor.peek(want)
+	batch = batch[:min(len(batch), want)]
 	if txn := p.inst.txn; txn != nil && len(batch) > 0 {
 		if txn.mustWait(p, batch[0].Offset) {
-			return nil, lookUp
+			return nil, needAttention
 		}
-		until := p.aloneUntil(batch[0].Offset)
-		if i := slices.IndexFunc(batch, func(m *sarama.ConsumerMessage) bool { return m.Offset >= until }); i > 0 {
-			batch = batch[:i]
-		}
+		batch = below(batch, p.aloneUntil(batch[0].Offset), 1)
 	}
-	for i, m := range batch {
-		if m.Offset < p.suspectFrom || p.suspect {
-			continue
+	if !p.suspect {
+		if batch[0].Offset >= p.suspectFrom {
+			return nil, atSuspect
 		}
-		if i == 0 {
-			return nil, suspect
-		}
-		return batch[:i], timeUp
+		batch = below(batch, p.suspectFrom, 0)
 	}
 	return batch, timeUp
 }
 
-// processed moves the cursor behind messages, which start at it; true when
-// nothing more is to be begun until something is acknowledged.
-func (e *executor) processed(p *partition, messages []*sarama.ConsumerMessage) (full bool) {
-	transacted := p.inst.txn != nil && p.inst.txn.add(p, messages)
+// below returns the messages below offset, but at least the first few.
+func below(messages []racecar.Message, offset int64, least int) []racecar.Message {
 	n := len(messages)
-	p.at += n
-	p.again = 0
-	p.acks.processed.Store(messages[n-1].Offset + 1)
-	if p.acks.outstanding.Load() != 0 || len(p.kept) > 0 {
-		if e.originals.changed(messages) {
-			e.originals.restore(messages)
-		}
-		full = e.keep(p, messages)
+	for n > least && messages[n-1].Offset >= offset {
+		n--
+	}
+	return messages[:n]
+}
+
+// processed moves the cursor behind a call's messages; true when nothing more is to be
+// begun until something is acknowledged.
+func (e *executor) processed(p *partition, call span) (full bool) {
+	transacted := p.inst.txn != nil && p.inst.txn.add(p, call)
+	p.cursor.done(call.n)
+	p.repeatSize = 0
+	outstanding := p.acks.outstanding.Load() != 0
+	if outstanding {
+		p.acks.close(call, p.processed)
+		outstanding = p.acks.outstanding.Load() != 0
+	}
+	p.processed += int64(call.n)
+	p.acks.processed.Store(call.next)
+	if outstanding {
+		full = e.waits(p)
 	}
 	if e.w.cfg.SynchronousCommits {
 		full = true // settle commits
@@ -355,100 +404,32 @@ func (e *executor) processed(p *partition, messages []*sarama.ConsumerMessage) (
 	return full || transacted
 }
 
-// keep holds on to messages while output of them or of earlier ones is not
-// acknowledged; true when there are as many of them as may be.
-func (e *executor) keep(p *partition, messages []*sarama.ConsumerMessage) bool {
-	p.keep(messages)
-	position := p.acks.position()
-	drop := 0
-	for drop < len(p.kept) && p.kept[drop].Offset < position {
-		drop++
-	}
-	p.unkeep(drop)
+// waits reports whether p begins nothing more until output is acknowledged: as much waits
+// for that as may.
+func (e *executor) waits(p *partition) bool {
 	if p.inst.txn != nil && p.awaitsAll {
 		return true
 	}
 	// The number of a transaction's messages is bounded by transactions.full.
-	if e.t.kept.Load() < e.t.limits.kept() && (p.inst.txn != nil || len(p.kept) < e.w.cfg.ProduceInFlight && !p.isSingle(e.t.clock.now())) {
+	few := p.inst.txn != nil || p.acks.unacknowledged(p.processed) < int64(e.w.cfg.ProduceInFlight) && !p.isSingle(e.t.clock.now())
+	if few && e.t.kept.Load() < e.t.limits.kept {
 		return false
 	}
 	p.hurry() // p waits for its output
 	return true
 }
 
-// refill takes the next chunk; false when there is none.
-func (e *executor) refill(p *partition) bool {
-	p.cur, p.at, p.msgs = nil, 0, nil
-	p.cur = e.pop(p)
-	return len(p.cur) > 0
-}
-
-// pop takes a chunk from the queue and sees to it that it is filled again.
-func (e *executor) pop(p *partition) []*sarama.ConsumerMessage {
-	t, held := e.t, p.weight()
-	t.mu.Lock()
-	t.hold(p, held)
-	before := p.queue.bytes
-	chunk := p.queue.pop()
-	p.held += before - p.queue.bytes
-	t.paced(p, len(chunk))
-	t.replenish(p)
-	return chunk
-}
-
-// rest ends a turn: what is done with is let go, and counts no more.
-func (e *executor) rest(p *partition) {
-	if p.at == len(p.cur) {
-		p.cur, p.at, p.msgs = nil, 0, nil
-	}
-	held := p.weight()
-	e.t.mu.Lock()
-	e.t.hold(p, held)
-	e.t.replenish(p)
-}
-
-// replenish has partitions fetched again for which there is room now. It is called with
-// turns.mu held, and unlocks it.
-func (t *turns) replenish(p *partition) {
-	changed := t.ease()
-	if !p.fetching && !p.retiring && t.low(p) {
-		p.fetching = true
-		changed = append(changed, p)
-	}
-	if t.bytes < t.limits.bytes {
-		poke(t.drained)
-	}
-	t.mu.Unlock()
-	t.tell(changed)
-	poke(p.room)
-}
-
-// paced keeps the moving average of how fast p is processed. Called with
-// turns.mu held.
-func (t *turns) paced(p *partition, n int) {
-	p.paceN += n
-	now := time.Now()
-	if p.paceAt.IsZero() {
-		p.paceAt = now
-		return
-	}
-	if d := now.Sub(p.paceAt); d >= 250*time.Millisecond {
-		p.pace = (p.pace + float64(p.paceN)/d.Seconds()) / 2
-		p.paceAt, p.paceN = now, 0
-	}
-}
-
-// lookUp deals with what asked for attention; false when nothing may be begun.
-func (e *executor) lookUp(p *partition) bool {
+// handleAttention deals with what asked for attention; false when nothing may be begun.
+func (e *executor) handleAttention(p *partition) bool {
 	a := p.attention.Load()
 	if a&(attentionLeaving|attentionQuiet) != 0 {
 		return false
 	}
 	// What has ended is dealt with whether the partition is paused or not: see
-	// turns.ready, which would offer it again and again.
-	if a&attentionLetters != 0 {
-		e.w.lettersEnded(p)
-		return false // the next turn looks anew
+	// scheduler.ready, which would offer it again and again.
+	if a&attentionDeadLetters != 0 {
+		e.w.deadLettersEnded(p)
+		return false // the next quantum handles the rest
 	}
 	if a&attentionDelivery != 0 && !e.goBack(p) {
 		return false
@@ -474,25 +455,23 @@ func (e *executor) goBack(p *partition) bool {
 	if p.inst.txn != nil {
 		p.inst.txn.restart(p)
 	}
-	p.letters = nil                    // those that wait are of messages that are called again now
-	position, next := p.acks.restart() // the first that failed: those before it are through by now
-	p.unsignal(attentionDelivery)
-	drop := 0
-	for drop < len(p.kept) && p.kept[drop].Offset < position {
-		drop++
+	if d := p.undisposed; d != nil {
+		p.inst.producer.gone(len(d.out))
 	}
-	p.cur = append(append([]*sarama.ConsumerMessage(nil), p.kept[drop:]...), p.cur[p.at:]...)
-	p.unkeep(len(p.kept))
-	p.at, p.msgs, p.again = 0, nil, 0
+	p.deadLetters, p.undisposed = nil, nil // of messages that are called again now
+	call := p.acks.restart()               // the first that failed: those before it are through by now
+	p.unsignal(attentionDelivery)
+	p.cursor.rewind(call.first)
+	p.repeatSize = 0
 	if p.inst.txn != nil {
 		e.w.transactionAborted(p, failure)
 	} else {
-		e.w.outputFailed(p, failure, next)
+		e.w.outputFailed(p, failure, call)
 	}
 	return false // its pause comes first
 }
 
-// settle arranges what follows from a turn, still owning p.
+// settle arranges what follows from a quantum, still owning p.
 func (e *executor) settle(p *partition, end ended) {
 	e.survived(p, end.failed != nil)
 	if f := end.failed; f != nil {
@@ -502,67 +481,37 @@ func (e *executor) settle(p *partition, end ended) {
 	} else if e.w.cfg.SynchronousCommits || p.isCareful(e.t.clock.now()) {
 		p.m.commits.now(p)
 	}
-	e.survey(p)
+	e.findSuspect(p)
 	// Whoever waits for deliveries must not miss the last one: first say that
 	// it waits, then look whether there is anything to wait for.
-	if len(p.kept) > 0 || p.acks.outstanding.Load() != 0 {
+	if p.acks.outstanding.Load() != 0 {
 		p.awaiting.Store(true)
 		failure, flying := p.acks.state()
-		busy := e.keep(p, nil) || failure != nil
+		busy := e.waits(p) || failure != nil
 		if !busy || flying == 0 {
 			p.awaiting.Store(false)
 		}
 	}
-	e.rest(p)
+	if p.cursor.source != nil {
+		p.cursor.release(p.acks.position())
+	}
 }
 
-// survey finds the next suspect ahead.
-func (e *executor) survey(p *partition) {
-	p.suspectFrom = noSuspect
+// findSuspect finds the next suspect ahead.
+func (e *executor) findSuspect(p *partition) {
 	next := p.acks.processed.Load()
-	if p.at < len(p.cur) {
-		next = p.cur[p.at].Offset
+	messages := p.cursor.chunk[p.cursor.at:]
+	if len(messages) > 0 {
+		next = messages[0].Offset
 	}
 	p.suspectFrom = e.w.suspects.next(p.tp, next)
 	if p.isSingle(e.t.clock.now()) {
 		p.suspectFrom = next
 	}
-	is := p.suspectFrom <= next && p.at < len(p.cur)
+	is := p.suspectFrom <= next && len(messages) > 0
 	if is != p.suspect {
 		e.t.mu.Lock()
 		p.suspect = is
 		e.t.mu.Unlock()
 	}
-}
-
-// convertAll makes what consumer code sees. The bytes are those of the fetch: nobody
-// reuses them, but the next message follows them in memory, so each slice is clipped
-// and appending to it copies.
-func convertAll(cms []*sarama.ConsumerMessage) []racecar.Message {
-	ms := make([]racecar.Message, len(cms))
-	for i, cm := range cms {
-		m := &ms[i]
-		m.Topic, m.Partition, m.Offset = cm.Topic, cm.Partition, cm.Offset
-		m.Key, m.Value, m.Timestamp = slices.Clip(cm.Key), slices.Clip(cm.Value), cm.Timestamp
-		if len(cm.Headers) > 0 {
-			m.Headers = make([]racecar.Header, len(cm.Headers))
-			for j, h := range cm.Headers {
-				m.Headers[j] = racecar.Header{Key: string(h.Key), Value: slices.Clip(h.Value)}
-			}
-		}
-	}
-	return ms
-}
-
-// convertBatch is convertAll for a batch, by the chunk: see chunkSize.
-func convertBatch(cms []*sarama.ConsumerMessage, retries int) []*racecar.Message {
-	batch := make([]*racecar.Message, 0, len(cms))
-	for chunk := range slices.Chunk(cms, chunkSize) {
-		ms := convertAll(chunk)
-		for i := range ms {
-			ms[i].Retries = retries
-			batch = append(batch, &ms[i])
-		}
-	}
-	return batch
 }

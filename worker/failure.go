@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
@@ -21,14 +20,13 @@ import (
 // a second.
 const retryFloor = 100 * time.Millisecond
 
-// carryOut does what was decided about messages at p's cursor. The executor owns p.
-func (w *worker) carryOut(p *partition, messages []*sarama.ConsumerMessage, a action, out []*outMessage) {
-	p.msgs = nil // the call may have changed them
+// carryOut does what was decided about a call at p's cursor. The executor owns p.
+func (w *worker) carryOut(p *partition, call span, a action, out []*outMessage) {
 	if a.done > 0 {
-		p.advance(messages[:a.done], nil)
+		p.advance(call.slice(0, a.done), nil)
 	}
-	messages = messages[a.done : a.done+a.messages]
-	p.again = a.size
+	call = call.slice(a.done, a.done+a.messages)
+	p.repeatSize = a.size
 	if !a.report {
 		if a.step == stepAgain && a.size == 0 {
 			w.partLog(p).WithError(bounded(a.err)).WithField("cause", context.Cause(p.ctx.Load())).Info("call ended early")
@@ -36,24 +34,24 @@ func (w *worker) carryOut(p *partition, messages []*sarama.ConsumerMessage, a ac
 		return
 	}
 	p.noteFailure(a)
-	log := w.noteFailure(p, messages, a.err, a.attempts)
+	log := w.noteFailure(p, call, a.err, a.attempts)
 	switch a.step {
 	case stepDone:
-		w.stats.Add(scoreboard.Skipped, uint64(len(messages)))
-		p.advance(messages, out)
+		w.stats.Add(scoreboard.Skipped, uint64(call.n))
+		p.advance(call, out)
 		log.Warn("message skipped")
 	case stepFatal:
 		log.Error("message failed for good")
 		w.fatal(a.err)
 	case stepDeadLetter:
 		log.WithField("poison", a.poison).Error("message failed, to be dead-lettered")
-		w.deadLetter(p, messages, a.err, a.attempts, out)
+		w.deadLetter(p, call, a.err, a.attempts, out)
 	case stepSplit:
 		log.Error("batch failed too often, its messages are handed over one by one")
-		p.splitTo = messages[len(messages)-1].Offset + 1
+		p.splitTo = call.next
 	case stepHold:
 		log.Error("message is poison, its partition is paused: resume it to try again, or set dead_letter_topic")
-		w.turns.change(func() {
+		w.scheduler.change(func() {
 			p.forever, p.state, p.reason = true, status.PartitionPoisoned, oneLine(a.err)
 		})
 	case stepRetry:
@@ -68,12 +66,12 @@ func (w *worker) retry(p *partition, log *logrus.Entry, a action) {
 		pause = pauseFor(&w.cfg, a.attempts, rand.Float64)
 	}
 	w.pause(p, pause, a.err)
-	if w.worthSaying(p, p.acks.processed.Load(), pause) {
-		what := "message failed, to be retried"
+	if w.shouldLog(p, p.acks.processed.Load(), pause) {
+		message := "message failed, to be retried"
 		if a.noTopic {
-			what = "message is to be dead-lettered, but no dead_letter_topic is configured: it is retried instead"
+			message = "message is to be dead-lettered, but no dead_letter_topic is configured: it is retried instead"
 		}
-		log.WithField("pause", pauseText(pause)).Error(what)
+		log.WithField("pause", pauseText(pause)).Error(message)
 	}
 	p.m.commits.soon(p)
 }
@@ -98,28 +96,23 @@ func (p *partition) called(event eventKind, err error, messages int) outcome {
 }
 
 // outputFailed deals with output that finally failed after its call had returned. p
-// has been set back to that call's messages, of which the last is before next.
-func (w *worker) outputFailed(p *partition, err error, next int64) {
-	o := p.called(eventOutputUndelivered, err, 0)
-	if !counts(err) {
-		o.event = eventOutputUndelivered
-	} else {
+// has been set back to that call.
+func (w *worker) outputFailed(p *partition, err error, call span) {
+	o := p.called(eventOutputUndelivered, err, call.n)
+	if counts(err) {
 		o.event = eventOutputRefused
 	}
-	for p.at+o.messages < len(p.cur) && p.cur[p.at+o.messages].Offset < next {
-		o.messages++
-	}
-	w.carryOut(p, p.cur[p.at:], decide(o, p.retries(), &w.cfg), nil)
+	w.carryOut(p, call, decide(o, p.retries(), &w.cfg), nil)
 }
 
-// worthSaying reports whether a failure is to be logged: each is, but where a message
+// shouldLog reports whether a failure is to be logged: each is, but where a message
 // is tried again ten times a second one a second will do.
-func (w *worker) worthSaying(p *partition, offset int64, pause time.Duration) bool {
-	now := w.turns.clock.now()
-	if pause >= 0 && pause <= retryFloor && p.saidOf == offset && now.Sub(p.saidAt) < time.Second {
+func (w *worker) shouldLog(p *partition, offset int64, pause time.Duration) bool {
+	now := w.scheduler.clock.now()
+	if pause >= 0 && pause <= retryFloor && p.loggedOf == offset && now.Sub(p.loggedAt) < time.Second {
 		return false
 	}
-	p.saidOf, p.saidAt = offset, now
+	p.loggedOf, p.loggedAt = offset, now
 	return true
 }
 
@@ -164,25 +157,25 @@ func (w *worker) pause(p *partition, d time.Duration, err error) {
 		d = retryFloor
 	}
 	w.emit(event.PauseStatus{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Duration: d})
-	w.turns.change(func() {
+	w.scheduler.change(func() {
 		p.state, p.reason = status.PartitionBackoff, oneLine(err)
 		if d < 0 {
 			p.forever = true
 			p.state = status.PartitionPaused
 			return
 		}
-		p.until = w.turns.clock.now().Add(d)
+		p.until = w.scheduler.clock.now().Add(d)
 	})
 }
 
 // resumed notes that p is served again after a pause.
 func (w *worker) resumed(p *partition) {
-	w.turns.mu.Lock()
+	w.scheduler.mu.Lock()
 	was := p.state == status.PartitionBackoff || p.state == status.PartitionBlocked
 	if was {
 		p.resetBackoff()
 	}
-	w.turns.mu.Unlock()
+	w.scheduler.mu.Unlock()
 	if was {
 		w.emit(event.PauseStatus{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition})
 	}
@@ -190,21 +183,19 @@ func (w *worker) resumed(p *partition) {
 
 // advance moves p's cursor behind messages that are done with; out is what their call
 // produced for a transaction.
-func (p *partition) advance(messages []*sarama.ConsumerMessage, out []*outMessage) {
+func (p *partition) advance(call span, out []*outMessage) {
 	if p.inst.txn != nil {
-		p.inst.txn.addOutput(p, messages, out)
+		p.inst.txn.addOutput(p, call, out)
 	}
-	p.moveOver(messages)
+	p.moveOver(call)
 }
 
-func (p *partition) moveOver(messages []*sarama.ConsumerMessage) {
-	p.count(p.m.w.stats, uint64(len(messages)))
-	p.at += len(messages)
-	p.again = 0
-	p.acks.processed.Store(messages[len(messages)-1].Offset + 1)
-	if len(p.kept) > 0 || p.acks.outstanding.Load() != 0 {
-		p.keep(messages)
-	}
+func (p *partition) moveOver(call span) {
+	p.count(p.m.w.stats, uint64(call.n))
+	p.cursor.advance(call.next)
+	p.repeatSize = 0
+	p.processed += int64(call.n)
+	p.acks.processed.Store(call.next)
 }
 
 // noteFailure keeps why the messages at p's position failed, and how often.
@@ -217,22 +208,22 @@ func (p *partition) noteFailure(a action) {
 	}
 }
 
-// noteFailure tells OnError and the list of problems of a failure, and returns the
+// noteFailure reports a failure to OnError and in the list of problems, and returns the
 // entry to log it with.
-func (w *worker) noteFailure(p *partition, messages []*sarama.ConsumerMessage, err error, attempt int) *logrus.Entry {
+func (w *worker) noteFailure(p *partition, call span, err error, attempt int) *logrus.Entry {
 	info := racecar.ErrorInfo{
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition,
-		Messages: len(messages), Retries: max(0, attempt-1),
+		Messages: call.n, Retries: max(0, attempt-1),
 	}
 	ctx := w.opts.base()
 	if p.span != nil {
 		ctx = context.WithoutCancel(p.span) // the call may have been cancelled, its report is not
 	}
 	log := w.partLog(p).WithContext(ctx).WithError(bounded(err)).WithField("attempt", attempt)
-	if len(messages) > 0 {
-		info.FirstOffset, info.LastOffset = messages[0].Offset, messages[len(messages)-1].Offset
+	if call.n > 0 {
+		info.FirstOffset, info.LastOffset = call.first, call.next-1
 		log = log.WithField("offset", info.FirstOffset)
-		if len(messages) > 1 {
+		if call.n > 1 {
 			log = log.WithField("last_offset", info.LastOffset)
 		}
 	}

@@ -527,14 +527,6 @@ func TestRetriesGetTheMessageAsItWasReceived(t *testing.T) {
 	}
 }
 
-func BenchmarkOriginals(b *testing.B) {
-	var o originals
-	m := []*sarama.ConsumerMessage{{Key: make([]byte, 16), Value: make([]byte, 200)}}
-	for b.Loop() {
-		o.note(m)
-	}
-}
-
 // The line that matters is often not the first one.
 func TestErrorsOfSeveralLines(t *testing.T) {
 	err := errors.New("failed to connect to `orders`:\n\t10.0.0.1:5432: connection refused\r\n")

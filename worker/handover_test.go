@@ -13,7 +13,6 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
-	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -51,14 +50,6 @@ func (s *fakeSession) Claims() map[string][]int32 { return s.claims }
 func (s *fakeSession) MemberID() string           { return "member" }
 func (s *fakeSession) GenerationID() int32        { return 1 }
 func (s *fakeSession) Context() context.Context   { return s.ctx }
-
-// leaders knows which partitions have none.
-type leaders struct {
-	sarama.Client
-	without map[tp]bool
-}
-
-func (l *leaders) PartitionNotReadable(topic string, n int32) bool { return l.without[tp{topic, n}] }
 
 // A rejoin and a stop may wait for the same claims.
 func TestTwoWaitForTheLastClaim(t *testing.T) {
@@ -98,15 +89,17 @@ func TestAllMembershipsHearOfAStop(t *testing.T) {
 	})
 }
 
-// A partition without a leader, which sarama does not begin, is not waited for: its
-// worker would be called joining until it were replaced for that, again and again.
+// A partition that cannot be fetched, since it has no leader, is not waited for: its worker
+// would be called joining until it were replaced for that, again and again.
 func TestRunningWithoutALeaderOfOnePartition(t *testing.T) {
 	_, m := loneWorker(t)
-	m.client = &kafka.Client{Client: &leaders{without: map[tp]bool{{"t", 1}: true}}}
 	s := &fakeSession{ctx: t.Context(), claims: map[string][]int32{"t": {0, 1}}}
 	if err := m.Setup(s); err != nil {
 		t.Fatal(err)
 	}
+	p := m.claim(tp{"t", 1})
+	m.w.scheduler.opened(p, &fakeSource{err: sarama.ErrLeaderNotAvailable})
+	m.fetched(p)
 	if state, _ := m.stateNow(); state == status.Running {
 		t.Error("running, although t/0 is not open")
 	}
@@ -121,7 +114,6 @@ func TestRunningWithoutAPartitionThatWasNotBegun(t *testing.T) {
 	for name, before := range map[string]bool{"before the other one is open": true, "after it": false} {
 		t.Run(name, func(t *testing.T) {
 			_, m := loneWorker(t)
-			m.client = &kafka.Client{Client: &leaders{}}
 			s := &fakeSession{ctx: t.Context(), claims: map[string][]int32{"t": {0, 1}}}
 			if err := m.Setup(s); err != nil {
 				t.Fatal(err)
@@ -151,7 +143,7 @@ func TestResumedWhileItIsOpened(t *testing.T) {
 	w.setPaused(which, true)
 	p := m.claim(tp{"t", 0})
 	served, resumed := make(chan struct{}), make(chan struct{})
-	w.turns.mu.Lock()
+	w.scheduler.mu.Lock()
 	go func() { defer close(served); w.serve(p) }()
 	waitFor(t, "the look at what is paused", func() bool {
 		if w.mu.TryLock() {
@@ -161,11 +153,11 @@ func TestResumedWhileItIsOpened(t *testing.T) {
 		return true
 	})
 	go func() { defer close(resumed); w.setPaused(which, false) }()
-	w.turns.mu.Unlock()
+	w.scheduler.mu.Unlock()
 	<-served
 	<-resumed
-	w.turns.mu.Lock()
-	defer w.turns.mu.Unlock()
+	w.scheduler.mu.Lock()
+	defer w.scheduler.mu.Unlock()
 	if p.operator {
 		t.Error("paused, although it was resumed")
 	}
@@ -245,7 +237,7 @@ func TestWaitsForATransactionWithoutMessages(t *testing.T) {
 	p := m.claim(tp{"t", 0})
 	p.begin(0, 0)
 	p.inst = &instance{w: w, txn: w.newTransactions("id")}
-	e := &executor{w: w, t: w.turns}
+	e := &executor{w: w, t: w.scheduler}
 	o := p.acks.hold()
 	p.awaitsAll = true
 	e.settle(p, ended{})
@@ -266,9 +258,9 @@ func TestHookOfAPartitionThatIsBegunLate(t *testing.T) {
 	w.serial = &instance{w: w, value: &processor{assigned: func(a racecar.Assignment) { got = append(got, fmt.Sprint(a.Partitions["t"])) }}}
 	both := &sarama.ConsumerGroupMemberAssignment{Topics: map[string][]int32{"t": {0, 1}}}
 	m.onAssignment(both, 1)
-	m.tellAssigned(m.claim(tp{"t", 0}))
+	m.reportAssigned(m.claim(tp{"t", 0}))
 	m.onAssignment(both, 2)
-	m.tellAssigned(m.claim(tp{"t", 1}))
+	m.reportAssigned(m.claim(tp{"t", 1}))
 	if want := []string{"[0 1]"}; !slices.Equal(got, want) {
 		t.Errorf("told %q, want %q", got, want)
 	}
@@ -306,14 +298,14 @@ func TestHookOfAPartitionThatIsTakenAwayAtOnce(t *testing.T) {
 					q = m.claim(tp{"t", 1})
 				}
 				if c.told {
-					m.tellAssigned(p)
+					m.reportAssigned(p)
 				}
 				assign(2, 0)
 				if q != nil {
 					m.forget(q)
 				}
 				if !c.told {
-					m.tellAssigned(p)
+					m.reportAssigned(p)
 				}
 				if !slices.Equal(got, c.want) {
 					t.Errorf("told %q, want %q", got, c.want)
@@ -365,7 +357,7 @@ func TestPartitionRestsOnceServed(t *testing.T) {
 	p := m.transactionalClaim(tp{"t", 0})
 	for _, served := range []bool{false, true} {
 		p.served.Store(served)
-		if idle, _ := w.turns.rests(p); idle != served {
+		if idle, _ := w.scheduler.isIdle(p); idle != served {
 			t.Errorf("served %v: idle %v", served, idle)
 		}
 	}

@@ -9,17 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
-
-// stocked is a partition with messages in its queue.
-func stocked(topic string, number int32, messages int, bytes int64) *partition {
-	p := &partition{tp: tp{topic, number}}
-	p.queue.n, p.queue.bytes = messages, bytes
-	return p
-}
 
 // TestMultiSubscriptionStrategy: exhaust-topic stays with a topic while it has
 // messages, round-robin goes to the next after each turn.
@@ -29,15 +24,17 @@ func TestMultiSubscriptionStrategy(t *testing.T) {
 		"round-robin":   "b/0 a/0 b/0 a/1 b/0 b/0",
 	} {
 		cfg := config.Default()
-		tu := newTurns(1, strategy == "round-robin", newLimits(&cfg))
-		a0, a1, b0 := stocked("a", 0, 1000, 1), stocked("a", 1, 1000, 1), stocked("b", 0, 1000, 1)
-		for _, p := range []*partition{a0, a1, b0} {
-			tu.add(p)
-		}
+		tu := newScheduler(1, strategy == "round-robin", newLimits(&cfg))
+		a0, a1 := supplied(tu, tp{"a", 0}, 1000), supplied(tu, tp{"a", 1}, 1000)
+		supplied(tu, tp{"b", 0}, 1000)
 		var got []string
 		for i := range 6 {
 			if i == 4 { // topic a has no more
-				a0.queue.n, a1.queue.n = 0, 0
+				for _, p := range []*partition{a0, a1} {
+					p.supply().log = nil
+					tu.available(p)
+					p.notified = false
+				}
 			}
 			p, _ := tu.take()
 			got = append(got, p.String())
@@ -45,34 +42,6 @@ func TestMultiSubscriptionStrategy(t *testing.T) {
 		}
 		if s := strings.Join(got, " "); s != want {
 			t.Errorf("%s: %s, want %s", strategy, s, want)
-		}
-	}
-}
-
-// TestStock: min_message_queue_size says how many messages are held, max_bytes how
-// many bytes.
-func TestStock(t *testing.T) {
-	cfg := config.Default()
-	cfg.FetchMessages, cfg.MinMessageQueueSize, cfg.MaxBytes = 1, 5000, 2<<20
-	tu := newTurns(1, false, newLimits(&cfg))
-	p := stocked("a", 0, 0, 0)
-	tu.add(p)
-	for _, tt := range []struct {
-		messages  int
-		bytes     int64
-		full, low bool
-	}{
-		{0, 0, false, true},
-		{5000, 1, false, true},
-		{5001, 1, false, false},
-		{9999, 1, false, false},
-		{10000, 1, true, false},
-		{10, 4 << 20, true, false},
-		{10, 1 << 20, false, true},
-	} {
-		p.queue.n, p.queue.bytes, tu.bytes = tt.messages, tt.bytes, tt.bytes
-		if full, low := tu.full(p), tu.low(p); full != tt.full || low != tt.low {
-			t.Errorf("%d messages, %d bytes: full %v, low %v", tt.messages, tt.bytes, full, low)
 		}
 	}
 }
@@ -104,30 +73,26 @@ func TestBatchSize(t *testing.T) {
 // TestBatchWaits for more messages, up to max_wait_time, while more can come.
 func TestBatchWaits(t *testing.T) {
 	for name, tt := range map[string]struct {
-		change func(*turns, *partition)
+		change func(*partition)
 		want   time.Duration
 	}{
-		"more is on its way":                 {func(*turns, *partition) {}, 3 * time.Second},
-		"this was the last":                  {func(_ *turns, p *partition) { p.more.Store(false) }, 0},
-		"the partition is not fetched":       {func(_ *turns, p *partition) { p.fetching = false }, 0},
-		"no partition is fetched":            {func(tu *turns, _ *partition) { tu.throttle() }, 0},
-		"half of what may be held is there":  {func(tu *turns, _ *partition) { tu.bytes = tu.limits.bytes / 2 }, 0},
-		"it holds its share of all queues":   {func(tu *turns, p *partition) { p.queue.bytes = tu.limits.bytes / 2 }, 0},
-		"its batch failed and is retried":    {func(_ *turns, p *partition) { p.again = 10 }, 0},
-		"its next message is called alone":   {func(_ *turns, p *partition) { p.suspect = true }, 0},
-		"there are as many as a batch has":   {func(_ *turns, p *partition) { p.queue.n = 100 }, 0},
-		"the next but one fills it, however": {func(_ *turns, p *partition) { p.queue.n = 99 }, 3 * time.Second},
+		"more is on its way":                 {func(*partition) {}, 3 * time.Second},
+		"this was the last":                  {func(p *partition) { p.supply().caughtUp = true }, 0},
+		"nothing more may be fetched":        {func(p *partition) { p.supply().full = true }, 0},
+		"its batch failed and is retried":    {func(p *partition) { p.repeatSize = 10 }, 0},
+		"its next message is called alone":   {func(p *partition) { p.suspect = true }, 0},
+		"there are as many as a batch has":   {func(p *partition) { p.supply().log = decodedItems("a", rawBatch(0, 100, false)) }, 0},
+		"the next but one fills it, however": {func(p *partition) { p.supply().log = decodedItems("a", rawBatch(0, 99, false)) }, 3 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cfg := config.Default()
-				tu := newTurns(1, false, newLimits(&cfg))
+				tu := newScheduler(1, false, newLimits(&cfg))
 				tu.batch, tu.batchWait = 100, 3*time.Second
-				p := stocked("a", 0, 10, 1)
-				p.last, p.fetching = 9, true
-				p.more.Store(true)
-				tt.change(tu, p)
-				tu.add(p)
+				p := supplied(tu, tp{"a", 0}, 10)
+				p.supply().caughtUp = false
+				tt.change(p)
+				tu.available(p)
 				began := time.Now()
 				tu.take()
 				if waited := time.Since(began); waited != tt.want {
@@ -189,5 +154,47 @@ func TestOffsetCommitInterval(t *testing.T) {
 			t.Errorf("every %v: %d was committed already", tt.interval, c)
 		}
 		s.stop()
+	}
+}
+
+// What is configured of fetching is what brokers are asked.
+func TestFetchSettings(t *testing.T) {
+	b := testbroker.New(t)
+	topic, group := b.Topic(1), b.Group()
+	var mu sync.Mutex
+	var requests []*kmsg.FetchRequest
+	watchRequests(b, kmsg.Fetch, func(_ int, req kmsg.Request) kmsg.Response {
+		mu.Lock()
+		defer mu.Unlock()
+		requests = append(requests, req.(*kmsg.FetchRequest))
+		return nil
+	})
+	cfg := testConfig(b, group)
+	cfg.FetchMinBytes, cfg.MaxWaitTime, cfg.MaxBytes = 7, 1234*time.Millisecond, 3<<20
+	cfg.Consumer = []string{"client.rack=r1"}
+	rec := newRecorder()
+	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic, MaxBytesPerPartition: 123_456}}}, func(racecar.Runtime) (*processor, error) {
+		return &processor{process: recording(rec)}, nil
+	})
+	s := start(t, reg, cfg)
+	b.Produce(topic, 0, values(5)...)
+	rec.await(t, 5)
+	any := func(what string, is func(*kmsg.FetchRequest) bool) {
+		t.Helper()
+		waitFor(t, what, func() bool { mu.Lock(); defer mu.Unlock(); return slices.ContainsFunc(requests, is) })
+	}
+	any("fetch_min_bytes", func(r *kmsg.FetchRequest) bool { return r.MinBytes == 7 })
+	any("max_wait_time", func(r *kmsg.FetchRequest) bool { return r.MaxWaitMillis == 1234 })
+	any("max_bytes_per_partition", func(r *kmsg.FetchRequest) bool {
+		return len(r.Topics) == 1 && r.Topics[0].Partitions[0].PartitionMaxBytes == 123_456
+	})
+	any("client.rack", func(r *kmsg.FetchRequest) bool { return r.Rack == "r1" })
+	s.stop()
+	mu.Lock()
+	defer mu.Unlock()
+	for _, r := range requests {
+		if r.MaxBytes > 3<<20 {
+			t.Errorf("a request for %d bytes, max_bytes is %d", r.MaxBytes, 3<<20)
+		}
 	}
 }

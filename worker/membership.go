@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
@@ -35,18 +35,20 @@ type membership struct {
 	subs []racecar.Subscription
 	log  *logrus.Entry
 
-	client  *kafka.Client // guarded by mu until run has connected
-	group   sarama.ConsumerGroup
-	view    *kafka.GroupClient // of client, for group
-	offsets offsets
-	commits *commits
-	slot    string // empty: dynamic
-	id      string // instance id; empty: dynamic
-	rejoins atomic.Uint32
-	plain   atomic.Bool // commits go without metadata: the broker does not take ours
-	trouble trouble
-	starts  starts
-	strange strangeMembers
+	client   *kafka.Client // guarded by mu until run has connected
+	group    sarama.ConsumerGroup
+	view     *kafka.GroupClient // of client, for group
+	offsets  offsets
+	fetcher  *fetch.Fetcher // shared by memberships that fetch alike
+	maxBytes int            // max_bytes_per_partition
+	commits  *commits
+	slot     string // empty: dynamic
+	id       string // instance id; empty: dynamic
+	rejoins  atomic.Uint32
+	plain    atomic.Bool // commits go without metadata: the broker does not take ours
+	failures failureLog
+	starts   starts
+	strange  strangeMembers
 
 	session    atomic.Pointer[session]
 	joinedAs   atomic.Pointer[string] // member id of the last join, answered or not; nil: none had one
@@ -55,23 +57,16 @@ type membership struct {
 	joining    time.Time                               // when that began; for Setup, which it calls
 	cause      error                                   // why the last session ended; set by Cleanup, which Consume calls
 
-	mu       locks.Mutex[locks.Membership]
-	parts    map[tp]*partition
-	assigned map[tp]*assignment // what a partition came with; for the hook
-	latest   []tp               // the last assignment
-	told     map[tp]bool        // what the hook has been told is assigned
-	ended    map[bool][]tp      // claims that ended with the session, by lost
-	counts   map[string]int     // partitions of each topic that the last assignment knew of
-	seen     map[string]int     // as looked up last
-	ids      map[string]sarama.Uuid
-	stood    map[tp]int64    // where claims that have ended stood
-	outlived map[tp]outlived // what is known of their counts
-	// anew holds the topics that are found to be others since the last session began, and
-	// where we stood in the old ones; fresh the partitions of the session that therefore
-	// begin at their beginning, until they have.
-	anew       map[string]map[int32]int64
-	fresh      map[tp]int64 // where we stood; negative: nowhere
-	subscribed []string     // what Consume was called with
+	mu         locks.Mutex[locks.Membership]
+	parts      map[tp]*partition
+	assigned   map[tp]*assignment // what a partition came with; for the hook
+	latest     []tp               // the last assignment
+	told       map[tp]bool        // what the hook has been told is assigned
+	ended      map[bool][]tp      // claims that ended with the session, by lost
+	counts     map[string]int     // partitions of each topic that the last assignment knew of
+	seen       map[string]int     // as looked up last
+	outlived   map[tp]outlived    // what is known of claims that have ended
+	subscribed []string           // what Consume was called with
 	state      status.State
 	detail     string
 	opening    map[tp]bool // claims that the session began with and that are not open yet
@@ -87,8 +82,11 @@ type session struct{ sarama.ConsumerGroupSession }
 
 // assignment is a set of partitions that came together.
 type assignment struct {
-	once       sync.Once
+	once       sync.Once // reports it to the hook
 	partitions map[string][]int32
+
+	read      sync.Once
+	committed map[kafka.TopicPartition]kafka.Commit // set by read
 }
 
 // splitSubscriptions groups subscriptions by what sarama sets per client.
@@ -115,17 +113,13 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 		assigned:  map[tp]*assignment{},
 		told:      map[tp]bool{},
 		ended:     map[bool][]tp{},
-		ids:       map[string]sarama.Uuid{},
-		stood:     map[tp]int64{},
 		outlived:  map[tp]outlived{},
-		anew:      map[string]map[int32]int64{},
-		fresh:     map[tp]int64{},
 		state:     status.Waiting,
 		unknown:   make(chan struct{}, 1),
 		over:      make(chan struct{}),
 		forgotten: make(chan struct{}, 1),
 	}
-	m.trouble.log, m.strange.log = m.log, m.log
+	m.failures.entry, m.strange.log = m.log, m.log
 	m.starts.m = m
 	if w.cfg.Membership != config.MembershipDynamic && w.opts.Handshake.Nonce != "" {
 		m.slot = slotID(w.cfg.ClientID, w.opts.Handshake.Nonce, w.reg.Name(), w.index, n)
@@ -139,7 +133,7 @@ func (m *membership) run(ctx context.Context) error {
 	defer close(m.over)
 	conf, err := m.config()
 	for tries := 1; err != nil && m.w.opts.Handshake.WasReady; tries++ { // it has worked before: files are being renewed
-		m.trouble.say(err, "connecting")
+		m.failures.log(err, "connecting")
 		m.wait(err)
 		if !sleep(ctx, backoff(tries)) {
 			return nil
@@ -163,7 +157,7 @@ func (m *membership) run(ctx context.Context) error {
 	defer func() { stopWatching(); <-watching }()
 
 	tries, quick := 0, 0
-	for m.takeSlot(ctx) && ctx.Err() == nil {
+	for ctx.Err() == nil {
 		m.setState(status.Joining, "")
 		began := time.Now()
 		m.joining, m.cause = began, nil
@@ -177,7 +171,7 @@ func (m *membership) run(ctx context.Context) error {
 		case err == nil && (time.Since(began) > time.Second || errors.Is(m.cause, sarama.ErrRebalanceInProgress)):
 			// However many rebalances follow each other: the group waits for us.
 			tries, quick = 0, 0
-			m.trouble.over()
+			m.failures.clear()
 		case err == nil:
 			quick++ // joining again was our own idea; many in a row are a loop
 			if quick > 3 {
@@ -188,10 +182,7 @@ func (m *membership) run(ctx context.Context) error {
 				return permanentError{errors.New(reason)}
 			}
 			err = m.explainAssignors(access.Explained(err))
-			tries = m.trouble.say(err, "consuming interrupted, to be tried again")
-			if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
-				m.takePartitions(ctx, m.generation.Load())
-			}
+			tries = m.failures.log(err, "consuming interrupted, to be tried again")
 			m.w.emit(event.PollRetry{Consumer: m.w.reg.Name(), Group: m.w.group, Attempt: tries, Err: err})
 			m.wait(err)
 		}
@@ -271,10 +262,8 @@ func (m *membership) config() (*kafka.Config, error) {
 	for i, s := range conf.Consumer.Group.Rebalance.GroupStrategies {
 		conf.Consumer.Group.Rebalance.GroupStrategies[i] = wrapStrategy(s, m.onAssignment, &m.rejoins)
 	}
-	// The pump never lets sarama wait longer than patience; below that sarama
-	// would stop the whole broker for 100 ms to resubscribe.
-	conf.Consumer.MaxProcessingTime = 10 * patience
-	conf.ChannelBufferSize = 2 * chunkSize
+	m.fetcher = m.w.fetcherFor(m.subs[0].AdditionalConfig, conf)
+	m.maxBytes = conf.Fetching.MaxBytesPerPartition
 	return conf, nil
 }
 
@@ -284,7 +273,7 @@ func (m *membership) find(ctx context.Context, conf *kafka.Config) ([]string, er
 	for tries := 1; ; tries++ {
 		err := m.dial(ctx, conf)
 		if err == nil {
-			err = m.letterBox()
+			err = m.ensureDeadLetterTopic()
 		}
 		if err == nil {
 			err = m.starts.decide(ctx)
@@ -301,7 +290,7 @@ func (m *membership) find(ctx context.Context, conf *kafka.Config) ([]string, er
 		if reason, _, permanent := access.Permanent(err); permanent {
 			return nil, permanentError{errors.New(reason)}
 		}
-		m.trouble.say(err, "connecting")
+		m.failures.log(err, "connecting")
 		m.wait(err)
 		if !sleep(ctx, backoff(tries)) {
 			return nil, nil
@@ -323,14 +312,13 @@ func (m *membership) connect(ctx context.Context, conf *kafka.Config) ([]string,
 		}
 		return nil, nil
 	}
-	m.trouble.over()
+	m.failures.clear()
 	if m.slot != "" {
 		m.mu.Lock()
 		m.id = instanceID(m.slot, topics, m.w.cfg.PartitionAssignmentStrategy)
 		m.mu.Unlock()
 		m.client.Config().Consumer.Group.InstanceId = m.id // the client's own copy; no group uses it yet
 	}
-	m.client.HandleGetOffset(m.starts.answer)
 	m.client.HandleJoin(m.joins)
 	m.client.HandleStrangeMembers(m.strange.report)
 	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
@@ -362,7 +350,6 @@ func (m *membership) dial(ctx context.Context, conf *kafka.Config) error {
 	if err != nil {
 		return err
 	}
-	client.ControlFetches(fetchControl{m.w.turns.budget, m})
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.client, m.offsets = client, kafka.NewOffsets(client, m.w.group)
@@ -558,33 +545,19 @@ func (m *membership) claims() []*partition {
 	return all
 }
 
-// fetch tells sarama whether to fetch a partition.
-func (m *membership) fetch(k tp, on bool) {
-	which := map[string][]int32{k.topic: {k.partition}}
-	if on {
-		m.group.Resume(which)
-	} else {
-		m.group.Pause(which)
-	}
-}
-
-// drainErrors logs what sarama reports beside Consume: fetch errors mostly, which
-// it goes on retrying.
+// drainErrors logs what sarama reports beside Consume. That it cannot fetch is as it is to
+// be: it is given a broker that nobody opens (kafka.GroupClient).
 func (m *membership) drainErrors() {
-	t := trouble{log: m.log}
+	failures := failureLog{entry: m.log}
 	for err := range m.group.Errors() {
-		if errors.Is(err, net.ErrClosed) { // by us: see kafka.Client.Drop
-			m.log.WithError(err).Debug("a fetch was cut off")
+		if errors.Is(err, sarama.ErrNotConnected) {
 			continue
 		}
 		if reason, _, permanent := access.Permanent(err); permanent {
 			m.w.fatal(errors.New(reason))
 			continue
 		}
-		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-			poke(m.unknown)
-		}
-		t.say(err, "sarama")
+		failures.log(err, "sarama")
 	}
 }
 

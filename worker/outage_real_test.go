@@ -112,7 +112,7 @@ func TestBrokersAway(t *testing.T) {
 		}
 	}
 	// Of each thing that is tried: ten, then one a minute.
-	if limit := 3 * (troubleTries + int(away/troubleEvery)); tries == 0 || tries > limit {
+	if limit := 3 * (loggedTries + int(away/loggedEvery)); tries == 0 || tries > limit {
 		t.Errorf("%d lines about failed tries, want at most %d", tries, limit)
 	}
 }

@@ -190,7 +190,7 @@ func TestNoFailedDeliveryIsForgotten(t *testing.T) {
 	a.processed.Store(5)
 	a.enter()
 	one := a.begin()
-	a.close(6)
+	a.close(span{first: 5, next: 6, n: 1}, 0)
 	a.processed.Store(6)
 	two := a.begin()
 	two.done(second)
@@ -201,12 +201,12 @@ func TestNoFailedDeliveryIsForgotten(t *testing.T) {
 	if failure, flying := a.state(); !errors.Is(failure, first) || flying != 0 {
 		t.Errorf("failure %v, %d flying", failure, flying)
 	}
-	a.close(again) // the running call has failed
+	a.drop() // the running call has failed
 	if failure, _ := a.state(); !errors.Is(failure, first) {
 		t.Errorf("failure %v after the running call failed", failure)
 	}
-	if position, next := a.restart(); position != 5 || next != 6 {
-		t.Errorf("to be repeated from %d up to %d", position, next)
+	if call := a.restart(); call.first != 5 || call.next != 6 || call.n != 1 {
+		t.Errorf("to be repeated: %+v", call)
 	}
 	if failure, _ := a.state(); failure != nil || a.outstanding.Load() != 0 {
 		t.Errorf("failure %v, %d outstanding", failure, a.outstanding.Load())
@@ -589,8 +589,11 @@ func TestOverdueCallsAreCancelledAlone(t *testing.T) {
 			} else {
 				s := start(t, reg, cfg)
 				<-stuck
-				call := wire.Call{Consumer: reg.Name(), Topic: topic, Partition: 0, FirstOffset: 0}
-				s.command(wire.Command{Kind: wire.CommandCancel, Call: &call, Reason: "a call takes longer"})
+				cancel := func(offset int64) {
+					s.command(wire.Command{Kind: wire.CommandCancel, Call: &wire.Call{Topic: topic, Partition: 0, FirstOffset: offset}, Reason: "the call takes longer"})
+				}
+				cancel(7) // which is not in hand
+				waitFor(t, "the failure", func() bool { cancel(0); return failed.Load() > 0 })
 			}
 			rec.await(t, 10)
 			waitFor(t, "the failure", func() bool { return failed.Load() > 0 })

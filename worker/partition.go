@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"math"
@@ -9,13 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/IBM/sarama"
-
 	"github.com/racecar-go/racecar/internal/callctx"
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/status"
-	"github.com/racecar-go/racecar/kafka"
-	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/kafka/fetch"
 )
 
 // tp names a partition of a topic.
@@ -41,12 +39,11 @@ type partition struct {
 	ends    sync.Once     // closes leaving
 	loses   sync.Once     // closes gone
 
-	acks      acks
-	committed atomic.Int64 // what the broker has confirmed; -1: nothing yet
-	endOffset atomic.Int64 // the log's end as the last fetch saw it, or a broker told; -1: unknown
-	visible   atomic.Int64 // offset of the last message that a fetch has brought, if the pump has it or not; -1: none
-	more      atomic.Bool  // the last fetch has not brought all there is
-	attention atomic.Int32 // not 0: the executor is to look up before the next message
+	acks       acks
+	source     atomic.Pointer[source] // nil until it is opened
+	fetchError atomic.Pointer[string] // why it is not fetched; nil: it is
+	committed  atomic.Int64           // what the broker has confirmed; -1: nothing yet
+	attention  atomic.Int32           // not 0: the executor handles it before the next message
 
 	inst   *instance   // nil until it is opened
 	opened atomic.Bool // inst and position are set
@@ -56,51 +53,47 @@ type partition struct {
 
 	revocation *revocation // guarded by membership.mu; nil: it goes with its session
 
-	room    chan struct{} // capacity 1: the queue may have room again
 	settled chan struct{} // capacity 1: a delivery ended while awaiting
-	telling sync.Mutex    // see turns.tellSarama
 	idle    chan struct{} // closed once retiring and no longer busy
 
 	// awaiting says that somebody waits for deliveries: the executor until there
 	// is room for more, or whoever retires the partition until there are none.
 	awaiting atomic.Bool
 
-	// Guarded by turns.mu.
-	queue     queue
-	last      int64           // offset of the last message pushed; -1: none
-	busy      bool            // an executor has it
-	retiring  bool            // nothing more is to be begun
-	operator  bool            // paused by an operator
-	unmade    bool            // its instance could not be constructed yet
-	until     time.Time       // not before then; zero: at once
-	forever   bool            // paused until resumed by hand
-	pardoned  bool            // its suspect is to be called although condemned
-	blocked   bool            // its dead letters are on their way
-	bad       *kafka.BadBatch // fetching stopped at it: it cannot be decoded; nil: there is none
-	skipTo    int64           // what cannot be decoded below this offset is skipped
-	suspect   bool            // the next message is one: to be called alone
-	gathering time.Time       // since when a batch is being gathered; zero: not
-	held      int64           // bytes of what an executor has taken from the queue and is not done with
-	fetching  bool            // sarama fetches it, as far as we asked
-	paceAt    time.Time       // since when paceN counts
-	paceN     int             // messages processed since then
-	pace      float64         // messages per second, lately; 0: unknown
-	state     status.PartitionState
-	reason    string // why it does not run, one line
+	// Guarded by scheduler.mu.
+	buffered      int  // messages that were fetched and not taken
+	held          bool // its source knows that it is paused
+	notified      bool // there may be something new at the source
+	taken         int  // messages that were taken and not processed, between two quanta
+	bufferedBytes int64
+	decoded       int64               // bytes that it holds decoded between two quanta
+	rest          *list.Element       // of scheduler.rests; nil: it holds none
+	busy          bool                // an executor has it
+	retiring      bool                // nothing more is to be begun
+	operator      bool                // paused by an operator
+	unmade        bool                // its instance could not be constructed yet
+	until         time.Time           // not before then; zero: at once
+	forever       bool                // paused until resumed by hand
+	retryOnce     bool                // its next message is called although it is poisoned
+	blocked       bool                // its dead letters are on their way
+	corrupt       *fetch.CorruptError // why the next batch cannot be decoded, and p waits for an operator; nil: it does not
+	skipBatch     bool                // an operator skips the batch that cannot be decoded
+	suspect       bool                // the next message is one: to be called alone
+	gathering     time.Time           // since when a batch is being gathered; zero: not
+	state         status.PartitionState
+	reason        string // why it does not run, one line
 
 	// Owned by the executor while busy.
-	cur         []*sarama.ConsumerMessage // the chunk in work
-	at          int                       // next in cur
-	msgs        []racecar.Message         // cur, converted; nil: not yet
-	keptBytes   int64
-	kept        []*sarama.ConsumerMessage // processed, from the oldest unacknowledged on
-	again       int                       // size of the batch that failed last, called again whole; 0: none
-	splitTo     int64                     // below this offset batches are called message by message
-	letters     *deadLetters              // on their way; nil: none
-	suspectFrom int64                     // the next suspect's offset; noSuspect: none
-	saidOf      int64                     // offset of the failure that was logged last
-	saidAt      time.Time                 // when that was; zero: none yet
-	span        context.Context           // of the call whose failure is dealt with; nil: of none, or no tracer
+	cursor      cursor
+	processed   int64           // messages
+	repeatSize  int             // of the batch that failed last, which is called again whole; 0: none
+	splitTo     int64           // below this offset batches are called message by message
+	deadLetters *deadLetters    // on their way; nil: none
+	undisposed  *deadLetters    // to be sent once their messages were fetched again; nil: none
+	suspectFrom int64           // the next suspect's offset; noSuspect: none
+	loggedOf    int64           // offset of the failure that was logged last
+	loggedAt    time.Time       // when that was; zero: none yet
+	span        context.Context // of the call whose failure is dealt with; nil: of none, or no tracer
 
 	// Of transactions, owned by the executor as well. Calls from aloneFrom up to
 	// aloneTo are to be alone in theirs; alone: the next one is.
@@ -112,37 +105,39 @@ type partition struct {
 	setBack            bool   // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
 
 	// What the executor, the commit loop and status share.
-	mu         locks.Mutex[locks.Partition]
-	failedAt   int64 // position that the attempts belong to: they are those of the first message there
-	attempts   int   // failed calls in a row at failedAt
-	lastError  string
-	unfinished unfinished
-	// committedMetadata goes with committed.
-	committedMetadata string
+	mu                locks.Mutex[locks.Partition]
+	failedAt          int64 // position that the attempts belong to: they are those of the first message there
+	attempts          int   // failed calls in a row at failedAt
+	lastError         string
+	unfinished        unfinished
+	committedMetadata string   // goes with committed
+	topicID           [16]byte // of the topic that the position is in; zero: unknown
 
 	messages atomic.Uint64
 	errors   atomic.Uint64
 
 	// What progress finds, and the timestamp it needs (both times in ms since the epoch).
 	rate    atomic.Uint64 // messages per second, a float64's bits
-	hollow  atomic.Pointer[stretch]
-	behind  atomic.Int64 // since when there is lag at this position; 0: there is none
-	headAt  atomic.Int64 // timestamp of the first message of the chunk in work; 0: it has none
-	stalled atomic.Bool  // no progress for stall_timeout though there is lag
+	behind  atomic.Int64  // since when there is lag at this position; 0: there is none
+	headAt  atomic.Int64  // timestamp of the first message of the chunk in work; 0: it has none
+	stalled atomic.Bool   // no progress for stall_timeout though there is lag
 }
+
+// noPosition as what a position was before: no count is kept.
+const noPosition = -1
 
 // noSuspect as partition.suspectFrom: no suspect ahead.
 const noSuspect = math.MaxInt64
 
-// Reasons for an executor to look up (partition.attention).
+// What an executor handles before the next message (partition.attention).
 const (
-	attentionLeaving   = 1 << iota // to go: begin nothing more
-	attentionPaused                // paused by an operator
-	attentionDelivery              // a delivery finally failed
-	attentionQuiet                 // the worker is quiet
-	attentionLetters               // dead letters are through, or have failed
-	attentionCancelled             // the ctx of its calls was: the next one gets another
-	attentionSuspects              // the list of suspects changed
+	attentionLeaving     = 1 << iota // to go: begin nothing more
+	attentionPaused                  // paused by an operator
+	attentionDelivery                // a delivery finally failed
+	attentionQuiet                   // the worker is quiet
+	attentionDeadLetters             // dead-letter records are through, or have failed
+	attentionCancelled               // the ctx of its calls was: the next one gets another
+	attentionSuspects                // the list of suspects changed
 )
 
 // callContext is the ctx of a partition's calls. It is shared by many calls,
@@ -160,20 +155,15 @@ func newPartition(m *membership, k tp) *partition {
 		start:   time.Now(),
 		leaving: make(chan struct{}),
 		gone:    make(chan struct{}),
-		room:    make(chan struct{}, 1),
 		settled: make(chan struct{}, 1),
 		idle:    make(chan struct{}),
 		state:   status.PartitionRunning,
 
-		last:        -1,
-		fetching:    true,
 		suspectFrom: noSuspect,
 	}
 	p.acks.notify = p.delivered
 	p.acks.processed.Store(-1)
 	p.committed.Store(-1)
-	p.endOffset.Store(-1)
-	p.visible.Store(-1)
 	p.newContext()
 	return p
 }
@@ -195,7 +185,7 @@ func (p *partition) delivered() {
 	}
 	if p.awaiting.Swap(false) || failure != nil {
 		poke(p.settled)
-		p.m.w.turns.look()
+		p.m.w.scheduler.look()
 	}
 }
 
@@ -241,20 +231,6 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// stretch is a part of a log in which there is nothing for us: markers of transactions,
-// messages of such as were aborted.
-type stretch struct{ from, to int64 }
-
-// over returns position, or where what lies at it and is nothing for us ends. A position
-// that stopped before it would be taken for lag, and once retention has deleted it for
-// messages that were lost.
-func (p *partition) over(position int64) int64 {
-	if s := p.hollow.Load(); s != nil && s.from <= position && position < s.to {
-		return s.to
-	}
-	return position
-}
-
 // commitPoint is what is to be committed: the position, and in metadata how
 // often the message there has failed.
 func (p *partition) commitPoint() (offset int64, metadata string) {
@@ -264,17 +240,41 @@ func (p *partition) commitPoint() (offset int64, metadata string) {
 // commitAt is what is to be committed for a position: with how often its message has
 // failed, and how many claims in a row did not end gracefully.
 func (p *partition) commitAt(position int64) (offset int64, metadata string) {
-	offset = p.over(position)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.m.plain.Load() {
-		return offset, ""
+		return position, ""
 	}
 	attempts := 0
 	if p.failedAt == position {
 		attempts = p.attempts
 	}
-	return offset, commitMetadata(offset, attempts, p.unfinished.startsAt(position, p.m.w.turns.clock.now()))
+	return position, commitMetadata(position, attempts, p.unfinished.startsAt(position, p.m.w.scheduler.clock.now()))
+}
+
+// moveTo moves the position over what is not for consumers: markers of transactions,
+// aborted messages, what compaction has removed. All before it is processed, and the
+// message behind it is the one that counts belong to. The executor owns p.
+func (p *partition) moveTo(position int64) {
+	before := p.acks.processed.Load()
+	if position <= before {
+		return
+	}
+	p.setPosition(before, position)
+}
+
+// setPosition sets the position, and keeps the counts of the message there.
+func (p *partition) setPosition(before, position int64) {
+	if t := p.inst.txn; t != nil {
+		t.moved(p, before, position)
+	}
+	p.mu.Lock()
+	if p.failedAt == before {
+		p.failedAt = position
+	}
+	p.unfinished.moved(before, position)
+	p.mu.Unlock()
+	p.acks.processed.Store(position)
 }
 
 // retries returns how often the message at p's position has failed.
@@ -330,7 +330,7 @@ func (p *partition) lose(cause error) {
 	p.ctx.Load().cancel(fmt.Errorf("the partition was lost: %w", cause))
 }
 
-// resetBackoff ends a pause. Called with turns.mu held.
+// resetBackoff ends a pause. Called with scheduler.mu held.
 func (p *partition) resetBackoff() {
 	p.until = time.Time{}
 	p.state, p.reason = status.PartitionRunning, ""

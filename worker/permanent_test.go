@@ -19,29 +19,31 @@ import (
 func TestMissingRightIsNotLoggedAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		key    kmsg.Key
-		refuse func(kmsg.Response, string)
+		refuse func(kmsg.Request, kmsg.Response)
 		want   string
 	}{
-		"coordinator": {kmsg.FindCoordinator, func(resp kmsg.Response, _ string) {
+		"coordinator": {kmsg.FindCoordinator, func(_ kmsg.Request, resp kmsg.Response) {
 			r := resp.(*kmsg.FindCoordinatorResponse)
 			r.ErrorCode = kerr.GroupAuthorizationFailed.Code
 			for i := range r.Coordinators {
 				r.Coordinators[i].ErrorCode = r.ErrorCode
 			}
 		}, "not authorized for the consumer group"},
-		"join": {kmsg.JoinGroup, func(resp kmsg.Response, _ string) {
+		"join": {kmsg.JoinGroup, func(_ kmsg.Request, resp kmsg.Response) {
 			resp.(*kmsg.JoinGroupResponse).ErrorCode = kerr.GroupAuthorizationFailed.Code
 		}, "not authorized for the consumer group"},
-		"sync": {kmsg.SyncGroup, func(resp kmsg.Response, _ string) {
+		"sync": {kmsg.SyncGroup, func(_ kmsg.Request, resp kmsg.Response) {
 			resp.(*kmsg.SyncGroupResponse).ErrorCode = kerr.GroupAuthorizationFailed.Code
 		}, "not authorized for the consumer group"},
-		"fetch": {kmsg.Fetch, func(resp kmsg.Response, topic string) {
+		"fetch": {kmsg.Fetch, func(req kmsg.Request, resp kmsg.Response) {
 			p := kmsg.NewFetchResponseTopicPartition()
 			p.ErrorCode = kerr.TopicAuthorizationFailed.Code
-			one := kmsg.NewFetchResponseTopic()
-			one.Topic, one.Partitions = topic, []kmsg.FetchResponseTopicPartition{p}
 			r := resp.(*kmsg.FetchResponse)
-			r.Topics = append(r.Topics, one)
+			for _, asked := range req.(*kmsg.FetchRequest).Topics {
+				one := kmsg.NewFetchResponseTopic()
+				one.Topic, one.TopicID, one.Partitions = asked.Topic, asked.TopicID, []kmsg.FetchResponseTopicPartition{p}
+				r.Topics = append(r.Topics, one)
+			}
 		}, "not authorized for the topic"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +51,7 @@ func TestMissingRightIsNotLoggedAgain(t *testing.T) {
 			from, group := b.Topic(1), b.Group()
 			watchRequests(b, c.key, func(_ int, req kmsg.Request) kmsg.Response {
 				resp := req.ResponseKind()
-				c.refuse(resp, from)
+				c.refuse(req, resp)
 				return resp
 			})
 			logged := logtest.Hook{}

@@ -263,7 +263,7 @@ func TestAcksMoveOverThePrefixOnly(t *testing.T) {
 		for range outputs {
 			os = append(os, a.begin())
 		}
-		a.close(offset + 1)
+		a.close(span{first: offset, next: offset + 1, n: 1}, offset)
 		a.processed.Store(offset + 1)
 		a.exit()
 		return os
@@ -297,8 +297,8 @@ func TestAcksMoveOverThePrefixOnly(t *testing.T) {
 	if failure, flying := a.state(); failure == nil || flying != 0 {
 		t.Fatalf("failure %v, %d flying", failure, flying)
 	}
-	if at, next := a.restart(); at != 5 || next != 6 {
-		t.Fatalf("to be repeated from %d up to %d", at, next)
+	if call := a.restart(); call.first != 5 || call.next != 6 || call.n != 1 {
+		t.Fatalf("to be repeated: %+v", call)
 	}
 	want(5)
 	call(5, 0)

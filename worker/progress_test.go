@@ -124,16 +124,16 @@ func TestMarkersAreNoLag(t *testing.T) {
 	}
 	send("seen", p.CommitTxn)
 	rec.await(t, 1)
-	lagIs(0, 1, 2)
+	lagIs(0, 2, 2)
 	send("aborted", p.AbortTxn)
-	lagIs(0, 1, 4)
+	lagIs(0, 4, 4)
 	send("open", func() error { return nil })
-	lagIs(1, 1, 5)
+	lagIs(1, 4, 5)
 	if err := p.CommitTxn(); err != nil {
 		t.Fatal(err)
 	}
 	rec.await(t, 2)
-	lagIs(0, 5, 6)
+	lagIs(0, 6, 6)
 	s.stop()
 }
 

@@ -133,7 +133,7 @@ func (w *worker) statusReport() status.Report {
 	w.noteCPU()
 	work := w.stats.Work()
 	r.Counters, r.Histogram, r.CPU = work.Counters, work.Times, work.CPU
-	for _, p := range append(w.turns.all(), w.turns.unmade()...) {
+	for _, p := range append(w.scheduler.all(), w.scheduler.unmade()...) {
 		r.Partitions = append(r.Partitions, w.partitionReport(p))
 	}
 	w.mu.Lock()
@@ -151,7 +151,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 		Topic: p.topic, Partition: p.partition,
 		Position:  p.acks.processed.Load(),
 		Committed: p.committed.Load(),
-		End:       p.endOffset.Load(), Lag: p.lag(),
+		End:       p.end(), Lag: p.lag(),
 		Rate:      math.Float64frombits(p.rate.Load()),
 		Stalled:   p.stalled.Load(),
 		Processed: p.messages.Load(),
@@ -159,7 +159,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 		Retries:   p.retries(),
 	}
 	_, s.InFlight = p.acks.state()
-	t := w.turns
+	t := w.scheduler
 	t.mu.Lock()
 	if s.Lag > 0 {
 		s.LagSeconds = p.age(time.Now()).Seconds()

@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -18,11 +20,16 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
+
+// defaultMaxBatch stands in for max_batch_bytes in a configuration that was not loaded.
+const defaultMaxBatch = 64 << 20
 
 // lastWait is how long a worker that ends waits for its last words to be read.
 const lastWait = time.Second
@@ -38,7 +45,8 @@ type worker struct {
 	base  time.Time // what durations in hot paths are counted from
 
 	stats       *scoreboard.Counters
-	turns       *turns
+	scheduler   *scheduler
+	fetchers    map[string]*fetch.Fetcher // by the properties of their subscriptions; guarded by mu
 	suspects    suspects
 	board       *scoreboard.Board
 	sender      *sender
@@ -51,8 +59,8 @@ type worker struct {
 	transport func() (transport, error) // what producers send with, made once
 	sendWith  transport                 // that; nil: nobody has asked for it
 
-	letterBox atomic.Bool // the dead-letter topic is there
-	compacted atomic.Bool // it takes no record without a key
+	deadLetterTopic atomic.Bool // it is there
+	compacted       atomic.Bool // it takes no record without a key
 
 	deadLettersMet sync.Map // topics of which it was said that a pattern brings in dead letters
 
@@ -138,6 +146,7 @@ func newWorker(o Options) (*worker, error) {
 		opts: o, cfg: h.Consumer.Config, reg: reg, index: h.Index,
 		group:    h.Consumer.Config.GroupID,
 		base:     time.Now(),
+		fetchers: map[string]*fetch.Fetcher{},
 		ending:   make(chan end, 1),
 		stopping: make(chan struct{}),
 		exit:     make(chan struct{}, 1),
@@ -151,12 +160,13 @@ func newWorker(o Options) (*worker, error) {
 	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
 	w.cfg.ProduceInFlight = max(1, w.cfg.ProduceInFlight)
 	w.log = o.Log.WithFields(logrus.Fields{"consumer": reg.Name(), "worker": h.Index, "pid": os.Getpid(), "group": w.group})
-	w.turns = newTurns(w.cfg.Concurrency, w.cfg.MultiSubscriptionStrategy == "round-robin", newLimits(&w.cfg))
+	w.scheduler = newScheduler(w.cfg.Concurrency, w.cfg.MultiSubscriptionStrategy == "round-robin", newLimits(&w.cfg))
+	w.scheduler.opener = newOpener(int64(cmp.Or(w.cfg.MaxBatchBytes, defaultMaxBatch)), w.cfg.Concurrency)
 	if o.clock != nil {
-		w.turns.clock = *o.clock
+		w.scheduler.clock = *o.clock
 	}
 	if reg.Batch() {
-		w.turns.batch, w.turns.batchWait = max(1, w.cfg.FetchMessages), w.cfg.MaxWaitTime
+		w.scheduler.batch, w.scheduler.batchWait = max(1, w.cfg.FetchMessages), w.cfg.MaxWaitTime
 	}
 	if h.Standby {
 		w.standby.Store(true)
@@ -165,7 +175,7 @@ func newWorker(o Options) (*worker, error) {
 	w.suspects.set(h.Suspects)
 	w.paused = h.Paused
 	w.quiet.Store(h.Quiet)
-	w.turns.quiet = h.Quiet
+	w.scheduler.quiet = h.Quiet
 	if w.board = o.Board; w.board == nil {
 		f, board, err := scoreboard.Create(w.cfg.Concurrency)
 		if err != nil {
@@ -213,7 +223,7 @@ func (w *worker) live(ctx context.Context) end {
 		w.spare.Store(first)
 	}
 	for i := range w.cfg.Concurrency {
-		e := &executor{w: w, t: w.turns, slot: i, board: w.board}
+		e := &executor{w: w, t: w.scheduler, slot: i, board: w.board}
 		executors.Add(1)
 		go e.run(executors.Done)
 	}
@@ -227,6 +237,9 @@ func (w *worker) live(ctx context.Context) end {
 			}
 		})
 	}
+	opening, stopOpening := context.WithCancel(context.Background())
+	defer stopOpening()
+	go w.scheduler.opener.run(opening.Done())
 	go w.watch(running)
 	go w.statistics(running)
 
@@ -246,7 +259,7 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	w.stopWithin(e.grace, 0)
 	defer w.inTime()
 	close(w.stopping)
-	w.turns.halt()
+	w.scheduler.halt()
 	w.changed()
 	ctx := w.time
 	w.letGo(ctx)
@@ -267,9 +280,10 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 		}
 		return e
 	}
-	w.turns.stop()
+	w.scheduler.stop()
 	executors.Wait()
 	e = w.tearDown(e, w.serial, w.takeSpare())
+	w.closeFetchers()
 	if w.sendWith != nil {
 		if err := w.sendWith.Close(ctx); err != nil {
 			w.log.WithError(err).Error("output not delivered")
@@ -343,7 +357,7 @@ func within(ctx context.Context, f func()) bool {
 func (w *worker) end(e end) {
 	select {
 	case w.ending <- e:
-		w.turns.halt()
+		w.scheduler.halt()
 	default:
 	}
 }
@@ -430,6 +444,35 @@ func (w *worker) newTransport() (transport, error) {
 	}
 	w.sendWith = p
 	return p, nil
+}
+
+// fetcherFor returns the fetcher of all subscriptions with these properties. The fetchers
+// share max_bytes.
+func (w *worker) fetcherFor(properties map[string]string, conf *kafka.Config) *fetch.Fetcher {
+	key := fmt.Sprint(properties) // fmt sorts maps
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fetchers[key] == nil {
+		kinds := map[string]bool{}
+		for _, m := range w.memberships {
+			kinds[fmt.Sprint(m.subs[0].AdditionalConfig)] = true
+		}
+		c, f := *conf.Access.Config(), conf.Fetching
+		c.MaxBytes /= len(kinds)
+		w.fetchers[key] = fetch.New(fetch.Options{
+			Config: &c, Access: conf.Access, ReadCommitted: f.ReadCommitted, Rack: f.Rack, Backoff: f.Backoff, Log: w.log,
+		})
+	}
+	return w.fetchers[key]
+}
+
+func (w *worker) closeFetchers() {
+	w.mu.Lock()
+	fetchers := slices.Collect(maps.Values(w.fetchers))
+	w.mu.Unlock()
+	for _, f := range fetchers { // which may report something
+		f.Close()
+	}
 }
 
 // takesOver reports whether a predecessor's place is one that we join with.

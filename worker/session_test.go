@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"io"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +79,7 @@ func TestRetentionOvertakesARunningWorker(t *testing.T) {
 	var mu sync.Mutex
 	var gaps []event.OffsetGap
 	cfg := testConfig(b, group)
-	cfg.MinMessageQueueSize = 100 // most of them are not fetched yet
+	cfg.MaxBytes = 1 << 20 // most of them are not fetched yet
 	s := start(t, one(t, topic, func(_ context.Context, m *racecar.Message) error {
 		if m.Offset == 0 {
 			begun <- struct{}{}
@@ -183,12 +182,11 @@ type failing struct {
 
 func (g *failing) Errors() <-chan error { return g.errors }
 
-// What sarama reports beside Consume is logged, but for the connections that we
-// closed ourselves.
+// What sarama reports beside Consume is logged, but for the broker that it cannot fetch from.
 func TestErrorsBesideConsumeAreLogged(t *testing.T) {
 	log, said := test.NewNullLogger()
 	g := &failing{errors: make(chan error, 2)}
-	for _, err := range []error{&net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}, io.ErrUnexpectedEOF} {
+	for _, err := range []error{sarama.ErrNotConnected, io.ErrUnexpectedEOF} {
 		g.errors <- &sarama.ConsumerError{Topic: "t", Partition: 3, Err: err}
 	}
 	close(g.errors)

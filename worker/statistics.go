@@ -22,7 +22,7 @@ func (w *worker) statistics(ctx context.Context) {
 				instances[w.serial] = h
 			}
 		}
-		for _, p := range w.turns.all() {
+		for _, p := range w.scheduler.all() {
 			if h, ok := p.inst.value.(racecar.StatisticsHook); ok {
 				instances[p.inst] = h
 			}
@@ -78,11 +78,11 @@ func (w *worker) figures(last *lastStatistics) racecar.Statistics {
 		s.CallTime = (total - last.time) / time.Duration(n-last.calls)
 	}
 	parts := map[*partition]uint64{}
-	for _, p := range w.turns.all() {
+	for _, p := range w.scheduler.all() {
 		r := w.partitionReport(p)
-		w.turns.mu.Lock()
-		queued, bytes := p.queue.n, p.queue.bytes
-		w.turns.mu.Unlock()
+		w.scheduler.mu.Lock()
+		queued, bytes := p.buffered+p.taken, p.bufferedBytes
+		w.scheduler.mu.Unlock()
 		parts[p] = r.Processed
 		s.Queued += queued
 		s.QueuedBytes += bytes

@@ -27,11 +27,10 @@ func TestStatisticsInterval(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := config.Default()
 			cfg.StatisticsInterval = interval
-			w := &worker{cfg: cfg, turns: newTurns(1, false, newLimits(&cfg)), base: time.Now(), stats: &scoreboard.Counters{}}
+			w := &worker{cfg: cfg, scheduler: newScheduler(1, false, newLimits(&cfg)), base: time.Now(), stats: &scoreboard.Counters{}}
 			calls := 0
-			p := stocked("a", 0, 0, 0)
+			p := supplied(w.scheduler, tp{"a", 0}, 0)
 			p.inst = &instance{w: w, producer: newProducer(w), value: &withStatistics{told: func(racecar.Statistics) { calls++ }}}
-			w.turns.add(p)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+500*time.Millisecond)
 			defer cancel()
 			w.statistics(ctx)

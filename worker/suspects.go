@@ -41,9 +41,9 @@ func (s *suspects) next(k tp, offset int64) int64 {
 	return found
 }
 
-// condemned returns the suspect for a message that has killed its process too
-// often, nil otherwise.
-func (s *suspects) condemned(k tp, offset int64) *wire.Suspect {
+// poisoned returns the suspect for a message that has killed its process too often, nil
+// otherwise.
+func (s *suspects) poisoned(k tp, offset int64) *wire.Suspect {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, one := range s.list[k] {
@@ -54,18 +54,18 @@ func (s *suspects) condemned(k tp, offset int64) *wire.Suspect {
 	return nil
 }
 
-// condemned deals with a message that has killed its process too often; false
-// when the next one of p is none. The executor owns p.
-func (w *worker) condemned(p *partition) bool {
-	s := w.suspects.condemned(p.tp, p.suspectFrom)
+// poisoned deals with a message that has killed its process too often; false when the next
+// one of p is none. The executor owns p.
+func (w *worker) poisoned(p *partition) bool {
+	s := w.suspects.poisoned(p.tp, p.suspectFrom)
 	if s == nil {
-		s = p.condemned()
+		s = p.poisoned()
 	}
-	w.turns.mu.Lock()
-	pardoned := p.pardoned
-	p.pardoned = false
-	w.turns.mu.Unlock()
-	if s == nil || pardoned {
+	w.scheduler.mu.Lock()
+	retryOnce := p.retryOnce
+	p.retryOnce = false
+	w.scheduler.mu.Unlock()
+	if s == nil || retryOnce {
 		return false
 	}
 	w.emit(event.Poisoned{
@@ -73,6 +73,6 @@ func (w *worker) condemned(p *partition) bool {
 	})
 	o := p.called(eventDied, fmt.Errorf("the message killed its process %d times, last: %s", s.Deaths, s.Reason), 1)
 	o.deaths = s.Deaths
-	w.carryOut(p, p.cur[p.at:], decide(o, p.retries(), &w.cfg), nil)
+	w.carryOut(p, span{first: s.FirstOffset, next: s.FirstOffset + 1, n: 1}, decide(o, p.retries(), &w.cfg), nil)
 	return true
 }

@@ -174,3 +174,34 @@ func TestOperatorPauses(t *testing.T) {
 	rec.await(t, 20)
 	s.stop()
 }
+
+// A suspect that is the first message of its claim is not called beside others either: it is
+// found in a quantum that others may share, and called in the next one.
+func TestSuspectAtTheBeginningIsCalledAlone(t *testing.T) {
+	w, m := loneWorker(t)
+	w.scheduler.concurrency = 2
+	w.suspects.set([]wire.Suspect{{Topic: "t", Partition: 0, FirstOffset: 3, LastOffset: 3, Deaths: 1}})
+	var called []int64
+	p := m.claim(tp{"t", 0})
+	p.begin(3, 0)
+	p.inst = &instance{w: w, producer: newProducer(w), single: &processor{process: func(_ context.Context, m *racecar.Message) error {
+		called = append(called, m.Offset)
+		return nil
+	}}}
+	c, _ := testCursor(rawBatch(3, 2, false))
+	w.scheduler.opened(p, c.source)
+	p.cursor.from = 3
+	w.scheduler.add(p)
+	w.scheduler.available(p)
+	e := &executor{w: w, t: w.scheduler, board: w.board}
+	for _, want := range []struct {
+		alone  bool
+		called []int64
+	}{{false, nil}, {true, []int64{3}}, {false, []int64{3, 4}}} {
+		got, alone := w.scheduler.take()
+		e.serve(got, alone)
+		if alone != want.alone || !slices.Equal(called, want.called) {
+			t.Errorf("alone %v, called %v, want %+v", alone, called, want)
+		}
+	}
+}

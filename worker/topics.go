@@ -42,21 +42,14 @@ func (m *membership) resolve(ctx context.Context) ([]string, error) {
 	for t := range found {
 		topics[t] = true
 	}
-	m.noteIDs(found)
 	if len(missing) > 0 {
 		m.log.WithField("topics", missing).Warn("topics do not exist (yet)")
 	}
 	return sortedTopics(topics), nil
 }
 
-// topic is what brokers say of one.
-type topic struct {
-	partitions int
-	id         sarama.Uuid // zero below Kafka 2.8
-}
-
 // lookUpTopics asks for the topics that are subscribed to.
-func (m *membership) lookUpTopics(ctx context.Context) (found map[string]topic, missing []string, err error) {
+func (m *membership) lookUpTopics(ctx context.Context) (found map[string]int, missing []string, err error) {
 	req := &sarama.MetadataRequest{Version: 10} // sarama lowers it to what the broker has
 	patterns := false
 	for _, s := range m.subs {
@@ -73,13 +66,13 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]topic, 
 	if err != nil {
 		return nil, nil, err
 	}
-	existing := map[string]topic{}
+	existing := map[string]int{}
 	var denied error
 	for _, t := range resp.Topics {
 		switch {
 		case errors.Is(t.Err, sarama.ErrNoError), errors.Is(t.Err, sarama.ErrLeaderNotAvailable):
 			if len(t.Partitions) > 0 {
-				existing[t.Name] = topic{len(t.Partitions), t.Uuid}
+				existing[t.Name] = len(t.Partitions)
 			}
 		case errors.Is(t.Err, sarama.ErrTopicAuthorizationFailed):
 			denied = fmt.Errorf("topic %s: %w", t.Name, t.Err)
@@ -91,7 +84,7 @@ func (m *membership) lookUpTopics(ctx context.Context) (found map[string]topic, 
 	if denied != nil && !patterns {
 		return nil, nil, denied
 	}
-	found = map[string]topic{}
+	found = map[string]int{}
 	for _, s := range m.subs {
 		if s.TopicPattern == "" {
 			if n, ok := existing[s.Topic]; ok {
@@ -225,26 +218,25 @@ func (m *membership) watchTopics(ctx context.Context) {
 	if every <= 0 {
 		return
 	}
-	for m.awaitLook(ctx, every) {
-		changed, anew := m.outdated(ctx)
-		if !changed {
+	for m.awaitCheck(ctx, every) {
+		if !m.outdated(ctx) {
 			continue
 		}
 		// All members notice at about the same time; one rejoin is enough, and
 		// each of them costs a moment's standstill.
-		if !anew && !sleep(ctx, rand.N(every/2+1)) {
+		if !sleep(ctx, rand.N(every/2+1)) {
 			return
 		}
-		if changed, _ := m.outdated(ctx); changed {
+		if m.outdated(ctx) {
 			m.log.Info("topics or partitions changed: joining again")
 			m.rejoin(ctx)
 		}
 	}
 }
 
-// awaitLook waits until topics are to be looked at: after every, or soon after a fetch
+// awaitCheck waits until topics are to be compared: after every, or soon after a fetch
 // found that there is no such topic (any more). False when ctx ended.
-func (m *membership) awaitLook(ctx context.Context, every time.Duration) bool {
+func (m *membership) awaitCheck(ctx context.Context, every time.Duration) bool {
 	timer := time.NewTimer(every)
 	defer timer.Stop()
 	select {
@@ -257,76 +249,30 @@ func (m *membership) awaitLook(ctx context.Context, every time.Duration) bool {
 	}
 }
 
-// soonAfter is the pause before topics are looked at because a fetch found none.
+// soonAfter is the pause before topics are compared because a fetch found none.
 const soonAfter = 200 * time.Millisecond
 
 // outdated reports whether there are other topics than those we joined for, or more
-// partitions; anew, that a topic was deleted and made anew, which waits for nothing.
-func (m *membership) outdated(ctx context.Context) (changed, anew bool) {
+// partitions.
+func (m *membership) outdated(ctx context.Context) bool {
 	found, _, err := m.lookUpTopics(ctx)
 	if err != nil {
 		m.log.WithError(err).Debug("looking for new partitions")
-		return false, false
+		return false
 	}
-	m.noteIDs(found)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seen = map[string]int{}
-	for t, of := range found {
-		m.seen[t] = of.partitions
-	}
+	m.seen = found
 	if m.counts == nil {
-		return false, false // not joined yet
-	}
-	if len(m.anew) > 0 {
-		return true, true
+		return false // not joined yet
 	}
 	for t, n := range m.seen {
 		if m.counts[t] < n || !slices.Contains(m.subscribed, t) {
-			return true, false
+			return true
 		}
 	}
-	return slices.ContainsFunc(m.subscribed, func(t string) bool { return m.seen[t] == 0 }), false
+	return slices.ContainsFunc(m.subscribed, func(t string) bool { return m.seen[t] == 0 })
 }
-
-// noteIDs remembers the topics' ids. One that has another id than before is another
-// topic: positions in the old one say nothing of it. Our partitions of it are given up,
-// nothing is committed, and the next session begins at their beginning.
-func (m *membership) noteIDs(found map[string]topic) {
-	var lost []*partition
-	m.mu.Lock()
-	for t, of := range found {
-		before, known := m.ids[t]
-		if of.id == (sarama.Uuid{}) {
-			continue
-		}
-		m.ids[t] = of.id
-		if !known || before == of.id {
-			continue
-		}
-		m.log.WithField("topic", t).Error("the topic was deleted and made anew: its partitions begin at their beginning")
-		m.anew[t] = map[int32]int64{}
-		for k, at := range m.stood {
-			if k.topic == t {
-				m.anew[t][k.partition] = at
-				delete(m.stood, k)
-			}
-		}
-		for k, p := range m.parts {
-			if k.topic == t {
-				m.anew[t][k.partition] = p.acks.processed.Load()
-				lost = append(lost, p)
-			}
-		}
-	}
-	m.mu.Unlock()
-	for _, p := range lost {
-		p.lose(errMadeAnew)
-	}
-}
-
-// errMadeAnew is why a partition is lost whose topic is another one by now.
-var errMadeAnew = errors.New("the topic was deleted and made anew")
 
 // subscriptionOf is which of m.subs brings a topic; negative: none.
 func (m *membership) subscriptionOf(topic string) int {

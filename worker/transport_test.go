@@ -5,8 +5,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/IBM/sarama"
-
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
@@ -48,15 +46,17 @@ func TestDeadLetterWithoutATransport(t *testing.T) {
 		w.transport = func() (transport, error) { return nil, errors.New("no such file") }
 		p := m.claim(tp{"t", 0})
 		p.begin(5, 0)
+		c, _ := testCursor(rawBatch(5, 1, false))
+		p.cursor = *c
 		p.inst = &instance{w: w, producer: newProducer(w)}
-		w.deadLetter(p, []*sarama.ConsumerMessage{{Topic: "t", Offset: 5}}, errors.New("bad"), 1, nil)
+		w.deadLetter(p, span{first: 5, next: 6, n: 1}, errors.New("bad"), 1, nil)
 		synctest.Wait()
-		if p.attention.Load()&attentionLetters == 0 {
+		if p.attention.Load()&attentionDeadLetters == 0 {
 			t.Fatal("the record has not failed")
 		}
-		w.lettersEnded(p)
-		if p.acks.position() != 5 || !p.letters.waiting {
-			t.Errorf("position %d, letters %+v", p.acks.position(), p.letters)
+		w.deadLettersEnded(p)
+		if p.acks.position() != 5 || !p.deadLetters.waiting {
+			t.Errorf("position %d, letters %+v", p.acks.position(), p.deadLetters)
 		}
 	})
 }

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/IBM/sarama"
-
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/producer"
@@ -91,13 +89,16 @@ type outMessage struct {
 	producer.Message
 	size        int
 	p           *partition  // nil: produced between calls
-	first, last int64       // offsets of the call that produced it
+	first, next int64       // offsets of the call that produced it: from first on, below next
 	deadLetter  *deadLetter // nil: consumer code produced it
 
 	partition int32 // where it is stored
 	offset    int64
 	err       error
 }
+
+// messageOverhead is what a message takes in memory beside its bytes.
+const messageOverhead = 256
 
 // Bounds of what is gathered besides transaction_messages.
 const (
@@ -199,7 +200,7 @@ func (t *transactions) produce(ctx context.Context, m producer.Message) error {
 	if err != nil {
 		return err
 	}
-	o := &outMessage{Message: m, size: len(m.Key) + len(m.Value) + kafka.MessageOverhead}
+	o := &outMessage{Message: m, size: len(m.Key) + len(m.Value) + messageOverhead}
 	if err := p.Check(o.Message); err != nil {
 		return err
 	}
@@ -274,27 +275,27 @@ func (t *transactions) takeCall() []*outMessage {
 	return call
 }
 
-// add puts messages that p is done with, and what their call produced, into the
-// transaction. The executor owns p and has not moved its position yet.
-func (t *transactions) add(p *partition, messages []*sarama.ConsumerMessage) (full bool) {
+// add puts a call that p is done with, and what it produced, into the transaction. The
+// executor owns p and has not moved its position yet.
+func (t *transactions) add(p *partition, call span) (full bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	call := t.call
+	out := t.call
 	t.call = nil
-	t.join(p, messages, call)
+	t.join(p, call, out)
 	return p.alone || t.full.Load()
 }
 
 // addOutput is add after the turn of the call that produced out.
-func (t *transactions) addOutput(p *partition, messages []*sarama.ConsumerMessage, out []*outMessage) {
+func (t *transactions) addOutput(p *partition, call span, out []*outMessage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.join(p, messages, out)
+	t.join(p, call, out)
 }
 
 // join is add for output of any origin; nil when p is to be set back: it gets to
 // these messages again.
-func (t *transactions) join(p *partition, messages []*sarama.ConsumerMessage, out []*outMessage) *share {
+func (t *transactions) join(p *partition, call span, out []*outMessage) *share {
 	if p.setBack {
 		t.of.gone(len(out))
 		return nil
@@ -304,14 +305,13 @@ func (t *transactions) join(p *partition, messages []*sarama.ConsumerMessage, ou
 	}
 	tr := t.gather()
 	s := t.shareOf(tr, p)
-	first, last := messages[0].Offset, messages[len(messages)-1].Offset
-	s.next = last + 1
+	s.next = call.next
 	p.joined = s.next
-	s.messages += len(messages)
-	tr.messages += len(messages)
+	s.messages += call.n
+	tr.messages += call.n
 	tr.calls++
 	for _, o := range out {
-		o.p, o.first, o.last = p, first, last
+		o.p, o.first, o.next = p, call.first, call.next
 		tr.bytes += o.size
 	}
 	tr.out = append(tr.out, out...)
@@ -394,8 +394,8 @@ func (t *transactions) soon(p *partition) {
 }
 
 // over has p's position committed if what is committed is another one, though no message
-// moves it: it goes over a stretch in which there is nothing for us, or the count of
-// unfinished claims has had its time. Any goroutine may call it.
+// moves it: it has moved over what is no message, or the count of unfinished claims has had
+// its time. Any goroutine may call it.
 func (t *transactions) over(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -407,6 +407,15 @@ func (t *transactions) over(p *partition) {
 	}
 	t.shareOf(t.gather(), p)
 	t.seal()
+}
+
+// moved notes that p's position moves over what is no message. The executor owns p.
+func (t *transactions) moved(p *partition, before, position int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p.joined == before || before == noPosition {
+		p.joined = position
+	}
 }
 
 // deadLetter puts the records of d with other output of p's call and the offset after
@@ -423,7 +432,7 @@ func (t *transactions) deadLetter(p *partition, d *deadLetters, out []*outMessag
 		}
 	}
 	t.of.queued(records)
-	if s := t.join(p, d.messages, out); s != nil {
+	if s := t.join(p, d.call, out); s != nil {
 		s.letters = d
 		t.seal() // unless it was full, and is on its way
 	}

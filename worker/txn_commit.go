@@ -243,7 +243,7 @@ func (t *transactions) committed(tr *transaction) {
 	}
 	for _, s := range tr.shares {
 		if s.letters != nil {
-			s.letters.tell()
+			s.letters.report()
 		}
 	}
 	t.tellSettled()
@@ -255,7 +255,7 @@ func (t *transactions) tellSettled() {
 	close(t.settled)
 	t.settled = make(chan struct{})
 	t.mu.Unlock()
-	t.w.turns.look()
+	t.w.scheduler.look()
 }
 
 // next takes the head of the sealed ones off. t.mu is held.
@@ -273,10 +273,10 @@ type abortion struct {
 	err error
 	// blamed: the transaction held one call alone, and its output was refused: this
 	// is that call's failure. It had so many messages.
-	blamed   bool
-	messages int
-	letters  *deadLetters  // nil: none were in it
-	refused  []*outMessage // blamed: of what there was
+	blamed  bool
+	call    span
+	letters *deadLetters  // nil: none were in it
+	refused []*outMessage // blamed: of what there was
 	// Calls from an offset up to another are to be alone in their transactions, as
 	// one of them is to blame. Equal: none.
 	aloneFrom, aloneTo int64
@@ -386,7 +386,7 @@ func (t *transactions) blame(tr *transaction, err error) []ending {
 	one := tr.calls == 1 && len(tr.shares) == 1
 	var ends []ending
 	for p, s := range tr.shares {
-		a := &abortion{err: err, messages: s.messages, letters: s.letters, pause: t.pauseAfter(err)}
+		a := &abortion{err: err, call: span{first: s.from, next: s.next, n: s.messages}, letters: s.letters, pause: t.pauseAfter(err)}
 		ends = append(ends, ending{s.output, a})
 		alone := one && !slices.ContainsFunc(tr.out, func(o *outMessage) bool { return o.p != p })
 		switch {
@@ -400,7 +400,7 @@ func (t *transactions) blame(tr *transaction, err error) []ending {
 			a.pause, a.aloneFrom = 0, math.MaxInt64
 			for _, o := range culprits {
 				if o.p == p {
-					a.aloneFrom, a.aloneTo = min(a.aloneFrom, o.first), max(a.aloneTo, o.last+1)
+					a.aloneFrom, a.aloneTo = min(a.aloneFrom, o.first), max(a.aloneTo, o.next)
 				}
 			}
 		case refused: // no knowing whose
@@ -490,7 +490,7 @@ func (w *worker) transactionAborted(p *partition, failure error) {
 	case a.blamed && letter:
 		a.letters.refusedInTransaction(a.refused, a.err)
 	case a.blamed:
-		w.carryOut(p, p.cur[p.at:], decide(p.called(eventOutputRefused, a.err, a.messages), p.retries(), &w.cfg), nil)
+		w.carryOut(p, a.call, decide(p.called(eventOutputRefused, a.err, a.call.n), p.retries(), &w.cfg), nil)
 	default:
 		if a.aloneFrom < a.aloneTo {
 			if p.aloneTo <= a.aloneFrom || p.aloneFrom >= p.aloneTo {
@@ -498,8 +498,8 @@ func (w *worker) transactionAborted(p *partition, failure error) {
 			}
 			p.aloneFrom, p.aloneTo = min(p.aloneFrom, a.aloneFrom), max(p.aloneTo, a.aloneTo)
 		}
-		w.turns.change(func() { // a pause that is on goes on
-			if until := w.turns.clock.now().Add(a.pause); until.After(p.until) {
+		w.scheduler.change(func() { // a pause that is on goes on
+			if until := w.scheduler.clock.now().Add(a.pause); until.After(p.until) {
 				p.until = until
 			}
 		})

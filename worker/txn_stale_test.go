@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/sirupsen/logrus"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -155,15 +154,15 @@ func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
 	cfg.TransactionInterval = time.Hour
 	log := logrus.New()
 	log.SetOutput(t.Output())
-	w := &worker{cfg: cfg, reg: one(t, "t", nil), log: logrus.NewEntry(log), turns: newTurns(1, false, newLimits(&cfg)), stats: &scoreboard.Counters{}}
+	w := &worker{cfg: cfg, reg: one(t, "t", nil), log: logrus.NewEntry(log), scheduler: newScheduler(1, false, newLimits(&cfg)), stats: &scoreboard.Counters{}}
 	txn := &transactions{w: w, of: newProducer(w), ctx: t.Context(), settled: make(chan struct{}), running: true} // the test commits
 	p, other := &partition{}, &partition{}
 	p.acks.notify, other.acks.notify = func() {}, func() {}
-	at := func(offset int64) []*sarama.ConsumerMessage { return []*sarama.ConsumerMessage{{Offset: offset}} }
+	at := func(offset int64) span { return span{first: offset, next: offset + 1, n: 1} }
 	told := func() uint64 { return w.stats.Work().Counters[status.CountDeadLetters] }
 	dead := func(offset int64) {
-		r := &deadLetter{message: at(offset)[0]}
-		txn.deadLetter(p, &deadLetters{w: w, p: p, messages: at(offset), records: []*deadLetter{r}}, []*outMessage{{deadLetter: r}})
+		r := &deadLetter{message: &racecar.Message{Offset: offset}}
+		txn.deadLetter(p, &deadLetters{w: w, p: p, call: at(offset), records: []*deadLetter{r}}, []*outMessage{{deadLetter: r}})
 	}
 
 	txn.add(p, at(0))

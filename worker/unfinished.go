@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
 )
 
 // What was in hand when a worker died is known to its supervisor. When both die together,
@@ -50,7 +51,7 @@ func (p *partition) startedAfter(found int, replaces bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unfinished = unfinished{begin: p.acks.processed.Load(), found: found, count: found, alone: -1}
+	p.unfinished = unfinished{begin: p.acks.processed.Load(), found: found, count: found, alone: noPosition}
 	if found < suspectAfter {
 		p.unfinished.count++
 	}
@@ -70,6 +71,16 @@ func (u *unfinished) startsAt(position int64, now time.Time) int {
 		return u.count
 	}
 	return 0
+}
+
+// moved notes that the position has moved over what is no message.
+func (u *unfinished) moved(from, to int64) {
+	if u.begin == from {
+		u.begin = to
+	}
+	if u.alone == from && u.alone != noPosition {
+		u.alone = to
+	}
 }
 
 // isCareful reports whether positions are to be committed at each turn, isSingle whether
@@ -128,7 +139,7 @@ func (e *executor) survived(p *partition, failed bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	u.alone = -1
+	u.alone = noPosition
 	if u.careful.IsZero() {
 		u.single = e.t.clock.now().Add(singleFor)
 		u.careful = e.t.clock.now().Add(carefulFor + 2*e.w.cfg.OffsetCommitInterval)
@@ -139,44 +150,43 @@ func (e *executor) survived(p *partition, failed bool) {
 func (p *partition) endGracefully() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unfinished.ended, p.unfinished.alone = true, -1
+	p.unfinished.ended, p.unfinished.alone = true, noPosition
 }
 
-// outlived is the count of a claim that has ended while its process lives: it has killed
-// nothing, though it may have been lost and could not take its count back.
+// outlived is what is known of a claim that has ended while its process lives.
 type outlived struct {
-	metadata string // as committed last
-	found    int    // claims before it
+	committed kafka.Commit // last
+	found     int          // claims before it that did not end gracefully
+	position  int64
+	topicID   [16]byte // of the topic that it was in
 }
 
 func (p *partition) outlived() outlived {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return outlived{p.committedMetadata, p.unfinished.found}
+	return outlived{kafka.Commit{Offset: p.committed.Load(), Metadata: p.committedMetadata}, p.unfinished.found, p.acks.processed.Load(), p.topicID}
 }
 
-// withoutOwn takes from a count that was found what a claim of this process has added, if
-// nobody has committed since.
-func (m *membership) withoutOwn(k tp, metadata string, starts int) int {
+// ownClaim is our last claim of k, if nobody has committed since, or its topic was deleted.
+func (m *membership) ownClaim(k tp, committed kafka.Commit) (outlived, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if own, ended := m.outlived[k]; ended && own.metadata == metadata {
-		return min(starts, own.found)
-	}
-	return starts
+	own, ended := m.outlived[k]
+	return own, ended && (own.committed == committed || committed.Offset < 0)
 }
 
-// condemned returns the message at p's position as a suspect if it was found with too
+// poisoned returns the message at p's position as a suspect if it was found with too
 // many unfinished claims. That holds once: what is behind it is not to blame.
-func (p *partition) condemned() *wire.Suspect {
+func (p *partition) poisoned() *wire.Suspect {
 	u := &p.unfinished
-	if u.blamed || u.found < wire.PoisonedAfter || p.at == len(p.cur) || p.acks.processed.Load() != u.begin {
+	messages := p.cursor.chunk[p.cursor.at:]
+	if u.blamed || u.found < wire.PoisonedAfter || len(messages) == 0 || p.acks.processed.Load() != u.begin {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &wire.Suspect{
-		Topic: p.topic, Partition: p.partition, FirstOffset: p.cur[p.at].Offset, LastOffset: p.cur[p.at].Offset,
+		Topic: p.topic, Partition: p.partition, FirstOffset: messages[0].Offset, LastOffset: messages[0].Offset,
 		Deaths: u.found, Reason: "worker and supervisor died together",
 	}
 	u.blamed = true

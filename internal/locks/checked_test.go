@@ -35,7 +35,7 @@ func TestOrderIsChecked(t *testing.T) {
 	acks.Unlock()
 	other.Unlock()
 	want := []string{
-		"acks.mu is taken while turns.mu is held", "consumer code is taken while turns.mu is held", "consumer code is taken while acks.mu is held",
+		"acks.mu is taken while scheduler.mu is held", "consumer code is taken while scheduler.mu is held", "consumer code is taken while acks.mu is held",
 		"acks.mu is taken while acks.mu is held",
 	}
 	if !slices.Equal(got, want) {

@@ -20,7 +20,7 @@ type (
 	Transactions     struct{} // transactions.mu
 	Partition        struct{} // partition.mu
 	Acks             struct{} // acks.mu
-	Scheduler        struct{} // turns.mu
+	Scheduler        struct{} // scheduler.mu
 	Producer         struct{} // Producer.mu
 )
 
@@ -39,5 +39,5 @@ func (Membership) String() string       { return "membership.mu" }
 func (Transactions) String() string     { return "transactions.mu" }
 func (Partition) String() string        { return "partition.mu" }
 func (Acks) String() string             { return "acks.mu" }
-func (Scheduler) String() string        { return "turns.mu" }
+func (Scheduler) String() string        { return "scheduler.mu" }
 func (Producer) String() string         { return "Producer.mu" }

@@ -98,6 +98,7 @@ type Partition struct {
 	largest  int64 // batch seen lately
 	above    int   // answers in a row whose first batch ends above the high watermark
 	brought  int64 // bytes, by the last answer that held some
+	held     bool  // see Hold
 	hungry   bool  // Next was called and had nothing
 	touched  time.Time
 
@@ -193,6 +194,18 @@ func (p *Partition) SeekTo(offset int64) {
 	p.moveTo(p.after(offset), -1)
 	if p.ask = askNothing; ask == askEpoch { // the log may have been cut off before offset, too
 		p.ask, p.lastEpoch = ask, epoch
+	}
+}
+
+// Hold says whether the partition is paused, so that nobody takes from it for now. Others
+// then come first.
+func (p *Partition) Hold(held bool) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	if p.held = held; held {
+		p.hungry = false
+	} else {
+		p.wake()
 	}
 }
 

@@ -69,7 +69,7 @@ func (l *loop) fetch(now time.Time) request {
 	// all that are named, also when the answer is full: no more are than will fill it.
 	for _, first := range []bool{true, false} {
 		for _, p := range l.b.partitions {
-			if enough > 0 && p.hot && p.fetchable(now) && (p.messages < few) == first {
+			if enough > 0 && p.hot && p.fetchable(now) && !p.yields() && (p.messages < few) == first {
 				starving = starving || p.hungry
 				enough -= r.add(p, p.worthwhile())
 			}
@@ -120,6 +120,10 @@ func (l *loop) waitFor(now time.Time) request {
 }
 
 func (f *Fetcher) maxWait() time.Duration { return max(f.opts.Config.MaxWaitTime, time.Millisecond) }
+
+// yields reports whether the partition leaves the room there is to others, since nobody takes
+// from it for now and a quarter of the budget is used. f.mu is held.
+func (p *Partition) yields() bool { return p.held && p.f.used > p.f.limit/4 }
 
 // fetchable reports whether the partition may be in a request now. f.mu is held.
 func (p *Partition) fetchable(now time.Time) bool {

@@ -208,7 +208,7 @@ func TestDeadLetterIsAcknowledgedFirst(t *testing.T) {
 	if p := s.partition(0); p.State != status.PartitionBlocked || !strings.Contains(p.Reason, letters) {
 		t.Errorf("partition 0 is %s (%s)", p.State, p.Reason)
 	}
-	clock.move(letterSlow)
+	clock.move(deadLetterSlow)
 	waitFor(t, "a word in the log", func() bool {
 		return slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool {
 			return strings.HasPrefix(e.Message, "the dead-letter topic does not take") && e.Data["partition"] == int32(0) && e.Data["dead_letter_topic"] == letters

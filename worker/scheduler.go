@@ -1,23 +1,37 @@
 package worker
 
 import (
+	"container/list"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/locks"
 )
 
-// turnTime is how long a partition is served at a time when its messages take
-// less: long enough that taking turns costs nothing, short enough that a slow
-// neighbour is not noticed.
-const turnTime = 50 * time.Millisecond
+// quantum is how long a partition is served at a time when its messages take less: long
+// enough that changing partitions costs nothing, short enough that a slow neighbour is
+// not noticed.
+const quantum = 50 * time.Millisecond
 
-// turns decides which partition an executor serves next. There is one for all
+// limits bound what a worker holds besides what its fetchers do.
+type limits struct {
+	kept    int64 // bytes of batches that wait for output to be acknowledged
+	decoded int64 // bytes that are decoded and not processed, of partitions that nobody serves
+	fetched int64 // bytes of batches that partitions have that nobody serves
+}
+
+func newLimits(c *config.Config) limits {
+	bytes := int64(max(c.MaxBytes, 1<<20))
+	return limits{kept: bytes, decoded: bytes, fetched: bytes}
+}
+
+// scheduler decides which partition an executor serves next. There is one for all
 // memberships of a worker, as they share its executors.
-type turns struct {
+type scheduler struct {
 	concurrency int
 	roundRobin  bool          // multi_subscription_strategy
 	batch       int           // messages of a batch; 0: one by one
@@ -26,7 +40,7 @@ type turns struct {
 
 	mu      locks.Mutex[locks.Scheduler]
 	wake    *sync.Cond // an executor may find something to do
-	topics  []*topicTurns
+	topics  []*topicPartitions
 	at      int  // the topic served last
 	busy    int  // executors serving a partition
 	alone   bool // one of them must have nothing beside it
@@ -38,39 +52,72 @@ type turns struct {
 	parts   int
 	clock   clock
 
-	budget    *budget
-	bytes     int64                   // in all queues, in work and kept until output is acknowledged
-	kept      atomic.Int64            // of them, those kept
-	claims    map[*partition]struct{} // those with a pump, served already or not
-	throttled bool                    // nothing is fetched: all queues together are full
-	drained   chan struct{}           // capacity 1: they are not any more
+	opener  *opener
+	kept    atomic.Int64            // see limits
+	decoded int64                   // see limits
+	rests   *list.List              // partitions that hold something decoded, those served last behind
+	claims  map[*partition]struct{} // those that are claimed, served already or not
 }
 
-// topicTurns are the partitions of a topic, served in turn.
-type topicTurns struct {
+// topicPartitions are the partitions of a topic, served in turn.
+type topicPartitions struct {
 	name  string
 	parts []*partition
 	next  int
 }
 
-func newTurns(concurrency int, roundRobin bool, l limits) *turns {
-	t := &turns{
+func newScheduler(concurrency int, roundRobin bool, l limits) *scheduler {
+	t := &scheduler{
 		concurrency: concurrency, roundRobin: roundRobin, limits: l, clock: systemClock(),
-		claims: map[*partition]struct{}{}, drained: make(chan struct{}, 1),
+		claims: map[*partition]struct{}{}, rests: list.New(),
 	}
-	t.budget = newBudget(t, int(l.bytes/2))
 	t.wake = sync.NewCond(&t.mu)
 	return t
 }
 
-// add lets p be served.
-func (t *turns) add(p *partition) {
+// claimed notes a partition that is being opened.
+func (t *scheduler) claimed(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := slices.IndexFunc(t.topics, func(tt *topicTurns) bool { return tt.name == p.topic })
+	t.claims[p] = struct{}{}
+}
+
+// opened gives p its source.
+func (t *scheduler) opened(p *partition, s source) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.cursor.source, p.cursor.opener, p.cursor.kept = s, t.opener, &t.kept
+	p.source.Store(&s)
+}
+
+// available is called when p's source may have something new.
+func (t *scheduler) available(p *partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count(p)
+	if p.notified = true; !p.busy {
+		t.wake.Signal()
+	}
+}
+
+// count brings up to date what waits of p. Called with mu held.
+func (t *scheduler) count(p *partition) {
+	if p.cursor.source != nil {
+		p.buffered, p.bufferedBytes = p.cursor.source.Buffered()
+	}
+	if !p.busy {
+		p.taken, _ = p.cursor.waiting()
+	}
+}
+
+// add lets p be served.
+func (t *scheduler) add(p *partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.IndexFunc(t.topics, func(tt *topicPartitions) bool { return tt.name == p.topic })
 	if i < 0 {
 		i = len(t.topics)
-		t.topics = append(t.topics, &topicTurns{name: p.topic})
+		t.topics = append(t.topics, &topicPartitions{name: p.topic})
 	}
 	tt := t.topics[i]
 	tt.parts = append(tt.parts, p)
@@ -84,7 +131,7 @@ func (t *turns) add(p *partition) {
 
 // retire sees to it that nothing more of p is begun. Its idle channel is closed
 // once the call in hand, if any, has ended.
-func (t *turns) retire(p *partition) {
+func (t *scheduler) retire(p *partition) {
 	p.signal(attentionLeaving)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -95,11 +142,10 @@ func (t *turns) retire(p *partition) {
 	if !p.busy {
 		close(p.idle)
 	}
-	poke(p.room)
 }
 
 // remove forgets a retired partition.
-func (t *turns) remove(p *partition) {
+func (t *scheduler) remove(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, tt := range t.topics {
@@ -115,15 +161,14 @@ func (t *turns) remove(p *partition) {
 		}
 		break
 	}
-	t.bytes -= p.queue.bytes + p.held
-	p.queue, p.held = queue{}, 0
-	t.kept.Add(-p.keptBytes)
+	t.forgetRest(p)
+	p.cursor.close()
 	delete(t.claims, p)
 }
 
 // take waits until there is something to do and returns the partition, now
 // busy, and whether nothing runs beside it; nil once stopped.
-func (t *turns) take() (p *partition, alone bool) {
+func (t *scheduler) take() (p *partition, alone bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for {
@@ -131,17 +176,13 @@ func (t *turns) take() (p *partition, alone bool) {
 			return nil, false
 		}
 		if p := t.pick(); p != nil {
-			p.busy = true
+			p.busy, p.notified = true, false
+			t.hold(p, false)
 			p.gathering = time.Time{}
 			t.busy++
 			t.alone = p.suspect
+			t.forgetRest(p)
 			return p, p.suspect || t.concurrency == 1
-		}
-		if hungry := t.feed(); len(hungry) > 0 {
-			t.mu.Unlock()
-			t.tell(hungry)
-			t.mu.Lock()
-			continue
 		}
 		t.wake.Wait()
 	}
@@ -150,7 +191,7 @@ func (t *turns) take() (p *partition, alone bool) {
 // pick chooses among those that are ready: of the topic served last as long as
 // it has any (exhaust-topic), or of the next topic (round-robin); within a topic
 // one partition after the other.
-func (t *turns) pick() *partition {
+func (t *scheduler) pick() *partition {
 	if t.quiet || t.halted || t.alone {
 		return nil
 	}
@@ -193,24 +234,24 @@ func (t *turns) pick() *partition {
 
 // ready reports whether p can be served, else when it may be without anything
 // else happening (zero: never).
-func (t *turns) ready(p *partition, now time.Time) (bool, time.Time) {
+func (t *scheduler) ready(p *partition, now time.Time) (bool, time.Time) {
 	if p.busy || p.retiring || p.blocked || p.awaiting.Load() {
 		return false, time.Time{}
 	}
-	if p.attention.Load()&(attentionDelivery|attentionLetters) != 0 {
+	if p.attention.Load()&(attentionDelivery|attentionDeadLetters) != 0 {
 		return true, time.Time{} // to be set back, or forward
 	}
-	if p.operator || p.forever || p.inst.committing() {
+	if p.operator || p.forever || p.corrupt != nil || p.inst.committing() {
 		return false, time.Time{}
 	}
-	n := len(p.cur) - p.at + p.queue.n
-	if n == 0 {
-		return p.skips(), time.Time{}
+	n, pending := p.cursor.waiting()
+	if !pending && p.bufferedBytes == 0 && !p.notified && p.deadLetters == nil {
+		return false, time.Time{}
 	}
 	if p.until.After(now) {
 		return false, p.until
 	}
-	if t.gathers(p, n) {
+	if t.gathers(p, n+p.buffered) {
 		if p.gathering.IsZero() {
 			p.gathering = now
 		}
@@ -222,30 +263,78 @@ func (t *turns) ready(p *partition, now time.Time) (bool, time.Time) {
 }
 
 // gathers reports whether p's next batch, of n messages so far, waits a while for more:
-// only while more is on its way, and not once half of what may be held is there: beyond
-// that fetches get small and soon stop.
-func (t *turns) gathers(p *partition, n int) bool {
-	if n >= t.batch || p.again > 0 || p.suspect || !p.fetching || t.throttled || t.bytes >= t.limits.bytes/2 || t.full(p) {
+// only while more is on its way.
+func (t *scheduler) gathers(p *partition, n int) bool {
+	if n == 0 || n >= t.batch || p.repeatSize > 0 || p.suspect || p.deadLetters != nil || p.cursor.moved != nil {
 		return false
 	}
-	return p.last < p.visible.Load() || p.more.Load()
+	_, caughtUp := p.cursor.source.Fetched()
+	return !caughtUp && !p.cursor.source.Full()
 }
 
-// release ends a turn.
-func (t *turns) release(p *partition) {
+// release ends a quantum.
+func (t *scheduler) release(p *partition) {
+	decoded, acknowledged := p.cursor.decoded(), p.acks.position() // before p can be anybody else's
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p.busy = false
 	t.busy--
 	t.alone = false
+	if t.yields(p, acknowledged) {
+		decoded = 0
+	}
+	t.count(p)
+	t.noteRest(p, decoded)
 	if p.retiring {
 		close(p.idle)
 	}
 	t.wake.Broadcast()
 }
 
+// yields has p give back what it holds, if it is not served for now and holds more than its
+// share of what may be fetched: others could not be fetched. It is fetched again. Called
+// with mu held; nobody serves p.
+func (t *scheduler) yields(p *partition, acknowledged int64) bool {
+	t.hold(p, p.operator || p.forever || p.blocked || p.until.After(t.clock.now()))
+	if !p.held || p.cursor.bytes() <= t.limits.fetched/int64(max(t.parts, 1)) {
+		return false
+	}
+	return p.cursor.giveBack(acknowledged)
+}
+
+// hold tells p's source whether p is paused. Called with mu held.
+func (t *scheduler) hold(p *partition, held bool) {
+	if p.held != held && p.cursor.source != nil {
+		p.held = held
+		p.cursor.source.Hold(held)
+	}
+}
+
+// noteRest notes what p holds decoded, and has others forget theirs where all hold too
+// much: it is decoded again. Called with mu held.
+func (t *scheduler) noteRest(p *partition, decoded int64) {
+	if decoded == 0 {
+		return
+	}
+	p.decoded, p.rest = decoded, t.rests.PushBack(p)
+	for t.decoded += decoded; t.decoded > t.limits.decoded && t.rests.Len() > 1; {
+		oldest := t.rests.Front().Value.(*partition)
+		t.forgetRest(oldest)
+		oldest.cursor.discard()
+	}
+}
+
+// forgetRest has what p holds decoded counted no more. Called with mu held.
+func (t *scheduler) forgetRest(p *partition) {
+	if p.rest != nil {
+		t.rests.Remove(p.rest)
+		t.decoded -= p.decoded
+		p.rest, p.decoded = nil, 0
+	}
+}
+
 // wakeAt has the executors look again at that time.
-func (t *turns) wakeAt(when, now time.Time) {
+func (t *scheduler) wakeAt(when, now time.Time) {
 	if !t.timerAt.IsZero() && t.timerAt.After(now) && !when.Before(t.timerAt) {
 		return // it will be noticed by then, and set again
 	}
@@ -256,14 +345,14 @@ func (t *turns) wakeAt(when, now time.Time) {
 }
 
 // look wakes the executors.
-func (t *turns) look() {
+func (t *scheduler) look() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.wake.Broadcast()
 }
 
 // change runs f with the lock held and wakes the executors.
-func (t *turns) change(f func()) {
+func (t *scheduler) change(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f()
@@ -271,9 +360,13 @@ func (t *turns) change(f func()) {
 }
 
 // each calls f for all partitions, with the lock held.
-func (t *turns) each(f func(*partition)) {
+func (t *scheduler) each(f func(*partition)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.eachLocked(f)
+}
+
+func (t *scheduler) eachLocked(f func(*partition)) {
 	for _, tt := range t.topics {
 		for _, p := range tt.parts {
 			f(p)
@@ -282,7 +375,7 @@ func (t *turns) each(f func(*partition)) {
 }
 
 // all returns the partitions in order of topic and number.
-func (t *turns) all() []*partition {
+func (t *scheduler) all() []*partition {
 	var all []*partition
 	t.each(func(p *partition) { all = append(all, p) })
 	slices.SortFunc(all, func(a, b *partition) int {
@@ -295,18 +388,18 @@ func (t *turns) all() []*partition {
 }
 
 // setQuiet stops (or goes on) beginning calls; partitions and membership stay.
-func (t *turns) setQuiet(quiet bool) {
+func (t *scheduler) setQuiet(quiet bool) {
 	t.change(func() { t.quiet = quiet })
 	t.tellQuiet()
 }
 
 // halt begins nothing any more.
-func (t *turns) halt() {
+func (t *scheduler) halt() {
 	t.change(func() { t.halted = true })
 	t.tellQuiet()
 }
 
-func (t *turns) tellQuiet() {
+func (t *scheduler) tellQuiet() {
 	t.each(func(p *partition) {
 		if t.quiet || t.halted {
 			p.signal(attentionQuiet)
@@ -317,7 +410,7 @@ func (t *turns) tellQuiet() {
 }
 
 // stop ends the executors after their turns.
-func (t *turns) stop() {
+func (t *scheduler) stop() {
 	t.change(func() {
 		t.stopped = true
 		if t.timer != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/kafka/producer"
+	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
@@ -24,7 +25,7 @@ import (
 type deadLetters struct {
 	w        *worker
 	p        *partition
-	messages []*sarama.ConsumerMessage
+	call     span
 	topic    string
 	cause    error // why they go there
 	attempts int
@@ -32,31 +33,46 @@ type deadLetters struct {
 	out      []*outMessage // what their call produced for a transaction: it is committed with them
 	slow     stopper       // reports after a while that they are still on their way; nil: not sent yet
 
-	left    int  // records on their way; guarded by turns.mu
-	waiting bool // they are sent again once the partition's pause is over; guarded by turns.mu
+	left    int  // records on their way; guarded by scheduler.mu
+	waiting bool // they are sent again once the partition's pause is over; guarded by scheduler.mu
 }
 
 // deadLetter is one of them.
 type deadLetter struct {
-	message   *sarama.ConsumerMessage
+	message   *racecar.Message
 	truncated bool // it goes without what makes it too large
 	keyed     bool // it goes with a key that its message has not
 
-	// Guarded by turns.mu.
+	// Guarded by scheduler.mu.
 	acknowledged bool
 	err          error
 }
 
 // deadLetter sends messages to the dead-letter topic; the partition goes on
 // behind them once all are acknowledged. The executor owns p.
-func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, err error, attempts int, out []*outMessage) {
-	d := &deadLetters{w: w, p: p, messages: messages, topic: w.cfg.DeadLetterTopic, cause: err, attempts: attempts, out: out}
-	for _, m := range messages {
+func (w *worker) deadLetter(p *partition, call span, err error, attempts int, out []*outMessage) {
+	d := &deadLetters{w: w, p: p, call: call, topic: w.cfg.DeadLetterTopic, cause: err, attempts: attempts, out: out}
+	d.begin()
+}
+
+// begin sends the messages as they were received: if consumer code has changed them, once
+// they were fetched again. The executor owns the partition.
+func (d *deadLetters) begin() {
+	w, p := d.w, d.p
+	messages, ok := p.cursor.messages(d.call)
+	if !ok {
+		p.undisposed = d
+		w.scheduler.change(func() { p.until = w.scheduler.clock.now().Add(retryFloor) })
+		return
+	}
+	p.undisposed = nil
+	for i := range messages {
+		m := &messages[i]
 		if p.m.bringsIn(m.Topic) && isDeadLetter(m) {
 			// It lies in a dead-letter topic already. A copy in another one would come
 			// back to whoever consumes by pattern, and multiply.
 			w.stats.Add(scoreboard.Skipped, 1)
-			if _, said := w.deadLettersMet.LoadOrStore(m.Topic, true); !said {
+			if _, logged := w.deadLettersMet.LoadOrStore(m.Topic, true); !logged {
 				w.partLog(p).WithField("offset", m.Offset).Warn("the pattern of a subscription matches a dead-letter topic: what fails of it is skipped, since it lies there already")
 			}
 			continue
@@ -64,21 +80,17 @@ func (w *worker) deadLetter(p *partition, messages []*sarama.ConsumerMessage, er
 		d.records = append(d.records, &deadLetter{message: m, keyed: m.Key == nil && w.compacted.Load()})
 	}
 	if len(d.records) == 0 {
-		p.advance(messages, out)
+		p.advance(d.call, d.out)
 		return
 	}
-	p.letters = d
+	p.deadLetters = d
 	d.send()
 }
 
 // isDeadLetter reports whether a message says that it was dead-lettered elsewhere.
-func isDeadLetter(m *sarama.ConsumerMessage) bool {
-	for _, h := range m.Headers {
-		if string(h.Key) == headerPrefix+"topic" {
-			return string(h.Value) != m.Topic
-		}
-	}
-	return false
+func isDeadLetter(m *racecar.Message) bool {
+	topic, ok := m.Header(headerPrefix + "topic")
+	return ok && string(topic) != m.Topic
 }
 
 // headerPrefix begins the names of what a worker adds to a dead-letter record.
@@ -98,13 +110,13 @@ func (d *deadLetters) send() {
 		d.sendInTransaction(left)
 		return
 	}
-	d.slow = w.turns.clock.after(letterSlow, func() {
-		if d.under(w.turns) {
-			w.partLog(p).WithField("offset", d.messages[0].Offset).WithField("dead_letter_topic", d.topic).
+	d.slow = w.scheduler.clock.after(deadLetterSlow, func() {
+		if d.under(w.scheduler) {
+			w.partLog(p).WithField("offset", d.call.first).WithField("dead_letter_topic", d.topic).
 				Warn("the dead-letter topic does not take the message: the partition waits for it")
 		}
 	})
-	w.turns.change(func() {
+	w.scheduler.change(func() {
 		d.left, d.waiting = len(left), false
 		p.state, p.reason, p.blocked = status.PartitionBlocked, "waiting for the dead-letter topic "+d.topic, true
 	})
@@ -125,35 +137,35 @@ func (d *deadLetters) send() {
 	}()
 }
 
-// letterSlow is after how long dead letters on their way are worth a word.
-const letterSlow = 5 * time.Second
+// deadLetterSlow is after how long dead letters on their way are worth a word.
+const deadLetterSlow = 5 * time.Second
 
 // ended notes what became of a record; after the last the executor looks at them.
 func (d *deadLetters) ended(r *deadLetter, err error) {
 	p := d.p
-	d.w.turns.change(func() {
+	d.w.scheduler.change(func() {
 		r.acknowledged, r.err = err == nil, err
 		d.left--
 		if d.left > 0 {
 			return
 		}
 		p.blocked = false
-		p.signal(attentionLetters)
+		p.signal(attentionDeadLetters)
 		poke(p.settled)
 	})
 }
 
-// lettersEnded is called by the executor, which owns p again, and at the end of p.
-func (w *worker) lettersEnded(p *partition) {
-	d := p.letters
+// deadLettersEnded is called by the executor, which owns p again, and at the end of p.
+func (w *worker) deadLettersEnded(p *partition) {
+	d := p.deadLetters
 	d.slow.Stop()
-	p.unsignal(attentionLetters)
+	p.unsignal(attentionDeadLetters)
 	if d.failed() {
 		return
 	}
-	p.letters = nil
-	d.tell()
-	p.advance(d.messages, nil)
+	p.deadLetters = nil
+	d.report()
+	p.advance(d.call, nil)
 	p.m.commits.soon(p)
 }
 
@@ -180,7 +192,7 @@ func (d *deadLetters) failed() bool {
 	case stepDone:
 		return false
 	case stepTruncate, stepKey:
-		d.w.partLog(d.p).WithError(bounded(worst.err)).WithField("offset", d.messages[0].Offset).
+		d.w.partLog(d.p).WithError(bounded(worst.err)).WithField("offset", d.call.first).
 			Warn("the dead-letter topic does not take the record as it is: it is sent without its value, or with a key")
 		d.send()
 	default:
@@ -215,25 +227,23 @@ func (d *deadLetters) wait(a action) {
 		pause, state = blockedPause, status.PartitionBlocked
 	}
 	reason := fmt.Errorf("the dead-letter topic %s does not take the message: %w", d.topic, a.err)
-	w.partLog(p).WithError(bounded(reason)).WithField("offset", d.messages[0].Offset).WithField("pause", pauseText(pause)).
+	w.partLog(p).WithError(bounded(reason)).WithField("offset", d.call.first).WithField("pause", pauseText(pause)).
 		Error("dead letter not delivered, to be sent again after the pause, or when its partition is resumed")
-	w.problem(p.tp, d.messages[0].Offset, reason)
+	w.problem(p.tp, d.call.first, reason)
 	w.pause(p, pause, reason)
-	w.turns.change(func() {
+	w.scheduler.change(func() {
 		d.waiting = true
 		p.state, p.reason = state, oneLine(reason)
 	})
 }
 
-// tell says that they are in the dead-letter topic.
-func (d *deadLetters) tell() {
+// report says that they are in the dead-letter topic.
+func (d *deadLetters) report() {
 	w := d.w
 	w.stats.Add(scoreboard.DeadLetters, uint64(len(d.records)))
-	w.partLog(d.p).WithField("offset", d.messages[0].Offset).WithField("messages", len(d.records)).Warn("dead-lettered")
+	w.partLog(d.p).WithField("offset", d.call.first).WithField("messages", len(d.records)).Warn("dead-lettered")
 	for _, r := range d.records {
-		for _, m := range convertAll([]*sarama.ConsumerMessage{r.message}) {
-			w.emit(event.DeadLetter{Consumer: w.reg.Name(), Group: w.group, Message: &m, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
-		}
+		w.emit(event.DeadLetter{Consumer: w.reg.Name(), Group: w.group, Message: r.message, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
 	}
 }
 
@@ -244,16 +254,16 @@ func (d *deadLetters) sendInTransaction(records []*deadLetter) {
 	out := d.out
 	for _, r := range records {
 		m := w.record(d, r)
-		out = append(out, &outMessage{Message: m, size: len(m.Key) + len(m.Value) + kafka.MessageOverhead, deadLetter: r})
+		out = append(out, &outMessage{Message: m, size: len(m.Key) + len(m.Value) + messageOverhead, deadLetter: r})
 	}
-	p.letters = nil // until the transaction has failed, if it does
-	p.alone = true  // what the topic refuses takes nothing else along
-	w.turns.change(func() {
+	p.deadLetters = nil // until the transaction has failed, if it does
+	p.alone = true      // what the topic refuses takes nothing else along
+	w.scheduler.change(func() {
 		d.waiting = false
 		p.state, p.reason = status.PartitionBlocked, "waiting for the dead-letter topic "+d.topic
 	})
 	p.inst.txn.deadLetter(p, d, out)
-	p.moveOver(d.messages)
+	p.moveOver(d.call)
 }
 
 // refusedInTransaction deals with the abort of a transaction that held d and nothing
@@ -277,16 +287,16 @@ func (d *deadLetters) refusedInTransaction(refused []*outMessage, err error) {
 			}
 		}
 	}
-	d.p.letters = d
+	d.p.deadLetters = d
 	d.failed()
 }
 
-// letterBox sees to it that the dead-letter topic is there before anything is
+// ensureDeadLetterTopic sees to it that the dead-letter topic is there before anything is
 // consumed: when it is needed it is too late to find out that it is not. nil where
 // none is configured.
-func (m *membership) letterBox() error {
+func (m *membership) ensureDeadLetterTopic() error {
 	topic := m.w.cfg.DeadLetterTopic
-	if topic == "" || m.w.letterBox.Load() {
+	if topic == "" || m.w.deadLetterTopic.Load() {
 		return nil
 	}
 	created, err := m.client.EnsureTopic(topic)
@@ -308,7 +318,7 @@ func (m *membership) letterBox() error {
 		m.w.compacted.Store(true)
 		m.log.WithField("topic", topic).Warn("the dead-letter topic is compacted: of dead letters with the same key it keeps the last; set cleanup.policy=delete for it")
 	}
-	m.w.letterBox.Store(true)
+	m.w.deadLetterTopic.Store(true)
 	return nil
 }
 
@@ -320,10 +330,10 @@ func (w *worker) record(d *deadLetters, r *deadLetter) producer.Message {
 	out := producer.Message{Topic: d.topic, Key: m.Key, Value: m.Value, AnySize: true}
 	earlier := map[string]string{}
 	for _, h := range m.Headers {
-		if name, ours := strings.CutPrefix(string(h.Key), headerPrefix); ours {
+		if name, ours := strings.CutPrefix(h.Key, headerPrefix); ours {
 			earlier[name] = string(h.Value)
 		} else {
-			out.Headers = append(out.Headers, producer.Header{Key: string(h.Key), Value: h.Value})
+			out.Headers = append(out.Headers, producer.Header{Key: h.Key, Value: h.Value})
 		}
 	}
 	own := len(out.Headers)
@@ -409,18 +419,18 @@ func errorText(err error) string {
 	return fmt.Sprintf("%s… (cut, %d bytes)", s[:n], len(s))
 }
 
-// lettersOf returns what is on its way, or was, for a partition that no executor owns.
-func (t *turns) lettersOf(p *partition) *deadLetters {
+// deadLettersOf returns what is on its way, or was, for a partition that no executor owns.
+func (t *scheduler) deadLettersOf(p *partition) *deadLetters {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p.letters == nil || p.letters.waiting {
+	if p.deadLetters == nil || p.deadLetters.waiting {
 		return nil
 	}
-	return p.letters
+	return p.deadLetters
 }
 
 // under reports whether some are still on their way.
-func (d *deadLetters) under(t *turns) bool {
+func (d *deadLetters) under(t *scheduler) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return d.left > 0

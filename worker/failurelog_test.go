@@ -11,22 +11,22 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 )
 
-// An error that comes again and again is logged ten times as upstream does, then
-// once a minute; that it is over is said as well, and the next one begins anew.
-func TestTroubleIsLogged(t *testing.T) {
+// An error that repeats is logged ten times as upstream does, then once a minute. Its end is
+// logged as well, and the next error is logged ten times again.
+func TestRepeatedFailuresAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, said := test.NewNullLogger()
-		tr := trouble{log: logrus.NewEntry(log)}
+		log, logged := test.NewNullLogger()
+		tr := failureLog{entry: logrus.NewEntry(log)}
 		lines := func() (all []string) {
-			for _, e := range said.AllEntries() {
+			for _, e := range logged.AllEntries() {
 				all = append(all, e.Level.String()+" "+e.Message)
 			}
-			said.Reset()
+			logged.Reset()
 			return all
 		}
 		bad := errors.New("topic t: no leader")
 		for range 10 {
-			tr.say(bad, "consuming")
+			tr.log(bad, "consuming")
 			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in invented time
 		}
 		all := lines()
@@ -34,15 +34,15 @@ func TestTroubleIsLogged(t *testing.T) {
 			t.Errorf("ten tries: %q", all)
 		}
 		for range 310 { // five minutes, and some
-			tr.say(bad, "consuming")
+			tr.log(bad, "consuming")
 			time.Sleep(time.Second) //nolint:forbidigo // in invented time
 		}
 		if all := lines(); len(all) != 5 {
 			t.Errorf("five minutes: %q", all)
 		}
-		tr.over()
-		tr.over()
-		tr.say(bad, "consuming")
+		tr.clear()
+		tr.clear()
+		tr.log(bad, "consuming")
 		if diff := cmp.Diff([]string{"info works again", "error (try 1/10): topic t: no leader"}, lines()); diff != "" {
 			t.Error(diff)
 		}

@@ -1,0 +1,264 @@
+package worker
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/racecar-go/racecar/kafka/fetch"
+	"github.com/racecar-go/racecar/racecar"
+)
+
+// rawBatch is a batch of so many messages with the values "<offset>", as brokers send it.
+func rawBatch(first int64, n int, compressed bool) []byte {
+	var records []byte
+	for i := range n {
+		r := kmsg.Record{OffsetDelta: int32(i), Value: fmt.Append(nil, first+int64(i))}
+		r.Length = int32(len(r.AppendTo(nil)) - 1)
+		records = r.AppendTo(records)
+	}
+	attributes := int16(0)
+	if compressed {
+		e, err := zstd.NewWriter(nil)
+		if err != nil {
+			panic(err)
+		}
+		attributes, records = 4, e.EncodeAll(records, nil)
+	}
+	b := (&kmsg.RecordBatch{
+		FirstOffset: first, Magic: 2, Attributes: attributes, LastOffsetDelta: int32(n - 1), ProducerID: -1, NumRecords: int32(n), Records: records,
+	}).AppendTo(nil)
+	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
+	return b
+}
+
+// decodedItems are the batches of raw, as a source has them.
+func decodedItems(topic string, raw []byte) (items []fetch.Item) {
+	var d fetch.Decoder
+	batches, err := d.Split(topic, 0, raw, 0)
+	if err != nil {
+		panic(err)
+	}
+	for _, b := range batches {
+		items = append(items, fetch.Item{Batch: b})
+	}
+	return items
+}
+
+// fakeSource is a source that has all its batches, and fetches them again.
+type fakeSource struct {
+	mu       sync.Mutex
+	raw      []byte       // all there is
+	log      []fetch.Item // that
+	next     int
+	taken    int // and not released
+	sought   []int64
+	closed   bool
+	caughtUp bool
+	full     bool
+	err      error
+}
+
+func (s *fakeSource) Start(context.Context) (fetch.Start, error) { return fetch.Start{}, nil }
+
+func (s *fakeSource) Next() fetch.Item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next == len(s.log) {
+		return fetch.Item{}
+	}
+	item := s.log[s.next]
+	s.next++
+	if item.Batch != nil {
+		s.taken++
+	}
+	return item
+}
+
+func (s *fakeSource) Release(*fetch.Batch) { s.mu.Lock(); defer s.mu.Unlock(); s.taken-- }
+
+func (s *fakeSource) SeekTo(offset int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sought = append(s.sought, offset)
+	s.log = decodedItems("t", s.raw)
+	s.next = slices.IndexFunc(s.log, func(i fetch.Item) bool { return i.Batch != nil && i.Batch.NextOffset() > offset })
+}
+
+func (s *fakeSource) Buffered() (messages int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.log[s.next:] {
+		if i.Batch != nil {
+			messages, bytes = messages+i.Batch.Count(), bytes+i.Batch.Size()
+		}
+	}
+	return messages, bytes
+}
+
+func (s *fakeSource) Hold(bool)                               {}
+func (s *fakeSource) Watermarks() (start, stable, high int64) { return 0, -1, -1 }
+func (s *fakeSource) Fetched() (int64, bool)                  { return 0, s.caughtUp }
+func (s *fakeSource) Full() bool                              { return s.full }
+func (s *fakeSource) Err() error                              { return s.err }
+func (s *fakeSource) Close()                                  { s.closed = true }
+
+// testCursor is a cursor over batches.
+func testCursor(batches ...[]byte) (*cursor, *fakeSource) {
+	s := &fakeSource{raw: slices.Concat(batches...)}
+	s.log = decodedItems("t", s.raw)
+	return &cursor{source: s, opener: newOpener(1<<20, 1), kept: &atomic.Int64{}}, s
+}
+
+func offsetsOfMessages(messages []racecar.Message) (offsets []int64) {
+	for _, m := range messages {
+		offsets = append(offsets, m.Offset)
+	}
+	return offsets
+}
+
+// read processes n messages and returns their offsets.
+func (c *cursor) read(n int) (offsets []int64) {
+	for len(offsets) < n {
+		messages := c.peek(1)
+		if len(messages) == 0 {
+			break
+		}
+		offsets = append(offsets, messages[0].Offset)
+		c.done(1)
+	}
+	return offsets
+}
+
+// Whatever was handed out is decoded again when the cursor goes back; what consumer code has
+// written into is fetched again.
+func TestRewindDecodesAgain(t *testing.T) {
+	for name, compressed := range map[string]bool{"as received": false, "compressed": true} {
+		t.Run(name, func(t *testing.T) {
+			c, s := testCursor(rawBatch(0, 10, compressed), rawBatch(10, 10, compressed), rawBatch(20, 10, compressed))
+			if got := c.read(15); !slices.Equal(got, offsetRange(0, 15)) {
+				t.Fatalf("read %v", got)
+			}
+			c.rewind(5)
+			if got := c.read(10); !slices.Equal(got, offsetRange(5, 15)) || len(s.sought) > 0 {
+				t.Fatalf("after the first rewind: read %v, fetched again from %v", got, s.sought)
+			}
+			c.peek(1)[0].Value[0] = 'x'
+			c.rewind(12)
+			if got := string(c.peek(1)[0].Value); got != "12" {
+				t.Errorf("message 12 has the value %q", got)
+			}
+			if again := len(s.sought) > 0; again == compressed || again && s.sought[0] != 12 {
+				t.Errorf("fetched again from %v", s.sought)
+			}
+			if got := c.read(100); !slices.Equal(got, offsetRange(12, 30)) {
+				t.Errorf("then read %v", got)
+			}
+			c.release(30)
+			if s.taken != 0 || c.kept.Load() != 0 || len(c.batches) != 0 {
+				t.Errorf("%d batches are not released, %d bytes are kept", s.taken, c.kept.Load())
+			}
+		})
+	}
+}
+
+func offsetRange(from, to int64) (all []int64) {
+	for ; from < to; from++ {
+		all = append(all, from)
+	}
+	return all
+}
+
+// What is acknowledged is released, and no more than that.
+func TestReleaseKeepsWhatIsNotAcknowledged(t *testing.T) {
+	c, s := testCursor(rawBatch(0, 10, false), rawBatch(10, 10, false), rawBatch(20, 10, false))
+	c.read(25)
+	for _, tt := range []struct {
+		acknowledged int64
+		taken        int
+	}{{0, 3}, {9, 3}, {10, 2}, {19, 2}, {25, 1}} {
+		if c.release(tt.acknowledged); s.taken != tt.taken {
+			t.Errorf("acknowledged up to %d: %d batches are held, want %d", tt.acknowledged, s.taken, tt.taken)
+		}
+	}
+	c.close()
+	if s.taken != 0 || c.kept.Load() != 0 || !s.closed {
+		t.Errorf("closed: %d batches are held, %d bytes are kept", s.taken, c.kept.Load())
+	}
+}
+
+// A batch is as many messages as are asked for, from however many batches of the log.
+func TestPeekReadsOverSeveralBatches(t *testing.T) {
+	c, _ := testCursor(rawBatch(0, 3, false), rawBatch(3, 200, true), rawBatch(203, 3, false))
+	if got := offsetsOfMessages(c.peek(205)[:205]); !slices.Equal(got, offsetRange(0, 205)) {
+		t.Errorf("peeked %v", got)
+	}
+	c.done(204)
+	if got := offsetsOfMessages(c.peek(100)); !slices.Equal(got, offsetRange(204, 206)) {
+		t.Errorf("peeked %v", got)
+	}
+}
+
+// What is held for a paused partition can be given back and is read again.
+func TestGiveBack(t *testing.T) {
+	for read, want := range map[int]bool{0: true, 5: true, 10: true} {
+		c, s := testCursor(rawBatch(0, 10, true), rawBatch(10, 10, true))
+		c.read(read)
+		c.peek(1)
+		if got := c.giveBack(int64(read)); got != want || s.taken != 0 || c.bytes() != 0 || c.decoded() != 0 {
+			t.Errorf("after %d messages: given back %v, %d batches are held", read, got, s.taken)
+		}
+		if got := c.read(100); !slices.Equal(got, offsetRange(int64(read), 20)) {
+			t.Errorf("after %d messages: then read %v", read, got)
+		}
+	}
+	c, _ := testCursor(rawBatch(0, 10, true), rawBatch(10, 10, true))
+	c.read(15)
+	if c.giveBack(5) {
+		t.Error("given back though messages of the batch before are not acknowledged")
+	}
+}
+
+// What is forgotten is decoded again.
+func TestDiscard(t *testing.T) {
+	c, s := testCursor(rawBatch(0, 300, true), rawBatch(300, 10, true))
+	c.read(5)
+	if c.decoded() == 0 {
+		t.Error("nothing counts as decoded")
+	}
+	c.discard()
+	if n := c.decoded(); n != 0 {
+		t.Errorf("%d bytes are held decoded", n)
+	}
+	if got := c.read(1000); !slices.Equal(got, offsetRange(5, 310)) || len(s.sought) > 0 {
+		t.Errorf("then read %v, fetched again from %v", got, s.sought)
+	}
+}
+
+// Batches are opened by the opener or by the cursor, whoever is first.
+func TestOpenAhead(t *testing.T) {
+	large := func(first int64) []byte { return rawBatch(first, 20_000, true) }
+	for name, runs := range map[string]bool{"opener runs": true, "opener is busy": false} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := testCursor(large(0), large(20_000), large(40_000))
+			c.opener = newOpener(64<<20, 1)
+			done := make(chan struct{})
+			defer close(done)
+			if runs {
+				go c.opener.run(done)
+			}
+			if got := c.read(100_000); !slices.Equal(got, offsetRange(0, 60_000)) {
+				t.Errorf("read %d messages", len(got))
+			}
+		})
+	}
+}

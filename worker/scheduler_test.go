@@ -1,0 +1,154 @@
+package worker
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// supplied is a partition with n messages waiting, of a worker without brokers.
+func supplied(t *scheduler, k tp, n int) *partition {
+	p := newPartition(&membership{w: &worker{scheduler: t}}, k)
+	p.inst = &instance{}
+	p.begin(0, 0)
+	c, s := testCursor()
+	if n > 0 {
+		s.log = decodedItems(k.topic, rawBatch(0, n, false))
+	}
+	s.caughtUp = true
+	p.cursor = *c
+	t.claimed(p)
+	t.add(p)
+	t.available(p)
+	return p
+}
+
+func (p *partition) supply() *fakeSource { return p.cursor.source.(*fakeSource) }
+
+// serve serves one message and returns whose it was.
+func serve(t *scheduler) string {
+	p, _ := t.take()
+	p.cursor.read(1)
+	p.cursor.peek(1)
+	t.release(p)
+	return p.tp.String()
+}
+
+func TestOrderOfPartitions(t *testing.T) {
+	for _, c := range []struct {
+		roundRobin bool
+		want       []string
+	}{
+		// All of a topic first, its partitions in turn.
+		{false, []string{"a/0", "a/1", "a/0", "a/1", "b/0", "b/0", "c/0", "c/0"}},
+		// No topic waits longer than a full round.
+		{true, []string{"b/0", "c/0", "a/0", "b/0", "c/0", "a/1", "a/0", "a/1"}},
+	} {
+		tt := newScheduler(1, c.roundRobin, limits{})
+		for _, k := range []tp{{"a", 0}, {"a", 1}, {"b", 0}, {"c", 0}} {
+			supplied(tt, k, 2)
+		}
+		var got []string
+		for range c.want {
+			got = append(got, serve(tt))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("round-robin %v: %v, want %v", c.roundRobin, got, c.want)
+		}
+	}
+}
+
+// A paused partition is passed over until its time has come.
+func TestPausedPartitionWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tt := newScheduler(1, false, limits{})
+		p := supplied(tt, tp{"a", 0}, 1)
+		q := supplied(tt, tp{"a", 1}, 1)
+		tt.change(func() {
+			p.until = time.Now().Add(10 * time.Second)
+			q.until = time.Now().Add(3 * time.Second)
+		})
+		began := time.Now()
+		if got := serve(tt); got != "a/1" || time.Since(began) != 3*time.Second {
+			t.Errorf("%s after %v", got, time.Since(began))
+		}
+		if got := serve(tt); got != "a/0" || time.Since(began) != 10*time.Second {
+			t.Errorf("%s after %v", got, time.Since(began))
+		}
+		tt.stop()
+	})
+}
+
+// A batch is called when it is full, when its time is up, or when nothing more is
+// coming.
+func TestBatchesWaitOnlyForWhatIsComing(t *testing.T) {
+	for name, c := range map[string]struct {
+		waiting  int
+		caughtUp bool
+		full     bool
+		want     time.Duration
+	}{
+		"there is a batch":            {10, false, false, 0},
+		"at the end":                  {3, true, false, 0},
+		"more is coming":              {3, false, false, 2 * time.Second},
+		"nothing more may be fetched": {3, false, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tt := newScheduler(1, false, limits{})
+				tt.batch, tt.batchWait = 10, 2*time.Second
+				p := supplied(tt, tp{"a", 0}, c.waiting)
+				p.supply().caughtUp, p.supply().full = c.caughtUp, c.full
+				began := time.Now()
+				serve(tt)
+				if d := time.Since(began); d != c.want {
+					t.Errorf("waited %v, want %v", d, c.want)
+				}
+				tt.stop()
+			})
+		})
+	}
+}
+
+// A suspect is taken when nothing else runs, and nothing is begun beside it.
+func TestSuspectIsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tt := newScheduler(2, false, limits{})
+		supplied(tt, tp{"a", 0}, 5)
+		s := supplied(tt, tp{"a", 1}, 5)
+		first, alone := tt.take()
+		if alone {
+			t.Error("said to be alone though others may begin")
+		}
+		tt.change(func() { s.suspect = true })
+		type taken struct {
+			p     *partition
+			alone bool
+		}
+		got := make(chan taken, 1)
+		go func() { p, alone := tt.take(); got <- taken{p, alone} }()
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Fatal("begun beside another")
+		}
+		tt.release(first)
+		synctest.Wait()
+		one := <-got
+		if one.p != s || !one.alone {
+			t.Errorf("got %v, alone %v", one.p.tp, one.alone)
+		}
+		go func() { p, alone := tt.take(); got <- taken{p, alone} }()
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Fatal("something was begun beside a suspect")
+		}
+		tt.change(func() { s.suspect = false })
+		tt.release(s)
+		synctest.Wait()
+		if len(got) != 1 {
+			t.Fatal("nothing goes on after the suspect")
+		}
+		tt.stop()
+	})
+}
