@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// entry is what is kept of a message between Send and its Done, beside its record.
+// entry is the state of a message between Send and Done, beside its encoded record.
 type entry struct {
 	done     Done
 	deadline time.Duration // since the Producer was made
@@ -18,15 +18,15 @@ type entry struct {
 	anywhere bool          // its partition was chosen at random
 }
 
-// record is a message outside of any batch.
+// record is an encoded message outside of a batch.
 type record struct {
 	entry
 	timestamp int64  // in milliseconds
 	body      []byte // key, value and headers, encoded
 }
 
-// batch is a run of messages for one partition under one sequence number. Each is
-// encoded once, when it is sent, into the batch's buffer:
+// batch is a run of messages for one partition under one sequence number. Send
+// encodes each of them once, into the batch's buffer:
 //
 //	base offset int64, length int32, leader epoch int32, magic int8, crc int32,
 //	attributes int16, last offset delta int32, base timestamp int64, max timestamp int64,
@@ -38,11 +38,11 @@ type batch struct {
 	buf         []byte // the header's room, then the records
 	base, max   int64  // timestamps
 	wire        []byte // the batch as it is sent, compressed; nil: not closed yet
-	numbered    bool   // wire has a place in the producer's sequence
-	maybeStored bool   // a request with it ended without a clear answer
+	numbered    bool   // wire has a sequence number
+	maybeStored bool   // a request with it had no clear result
 }
 
-// Where fields lie in a batch.
+// Offsets of a batch's fields.
 const (
 	lengthAt     = 8
 	epochAt      = 12
@@ -59,14 +59,13 @@ const (
 	transactionalBit = 1 << 4
 )
 
-// bytes are those of the records, before compression.
+// bytes is the size of the records before compression.
 func (b *batch) bytes() int { return len(b.buf) - headerSize }
 
-// recordOverhead is the most that lengths, deltas and attributes of a record
-// take on the wire.
+// recordOverhead is the maximum size of a record's lengths, deltas and attributes.
 const recordOverhead = 5*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1
 
-// recordSize is the most bytes that m takes in a batch before compression.
+// recordSize is the maximum size of m's record before compression.
 func recordSize(m *Message) int {
 	n := recordOverhead + len(m.Key) + len(m.Value)
 	for i := range m.Headers {
@@ -149,7 +148,7 @@ func (b *batch) close(e entry) {
 	b.entries = append(b.entries, e)
 }
 
-// records takes the batch apart. What it returns shares the batch's buffer.
+// records returns the batch's messages. They share the batch's buffer.
 func (b *batch) records() []record {
 	all := make([]record, 0, len(b.entries))
 	start := int32(headerSize)
@@ -166,8 +165,8 @@ func (b *batch) records() []record {
 	return all
 }
 
-// seal completes the batch but for its place in a sequence, and compresses it. It takes
-// no more messages. A codec that makes it larger is not used.
+// seal completes the batch except for its sequence number, and compresses it unless that
+// would make it larger. A sealed batch takes no more messages.
 func (b *batch) seal(pool *buffers, c codec, compress compressor) error {
 	if b.wire != nil {
 		return nil
@@ -200,8 +199,8 @@ func (b *batch) seal(pool *buffers, c codec, compress compressor) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// number gives a sealed batch its place in the producer's sequence, once: it is sent
-// again as it is, so that the broker can tell a repetition. id -1 is no producer.
+// number sets a sealed batch's producer and sequence number, once: retries are identical,
+// so that the broker recognizes them. id -1: not idempotent.
 func (b *batch) number(id int64, epoch int16, sequence int32, transactional bool) {
 	if b.numbered {
 		return
@@ -226,7 +225,7 @@ func (b *batch) release(pool *buffers) {
 	b.buf, b.wire = nil, nil
 }
 
-// batches makes batches of records that are in order, within limits.
+// batches makes batches of records, in order and within the limits.
 func (l *limits) batches(records []record) []*batch {
 	var all []*batch
 	for _, r := range records {

@@ -5,15 +5,14 @@ import (
 	"sync"
 )
 
-// Buffers have sizes of powers of two, so that a batch grows by moving into the next
-// one, and one that is given back suits others.
+// The sizes of buffers are powers of two: a batch that grows moves to the next size.
 const (
 	smallestBuffer = 9  // 512 bytes
-	largestBuffer  = 22 // 4 MiB; larger ones are made and left to the garbage collector
+	largestBuffer  = 22 // 4 MiB; larger ones are not pooled
 )
 
-// buffers keeps the memory of batches that are acknowledged for those that come, by size.
-// What nobody takes for a while the garbage collector gets.
+// buffers pools the memory of acknowledged batches, by size. The garbage collector frees
+// buffers that nobody has used for a while.
 type buffers [largestBuffer - smallestBuffer + 1]sync.Pool
 
 // get returns an empty buffer with room for n bytes.
@@ -28,7 +27,7 @@ func (b *buffers) get(n int) []byte {
 	return make([]byte, 0, 1<<size)
 }
 
-// put takes a buffer back that nobody uses any more.
+// put returns a buffer to the pool.
 func (b *buffers) put(buf []byte) {
 	size := bits.Len(uint(cap(buf))) - 1
 	if size < smallestBuffer || size > largestBuffer || cap(buf) != 1<<size {

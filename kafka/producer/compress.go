@@ -20,15 +20,15 @@ import (
 // a time.
 type compressor func(dst, src []byte) ([]byte, error)
 
-// codec is a kind of compression.
+// codec is a compression codec.
 type codec struct {
 	id     int16 // in a batch's attributes
 	levels bool  // it has levels
-	// make returns a compressor of a level as librdkafka counts them; -1 is the default.
+	// make returns a compressor of librdkafka's level; -1 is the default.
 	make func(level int) (compressor, error)
 }
 
-// codecs are those that producer_compression_codec may name.
+// codecs are the values of producer_compression_codec.
 var codecs = map[string]codec{
 	"none":   {},
 	"gzip":   {id: 1, levels: true, make: newGzip},
@@ -77,12 +77,12 @@ func newZstd(level int) (compressor, error) {
 	if level >= 0 {
 		speed = zstd.EncoderLevelFromZstd(level)
 	}
-	// A window is as large as a batch may be by default; one of 8 MiB would be kept for nothing.
+	// The window is as large as the default limit of a batch: the usual 8 MiB would waste memory.
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithZeroFrames(true), zstd.WithEncoderCRC(false)) // a batch has its own
 	return func(dst, src []byte) ([]byte, error) { return w.EncodeAll(src, dst), nil }, err
 }
 
-// stream compresses with a writer that can be used again.
+// stream compresses with a reusable writer.
 func stream(w interface {
 	io.WriteCloser
 	Reset(io.Writer)

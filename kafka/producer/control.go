@@ -12,8 +12,8 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// control is the connection over which a Producer asks about topics and for its
-// id. It moves on to another broker when one does not answer.
+// control is a Producer's connection for metadata and its producer id. It switches to
+// another broker if one does not answer.
 type control struct {
 	p      *Producer
 	broker *sarama.Broker
@@ -23,8 +23,8 @@ type control struct {
 	served bool             // the connection in use has answered before
 }
 
-// controlLoop asks a broker for what the dispatch loop lacks: partitions and
-// leaders of topics, and a producer id. It also refreshes what is known.
+// controlLoop requests what the dispatch loop needs: partitions and leaders of topics, and
+// a producer id. It also refreshes metadata.
 func (p *Producer) controlLoop() {
 	defer p.wg.Done()
 	c := &control{p: p, failed: map[string]error{}}
@@ -56,32 +56,32 @@ func (p *Producer) controlLoop() {
 		case <-paused:
 		case <-asked:
 		case <-refresh.C:
-			p.wantAll()
+			p.requestAll()
 		case <-p.ctx.Done():
 			return
 		}
 	}
 }
 
-// wantsID reports whether a producer id is needed; that of a transactional
-// producer comes with Begin. p.mu is held.
-func (p *Producer) wantsID() bool { return p.conf.Producer.Idempotent && p.txn == nil && !p.id.valid }
+// needsID reports whether a producer id is needed; a transactional producer gets its id
+// from Begin. p.mu is held.
+func (p *Producer) needsID() bool { return p.conf.Producer.Idempotent && p.txn == nil && !p.id.valid }
 
-// wantAll marks every topic to be asked for again.
-func (p *Producer) wantAll() {
+// requestAll requests the metadata of all topics.
+func (p *Producer) requestAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wantAllLocked()
+	p.requestAllLocked()
 }
 
-func (p *Producer) wantAllLocked() {
+func (p *Producer) requestAllLocked() {
 	for _, t := range p.topics {
 		t.wanted = true
 	}
 }
 
-// round asks for everything that is wanted; when nothing is, it makes sure that
-// the broker is there. again is true when the answer was: not yet.
+// round requests everything that is wanted, and at least checks that the broker answers.
+// again is true if the answer was: not yet.
 func (c *control) round() (again bool, err error) {
 	p := c.p
 	p.mu.Lock()
@@ -92,26 +92,26 @@ func (c *control) round() (again bool, err error) {
 			topics = append(topics, name)
 		}
 	}
-	needID := p.wantsID()
+	needID := p.needsID()
 	p.mu.Unlock()
-	again, err = c.inquire(topics, needID)
+	again, err = c.request(topics, needID)
 	if err != nil && c.served && access.ClosedByPeer(err) {
-		// Brokers and load balancers close connections that have idled: that is no
-		// failure, but when the same address does not answer now it is one.
+		// Brokers and load balancers close idle connections: that is no failure unless
+		// the same address does not answer now.
 		_ = c.broker.Close()
 		c.served = false
-		again, err = c.inquire(topics, needID)
+		again, err = c.request(topics, needID)
 	}
 	if err != nil {
-		return false, c.lost(err)
+		return false, c.brokerFailed(err)
 	}
 	c.answered()
-	poke(p.wake)
+	signal(p.wake)
 	return again, p.registerPartitions()
 }
 
 // inquire asks the broker in use for topics, and for a producer id if need be.
-func (c *control) inquire(topics []string, needID bool) (again bool, err error) {
+func (c *control) request(topics []string, needID bool) (again bool, err error) {
 	broker := c.open()
 	if _, err := broker.Connected(); err != nil {
 		return false, err
@@ -130,7 +130,7 @@ func (c *control) inquire(topics []string, needID bool) (again bool, err error) 
 	return again || useless, nil
 }
 
-// askTopics asks for topics; again is that of learn.
+// askTopics requests metadata of topics; again is learn's.
 func (c *control) askTopics(broker *sarama.Broker, topics []string) (again bool, err error) {
 	p := c.p
 	req := sarama.NewMetadataRequest(p.conf.Version, topics)
@@ -147,8 +147,8 @@ func (c *control) askTopics(broker *sarama.Broker, topics []string) (again bool,
 	return again, nil
 }
 
-// askID asks for a producer id. A refusal is final for the messages that wait
-// for it; those that come later make us ask again.
+// askID requests a producer id. A refusal is final for the messages that wait for it;
+// later messages cause a new request.
 func (c *control) askID(broker *sarama.Broker) (again bool, err error) {
 	p := c.p
 	req := &sarama.InitProducerIDRequest{Version: initProducerIDVersion(p.conf.Version), ProducerID: -1, ProducerEpoch: -1}
@@ -162,7 +162,7 @@ func (c *control) askID(broker *sarama.Broker) (again bool, err error) {
 		p.id = producerID{id: resp.ProducerID, epoch: resp.ProducerEpoch, valid: true}
 	}
 	p.mu.Unlock()
-	if judge(resp.Err) != outcomeRefused {
+	if classify(resp.Err) != outcomeRefused {
 		return resp.Err != sarama.ErrNoError, nil
 	}
 	err = fmt.Errorf("idempotent producing: %w (grant IdempotentWrite on the cluster, or Write on the topic from Kafka 2.8 on)", resp.Err)
@@ -170,17 +170,17 @@ func (c *control) askID(broker *sarama.Broker) (again bool, err error) {
 	return false, nil
 }
 
-// refuseUnidentified takes out what cannot go without a producer id.
-func (p *Producer) refuseUnidentified(err error) []ending {
+// refuseUnidentified removes the messages that need a producer id.
+func (p *Producer) refuseUnidentified(err error) []result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var ended []ending
+	var ended []result
 	for _, q := range p.active {
 		if q.inFlight || q.producer.valid {
 			continue
 		}
 		if entries, _ := q.takeAll(); len(entries) > 0 {
-			ended = append(ended, ending{entries: entries, part: q.id, offset: -1, err: &DeliveryError{
+			ended = append(ended, result{entries: entries, part: q.id, offset: -1, err: &DeliveryError{
 				Kind: DeliveryRefused, Topic: q.topic, Partition: q.id, Err: err}})
 		}
 	}
@@ -210,13 +210,13 @@ func (c *control) open() *sarama.Broker {
 		c.next++
 	}
 	conf := *c.p.sarama
-	// Another one knows it as well; longer with each that is silent, in case all are slow.
+	// Another broker can answer as well. Longer after each timeout, in case all are slow.
 	conf.Net.ReadTimeout = min(conf.Net.ReadTimeout, access.FirstAnswer<<min(c.silent, 8))
 	_ = c.broker.Open(&conf) // an open one says so; Connected tells of a failure
 	return c.broker
 }
 
-// addresses are those of the configuration and of all brokers heard of.
+// addresses are the configured brokers and all brokers in metadata.
 func (p *Producer) addresses() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -239,13 +239,13 @@ func (c *control) close() {
 
 // lost notes that the broker in use does not answer; when none does, the log
 // says so once.
-func (c *control) lost(err error) error {
+func (c *control) brokerFailed(err error) error {
 	p := c.p
 	err = p.conf.Access.Judge(c.broker.Addr(), err)
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		c.silent++
 	}
-	// What our own end interrupts says nothing of the broker: its last words stay.
+	// Close interrupts requests, which says nothing of the broker: keep its last error.
 	if addr := c.broker.Addr(); p.ctx.Err() == nil || c.failed[addr] == nil {
 		c.failed[addr] = err
 	}
@@ -262,7 +262,7 @@ func (c *control) lost(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lastErr, p.reached = all, false
-	p.tell()
+	p.notify()
 	if !p.silent && p.outstanding > 0 && p.ctx.Err() == nil {
 		p.silent = true
 		p.log.WithField("error", all).Warn("messages wait")
@@ -270,7 +270,7 @@ func (c *control) lost(err error) error {
 	return all
 }
 
-// answered notes that a broker answers.
+// answered records that a broker answers.
 func (c *control) answered() {
 	p := c.p
 	clear(c.failed)
@@ -282,11 +282,11 @@ func (c *control) answered() {
 		p.log.WithField("address", c.broker.Addr()).Info("a broker is reachable again: messages go on")
 	}
 	p.lastErr, p.reached = nil, true
-	p.tell()
+	p.notify()
 }
 
 // tell wakes who waits for news. p.mu is held.
-func (p *Producer) tell() {
+func (p *Producer) notify() {
 	close(p.news)
 	p.news = make(chan struct{})
 }

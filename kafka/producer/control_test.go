@@ -17,7 +17,7 @@ import (
 
 // What Close interrupts is not given as the reason why messages were not delivered,
 // when the broker has said one.
-func TestAReasonOutlivesClose(t *testing.T) {
+func TestCloseKeepsTheLastError(t *testing.T) {
 	const addr = "127.0.0.1:1"
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -30,7 +30,7 @@ func TestAReasonOutlivesClose(t *testing.T) {
 	c := &control{p: p, failed: map[string]error{}}
 	lost := func(err error) {
 		c.broker = sarama.NewBroker(addr)
-		c.lost(err) //nolint:errcheck // it returns what it notes
+		c.brokerFailed(err) //nolint:errcheck // it returns what it notes
 	}
 	lost(errors.New("connection refused"))
 	p.cancel()

@@ -13,12 +13,12 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// warnAfter is how many failures in a row of a partition are nothing special: a
-// leader that moves costs some.
+// warnAfter is the number of failures of a partition in a row before one is logged: a
+// leader change costs some.
 const warnAfter = 5
 
-// maxRequestBytes bounds one produce request to a broker, over all partitions, as far as
-// its size is known before it is compressed.
+// maxRequestBytes bounds one produce request, over all partitions. Its size before
+// compression is an estimate.
 const maxRequestBytes = 2 << 20
 
 // backoff is the pause after so many failures in a row, from 1: that of the
@@ -29,7 +29,7 @@ func (p *Producer) backoff(failures int) time.Duration {
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
-// produceRequest is a request under way.
+// produceRequest is a request in flight.
 type produceRequest struct {
 	link    *brokerLink
 	wire    *access.Wire    // of link
@@ -38,14 +38,14 @@ type produceRequest struct {
 	bytes   int
 }
 
-// dispatchLoop starts a request whenever a broker is free and has messages
-// waiting, and reports messages whose time is up.
+// dispatchLoop starts a request whenever a broker is free and messages are waiting for it,
+// and fails messages that timed out.
 func (p *Producer) dispatchLoop() {
 	defer p.wg.Done()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		p.dropDoomed()
+		p.dropFailed()
 		p.expire(time.Now())
 		timer.Reset(time.Until(p.dispatch(time.Now())))
 		select {
@@ -57,8 +57,8 @@ func (p *Producer) dispatchLoop() {
 	}
 }
 
-// dispatch starts what can be started and returns when to look again if nothing
-// happens before.
+// dispatch starts all possible requests and returns when to run again if nothing wakes the
+// loop before.
 func (p *Producer) dispatch(now time.Time) (next time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,15 +96,15 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 		case at.After(now):
 			soon(at)
 		case q.leader == nil:
-			p.wantTopic(q.topic)
+			p.requestTopic(q.topic)
 		case q.leader.busy && q.leader.askAt.After(now):
 			soon(q.leader.askAt)
 		case q.leader.busy:
-			p.wantTopic(q.topic)
+			p.requestTopic(q.topic)
 			soon(now.Add(busyLong))
 		case !p.admits(q):
 		case !p.identify(q):
-			poke(p.ask)
+			signal(p.ask)
 		case q.leader.wire == nil:
 			p.connect(q.leader)
 		default:
@@ -129,8 +129,8 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 	return next
 }
 
-// linger is when the messages of q may go, although there may be more soon
-// (linger.ms; sarama: Flush.Frequency). Zero: now.
+// linger is the time until which q waits for more messages (linger.ms; sarama:
+// Flush.Frequency). Zero: it does not.
 func (p *Producer) linger(q *outPartition) time.Time {
 	f := p.conf.Producer.Flush
 	if f.Frequency == 0 || q.batch != nil || q.hurry || p.flushing > 0 || p.closed || len(q.queue) > 1 ||
@@ -140,7 +140,7 @@ func (p *Producer) linger(q *outPartition) time.Time {
 	return p.began.Add(q.deadline() + f.Frequency - p.timeout)
 }
 
-// batchBytes bounds a batch: batch.size, or else what a single message may take.
+// batchBytes bounds a batch: batch.size, or else the maximum size of a message.
 func batchBytes(conf *kafka.Config) int {
 	if b := conf.Producer.Flush.Bytes; b > 0 {
 		return min(b, conf.Producer.MaxMessageBytes)
@@ -148,7 +148,7 @@ func batchBytes(conf *kafka.Config) int {
 	return conf.Producer.MaxMessageBytes
 }
 
-// identify makes sure that q has a producer id when it needs one.
+// identify gives q a producer id if it needs one, and reports whether it has what it needs.
 func (p *Producer) identify(q *outPartition) bool {
 	if q.producer.valid || !p.conf.Producer.Idempotent {
 		return true
@@ -161,7 +161,7 @@ func (p *Producer) identify(q *outPartition) bool {
 	return true
 }
 
-// addTo puts q's batch into the request to its leader if it fits.
+// addTo adds q's batch to the request to its leader if it fits.
 func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartition) {
 	r := requests[q.leader]
 	if r == nil {
@@ -178,8 +178,7 @@ func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartiti
 	r.bytes += bytes
 }
 
-// send carries one request out. The batches in it are in flight, so nobody else
-// touches them.
+// send sends one request. Its batches are in flight, so nothing else touches them.
 func (p *Producer) send(r *produceRequest) {
 	defer p.wg.Done()
 	err := p.seal(r)
@@ -199,7 +198,7 @@ func (p *Producer) send(r *produceRequest) {
 	p.complete(r, resp, err)
 }
 
-// seal closes the batches of r.
+// seal seals the batches of r.
 func (p *Producer) seal(r *produceRequest) (err error) {
 	var compress compressor
 	if p.codec.make != nil {
@@ -218,24 +217,24 @@ func (p *Producer) seal(r *produceRequest) (err error) {
 	return nil
 }
 
-// ending is a message with how it ended.
-type ending struct {
+// result is the result of messages of one partition.
+type result struct {
 	entries []entry
 	part    int32
 	offset  int64 // of the first; -1: not known
 	err     error
 }
 
-// complete takes the answer to a request apart, reports what has ended, and
-// sets the broker and the partitions free.
+// complete applies the response to a request, reports results, and frees the broker and
+// the partitions.
 func (p *Producer) complete(r *produceRequest, resp *kmsg.ProduceResponse, err error) {
 	now := time.Now()
 	p.mu.Lock()
-	p.noteLink(r.link, err, now)
+	p.recordResult(r.link, err, now)
 	if resp != nil && resp.ThrottleMillis > 0 { // KIP-219
 		r.link.retryAt = now.Add(time.Duration(resp.ThrottleMillis) * time.Millisecond)
 	}
-	var ended []ending
+	var ended []result
 	wire, raw := 0, 0
 	for _, q := range r.parts {
 		wire, raw = wire+len(q.batch.wire), raw+len(q.batch.buf)
@@ -243,7 +242,7 @@ func (p *Producer) complete(r *produceRequest, resp *kmsg.ProduceResponse, err e
 		if err == nil {
 			offset, blockErr = answerFor(resp, q)
 		}
-		if e, ok := p.settle(q, offset, blockErr, now); ok {
+		if e, ok := p.applyAnswer(q, offset, blockErr, now); ok {
 			ended = append(ended, e)
 		}
 		if q.leader != nil && q.leader != r.link {
@@ -262,7 +261,7 @@ func (p *Producer) complete(r *produceRequest, resp *kmsg.ProduceResponse, err e
 		r.link.close()
 	}
 	p.mu.Unlock()
-	poke(p.wake)
+	signal(p.wake)
 }
 
 // answerFor finds the answer to q's batch; a nil error means stored.
@@ -291,34 +290,34 @@ func answerOf(a *kmsg.ProduceResponseTopicPartition) (int64, error) {
 	return -1, code
 }
 
-// settle moves q on after its batch was answered with err. It returns the end
-// of the batch's messages if it is one. p.mu is held.
-func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Time) (ending, bool) {
+// applyAnswer updates q after err for its batch. It returns the result of the batch's
+// messages if it is final. p.mu is held.
+func (p *Producer) applyAnswer(q *outPartition, offset int64, err error, now time.Time) (result, bool) {
 	var code sarama.KError
 	fate := outcomeRetry
 	switch {
 	case err == nil:
 		fate = outcomeDone
 	case errors.As(err, &code):
-		fate = judge(code)
+		fate = classify(code)
 	}
 	switch fate {
 	case outcomeDone:
-		return ending{entries: q.done(), part: q.id, offset: offset}, true
+		return result{entries: q.done(), part: q.id, offset: offset}, true
 	case outcomeRefused:
 		if p.splits(q, code) {
 			q.split()
-			return ending{}, false
+			return result{}, false
 		}
 		return q.giveUp(DeliveryRefused, err), true
 	case outcomeNewID:
 		if p.txn != nil {
-			p.doom(err) // its other partitions count on the id
+			p.failTxn(err) // its other partitions count on the id
 			break
 		}
 		p.renumber(q, code)
 	default:
-		p.wantTopic(q.topic) // its leader may have moved
+		p.requestTopic(q.topic) // its leader may have moved
 		if mayBeStored(err) {
 			q.batch.maybeStored = true
 		}
@@ -331,19 +330,18 @@ func (p *Producer) settle(q *outPartition, offset int64, err error, now time.Tim
 	}
 	q.lastErr = err
 	q.retryAt = now.Add(p.backoff(q.attempts))
-	return ending{}, false
+	return result{}, false
 }
 
-// splits reports whether the records of a refused batch get a try of their own. In a
-// transaction not when the batch may be stored: a new sequence takes a new epoch, which
-// Abort brings.
+// splits reports whether to split a refused batch. In a transaction it is not split if it
+// may be stored: a new sequence needs a new epoch, which only Abort gets.
 func (p *Producer) splits(q *outPartition, code sarama.KError) bool {
 	return perRecord(code) && len(q.batch.entries) > 1 && (p.txn == nil || !q.batch.maybeStored)
 }
 
-// renumber gives q's batch a new place in a new sequence after the broker did
-// not know the old one. It was not appended, so nothing is doubled and, with one
-// batch on its way, nothing overtakes it.
+// renumber starts a new sequence with q's batch after the broker did not know the old one.
+// The batch was not appended, so nothing is duplicated, and no other batch is in flight
+// that could overtake it.
 func (p *Producer) renumber(q *outPartition, code sarama.KError) {
 	if code == sarama.ErrOutOfOrderSequenceNumber || code == sarama.ErrUnknownProducerID {
 		q.bumpEpoch()
@@ -357,8 +355,8 @@ func (p *Producer) renumber(q *outPartition, code sarama.KError) {
 		Warn("the broker lost track of this producer: going on under a new sequence")
 }
 
-// noteLink counts the failures of a connection. p.mu is held.
-func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
+// recordResult counts the failures of a connection. p.mu is held.
+func (p *Producer) recordResult(l *brokerLink, err error, now time.Time) {
 	if err == nil {
 		if l.failures > 1 {
 			p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr}).Info("broker takes messages again")
@@ -370,7 +368,7 @@ func (p *Producer) noteLink(l *brokerLink, err error, now time.Time) {
 	if p.ctx.Err() != nil {
 		return // our own doing
 	}
-	// Once is nothing: brokers close connections that were idle for some minutes.
+	// The first failure is normal: brokers close connections that were idle for minutes.
 	if l.failures++; l.failures == 2 {
 		p.log.WithFields(map[string]any{"broker": l.id, "address": l.addr, "error": err}).
 			Warn("connection to broker failed: its messages wait")
@@ -388,32 +386,32 @@ func (p *Producer) warn(text, topic string, err error, now time.Time) {
 	p.log.WithFields(map[string]any{"topic": topic, "error": err}).Warn(text)
 }
 
-// expire reports the messages whose time is up. It runs on the dispatch loop
-// alone, so no batch of their partitions is started before their Done returned.
+// expire fails messages that timed out. It runs only on the dispatch loop, so no batch of
+// their partitions starts before their Done has returned.
 func (p *Producer) expire(now time.Time) {
 	p.mu.Lock()
-	var ended []ending
+	var ended []result
 	late := func(entries []entry, topic string, partition int32, maybe bool, err error) {
 		if len(entries) > 0 {
-			ended = append(ended, ending{entries: entries, part: partition, offset: -1, err: &DeliveryError{
+			ended = append(ended, result{entries: entries, part: partition, offset: -1, err: &DeliveryError{
 				Kind: DeliveryTimedOut, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
 		}
 	}
 	for _, q := range p.active {
-		why := p.whyWaiting(q)
+		why := p.reasonOf(q)
 		entries, maybe := q.expire(p.since(now))
 		late(entries[:maybe], q.topic, q.id, true, why)
 		late(entries[maybe:], q.topic, q.id, false, why)
 	}
 	for _, t := range p.topics {
-		late(t.expire(p.since(now)), t.name, -1, false, p.whyUnplaced(t))
+		late(t.expire(p.since(now)), t.name, -1, false, p.reasonOfTopic(t))
 	}
 	p.mu.Unlock()
 	p.report(ended)
 }
 
-// whyWaiting is the reason known why q's messages are not stored; nil: none.
-func (p *Producer) whyWaiting(q *outPartition) error {
+// reasonOf is the known reason why q's messages are not stored, or nil.
+func (p *Producer) reasonOf(q *outPartition) error {
 	switch {
 	case q.leader != nil && q.leader.err != nil:
 		return q.leader.err
@@ -429,33 +427,33 @@ func (p *Producer) whyWaiting(q *outPartition) error {
 	return nil
 }
 
-// whyUnplaced is the reason known why messages of t have no partition yet.
-func (p *Producer) whyUnplaced(t *outTopic) error {
+// reasonOfTopic is the known reason why messages of t have no partition yet.
+func (p *Producer) reasonOfTopic(t *outTopic) error {
 	if t.err != nil {
 		return t.err
 	}
 	return p.lastErr
 }
 
-// takeAll empties all queues of what is not in flight. p.mu is held.
-func (p *Producer) takeAll(kind DeliveryKind) []ending {
-	var left []ending
+// takeAll removes all messages that are not in flight. p.mu is held.
+func (p *Producer) takeAll(kind DeliveryKind) []result {
+	var left []result
 	add := func(entries []entry, topic string, partition int32, maybe bool, err error) {
 		if len(entries) > 0 {
-			left = append(left, ending{entries: entries, part: partition, offset: -1, err: &DeliveryError{
+			left = append(left, result{entries: entries, part: partition, offset: -1, err: &DeliveryError{
 				Kind: kind, Topic: topic, Partition: partition, MaybeDelivered: maybe, Err: err}})
 		}
 	}
 	for _, q := range p.active {
 		if !q.inFlight {
-			why := p.whyWaiting(q)
+			why := p.reasonOf(q)
 			entries, maybe := q.takeAll()
 			add(entries[:maybe], q.topic, q.id, true, why)
 			add(entries[maybe:], q.topic, q.id, false, why)
 		}
 	}
 	for _, t := range p.topics {
-		add(t.takeAll(), t.name, -1, false, p.whyUnplaced(t))
+		add(t.takeAll(), t.name, -1, false, p.reasonOfTopic(t))
 	}
 	return left
 }

@@ -8,38 +8,38 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// DeliveryKind says why a message was finally not delivered.
+// DeliveryKind is the reason why a message was not delivered.
 type DeliveryKind int
 
 const (
 	// DeliveryTimedOut: message_timeout passed without an acknowledgement. It
 	// says nothing about the message, so it does not count as an attempt.
 	DeliveryTimedOut DeliveryKind = iota + 1
-	// DeliveryFailed: as many tries failed as the user allows (retries). Like
-	// DeliveryTimedOut it does not count as an attempt.
+	// DeliveryFailed: the configured number of retries failed. Like DeliveryTimedOut it
+	// does not count as an attempt.
 	DeliveryFailed
 	// DeliveryRefused: the message itself cannot be delivered (too large, not
-	// authorized, invalid, no such topic); sending it again would not help.
+	// authorized, invalid, no such topic); retrying does not help.
 	DeliveryRefused
 	// DeliveryClosed: the producer was closed first.
 	DeliveryClosed
-	// DeliveryAborted: the transaction that the message belongs to failed or was
-	// given up, so it was not sent, or nobody will see it.
+	// DeliveryAborted: the message's transaction was aborted, so the message was not sent,
+	// or is never visible.
 	DeliveryAborted
 )
 
-// errProducerClosed is the cause under which a wait for room ends at Close.
+// errProducerClosed is the cause with which Close ends a wait for room.
 var errProducerClosed = errors.New("the producer is closed")
 
-// DeliveryError is the end of a message that was not delivered.
+// DeliveryError is the result of a message that was not delivered.
 type DeliveryError struct {
 	Kind      DeliveryKind
 	Topic     string
 	Partition int32 // -1: none was chosen
-	// MaybeDelivered is true when a request with the message got no answer, so
-	// that it may be in the topic all the same.
+	// MaybeDelivered is true if a request with the message got no answer: the message may
+	// be in the topic.
 	MaybeDelivered bool
-	// Err is the last reason known; nil when there is none.
+	// Err is the last known reason, or nil.
 	Err error
 }
 
@@ -74,21 +74,20 @@ func (e *DeliveryError) Error() string {
 
 func (e *DeliveryError) Unwrap() error { return e.Err }
 
-// outcome is what an answer to a batch means for it.
+// outcome is what a broker's answer means for a batch.
 type outcome int
 
 const (
-	outcomeRetry   outcome = iota // the same again after a while
-	outcomeRefused                // the batch, or a record in it, is not taken
-	outcomeNewID                  // the producer's id or sequence is no longer known: again under a new one
-	outcomeDone                   // it is in the log
+	outcomeRetry   outcome = iota // retry after a backoff
+	outcomeRefused                // the batch, or a record in it, is refused
+	outcomeNewID                  // the broker does not know the producer's id or sequence: retry with a new one
+	outcomeDone                   // stored
 )
 
-// judge classifies the broker's answer to a batch after librdkafka's
-// rd_kafka_handle_Produce_error and Java's Sender.completeBatch. The lists of
-// what is final are closed: an unknown code is tried again until the time of
-// its messages is up.
-func judge(err sarama.KError) outcome {
+// classify classifies the broker's answer to a batch after librdkafka's
+// rd_kafka_handle_Produce_error and Java's Sender.completeBatch. Unknown
+// codes are retried until the messages time out.
+func classify(err sarama.KError) outcome {
 	switch err {
 	case sarama.ErrNoError, sarama.ErrDuplicateSequenceNumber:
 		return outcomeDone
@@ -106,8 +105,8 @@ func judge(err sarama.KError) outcome {
 	return outcomeRetry
 }
 
-// perRecord reports whether a refusal may be about one record of the batch
-// only, so that the others deserve a try of their own.
+// perRecord reports whether a refusal may concern a single record of the batch, so that
+// the others have to be sent without it.
 func perRecord(err sarama.KError) bool {
 	switch err {
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, sarama.ErrInvalidMessageSize,
@@ -117,9 +116,9 @@ func perRecord(err sarama.KError) bool {
 	return false
 }
 
-// mayBeStored reports whether a failed request can have reached the log: not
-// when it was never written or the broker turned it down before it appended
-// anything. Most codes do not tell: a leader that loses its partition while it waits
+// mayBeStored reports whether a failed request may have reached the log: not if it was
+// never written or the broker refused it before appending anything. Most codes leave it
+// open: a leader that loses its partition while it waits
 // for its followers answers NOT_LEADER_OR_FOLLOWER although the next one may have
 // the batch (Kafka's DelayedProduce and Partition.checkEnoughReplicasReachOffset).
 func mayBeStored(err error) bool {

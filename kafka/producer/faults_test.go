@@ -224,7 +224,7 @@ func sendNumberedOne(t testing.TB, p *producer.Producer, i, partitions int, d *d
 	}
 }
 
-func TestProducerTriesAgain(t *testing.T) {
+func TestProducerRetries(t *testing.T) {
 	for _, err := range []*kerr.Error{
 		kerr.NotLeaderForPartition, kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut,
 		kerr.UnknownTopicOrPartition, kerr.KafkaStorageError, kerr.CorruptMessage,
@@ -353,7 +353,7 @@ func TestProducerFollowsTheLeader(t *testing.T) {
 // When a partition has moved, what failed at its old leader goes to the new one at
 // once, whatever the backoff: brokers that restart one after the other leave little
 // time in between.
-func TestProducerDoesNotLetANewLeaderWait(t *testing.T) {
+func TestProducerDoesNotBackOffForANewLeader(t *testing.T) {
 	c := fakeCluster(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "out"))
 	conf := settings(c.ListenAddrs()...)
 	conf.Producer = []string{"retry.backoff.ms=300000", "retry.backoff.max.ms=300000"}
@@ -464,7 +464,7 @@ func TestProducerLeavesAFrozenLeader(t *testing.T) {
 }
 
 // Nor is a frozen broker asked for long.
-func TestProducerAsksAnotherThanAFrozenBroker(t *testing.T) {
+func TestProducerAsksAnotherBrokerThanAFrozenOne(t *testing.T) {
 	t.Parallel()
 	_, addrs, mute := muteCluster(t)
 	conf := settings(addrs[0], strings.Replace(addrs[1], "127.0.0.1", "localhost", 1)) // asked in order

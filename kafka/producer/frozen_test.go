@@ -51,7 +51,7 @@ func coordinatedBy(t *testing.T, addr string, kind sarama.CoordinatorType) strin
 
 // A broker that is frozen holds nobody up who can ask another one, whatever
 // socket_timeout is.
-func TestFrozenBrokerIsNotWaitedFor(t *testing.T) {
+func TestFrozenBrokerDoesNotBlock(t *testing.T) {
 	addrs := besideAFrozenBroker(t)
 	id := coordinatedBy(t, addrs[1], sarama.CoordinatorTransaction)
 	group := coordinatedBy(t, addrs[1], sarama.CoordinatorGroup)

@@ -55,7 +55,7 @@ const idleAfter = 300 * time.Millisecond
 
 // A producer with nothing to send is silent when its connections are closed because
 // they idle, and the next message goes at once.
-func TestIdleConnectionsAreNoFailure(t *testing.T) {
+func TestClosedIdleConnectionsAreNotFailures(t *testing.T) {
 	t.Parallel()
 	l := &idleListener{after: idleAfter}
 	c := fakeCluster(t, kfake.SeedTopics(1, "out"), kfake.ListenFn(func(network, addr string) (net.Listener, error) {

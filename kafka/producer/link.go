@@ -9,8 +9,8 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// brokerLink is the connection over which one broker is sent messages, one request at a
-// time. It is guarded by Producer.mu.
+// brokerLink is the connection for produce requests to one broker, one at a time. It is
+// guarded by Producer.mu.
 type brokerLink struct {
 	id   int32
 	addr string
@@ -18,7 +18,7 @@ type brokerLink struct {
 	wire     *access.Wire // nil: not connected, as far as is known
 	version  int16        // of produce requests
 	busy     bool         // a request is under way, or the connection is being made
-	askAt    time.Time    // when it has been busy for so long that its partitions may have moved
+	askAt    time.Time    // when it has been busy so long that its partitions may have moved
 	failures int          // in a row
 	retryAt  time.Time    // no new attempt before
 	err      error        // of the last failure; nil: none since it took messages
@@ -28,18 +28,18 @@ type brokerLink struct {
 // to transactions whose partitions nobody adds (KIP-890, part 2).
 const newestProduce = 10
 
-// busyLong is how long a broker may be busy before those whose messages wait behind
-// that ask whether they have another leader.
+// busyLong is how long a broker may be busy before the producer checks whether the waiting
+// partitions have another leader.
 const busyLong = 2 * time.Second
 
-// begin notes that l is busy. p.mu is held.
+// begin marks l as busy. p.mu is held.
 func (l *brokerLink) begin(now time.Time) { l.busy, l.askAt = true, now.Add(busyLong) }
 
 func newBrokerLink(id int32, addr string) *brokerLink { return &brokerLink{id: id, addr: addr} }
 
-// connect makes l's connection. No batch waits in it: a broker that is frozen takes
-// connections and says nothing, for several times socket_timeout, while its
-// partitions have got another leader. p.mu is held.
+// connect makes l's connection, without a batch that would wait for it: a frozen broker
+// accepts connections and does not answer, while its partitions may have another leader.
+// p.mu is held.
 func (p *Producer) connect(l *brokerLink) {
 	l.begin(time.Now())
 	p.wg.Go(func() {
@@ -51,18 +51,18 @@ func (p *Producer) connect(l *brokerLink) {
 			l.close()
 		}
 		if err != nil {
-			p.noteLink(l, err, time.Now())
+			p.recordResult(l, err, time.Now())
 			for _, q := range p.active {
 				if q.leader == l {
-					p.wantTopic(q.topic) // it may have moved
+					p.requestTopic(q.topic) // it may have moved
 				}
 			}
 		}
-		poke(p.wake)
+		signal(p.wake)
 	})
 }
 
-// dial connects and asks which produce requests the broker knows.
+// dial connects and finds out the broker's version of produce requests.
 func (p *Producer) dial(addr string) (*access.Wire, int16, error) {
 	conn, err := p.connections.Dial("tcp", addr)
 	if err != nil {
@@ -91,15 +91,14 @@ func (l *brokerLink) close() {
 	}
 }
 
-// drop closes a connection that is no longer used, once it is not busy. p.mu is held.
+// drop closes an obsolete connection as soon as it is not busy. p.mu is held.
 func (p *Producer) drop(l *brokerLink) {
 	if !l.busy {
 		l.close()
 	}
 }
 
-// produce sends the batches of r and returns the broker's answer, nil where there is none
-// (acks=0).
+// produce sends the batches of r and returns the broker's response; nil with acks=0.
 func (p *Producer) produce(r *produceRequest) (*kmsg.ProduceResponse, error) {
 	request := kmsg.NewPtrProduceRequest()
 	request.Version = r.version

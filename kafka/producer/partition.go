@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// producerID is what the broker knows a producer by. The epoch is counted on
-// for each partition on its own: brokers keep producer state per partition.
+// producerID identifies a producer to brokers. Each partition counts its own epoch:
+// brokers keep producer state per partition.
 type producerID struct {
 	id    int64
 	epoch int16
 	valid bool
 }
 
-// outPartition is the queue of one partition. At most one batch of it is on its
-// way, so that order needs no more than a queue. It is guarded by
-// Producer.mu and knows nothing of brokers, clocks or goroutines.
+// outPartition is the queue of one partition. At most one of its batches is in flight, so
+// a queue is enough to keep the order. Producer.mu guards it; it knows nothing of brokers,
+// clocks or goroutines.
 type outPartition struct {
 	topic  string
 	id     int32
@@ -31,14 +31,14 @@ type outPartition struct {
 	// batch has returned.
 	inFlight bool
 	active   bool // listed in Producer.active
-	hurry    bool // what is queued is not to wait for more
+	hurry    bool // do not linger
 
 	producer producerID // not valid: to be taken from the Producer at the next batch
 	sequence int32      // of the next batch
 	limit    int        // records in the next batch; 0: any number (see split)
 
 	leader *brokerLink // nil: not known
-	// In a transaction: the coordinator has the partition in it; it is asked to.
+	// In a transaction: the coordinator has added the partition; the request is pending.
 	registered, wanted bool
 
 	attempts int       // failed in a row
@@ -48,7 +48,7 @@ type outPartition struct {
 
 func (q *outPartition) empty() bool { return q.batch == nil && len(q.queue) == 0 }
 
-// open returns the batch that takes the next message, of at most so many bytes.
+// open returns the batch for the next record, of at most so many bytes.
 func (q *outPartition) open(record int) *batch {
 	if n := len(q.queue); n > 0 && !q.limits.full(q.queue[n-1], record) {
 		return q.queue[n-1]
@@ -57,7 +57,7 @@ func (q *outPartition) open(record int) *batch {
 	return q.queue[len(q.queue)-1]
 }
 
-// push puts m behind all that were sent before it; size is the most that its record takes.
+// push appends m to the queue; size is the maximum size of its record.
 func (q *outPartition) push(e entry, timestamp int64, m *Message, size int) {
 	b := q.open(size)
 	before := len(b.buf)
@@ -65,7 +65,7 @@ func (q *outPartition) push(e entry, timestamp int64, m *Message, size int) {
 	q.grew(b, before)
 }
 
-// pushRecord is push for a message that was encoded before.
+// pushRecord is push for an encoded message.
 func (q *outPartition) pushRecord(r record) {
 	b := q.open(len(r.body) + recordOverhead)
 	before := len(b.buf)
@@ -78,7 +78,7 @@ func (q *outPartition) grew(b *batch, before int) {
 	q.count++
 }
 
-// merge puts messages that come from another partition where they belong by their deadlines.
+// merge inserts another partition's messages in the order of their deadlines.
 func (q *outPartition) merge(records []record) {
 	for _, b := range q.takeQueue() {
 		records = append(records, b.records()...)
@@ -94,7 +94,7 @@ func (q *outPartition) takeQueue() []*batch {
 	return queue
 }
 
-// requeue puts batches to the front of the queue.
+// requeue inserts batches at the front of the queue.
 func (q *outPartition) requeue(batches []*batch) {
 	for _, b := range batches {
 		q.bytes += b.bytes()
@@ -103,10 +103,10 @@ func (q *outPartition) requeue(batches []*batch) {
 	q.queue = append(batches, q.queue...)
 }
 
-// takeAnywhere takes out the messages that any other partition may have.
+// takeAnywhere removes and returns the messages that may go to any partition.
 func (q *outPartition) takeAnywhere() (taken []record) {
 	if q.batch != nil && !q.inFlight && !q.batch.maybeStored {
-		q.dissolve()
+		q.requeueBatch()
 	}
 	if !slices.ContainsFunc(q.queue, func(b *batch) bool { return slices.ContainsFunc(b.entries, isAnywhere) }) {
 		return nil
@@ -127,7 +127,7 @@ func (q *outPartition) takeAnywhere() (taken []record) {
 
 func isAnywhere(e entry) bool { return e.anywhere }
 
-// first is the batch at the front, nil when there is none.
+// first is the first batch, nil if there is none.
 func (q *outPartition) first() *batch {
 	switch {
 	case q.batch != nil:
@@ -138,10 +138,10 @@ func (q *outPartition) first() *batch {
 	return nil
 }
 
-// deadline is that of the oldest message, of which there is one.
+// deadline is the oldest message's; the partition is not empty.
 func (q *outPartition) deadline() time.Duration { return q.first().entries[0].deadline }
 
-// take returns the batch to be sent: the same again after a failure, else the next one.
+// take returns the batch to send: the same one after a failure, else the next one.
 func (q *outPartition) take() *batch {
 	if q.batch != nil {
 		return q.batch
@@ -157,7 +157,7 @@ func (q *outPartition) take() *batch {
 	return q.batch
 }
 
-// unqueue takes the first batch out of the queue.
+// unqueue removes and returns the first batch of the queue.
 func (q *outPartition) unqueue() *batch {
 	b := q.queue[0]
 	q.queue = slices.Delete(q.queue, 0, 1)
@@ -166,7 +166,7 @@ func (q *outPartition) unqueue() *batch {
 	return b
 }
 
-// cut makes two batches of the first in the queue, the first of which has n messages.
+// cut splits the first batch of the queue after n messages.
 func (q *outPartition) cut(n int) {
 	b := q.unqueue()
 	records := b.records()
@@ -174,12 +174,12 @@ func (q *outPartition) cut(n int) {
 	b.release(q.limits.pool)
 }
 
-// done takes the batch as stored and returns its messages.
+// done removes the batch, which was stored, and returns its messages.
 func (q *outPartition) done() []entry {
 	b := q.batch
 	q.sequence = addSequence(q.sequence, len(b.entries))
 	q.batch = nil
-	q.forgive()
+	q.resetFailures()
 	if q.limit > 0 {
 		if q.limit *= 2; q.limit > 1<<16 {
 			q.limit = 0
@@ -189,39 +189,38 @@ func (q *outPartition) done() []entry {
 	return b.entries
 }
 
-// forgive forgets failures: what comes next has not failed yet.
-func (q *outPartition) forgive() { q.attempts, q.lastErr, q.retryAt = 0, nil, time.Time{} }
+// resetFailures resets the failure count: the next batch has not failed yet.
+func (q *outPartition) resetFailures() { q.attempts, q.lastErr, q.retryAt = 0, nil, time.Time{} }
 
-// addSequence counts on from s as brokers do: after the largest int32 comes 0.
+// addSequence adds n to s as brokers do: after the largest int32 comes 0.
 func addSequence(s int32, n int) int32 {
 	return int32((int64(s) + int64(n)) % (math.MaxInt32 + 1))
 }
 
-// giveUp takes the batch out as not delivered. When it was not stored for sure,
-// the number it had is free again.
-func (q *outPartition) giveUp(kind DeliveryKind, why error) ending {
+// giveUp removes the batch as not delivered. The next batch reuses its sequence number if
+// it was certainly not stored.
+func (q *outPartition) giveUp(kind DeliveryKind, why error) result {
 	b := q.batch
 	q.batch = nil
-	q.forgive()
+	q.resetFailures()
 	if b.maybeStored {
 		q.bumpEpoch()
 	}
 	b.release(q.limits.pool)
-	return ending{entries: b.entries, part: q.id, offset: -1, err: &DeliveryError{
+	return result{entries: b.entries, part: q.id, offset: -1, err: &DeliveryError{
 		Kind: kind, Topic: q.topic, Partition: q.id, MaybeDelivered: b.maybeStored, Err: why}}
 }
 
-// split puts the messages of a refused batch back, to be sent in batches of half
-// the size, so that one bad record is refused alone. The next batches that are
-// taken double the size again.
+// split requeues a refused batch in batches of half the size, so that in the end only the
+// bad record is refused. Each stored batch doubles the size again.
 func (q *outPartition) split() {
 	q.limit = max(1, len(q.batch.entries)/2)
-	q.dissolve()
+	q.requeueBatch()
 }
 
-// dissolve puts the batch back to the front of the queue. When it may be stored its
-// number is used up, and the epoch ends with it.
-func (q *outPartition) dissolve() {
+// requeueBatch moves the batch back to the front of the queue. If it may be stored, its
+// sequence number is used up and a new epoch starts.
+func (q *outPartition) requeueBatch() {
 	b := q.batch
 	q.batch = nil
 	if b.maybeStored {
@@ -231,8 +230,8 @@ func (q *outPartition) dissolve() {
 	q.requeue([]*batch{b})
 }
 
-// bumpEpoch begins a new sequence (KIP-360). The brokers take any higher epoch
-// that begins at 0.
+// bumpEpoch starts a new sequence (KIP-360). Brokers accept any higher epoch that starts
+// at 0.
 func (q *outPartition) bumpEpoch() {
 	q.renumber()
 	if q.producer.epoch == math.MaxInt16 {
@@ -242,7 +241,7 @@ func (q *outPartition) bumpEpoch() {
 	q.producer.epoch++
 }
 
-// renumber has the next batch begin a new sequence, if it is the one that failed as well.
+// renumber makes the next batch start a new sequence, even if it is a retry.
 func (q *outPartition) renumber() {
 	q.sequence = 0
 	if q.batch != nil {
@@ -250,8 +249,8 @@ func (q *outPartition) renumber() {
 	}
 }
 
-// expire takes out the messages whose time is up by now. Those of a batch that
-// waits to be sent again are among them.
+// expire removes and returns the timed-out messages, including those of a batch that waits
+// for a retry.
 func (q *outPartition) expire(now time.Duration) (expired []entry, maybeStored int) {
 	if q.inFlight || q.empty() || now < q.deadline() {
 		return nil, 0
@@ -262,7 +261,7 @@ func (q *outPartition) expire(now time.Duration) (expired []entry, maybeStored i
 		if q.batch.maybeStored {
 			inBatch = tried
 		}
-		q.dissolve()
+		q.requeueBatch()
 	}
 	for len(q.queue) > 0 {
 		n := 0
@@ -283,23 +282,23 @@ func (q *outPartition) expire(now time.Duration) (expired []entry, maybeStored i
 		b.release(q.limits.pool)
 	}
 	if len(expired) >= tried {
-		q.forgive()
+		q.resetFailures()
 	}
 	return expired, min(inBatch, len(expired))
 }
 
-// takeAll empties the queue; the first maybeStored of its messages may be in the log.
+// takeAll empties the queue; its first maybeStored messages may be in the log.
 func (q *outPartition) takeAll() (entries []entry, maybeStored int) {
 	if q.batch != nil {
 		if q.batch.maybeStored {
 			maybeStored = len(q.batch.entries)
 		}
-		q.dissolve()
+		q.requeueBatch()
 	}
 	for _, b := range q.takeQueue() {
 		entries = append(entries, b.entries...)
 		b.release(q.limits.pool)
 	}
-	q.forgive()
+	q.resetFailures()
 	return entries, maybeStored
 }

@@ -179,7 +179,7 @@ func TestPartitionTakeAll(t *testing.T) {
 
 // What is left when a batch that failed is gone has not failed itself: it has all the
 // tries that are allowed, and the reason of the others is none of its own.
-func TestPartitionForgetsTheFailuresOfWhatIsGone(t *testing.T) {
+func TestPartitionResetsFailuresOfRemovedMessages(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		remove func(*outPartition)
@@ -203,7 +203,7 @@ func TestPartitionForgetsTheFailuresOfWhatIsGone(t *testing.T) {
 // A leader that loses its partition may have handed a batch on that it did not
 // acknowledge. When the batch is given up its sequence number is used up: the next one
 // under it would be taken for a repetition, and called stored although it is not.
-func TestPartitionDoesNotUseANumberTwice(t *testing.T) {
+func TestPartitionDoesNotReuseASequenceNumber(t *testing.T) {
 	for _, tc := range []struct {
 		err    error
 		epoch  int16
@@ -225,8 +225,8 @@ func TestPartitionDoesNotUseANumberTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, giveUp := range map[string]func(*outPartition){
-			"out of time":  func(q *outPartition) { p.settle(q, -1, tc.err, epoch0); q.expire(0) },
-			"out of tries": func(q *outPartition) { p.retries = 0; p.settle(q, -1, tc.err, epoch0) },
+			"out of time":  func(q *outPartition) { p.applyAnswer(q, -1, tc.err, epoch0); q.expire(0) },
+			"out of tries": func(q *outPartition) { p.retries = 0; p.applyAnswer(q, -1, tc.err, epoch0) },
 		} {
 			p.retries = -1
 			q := queued(1, 0)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// AnyPartition is returned by a Partitioner for a message that may go anywhere.
+// AnyPartition is a Partitioner's result for a message that may go to any partition.
 const AnyPartition int32 = -1
 
 // Partitioner chooses partitions as librdkafka's partitioner of that name does,
@@ -19,12 +19,12 @@ const AnyPartition int32 = -1
 // same partition.
 type Partitioner struct {
 	hash func(key []byte) uint32
-	// anyIf says which keys may go anywhere: librdkafka's *_random partitioners
-	// differ in what they do with an empty key.
+	// anyIf reports whether a key may go to any partition: librdkafka's *_random
+	// partitioners differ in how they treat an empty key.
 	anyIf func(key []byte) bool
 }
 
-// partitioners are those that the key partitioner may name.
+// partitioners are the values of the configuration key partitioner.
 var partitioners = map[string]Partitioner{
 	"consistent":        {crc32.ChecksumIEEE, never},
 	"consistent_random": {crc32.ChecksumIEEE, empty},
@@ -108,9 +108,9 @@ func fnv1aAbsolute(key []byte) uint32 {
 	return h
 }
 
-// stickyFor is how long messages that may go anywhere go to one partition, so
-// that they make batches, unless sticky.partitioning.linger.ms says otherwise
-// (librdkafka: twice linger.ms).
+// stickyFor is how long messages that may go to any partition go to the same one, so that
+// batches fill up, unless sticky.partitioning.linger.ms says otherwise (librdkafka: twice
+// linger.ms).
 const stickyFor = 10 * time.Millisecond
 
 // stickyPartition chooses a partition at random and stays with it for a while.
@@ -119,7 +119,7 @@ type stickyPartition struct {
 	until     time.Time
 }
 
-// choose takes one of partitions, of which there is one at least.
+// choose returns one of partitions, which is not empty.
 func (s *stickyPartition) choose(partitions []int32, now time.Time, linger time.Duration) int32 {
 	if !now.Before(s.until) {
 		s.partition = partitions[rand.IntN(len(partitions))]

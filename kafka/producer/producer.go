@@ -21,19 +21,18 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// DefaultBufferBytes bounds what a Producer holds that is not acknowledged yet,
-// queued and in flight together, unless Options says otherwise. It is
-// modelled on librdkafka's queue.buffering.max.kbytes (1 GiB there) and Java's
-// buffer.memory (32 MiB, as here: a worker is to stay small).
+// DefaultBufferBytes bounds the unacknowledged messages of a Producer, queued and in
+// flight together, unless Options says otherwise. Java's buffer.memory has the same
+// default, librdkafka's queue.buffering.max.kbytes is 1 GiB.
 const DefaultBufferBytes = 32 << 20
 
-// maxTopic is how long a topic's name may be.
+// maxTopic is the maximum length of a topic's name.
 const maxTopic = 249
 
-// maxTimestamp is the last second that can be encoded: sarama computes in nanoseconds.
+// maxTimestamp is the last second that every client can decode: sarama computes in nanoseconds.
 const maxTimestamp = math.MaxInt64/int64(time.Second) - 1
 
-// messageOverhead is what a queued message costs beside its bytes.
+// messageOverhead is the memory of a queued message beside its record.
 const messageOverhead = 64
 
 // Header is one record header. A key may occur more than once.
@@ -53,11 +52,11 @@ type Message struct {
 	PartitionKey []byte
 	Headers      []Header
 	Timestamp    time.Time // zero: the time of Send
-	// AnySize leaves it to the topic what is too large, whatever message.max.bytes says.
+	// AnySize ignores message.max.bytes: only the topic's limit applies.
 	AnySize bool
 }
 
-// Clone returns a copy that shares nothing with m, for who keeps it before Send. The
+// Clone returns a deep copy, for callers that keep a message before they send it. The
 // bytes take one allocation.
 func (m Message) Clone() Message {
 	n := len(m.Key) + len(m.Value) + len(m.PartitionKey)
@@ -83,44 +82,42 @@ func (m Message) Clone() Message {
 	return m
 }
 
-// Done is told how the delivery of one message ended: with the partition and
-// offset it got, or with an error that is a *DeliveryError. The offset is -1
-// when the broker recognised a repetition whose offset it no longer knows; the
-// partition is -1 when none was chosen.
+// Done gets the result of one message's delivery: its partition and offset, or a
+// *DeliveryError. The offset is -1 if the broker recognized a repetition whose offset it
+// no longer knows; the partition is -1 if none was chosen.
 //
-// Within a partition the calls come in the order of Send, one after the other.
-// Calls for different partitions may run at the same time. Done must not block:
-// it must not wait for room in the same producer, nor call Flush or Close.
+// Within a partition, calls come one after the other in the order of Send. Calls for
+// different partitions may run concurrently. Done must not block: it must not wait for
+// room in the same producer, nor call Flush or Close.
 type Done func(partition int32, offset int64, err error)
 
-// Options are the settings of a Producer that are no configuration keys.
+// Options are the settings of a Producer beside its configuration.
 type Options struct {
-	// Logger is told once when brokers become unreachable or refuse to take
-	// messages for now, and once when that is over. Required.
+	// Logger gets one line when brokers become unreachable or do not accept messages for
+	// now, and one when that is over. Required.
 	Logger logrus.FieldLogger
-	// BufferBytes bounds what is not acknowledged yet; 0: as configured
+	// BufferBytes bounds the unacknowledged messages; 0: as configured
 	// (queue.buffering.max.kbytes), else DefaultBufferBytes.
 	BufferBytes int64
-	// Access is shared with the process's other clients; nil: one of its own.
+	// Access is shared with the process's other clients; nil: New makes one.
 	Access *access.Access
 }
 
-// Producer sends messages with acks=all and idempotence, and reports the end of
-// each one exactly once.
+// Producer sends messages with acks=all and idempotence, and reports the result of each
+// one exactly once.
 //
-// What it promises: messages of one partition reach it in the order of Send; a
-// message is tried again, behind the same sequence number, until the broker
-// acknowledges or refuses it or its time (message_timeout, counted from Send)
-// is up. What is refused or out of time is reported to its Done, and the later
-// messages of its partition go on: whoever needs the gap closed sends it again.
-// Messages in the hands of a broker when their time is up are reported when
-// that request has ended, at most socket_timeout later.
+// It guarantees that the messages of a partition arrive in the order of Send. It retries a
+// message, with the same sequence number, until the broker acknowledges or refuses it, or
+// until message_timeout after Send. It reports refused and timed-out messages to their
+// Done and continues with the partition's later messages: a caller that must not have a
+// gap sends the message again. If a message times out while it is in flight, Done is
+// called when that request ends, at most socket_timeout later.
 //
-// Why it is not sarama's AsyncProducer is said in docs/internals.md.
+// docs/internals.md says why it is not sarama's AsyncProducer.
 //
-// Nothing is sent before the first Send: a Producer can be made, and its buffer
-// filled, while no broker can be reached. All methods may be called from
-// several goroutines. Close must be called.
+// A Producer sends nothing before the first Send, so it can be made, and its buffer
+// filled, while no broker is reachable. It is safe for concurrent use. Close must be
+// called.
 type Producer struct {
 	conf        *kafka.Config
 	sarama      *sarama.Config // conf, with our own connections
@@ -144,8 +141,8 @@ type Producer struct {
 	ctx    context.Context // ends with Close: connections made under it are cut
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the loops and the requests
-	wake   chan struct{}  // the dispatch loop has something to look at
-	ask    chan struct{}  // the control loop has something to ask a broker
+	wake   chan struct{}  // wakes the dispatch loop
+	ask    chan struct{}  // wakes the control loop
 
 	mu          locks.Mutex[locks.Producer] // guards all below
 	started     bool
@@ -168,7 +165,7 @@ type Producer struct {
 	txn         *transaction // nil: not transactional
 }
 
-// New makes a Producer for c. It starts nothing.
+// New makes a Producer for c. It connects to nothing and starts no goroutine.
 func New(ctx context.Context, c *config.Config, opts Options) (*Producer, error) {
 	if opts.Access == nil {
 		var err error
@@ -209,7 +206,7 @@ func New(ctx context.Context, c *config.Config, opts Options) (*Producer, error)
 	return p, nil
 }
 
-// configure takes over what has to be checked.
+// configure applies the settings that can be wrong.
 func (p *Producer) configure(c *config.Config, bufferBytes int64) (err error) {
 	props, err := config.ProducerProperties(c.Producer)
 	if err != nil {
@@ -246,7 +243,7 @@ func (p *Producer) Send(ctx context.Context, m Message, done Done) error {
 	if err := p.check(&m, size); err != nil {
 		return err
 	}
-	room := p.needs(size)
+	room := p.roomFor(size)
 	if !p.room.TryAcquire(room) {
 		if err := p.waitForRoom(ctx, room); err != nil {
 			return err
@@ -266,20 +263,20 @@ func (p *Producer) Send(ctx context.Context, m Message, done Done) error {
 	p.outstanding++
 	p.heldBytes += room
 	p.start()
-	p.place(&m, entry{done: done, deadline: p.since(now) + p.timeout, room: int32(room)}, size, now)
+	p.enqueue(&m, entry{done: done, deadline: p.since(now) + p.timeout, room: int32(room)}, size, now)
 	return nil
 }
 
-// since is now on the clock of deadlines.
+// since converts now to the clock of deadlines.
 func (p *Producer) since(now time.Time) time.Duration { return now.Sub(p.began) }
 
-// check refuses what no broker would take.
+// check rejects messages that no broker would accept.
 func (p *Producer) check(m *Message, size int) error {
 	return checkMessage(m, size, p.conf.Producer.MaxMessageBytes)
 }
 
-// CheckMessage refuses what a producer with configuration c refuses, whatever the brokers
-// say: for doubles of tests.
+// CheckMessage rejects what a producer with configuration c rejects without asking a
+// broker, for test doubles.
 func CheckMessage(m Message, c *config.Config) error {
 	props, err := config.ProducerProperties(c.Producer)
 	if err != nil {
@@ -326,16 +323,15 @@ func (p *Producer) waitForRoom(ctx context.Context, need int64) error {
 	return fmt.Errorf("no room to produce: %d messages (%d bytes) are not acknowledged yet: %w", messages, bytes, context.Cause(ctx))
 }
 
-// Buffered returns how many messages, and bytes of room, wait for their end.
+// Buffered returns the number of unacknowledged messages, and the room that they take.
 func (p *Producer) Buffered() (messages int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.outstanding, p.heldBytes
 }
 
-// Flush returns when every message was reported to its Done, those that are
-// sent meanwhile included, or when ctx ends. It says nothing of how deliveries
-// ended.
+// Flush waits until Done was called for every message, including messages sent in the
+// meantime, or ctx ends. It does not return the results.
 func (p *Producer) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	if p.outstanding == 0 {
@@ -348,7 +344,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 	idle := p.idle
 	p.flushing++
 	p.mu.Unlock()
-	poke(p.wake)
+	signal(p.wake)
 	defer func() {
 		p.mu.Lock()
 		p.flushing--
@@ -363,8 +359,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 	}
 }
 
-// Hurry sends what is queued now without waiting for more (linger.ms): somebody
-// waits for it.
+// Hurry sends the queued messages without waiting for more (linger.ms).
 func (p *Producer) Hurry() {
 	p.mu.Lock()
 	for _, q := range p.active {
@@ -374,12 +369,12 @@ func (p *Producer) Hurry() {
 		t.hurry = len(t.waiting) > 0
 	}
 	p.mu.Unlock()
-	poke(p.wake)
+	signal(p.wake)
 }
 
-// Connect returns when a broker has answered, when one has turned us away for
-// good (see Permanent), or when ctx ends, with the reason why none answers.
-// Producing does not need it; it is for those who want to know before they start.
+// Connect waits until a broker has answered, has refused us permanently (see
+// access.Permanent), or ctx ends; then its error says why no broker answers. Producing
+// does not need it.
 func (p *Producer) Connect(ctx context.Context) error {
 	for {
 		p.mu.Lock()
@@ -409,10 +404,10 @@ func (p *Producer) Connect(ctx context.Context) error {
 	}
 }
 
-// Close takes no new messages, waits until all are delivered or ctx ends, and
-// reports what was not to its Done with kind DeliveryClosed. When it returns,
-// all goroutines are gone and every Done was called. Its error says how many
-// messages were left. A second call waits for nothing and returns nil.
+// Close accepts no new messages, waits until all are delivered or ctx ends, and reports
+// the remaining ones to their Done with kind DeliveryClosed. When it returns, all
+// goroutines have ended and every Done was called. Its error has the number of remaining
+// messages. A second call returns nil at once.
 func (p *Producer) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if p.closed {
@@ -437,7 +432,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	return fmt.Errorf("close producer: %w", err)
 }
 
-// start begins the loops at the first use. p.mu is held.
+// start starts the loops at the first use. p.mu is held.
 func (p *Producer) start() {
 	if p.started {
 		return
@@ -448,9 +443,8 @@ func (p *Producer) start() {
 	go p.controlLoop()
 }
 
-// report tells each message's Done how it ended, in order, and gives the room
-// back. p.mu is not held.
-func (p *Producer) report(ended []ending) {
+// report calls each message's Done, in order, and frees the room. p.mu is not held.
+func (p *Producer) report(ended []result) {
 	for _, e := range ended {
 		var held int64
 		for i, o := range e.entries {
@@ -467,7 +461,7 @@ func (p *Producer) report(ended []ending) {
 		p.mu.Lock()
 		p.heldBytes -= held
 		if e.err != nil {
-			p.doom(e.err)
+			p.failTxn(e.err)
 		}
 		if p.outstanding -= len(e.entries); p.outstanding == 0 && p.idle != nil {
 			close(p.idle)
@@ -478,10 +472,10 @@ func (p *Producer) report(ended []ending) {
 }
 
 // needs is the room that a message takes whose record has at most size bytes.
-func (p *Producer) needs(size int) int64 { return min(int64(size)+messageOverhead, p.roomSize) }
+func (p *Producer) roomFor(size int) int64 { return min(int64(size)+messageOverhead, p.roomSize) }
 
-// poke fills a channel of capacity one.
-func poke(c chan struct{}) {
+// signal fills a channel of capacity one.
+func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

@@ -363,7 +363,7 @@ func TestProducerConnect(t *testing.T) {
 	}
 }
 
-func TestProducerConnectIsTurnedAway(t *testing.T) {
+func TestProducerConnectIsRefused(t *testing.T) {
 	ca := pki.Root(t, "Test CA") // without TLS nobody can turn us away for good
 	c := fakeCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "password"),
 		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{ca.Issue("broker").TLS()}}))

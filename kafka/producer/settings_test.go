@@ -13,7 +13,7 @@ import (
 )
 
 // What `producer` says beats the keys, for our producer too.
-func TestProducerHasItsProperties(t *testing.T) {
+func TestProducerUsesItsProperties(t *testing.T) {
 	c := settings("localhost:9092")
 	c.Partitioner = "consistent_random"
 	c.Producer = []string{"message.timeout.ms=1234", "bootstrap.servers=elsewhere:1"}

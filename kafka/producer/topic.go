@@ -9,29 +9,28 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// unknownTopicAfter is how long a reachable cluster may say that a topic does
-// not exist before its messages are refused: a topic just created takes a while
-// to be known everywhere (librdkafka's topic.metadata.propagation.max.ms).
+// unknownTopicAfter is how long the cluster may answer that a topic does not exist before
+// its messages are refused: brokers learn of a new topic with a delay (librdkafka's
+// topic.metadata.propagation.max.ms).
 const unknownTopicAfter = 30 * time.Second
 
-// unknownTopicSaid is after how long of that the log says so: a topic that is
-// made when it is asked for takes a moment.
+// unknownTopicSaid is the time after which that is logged: auto-creating a topic takes a
+// moment.
 const unknownTopicSaid = 2 * time.Second
 
-// outTopic is what a Producer knows of a topic. It is guarded by Producer.mu.
+// outTopic is a Producer's state of a topic, guarded by Producer.mu.
 type outTopic struct {
 	name  string
 	parts []*outPartition // by id; nil: not known yet
-	// count is how many partitions it has by the last answer. A topic that was made anew
-	// may have fewer than parts, which only grows: a partition that comes back goes on in
-	// its sequence.
+	// count is the number of partitions in the latest metadata. A recreated topic may have
+	// fewer than parts, which only grows: a partition that comes back continues its
+	// sequence.
 	count int
-	// choices are the partitions for messages that may go anywhere: those with a leader,
-	// or all when none has one.
+	// choices are the partitions for messages that may go to any: those with a leader, or
+	// all if none has one.
 	choices []int32
-	// waiting holds, in the order of Send, the messages whose partition cannot be
-	// chosen yet.
-	waiting      []unplaced
+	// waiting holds, in the order of Send, the messages whose partition is not known yet.
+	waiting      []unassigned
 	hurry        bool      // they are not to wait for more either
 	wanted       bool      // ask for it
 	missed       bool      // it was wanted again while it was asked for: the answer may be older than the reason
@@ -40,14 +39,14 @@ type outTopic struct {
 	sticky       stickyPartition
 }
 
-// unplaced is a message whose partition cannot be chosen yet.
-type unplaced struct {
+// unassigned is a message whose partition is not known yet.
+type unassigned struct {
 	record
 	partition int32 // -1: the partitioner chooses
 	key       []byte
 }
 
-// expire takes out the waiting messages whose time is up.
+// expire removes and returns the timed-out messages of waiting.
 func (t *outTopic) expire(now time.Duration) (expired []entry) {
 	n := 0
 	for n < len(t.waiting) && t.waiting[n].deadline <= now {
@@ -58,7 +57,7 @@ func (t *outTopic) expire(now time.Duration) (expired []entry) {
 	return expired
 }
 
-// takeAll takes out all waiting messages.
+// takeAll removes and returns all messages of waiting.
 func (t *outTopic) takeAll() (entries []entry) {
 	for _, m := range t.waiting {
 		entries = append(entries, m.entry)
@@ -67,9 +66,9 @@ func (t *outTopic) takeAll() (entries []entry) {
 	return entries
 }
 
-// place puts a message into the queue of its partition, or of its topic while
-// the partitions are not known; size is the most that its record takes. p.mu is held.
-func (p *Producer) place(m *Message, e entry, size int, now time.Time) {
+// enqueue appends a message to the queue of its partition, or of its topic while the
+// partitions are not known; size is the maximum size of its record. p.mu is held.
+func (p *Producer) enqueue(m *Message, e entry, size int, now time.Time) {
 	t := p.topics[m.Topic]
 	if t == nil {
 		t = &outTopic{name: m.Topic}
@@ -87,11 +86,11 @@ func (p *Producer) place(m *Message, e entry, size int, now time.Time) {
 		partition = *m.Partition
 	}
 	if t.parts == nil || len(t.waiting) > 0 || int(partition) >= t.count {
-		t.waiting = append(t.waiting, unplaced{partition: partition, key: bytes.Clone(key),
+		t.waiting = append(t.waiting, unassigned{partition: partition, key: bytes.Clone(key),
 			record: record{entry: e, timestamp: at.UnixMilli(), body: appendBody(make([]byte, 0, bodySize(m)), m)}})
 		if !t.wanted || len(t.waiting) == 1 {
-			p.wantTopic(t.name)
-			poke(p.wake) // for its deadline
+			p.requestTopic(t.name)
+			signal(p.wake) // for its deadline
 		}
 		return
 	}
@@ -100,7 +99,7 @@ func (p *Producer) place(m *Message, e entry, size int, now time.Time) {
 	p.activate(q)
 }
 
-// choosePartition returns the partition for a message, and notes in e whether any other
+// choosePartition returns the partition for a message, and sets e.anywhere if any other
 // would do. The partitions are known, and an explicit one exists. p.mu is held.
 func (p *Producer) choosePartition(t *outTopic, id int32, key []byte, e *entry, now time.Time) *outPartition {
 	if id < 0 {
@@ -113,19 +112,19 @@ func (p *Producer) choosePartition(t *outTopic, id int32, key []byte, e *entry, 
 	return t.parts[id]
 }
 
-// activate lists a partition that has got messages. p.mu is held.
+// activate adds a partition with messages to the active ones. p.mu is held.
 func (p *Producer) activate(q *outPartition) {
 	if !q.active {
 		q.active = true
 		p.active = append(p.active, q)
 	}
 	if !q.inFlight && (q.leader == nil || !q.leader.busy) {
-		poke(p.wake)
+		signal(p.wake)
 	}
 }
 
-// wantTopic has the control loop ask for a topic. p.mu is held.
-func (p *Producer) wantTopic(name string) {
+// requestTopic has the control loop ask for a topic. p.mu is held.
+func (p *Producer) requestTopic(name string) {
 	t := p.topics[name]
 	switch {
 	case t == nil:
@@ -133,7 +132,7 @@ func (p *Producer) wantTopic(name string) {
 		t.missed = true
 	default:
 		t.wanted = true
-		poke(p.ask)
+		signal(p.ask)
 	}
 }
 
@@ -141,7 +140,7 @@ func (p *Producer) wantTopic(name string) {
 // returns the messages that are refused by it; again is true when the answer was no use
 // for one of the topics, which is to be asked for again after a pause. One that was
 // wanted again meanwhile, or is from now on, is asked for at once.
-func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time.Time) (ended []ending, again bool) {
+func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time.Time) (ended []result, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range meta.Brokers {
@@ -151,9 +150,9 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time
 		}
 		if l != nil { // it moved; the partitions follow when their topics are asked for
 			p.drop(l)
-			p.leave(l)
-			p.wantAllLocked()
-			poke(p.ask) // not all of them are answered here
+			p.detach(l)
+			p.requestAllLocked()
+			signal(p.ask) // not all of them are answered here
 		}
 		p.links[b.ID()] = newBrokerLink(b.ID(), b.Addr())
 	}
@@ -163,7 +162,7 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time
 		}
 	}
 	if slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].missed }) {
-		poke(p.ask)
+		signal(p.ask)
 		return ended, false
 	}
 	return ended, slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].wanted })
@@ -171,7 +170,7 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time
 
 // leave takes a connection that is dropped from its partitions, so that none of them has
 // it made again. p.mu is held.
-func (p *Producer) leave(l *brokerLink) {
+func (p *Producer) detach(l *brokerLink) {
 	for _, t := range p.topics {
 		for _, q := range t.parts {
 			if q.leader == l {
@@ -181,7 +180,7 @@ func (p *Producer) leave(l *brokerLink) {
 	}
 }
 
-func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Time) []ending {
+func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Time) []result {
 	if m.Err != sarama.ErrNoError && m.Err != sarama.ErrLeaderNotAvailable {
 		return p.noTopic(t, m.Err, now)
 	}
@@ -218,12 +217,12 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 	if t.parts == nil {
 		return nil
 	}
-	var ended []ending
+	var ended []result
 	waiting := t.waiting
 	t.waiting = nil
 	for _, m := range waiting {
 		if int(m.partition) >= t.count {
-			ended = append(ended, ending{entries: []entry{m.entry}, part: -1, offset: -1, err: &DeliveryError{
+			ended = append(ended, result{entries: []entry{m.entry}, part: -1, offset: -1, err: &DeliveryError{
 				Kind: DeliveryRefused, Topic: t.name, Partition: m.partition,
 				Err: fmt.Errorf("the topic has %d partitions, counted from 0", t.count)}})
 			continue
@@ -278,9 +277,9 @@ func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
 
 // noTopic takes in that the cluster gives no partitions of t. Messages wait for
 // a topic that may come, and are refused when it does not.
-func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []ending {
+func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []result {
 	t.err = code
-	final := judge(code) == outcomeRefused
+	final := classify(code) == outcomeRefused
 	if code == sarama.ErrUnknownTopicOrPartition {
 		if t.unknownSince.IsZero() {
 			t.unknownSince = now
@@ -295,10 +294,10 @@ func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []end
 		p.warn("topic is not available: its messages wait", t.name, code, now)
 		return nil
 	}
-	var ended []ending
+	var ended []result
 	refuse := func(entries []entry, partition int32) {
 		if len(entries) > 0 {
-			ended = append(ended, ending{entries: entries, part: partition, offset: -1, err: &DeliveryError{
+			ended = append(ended, result{entries: entries, part: partition, offset: -1, err: &DeliveryError{
 				Kind: DeliveryRefused, Topic: t.name, Partition: partition, Err: code}})
 		}
 	}

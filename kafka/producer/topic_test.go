@@ -46,7 +46,7 @@ func send(t *testing.T, p *Producer, topic string, messages ...Message) *[]error
 
 // A topic that was deleted and made anew with fewer partitions is sent to where it has
 // some: else what is hashed to the others would wait for its time to be up, again and again.
-func TestTopicMadeAnewWithFewerPartitions(t *testing.T) {
+func TestRecreatedTopicWithFewerPartitions(t *testing.T) {
 	p := producerOf(t)
 	asked := []string{"out"}
 	send(t, p, "out", Message{})
@@ -134,7 +134,7 @@ func TestBrokerMovesWhileConnecting(t *testing.T) {
 
 // Messages that may go anywhere go to partitions with a leader, those too that were
 // queued for one that has lost its own; what cannot move stays and waits.
-func TestMessagesWithoutAKeyGoWhereThereIsALeader(t *testing.T) {
+func TestMessagesWithoutAKeyGoToPartitionsWithALeader(t *testing.T) {
 	p := producerOf(t)
 	p.sticky = 0 // a choice for each
 	asked := []string{"out"}

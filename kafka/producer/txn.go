@@ -15,24 +15,24 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// TxnOptions are the settings of a TxnProducer that are no configuration keys.
+// TxnOptions are the settings of a TxnProducer beside its configuration.
 type TxnOptions struct {
 	// Logger as in Options. Required.
 	Logger logrus.FieldLogger
-	// ID is the transactional id. It names a place, not a process: whoever takes
-	// the place of a process that died has to use the same one, which aborts what
-	// the dead one left open; two that live must never share one. Required.
+	// ID is the transactional id. It outlives processes: the replacement of a dead process
+	// uses the same id, which aborts what that process left open. Two running producers
+	// must never share an id. Required.
 	ID string
-	// BufferBytes as in Options. A transaction whose messages need more
-	// room begins at the brokers before Commit.
+	// BufferBytes as in Options. A transaction whose messages need more room starts at the
+	// brokers before Commit.
 	BufferBytes int64
 	// Access as in Options.
 	Access *access.Access
 }
 
-// TxnProducer makes what a consumer produces and the offsets of what it
-// consumed visible together or not at all (KIP-98, KIP-447): readers with
-// isolation level read_committed see each exactly once.
+// TxnProducer makes a consumer's output and its offsets visible together or not at all
+// (KIP-98, KIP-447): readers with isolation level read_committed see each message exactly
+// once.
 //
 //	for each transaction:
 //		Begin
@@ -40,16 +40,15 @@ type TxnOptions struct {
 //		SendOffsets with the offsets after them
 //		Commit
 //
-// Where one of these fails with a *TxnError that is TxnAbortable or TxnFenced,
-// Abort and then do all the work of the transaction again from memory, if the
-// partitions are still yours: the group coordinator refuses offsets of a member
-// that is out, so a zombie gets nothing committed.
+// If one of these fails with a *TxnError of kind TxnAbortable or TxnFenced, call Abort and
+// repeat the transaction's work from memory, if the partitions are still assigned: the
+// group coordinator refuses offsets of a member that has left, so zombies commit nothing.
 //
-// Messages are held back until Commit (see TxnOptions.BufferBytes), so Send
-// costs nothing but memory, and Process may take longer than a transaction may.
+// The producer holds messages back until Commit (see TxnOptions.BufferBytes), so Process
+// may take longer than a transaction may be open.
 //
-// Its methods belong to one goroutine, except for Send. What waits ends with its
-// ctx. Nothing is sent before Begin. Close must be called.
+// Except for Send, call its methods from one goroutine. All waits end with their ctx. A
+// TxnProducer sends nothing before Begin. Close must be called.
 type TxnProducer struct {
 	p       *Producer
 	txn     *transaction
@@ -58,13 +57,13 @@ type TxnProducer struct {
 	offsets map[groupMember]map[kafka.TopicPartition]kafka.Commit
 }
 
-// groupMember is for whom SendOffsets was called.
+// groupMember is whose offsets SendOffsets got.
 type groupMember struct {
 	group  string
 	member kafka.Member
 }
 
-// NewTxnProducer makes a TxnProducer for c. It starts nothing.
+// NewTxnProducer makes a TxnProducer for c. It connects to nothing and starts no goroutine.
 func NewTxnProducer(ctx context.Context, c *config.Config, o TxnOptions) (*TxnProducer, error) {
 	if o.ID == "" {
 		return nil, errors.New("a transactional producer needs a transactional id")
@@ -87,10 +86,10 @@ func NewTxnProducer(ctx context.Context, c *config.Config, o TxnOptions) (*TxnPr
 // ID is the transactional id.
 func (t *TxnProducer) ID() string { return t.txn.coordinator.id }
 
-// Take takes the transactional id, unless it is ours: it waits for the id's
-// coordinator and for the end of a transaction that was left open under it, until
-// ctx ends. Begin does it too. Whoever takes a dead owner's place does it before
-// reading the group's offsets, which a transaction left open would withhold.
+// Take acquires the transactional id, unless it is ours: it waits for the id's coordinator,
+// and for the end of a transaction that a previous owner left open, until ctx ends. Begin
+// calls it too. A replacement calls it before it reads the group's offsets, which an open
+// transaction would withhold.
 func (t *TxnProducer) Take(ctx context.Context) error {
 	if t.current.valid {
 		return nil
@@ -98,8 +97,8 @@ func (t *TxnProducer) Take(ctx context.Context) error {
 	return t.init(ctx)
 }
 
-// Begin opens a transaction. The first one, and the first after TxnFenced, takes
-// the transactional id as Take does.
+// Begin starts a transaction. The first one, and the first after TxnFenced, acquires the
+// transactional id as Take does.
 func (t *TxnProducer) Begin(ctx context.Context) error {
 	if t.isOpen() {
 		return errors.New("a transaction is open: Commit or Abort comes first")
@@ -130,7 +129,7 @@ func (t *TxnProducer) isOpen() bool {
 	return t.txn.open
 }
 
-// init takes the transactional id, or its next epoch when it is ours.
+// init acquires the transactional id, or its next epoch if it is ours.
 func (t *TxnProducer) init(ctx context.Context) error {
 	next, err := t.txn.coordinator.init(ctx, t.current, t.timeout)
 	if err != nil {
@@ -149,23 +148,22 @@ func (t *TxnProducer) init(ctx context.Context) error {
 	return nil
 }
 
-// Check refuses a message that Send would refuse whatever happens (too large, no
-// topic), with a *DeliveryError. Any goroutine may call it.
+// Check returns the *DeliveryError with which Send would reject a message (too large, no
+// topic). It is safe for concurrent use.
 func (t *TxnProducer) Check(m Message) error {
 	return t.p.check(&m, recordSize(&m))
 }
 
-// Send queues a message of the transaction; done may be nil. It is called when
-// the message is stored, which is before others can see it, or with an error
-// when it will not be; the latter makes Commit fail. See Producer.Send.
+// Send queues a message of the transaction; done may be nil. done is called when the
+// message is stored, before it is visible, or with an error; that makes Commit fail. See
+// Producer.Send.
 func (t *TxnProducer) Send(ctx context.Context, m Message, done Done) error {
 	return t.p.Send(ctx, m, done)
 }
 
-// SendOffsets puts positions of a group into the transaction, in place of
-// earlier ones of the same member for the same partitions. m is the member to whom
-// the partitions belong now; the coordinator refuses it when it no longer is
-// (KIP-447).
+// SendOffsets adds a group's positions to the transaction; they replace the same member's
+// earlier ones. m is the member that has the partitions; the coordinator refuses the
+// offsets if it no longer has (KIP-447).
 func (t *TxnProducer) SendOffsets(group string, m kafka.Member, offsets map[kafka.TopicPartition]kafka.Commit) error {
 	if !t.isOpen() {
 		return errNoTransaction
@@ -178,10 +176,8 @@ func (t *TxnProducer) SendOffsets(group string, m kafka.Member, offsets map[kafk
 	return nil
 }
 
-// Commit waits until everything is stored and commits it, until ctx ends. When
-// it returns nil the transaction is committed and over; after a TxnError it is
-// to be ended by Abort, unless that is TxnUnknown or TxnFatal: then the producer
-// is to be closed.
+// Commit waits until everything is stored and commits the transaction, until ctx ends.
+// After a TxnError call Abort, or Close if its kind is TxnUnknown or TxnFatal.
 func (t *TxnProducer) Commit(ctx context.Context) error {
 	if !t.isOpen() {
 		return errNoTransaction
@@ -217,12 +213,12 @@ func (t *TxnProducer) Commit(ctx context.Context) error {
 	return nil
 }
 
-// fail makes the transaction one that can only be aborted.
+// fail marks the transaction as failed: it can only be aborted.
 func (t *TxnProducer) fail(err error) error {
 	err = txnError(err)
 	t.p.mu.Lock()
 	defer t.p.mu.Unlock()
-	t.p.doom(err)
+	t.p.failTxn(err)
 	return err
 }
 
@@ -232,15 +228,14 @@ func (t *TxnProducer) over() {
 	t.txn.open = false
 }
 
-// Abort gives the transaction up: its messages will never be visible, its
-// offsets are not committed. Without one it does nothing. When it fails, because
-// ctx ended, it can be called again.
+// Abort aborts the transaction, if there is one: its messages are never visible, and its
+// offsets are not committed. It can be called again if it fails because ctx ended.
 func (t *TxnProducer) Abort(ctx context.Context) error {
 	if !t.isOpen() {
 		return nil
 	}
 	t.p.mu.Lock()
-	t.p.doom(errors.New("aborted by its owner"))
+	t.p.failTxn(errors.New("aborted by its owner"))
 	cause, touched := t.txn.err, t.txn.touched
 	t.p.mu.Unlock()
 	if err := t.p.Flush(ctx); err != nil { // the queues are dropped: only what is in flight takes time
@@ -271,7 +266,7 @@ func (t *TxnProducer) endAborted(ctx context.Context) error {
 	return err
 }
 
-// Close aborts the transaction under way and ends the producer, within ctx. See
+// Close aborts the current transaction and closes the producer, within ctx. See
 // Producer.Close.
 func (t *TxnProducer) Close(ctx context.Context) error {
 	aborted := t.Abort(ctx)

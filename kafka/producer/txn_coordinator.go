@@ -14,17 +14,16 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// concurrentBackoff is the pause when the coordinator is still ending the
-// transaction before, which takes it some 30 ms (KAFKA-5482).
+// concurrentBackoff is the pause while the coordinator ends the previous transaction,
+// which takes about 30 ms (KAFKA-5482).
 const concurrentBackoff = 10 * time.Millisecond
 
-// unknownTries is how often the end of a transaction is asked for again when the
-// coordinator answers that it does not know what went wrong.
+// unknownTries is how often EndTxn is retried after an unknown server error.
 const unknownTries = 10
 
-// txnCoordinator asks the coordinators of a transaction: that of its
-// transactional id, and those of the groups whose offsets are in it. It does one
-// thing at a time, on connections of its own that can be cut when time is up.
+// txnCoordinator sends requests to the coordinators of a transaction: of its transactional
+// id, and of the groups whose offsets are in it. It sends one at a time, on its own
+// connections, which it cuts at a timeout.
 type txnCoordinator struct {
 	p      *Producer
 	id     string // the transactional id
@@ -49,12 +48,11 @@ func (c *txnCoordinator) close() {
 	c.dialer.Interrupt()
 }
 
-// do makes a request again and again until it is answered with something final
-// or ctx ends.
+// do retries a request until its result is final or ctx ends.
 func (c *txnCoordinator) do(ctx context.Context, key kafka.CoordinatorKey, request func(*sarama.Broker) error) error {
 	for failures := 1; ; failures++ {
 		err := c.once(ctx, key, request)
-		if err == nil || ctx.Err() != nil || !passes(err) {
+		if err == nil || ctx.Err() != nil || !retriable(err) {
 			return err
 		}
 		pause := c.p.backoff(failures)
@@ -99,7 +97,7 @@ func (c *txnCoordinator) forget(key kafka.CoordinatorKey) {
 	}
 }
 
-// find returns a connection to a coordinator, asking the brokers in turn for it.
+// find returns a connection to a coordinator, and finds it first if necessary.
 func (c *txnCoordinator) find(ctx context.Context, key kafka.CoordinatorKey) (*sarama.Broker, error) {
 	if b := c.brokers[key]; b != nil {
 		_ = b.Open(c.conf) // an open one says so; a failing one fails the request
@@ -119,10 +117,9 @@ func (c *txnCoordinator) own() kafka.CoordinatorKey {
 	return kafka.CoordinatorKey{Kind: sarama.CoordinatorTransaction, Key: c.id}
 }
 
-// init asks for a producer id. With a valid current one it asks for the next
-// epoch, which is refused when somebody else has the id by now (KIP-360);
-// without, it takes the id over: whoever had it is fenced, and its transaction
-// aborted.
+// init requests a producer id. With a valid current one it requests the next epoch, which
+// the coordinator refuses if another producer has the id (KIP-360). Without, it takes the
+// id over: the previous owner is fenced and its transaction aborted.
 func (c *txnCoordinator) init(ctx context.Context, current producerID, timeout time.Duration) (producerID, error) {
 	req := &sarama.InitProducerIDRequest{Version: 4, TransactionalID: &c.id, TransactionTimeout: timeout, ProducerID: -1, ProducerEpoch: -1}
 	if current.valid {
@@ -155,12 +152,12 @@ func (c *txnCoordinator) addPartitions(ctx context.Context, id producerID, parts
 		if err != nil {
 			return err
 		}
-		return worst(resp.Errors, topics)
+		return decidingError(resp.Errors, topics)
 	})
 	return wrapTxn(err, "add partitions to the transaction")
 }
 
-// addOffsets adds the offsets of a group. They are committed with the transaction.
+// addOffsets adds a group's offsets to the transaction.
 func (c *txnCoordinator) addOffsets(ctx context.Context, id producerID, group string, m kafka.Member, offsets map[kafka.TopicPartition]kafka.Commit) error {
 	err := c.do(ctx, c.own(), func(b *sarama.Broker) error {
 		resp, err := b.AddOffsetsToTxn(&sarama.AddOffsetsToTxnRequest{Version: 3, TransactionalID: c.id,
@@ -194,7 +191,7 @@ func (c *txnCoordinator) addOffsets(ctx context.Context, id producerID, group st
 		if refused = kafka.RefusedOffsets(resp.Topics); len(refused) > 0 {
 			return nil // answered, and not to be asked again
 		}
-		return worst(resp.Topics, asked)
+		return decidingError(resp.Topics, asked)
 	})
 	if err == nil && len(refused) > 0 {
 		err = &kafka.OffsetsRefusedError{Partitions: refused}
@@ -219,11 +216,11 @@ func (c *txnCoordinator) end(ctx context.Context, id producerID, commit bool) er
 		case resp.Err == sarama.ErrUnknown && unknown < unknownTries:
 			unknown++ // a coordinator that is stopping says so; asking again does no harm
 			again = true
-			return fmt.Errorf("%w, where the coordinator said: %w", errAgain, resp.Err)
+			return fmt.Errorf("%w, where the coordinator said: %w", errRetry, resp.Err)
 		}
 		again = true
-		if before && !passes(resp.Err) {
-			return fmt.Errorf("%w: %w", errOpen, resp.Err)
+		if before && !retriable(resp.Err) {
+			return fmt.Errorf("%w: %w", errUnknownOutcome, resp.Err)
 		}
 		return resp.Err
 	})
@@ -240,10 +237,10 @@ func asError(code sarama.KError) error {
 	return code
 }
 
-// worst is the error that decides about a request with an answer for each
-// partition: one that is final, else one that passes. Adding a partition or an
-// offset again does no harm. No answer for a partition is no success.
-func worst(answers map[string][]*sarama.PartitionError, asked map[string][]int32) error {
+// decidingError is the error of a request with an answer for each partition: a final one,
+// else a retriable one, since adding a partition or an offset again does no harm. A
+// missing answer is an error.
+func decidingError(answers map[string][]*sarama.PartitionError, asked map[string][]int32) error {
 	var passing error
 	answered := 0
 	for topic, partitions := range answers {
@@ -253,7 +250,7 @@ func worst(answers map[string][]*sarama.PartitionError, asked map[string][]int32
 			}
 			switch {
 			case a.Err == sarama.ErrNoError:
-			case !passes(a.Err) && a.Err != sarama.ErrOperationNotAttempted:
+			case !retriable(a.Err) && a.Err != sarama.ErrOperationNotAttempted:
 				return fmt.Errorf("%s/%d: %w", topic, a.Partition, a.Err)
 			case a.Err != sarama.ErrOperationNotAttempted || passing == nil:
 				passing = a.Err
@@ -270,7 +267,7 @@ func worst(answers map[string][]*sarama.PartitionError, asked map[string][]int32
 	return passing
 }
 
-// wrapTxn says what was tried.
+// wrapTxn adds what failed.
 func wrapTxn(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

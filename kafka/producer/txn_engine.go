@@ -6,17 +6,15 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// transaction is what a Producer knows of the transaction under way. It is
-// guarded by Producer.mu. The methods of nil are those of a producer without
-// transactions.
+// transaction is the state of a Producer's current transaction, guarded by Producer.mu.
+// It is nil for a producer without transactions.
 type transaction struct {
 	coordinator *txnCoordinator
 	number      int  // counts transactions
 	open        bool // between Begin and the end: messages are taken
-	// sending is false as long as messages are held back. They are until Commit,
-	// or until they take up the room, so that a transaction that is open at the
-	// brokers is short: it holds up whoever reads its partitions, and runs out of
-	// transaction.timeout.ms.
+	// sending is false while messages are held back: until Commit, or until they fill the
+	// buffer. So transactions are open at the brokers for a short time, in which they
+	// block readers of their partitions.
 	sending bool
 	touched bool  // the coordinator may know of it, and is to be told of its end
 	err     error // why it can only be aborted; nil: it can be committed
@@ -24,7 +22,7 @@ type transaction struct {
 	parts   []*outPartition // registered with the coordinator
 }
 
-// refuses says why no message is taken.
+// refuses returns why messages are not accepted.
 func (t *transaction) refuses() error {
 	switch {
 	case t == nil:
@@ -48,8 +46,8 @@ func (p *Producer) transactionalID() *string {
 	return &p.txn.coordinator.id
 }
 
-// admits reports whether q's messages may go: not while they are held back, and
-// not before the coordinator has q in the transaction. p.mu is held.
+// admits reports whether q's messages may be sent: not while they are held back, and not
+// before the coordinator has added q to the transaction. p.mu is held.
 func (p *Producer) admits(q *outPartition) bool {
 	t := p.txn
 	switch {
@@ -60,32 +58,32 @@ func (p *Producer) admits(q *outPartition) bool {
 	case !q.registered && !q.wanted:
 		q.wanted = true
 		t.wanted = append(t.wanted, q)
-		poke(p.ask)
+		signal(p.ask)
 	}
 	return q.registered
 }
 
-// release lets go what is held back.
+// release sends what is held back.
 func (p *Producer) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.txn != nil {
 		p.txn.sending = true
-		poke(p.wake)
+		signal(p.wake)
 	}
 }
 
-// doom makes the transaction under way one that can only be aborted. p.mu is held.
-func (p *Producer) doom(err error) {
+// failTxn marks the current transaction as failed: it can only be aborted. p.mu is held.
+func (p *Producer) failTxn(err error) {
 	if p.txn != nil && p.txn.open && p.txn.err == nil {
 		p.txn.err = err
-		poke(p.wake)
+		signal(p.wake)
 	}
 }
 
-// dropDoomed reports what is not to be sent any more. It runs on the dispatch
+// dropFailed reports the queued messages of a failed transaction. It runs on the dispatch
 // loop, as expire does.
-func (p *Producer) dropDoomed() {
+func (p *Producer) dropFailed() {
 	p.mu.Lock()
 	if p.txn == nil || p.txn.err == nil {
 		p.mu.Unlock()
@@ -120,13 +118,13 @@ func (p *Producer) registerPartitions() error {
 	}
 	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 		for _, q := range wanted { // they may be gone, which nothing else would tell
-			p.wantTopic(q.topic)
+			p.requestTopic(q.topic)
 		}
 	}
-	poke(p.wake) // to send them, or to want them again
-	if err != nil && !passes(err) {
+	signal(p.wake) // to send them, or to want them again
+	if err != nil && !retriable(err) {
 		if t.number == number {
-			p.doom(err)
+			p.failTxn(err)
 		}
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 
 // A partition that a transaction wanted, but that failed before the coordinator was
 // asked, is wanted by the next one: else its messages would wait for ever.
-func TestTxnPartitionIsWantedAgain(t *testing.T) {
+func TestTxnAddsAPartitionAgainAfterAnAbort(t *testing.T) {
 	log, _ := test.NewNullLogger()
 	c := config.Default()
 	c.Brokers = []string{"127.0.0.1:1"}
@@ -30,7 +30,7 @@ func TestTxnPartitionIsWantedAgain(t *testing.T) {
 		if x.p.admits(q) || len(x.txn.wanted) != 1 || x.txn.wanted[0] != q {
 			t.Errorf("transaction %d wants %v", x.txn.number, x.txn.wanted)
 		}
-		x.p.doom(errors.New("another partition failed"))
+		x.p.failTxn(errors.New("another partition failed"))
 		x.p.mu.Unlock()
 		if err := x.Abort(t.Context()); err != nil {
 			t.Fatal(err)

@@ -10,30 +10,30 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// TxnKind says what is to be done about a transaction that failed.
+// TxnKind is what to do about a failed transaction.
 type TxnKind int
 
 const (
-	// TxnAbortable: call Abort, then do the work of the transaction again, if it
-	// is still yours to do.
+	// TxnAbortable: call Abort, then repeat the transaction's work, if the partitions are
+	// still assigned.
 	TxnAbortable TxnKind = iota + 1
-	// TxnFenced: another producer has taken the transactional id, or the
-	// transaction took longer than transaction.timeout.ms. Nothing of it will be
-	// visible. As TxnAbortable, but Begin takes the id back from whoever has it:
-	// make sure that the work is still yours.
+	// TxnFenced: another producer has acquired the transactional id, or the transaction
+	// took longer than transaction.timeout.ms. Nothing of it is visible. As TxnAbortable,
+	// but Begin takes the id from its current owner: make sure that the partitions are
+	// still assigned.
 	TxnFenced
-	// TxnFatal: trying again does not help (not authorized, invalid settings).
+	// TxnFatal: retrying does not help (not authorized, invalid settings).
 	TxnFatal
-	// TxnUnknown: ctx ended while the commit was under way, or the coordinator gave an
-	// answer that says nothing. It may have happened:
-	// the group's committed offsets tell, once they can be read (Offsets.Fetch).
+	// TxnUnknown: ctx ended during the commit, or the coordinator's answer leaves the
+	// result open. The group's committed offsets show it, once they can be read
+	// (Offsets.Fetch).
 	TxnUnknown
 )
 
 func (k TxnKind) String() string {
 	switch k {
 	case TxnAbortable:
-		return "transaction is to be aborted"
+		return "transaction has to be aborted"
 	case TxnFenced:
 		return "transaction was taken over by another producer, or took longer than transaction.timeout.ms"
 	case TxnFatal:
@@ -44,7 +44,7 @@ func (k TxnKind) String() string {
 	return "no kind of transaction error"
 }
 
-// TxnError is what the methods of TxnProducer fail with.
+// TxnError is the error of TxnProducer's methods.
 type TxnError struct {
 	Kind TxnKind
 	Err  error // never nil
@@ -62,14 +62,14 @@ func (e *TxnError) Refused() bool {
 	return errors.Is(e.Err, sarama.ErrTopicAuthorizationFailed) || errors.Is(e.Err, sarama.ErrInvalidTopic)
 }
 
-// errAgain is in what is to be asked again although its code is final elsewhere.
-var errAgain = errors.New("to be asked again")
+// errRetry marks an error to retry although its code is final elsewhere.
+var errRetry = errors.New("retry")
 
-// errOpen is in the answer to a request that may have been carried out when it was made
-// before: what says no to the repetition says nothing of that.
-var errOpen = errors.New("asked again after an answer that was lost or said nothing")
+// errUnknownOutcome marks the error of a retry whose first attempt may have succeeded: the
+// retry's error says nothing about that.
+var errUnknownOutcome = errors.New("retried after an attempt with an unknown result")
 
-// errNoTransaction is returned for what needs a transaction when there is none.
+// errNoTransaction is the error of methods that need a transaction.
 var errNoTransaction = errors.New("no transaction is open: Begin comes first")
 
 // txnError gives err its kind.
@@ -103,18 +103,18 @@ func txnKind(err error) TxnKind {
 	return TxnAbortable
 }
 
-// unencodable reports whether a request to a coordinator cannot be encoded, which
-// no repetition changes. A message that cannot be is refused by itself.
+// unencodable reports whether a request to a coordinator cannot be encoded; retrying does
+// not change that.
 func unencodable(err error) bool {
 	_, message := errors.AsType[*DeliveryError](err)
 	return !message && kafka.IsEncodingError(err)
 }
 
-// notCommitted reports whether a request to commit failed so that the transaction is
-// not committed for sure. Of other answers that is not known: brokers that are going
-// down give odd ones, and may have begun to commit.
+// notCommitted reports whether a failed commit request certainly did not commit the
+// transaction. Other errors leave it open: brokers that shut down return odd ones, and may
+// have started to commit.
 func notCommitted(err error) bool {
-	if errors.Is(err, errOpen) {
+	if errors.Is(err, errUnknownOutcome) {
 		return false
 	}
 	switch txnKind(err) {
@@ -124,11 +124,11 @@ func notCommitted(err error) bool {
 	return errors.Is(err, sarama.ErrInvalidTxnState)
 }
 
-// passes reports whether a request to a coordinator is to be made again.
-func passes(err error) bool { return moved(err) || busy(err) }
+// retriable reports whether to retry a request to a coordinator.
+func retriable(err error) bool { return moved(err) || busy(err) }
 
-// moved reports whether the coordinator is to be looked for anew: it says that it
-// is none any more, or the connection failed.
+// moved reports whether to find the coordinator again: the broker is no longer the
+// coordinator, or the connection failed.
 func moved(err error) bool {
 	if err == nil || errors.Is(err, errProducerClosed) || kafka.IsEncodingError(err) {
 		return false
@@ -147,7 +147,7 @@ func moved(err error) bool {
 
 // busy reports whether the coordinator cannot answer yet.
 func busy(err error) bool {
-	if errors.Is(err, errAgain) {
+	if errors.Is(err, errRetry) {
 		return true
 	}
 	code, ok := errors.AsType[sarama.KError](err)

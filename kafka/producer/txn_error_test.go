@@ -8,9 +8,9 @@ import (
 )
 
 // No repetition helps a request that cannot be encoded, and no other broker.
-func TestEncodingErrorsOfCoordinatorsAreFinal(t *testing.T) {
+func TestEncodingErrorsOfCoordinatorRequestsAreFatal(t *testing.T) {
 	err := fmt.Errorf("add offsets: %w", sarama.PacketEncodingError{Info: "string too long"})
-	if passes(err) {
+	if retriable(err) {
 		t.Error("to be tried again")
 	}
 	if kind := txnKind(err); kind != TxnFatal {

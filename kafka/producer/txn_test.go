@@ -176,7 +176,7 @@ func TestTxnFencesTheZombie(t *testing.T) {
 
 // A dead process leaves a transaction open at the brokers; its successor under
 // the same id ends it at Begin.
-func TestTxnEndsWhatADeadProcessLeft(t *testing.T) {
+func TestTxnAbortsTheTransactionOfADeadProcess(t *testing.T) {
 	b := testbroker.New(t)
 	topic, id := b.Topic(1), b.Group()
 	dead, err := producer.NewTxnProducer(t.Context(), settings(b.Addrs()...), producer.TxnOptions{Logger: silent(), ID: id, BufferBytes: 1000})
@@ -266,7 +266,7 @@ var topLevel = map[kmsg.Key]bool{kmsg.InitProducerID: true, kmsg.AddOffsetsToTxn
 
 // What fails in a transaction: the requests of the coordinators and those that
 // produce. Errors that pass are not noticed.
-func TestTxnTriesAgain(t *testing.T) {
+func TestTxnRetries(t *testing.T) {
 	for _, tc := range []struct {
 		key kmsg.Key
 		err *kerr.Error
@@ -468,7 +468,7 @@ func TestTxnCommitRefusedAfterALostAnswer(t *testing.T) {
 
 // A topic that is gone is noticed when the coordinator does not know its partitions: its
 // messages would else wait for their time to be up, transaction after transaction.
-func TestTxnAsksForATopicThatTheCoordinatorDoesNotKnow(t *testing.T) {
+func TestTxnRefreshesATopicThatTheCoordinatorDoesNotKnow(t *testing.T) {
 	c := fakeCluster(t, kfake.SeedTopics(1, "out"))
 	p := newTxnProducer(t, c.ListenAddrs(), "id")
 	begin(t, p, "out", "group", 1, "a")
