@@ -144,17 +144,23 @@ func (l *loop) run() {
 			l.sleep(wait)
 			continue
 		}
+		late := time.AfterFunc(l.f.maxWait()+slowAnswer, func() { poke(l.f.refresh) })
 		err := l.connect()
 		throttle := time.Duration(0)
 		if err == nil {
 			throttle, err = req.send(l)
 		}
+		late.Stop()
 		l.done(req, err)
 		if throttle > 0 {
 			l.pause(throttle)
 		}
 	}
 }
+
+// slowAnswer is after how long the leaders are asked for: a broker that is frozen keeps its
+// connections, while its partitions get other leaders.
+const slowAnswer = 4 * time.Second
 
 // sleep waits until there may be something to do. wait 0: until it is woken.
 func (l *loop) sleep(wait time.Duration) {

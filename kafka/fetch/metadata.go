@@ -74,8 +74,9 @@ func (f *Fetcher) askMetadata(c **conn, failures int) (*metadata, error) {
 	}
 	topics := slices.Sorted(maps.Keys(f.topics))
 	f.mu.Unlock()
+	patience := min(firstMetadata<<min(failures, 8), f.opts.Access.SocketTimeout())
 	if *c != nil {
-		resp, err := f.metadata(*c, topics, f.opts.Access.SocketTimeout())
+		resp, err := f.metadata(*c, topics, patience)
 		if err == nil {
 			return resp, nil
 		}
@@ -90,7 +91,6 @@ func (f *Fetcher) askMetadata(c **conn, failures int) (*metadata, error) {
 	for _, i := range rand.Perm(len(configured)) {
 		addrs = append(addrs, configured[i])
 	}
-	patience := min(firstMetadata<<min(failures, 8), f.opts.Access.SocketTimeout())
 	var errs []error
 	for _, addr := range addrs {
 		if f.ctx.Err() != nil {

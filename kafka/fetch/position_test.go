@@ -146,6 +146,39 @@ func TestTruncatedByANewLeader(t *testing.T) {
 	}
 }
 
+// A broker that is frozen holds a partition up no longer than until it has another leader.
+func TestFrozenBroker(t *testing.T) {
+	b := testbroker.New(t, kfake.NumBrokers(2))
+	cluster := b.Embedded()
+	topic := b.Topic(1)
+	produce(t, b, topic, 1, 10, 1)
+	leader := cluster.LeaderFor(topic, 0)
+	frozen := b.Addrs()[leader]
+	var freeze atomic.Bool
+	f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
+		o.Config.MaxWaitTime = 100 * time.Millisecond
+		o.Access = tap{access: access{b.Addrs()}, answer: func(addr string, _ kmsg.Request, frame []byte) []byte {
+			if addr == frozen && freeze.Load() {
+				<-t.Context().Done()
+			}
+			return frame
+		}}
+	})
+	r := add(t, f, topic, 0, nothing, fetch.Beginning)
+	r.start()
+	r.has(span(0, 10)...)
+	freeze.Store(true)
+	if err := cluster.MoveTopicPartition(topic, 0, 1-leader); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, b, topic, 1, 10, 1)
+	began := time.Now()
+	r.has(span(0, 20)...)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
 func TestFollowerIsFetchedFrom(t *testing.T) {
 	b := testbroker.New(t, kfake.NumBrokers(2))
 	cluster := b.Embedded()
