@@ -114,13 +114,14 @@ func (s *Supervisor) Run(ctx context.Context) (code int, err error) {
 		Plan: s.opts.Plan, Image: fleet.Image{Name: s.images[0].String()},
 		Nonce: s.opts.Nonce, Host: s.host, Draw: mathrand.Float64,
 	})
-	defer s.close()
 
 	if process.KilledTogether() {
 		s.warnKilledTogether()
 	}
 	s.step(now, fleet.Start{})
-	return s.loop(ctx)
+	code, err = s.loop(ctx)
+	s.close() // not deferred: it would wait for workers after a panic
+	return code, err
 }
 
 // warnKilledTogether warns that we do not survive when memory runs out, and names the

@@ -231,7 +231,8 @@ type Command struct {
 	Leave bool          `json:"leave,omitempty"` // stop: remove the members from their groups
 	// Stay: once it has stopped, the process reports it (a frame with status.Exited) and
 	// waits for CommandExit. Meanwhile the supervisor removes the members of all workers
-	// with one request; if the supervisor is gone, the worker leaves by itself.
+	// with one request, or a successor takes over the member; if the supervisor is gone,
+	// the worker leaves by itself.
 	Stay       bool        `json:"stay,omitempty"`
 	Partitions []Partition `json:"partitions,omitempty"`
 	SkipBatch  bool        `json:"skip_batch,omitempty"` // resume: skip the batch that cannot be decoded

@@ -60,10 +60,12 @@ func (e Exited) apply(f *Fleet) {
 		p.members = nil // it has left
 	}
 	s.unfollowed = append(s.unfollowed, p.members...)
-	standby := s.standby == p
+	standby, previous := s.standby == p, s.previous == p
 	f.forget(p)
 	defer f.hold(&p.release, nil)
 	switch {
+	case previous:
+		f.reportExit(p, e, string(p.stopping), clean)
 	case standby && p.stopping == "":
 		text := p.describe(e)
 		f.logDeath(p, e, text)
@@ -182,17 +184,24 @@ func (f *Fleet) stoppedActive(p *proc, e Exited, clean bool) {
 			f.shutdown.failures = append(f.shutdown.failures, s.name()+": "+text)
 		}
 	}
-	switch {
-	case s.desired == running:
-		reason := p.stopping
-		if f.rollout != nil && f.rollout.current == s {
-			reason = stopRollout
-		}
-		s.restarts++
-		f.restartsBy[string(reason)]++
-	case !p.finished:
+	if s.desired != running && !p.finished {
 		f.progress(s, string(s.idleState()), "")
 	}
+	f.countRestart(p)
+}
+
+// countRestart counts the restart that follows a stop.
+func (f *Fleet) countRestart(p *proc) {
+	s := p.slot
+	if s.desired != running {
+		return
+	}
+	reason := p.stopping
+	if f.rollout != nil && f.rollout.current == s {
+		reason = stopRollout
+	}
+	s.restarts++
+	f.restartsBy[string(reason)]++
 }
 
 // crashed decides what follows a crash, or a process that could not be started.

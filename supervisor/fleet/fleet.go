@@ -89,6 +89,7 @@ func (f *Fleet) Step(now time.Time, e Event) []Effect {
 	}
 	f.advanceRollout()
 	f.removeMembers()
+	f.exitPrevious()
 	f.prune()
 	f.checkReady()
 	f.advanceShutdown()
@@ -130,7 +131,7 @@ func (f *Fleet) slots() iter.Seq[*slot] {
 func (f *Fleet) ordered() iter.Seq[*proc] {
 	return func(yield func(*proc) bool) {
 		for s := range f.slots() {
-			for _, p := range [...]*proc{s.active, s.standby} {
+			for _, p := range [...]*proc{s.previous, s.active, s.standby} {
 				if p != nil && !yield(p) {
 					return
 				}

@@ -55,7 +55,7 @@ func newLife(t *testing.T, seed uint64) *life {
 func (l *life) chance(oneIn int) bool { return l.rand.IntN(oneIn) == 0 }
 
 func (l *life) bootSomehow(f *fake) {
-	f.unresponsive, f.ignoresQuit, f.lingers = l.chance(6), l.chance(6), l.chance(3)
+	f.unresponsive, f.ignoresQuit, f.lingers, f.hangsAtExit = l.chance(6), l.chance(6), l.chance(3), l.chance(4)
 	switch l.rand.IntN(10) {
 	case 0:
 		f.exits(Exit{Code: 1})
@@ -121,7 +121,7 @@ func (l *life) recover() {
 	l.boot, l.construct, l.spawn = func(f *fake) { f.rss = 0; f.runs() }, nil, nil
 	for range 60 {
 		for _, f := range l.sorted() {
-			f.unresponsive, f.ignoresQuit, f.lingers, f.unread, f.inHand, f.rss = false, false, false, false, nil, 0
+			f.unresponsive, f.ignoresQuit, f.lingers, f.hangsAtExit, f.unread, f.inHand, f.rss = false, false, false, false, false, nil, 0
 			switch {
 			case l.alive[f.p.id] == nil || f.p.stopping != "":
 			case f.standsBy():

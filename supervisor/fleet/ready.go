@@ -80,14 +80,16 @@ func (f *Fleet) wakeAt() time.Time {
 	for p := range f.ordered() {
 		switch {
 		case p.escalation == nil:
-			if !p.finished || f.shutdown.exiting {
+			if !p.finished || p.exiting {
 				at(p.killAt)
+			} else if f.shutdown == nil {
+				at(p.stayUntil)
 			}
 		case len(p.escalation.steps) > 0:
 			at(p.escalation.due)
 		}
 	}
-	if ro := f.rollout; ro != nil && ro.failure == "" && ro.timed != nil && ro.timed == ro.current.active && ro.current.desired == running {
+	if ro := f.rollout; ro != nil && ro.failure == "" && ro.current != nil && ro.current.desired == running && ro.timed != nil && ro.timed == ro.current.active {
 		at(ro.due)
 	}
 	if !f.ready && f.shutdown == nil && f.now.Before(f.readyBy()) {

@@ -182,6 +182,8 @@ func (f *Fleet) advanceRollout() {
 		ro := f.rollout
 		s := ro.current
 		switch {
+		case s == nil && len(ro.queue) == 0 && f.anyStays():
+			return // the last processes of the old release exit first
 		case s == nil:
 			f.nextSlot()
 		case s.desired != running: // removed
@@ -192,6 +194,7 @@ func (f *Fleet) advanceRollout() {
 				f.endRollout(errors.New(ro.failure))
 				return
 			}
+			f.hold(&s.target, s.stable)
 			ro.total--
 			ro.current = nil
 		case ro.failure != "":
@@ -210,6 +213,16 @@ func (f *Fleet) advanceRollout() {
 			return
 		}
 	}
+}
+
+// anyStays reports whether a process has stopped and stays.
+func (f *Fleet) anyStays() bool {
+	for s := range f.slots() {
+		if s.previous != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // nextSlot makes the next slot of the queue the current one, or ends the rollout.
@@ -320,6 +333,7 @@ func (f *Fleet) endRollout(err error) {
 			switch {
 			case s.desired == pending && keep:
 				s.desired = running
+				f.settle(s)
 			case s.desired == pending:
 				s.desired = removed
 			}

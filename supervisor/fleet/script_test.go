@@ -229,7 +229,7 @@ func (s *script) process(name string) *fake {
 	s.t.Helper()
 	worker, standby := strings.CutSuffix(name, "+")
 	for _, f := range s.w.sorted() {
-		if f.name == worker && f.standsBy() == standby {
+		if f.name == worker && (standby && f.standsBy() || !standby && f.p.slot.active == f.p) {
 			return f
 		}
 	}

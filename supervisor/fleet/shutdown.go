@@ -9,7 +9,6 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
-	"github.com/racecar-go/racecar/internal/wire"
 )
 
 const (
@@ -21,6 +20,8 @@ const (
 	startingGrace = 2 * time.Second
 	// exitWithin is how long a worker may take to exit that has stopped and stayed.
 	exitWithin = 2 * time.Second
+	// stayWithin bounds how long a process stays for its successor in a rollout.
+	stayWithin = 30 * time.Second
 	// debounce is how soon after the first a second signal to stop is the same one:
 	// timeout(1) and some shells signal the process and then its group.
 	debounce = 500 * time.Millisecond
@@ -192,8 +193,7 @@ func (f *Fleet) finishShutdown() {
 	if !d.exiting {
 		d.exiting = true
 		for p := range f.ordered() {
-			f.command(p, wire.Command{Kind: wire.CommandExit})
-			p.grace, p.killAt = exitWithin, f.now.Add(exitWithin)
+			f.exit(p)
 		}
 	}
 	if len(f.procs) > 0 {
@@ -209,7 +209,7 @@ func (f *Fleet) finishShutdown() {
 
 // killOverdue kills a process that was asked to stop and did not in time.
 func (f *Fleet) killOverdue(p *proc) {
-	if p.stopping == "" || f.now.Before(p.killAt) || p.finished && !f.shutdown.exiting {
+	if p.stopping == "" || f.now.Before(p.killAt) || p.finished && !p.exiting {
 		return
 	}
 	text := fmt.Sprintf("killed: did not stop within %v", p.grace)

@@ -35,7 +35,9 @@ const (
 )
 
 // slot is the position of a worker: `UserBanConsumer[2]`. Processes come and go in it:
-// one that is active and, in a rollout, one that stands by to follow it.
+// one that is active and, in a rollout, one that stands by to follow it, and then one
+// that has stopped and stays until its successor has taken over its members. Should the
+// supervisor be killed in between, it removes them by itself.
 type slot struct {
 	consumer *consumer
 	index    int
@@ -44,6 +46,7 @@ type slot struct {
 	stable   *release // what it ran last and well, or begins with
 	active   *proc    // nil: no process
 	standby  *proc
+	previous *proc // has stopped and stays
 
 	since     time.Time // when active became nil
 	restartAt time.Time // a backoff ends; zero: there is none
@@ -86,6 +89,8 @@ type proc struct {
 	leavesGroup bool          // its stop command says so
 	stays       bool          // it was told to stay once it has stopped: see wire.Command
 	finished    bool          // and does
+	exiting     bool          // and was told to exit
+	stayUntil   time.Time     // it is told then, whatever its successor does
 	grace       time.Duration // for that, from the command on
 	killAt      time.Time     // when it is over
 	escalation  *escalation
@@ -194,9 +199,55 @@ func (f *Fleet) stop(p *proc, reason stopReason, leave bool) {
 	p.stopping = reason
 	p.leavesGroup = leave
 	p.grace, p.killAt = grace, f.now.Add(grace)
-	p.stays = reason == stopShutdown && !leave && f.removesMembers(p.slot.consumer)
+	p.stays = f.hasToStay(p)
 	f.command(p, wire.Command{Kind: wire.CommandStop, Grace: grace, Leave: leave, Stay: p.stays})
 	f.progress(p.slot, string(status.Stopping), string(reason))
+}
+
+// hasToStay reports whether a process has to stay once it has stopped: until its members
+// are removed with all others, or its successor has taken them over.
+func (f *Fleet) hasToStay(p *proc) bool {
+	s := p.slot
+	switch {
+	case p.leavesGroup || s.standby == p:
+		return false
+	case p.stopping == stopShutdown:
+		return f.removesMembers(s.consumer)
+	}
+	return p.stopping == stopRollout && p.followed && s.previous == nil && p.release.config().Membership == config.MembershipRun
+}
+
+// finish takes note that a process has stopped and stays. Unless everything stops, its
+// successor may have the slot.
+func (f *Fleet) finish(p *proc) {
+	p.finished = true
+	f.logStopped(p)
+	if f.shutdown != nil {
+		return
+	}
+	s := p.slot
+	s.unfollowed = append(s.unfollowed, p.members...)
+	p.members, p.stayUntil = nil, f.now.Add(stayWithin)
+	s.active, s.previous, s.since = nil, p, f.now
+	f.countRestart(p)
+}
+
+// exitPrevious ends processes that stay, once their members are taken over or removed.
+func (f *Fleet) exitPrevious() {
+	for s := range f.slots() {
+		if p := s.previous; p != nil && f.shutdown == nil && (len(s.unfollowed) == 0 || !f.now.Before(p.stayUntil)) {
+			f.exit(p)
+		}
+	}
+}
+
+// exit ends a process that stays.
+func (f *Fleet) exit(p *proc) {
+	if !p.exiting {
+		p.exiting = true
+		f.command(p, wire.Command{Kind: wire.CommandExit})
+		p.grace, p.killAt = exitWithin, f.now.Add(exitWithin)
+	}
 }
 
 // command sends a command that nobody waits for.
@@ -237,10 +288,13 @@ func (e SpawnFailed) apply(f *Fleet) {
 // forget removes a process that has ended. Its release is still held.
 func (f *Fleet) forget(p *proc) {
 	delete(f.procs, p.id)
-	if s := p.slot; s.active == p {
+	switch s := p.slot; p {
+	case s.active:
 		s.active, s.since = nil, f.now
-	} else {
+	case s.standby:
 		s.standby = nil
+	default:
+		s.previous = nil
 	}
 }
 
@@ -249,7 +303,7 @@ func (f *Fleet) prune() {
 	for _, c := range f.consumers {
 		for n := len(c.slots); n > 0; n-- {
 			s := c.slots[n-1]
-			if s.desired != removed || s.active != nil || s.standby != nil {
+			if s.desired != removed || s.active != nil || s.standby != nil || s.previous != nil {
 				break
 			}
 			c.base.Add(s.done())

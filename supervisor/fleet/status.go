@@ -164,7 +164,7 @@ func (f *Fleet) state() status.State {
 func (s *slot) done() status.Work {
 	var all status.Work
 	all.Add(s.base)
-	for _, p := range []*proc{s.active, s.standby} {
+	for _, p := range []*proc{s.active, s.standby, s.previous} {
 		if p != nil {
 			all.Add(p.work)
 		}

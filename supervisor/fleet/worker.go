@@ -28,8 +28,7 @@ func (e FrameReceived) apply(f *Fleet) {
 		f.reportState(p)
 	}
 	if frame.State == status.Exited && p.stays && !p.finished {
-		p.finished = true
-		f.logStopped(p)
+		f.finish(p)
 	}
 	if s.active == p && s.up() {
 		s.consumer.wasReady = true

@@ -197,6 +197,40 @@ func TestNoProcessOutlivesTheSupervisor(t *testing.T) {
 	b.judge(b.evidence())
 }
 
+// A supervisor that is killed in a rolling restart, between a worker that has stopped and
+// its successor, leaves no member behind for which the group would wait.
+func TestSupervisorKilledDuringARestart(t *testing.T) {
+	for _, ms := range []int{0, 2, 5, 10, 20, 50} {
+		t.Run(fmt.Sprintf("%d ms", ms), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, 0)
+			b.keeps = []string{"*.sock"}
+			socket := filepath.Join(t.TempDir(), "s.sock")
+			p := b.start(nil, "--control-socket", socket, "--session-timeout", "45", "--parallel-workers", "2", "Journal")
+			c := newControl(t, socket)
+			c.statusUntil("two workers at work", allRunning(2))
+			b.produce(100)
+			b.awaitProcessed(100)
+			go func() { _ = c.Restart(t.Context(), "", discard) }() // fails with the supervisor
+			p.WaitLine(`worker stopped.*reason=restart`)
+			<-time.After(time.Duration(ms) * time.Millisecond) // the moment itself
+			p.Signal(syscall.SIGKILL)
+			p.Wait()
+			within(t, "the end of workers and members", 10*time.Second, func() {
+				harness.Eventually(t, "nothing left", func() error {
+					if procs := p.Processes(); len(procs) > 0 {
+						return fmt.Errorf("%d processes", len(procs))
+					}
+					if n := b.broker.Members(b.group); n != 0 {
+						return fmt.Errorf("%d members in the group", n)
+					}
+					return nil
+				})
+			})
+		})
+	}
+}
+
 // The supervisor is told to stop and killed before it is done, as a container whose
 // grace is too short does it, while one worker is in a slow call and the others are on
 // their way out or gone: no worker and no member of the group is left.
