@@ -217,10 +217,16 @@ func (c *cursor) unread(i int) {
 	}
 }
 
-// seek has batches[i] and all behind it fetched again, from offset on.
+// seek has batches[i] and all behind it fetched again, from offset on. A log that has jumped
+// meanwhile does not have them any more, unless it was merely cut off behind offset: the
+// jump is made then.
 func (c *cursor) seek(i int, offset int64) {
-	c.drop(i)
-	c.source.SeekTo(offset)
+	moved := c.moved
+	if c.drop(i); moved != nil && (moved.Reason != fetch.Truncated || moved.To < offset) {
+		c.moved = moved
+	} else {
+		c.source.SeekTo(offset)
+	}
 	if c.reading == i {
 		c.from, c.floor = offset, min(c.floor, offset)
 	}

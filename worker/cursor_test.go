@@ -262,3 +262,45 @@ func TestOpenAhead(t *testing.T) {
 		})
 	}
 }
+
+// What has to be fetched again is not asked of a log that has jumped meanwhile: another topic
+// has other messages at those offsets, and its first ones would be left out.
+func TestSeekBehindAJump(t *testing.T) {
+	for name, test := range map[string]struct {
+		moved  fetch.Moved
+		sought []int64
+	}{
+		"another topic":       {fetch.Moved{From: 4, To: 0, Reason: fetch.AnotherTopic}, nil},
+		"retention":           {fetch.Moved{From: 4, To: 9, Reason: fetch.LogStartMoved}, nil},
+		"cut off before it":   {fetch.Moved{From: 4, To: 1, Reason: fetch.Truncated}, nil},
+		"cut off at or after": {fetch.Moved{From: 4, To: 2, Reason: fetch.Truncated}, []int64{2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, s := testCursor(rawBatch(0, 4, false))
+			s.log = append(s.log, fetch.Item{Moved: &test.moved})
+			c.read(2)
+			messages := c.peek(2)
+			messages[0].Value[0] ^= 1 // by consumer code
+			c.read(2)
+			c.peek(1)
+			if c.moved == nil {
+				t.Fatal("the jump was not taken")
+			}
+			c.rewind(2)
+			if !slices.Equal(s.sought, test.sought) {
+				t.Errorf("sought %v, want %v", s.sought, test.sought)
+			}
+			if (c.moved != nil) != (test.sought == nil) {
+				t.Errorf("moved %+v", c.moved)
+			}
+			if test.sought == nil {
+				if more := c.peek(1); len(more) > 0 {
+					t.Errorf("%v come before the jump", offsetsOfMessages(more))
+				}
+				if c.jump(); c.from != test.moved.To || s.taken != 0 {
+					t.Errorf("continues at %d with %d batches", c.from, s.taken)
+				}
+			}
+		})
+	}
+}
