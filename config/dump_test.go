@@ -13,10 +13,10 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// TestDumpIsUpstreams compares with what Racecar 2.12 wrote on SIGUSR1
+// TestDumpMatchesUpstream compares with what Racecar 2.12 wrote on SIGUSR1
 // (testdata/upstream-usr1.txt), where only the defaults that the documentation
 // names differ.
-func TestDumpIsUpstreams(t *testing.T) {
+func TestDumpMatchesUpstream(t *testing.T) {
 	b, err := os.ReadFile("testdata/upstream-usr1.txt")
 	if err != nil {
 		t.Fatal(err)

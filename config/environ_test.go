@@ -73,7 +73,7 @@ func TestSection(t *testing.T) {
 }
 
 // A value that could not be read is not compared with others.
-func TestNoFollowingErrors(t *testing.T) {
+func TestUnreadableValueCausesNoFurtherErrors(t *testing.T) {
 	_, err := Load(Options{Dir: t.TempDir(), Environ: []string{"RACECAR_SOCKET_TIMEOUT=soon", "RACECAR_MAX_WAIT_TIME=40", "RACECAR_BROKERS=:x"}})
 	const want = `RACECAR_SOCKET_TIMEOUT: "soon" is not a number of seconds (example: 30)` + "\n" +
 		`RACECAR_BROKERS: "localhost:x" has no proper port: write host:port`

@@ -10,7 +10,7 @@ import (
 
 // A value put in from a variable is a value whatever it looks like, even where YAML
 // would see something else.
-func TestVariablesAreNotYAML(t *testing.T) {
+func TestValuesOfVariablesAreNotYAML(t *testing.T) {
 	for _, value := range []string{"p#ss", "a: b", `x'"\`, "*anchor", "[1: 2]", "- x", "x${A}", `x<%= ENV["A"] %>`, "é 日本", "%{x}"} {
 		dir := project(t, "common:\n  client_id: <%= ENV[\"V\"] %>\n  datadog_host: \"${V}\"\n  datadog_tags: [\"a\", ${V}, 'b']\n")
 		l, err := Load(Options{Dir: dir, Environ: []string{"V=" + value}})

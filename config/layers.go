@@ -22,13 +22,13 @@ type loader struct {
 	sources  map[string]string
 	warnings []string
 	problems []error
-	// unsound are the keys whose value could not be read: what is between them and
-	// others is not judged.
+	// unsound are the keys whose value could not be read. They are not compared with
+	// others.
 	unsound map[string]bool
-	// shared has the sources of what the file's common section sets for environments
-	// that have another protocol.
+	// shared has the sources of values in the file's common section that are for
+	// environments with another protocol.
 	shared map[string]string
-	// sections are the file's of single consumers.
+	// sections are the file's sections of single consumers.
 	sections []consumerSection
 	// unread is true when not even the file's keys are known.
 	unread bool
@@ -86,7 +86,7 @@ func (l *loader) run() {
 	}
 }
 
-// apply sets what a source gives.
+// apply applies the settings of a source.
 func (l *loader) apply(settings []setting) {
 	for _, s := range settings {
 		if s.in.null { // null is the default
@@ -141,7 +141,7 @@ func (l *loader) file() {
 	l.apply(r.settings)
 }
 
-// spec applies the consumer's Spec and returns the group that it insists on.
+// spec applies the consumer's Spec and returns the group that it requires.
 func (l *loader) spec() string {
 	s := l.Spec
 	if s == nil {
@@ -189,7 +189,7 @@ func (l *loader) spec() string {
 	return s.GroupID
 }
 
-// specDurations refuses what a bare number in a Spec comes to: nanoseconds.
+// specDurations refuses a few nanoseconds, the result of a number without a unit in a Spec.
 func (l *loader) specDurations(s *SpecValues) {
 	check := func(field, key string, d time.Duration) {
 		if d > 0 && d < time.Millisecond {
@@ -223,7 +223,7 @@ func (l *loader) flags() []setting {
 	return settings
 }
 
-// normalize gives values that functions set the shape and spelling that files' have.
+// normalize gives values set by functions the shape and spelling of those in files.
 func (l *loader) normalize() {
 	c := &l.config
 	for _, k := range allKeys {
@@ -245,7 +245,7 @@ func (l *loader) normalize() {
 	}
 }
 
-// derive fills in what follows from the consumer's name.
+// derive sets the keys that are derived from the consumer's name.
 func (l *loader) derive() {
 	c := &l.config
 	if l.Spec == nil {
@@ -269,8 +269,8 @@ func (l *loader) derive() {
 	}
 }
 
-// Locate names a key by where its value comes from: a variable or flag names it
-// already, a file or function does not.
+// Locate names a key by the source of its value: "RACECAR_BROKERS", "--brokers" or
+// "config/racecar.yml:12: brokers".
 func Locate(key string, sources map[string]string) string {
 	source := sources[key]
 	switch {

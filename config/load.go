@@ -8,36 +8,34 @@ import (
 	"time"
 )
 
-// Options says where Load looks. The zero value reads nothing but the default file
-// of the working directory.
+// Options are those of Load. The zero value reads only the default file of the working
+// directory.
 type Options struct {
-	// Dir is the directory that relative paths are looked up in; empty: the working
-	// directory.
+	// Dir is the base of relative paths; empty: the working directory.
 	Dir string
-	// File is the configuration file; empty: DefaultFile. FileGiven is true when a
-	// user asked for it: it must then exist. RACECAR_CONFIG counts as that, after
-	// --config.
+	// File is the configuration file; empty: DefaultFile. FileGiven is true if a user
+	// asked for it, so that it must exist. RACECAR_CONFIG is equivalent; --config
+	// overrides it.
 	File      string
 	FileGiven bool
 	// NoFile reads no file at all (liveness_probe_skip_config_files).
 	NoFile bool
 	// Environ has the form of os.Environ.
 	Environ []string
-	// DevBroker is the address of an embedded broker to use in place of what is
-	// configured; the keys of security are set aside then. Empty: what the variable
-	// EnvDevelopment holds, if anything.
+	// DevBroker is the address of an embedded broker that overrides the brokers and the
+	// security settings. Empty: the value of the variable EnvDevelopment, if any.
 	DevBroker string
 	// Flags are the flags given, by key.
 	Flags map[string]Flag
 	// Configure are racecar.Configure's functions, in order.
 	Configure []func(*Config) error
-	// Consumers are the names of all that the program has registered: the file's
-	// section of another one is a mistake, or belongs to another program. Nil: unknown.
+	// Consumers are the names of all registered consumers. A section for another one is a
+	// mistake, or belongs to another program. Nil: unknown.
 	Consumers []string
 	// Check makes that an error and not a warning.
 	Check bool
-	// Spec is what the consumer's Spec says; nil: no consumer (racecarctl, the
-	// standalone producer), and nothing is derived from its name.
+	// Spec is the part of the consumer's Spec that Load reads; nil: no consumer
+	// (racecarctl, the standalone producer), and nothing is derived from its name.
 	Spec *SpecValues
 }
 
@@ -71,7 +69,7 @@ type SpecValues struct {
 // Loaded is an effective configuration.
 type Loaded struct {
 	Config Config
-	// Sources says where each key's value comes from, by key: "default",
+	// Sources are the sources of the keys' values, by key: "default",
 	// "config/racecar.yml:12", "Configure (app/config.go:9)",
 	// "Spec of UserBanConsumer", "RACECAR_CLIENT_ID", "--client-id", or
 	// "derived from …".
@@ -104,8 +102,8 @@ func defaults() (Config, error) {
 
 // Load builds the configuration of one consumer, lowest first: defaults; the file's
 // common section; its section for the environment; Configure; the Spec; the consumer's
-// section in the file; variables; flags. The error joins all problems, one line each; there is no configuration
-// then, not even half of one.
+// section in the file; variables; flags. The error joins all problems, one line each; then there is no
+// configuration.
 func Load(o Options) (*Loaded, error) {
 	all, problems := load(o, []*SpecValues{o.Spec})
 	if len(problems) > 0 {
@@ -114,8 +112,8 @@ func Load(o Options) (*Loaded, error) {
 	return all[0], nil
 }
 
-// LoadAll builds the configurations of the consumers that one supervisor is to run
-// and checks them together. Problems and warnings that all share are told once.
+// LoadAll builds the configurations of the consumers that one supervisor runs and checks
+// them together. It reports problems and warnings that they share once.
 func LoadAll(o Options, specs []SpecValues) ([]*Loaded, error) {
 	pointers := make([]*SpecValues, len(specs))
 	for i := range specs {
@@ -131,8 +129,8 @@ func LoadAll(o Options, specs []SpecValues) ([]*Loaded, error) {
 	return all, nil
 }
 
-// load builds a configuration for each Spec. What the same place says more than
-// once, through a merge or for several consumers, is told once.
+// load builds a configuration for each Spec. It reports a problem once even if a merge or
+// several consumers repeat it.
 func load(o Options, specs []*SpecValues) (all []*Loaded, problems []error) {
 	told := map[string]bool{}
 	once := func(message string) bool {
@@ -160,7 +158,7 @@ func load(o Options, specs []*SpecValues) (all []*Loaded, problems []error) {
 	return all, problems
 }
 
-// together checks what concerns several consumers and names their common pidfile.
+// together checks the consumers against each other and sets their common pidfile.
 func together(all []*Loaded, specs []SpecValues) []error {
 	var problems []error
 	owner := map[string]int{}

@@ -22,9 +22,9 @@ func writableByOthers(path, shown string) string {
 	return fmt.Sprintf("%s: can be changed by every user of this host (mode %04o): chmod go-w", shown, info.Mode().Perm())
 }
 
-// ofStranger returns the owner of a configuration file that belongs neither to us nor to
-// root nor to whose program we are, who could run anything in our name anyway. A file that
-// is found because of the folder that we stand in may be anybody's.
+// ofStranger returns the owner of a configuration file that belongs neither to this user
+// nor to root nor to the owner of the program, who could run anything as this user anyway.
+// A file that is found in the working directory may be anybody's.
 func ofStranger(path string) (uid int, strange bool) {
 	uid, ok := ownerOf(path)
 	if !ok || owner.TrustedUser(uid) {
@@ -50,8 +50,8 @@ func ownerOf(path string) (uid int, ok bool) {
 	return int(st.Uid), true
 }
 
-// strangersFile warns of a file that belongs to somebody else and was not named, and
-// refuses a command in it: we run nothing that a folder brings along.
+// strangersFile warns of a file that belongs to another user and was not named, and
+// refuses a command in it: a command that merely lies in the working directory is not run.
 func (l *loader) strangersFile(path, shown string, settings []setting) {
 	uid, strange := ofStranger(path)
 	if !strange {

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// properties looks at the librdkafka properties: one that stands for a key of this
-// side alone becomes that key's value.
+// properties checks the librdkafka properties. A property that is equivalent to a key of
+// this side alone becomes the key's value.
 func (l *loader) properties() {
 	for _, p := range []struct {
 		key  string
@@ -32,8 +32,8 @@ func (l *loader) properties() {
 	}
 }
 
-// conflicts says what in the properties of one side contradicts itself, or the Spec.
-// The clients refuse the same; this is so that --check does.
+// conflicts reports properties of one side that contradict each other or the Spec, so
+// that --check refuses what the clients would refuse.
 func (l *loader) conflicts(p Properties) (wrong []string) {
 	if p.Idempotence != nil && *p.Idempotence && (p.Acks != nil && *p.Acks != -1 || p.Retries != nil && *p.Retries == 0) {
 		wrong = append(wrong, "enable.idempotence=true needs acks=all and retries of at least 1")
@@ -78,7 +78,7 @@ func (l *loader) overlay(side string, props Properties) {
 }
 
 // subscriptions checks the properties of each subscription, by themselves and with
-// the keys they stand for.
+// the keys that they are equivalent to.
 func (l *loader) subscriptions() {
 	if l.Spec == nil {
 		return

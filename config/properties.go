@@ -17,8 +17,8 @@ import (
 // a key come in through Apply; for the others there is a field, whose zero value
 // means that the property was not given.
 //
-// Where librdkafka's default differs from sarama's, librdkafka's is meant: upstream's
-// teams never wrote it down.
+// Where librdkafka's default differs from sarama's, librdkafka's applies: upstream's
+// users rely on it without writing it down.
 type Properties struct {
 	// AutoOffsetReset is "earliest" or "latest" (auto.offset.reset). It overrides the
 	// subscription's StartFrom, as upstream.
@@ -42,7 +42,7 @@ type Properties struct {
 	// ConnectTimeout bounds setting up a connection, TLS and SASL included
 	// (socket.connection.setup.timeout.ms).
 	ConnectTimeout time.Duration
-	// MaxInFlight is the most requests unanswered per connection
+	// MaxInFlight is the maximum number of unanswered requests per connection
 	// (max.in.flight.requests.per.connection). An idempotent producer has one.
 	MaxInFlight int
 	// RetryBackoff and RetryBackoffMax are the first and the longest pause between
@@ -51,7 +51,7 @@ type Properties struct {
 	RetryBackoffMax time.Duration
 
 	// Acks is how many replicas acknowledge a produced message: -1 all, 1 the leader,
-	// 0 none (acks). Anything but -1 gives up promise one: nothing lost.
+	// 0 none (acks). With any other value than -1 messages may be lost.
 	Acks *int16
 	// Idempotence lets the broker drop repeated sends (enable.idempotence).
 	Idempotence *bool
@@ -60,11 +60,11 @@ type Properties struct {
 	// BatchBytes and BatchMessages bound a batch (batch.size, batch.num.messages).
 	BatchBytes    int
 	BatchMessages int
-	// BufferBytes bounds what is produced and not acknowledged yet
+	// BufferBytes bounds the produced messages that are not acknowledged yet
 	// (queue.buffering.max.kbytes). Librdkafka: 1 GiB; here 32 MiB.
 	BufferBytes int64
 	// StickyLinger is how long messages without key go to one partition before
-	// another is drawn (sticky.partitioning.linger.ms). Librdkafka: 10 ms.
+	// another one is chosen (sticky.partitioning.linger.ms). Librdkafka: 10 ms.
 	StickyLinger *time.Duration
 	// MaxMessageBytes is the largest message that may be produced (message.max.bytes).
 	MaxMessageBytes int
@@ -93,9 +93,9 @@ type override struct {
 	own bool
 }
 
-// Apply returns c with the keys replaced that properties stand for. A client is set
-// up from the result, so that what `producer` says of sockets or credentials
-// concerns producers alone.
+// Apply returns c with the values of properties that are equivalent to keys. Clients are
+// made from the result, so that sockets or credentials under `producer` concern producers
+// alone.
 func (p Properties) Apply(c Config) Config {
 	out := c.Clone()
 	for _, o := range p.overrides {
@@ -119,7 +119,7 @@ func (p Properties) Keys() []string {
 	return names
 }
 
-// side is what kind of client a property is for.
+// side is the kind of client that a property is for.
 type side int
 
 const (
@@ -204,7 +204,7 @@ func readList(list []string, of side) (Properties, error) {
 	return p, nil
 }
 
-// read takes in one property.
+// read parses one property.
 func (p *Properties) read(name, value string, of side) error {
 	prop, ok := propertyIndex[name]
 	if !ok {

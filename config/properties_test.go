@@ -77,7 +77,7 @@ func TestProducerProperties(t *testing.T) {
 
 // What `producer` says of connections is for producers alone; what it says of
 // producing is for all to see.
-func TestWhoseProperties(t *testing.T) {
+func TestProducerPropertiesConcernProducersAlone(t *testing.T) {
 	l, err := Load(Options{Dir: t.TempDir(), Environ: []string{"RACECAR_PRODUCER=socket.timeout.ms=5000,message.timeout.ms=1000,compression.codec=zstd"}})
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func TestPropertiesAgainstTransactions(t *testing.T) {
 	}
 }
 
-func TestIdempotenceAgainstItself(t *testing.T) {
+func TestContradictoryIdempotence(t *testing.T) {
 	for list, want := range map[string]string{
 		"enable.idempotence=true,acks=1":     "RACECAR_PRODUCER: enable.idempotence=true needs acks=all and retries of at least 1",
 		"enable.idempotence=true,retries=0":  "RACECAR_PRODUCER: enable.idempotence=true needs acks=all and retries of at least 1",

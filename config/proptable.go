@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// property is what becomes of one of librdkafka's properties (CONFIGURATION.md):
-// it stands for a key, has a field of Properties, is what we do anyway, or is
-// refused with the reason.
+// property describes how one of librdkafka's properties (CONFIGURATION.md) is handled: it
+// is equivalent to a key, has a field of Properties, has no effect because Racecar always
+// does it, or is refused with a reason.
 type property struct {
 	of side
 
@@ -165,10 +165,9 @@ const (
 	oidc        = "give the token in sasl_oauthbearer_token_file, or OAuthToken in racecar.Configure"
 )
 
-// propertyTable is librdkafka's list. What is not in it does not exist there, or is
-// a callback or pointer.
+// propertyTable is librdkafka's list without callbacks and pointers.
 var propertyTable = map[string]property{
-	// Where, and as whom.
+	// Addresses and logins.
 	"bootstrap.servers": {of: bothSides, key: "brokers"},
 	"client.id":         {of: bothSides, key: "client_id"},
 	"client.rack": {of: consumerSide, as: "fetches from the nearest replica",
@@ -258,7 +257,7 @@ var propertyTable = map[string]property{
 	"allow.auto.create.topics": {of: consumerSide, as: "lets the broker create a missing topic",
 		set: setBool(func(p *Properties, b bool) { p.AllowAutoCreateTopics = &b })},
 
-	// Telling.
+	// Logs and statistics.
 	"statistics.interval.ms":                 {of: consumerSide, key: "statistics_interval", own: consumerSide, milliseconds: true, whole: true},
 	"enable.metrics.push":                    {of: bothSides, only: "false", why: notSarama},
 	"debug":                                  {of: bothSides, refused: useLog + ": debug"},

@@ -268,8 +268,8 @@ func writeRefused(b *bytes.Buffer) {
 	}
 }
 
-// TestReferenceSpeaksOfKeys, not of Go.
-func TestReferenceSpeaksOfKeys(t *testing.T) {
+// TestReferenceNamesKeysNotFields, not of Go.
+func TestReferenceNamesKeysNotFields(t *testing.T) {
 	text := string(reference(t))
 	for i := range reflect.TypeFor[Config]().NumField() {
 		name := reflect.TypeFor[Config]().Field(i).Name

@@ -15,7 +15,7 @@ var (
 )
 
 // configRB warns of a config/racecar.rb beside the file: upstream would run it. The
-// settings found in it are named with what they become.
+// warning names the settings in it and their equivalents.
 func configRB(dir string) string {
 	const name = "config/racecar.rb"
 	text, err := slurp(filepath.Join(dir, name))

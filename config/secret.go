@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// WithSecrets is a Config as it travels to a worker: its JSON is exact, secrets
-// included, while that of Config hides them. Nothing else may be made of it.
+// WithSecrets is a Config for the way to a worker: its JSON includes the secrets, which that
+// of Config hides. It must not be used for anything else.
 type WithSecrets Config
 
-// UnmarshalJSON gives keys that are missing, as in what a program of an earlier release
-// writes, their defaults.
+// UnmarshalJSON gives missing keys their defaults: a program of an earlier release does not
+// write them.
 func (c *WithSecrets) UnmarshalJSON(b []byte) error {
 	type plain WithSecrets
 	p := plain(Default())
@@ -25,7 +25,7 @@ func (c *WithSecrets) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// String shows what is not at its default, secrets hidden.
+// String lists the keys that are not at their defaults, secrets hidden.
 func (c Config) String() string {
 	var parts []string
 	for _, s := range Inspect(c, nil) {
@@ -38,8 +38,8 @@ func (c Config) String() string {
 
 // Format makes each verb of package fmt hide the secrets, %+v and %#v too.
 //
-// It is out of reach where a struct of which the Config is an unexported field is
-// printed: package fmt calls no methods there. Such a field should be a pointer.
+// It has no effect if the Config is an unexported field of a struct that is printed:
+// package fmt calls no methods there. Such a field should be a pointer.
 func (c Config) Format(f fmt.State, verb rune) {
 	s := c.String()
 	if verb == 'q' {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// maxSecret is the most bytes of a file that holds a secret: more is another file.
+// maxSecret is the maximum size of a file that holds a secret: a larger one is a mistake.
 const maxSecret = 64 << 10
 
 // fileSuffix ends the variable that names a file with a secret key's value, as

@@ -18,14 +18,14 @@ var saslKeys = []string{
 	"sasl_kerberos_keytab", "sasl_oauthbearer_token_file",
 }
 
-// UsesTLS reports whether brokers are spoken to through TLS.
+// UsesTLS reports whether connections to brokers use TLS.
 func (c Config) UsesTLS() bool { return strings.HasSuffix(c.SecurityProtocol, "ssl") }
 
-// UsesSASL reports whether we have to prove who we are.
+// UsesSASL reports whether clients authenticate with SASL.
 func (c Config) UsesSASL() bool { return strings.HasPrefix(c.SecurityProtocol, "sasl_") }
 
-// Mechanism is the SASL mechanism in use: GSSAPI where none is named, as librdkafka.
-// Empty without SASL.
+// Mechanism is the SASL mechanism in use, by default GSSAPI, as in librdkafka. Empty without
+// SASL.
 func (c Config) Mechanism() string {
 	switch {
 	case !c.UsesSASL():
@@ -36,8 +36,8 @@ func (c Config) Mechanism() string {
 	return c.SASLMechanism
 }
 
-// security checks the keys of TLS and SASL against the protocol: settings that
-// would not act must not look as if they did.
+// security checks the keys of TLS and SASL against the protocol, and reports settings that
+// would have no effect.
 func (v *validator) security() {
 	if !v.sound("security_protocol", "sasl_mechanism") {
 		return // what follows from them is not known
@@ -76,8 +76,8 @@ func (v *validator) security() {
 	v.mechanism(given)
 }
 
-// idle reports a key that does not act. In the common section of a file it may be
-// there for another environment, whose section sets the protocol: a warning.
+// idle reports a key that has no effect. In the common section of a file it may be meant
+// for another environment, whose section sets the protocol: then it is a warning.
 func (v *validator) idle(key, format string, args ...any) {
 	if source := v.sources[key]; source != "" && source == v.shared[key] {
 		v.warnings = append(v.warnings, fmt.Sprintf("%s: %s", Locate(key, v.sources), fmt.Sprintf(format, args...)))

@@ -10,12 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// This file is the one rule for the shape of a text value, whatever its source, and
-// for what messages never repeat of it. Deployment tools add line ends, quotes and
-// escapes, and leave placeholders unfilled: a value is taken for what it is, or
-// refused by its key.
+// This file has the rules for the shape of text values from all sources, and for what
+// messages must not repeat of them. Deployment tools add line ends, quotes and escapes, and
+// leave placeholders unfilled: such a value is corrected, or refused with its key.
 
-// shape is what kind of text a key takes.
+// shape is the kind of text that a key takes.
 type shape int
 
 const (
@@ -41,8 +40,8 @@ func (k Key) shape() shape {
 	return shapeWord
 }
 
-// tidy gives a text the shape that its key takes, or says why it cannot. The error
-// repeats nothing of a value that may be a secret.
+// tidy gives a text the shape that its key takes, or returns an error, which repeats
+// nothing of a value that may be a secret.
 func (k Key) tidy(text string) (string, error) {
 	if !utf8.ValidString(text) {
 		return "", errors.New("not valid UTF-8")
@@ -75,7 +74,7 @@ func (k Key) tidy(text string) (string, error) {
 	return text, nil
 }
 
-// blank are the characters that are never meant at either end of a value.
+// blank are the characters that are removed at both ends of a value.
 func blank(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' || r == '\u200b' }
 
 func controlName(r rune) string {
@@ -90,12 +89,11 @@ func controlName(r rune) string {
 	return fmt.Sprintf("the control character %U", r)
 }
 
-// placeholder matches a value that is nothing but what a deployment tool should have
-// replaced: a shell's or compose's ${X}, Kubernetes' $(X), Helm's and Ansible's
+// placeholder matches a value that a deployment tool should have replaced: a shell's or compose's ${X}, Kubernetes' $(X), Helm's and Ansible's
 // {{ x }}, ERB.
 var placeholder = regexp.MustCompile(`^(\$\{\w+\}|\$\(\w+\)|\{\{[^{}]*\}\}|<%=.*%>)$`)
 
-// filled refuses a placeholder. A file that means one literally writes $${X}.
+// filled refuses a placeholder. In a file, $${X} is a literal ${X}.
 func filled(text string) error {
 	text = strings.TrimSpace(text)
 	if placeholder.MatchString(text) {
@@ -166,11 +164,11 @@ func (k Key) tidyPEM(text string) (string, error) {
 	}), nil
 }
 
-// maxEcho is the most of a value that a message repeats.
+// maxEcho is the maximum length of a value that a message repeats.
 const maxEcho = 200
 
-// echo quotes a value in a message. What spans lines or looks like PEM is somebody's
-// key in the wrong place, and is described, never repeated.
+// echo quotes a value in a message. It describes a value with several lines or with PEM,
+// which may be a private key, instead of repeating it.
 func echo(text string) string {
 	switch {
 	case looksLikePEM(text):

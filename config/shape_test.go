@@ -151,7 +151,7 @@ func TestFileModes(t *testing.T) {
 
 // A file that is used because of the folder we stand in may be another user's: it is
 // warned of, and a command in it is run only if the file was named.
-func TestFilesOfOthersAreNotObeyed(t *testing.T) {
+func TestCommandsInFilesOfOtherUsersAreRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away; .ci/run is root")
 	}

@@ -15,16 +15,15 @@ import (
 	"github.com/racecar-go/racecar/internal/nearest"
 )
 
-// Validate checks a configuration that was put together by hand: each value by
-// itself and the keys against each other. The error joins all problems, one line
+// Validate checks a configuration that was not made by Load: each value by itself and the
+// keys against each other. The error joins all problems, one line
 // each. Load does this itself. It opens no file and no connection.
 func (c Config) Validate() error {
 	v := validator{c: &c, unsound: map[string]bool{}}
 	return errors.Join(v.all()...)
 }
 
-// validator collects what is wrong. Where nothing is known of a key's source its
-// name stands for it.
+// validator collects problems. A key without a known source is named by itself.
 type validator struct {
 	c        *Config
 	topics   []string // those subscribed to by name, where they are known
@@ -65,7 +64,7 @@ func (v *validator) sound(keys ...string) bool {
 	return true
 }
 
-// bad reports a problem at a key's place.
+// bad reports a problem with a key.
 func (v *validator) bad(key, format string, args ...any) {
 	if !v.sound(key) {
 		return
@@ -154,7 +153,7 @@ func (v *validator) brokers() {
 	}
 }
 
-// badAddress says what is wrong with host:port, or nothing.
+// badAddress returns what is wrong with host:port, or an empty text.
 func badAddress(addr string, listen bool) string {
 	if i := strings.Index(addr, "://"); i >= 0 {
 		return "has a scheme (" + addr[:i+3] + ")"
@@ -247,7 +246,7 @@ func loopback(addr string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// warnings tells of keys that were given and do nothing.
+// warnings reports keys that were given and have no effect.
 func warnings(c *Config, sources map[string]string) []string {
 	var w []string
 	say := func(key, text string) { w = append(w, Locate(key, sources)+": "+text) }

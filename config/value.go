@@ -13,18 +13,18 @@ import (
 	"unicode/utf8"
 )
 
-// input is what a source gives for a key: a text, a list, or null: nothing.
+// input is the value of a key in a source: a text, a list, or null.
 type input struct {
 	text  string
 	items []string
 	list  bool
 	null  bool
-	// literal is true when what looks like a placeholder is meant as it stands.
+	// literal is true if text that looks like a placeholder is literal.
 	literal bool
 }
 
-// set parses in and stores it in c. The error says what is wrong with the value,
-// not where it stands, and never quotes a secret.
+// set parses in and stores it in c. The error describes the value without its source, and
+// never quotes a secret.
 func (k Key) set(c *Config, in input) error {
 	if in.null {
 		k.value(c).SetZero()
@@ -39,7 +39,7 @@ func (k Key) set(c *Config, in input) error {
 	return nil
 }
 
-// parse is the one place where a text becomes a value, whatever the source.
+// parse converts the text of a value, for all sources.
 func (k Key) parse(in input) (any, error) {
 	if k.Type == TypeList {
 		return k.parseList(in)
@@ -127,9 +127,8 @@ func (k Key) wanted() string {
 	return "a text"
 }
 
-// parseList splits a text at commas, and the items of a list as well, since a
-// variable in one may hold several: none of our lists has items with commas in them
-// but properties, which are taken as they are.
+// parseList splits a text at commas, and the items of a list as well, since a variable in
+// one may hold several. Only properties may contain commas; they are not split.
 func (k Key) parseList(in input) ([]string, error) {
 	items := in.items
 	if !in.list {
@@ -157,8 +156,8 @@ func (k Key) parseList(in input) ([]string, error) {
 	return list, nil
 }
 
-// canonical gives a word of an enumeration its spelling: Ruby's symbols (:ssl) and
-// other case are understood. Words that are not in it are left for Validate.
+// canonical returns the spelling of a word in an enumeration: it accepts Ruby's symbols
+// (:ssl) and other case. Validate reports other words.
 func (k Key) canonical(text string) string {
 	if k.Enum == nil {
 		return text
