@@ -51,8 +51,9 @@ func (f ProcessBatchFunc) ProcessBatch(ctx context.Context, messages []*Message)
 type TeardownHook interface {
 	// Teardown runs once per instance, after its last call and after everything that the
 	// instance produced is acknowledged: when the worker stops and, with Spec.Concurrency,
-	// when the instance's partition is revoked. ctx ends with shutdown_timeout. The error
-	// is logged and reported to Config.OnError; it stops nothing.
+	// when the instance's partition is revoked. ctx ends with the time for the shutdown
+	// (shutdown_timeout) or for the rebalance (max_poll_interval). The error is logged and
+	// reported to Config.OnError; it stops nothing.
 	Teardown(ctx context.Context) error
 }
 

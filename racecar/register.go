@@ -115,10 +115,10 @@ func Configure(f func(*Config) error) { program.AddConfigure(f) }
 
 // Observe adds a subscriber to events (upstream: ActiveSupport::Notifications). Call it from
 // init: f is then called in each worker, by standalone producers and, with the events of
-// workers, in the supervisor. It is called with one event at a time, in the order in which
-// they happened in its process, on a goroutine of its own: a subscriber delays no message. A
-// panic of f is logged, and f is called again with the next event. A subscriber that is more
-// than 4096 events behind misses some, which is logged.
+// workers, in the supervisor. It is called with one event at a time, on goroutines that process
+// no messages, so a subscriber delays none. Events of one worker come in the order in which they
+// happened. A panic of f is logged, and f is called again with the next event. A subscriber that
+// is more than 4096 events behind misses some, which is logged.
 //
 // A call after the start (from a constructor, for example) is logged with a warning: f only
 // receives the events of producers that are opened later.

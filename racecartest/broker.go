@@ -63,6 +63,9 @@ func (b *Broker) Topic(name string, partitions int) {
 	if !config.ValidTopic(name) {
 		b.t.Fatalf("%q cannot be a topic's name", name)
 	}
+	if partitions < 1 {
+		b.t.Fatalf("topic %q needs a partition, not %d", name, partitions)
+	}
 	if err := b.broker.CreateTopic(name, partitions); err != nil {
 		b.t.Fatal(err)
 	}

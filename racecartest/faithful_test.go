@@ -226,12 +226,17 @@ func (ended) Context() context.Context {
 	return ctx
 }
 
-// What a test gets wrong fails it, with a word.
+// A mistake in a test fails it with a message that names the mistake.
 func TestMistakesOfTests(t *testing.T) {
 	for want, does := range map[string]func(testing.TB){
-		"message 1 of 2 is nil":                                                        func(tb testing.TB) { racecartest.Run(tb, newIdle, []*racecar.Message{{}, nil}) },
-		`"orders/eu" cannot be a topic's name`:                                         func(tb testing.TB) { racecartest.NewBroker(tb).Topic("orders/eu", 1) },
-		`"orders eu" cannot be a topic's name`:                                         func(tb testing.TB) { racecartest.NewBroker(tb).Produce(racecar.ProducerMessage{Topic: "orders eu"}) },
+		"message 1 of 2 is nil":                                                   func(tb testing.TB) { racecartest.Run(tb, newIdle, []*racecar.Message{{}, nil}) },
+		`"orders/eu" cannot be a topic's name`:                                    func(tb testing.TB) { racecartest.NewBroker(tb).Topic("orders/eu", 1) },
+		`"orders eu" cannot be a topic's name`:                                    func(tb testing.TB) { racecartest.NewBroker(tb).Produce(racecar.ProducerMessage{Topic: "orders eu"}) },
+		`topic "orders" needs a partition, not 0`:                                 func(tb testing.TB) { racecartest.NewBroker(tb).Topic("orders", 0) },
+		"a worker needs to know the topics of its consumer: racecartest.WithSpec": func(tb testing.TB) { racecartest.RunWorker(tb, racecartest.NewBroker(tb), newIdle) },
+		"FailNext(nil) would drop messages: give it an error": func(tb testing.TB) {
+			racecartest.RunWorker(tb, racecartest.NewBroker(t), newIdle, racecartest.WithSpec(words)).FailNext(1, nil)
+		},
 		`the test ended: there is no message in topic "none" for group "g" to consume`: func(tb testing.TB) { racecartest.NewBroker(tb).WaitConsumed("g", "none") },
 	} {
 		f := &trial{TB: ended{t}}

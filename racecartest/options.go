@@ -14,6 +14,8 @@ type Option func(*options)
 type options struct {
 	spec    *racecar.Spec
 	changes []func(*racecar.Config)
+	// subscribers are those of racecar.Observe, except in tests of this package.
+	subscribers []func(racecar.Event)
 }
 
 // WithSpec gives the consumer the Spec that it is registered with in production. Of
@@ -29,7 +31,7 @@ func WithConfig(change func(*racecar.Config)) Option {
 }
 
 func collect(all []Option) options {
-	var o options
+	o := options{subscribers: registered.Observers()}
 	for _, option := range all {
 		option(&o)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/callctx"
+	"github.com/racecar-go/racecar/internal/dispatch"
 	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -81,7 +82,7 @@ func RunWorker[C any](t testing.TB, b *Broker, newConsumer func(racecar.Runtime)
 		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", n)
 	}
 	values := registered.SpecValues(inner)
-	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, subscribers: registered.Observers()}
+	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, subscribers: o.subscribers}
 	w.output = defaultProducer(t, w.config)
 	w.start()
 	return w
@@ -201,7 +202,9 @@ func (w *Worker) note(e racecar.Event) {
 		e = m
 	}
 	for _, f := range w.subscribers {
-		f(e)
+		if p, stack := dispatch.Call(func() { f(e) }); p != nil {
+			w.t.Errorf("a subscriber to events panicked at %s: %v\n%s", e.EventName(), p, stack)
+		}
 	}
 	switch e.(type) {
 	case event.StartMainLoop, event.MainLoop: // as many as there are idle moments
@@ -290,7 +293,13 @@ func WaitFor[E racecar.Event](w *Worker, match func(E) bool) E {
 
 // FailNext makes the next n calls of Process or ProcessBatch fail with err, as if the consumer
 // had returned it, without calling the consumer. Further calls of FailNext add to the queue.
-func (w *Worker) FailNext(n int, err error) { w.faults.add(n, err) }
+func (w *Worker) FailNext(n int, err error) {
+	w.t.Helper()
+	if err == nil {
+		w.t.Fatal("FailNext(nil) would drop messages: give it an error")
+	}
+	w.faults.add(n, err)
+}
 
 // Rebalance runs another worker of the consumer until the two share the partitions, and stops
 // it again. It first waits until w has partitions, and returns when w has them all back. The
