@@ -1,9 +1,11 @@
 package access
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // ConfigError is a setting that cannot work. It is permanent.
@@ -76,3 +78,36 @@ type TooOldError struct {
 func (e *TooOldError) Error() string {
 	return fmt.Sprintf("broker %s is too old: racecar needs Kafka 2.4 or newer (it does not offer LeaveGroup version 3)", e.Addr)
 }
+
+// Error reports a broker that we do not trust, or that does not accept us.
+type Error struct {
+	Addr      string // of the broker; empty: not known
+	Key       string // the configuration key to change; empty: it is not ours to change
+	Problem   string // what is wrong and what to do, one line
+	Temporary bool   // true: trying again may help
+	Err       error  // the cause, or nil; Problem says all of it that matters
+}
+
+func (e *Error) Error() string {
+	if e.Addr == "" {
+		return e.Problem
+	}
+	return "broker " + e.Addr + ": " + e.Problem
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// fileError reports that a key's file cannot be read; err names the file.
+func fileError(key string, err error) error { return &ConfigError{Key: key, Err: err} }
+
+// subject is how a certificate is named in errors.
+func subject(c *x509.Certificate) string {
+	if s := c.Subject.String(); s != "" {
+		return s
+	}
+	return "serial " + c.SerialNumber.String()
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+func quoted(s string) string { return fmt.Sprintf("%q", s) }

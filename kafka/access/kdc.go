@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	krb5config "github.com/jcmturner/gokrb5/v8/config"
@@ -304,3 +305,45 @@ func roundTrip(ctx context.Context, network, addr string, request []byte) ([]byt
 }
 
 const kerberosPort = 88
+
+// lastLine joins the lines of the Kerberos library's errors.
+func lastLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
+
+// ticket is a ticket with its key.
+type ticket struct {
+	messages.Ticket
+	key         types.EncryptionKey
+	start, end  time.Time
+	client      types.PrincipalName // whose it is
+	clientRealm string
+}
+
+// newTicket takes a ticket out of the KDC's answer, the parts of which have the
+// same form for both kinds.
+func newTicket(client *credentials.Credentials, t messages.Ticket, enc messages.EncKDCRepPart) ticket {
+	return ticket{
+		Ticket: t, key: enc.Key, start: enc.AuthTime, end: enc.EndTime,
+		client: client.CName(), clientRealm: client.Realm(),
+	}
+}
+
+// ticketMargin is how long a ticket must still be valid to be used.
+const ticketMargin = time.Minute
+
+func (t ticket) valid() bool { return time.Until(t.end) > ticketMargin }
+
+// old reports whether four fifths of the ticket's lifetime are over: time to renew, as in
+// Java.
+func (t ticket) old() bool { return time.Since(t.start) > t.end.Sub(t.start)*4/5 }
+
+// safely turns the panics of a parser on damaged bytes into an error.
+func safely(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("damaged")
+		}
+	}()
+	return f()
+}

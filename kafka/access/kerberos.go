@@ -2,7 +2,6 @@ package access
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,33 +54,6 @@ type kerberos struct {
 	loggedIn time.Time                // guarded by mu
 	services map[string]ticket        // guarded by mu; by service principal
 }
-
-// ticket is a ticket with its key.
-type ticket struct {
-	messages.Ticket
-	key         types.EncryptionKey
-	start, end  time.Time
-	client      types.PrincipalName // whose it is
-	clientRealm string
-}
-
-// newTicket takes a ticket out of the KDC's answer, the parts of which have the
-// same form for both kinds.
-func newTicket(client *credentials.Credentials, t messages.Ticket, enc messages.EncKDCRepPart) ticket {
-	return ticket{
-		Ticket: t, key: enc.Key, start: enc.AuthTime, end: enc.EndTime,
-		client: client.CName(), clientRealm: client.Realm(),
-	}
-}
-
-// ticketMargin is how long a ticket must still be valid to be used.
-const ticketMargin = time.Minute
-
-func (t ticket) valid() bool { return time.Until(t.end) > ticketMargin }
-
-// old reports whether four fifths of the ticket's lifetime are over: time to renew, as in
-// Java.
-func (t ticket) old() bool { return time.Since(t.start) > t.end.Sub(t.start)*4/5 }
 
 // newKerberos checks the settings, without asking the KDC; its error is permanent.
 func newKerberos(c *config.Config, log logrus.FieldLogger) (mechanism, error) {
@@ -437,14 +409,4 @@ func ccachePath() (string, error) {
 		return path, nil
 	}
 	return name, nil
-}
-
-// safely turns the panics of a parser on damaged bytes into an error.
-func safely(f func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = errors.New("damaged")
-		}
-	}()
-	return f()
 }

@@ -63,8 +63,3 @@ func (k *kerberos) explainCode(host string, code int32) (key, problem string) {
 	}
 	return "", "Kerberos: " + lastLine(&kdcError{code})
 }
-
-// lastLine joins the lines of the Kerberos library's errors.
-func lastLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
-}

@@ -283,3 +283,5 @@ func withMAC(der []byte, password string) []byte {
 	}
 	return der
 }
+
+var errKeyPassword = errors.New("wrong password for the key")

@@ -12,24 +12,6 @@ import (
 	"time"
 )
 
-// Error reports a broker that we do not trust, or that does not accept us.
-type Error struct {
-	Addr      string // of the broker; empty: not known
-	Key       string // the configuration key to change; empty: it is not ours to change
-	Problem   string // what is wrong and what to do, one line
-	Temporary bool   // true: trying again may help
-	Err       error  // the cause, or nil; Problem says all of it that matters
-}
-
-func (e *Error) Error() string {
-	if e.Addr == "" {
-		return e.Problem
-	}
-	return "broker " + e.Addr + ": " + e.Problem
-}
-
-func (e *Error) Unwrap() error { return e.Err }
-
 // explainTLS explains a failed handshake. sent: we had a certificate.
 func explainTLS(addr string, err error, sent bool) *Error {
 	e := &Error{Addr: addr, Err: err}

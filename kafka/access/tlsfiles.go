@@ -264,7 +264,6 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 
 var (
 	errKeyEncrypted = errors.New("the key is encrypted")
-	errKeyPassword  = errors.New("wrong password for the key")
 )
 
 // parseKey returns the first private key of a PEM text: PKCS#8, plain or
@@ -377,18 +376,3 @@ func keyPair(certs []*x509.Certificate, key crypto.Signer) (*tls.Certificate, er
 	}
 	return cert, nil
 }
-
-// fileError reports that a key's file cannot be read; err names the file.
-func fileError(key string, err error) error { return &ConfigError{Key: key, Err: err} }
-
-// subject is how a certificate is named in errors.
-func subject(c *x509.Certificate) string {
-	if s := c.Subject.String(); s != "" {
-		return s
-	}
-	return "serial " + c.SerialNumber.String()
-}
-
-func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
-
-func quoted(s string) string { return fmt.Sprintf("%q", s) }

@@ -62,18 +62,6 @@ const (
 // bytes is the size of the records before compression.
 func (b *batch) bytes() int { return len(b.buf) - headerSize }
 
-// recordOverhead is the maximum size of a record's lengths, deltas and attributes.
-const recordOverhead = 5*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1
-
-// recordSize is the maximum size of m's record before compression.
-func recordSize(m *Message) int {
-	n := recordOverhead + len(m.Key) + len(m.Value)
-	for i := range m.Headers {
-		n += len(m.Headers[i].Key) + len(m.Headers[i].Value) + 2*binary.MaxVarintLen32
-	}
-	return n
-}
-
 // bodySize is how many bytes appendBody appends.
 func bodySize(m *Message) int {
 	n := bytesSize(m.Key) + bytesSize(m.Value) + varintSize(int64(len(m.Headers)))

@@ -217,14 +217,6 @@ func (p *Producer) seal(r *produceRequest) (err error) {
 	return nil
 }
 
-// result is the result of messages of one partition.
-type result struct {
-	entries []entry
-	part    int32
-	offset  int64 // of the first; -1: not known
-	err     error
-}
-
 // complete applies the response to a request, reports results, and frees the broker and
 // the partitions.
 func (p *Producer) complete(r *produceRequest, resp *kmsg.ProduceResponse, err error) {

@@ -134,3 +134,10 @@ func mayBeStored(err error) bool {
 	}
 	return !errors.Is(err, sarama.ErrNotConnected)
 }
+
+func asError(code sarama.KError) error {
+	if code == sarama.ErrNoError {
+		return nil
+	}
+	return code
+}

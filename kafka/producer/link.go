@@ -129,3 +129,11 @@ func (p *Producer) produce(r *produceRequest) (*kmsg.ProduceResponse, error) {
 	response := kmsg.NewPtrProduceResponse()
 	return response, r.wire.CallIn(frame, request, response)
 }
+
+// signal fills a channel of capacity one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

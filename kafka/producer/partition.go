@@ -302,3 +302,11 @@ func (q *outPartition) takeAll() (entries []entry, maybeStored int) {
 	q.resetFailures()
 	return entries, maybeStored
 }
+
+// result is the result of messages of one partition.
+type result struct {
+	entries []entry
+	part    int32
+	offset  int64 // of the first; -1: not known
+	err     error
+}

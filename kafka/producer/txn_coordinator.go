@@ -230,13 +230,6 @@ func (c *txnCoordinator) end(ctx context.Context, id producerID, commit bool) er
 	return wrapTxn(err, "abort the transaction")
 }
 
-func asError(code sarama.KError) error {
-	if code == sarama.ErrNoError {
-		return nil
-	}
-	return code
-}
-
 // decidingError is the error of a request with an answer for each partition: a final one,
 // else a retriable one, since adding a partition or an offset again does no harm. A
 // missing answer is an error.
