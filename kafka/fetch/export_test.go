@@ -16,3 +16,8 @@ func (f *Fetcher) Used() (used, limit int64) {
 	defer f.mu.Unlock()
 	return f.used, f.limit
 }
+
+// Entry is an entry of a message set, of format 0 or 1.
+func Entry(offset int64, format byte, timestamp int64, value string) []byte {
+	return entry(offset, format, 0, timestamp, nil, []byte(value))
+}

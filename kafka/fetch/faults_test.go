@@ -3,6 +3,7 @@ package fetch_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -21,9 +22,8 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// What no broker answers costs the connection it came on, with one clear line; what was
-// asked for is fetched on the next.
-func TestNonsenseCostsItsConnection(t *testing.T) {
+// nonsense are answers to Fetch that no broker gives, and what is said of them.
+func nonsense() map[string]absurdity {
 	resized := func(n uint32) func(kmsg.Request, []byte) []byte {
 		return func(_ kmsg.Request, frame []byte) []byte {
 			binary.BigEndian.PutUint32(frame, n)
@@ -35,10 +35,8 @@ func TestNonsenseCostsItsConnection(t *testing.T) {
 			return reencode(req, frame, func(r *kmsg.FetchResponse) { change(&r.Topics[0].Partitions[0]) })
 		}
 	}
-	for name, c := range map[string]struct {
-		change func(kmsg.Request, []byte) []byte
-		says   string
-	}{
+	return map[string]absurdity{
+
 		"correlation": {func(_ kmsg.Request, frame []byte) []byte { frame[7]++; return frame }, "came to request"},
 		"too large":   {resized(2 << 30), "announces 2147483648 bytes"},
 		"too small":   {resized(3), "announces 3 bytes"},
@@ -59,7 +57,18 @@ func TestNonsenseCostsItsConnection(t *testing.T) {
 			binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
 			return frame
 		}, "does not end where it says"},
-	} {
+	}
+}
+
+type absurdity struct {
+	change func(kmsg.Request, []byte) []byte
+	says   string
+}
+
+// What no broker answers costs the connection it came on, with one clear line; what was
+// asked for is fetched on the next.
+func TestNonsenseCostsItsConnection(t *testing.T) {
+	for name, c := range nonsense() {
 		t.Run(name, func(t *testing.T) {
 			b := testbroker.New(t)
 			topic := b.Topic(1)
@@ -427,6 +436,43 @@ func TestOldestKafka(t *testing.T) {
 				r.has(span(7, 500)...)
 			}
 			produce(t, b, topic, 2, 1, 1)
+		})
+	}
+}
+
+// Logs that were written before Kafka 0.11 are read.
+func TestOldFormats(t *testing.T) {
+	for _, format := range []byte{0, 1} {
+		t.Run(fmt.Sprint(format), func(t *testing.T) {
+			b := testbroker.New(t)
+			topic := b.Topic(1)
+			produce(t, b, topic, 1, 3, 1)
+			var set []byte
+			for i, v := range []string{"a", "b", "c"} {
+				set = append(set, fetch.Entry(int64(i), format, 1_700_000_000_000, v)...)
+			}
+			f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
+				o.Access = tap{access: access{b.Addrs()}, answer: func(_ string, req kmsg.Request, frame []byte) []byte {
+					if !isFetch(req) {
+						return frame
+					}
+					return reencode(req, frame, func(r *kmsg.FetchResponse) {
+						for i := range r.Topics {
+							for j := range r.Topics[i].Partitions {
+								if p := &r.Topics[i].Partitions[j]; len(p.RecordBatches) > 0 {
+									p.RecordBatches = set
+								}
+							}
+						}
+					})
+				}}
+			})
+			r := add(t, f, topic, 0, at(1), fetch.Beginning)
+			r.start()
+			r.has(1, 2)
+			if !slices.Equal(r.values, []string{"b", "c"}) {
+				t.Errorf("values %v", r.values)
+			}
 		})
 	}
 }

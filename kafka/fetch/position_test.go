@@ -264,11 +264,7 @@ func TestPartitionWithoutALeaderWaitsAlone(t *testing.T) {
 func TestTransactions(t *testing.T) {
 	b := testbroker.New(t)
 	topic := b.Topic(1)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...), kgo.TransactionalID(topic), kgo.DefaultProduceTopic(topic))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := transactional(t, b, topic)
 	transaction := func(commit kgo.TransactionEndTry, values ...string) {
 		t.Helper()
 		if err := cl.BeginTransaction(); err != nil {
@@ -306,35 +302,52 @@ func TestTransactions(t *testing.T) {
 			}
 		})
 	}
-	t.Run("open", func(t *testing.T) {
-		if err := cl.BeginTransaction(); err != nil {
-			t.Fatal(err)
-		}
-		if err := cl.ProduceSync(t.Context(), kgo.StringRecord("open")).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-		produce(t, b, topic, 1, 3, 1)
-		var seen requests
-		f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
-			o.Access = tap{access: access{b.Addrs()}, request: seen.add}
-			o.Config.MaxWaitTime = 200 * time.Millisecond
-		})
-		r := add(t, f, topic, 0, nothing, fetch.Beginning)
-		r.start()
-		r.until("wait", func() bool { _, caughtUp := r.p.Fetched(); return caughtUp && len(seen.seen()) > 8 })
-		began, before := time.Now(), len(seen.seen())
-		r.until("second", func() bool { return time.Since(began) > time.Second })
-		if n := len(seen.seen()) - before; n > 20 {
-			t.Errorf("%d requests in a second", n)
-		}
-		if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
-			t.Fatal(err)
-		}
-		r.until("rest", func() bool { return len(r.values) == 7 })
-		if want := []string{"a", "b", "c", "open", "0", "1", "2"}; !slices.Equal(r.values, want) {
-			t.Errorf("%v, want %v", r.values, want)
-		}
+}
+
+// transactional returns a producer of transactions.
+func transactional(t *testing.T, b *testbroker.Broker, topic string) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...), kgo.TransactionalID(topic), kgo.DefaultProduceTopic(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+// A partition whose next message belongs to an open transaction waits as one at its end does.
+func TestOpenTransaction(t *testing.T) {
+	b := testbroker.New(t)
+	topic := b.Topic(1)
+	cl := transactional(t, b, topic)
+	send(t, b.Addrs(), topic, kgo.StringRecord("before"))
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(t.Context(), kgo.StringRecord("open")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, b, topic, 1, 3, 1)
+	var seen requests
+	f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
+		o.Access = tap{access: access{b.Addrs()}, request: seen.add}
+		o.Config.MaxWaitTime = 200 * time.Millisecond
 	})
+	r := add(t, f, topic, 0, nothing, fetch.Beginning)
+	r.start()
+	r.until("wait", func() bool { _, caughtUp := r.p.Fetched(); return caughtUp && len(seen.seen()) > 8 })
+	began, before := time.Now(), len(seen.seen())
+	r.until("second", func() bool { return time.Since(began) > time.Second })
+	if n := len(seen.seen()) - before; n > 20 {
+		t.Errorf("%d requests in a second", n)
+	}
+	if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	r.until("rest", func() bool { return len(r.values) == 5 })
+	if want := []string{"before", "open", "0", "1", "2"}; !slices.Equal(r.values, want) {
+		t.Errorf("%v, want %v", r.values, want)
+	}
 }
 
 func TestRecordsLargerThanMaxBytes(t *testing.T) {
