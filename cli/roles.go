@@ -173,7 +173,6 @@ func openLog(c *config.Config, level string) (*logs.Log, error) {
 	// are dropped, and messages are not delayed.
 	log.Detach(logTimeout, os.Stderr)
 	kafka.SetLogger(log.WithField("component", "sarama"))
-	kafka.SetMaxBatch(c)
 	return log, nil
 }
 
