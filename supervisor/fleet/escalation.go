@@ -213,6 +213,9 @@ func (e Suspended) apply(f *Fleet) {
 		if !p.killAt.IsZero() {
 			p.killAt = p.killAt.Add(d)
 		}
+		if !p.stayUntil.IsZero() {
+			p.stayUntil = p.stayUntil.Add(d)
+		}
 		if p.escalation != nil {
 			p.escalation.due = p.escalation.due.Add(d)
 		}
