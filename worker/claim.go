@@ -48,6 +48,7 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.w.emit(event.JoinGroup{
 		Consumer: m.w.reg.Name(), Group: m.w.group, MemberID: s.MemberID(), Generation: s.GenerationID(), Duration: time.Since(m.joining),
 	})
+	m.joining = time.Time{}
 	opening := map[tp]bool{}
 	for topic, partitions := range s.Claims() {
 		for _, n := range partitions {

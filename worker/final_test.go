@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
+	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
@@ -32,7 +34,21 @@ func TestFullGroup(t *testing.T) {
 		resp.ErrorCode = kerr.GroupMaxSizeReached.Code
 		return resp, nil, true
 	})
-	s := start(t, one(t, b.Topic(1), ignore), testConfig(b, b.Group()))
+	var mu sync.Mutex
+	var failed, joined int
+	s := start(t, one(t, b.Topic(1), ignore), testConfig(b, b.Group()), func(o *Options) {
+		o.Emit = func(e racecar.Event) {
+			if e, ok := e.(event.JoinGroup); ok {
+				mu.Lock()
+				defer mu.Unlock()
+				if e.Err != nil {
+					failed++
+				} else {
+					joined++
+				}
+			}
+		}
+	})
 	s.await("the worker waiting", func() bool {
 		return s.frame.State == status.Waiting && strings.HasPrefix(s.frame.Detail, "the group is full (group.max.size at the brokers)")
 	})
@@ -40,6 +56,11 @@ func TestFullGroup(t *testing.T) {
 	s.running()
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if failed == 0 || joined != 1 {
+		t.Errorf("events of %d failed joins and %d others", failed, joined)
 	}
 }
 

@@ -54,7 +54,7 @@ type membership struct {
 	joinedAs   atomic.Pointer[string] // member id of the last join, answered or not; nil: none had one
 	generation atomic.Int32
 	interrupt  atomic.Pointer[context.CancelCauseFunc] // ends the Consume that is running
-	joining    time.Time                               // when that began; for Setup, which it calls
+	joining    time.Time                               // when the join began, which Consume does; zero: it has succeeded
 	cause      error                                   // why the last session ended; set by Cleanup, which Consume calls
 
 	mu         locks.Mutex[locks.Membership]
@@ -183,6 +183,9 @@ func (m *membership) run(ctx context.Context) error {
 			}
 			err = m.explainAssignors(access.Explained(err))
 			tries = m.failures.log(err, "consuming interrupted, to be tried again")
+			if !m.joining.IsZero() {
+				m.w.emit(event.JoinGroup{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
+			}
 			m.w.emit(event.PollRetry{Consumer: m.w.reg.Name(), Group: m.w.group, Attempt: tries, Err: err})
 			m.wait(err)
 		}

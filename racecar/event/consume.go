@@ -53,13 +53,14 @@ type ProcessBatch struct {
 	Done            int   // how many messages are done; see racecar.FailedAt and racecar.Skip
 }
 
-// JoinGroup: the worker has joined its group (join_group). A join that fails is a PollRetry.
+// JoinGroup: the worker has joined its group, or failed to (join_group). A failed join is retried,
+// which is a PollRetry as well.
 type JoinGroup struct {
 	Consumer, Group string
-	MemberID        string
-	Generation      int32
+	MemberID        string // empty if Err is not nil
+	Generation      int32  // 0 if Err is not nil
 	Duration        time.Duration
-	Err             error // nil
+	Err             error
 }
 
 // LeaveGroup: the worker has left its group, or failed to (leave_group).
