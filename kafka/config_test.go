@@ -169,7 +169,7 @@ func TestConfigProblems(t *testing.T) {
 			c.PartitionAssignmentStrategy = []string{"range,sticki"}
 			_, err := consumerConfig(c, ConsumerOptions{})
 			return err
-		}, "partition_assignment_strategy", `partition_assignment_strategy: unknown strategy "sticki": use some of cooperative-sticky, range, roundrobin, sticky`},
+		}, "partition_assignment_strategy", `partition_assignment_strategy: unknown strategy "sticki": use some of ` + strings.Join(slices.Sorted(maps.Keys(strategies)), ", ")},
 		{"consumer property", func(c *config.Config) error {
 			c.Consumer = []string{"linger.ms=5"}
 			_, err := consumerConfig(c, ConsumerOptions{})
