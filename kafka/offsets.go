@@ -26,7 +26,17 @@ const MaxMetadata = 4096
 type Commit struct {
 	Offset   int64 // of the next message to be processed
 	Metadata string
+	Epoch    Epoch // of the leader that wrote the message before
 }
+
+// Epoch is a leader epoch (KIP-320) and one more, so that the zero value is none.
+type Epoch int32
+
+// KnownEpoch is the Epoch of a leader epoch as brokers have it; -1: unknown.
+func KnownEpoch(leader int32) Epoch { return Epoch(max(leader, -1) + 1) }
+
+// Leader is the leader epoch as brokers have it; -1: unknown.
+func (e Epoch) Leader() int32 { return int32(e) - 1 }
 
 // Member identifies who commits: a member of the group in one generation, or NoMember.
 type Member struct {
@@ -105,7 +115,7 @@ func (o *Offsets) commitRequest(m Member, commits map[TopicPartition]Commit) *sa
 		req.GroupInstanceId = &m.InstanceID
 	}
 	for p, c := range commits {
-		req.AddBlockWithLeaderEpoch(p.Topic, p.Partition, c.Offset, -1, 0, c.Metadata)
+		req.AddBlockWithLeaderEpoch(p.Topic, p.Partition, c.Offset, c.Epoch.Leader(), 0, c.Metadata)
 	}
 	return req
 }
@@ -142,7 +152,7 @@ func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[T
 			if block.Err != sarama.ErrNoError {
 				return fmt.Errorf("%s: %w", p, block.Err)
 			}
-			found[p] = Commit{Offset: block.Offset, Metadata: block.Metadata}
+			found[p] = Commit{Offset: block.Offset, Metadata: block.Metadata, Epoch: KnownEpoch(block.LeaderEpoch)}
 		}
 		return nil
 	})

@@ -307,7 +307,7 @@ func (m *membership) open(p *partition) bool {
 // position finds out where p begins, waiting for its leader until the claim ends.
 func (m *membership) position(p *partition, committed kafka.Commit) bool {
 	own, isOwn := m.ownClaim(p.tp, committed)
-	known := fetch.Position{Offset: committed.Offset, LeaderEpoch: -1}
+	known := fetch.Position{Offset: committed.Offset, LeaderEpoch: committed.Epoch.Leader()}
 	if isOwn {
 		known.TopicID = own.topicID
 	}
@@ -319,6 +319,7 @@ func (m *membership) position(p *partition, committed kafka.Commit) bool {
 		return false
 	}
 	p.topicID = start.TopicID
+	p.epoch.Store(int32(kafka.KnownEpoch(start.LeaderEpoch)))
 	p.cursor.from, p.cursor.floor = start.Offset, start.Offset
 	attempts, starts := parseMetadata(committed.Metadata, start.Offset)
 	if isOwn { // it has killed nothing, though it may have been lost and could not take its count back

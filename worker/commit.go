@@ -257,7 +257,7 @@ func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 	h, isHeld := c.held[p]
 	if !isHeld {
 		offset, metadata := p.commitPoint()
-		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata}, p.inst.producer.loose.processed.Load()}
+		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata, Epoch: kafka.Epoch(p.epoch.Load())}, p.inst.producer.loose.processed.Load()}
 	}
 	if p.confirmed(h.commit.Offset, h.commit.Metadata) {
 		delete(c.held, p)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -39,6 +40,7 @@ type cursor struct {
 	source source
 	opener *opener
 	kept   *atomic.Int64 // of the worker: bytes of batches that are read and not released
+	epoch  *atomic.Int32 // kafka.Epoch of the batch that was read last
 
 	batches []*takenBatch // in the order of their offsets
 	reading int           // batches[reading] is decoded next
@@ -77,6 +79,7 @@ func (c *cursor) peek(want int) []racecar.Message {
 func (c *cursor) load(want int) bool {
 	for c.corrupt == nil && (c.reading < len(c.batches) || c.take()) {
 		b := c.batches[c.reading]
+		c.epoch.Store(int32(kafka.KnownEpoch(b.LeaderEpoch())))
 		if !b.Empty() && c.from < b.NextOffset() {
 			messages, err := c.decode(b, max(chunkSize, want))
 			if err != nil {

@@ -116,7 +116,7 @@ func (s *fakeSource) Close()                                  { s.closed = true 
 func testCursor(batches ...[]byte) (*cursor, *fakeSource) {
 	s := &fakeSource{raw: slices.Concat(batches...)}
 	s.log = decodedItems("t", s.raw)
-	return &cursor{source: s, opener: newOpener(1<<20, 1), kept: &atomic.Int64{}}, s
+	return &cursor{source: s, opener: newOpener(1<<20, 1), kept: &atomic.Int64{}, epoch: &atomic.Int32{}}, s
 }
 
 func offsetsOfMessages(messages []racecar.Message) (offsets []int64) {

@@ -43,6 +43,7 @@ type partition struct {
 	source     atomic.Pointer[source] // nil until it is opened
 	fetchError atomic.Pointer[string] // why it is not fetched; nil: it is
 	committed  atomic.Int64           // what the broker has confirmed; -1: nothing yet
+	epoch      atomic.Int32           // kafka.Epoch of the newest batch that was read: not below that of any position
 	attention  atomic.Int32           // not 0: the executor handles it before the next message
 
 	inst   *instance   // nil until it is opened

@@ -12,6 +12,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
@@ -427,5 +428,36 @@ func TestOutOfRangeFromTheEnd(t *testing.T) {
 	}
 	if r.Counters[status.CountOffsetGaps] != 1 {
 		t.Errorf("%d gaps", r.Counters[status.CountOffsetGaps])
+	}
+}
+
+// A position is committed with the epoch of the leader that wrote the message before it, so
+// that whoever goes on from there can tell whether the log is still the same.
+func TestLeaderEpochIsCommitted(t *testing.T) {
+	for name, transactional := range map[string]bool{"plain": false, "transactional": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := testbroker.New(t)
+			topic, group := b.Topic(1), b.Group()
+			b.Produce(topic, 0, values(3)...)
+			reg := registration(t, racecar.Spec{Transactional: transactional, Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+				return &processor{process: func(context.Context, *racecar.Message) error { return nil }}, nil
+			})
+			cfg := testConfig(b, group)
+			for range 2 { // the second one begins there
+				s := start(t, reg, cfg)
+				waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 3 })
+				s.running()
+				s.stop()
+				k := kafka.TopicPartition{Topic: topic, Partition: 0}
+				offsetsOf(t, b, group, func(ctx context.Context, o *kafka.Offsets) error {
+					got, err := o.Fetch(ctx, []kafka.TopicPartition{k})
+					if got[k].Offset != 3 || got[k].Epoch.Leader() < 0 {
+						t.Errorf("committed %+v", got[k])
+					}
+					return err
+				})
+			}
+		})
 	}
 }

@@ -86,7 +86,7 @@ func (t *scheduler) claimed(p *partition) {
 func (t *scheduler) opened(p *partition, s source) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p.cursor.source, p.cursor.opener, p.cursor.kept = s, t.opener, &t.kept
+	p.cursor.source, p.cursor.opener, p.cursor.kept, p.cursor.epoch = s, t.opener, &t.kept, &p.epoch
 	p.source.Store(&s)
 }
 

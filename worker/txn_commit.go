@@ -144,6 +144,7 @@ func (t *transactions) attempt(p *producer.TxnProducer, tr *transaction) error {
 			return fmt.Errorf("%s: %w", part.tp, errLost)
 		}
 		s.commit.Offset, s.commit.Metadata = part.commitAt(s.next)
+		s.commit.Epoch = kafka.Epoch(part.epoch.Load())
 		k := key{part.m, member}
 		if commits[k] == nil {
 			commits[k] = map[kafka.TopicPartition]kafka.Commit{}

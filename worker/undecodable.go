@@ -87,6 +87,7 @@ func (w *worker) jumped(p *partition) {
 	p.m.gap(p, moved.From, moved.To)
 	p.mu.Lock()
 	p.topicID = moved.TopicID
+	p.epoch.Store(0)
 	p.mu.Unlock()
 	p.setPosition(noPosition, moved.To)
 	p.m.commits.soon(p)

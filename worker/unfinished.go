@@ -172,6 +172,7 @@ func (m *membership) ownClaim(k tp, committed kafka.Commit) (outlived, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	own, ended := m.outlived[k]
+	committed.Epoch = 0
 	return own, ended && (own.committed == committed || committed.Offset < 0)
 }
 

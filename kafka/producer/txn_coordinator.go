@@ -180,7 +180,7 @@ func (c *txnCoordinator) addOffsets(ctx context.Context, id producerID, group st
 	for tp, o := range offsets {
 		asked[tp.Topic] = append(asked[tp.Topic], tp.Partition)
 		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], &sarama.PartitionOffsetMetadata{
-			Partition: tp.Partition, Offset: o.Offset, LeaderEpoch: -1, Metadata: &o.Metadata})
+			Partition: tp.Partition, Offset: o.Offset, LeaderEpoch: o.Epoch.Leader(), Metadata: &o.Metadata})
 	}
 	var refused map[kafka.TopicPartition]error
 	err = c.do(ctx, kafka.CoordinatorKey{Kind: sarama.CoordinatorGroup, Key: group}, func(b *sarama.Broker) error {
