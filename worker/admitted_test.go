@@ -51,8 +51,8 @@ func TestCertificatesOfAConsumerThatWasReady(t *testing.T) {
 				write(cfg.SSLCALocation, file.text)
 			}
 			first := start(t, one(t, "in", ignore), cfg)
-			if code := first.awaitExit(); code != wire.ExitPermanent || first.last == nil || !strings.Contains(first.last.Reason, file.said) {
-				t.Errorf("at the start: exit code %d, %+v", code, first.last)
+			if code, last := first.awaitExit(), first.lastWords(); code != wire.ExitPermanent || !strings.Contains(last.Reason, file.said) {
+				t.Errorf("at the start: exit code %d, %+v", code, last)
 			}
 			s := start(t, one(t, "in", ignore), cfg, wasReady)
 			s.await("waiting for certificates", func() bool {

@@ -548,6 +548,7 @@ var errTimeUp = errors.New("time is up: the partition or the worker has to go")
 // awaitOutput waits until what p produced is delivered, or has failed; a
 // partition that is lost waits for nothing.
 func (m *membership) awaitOutput(ctx context.Context, p *partition) {
+	m.awaitDeadLetters(ctx, p)
 	for {
 		p.awaiting.Store(true)
 		_, flying := p.acks.state()
@@ -568,6 +569,21 @@ func (m *membership) awaitOutput(ctx context.Context, p *partition) {
 		}
 	}
 }
+
+// awaitDeadLetters sends dead letters whose messages have to be fetched again first. If
+// that takes longer, the next owner of p calls the messages once more.
+func (m *membership) awaitDeadLetters(ctx context.Context, p *partition) {
+	ctx, cancel := context.WithTimeout(ctx, refetchTime)
+	defer cancel()
+	for p.undisposed != nil && !p.lost() {
+		if p.undisposed.begin(); p.undisposed != nil && !sleep(ctx, 10*time.Millisecond) {
+			return
+		}
+	}
+}
+
+// refetchTime is how long the end of a partition waits for messages to be fetched again.
+const refetchTime = 2 * time.Second
 
 // hurry has what p has produced sent without waiting for more.
 func (p *partition) hurry() {

@@ -61,8 +61,10 @@ func (d *deadLetters) begin() {
 	w, p := d.w, d.p
 	messages, ok := p.cursor.messages(d.call)
 	if !ok {
+		if p.undisposed == d { // not all of them have come yet
+			w.scheduler.change(func() { p.until = w.scheduler.clock.now().Add(retryFloor) })
+		}
 		p.undisposed = d
-		w.scheduler.change(func() { p.until = w.scheduler.clock.now().Add(retryFloor) })
 		return
 	}
 	p.undisposed = nil

@@ -814,3 +814,39 @@ func TestLostOutputBeforeABlockedDeadLetter(t *testing.T) {
 		t.Errorf("dead-lettered %q", got.Value)
 	}
 }
+
+// A message whose last attempt ends while its partition is given up is dead-lettered before.
+func TestDeadLetterWhileThePartitionIsGivenUp(t *testing.T) {
+	for range 3 {
+		b := testbroker.New(t)
+		topic, group := b.Topic(8), b.Group()
+		for range 10 {
+			b.Produce(topic, 3, "value")
+		}
+		failing := make(chan struct{}, 10)
+		cfg := testConfig(b, group)
+		cfg.MaxRetries, cfg.DeadLetterTopic, cfg.PauseTimeout = 2, group+".dead", 100*time.Millisecond
+		b.CreateTopic(cfg.DeadLetterTopic, 1)
+		cfg.OnError = func(_ context.Context, _ error, info racecar.ErrorInfo) {
+			if info.Retries == 2 {
+				failing <- struct{}{}
+				<-time.After(30 * time.Millisecond)
+			}
+		}
+		s := start(t, one(t, topic, func(_ context.Context, m *racecar.Message) error {
+			clear(m.Value) // the message is fetched again before it is dead-lettered
+			if m.Offset == 4 {
+				return errors.New("bad")
+			}
+			return nil
+		}), cfg)
+		<-failing
+		s.stop()
+		if c := b.Committed(group, topic, 3); c != 5 {
+			t.Errorf("committed %d", c)
+		}
+		if got := readAll(t, b, cfg.DeadLetterTopic, 1)[0]; string(got.Value) != "value" || header(got, "racecar-dlq-attempts") != "3" {
+			t.Errorf("dead-lettered %q after %s attempts", got.Value, header(got, "racecar-dlq-attempts"))
+		}
+	}
+}
