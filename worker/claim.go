@@ -49,14 +49,8 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 		Consumer: m.w.reg.Name(), Group: m.w.group, MemberID: s.MemberID(), Generation: s.GenerationID(), Duration: time.Since(m.joining),
 	})
 	m.joining = time.Time{}
-	opening := map[tp]bool{}
-	for topic, partitions := range s.Claims() {
-		for _, n := range partitions {
-			opening[tp{topic, n}] = true
-		}
-	}
 	m.mu.Lock()
-	m.opening = opening
+	m.opening = setOf(s.Claims())
 	m.mu.Unlock()
 	m.ready()
 	poke(m.commits.kick) // what the broker refused of an old generation
@@ -114,12 +108,7 @@ func (m *membership) reportRevoked(ended map[bool][]tp) {
 // onAssignment is called at each assignment, before sarama acts upon it and with
 // sarama's locks held: what is to go is told so, nothing more.
 func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, generation int32) {
-	now := map[tp]bool{}
-	for topic, partitions := range a.Topics {
-		for _, n := range partitions {
-			now[tp{topic, n}] = true
-		}
-	}
+	now := setOf(a.Topics)
 	m.w.stats.Add(scoreboard.Rebalances, 1)
 	m.generation.Store(generation)
 	var going []*partition
@@ -628,6 +617,16 @@ func (m *membership) forget(p *partition) {
 	if last {
 		m.reportRevoked(r.ended)
 	}
+}
+
+func setOf(topics map[string][]int32) map[tp]bool {
+	set := map[tp]bool{}
+	for topic, partitions := range topics {
+		for _, n := range partitions {
+			set[tp{topic, n}] = true
+		}
+	}
+	return set
 }
 
 func byTopic(ks []tp) map[string][]int32 {

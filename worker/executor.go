@@ -184,25 +184,19 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	messages := p.cursor.peek(1)
 	messages[0].Retries = p.retries()
 	var (
-		ctx      = p.liveContext()
-		txn      = p.inst.txn
-		process  = p.inst.single.Process
-		observed = e.w.opts.Emit != nil
-		last     = e.board.Now()
-		until    = last + int64(quantum-time.Since(began))
-		inCall   = false
-		inHand   = false // the board shows one of ours
-		m        *racecar.Message
-		call     span
+		ctx     = p.liveContext()
+		process = p.inst.single.Process
+		last    = e.board.Now()
+		until   = last + int64(quantum-time.Since(began))
+		inCall  = false
+		inHand  = false // the board shows one of ours
+		m       *racecar.Message
+		call    span
 	)
 	defer func() {
 		if inCall {
 			err := broken(recover())
-			now := e.observe(p, 1, last, err)
-			e.failed(p, eventPanicked, err, call)
-			if observed {
-				e.emitProcessed(m, time.Duration(now-last), err)
-			}
+			e.ended(p, eventPanicked, err, m, call, time.Duration(e.observe(p, 1, last, err)-last))
 		}
 		if inHand {
 			e.board.End(e.slot)
@@ -213,16 +207,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	for i := range messages {
 		m = &messages[i]
 		call = span{first: m.Offset, next: m.Offset + 1, n: 1} // consumer code may write into m
-		if p.attention.Load() != 0 {
-			e.end.why = needAttention
-			return
-		}
-		if call.first >= p.suspectFrom && !p.suspect {
-			e.end.why = atSuspect
-			return
-		}
-		if txn != nil && txn.mustWait(p, call.first) {
-			e.end.why = needAttention
+		if e.stopsBefore(p, call.first) {
 			return
 		}
 		if e.w.opts.EmitStarts {
@@ -241,12 +226,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		}
 		inCall = false
 		now := e.observe(p, 1, last, err)
-		if err != nil {
-			e.failed(p, eventReturned, err, call)
-		}
-		if observed {
-			e.emitProcessed(m, time.Duration(now-last), err)
-		}
+		e.ended(p, eventReturned, err, m, call, time.Duration(now-last))
 		if last = now; err != nil {
 			return
 		}
@@ -334,9 +314,29 @@ func (e *executor) failed(p *partition, how eventKind, err error, call span) {
 	f.out = out
 }
 
-// emitProcessed emits the end of a call of Process.
-func (e *executor) emitProcessed(m *racecar.Message, d time.Duration, err error) {
-	e.w.emit(event.ProcessMessage{Consumer: e.w.reg.Name(), Group: e.w.group, Message: m, Duration: d, Err: err, Done: e.end.done(1)})
+// ended deals with the failure of a call of Process, if it has failed, and emits its end.
+func (e *executor) ended(p *partition, how eventKind, err error, m *racecar.Message, call span, d time.Duration) {
+	if err != nil {
+		e.failed(p, how, err, call)
+	}
+	if e.w.opts.Emit != nil {
+		e.w.emit(event.ProcessMessage{Consumer: e.w.reg.Name(), Group: e.w.group, Message: m, Duration: d, Err: err, Done: e.end.done(1)})
+	}
+}
+
+// stopsBefore reports whether the message at offset is not called now, and why.
+func (e *executor) stopsBefore(p *partition, offset int64) bool {
+	switch txn := p.inst.txn; {
+	case p.attention.Load() != 0:
+		e.end.why = needAttention
+	case offset >= p.suspectFrom && !p.suspect:
+		e.end.why = atSuspect
+	case txn != nil && txn.mustWait(p, offset):
+		e.end.why = needAttention
+	default:
+		return false
+	}
+	return true
 }
 
 // observe counts a call with so many messages that began at last, and returns

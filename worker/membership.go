@@ -131,16 +131,8 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 // stop, for which Consume is left only when every claim is finished with.
 func (m *membership) run(ctx context.Context) error {
 	defer close(m.over)
-	conf, err := m.config()
-	for tries := 1; err != nil && m.w.opts.Handshake.WasReady; tries++ { // it has worked before: files are being renewed
-		m.failures.log(err, "connecting")
-		m.wait(err)
-		if !sleep(ctx, backoff(tries)) {
-			return nil
-		}
-		conf, err = m.config()
-	}
-	if err != nil {
+	conf, err := m.awaitConfig(ctx)
+	if err != nil || conf == nil {
 		return err
 	}
 	topics, err := m.connect(ctx, conf)
@@ -178,16 +170,9 @@ func (m *membership) run(ctx context.Context) error {
 				tries = quick - 3
 			}
 		default:
-			if reason, _, permanent := access.PermanentWith(&m.w.cfg, err); permanent {
-				return permanentError{errors.New(reason)}
+			if tries, err = m.consumeFailed(began, err); err != nil {
+				return err
 			}
-			err = m.explainAssignors(access.Explained(err))
-			tries = m.failures.log(err, "consuming interrupted, to be tried again")
-			if !m.joining.IsZero() {
-				m.w.emit(event.JoinGroup{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
-			}
-			m.w.emit(event.PollRetry{Consumer: m.w.reg.Name(), Group: m.w.group, Attempt: tries, Err: err})
-			m.wait(err)
 		}
 		if tries > 0 && !sleep(ctx, backoff(tries)) {
 			break
@@ -197,6 +182,37 @@ func (m *membership) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// awaitConfig makes the configuration. Once the consumer has been ready, what is wrong is
+// that files are being renewed: it is tried again. nil when ctx ended first.
+func (m *membership) awaitConfig(ctx context.Context) (*kafka.Config, error) {
+	conf, err := m.config()
+	for tries := 1; err != nil && m.w.opts.Handshake.WasReady; tries++ {
+		m.failures.log(err, "connecting")
+		m.wait(err)
+		if !sleep(ctx, backoff(tries)) {
+			return nil, nil //nolint:nilnil // an order to stop is no failure
+		}
+		conf, err = m.config()
+	}
+	return conf, err
+}
+
+// consumeFailed reports an error of Consume, which began then and is called again after so many tries; err is
+// not nil if that does not help.
+func (m *membership) consumeFailed(began time.Time, failure error) (tries int, err error) {
+	if reason, _, permanent := access.PermanentWith(&m.w.cfg, failure); permanent {
+		return 0, permanentError{errors.New(reason)}
+	}
+	failure = m.explainAssignors(access.Explained(failure))
+	tries = m.failures.log(failure, "consuming interrupted, to be tried again")
+	if !m.joining.IsZero() {
+		m.w.emit(event.JoinGroup{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: failure})
+	}
+	m.w.emit(event.PollRetry{Consumer: m.w.reg.Name(), Group: m.w.group, Attempt: tries, Err: failure})
+	m.wait(failure)
+	return tries, nil
 }
 
 // consume is one call of sarama's Consume.

@@ -50,17 +50,12 @@ func (m *membership) resolve(ctx context.Context) ([]string, error) {
 
 // lookUpTopics asks for the topics that are subscribed to.
 func (m *membership) lookUpTopics(ctx context.Context) (found map[string]int, missing []string, err error) {
+	patterns := slices.ContainsFunc(m.subs, func(s racecar.Subscription) bool { return s.TopicPattern != "" })
 	req := &sarama.MetadataRequest{Version: 10} // sarama lowers it to what the broker has
-	patterns := false
 	for _, s := range m.subs {
-		if s.TopicPattern != "" {
-			patterns = true
-		} else {
+		if !patterns { // else of all there are
 			req.Topics = append(req.Topics, s.Topic)
 		}
-	}
-	if patterns {
-		req.Topics = nil // all there are
 	}
 	resp, err := m.client.Metadata(ctx, req)
 	if err != nil {
