@@ -187,6 +187,8 @@ func (p *partition) delivered() {
 	if p.awaiting.Swap(false) || failure != nil {
 		poke(p.settled)
 		p.m.w.scheduler.look()
+	} else if p.acks.outstanding.Load() == 0 { // what was kept for it can be released
+		p.m.w.scheduler.look()
 	}
 }
 

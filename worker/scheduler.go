@@ -235,7 +235,13 @@ func (t *scheduler) pick() *partition {
 // ready reports whether p can be served, else when it may be without anything
 // else happening (zero: never).
 func (t *scheduler) ready(p *partition, now time.Time) (bool, time.Time) {
-	if p.busy || p.retiring || p.blocked || p.awaiting.Load() {
+	if p.busy || p.retiring {
+		return false, time.Time{}
+	}
+	if p.cursor.reading > 0 && p.acks.outstanding.Load() == 0 {
+		p.cursor.release(p.acks.processed.Load()) // else nothing more could be fetched of it
+	}
+	if p.blocked || p.awaiting.Load() {
 		return false, time.Time{}
 	}
 	if p.attention.Load()&(attentionDelivery|attentionDeadLetters) != 0 {
