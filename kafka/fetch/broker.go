@@ -194,7 +194,7 @@ func (l *loop) connect() error {
 		return nil
 	}
 	l.disconnect()
-	c, err := l.f.dial(addr)
+	c, err := l.f.dial(addr, l.f.opts.Access.SocketTimeout())
 	l.conn, l.addr = c, addr
 	return err
 }

@@ -55,19 +55,21 @@ type conn struct {
 }
 
 // dial connects and learns which versions the broker has (KIP-35).
-func (f *Fetcher) dial(addr string) (*conn, error) {
-	ctx, cancel := context.WithTimeout(f.ctx, f.opts.Access.SocketTimeout())
+// patience is how long the broker may take for that.
+func (f *Fetcher) dial(addr string, patience time.Duration) (*conn, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, patience)
 	defer cancel()
 	raw, err := f.opts.Access.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: raw, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(f.opts.Config.ClientID)), timeout: f.opts.Access.SocketTimeout(), versions: map[int16][2]int16{}}
+	c := &conn{Conn: raw, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(f.opts.Config.ClientID)), timeout: patience, versions: map[int16][2]int16{}}
 	c.stop = context.AfterFunc(f.ctx, func() { _ = raw.Close() }) // whatever waits on it ends
 	if err := c.learnVersions(); err != nil {
 		c.close()
 		return nil, err
 	}
+	c.timeout = f.opts.Access.SocketTimeout()
 	return c, nil
 }
 

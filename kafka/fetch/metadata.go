@@ -96,7 +96,7 @@ func (f *Fetcher) askMetadata(c **conn, failures int) (*metadata, error) {
 		if f.ctx.Err() != nil {
 			return nil, f.ctx.Err()
 		}
-		if *c, err = f.dial(addr); err == nil {
+		if *c, err = f.dial(addr, patience); err == nil {
 			var m *metadata
 			if m, err = f.metadata(*c, topics, patience); err == nil {
 				return m, nil

@@ -52,7 +52,7 @@ func (c *tapConn) Write(b []byte) (int, error) {
 }
 
 func (c *tapConn) Read(b []byte) (int, error) {
-	if len(c.pending) == 0 {
+	for len(c.pending) == 0 { // an answer without bytes is swallowed
 		var head [4]byte
 		if _, err := io.ReadFull(c.Conn, head[:]); err != nil {
 			return 0, err
@@ -72,9 +72,7 @@ func (c *tapConn) Read(b []byte) (int, error) {
 		c.pending = frame
 	}
 	n := copy(b, c.pending)
-	if c.pending = c.pending[n:]; n == 0 {
-		return 0, io.EOF
-	}
+	c.pending = c.pending[n:]
 	return n, nil
 }
 
