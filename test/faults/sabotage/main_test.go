@@ -29,6 +29,24 @@ func TestPatchesSayWhatTheyAre(t *testing.T) {
 	}
 }
 
+// A patch that does not apply any more shows nothing.
+func TestPatchesApply(t *testing.T) {
+	paths, err := filepath.Glob("*.patch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "git", "rev-parse", "--is-inside-work-tree").CombinedOutput(); err != nil {
+		t.Skipf("not a checkout: %s", out)
+	}
+	for _, path := range paths {
+		cmd := exec.CommandContext(t.Context(), "git", "apply", "--check", filepath.Join(where, path))
+		cmd.Dir = filepath.Join("..", "..", "..")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", path, err, out)
+		}
+	}
+}
+
 func TestRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "01-x.patch")
 	write := func(text string) {
