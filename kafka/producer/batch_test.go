@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 func testLimits() *limits { return &limits{bytes: 1 << 20, pool: &buffers{}} }
@@ -158,6 +160,7 @@ func FuzzRecords(f *testing.F) {
 
 // Send copies the message into its batch, and allocates nothing for it.
 func TestSendAllocates(t *testing.T) {
+	seeds.Measure(t)
 	p := producerOf(t)
 	p.learn(metadata("127.0.0.1:1", "out", 4), nil, epoch0)
 	send(t, p, "out", Message{})

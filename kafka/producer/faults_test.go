@@ -637,6 +637,14 @@ func TestProducerCompression(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkNumbered(t, b.Addrs(), topic, 1, 500, &d)
+			// A batch that compression would not make smaller is sent as it is: one that it does.
+			topic = b.Topic(1)
+			if err := p.Send(t.Context(), producer.Message{Topic: topic, Value: make([]byte, 4096)}, func(int32, int64, error) {}); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Flush(patience(t)); err != nil {
+				t.Fatal(err)
+			}
 			if got := firstBatch(t, b.Addrs()[0], topic); got.Attributes&7 != tc.attribute {
 				t.Errorf("the batch has codec %d, want %d", got.Attributes&7, tc.attribute)
 			}
