@@ -192,8 +192,8 @@ func (c *cursor) rewind(offset int64) {
 		return
 	}
 	for j, b := range c.batches[i:] {
-		if !b.seen {
-			break
+		if !b.seen { // those behind it may be: what holds no messages never is
+			continue
 		}
 		if b.Discard(); !b.Intact() {
 			c.seek(i+j, max(offset, b.FirstOffset()))

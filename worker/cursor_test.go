@@ -304,3 +304,27 @@ func TestSeekBehindAJump(t *testing.T) {
 		})
 	}
 }
+
+// What was handed out of a batch behind one without messages is decoded again, too.
+func TestRewindOverABatchWithoutMessages(t *testing.T) {
+	marker := rawBatch(10, 1, false)
+	marker[22] |= 0x20 // a control batch
+	binary.BigEndian.PutUint32(marker[17:], crc32.Checksum(marker[21:], crc32.MakeTable(crc32.Castagnoli)))
+	for name, compressed := range map[string]bool{"as received": false, "compressed": true} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := testCursor(rawBatch(0, 10, compressed), marker, rawBatch(11, 300, compressed))
+			c.read(15)
+			c.peek(1)[0].Value[0] = 'x' // by consumer code
+			c.rewind(5)
+			if got := c.read(10); !slices.Equal(got, append(offsetRange(5, 10), offsetRange(11, 16)...)) {
+				t.Fatalf("read %v", got)
+			}
+			if got := string(c.peek(1)[0].Value); got != "16" {
+				t.Errorf("message 16 has the value %q", got)
+			}
+			if got := c.read(1000); !slices.Equal(got, offsetRange(16, 311)) {
+				t.Errorf("then read %v", got)
+			}
+		})
+	}
+}

@@ -407,7 +407,7 @@ func (e *executor) processed(p *partition, call span) (full bool) {
 // waits reports whether p begins nothing more until output is acknowledged: as much waits
 // for that as may.
 func (e *executor) waits(p *partition) bool {
-	if p.inst.txn != nil && p.awaitsAll {
+	if p.awaitsAll {
 		return true
 	}
 	// The number of a transaction's messages is bounded by transactions.full.
@@ -462,6 +462,7 @@ func (e *executor) goBack(p *partition) bool {
 	call := p.acks.restart()               // the first that failed: those before it are through by now
 	p.unsignal(attentionDelivery)
 	p.cursor.rewind(call.first)
+	e.t.change(func() { p.corrupt, p.skipBatch = nil, false }) // what cannot be decoded is come to again
 	p.repeatSize = 0
 	if p.inst.txn != nil {
 		e.w.transactionAborted(p, failure)

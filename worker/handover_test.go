@@ -13,6 +13,8 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka/access"
+	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -242,6 +244,28 @@ func TestWaitsForATransactionWithoutMessages(t *testing.T) {
 	p.awaitsAll = true
 	e.settle(p, ended{})
 	if !p.awaiting.Load() {
+		t.Error("it does not wait")
+	}
+	o.done(nil)
+	if p.awaiting.Load() {
+		t.Error("it waits for ever")
+	}
+}
+
+// Nor does one ask all the time whose log jumps while its output is not acknowledged.
+func TestJumpWaitsForOutput(t *testing.T) {
+	w, m := loneWorker(t)
+	w.access = func() (*access.Access, error) { return nil, errors.New("there is no broker") }
+	p := m.claim(tp{"t", 0})
+	p.begin(0, 0)
+	p.inst = &instance{w: w}
+	c, _ := testCursor()
+	p.cursor = *c
+	p.cursor.moved = &fetch.Moved{From: 4, To: 9, Reason: fetch.LogStartMoved}
+	o := p.acks.hold()
+	w.jumped(p)
+	(&executor{w: w, t: w.scheduler}).settle(p, ended{})
+	if !p.awaiting.Load() || p.cursor.moved == nil {
 		t.Error("it does not wait")
 	}
 	o.done(nil)

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
@@ -204,4 +207,30 @@ func TestBatchOfTransactionsDoesNotWait(t *testing.T) {
 		t.Errorf("three messages took %v", took)
 	}
 	s.stop()
+}
+
+// A partition that waits at a batch that cannot be decoded goes back to messages whose output
+// failed, and comes to the batch again: nothing was said of it then.
+func TestOutputFailsBeforeAnUndecodableBatch(t *testing.T) {
+	w, m := loneWorker(t)
+	p := m.claim(tp{"t", 0})
+	p.begin(0, 0)
+	p.inst = &instance{w: w}
+	c, _ := testCursor(rawBatch(0, 10, false))
+	p.cursor = *c
+	p.cursor.read(10)
+	p.acks.enter()
+	o := p.acks.begin()
+	p.acks.processed.Store(10)
+	p.acks.close(span{first: 0, next: 10, n: 10}, 0)
+	p.cursor.corrupt = &fetch.CorruptError{First: 10, Next: 11}
+	p.corrupt, p.skipBatch = p.cursor.corrupt, true
+	o.done(errors.New("refused"))
+	(&executor{w: w, t: w.scheduler}).goBack(p)
+	if p.corrupt != nil || p.skipBatch {
+		t.Errorf("it waits for an operator (%v), skips the batch %v", p.corrupt, p.skipBatch)
+	}
+	if got := p.cursor.read(100); !slices.Equal(got, offsetRange(0, 10)) {
+		t.Errorf("read %v", got)
+	}
 }
