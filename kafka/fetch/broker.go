@@ -88,11 +88,10 @@ func (p *Partition) place(at leader) {
 
 // attach puts the partition to the broker that it is fetched from. f.mu is held.
 func (p *Partition) attach() {
-	id := p.leader
-	if p.replica != noBroker {
-		id = p.replica
+	b := p.f.brokers[p.replica]
+	if b == nil {
+		p.replica, b = noBroker, p.f.brokers[p.leader]
 	}
-	b := p.f.brokers[id]
 	if p.closed || b == p.broker {
 		p.wake()
 		return
@@ -113,6 +112,7 @@ func (p *Partition) detach() {
 	i := slices.Index(p.broker.partitions, p)
 	p.broker.partitions = slices.Delete(p.broker.partitions, i, i+1)
 	p.broker = nil
+	p.epoch++
 	p.inFlight = false
 }
 

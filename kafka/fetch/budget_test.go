@@ -109,8 +109,8 @@ func TestStalledPartitionGivesWay(t *testing.T) {
 		stalled = append(stalled, add(t, f, topic, n, nothing, fetch.Beginning))
 	}
 	full(t, f, stalled)
-	r := add(t, f, topic, partitions-1, nothing, fetch.Beginning)
-	r.start()
+	r := add(t, f, topic, partitions-1, at(0), fetch.Beginning)
+	r.start() // which waits for an answer
 	r.has(span(0, 1500)...)
 	for _, s := range stalled {
 		s.start()

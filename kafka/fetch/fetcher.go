@@ -195,12 +195,13 @@ func (f *Fetcher) release(bytes int64) {
 }
 
 // makeRoom drops what waits in a partition that is held or, if there is none, in the one that
-// nobody took from for longest: it is fetched again later. f.mu is held.
+// nobody took from for longest: it is fetched again later, unless the log is about to go on
+// behind it. f.mu is held.
 func (f *Fetcher) makeRoom(now time.Time) {
 	var victim *Partition
 	for _, t := range f.topics {
 		for _, p := range t.partitions {
-			if p.bytes == 0 || !p.held && now.Sub(p.touched) < f.untouched {
+			if p.bytes == 0 || p.ask != askNothing || !p.held && now.Sub(p.touched) < f.untouched {
 				continue
 			}
 			if victim == nil || p.held && !victim.held || p.held == victim.held && p.touched.Before(victim.touched) {

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -72,5 +73,81 @@ func TestSeekWithQuestionsOpen(t *testing.T) {
 	p.SeekTo(3)
 	if p.next != 3 || p.ask != askNothing {
 		t.Errorf("next %d, asks %d", p.next, p.ask)
+	}
+}
+
+// What waits is not dropped for others while it is being found out where the log goes on: it
+// would be left out where that is behind it.
+func TestMakeRoomWithQuestionsOpen(t *testing.T) {
+	settings := config.Default()
+	f := New(Options{Config: &settings})
+	t.Cleanup(f.Close)
+	p := newPartition(f, "t", 0, Position{Offset: 3, LeaderEpoch: -1}, End, PartitionOptions{}, func() {})
+	f.topics["t"] = &topic{partitions: map[int32]*Partition{0: p}}
+	p.confirm()
+	b := &Batch{first: 3, next: 9}
+	p.waiting, p.bytes, p.next, p.held = []Item{{Batch: b}}, b.Size(), 9, true
+	p.outOfRange() // the log was cut off
+	p.listed(0, -1)
+	f.makeRoom(time.Now())
+	p.listed(5, -1)
+	if item := p.Next(); item.Batch != b {
+		t.Errorf("next comes %+v", item.Moved)
+	}
+	if item := p.Next(); item.Moved == nil || *item.Moved != (Moved{From: 9, To: 5, Reason: Truncated}) {
+		t.Errorf("then %+v", item.Moved)
+	}
+}
+
+// An answer that was under way when its partition was taken from its broker is dropped: the
+// partition may be asked for elsewhere already.
+func TestAnswerAfterItsPartitionWasTakenAway(t *testing.T) {
+	settings := config.Default()
+	f := New(Options{Config: &settings})
+	t.Cleanup(f.Close)
+	p := newPartition(f, "t", 0, Position{Offset: 3, LeaderEpoch: -1}, Beginning, PartitionOptions{}, func() {})
+	broker := newBroker(f, 1)
+	broker.partitions, p.broker, p.inFlight = []*Partition{p}, broker, true
+	got := &batches{all: []*Batch{{first: 3, next: 9, raw: make([]byte, recordsAt)}}, replica: noBroker, high: 9, stable: 9}
+	r := &fetchRequest{partitions: []asked{{p: p, epoch: p.epoch, from: 3, got: got}}, received: true}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p.detach()
+	p.inFlight = true // in another request
+	r.end(broker.hot, nil, time.Now())
+	if len(p.waiting) > 0 || p.next != 3 || !p.inFlight {
+		t.Errorf("%d items wait, next %d, in flight %v", len(p.waiting), p.next, p.inFlight)
+	}
+}
+
+// A replica that has left the cluster is not waited for.
+func TestReplicaLeftTheCluster(t *testing.T) {
+	settings := config.Default()
+	f := New(Options{Config: &settings})
+	t.Cleanup(f.Close)
+	p := newPartition(f, "t", 0, Position{Offset: 3, LeaderEpoch: -1}, Beginning, PartitionOptions{}, func() {})
+	f.brokers[1] = newBroker(f, 1)
+	p.leader, p.replica, p.inFlight = 1, 7, true
+	if p.attach(); p.broker != f.brokers[1] {
+		t.Error("it has no broker")
+	}
+}
+
+// An offset that the leader says its log has, by its epoch, is fetched again before anything
+// is left out or repeated for it.
+func TestOutOfRangeWhereTheEpochIsGood(t *testing.T) {
+	settings := config.Default()
+	f := New(Options{Config: &settings})
+	t.Cleanup(f.Close)
+	p := newPartition(f, "t", 0, Position{Offset: 9, LeaderEpoch: 4}, End, PartitionOptions{}, func() {})
+	p.ask = askNothing
+	p.outOfRange()
+	p.listed(0, -1)
+	if p.epochEnds(20); p.ask != askNothing || p.next != 9 || p.start != nil {
+		t.Errorf("asks %d, next %d", p.ask, p.next)
+	}
+	p.outOfRange() // again
+	if p.listed(0, -1); p.ask != askLatest {
+		t.Errorf("asks %d", p.ask)
 	}
 }

@@ -184,6 +184,7 @@ func (f *Fetcher) apply(m *metadata) (missing bool) {
 				}
 				p.checkTopic(known.id)
 				p.place(l)
+				missing = missing || p.broker == nil // it knew of a newer leader, or of a replica
 			}
 			if (had == nil) != (p.err == nil) {
 				changed = append(changed, p)

@@ -406,7 +406,7 @@ func (p *Partition) epochEnds(end int64) {
 	switch {
 	case end >= 0 && end < p.next:
 		p.settle(end, -1, Truncated)
-	case end >= 0 && !p.checked:
+	case end >= 0:
 		p.ask = askNothing
 	case !p.checked && p.topicID == [16]byte{}: // below Kafka 2.8 this is how a topic created again shows
 		p.moveTo(p.next, -1)

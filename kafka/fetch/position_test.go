@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -224,6 +226,75 @@ func TestFollowerIsFetchedFrom(t *testing.T) {
 	r.until("answer of a follower that is behind", func() bool { return ranges.Load() > 0 })
 	if fromFollower.Load() < 2 || len(r.moved) > 0 {
 		t.Errorf("%d answers of the follower, moved %v", fromFollower.Load(), r.moved)
+	}
+}
+
+// A replica that our metadata does not know yet is asked for, and the leader again meanwhile.
+func TestUnknownReplica(t *testing.T) {
+	b := testbroker.New(t)
+	topic := b.Topic(1)
+	produce(t, b, topic, 1, 10, 1)
+	var known atomic.Bool
+	var lookups atomic.Int64
+	f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
+		o.Access = tap{access: access{b.Addrs()}, answer: func(_ string, req kmsg.Request, frame []byte) []byte {
+			if req.Key() == kmsg.Metadata.Int16() {
+				lookups.Add(1)
+			}
+			if !isFetch(req) || known.Load() {
+				return frame
+			}
+			return reencode(req, frame, func(r *kmsg.FetchResponse) {
+				for i := range r.Topics {
+					r.Topics[i].Partitions[0].PreferredReadReplica, r.Topics[i].Partitions[0].RecordBatches = 77, nil
+				}
+			})
+		}}
+	})
+	r := add(t, f, topic, 0, nothing, fetch.Beginning)
+	r.start()
+	r.until("error", func() bool { return r.p.Err() != nil })
+	r.until("look-up", func() bool { return lookups.Load() > 1 })
+	known.Store(true)
+	r.has(span(0, 10)...)
+	if err := r.p.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Only the leader says where the log ends of a partition that a follower has filled.
+func TestWatermarksWhileAFollowerIsFetchedFrom(t *testing.T) {
+	b := testbroker.New(t, kfake.NumBrokers(2))
+	cluster := b.Embedded()
+	topic := b.Topic(1)
+	produce(t, b, topic, 1, 4000, 1000, batches)
+	leader := cluster.LeaderFor(topic, 0)
+	follower := 1 - leader
+	cluster.SetFollowers(topic, 0, []int32{follower})
+	log, lines := logtest.NewNullLogger()
+	log.SetLevel(logrus.DebugLevel)
+	f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
+		small(o)
+		o.Log = log
+		o.Access = tap{access: access{b.Addrs()}, answer: func(addr string, req kmsg.Request, frame []byte) []byte {
+			if !isFetch(req) || addr != b.Addrs()[leader] {
+				return frame
+			}
+			return reencode(req, frame, func(r *kmsg.FetchResponse) {
+				for i := range r.Topics {
+					r.Topics[i].Partitions[0].PreferredReadReplica, r.Topics[i].Partitions[0].RecordBatches = follower, nil
+				}
+			})
+		}}
+	})
+	r := add(t, f, topic, 0, nothing, fetch.Beginning)
+	r.start()
+	full(t, f, []*reader{r})
+	produce(t, b, topic, 1, 1000, 1000)
+	r.untilIdle("new end", func() bool { _, stable, _ := r.p.Watermarks(); return stable == 5000 })
+	r.has(span(0, 5000)...)
+	for _, e := range lines.AllEntries() {
+		t.Errorf("%s: %v", e.Message, e.Data)
 	}
 }
 

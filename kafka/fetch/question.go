@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -47,10 +48,15 @@ func (l *loop) question(now time.Time) request {
 		return q
 	}
 	q.ask, q.marks = askLatest, true
-	for _, p := range l.b.partitions {
-		if due, ok := p.marksDue(); ok && !due.After(now) && !p.retryAt.After(now) {
-			q.add(p)
+	for _, p := range slices.Backward(l.b.partitions) {
+		if due, ok := p.marksDue(); !ok || due.After(now) || p.retryAt.After(now) {
+			continue
 		}
+		if p.replica != noBroker {
+			p.dropReplica() // only the leader says it; this takes p from the list
+			continue
+		}
+		q.add(p)
 	}
 	if len(q.subjects) > 0 {
 		return q

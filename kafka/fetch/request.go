@@ -70,7 +70,7 @@ func (l *loop) fetch(now time.Time) request {
 	for _, first := range []bool{true, false} {
 		for _, p := range l.b.partitions {
 			if enough > 0 && p.hot && p.fetchable(now) && !p.yields() && (p.messages < few) == first {
-				starving = starving || p.hungry
+				starving = starving || p.hungry || p.start == nil
 				enough -= r.add(p, p.worthwhile())
 			}
 		}
@@ -286,6 +286,10 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 		return p.refused(g.code, err, now)
 	}
 	if g.replica != noBroker && g.replica != p.replica && len(g.all) == 0 {
+		if p.f.brokers[g.replica] == nil { // our metadata is older than it
+			p.fail(kerr.ReplicaNotAvailable, now)
+			return true
+		}
 		p.replica, p.replicaUntil = g.replica, now.Add(replicaExpires)
 		p.attach()
 		return false
