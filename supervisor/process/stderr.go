@@ -54,15 +54,23 @@ func newCapture() (*capture, error) {
 	return &capture{file: f}, nil
 }
 
-// drain reads new text, at most pumpChunk bytes; nil: there is none.
-func (c *capture) drain() []byte {
+// written is how much was written so far.
+func (c *capture) written() int64 {
+	info, err := c.file.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// drain reads text before end, at most pumpChunk bytes; nil: all of it was read.
+func (c *capture) drain(end int64) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	info, err := c.file.Stat()
-	if err != nil || info.Size() <= c.read {
+	if end <= c.read {
 		return nil
 	}
-	buf := make([]byte, min(pumpChunk, info.Size()-c.read))
+	buf := make([]byte, min(pumpChunk, end-c.read))
 	n, err := c.file.ReadAt(buf, c.read)
 	if n == 0 || err != nil && !errors.Is(err, io.EOF) {
 		return nil
@@ -162,9 +170,12 @@ func (p *pump) remove(c *capture) {
 	delete(p.all, c)
 }
 
-// flush moves all of c. The caller holds mu.
+// flush moves what c has now, and no more: its process may write faster than we read, and
+// the supervisor's loop waits for mu. The caller holds mu.
 func (p *pump) flush(c *capture) {
-	for b := c.drain(); b != nil; b = c.drain() {
+	end := c.written()
+	for b := c.drain(end); b != nil; b = c.drain(end) {
+		size := len(b)
 		if n := p.dropped; n > 0 {
 			b = append(fmt.Appendf(nil, "racecar: %d bytes that workers wrote to stderr were dropped: it was full\n", n), b...)
 		}
@@ -172,7 +183,7 @@ func (p *pump) flush(c *capture) {
 		case p.queue <- b:
 			p.dropped = 0
 		default:
-			p.dropped += len(b)
+			p.dropped += size
 		}
 	}
 }

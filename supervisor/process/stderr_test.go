@@ -73,6 +73,11 @@ func TestPumpReportsDroppedBytes(t *testing.T) {
 		}
 	}
 	p.flushNow(c)
+	p.mu.Lock()
+	if lost := p.dropped; lost%pumpChunk != 0 { // none of our own words are among them
+		t.Errorf("%d bytes were dropped", lost)
+	}
+	p.mu.Unlock()
 	mu.Unlock()
 	for by := time.Now().Add(30 * time.Second); ; {
 		if _, err := c.file.WriteString("the end\n"); err != nil {
@@ -92,6 +97,32 @@ func TestPumpReportsDroppedBytes(t *testing.T) {
 	p.remove(c)
 	p.close(30 * time.Second)
 	_ = c.close()
+}
+
+// A process that writes faster than the supervisor reads does not keep it reading.
+func TestFlushIsBounded(t *testing.T) {
+	c, err := newCapture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func() {
+		if _, err := c.file.Write(make([]byte, 3*pumpChunk)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	chunks := 0
+	for end := c.written(); c.drain(end) != nil; chunks++ {
+		if write(); chunks > 3 {
+			t.Fatal("it reads on and on")
+		}
+	}
+	if chunks != 3 {
+		t.Errorf("%d chunks were read, 3 had been written", chunks)
+	}
+	if err := c.close(); err != nil {
+		t.Error(err)
+	}
 }
 
 type writerFunc func([]byte) (int, error)
@@ -115,7 +146,7 @@ func TestHeadline(t *testing.T) {
 		if _, err := f.file.WriteString(c.stderr); err != nil {
 			t.Fatal(err)
 		}
-		for f.drain() != nil { //nolint:revive // all of it
+		for f.drain(f.written()) != nil { //nolint:revive // all of it
 		}
 		if got := f.headline(); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
