@@ -19,6 +19,9 @@ func (s *Supervisor) received(now time.Time, m message) {
 		s.helperReceived(now, m)
 		return
 	}
+	if s.workers[m.child.id] != m.child {
+		return // it has exited, and what it sent last was read late
+	}
 	event, err := s.decode(m.child, m.env)
 	switch {
 	case err != nil:
