@@ -136,6 +136,8 @@ func (f *Fleet) judgeSilence(p *proc, stoppedBySignal bool) {
 		}
 	case p.frame.State == status.Starting && p.stopping == "" && f.now.Sub(p.since) >= cfg.WorkerBootTimeout:
 		f.begin(p, nil, bootTimeout, fmt.Sprintf("the constructor has not returned within worker_boot_timeout (%v)", cfg.WorkerBootTimeout), dumpStep, quitStep, killStep)
+	case p.slot.standby == p && p.frame.State != status.Starting && p.frame.State != status.Standby && p.stopping == "" && f.now.Sub(p.since) >= cfg.WorkerBootTimeout:
+		f.begin(p, nil, bootTimeout, fmt.Sprintf("it has to stand by, and has been %s for worker_boot_timeout (%v)", p.frame.State, cfg.WorkerBootTimeout), quitStep, killStep)
 	case silent < max(cfg.WorkerTimeout, LeastSilence):
 	case stoppedBySignal:
 		f.begin(p, nil, frozenStopped, fmt.Sprintf("frozen: stopped by a signal, no sign of life for %v", silent.Round(time.Second)), killStep)

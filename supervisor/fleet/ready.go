@@ -89,7 +89,8 @@ func (f *Fleet) wakeAt() time.Time {
 			at(p.escalation.due)
 		}
 	}
-	if ro := f.rollout; ro != nil && ro.failure == "" && ro.current != nil && ro.current.desired == running && ro.timed != nil && ro.timed == ro.current.active {
+	if ro := f.rollout; ro != nil && ro.failure == "" && ro.current != nil && ro.current.desired == running &&
+		ro.timed != nil && ro.timed == ro.current.active && ro.timed.stopping == "" {
 		at(ro.due)
 	}
 	if !f.ready && f.shutdown == nil && f.now.Before(f.readyBy()) {

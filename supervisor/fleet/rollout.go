@@ -134,6 +134,9 @@ func (f *Fleet) enqueue(c *consumer, rel *release, ifChanged bool) {
 		case ifChanged && s.desired == running && s.stable != rel && s.stable.equals(rel.image, rel.consumer):
 			// It runs it already, from a rollout that was stopped later.
 		default:
+			if s.desired == removed { // its process still stops
+				s.desired = pending
+			}
 			f.rollout.queue = append(f.rollout.queue, s)
 		}
 	}

@@ -64,9 +64,11 @@ func (f *Fleet) scale(c *consumer, n int) error {
 				s.since = f.now
 				f.progress(s, string(s.idleState()), "")
 			}
-		case i < n && s.desired == removed:
+		case i < n && (s.desired == removed || s.desired == pending): // also if the rollout fails that was to add it
 			s.desired = running
 			f.join(s)
+		case i < n && f.rollout != nil && f.rollout.current == s:
+			f.rollout.added = false
 		}
 	}
 	for len(c.slots) < n {

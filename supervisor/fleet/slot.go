@@ -166,7 +166,7 @@ func (f *Fleet) spawn(s *slot) *proc {
 // stopUndesired stops the active process of a slot that has to have none.
 func (f *Fleet) stopUndesired(p *proc) {
 	switch p.slot.desired {
-	case removed:
+	case removed, pending:
 		f.stop(p, stopScale, true)
 	case failed:
 		f.stop(p, stopFailed, true)

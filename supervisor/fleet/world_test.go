@@ -310,6 +310,9 @@ func (w *world) pass(d time.Duration) {
 		w.now = next
 		w.observe()
 		w.step(Tick{})
+		if due := w.f.Status().WakeAt; !due.IsZero() && !due.After(w.now) {
+			w.t.Errorf("after a tick the fleet asks for another one at once: due %v", w.now.Sub(due))
+		}
 	}
 }
 
