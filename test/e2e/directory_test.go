@@ -150,5 +150,5 @@ func TestStartInARemovedFolder(t *testing.T) {
 	refusedToStart(t, harness.Command{
 		Role: "app", Path: "/bin/sh",
 		Args: []string{"-c", `mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"`, gone, exe, "--brokers", "127.0.0.1:1", "Journal"},
-	}, "the working directory cannot be used, it was removed or replaced: change to it anew")
+	}, "the working directory cannot be used, it was removed or replaced: change to it again")
 }
