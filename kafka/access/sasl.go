@@ -39,8 +39,6 @@ func newMechanism(c *config.Config, log logrus.FieldLogger) (mechanism, error) {
 func (a *Access) authenticate(ctx context.Context, conn net.Conn, addr string, patience time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends what waits for the broker
-	defer stop()
 	lifetime, err := a.login(ctx, &Wire{Conn: conn, Addr: addr, ClientID: a.c.ClientID, Timeout: patience})
 	if err != nil {
 		_ = conn.Close() // the error of the exchange is the one to report
@@ -57,8 +55,11 @@ func (a *Access) authenticate(ctx context.Context, conn net.Conn, addr string, p
 }
 
 // login exchanges the messages of an authentication (KIP-43, KIP-152). It returns the
-// session's lifetime (KIP-368); 0: the session lasts as long as the connection.
+// session's lifetime (KIP-368); 0: the session lasts as long as the connection. The end of
+// ctx closes the connection.
 func (a *Access) login(ctx context.Context, w *Wire) (time.Duration, error) {
+	stop := context.AfterFunc(ctx, func() { _ = w.Conn.Close() }) // ends what waits for the broker
+	defer stop()
 	host, _, err := net.SplitHostPort(w.Addr)
 	if err != nil {
 		return 0, err

@@ -1,8 +1,11 @@
 package access
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -15,9 +18,11 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/test/kafka/pki"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // saslCluster has a user for each mechanism that the embedded broker knows.
@@ -384,5 +389,126 @@ func TestGarbageIsRejected(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 		_ = ours.Close()
+	}
+}
+
+// A request that has to authenticate first has its deadlines all the same: a broker that
+// says nothing after that holds nobody up.
+func TestRenewalKeepsDeadlines(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()                               //nolint:errcheck // a pipe
+	go func() { _, _ = io.Copy(io.Discard, theirs) }() // until the pipe is closed
+	conn := newSessionConn(ours, time.Nanosecond, func() (time.Duration, error) {
+		return 0, errors.Join(ours.SetDeadline(time.Now().Add(time.Minute)), ours.SetDeadline(time.Time{})) // as Wire.Call does
+	})
+	defer conn.Close() //nolint:errcheck // a pipe
+	w := &Wire{Conn: conn, Addr: "broker:9092", Timeout: 50 * time.Millisecond}
+	ended := make(chan error, 1)
+	go func() { ended <- w.Call(kmsg.NewPtrApiVersionsRequest(), kmsg.NewPtrApiVersionsResponse()) }()
+	select {
+	case err := <-ended:
+		if _, ok := errors.AsType[*silentError](err); !ok {
+			t.Errorf("got %v, want that the broker does not answer", err)
+		}
+	case <-time.After(seeds.AtMost(5 * time.Second)):
+		t.Error("the request has no deadline any more")
+	}
+}
+
+// Requests that get no response (acks=0) are not waited for: sessions are renewed, and
+// nothing is kept of them.
+func TestRequestsWithoutResponses(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()                               //nolint:errcheck // a pipe
+	go func() { _, _ = io.Copy(io.Discard, theirs) }() // until the pipe is closed
+	logins := 0
+	session := newSessionConn(ours, time.Nanosecond, func() (time.Duration, error) { logins++; return time.Nanosecond, nil })
+	conn := &answerConn{Conn: &untriedConn{Conn: session, silences: newSilences(), patience: time.Minute}}
+	defer conn.Close() //nolint:errcheck // a pipe
+	w := &Wire{Conn: conn, Timeout: time.Minute}
+	for range 3 {
+		request := kmsg.NewPtrProduceRequest()
+		request.Version = 10
+		if err := w.Call(request, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if logins != 3 || len(conn.asked) > 0 {
+		t.Errorf("authenticated %d times, want 3; %d requests are kept", logins, len(conn.asked))
+	}
+}
+
+// stubborn objects to each answer.
+type stubborn struct{}
+
+func (stubborn) begin(context.Context, string) (exchange, []byte, error) {
+	return stubborn{}, []byte("x"), nil
+}
+func (stubborn) next([]byte) ([]byte, bool, error) { return []byte("x"), false, nil }
+func (stubborn) refused() Error                    { return Error{} }
+func (stubborn) close()                            {}
+
+// A broker that always has another message for an authentication costs its connection, at
+// the first one and at a renewal.
+func TestEndlessLoginEnds(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close() //nolint:errcheck // a pipe
+	go func() {
+		for request := make([]byte, 256); ; {
+			if _, err := theirs.Read(request); err != nil {
+				return
+			}
+			answer := append(make([]byte, 4), request[8:12]...)
+			if request[5] == byte(kmsg.SASLHandshake) {
+				answer = append(answer, make([]byte, 2+4)...)
+			} else {
+				answer = append(answer, 0, 0, 0xff, 0xff, 0, 0, 0, 1, 'x', 0, 0, 0, 0, 0, 0, 0, 0)
+			}
+			binary.BigEndian.PutUint32(answer, uint32(len(answer)-4))
+			if _, err := theirs.Write(answer); err != nil {
+				return
+			}
+		}
+	}()
+	a := &Access{c: &config.Config{SASLMechanism: "OAUTHBEARER"}, mechanism: stubborn{}}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := a.login(ctx, &Wire{Conn: ours, Addr: "broker:9092", Timeout: time.Minute})
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("logged in")
+		}
+	case <-time.After(seeds.AtMost(5 * time.Second)):
+		t.Error("the login does not end")
+		_ = ours.Close()
+	}
+}
+
+// Tagged fields that are cut short end at once, however many are announced.
+func TestTagsAreBounded(t *testing.T) {
+	many := binary.AppendUvarint(nil, 1<<62)
+	for name, b := range map[string][]byte{
+		"a number without an end": append(many, bytes.Repeat([]byte{0xff}, 20)...),
+		"a size without an end":   append(append(many, 1), bytes.Repeat([]byte{0xff}, 20)...),
+		"a size beyond the end":   append(append(many, 1), binary.AppendUvarint(nil, 1<<64-1)...),
+	} {
+		ended := make(chan []byte, 1)
+		go func() { ended <- withoutTags(b) }()
+		select {
+		case rest := <-ended:
+			if len(rest) > 0 {
+				t.Errorf("%s: %d bytes are left", name, len(rest))
+			}
+		case <-time.After(seeds.AtMost(5 * time.Second)):
+			t.Fatalf("%s: does not end", name)
+		}
+	}
+	if rest := withoutTags([]byte("\x02\x00\x01a\x05\x00rest")); string(rest) != "rest" {
+		t.Errorf("left is %q", rest)
 	}
 }

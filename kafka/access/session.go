@@ -2,6 +2,7 @@ package access
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -18,6 +19,9 @@ type sessionConn struct {
 	due        time.Time // guarded by mu; zero: never
 	unanswered int       // guarded by mu
 	frame      frameCounter
+
+	times           sync.Mutex
+	readBy, writeBy time.Time // guarded by times; the caller's deadlines
 }
 
 // RenewalDue reports whether a connection made by Dial has to authenticate again soon,
@@ -57,7 +61,11 @@ func (s *sessionConn) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.due.IsZero() && s.unanswered == 0 && time.Now().After(s.due) {
+		began := time.Now()
 		lifetime, err := s.authenticate()
+		if err == nil {
+			err = s.restoreDeadlines(time.Since(began))
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -76,6 +84,58 @@ func (s *sessionConn) Read(b []byte) (int, error) {
 	s.unanswered -= s.frame.add(b[:n])
 	s.mu.Unlock()
 	return n, err
+}
+
+func (s *sessionConn) SetDeadline(t time.Time) error {
+	if err := s.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return s.SetReadDeadline(t)
+}
+
+func (s *sessionConn) SetReadDeadline(t time.Time) error {
+	s.times.Lock()
+	defer s.times.Unlock()
+	s.readBy = t
+	return s.Conn.SetReadDeadline(t)
+}
+
+func (s *sessionConn) SetWriteDeadline(t time.Time) error {
+	s.times.Lock()
+	defer s.times.Unlock()
+	s.writeBy = t
+	return s.Conn.SetWriteDeadline(t)
+}
+
+// restoreDeadlines sets the caller's deadlines again, which the authentication replaced by
+// its own. They move by the time that it took.
+func (s *sessionConn) restoreDeadlines(took time.Duration) error {
+	s.times.Lock()
+	defer s.times.Unlock()
+	if !s.readBy.IsZero() {
+		s.readBy = s.readBy.Add(took)
+	}
+	if !s.writeBy.IsZero() {
+		s.writeBy = s.writeBy.Add(took)
+	}
+	return errors.Join(s.Conn.SetReadDeadline(s.readBy), s.Conn.SetWriteDeadline(s.writeBy))
+}
+
+// expectNone tells a connection made by Dial that its last request gets no response.
+func expectNone(conn net.Conn) {
+	switch c := conn.(type) {
+	case *answerConn:
+		c.mu.Lock()
+		c.asked = c.asked[:len(c.asked)-1]
+		c.mu.Unlock()
+		expectNone(c.Conn)
+	case *untriedConn:
+		expectNone(c.Conn)
+	case *sessionConn:
+		c.mu.Lock()
+		c.unanswered--
+		c.mu.Unlock()
+	}
 }
 
 // frameCounter counts the ends of length-prefixed frames in a stream.

@@ -38,8 +38,12 @@ func (w *Wire) CallIn(buffer []byte, request kmsg.Request, response kmsg.Respons
 	}
 	defer w.Conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection fails at its next use
 	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(w.ClientID))
-	if _, err := w.Conn.Write(formatter.AppendRequest(buffer, request, w.correlationID)); err != nil || response == nil {
+	if _, err := w.Conn.Write(formatter.AppendRequest(buffer, request, w.correlationID)); err != nil {
 		return w.silent(err)
+	}
+	if response == nil {
+		expectNone(w.Conn)
+		return nil
 	}
 	head := make([]byte, 8)
 	if _, err := io.ReadFull(w.Conn, head); err != nil {
@@ -66,13 +70,17 @@ func (w *Wire) CallIn(buffer []byte, request kmsg.Request, response kmsg.Respons
 	return nil
 }
 
-// withoutTags cuts the tagged fields from the front of an answer.
+// withoutTags cuts the tagged fields from the front of an answer. Nothing is left of one
+// that is cut short.
 func withoutTags(b []byte) []byte {
 	tags, n := binary.Uvarint(b)
 	for b = b[max(n, 0):]; tags > 0 && len(b) > 0; tags-- {
 		_, n := binary.Uvarint(b) // its number
 		size, m := binary.Uvarint(b[max(n, 0):])
-		b = b[min(uint64(len(b)), uint64(max(n, 0)+max(m, 0))+size):]
+		if n <= 0 || m <= 0 || size > uint64(len(b)-n-m) {
+			return nil
+		}
+		b = b[n+m+int(size):]
 	}
 	return b
 }
