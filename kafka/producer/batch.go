@@ -159,19 +159,19 @@ func (b *batch) seal(pool *buffers, c codec, compress compressor) error {
 	if b.wire != nil {
 		return nil
 	}
-	b.wire = b.buf
-	attributes := int16(0)
+	wire, attributes := b.buf, int16(0)
 	if compress != nil {
 		out, err := compress(pool.get(len(b.buf))[:headerSize], b.buf[headerSize:])
 		if err != nil {
 			return err
 		}
 		if len(out) < len(b.buf) {
-			b.wire, attributes = out, c.id
+			wire, attributes = out, c.id
 		} else {
 			pool.put(out)
 		}
 	}
+	b.wire = wire
 	h := b.wire
 	binary.BigEndian.PutUint64(h, 0)
 	binary.BigEndian.PutUint32(h[lengthAt:], uint32(len(h)-epochAt))

@@ -3,6 +3,7 @@ package producer
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"testing"
@@ -192,5 +193,26 @@ func BenchmarkSend(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A batch whose compression failed is not taken for a complete one.
+func TestFailedCompressionIsRepeated(t *testing.T) {
+	pool, b := &buffers{}, &batch{}
+	b.add(pool, entry{}, 1, &Message{Value: bytes.Repeat([]byte("v"), 1000)})
+	fails := func(_, _ []byte) ([]byte, error) { return nil, errors.New("no memory") }
+	if err := b.seal(pool, codecs["snappy"], fails); err == nil {
+		t.Fatal("sealed")
+	}
+	compress, err := codecs["snappy"].make(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.seal(pool, codecs["snappy"], compress); err != nil {
+		t.Fatal(err)
+	}
+	b.number(1, 0, 0, false)
+	if _, records := decoded(t, b.wire); len(records) != 1 {
+		t.Errorf("%d records", len(records))
 	}
 }

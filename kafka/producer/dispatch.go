@@ -62,7 +62,7 @@ func (p *Producer) dispatchLoop() {
 func (p *Producer) dispatch(now time.Time) (next time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	next = now.Add(time.Hour)
+	next = now.Add(p.timeout) // before that no later message times out
 	soon := func(t time.Time) {
 		if t.Before(next) {
 			next = t
@@ -116,15 +116,18 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 	if len(active) > 1 { // who came last comes first the next time
 		p.active = append(active[1:], active[0])
 	}
-	for _, l := range p.links {
-		if l.busy && !l.askAt.After(now) {
-			l.askAt = now.Add(busyLong)
-		}
-	}
 	for l, r := range requests {
 		l.begin(now)
 		p.wg.Add(1)
 		go p.send(r)
+	}
+	for _, l := range p.links {
+		if l.busy && !l.askAt.After(now) {
+			l.askAt = now.Add(busyLong)
+		}
+		if l.busy { // no message that comes meanwhile wakes the loop
+			soon(l.askAt)
+		}
 	}
 	return next
 }

@@ -734,3 +734,43 @@ func TestProducerLeavesNothingBehind(t *testing.T) {
 	}
 	goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read"))
 }
+
+// A message times out in its time although its partition's broker is busy with a request
+// that it does not answer, even longer than that request's messages have.
+func TestProducerTimeoutBesideARequestInFlight(t *testing.T) {
+	t.Parallel()
+	c := fakeCluster(t, kfake.SeedTopics(2, "out"))
+	arrived, ended := make(chan struct{}, 1), make(chan struct{})
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.SleepControl(func() { arrived <- struct{}{}; <-ended })
+		return nil, nil, false
+	})
+	conf := settings(c.ListenAddrs()...)
+	conf.SocketTimeout, conf.MessageTimeout = 5*time.Minute, 500*time.Millisecond
+	p := newProducer(t, conf, producer.Options{})
+	var first deliveries
+	sendNumberedOne(t, p, 0, 2, &first)
+	select {
+	case <-arrived:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing is sent")
+	}
+	<-time.After(2 * conf.MessageTimeout) // the first one's time is over
+	began, timedOut := time.Now(), make(chan error, 1)
+	err := p.Send(patience(t), producer.Message{Topic: "out", Partition: partition(1)}, func(_ int32, _ int64, err error) { timedOut <- err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-timedOut:
+		if e, ok := errors.AsType[*producer.DeliveryError](err); !ok || e.Kind != producer.DeliveryTimedOut || e.MaybeDelivered {
+			t.Errorf("ended with %v", err)
+		}
+		if took := time.Since(began); took < conf.MessageTimeout {
+			t.Errorf("given up after %v", took)
+		}
+	case <-time.After(seeds.AtMost(5 * time.Second)):
+		t.Error("does not time out")
+	}
+	close(ended)
+}

@@ -18,6 +18,10 @@ const unknownTopicAfter = 30 * time.Second
 // moment.
 const unknownTopicSaid = 2 * time.Second
 
+// maxPartitions is more than any topic has: memory is reserved up to the highest number
+// that a broker names.
+const maxPartitions = 200_000
+
 // outTopic is a Producer's state of a topic, guarded by Producer.mu.
 type outTopic struct {
 	name  string
@@ -185,6 +189,7 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 		return p.noTopic(t, m.Err, now)
 	}
 	t.unknownSince, t.err = time.Time{}, nil
+	m.Partitions = slices.DeleteFunc(m.Partitions, func(pm *sarama.PartitionMetadata) bool { return pm.ID < 0 || pm.ID >= maxPartitions })
 	if len(m.Partitions) > 0 {
 		t.count = 0
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -191,5 +192,33 @@ func TestMessagesWithoutAKeyGoToPartitionsWithALeader(t *testing.T) {
 	send(t, p, "out", Message{})
 	if n := p.topics["out"].parts[0].count + p.topics["out"].parts[1].count; n < 601 {
 		t.Errorf("%d messages wait, want 601 at least", n)
+	}
+}
+
+// A partition's number that no topic has costs nothing but that partition.
+func TestNonsensePartitions(t *testing.T) {
+	p := producerOf(t)
+	send(t, p, "out", Message{})
+	m := metadata("127.0.0.1:1", "out", 3)
+	m.Topics[0].Partitions[0].ID = -1
+	m.Topics[0].Partitions[2].ID = 10 * maxPartitions
+	p.learn(m, []string{"out"}, epoch0)
+	if topic := p.topics["out"]; topic.count != 2 || len(topic.parts) != 2 || topic.parts[1].leader == nil {
+		t.Errorf("%d partitions, %d kept", topic.count, len(topic.parts))
+	}
+}
+
+// A message for a busy broker does not wake the loop, so the loop looks again in time: for
+// the message's deadline, and for another leader of its partition.
+func TestDispatchLooksAgain(t *testing.T) {
+	p := producerOf(t)
+	p.learn(metadata("127.0.0.1:1", "other", 1), nil, epoch0)
+	now := time.Now()
+	if next := p.dispatch(now); next.After(now.Add(p.timeout)) {
+		t.Errorf("looks again after %v: a message sent now is late", next.Sub(now))
+	}
+	p.links[1].begin(now)
+	if next := p.dispatch(now); next.After(now.Add(busyLong)) {
+		t.Errorf("looks again after %v, though the broker may be frozen", next.Sub(now))
 	}
 }
