@@ -49,7 +49,9 @@ type cursor struct {
 	chunk   []racecar.Message
 	at      int                 // the next message in chunk
 	moved   *fetch.Moved        // where the position jumps, behind all batches; nil: nowhere
-	corrupt *fetch.CorruptError // why batches[reading] cannot be decoded; nil: it can
+	corrupt *fetch.CorruptError // why the next batch cannot be decoded; nil: it can
+
+	corruptMessages int // in that one, as far as it says so
 }
 
 // takenBatch is a batch that was taken from its source.
@@ -146,7 +148,7 @@ func (c *cursor) undecodable(b *takenBatch, err error) {
 	if !ok {
 		corrupt = &fetch.CorruptError{First: b.FirstOffset(), Next: b.NextOffset(), Reason: err.Error()}
 	}
-	c.corrupt = corrupt
+	c.corrupt, c.corruptMessages = corrupt, max(1, b.Count())
 }
 
 // messages returns those of a call, which is next, as they were received; false until they
@@ -250,15 +252,8 @@ func (c *cursor) retry() { c.seek(c.reading, c.from) }
 
 // skip goes on behind the batch that cannot be decoded.
 func (c *cursor) skip() {
-	b := c.batches[c.reading]
-	c.from, c.corrupt = max(c.from, b.NextOffset(), c.corrupt.Next), nil
-	c.kept.Add(b.Size())
-	c.reading++
+	c.seek(c.reading, max(c.from, c.corrupt.Next))
 }
-
-// corruptMessages is how many messages the batch that cannot be decoded holds, as far as it
-// says so.
-func (c *cursor) corruptMessages() int { return max(1, c.batches[c.reading].Count()) }
 
 // jump goes on where the log does, once all before is processed and acknowledged.
 func (c *cursor) jump() {
@@ -318,14 +313,15 @@ func (c *cursor) giveBack(acknowledged int64) bool {
 	if c.at < len(c.chunk) {
 		next = c.chunk[c.at].Offset
 	}
-	if acknowledged < next && c.find(acknowledged) < c.find(next) || c.corrupt != nil || c.moved != nil {
+	if acknowledged < next && c.find(acknowledged) < c.find(next) || c.moved != nil {
 		return false
 	}
+	corrupt := c.corrupt // which it stays
 	c.release(next)
 	c.chunk, c.at = nil, 0
 	c.unread(0)
 	c.seek(0, min(next, max(acknowledged, 0)))
-	c.from = next
+	c.from, c.corrupt = next, corrupt
 	return true
 }
 

@@ -328,3 +328,32 @@ func TestRewindOverABatchWithoutMessages(t *testing.T) {
 		})
 	}
 }
+
+// A batch that cannot be decoded is given back while an operator is waited for: the largest
+// ones would take the memory that all partitions share.
+func TestGiveBackWhatCannotBeDecoded(t *testing.T) {
+	for name, test := range map[string]struct {
+		resume func(*cursor)
+		want   []int64
+	}{"retry": {(*cursor).retry, nil}, "skip": {(*cursor).skip, offsetRange(20, 30)}} {
+		t.Run(name, func(t *testing.T) {
+			broken := rawBatch(10, 10, false)
+			broken[70] ^= 1
+			c, s := testCursor(rawBatch(0, 10, false), broken, rawBatch(20, 10, false))
+			c.read(100)
+			c.release(10)
+			corrupt := c.corrupt
+			if !c.giveBack(10) || s.taken != 0 || corrupt == nil || c.corrupt != corrupt || c.corruptMessages != 10 {
+				t.Fatalf("%d batches are held, %d messages lost: %v", s.taken, c.corruptMessages, c.corrupt)
+			}
+			test.resume(c)
+			if got := c.read(100); !slices.Equal(got, test.want) || (c.corrupt == nil) != (test.want != nil) {
+				t.Errorf("then read %v, %v", got, c.corrupt)
+			}
+			c.close()
+			if s.taken != 0 || c.kept.Load() != 0 {
+				t.Errorf("%d batches are not released, %d bytes are kept", s.taken, c.kept.Load())
+			}
+		})
+	}
+}

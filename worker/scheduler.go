@@ -301,11 +301,13 @@ func (t *scheduler) release(p *partition) {
 // share of what may be fetched: others could not be fetched. It is fetched again. Called
 // with mu held; nobody serves p.
 func (t *scheduler) yields(p *partition, acknowledged int64) bool {
-	t.hold(p, p.operator || p.forever || p.blocked || p.until.After(t.clock.now()))
+	t.hold(p, p.operator || p.forever || p.blocked || p.corrupt != nil || p.until.After(t.clock.now()))
 	if !p.held || p.cursor.bytes() <= t.limits.fetched/int64(max(t.parts, 1)) {
 		return false
 	}
-	return p.cursor.giveBack(acknowledged)
+	gave := p.cursor.giveBack(acknowledged)
+	p.notified = p.notified || gave // nothing of it may be fetched before it is served
+	return gave
 }
 
 // hold tells p's source whether p is paused. Called with mu held.

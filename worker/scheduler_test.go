@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/racecar-go/racecar/kafka/fetch"
 )
 
 // supplied is a partition with n messages waiting, of a worker without brokers.
@@ -151,4 +153,52 @@ func TestSuspectIsAlone(t *testing.T) {
 		}
 		tt.stop()
 	})
+}
+
+// yieldingSource fetches nothing while its partition is paused.
+type yieldingSource struct {
+	*fakeSource
+	held bool
+}
+
+func (s *yieldingSource) Hold(held bool) { s.held = held }
+
+func (s *yieldingSource) Buffered() (messages int, bytes int64) {
+	if s.held {
+		return 0, 0
+	}
+	return s.fakeSource.Buffered()
+}
+
+// A partition that was paused and has given back all it held is served again, whether or not
+// anything of it was fetched meanwhile.
+func TestPausedPartitionIsServedAgain(t *testing.T) {
+	for name, c := range map[string]struct{ pause, resume func(*partition) }{
+		"for a time": {func(p *partition) { p.until = time.Now().Add(3 * time.Second) }, func(*partition) {}},
+		"at a batch that cannot be decoded": {
+			func(p *partition) { p.corrupt = &fetch.CorruptError{}; p.cursor.corrupt = p.corrupt },
+			func(p *partition) { p.corrupt = nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tt := newScheduler(1, false, limits{})
+				p := supplied(tt, tp{"a", 0}, 10)
+				source := &yieldingSource{fakeSource: p.supply()}
+				source.raw, p.cursor.source = rawBatch(0, 10, false), source
+				_, _ = tt.take()
+				p.cursor.read(1)
+				p.acks.processed.Store(1)
+				tt.change(func() { c.pause(p) })
+				if tt.release(p); !source.held || source.taken > 0 {
+					t.Errorf("paused: held %v, %d batches taken", source.held, source.taken)
+				}
+				tt.change(func() { c.resume(p) })
+				if q, _ := tt.take(); q != p || source.held {
+					t.Errorf("served %v, held %v", q, source.held)
+				}
+				tt.stop()
+			})
+		})
+	}
 }

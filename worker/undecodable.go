@@ -21,7 +21,7 @@ func (w *worker) undecodable(p *partition, c *fetch.CorruptError) {
 	w.emit(event.Poisoned{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: c.First, Reason: oneLine(c)})
 	w.scheduler.change(func() { p.corrupt = c })
 	w.onError(w.opts.base(), c, racecar.ErrorInfo{
-		Topic: p.topic, Partition: p.partition, FirstOffset: c.First, LastOffset: c.Next - 1, Messages: p.cursor.corruptMessages(),
+		Topic: p.topic, Partition: p.partition, FirstOffset: c.First, LastOffset: c.Next - 1, Messages: p.cursor.corruptMessages,
 	})
 }
 
@@ -60,7 +60,7 @@ func (w *worker) leaveCorrupt(p *partition) {
 		p.cursor.retry()
 		return
 	}
-	n := p.cursor.corruptMessages()
+	n := p.cursor.corruptMessages
 	w.partLog(p).WithError(c).WithField("offset", c.First).WithField("last_offset", c.Next-1).
 		WithField("messages", n).Warn("batch skipped by an operator")
 	w.stats.Add(scoreboard.Skipped, uint64(n))
