@@ -209,6 +209,9 @@ func (e Suspended) apply(f *Fleet) {
 	if ro := f.rollout; ro != nil && ro.timed != nil {
 		ro.due, ro.latest = ro.due.Add(d), ro.latest.Add(d)
 	}
+	if f.shutdown != nil {
+		f.shutdown.removeBy = f.shutdown.removeBy.Add(d)
+	}
 	for p := range f.ordered() {
 		p.lastSeen = p.lastSeen.Add(d)
 		p.assigned = p.assigned.Add(d)

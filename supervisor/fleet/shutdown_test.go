@@ -1,11 +1,13 @@
 package fleet
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/scoreboard"
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
@@ -58,4 +60,25 @@ func TestWorkerThatDoesNotStopInTimeIsKilled(t *testing.T) {
 	if got := w.state("A[1]").LastExit; got != "killed: did not stop within 25s; t/2 offset 9 in hand" {
 		t.Error(got)
 	}
+}
+
+// The members have been removed meanwhile, and the supervisor has not read that yet.
+func TestSuspendedSupervisorDoesNotGiveUpRemovingMembers(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 1))
+	worker := w.worker("A[0]").p.id
+	find := func(effects []Effect, wanted func(Effect) bool) {
+		t.Helper()
+		if !slices.ContainsFunc(effects, wanted) {
+			t.Fatalf("effects: %v", effects)
+		}
+	}
+	w.f.Step(w.now, Shutdown{})
+	stopped := FrameReceived{worker, wire.Frame{State: status.Exited, Live: true}}
+	find(w.f.Step(w.now, stopped), func(e Effect) bool { r, ok := e.(RemoveMembers); return ok && r.Final })
+	later := w.now.Add(time.Minute)
+	if effects := w.f.Step(later, Suspended(time.Minute)); len(effects) != 0 {
+		t.Errorf("effects: %v", effects)
+	}
+	find(w.f.Step(later, MembersRemoved{}), func(e Effect) bool { c, ok := e.(Command); return ok && c.Command.Kind == wire.CommandExit })
+	find(w.f.Step(later, Exited{Proc: worker}), func(e Effect) bool { return e == Effect(Finished{}) })
 }
