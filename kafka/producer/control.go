@@ -179,9 +179,12 @@ func (p *Producer) refuseUnidentified(err error) []result {
 		if q.inFlight || q.producer.valid {
 			continue
 		}
-		if entries, _ := q.takeAll(); len(entries) > 0 {
-			ended = append(ended, result{entries: entries, part: q.id, offset: -1, err: &DeliveryError{
-				Kind: DeliveryRefused, Topic: q.topic, Partition: q.id, Err: err}})
+		entries, maybe := q.takeAll()
+		for i, half := range [][]entry{entries[:maybe], entries[maybe:]} {
+			if len(half) > 0 {
+				ended = append(ended, result{entries: half, part: q.id, offset: -1, err: &DeliveryError{
+					Kind: DeliveryRefused, Topic: q.topic, Partition: q.id, MaybeDelivered: i == 0, Err: err}})
+			}
 		}
 	}
 	return ended

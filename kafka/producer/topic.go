@@ -300,18 +300,19 @@ func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []res
 		return nil
 	}
 	var ended []result
-	refuse := func(entries []entry, partition int32) {
+	refuse := func(entries []entry, partition int32, maybe bool) {
 		if len(entries) > 0 {
 			ended = append(ended, result{entries: entries, part: partition, offset: -1, err: &DeliveryError{
-				Kind: DeliveryRefused, Topic: t.name, Partition: partition, Err: code}})
+				Kind: DeliveryRefused, Topic: t.name, Partition: partition, MaybeDelivered: maybe, Err: code}})
 		}
 	}
 	for _, q := range t.parts {
 		if !q.inFlight { // else the answer will tell, and then we come back here
-			entries, _ := q.takeAll()
-			refuse(entries, q.id)
+			entries, maybe := q.takeAll()
+			refuse(entries[:maybe], q.id, true)
+			refuse(entries[maybe:], q.id, false)
 		}
 	}
-	refuse(t.takeAll(), -1)
+	refuse(t.takeAll(), -1, false)
 	return ended
 }

@@ -2,6 +2,7 @@ package producer
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -205,6 +206,39 @@ func TestNonsensePartitions(t *testing.T) {
 	p.learn(m, []string{"out"}, epoch0)
 	if topic := p.topics["out"]; topic.count != 2 || len(topic.parts) != 2 || topic.parts[1].leader == nil {
 		t.Errorf("%d partitions, %d kept", topic.count, len(topic.parts))
+	}
+}
+
+// What is refused because of its topic or producer id may be stored all the same, when a
+// request got no answer before.
+func TestRefusedMessagesMayBeStored(t *testing.T) {
+	for name, refuse := range map[string]func(*Producer) []result{
+		"topic": func(p *Producer) []result {
+			m := metadata("127.0.0.1:1", "out", 0)
+			m.Topics[0].Err = sarama.ErrTopicAuthorizationFailed
+			ended, _ := p.learn(m, []string{"out"}, epoch0)
+			return ended
+		},
+		"producer id": func(p *Producer) []result { return p.refuseUnidentified(sarama.ErrClusterAuthorizationFailed) },
+	} {
+		p := producerOf(t)
+		send(t, p, "out", Message{}) // asks for the topic
+		p.learn(metadata("127.0.0.1:1", "out", 1), []string{"out"}, epoch0)
+		p.topics["out"].parts[0].take().maybeStored = true
+		send(t, p, "out", Message{}, Message{})
+		ended := refuse(p)
+		maybe := map[bool]int{}
+		for _, e := range ended {
+			d, ok := errors.AsType[*DeliveryError](e.err)
+			if !ok || !d.Refused() {
+				t.Fatalf("%s: ended with %v", name, e.err)
+			}
+			maybe[d.MaybeDelivered] += len(e.entries)
+		}
+		if maybe[true] != 1 || maybe[false] != 2 {
+			t.Errorf("%s: %d messages may be stored, %d are not; want 1 and 2", name, maybe[true], maybe[false])
+		}
+		p.report(ended)
 	}
 }
 
