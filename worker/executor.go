@@ -458,11 +458,12 @@ func (e *executor) goBack(p *partition) bool {
 	if d := p.undisposed; d != nil {
 		p.inst.producer.gone(len(d.out))
 	}
+	// What cannot be decoded is come to again.
+	e.t.change(func() { p.corrupt, p.skipBatch = nil, false })
 	p.deadLetters, p.undisposed = nil, nil // of messages that are called again now
 	call := p.acks.restart()               // the first that failed: those before it are through by now
 	p.unsignal(attentionDelivery)
 	p.cursor.rewind(call.first)
-	e.t.change(func() { p.corrupt, p.skipBatch = nil, false }) // what cannot be decoded is come to again
 	p.repeatSize = 0
 	if p.inst.txn != nil {
 		e.w.transactionAborted(p, failure)
