@@ -155,7 +155,16 @@ func serveOrStandBy(ctx context.Context, dir string, announce func(addr string))
 			if !busy {
 				return err
 			}
-			if announced == "" && other.Addr != "" {
+			if announced == "" && other.Addr == "" {
+				// It has the lock and has not said where it listens yet: whoever started us
+				// waits for the address.
+				select {
+				case <-ctx.Done():
+				case <-time.After(20 * time.Millisecond):
+				}
+				continue
+			}
+			if announced == "" {
 				announced = other.Addr
 				announce(announced)
 			}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -61,6 +62,33 @@ func TestOneServesAndTheOthersStandBy(t *testing.T) {
 	stopSecond()
 	if third, _ := stand(t, dir); third != first {
 		t.Errorf("started anew at %s, before at %s", third, first)
+	}
+}
+
+// A broker that is about to serve holds the lock before it writes down its address. One
+// that stands by meanwhile waits for the address, not for the other's end.
+func TestStandByWaitsForTheAddress(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dev")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	time.AfterFunc(200*time.Millisecond, func() {
+		written <- os.WriteFile(filepath.Join(dir, "address"), []byte("127.0.0.1:4\n"), 0o644)
+	})
+	if addr, _ := stand(t, dir); addr != "127.0.0.1:4" {
+		t.Errorf("announced %s", addr)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
 	}
 }
 
