@@ -23,7 +23,7 @@ Example: GOOS=linux GOARCH=arm64 racecar build -o bin/racecar`
 
 // Run builds.
 func (c *buildCommand) Run() error {
-	cwd, err := os.Getwd()
+	cwd, err := workingDir()
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (c *installCommand) Run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	cwd, err := os.Getwd()
+	cwd, err := workingDir()
 	if err != nil {
 		return err
 	}

@@ -27,11 +27,23 @@ type module struct {
 	raw  []byte // of go.mod
 }
 
+// workingDir is the current directory, as it was typed.
+func workingDir() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("the working directory cannot be used, it was removed or replaced: change to it again (%w)", err)
+	}
+	return dir, nil
+}
+
 // findModule looks for go.mod in dir and above it.
 func findModule(dir string) (*module, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
+	if !filepath.IsAbs(dir) {
+		cwd, err := workingDir()
+		if err != nil {
+			return nil, err
+		}
+		dir = filepath.Join(cwd, dir)
 	}
 	for {
 		name := filepath.Join(dir, "go.mod")

@@ -44,7 +44,7 @@ func run(a arguments, role wire.Role) error {
 // upToDate returns the path of the program for the arguments, and rebuilds it if
 // anything has changed.
 func upToDate(a arguments) (string, error) {
-	cwd, err := os.Getwd()
+	cwd, err := workingDir()
 	if err != nil {
 		return "", err
 	}
