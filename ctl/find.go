@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/ctl/view"
+	"github.com/racecar-go/racecar/internal/nearest"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/pidfile"
 )
@@ -65,10 +66,13 @@ func (e *severalError) Unwrap() []error {
 }
 
 // notHereError says that nothing that runs for this user has the consumer.
-type notHereError struct{ consumer string }
+type notHereError struct {
+	consumer string
+	running  []string // the consumers that run
+}
 
 func (e *notHereError) Error() string {
-	return fmt.Sprintf("no consumer is called %q in what runs for this user", e.consumer)
+	return fmt.Sprintf("no consumer is called %q in what runs for this user%s", e.consumer, nearest.Hint(e.consumer, e.running))
 }
 
 // find looks for the supervisor that is meant. consumer, when given, chooses
@@ -192,6 +196,7 @@ func (a *app) search(ctx context.Context, consumer string) (found, error) {
 		err error
 	}
 	var all []candidate
+	var others []string
 	for _, socket := range sockets {
 		f, err := bySocket(ctx, socket)
 		if err != nil || f.client == nil {
@@ -204,6 +209,9 @@ func (a *app) search(ctx context.Context, consumer string) (found, error) {
 		if consumer == "" || runs(c.st, consumer) {
 			all = append(all, c)
 		} else {
+			for _, other := range c.st.Consumers {
+				others = append(others, other.Name)
+			}
 			c.client.Close()
 		}
 	}
@@ -212,7 +220,7 @@ func (a *app) search(ctx context.Context, consumer string) (found, error) {
 		all[0].search = consumer == ""
 		return all[0].found, nil
 	case len(all) == 0 && consumer != "" && len(sockets) > 0:
-		return found{}, &notHereError{consumer}
+		return found{}, &notHereError{consumer, others}
 	case len(all) == 0:
 		return found{}, fmt.Errorf("%w, and nothing runs for this user", errNoPidfile)
 	}
