@@ -20,7 +20,10 @@ type topCmd struct {
 // Run shows the picture until q.
 func (c *topCmd) Run(ctx context.Context, a *app) error {
 	if !view.CanRedraw(a.in) || !view.CanRedraw(a.out) {
-		return fmt.Errorf("top needs a terminal with cursor control (TERM is %q); use racecarctl status", os.Getenv("TERM"))
+		if kind := os.Getenv("TERM"); kind == "" || kind == "dumb" {
+			return fmt.Errorf("top needs a terminal with cursor control (TERM is %q); use racecarctl status", kind)
+		}
+		return errors.New("top needs a terminal as its input and output; use racecarctl status")
 	}
 	client, err := a.running(ctx, c.supervisorFlags, c.Consumer)
 	if err != nil {
