@@ -100,11 +100,11 @@ func (c *consumeCmd) ranges(ctx context.Context, a *app, k *cluster, from start)
 	for _, p := range partitions {
 		asked = append(asked, kafka.TopicPartition{Topic: c.Topic, Partition: p})
 	}
-	ends, err := k.Ends(ctx, asked)
+	ends, err := k.EndOffsets(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
-	stable, err := k.StableEnds(ctx, asked)
+	stable, err := k.LastStableOffsets(ctx, asked)
 	if err != nil {
 		return nil, err
 	}

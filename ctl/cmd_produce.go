@@ -305,7 +305,7 @@ func (d *deliveries) failed() bool {
 // finish waits for the messages under way and reports how many were delivered. err is why no
 // more were sent.
 func (d *deliveries) finish(ctx context.Context, a *app, p *producer.Producer, err error) error {
-	p.Hurry()
+	p.SkipLinger()
 	if cerr := p.Close(ctx); cerr != nil && err == nil && !d.failed() {
 		err = cerr
 	}

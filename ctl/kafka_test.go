@@ -580,7 +580,7 @@ func TestDeadLettersOfTransactions(t *testing.T) {
 	}
 	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--group", "g")
 	letter("open")
-	k.fails("", "Error: g.dlq/0: read up to offset 6 of 7 only: the broker sends no more, or a transaction is still open there; try again", "dlq", "replay", "--group", "g")
+	k.fails("", "Error: g.dlq/0: read up to offset 6 of 7 only: the broker sends no more, or a transaction is still open there; retry later", "dlq", "replay", "--group", "g")
 	end(kgo.TryCommit)
 	k.ok("", "Replayed 1 dead letter\n", "", "dlq", "replay", "--group", "g")
 	const headers = "[racecar-replay-group=g racecar-replay-timestamp=2026-11-01T00:00:00Z]"

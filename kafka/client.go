@@ -11,8 +11,8 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// Client is a sarama client with what sarama's lacks: the group coordinator has
-// a connection of its own, and waiting can be ended. It belongs to one consumer group, one
+// Client adds to a sarama client what it lacks: the group coordinator has a separate
+// connection, and Interrupt ends waiting. It belongs to one consumer group, one
 // producer or one admin.
 type Client struct {
 	sarama.Client
@@ -29,10 +29,10 @@ type Client struct {
 
 var _ sarama.Client = (*Client)(nil)
 
-// NewClient connects: when it returns without error a broker has answered, has
-// let us in and is new enough. It gives up when ctx ends; afterwards ctx means
-// nothing to the client, which lives until Close. *access.UnreachableError: no broker
-// answered. See access.Permanent for what else may come.
+// NewClient connects: when it returns without an error, a broker has answered, has accepted
+// us and is new enough. ctx bounds only NewClient itself; the client lives until Close. The
+// error is an *access.UnreachableError if no broker answered. access.Permanent distinguishes
+// the others.
 //
 // conf is copied and may be used for several clients.
 func NewClient(ctx context.Context, conf *Config) (*Client, error) {
@@ -49,7 +49,7 @@ func NewClient(ctx context.Context, conf *Config) (*Client, error) {
 	client := &Client{conf: *conf, addrs: addrs, groups: make(map[string]*coordinator)}
 	client.ctx, client.cancel = context.WithCancel(context.Background())
 	client.dialer = conf.Access.Dialer(context.Background(), nil)
-	inner, err := sarama.NewClient(addrs, conf.Through(client.dialer, 0)) // connects to nobody, since Metadata.Full is false
+	inner, err := sarama.NewClient(addrs, conf.Through(client.dialer, 0)) // does not connect, since Metadata.Full is false
 	if err != nil {
 		client.cancel()
 		client.dialer.Interrupt()
@@ -59,30 +59,31 @@ func NewClient(ctx context.Context, conf *Config) (*Client, error) {
 	return client, nil
 }
 
-// HandleJoin has f told the member id of each join that is sent, which sarama tells
-// only once it is answered: whoever ends before that would stay in the group until
-// its session is over. f must neither block nor use the client. To be set before the
-// group is made.
+// HandleJoin makes the client report the member id of each join to f when it sends the
+// join. sarama reports it only after the answer: a worker that exits before could not
+// leave the group, and would stay in it until its session expires. f must neither block
+// nor use the client. Call HandleJoin before the group is created.
 func (c *Client) HandleJoin(f func(memberID string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.notify.joins = f
 }
 
-// HandleStrangeMembers has f told of a member of the group whose subscription is not
-// taken as it is: a name in it cannot be a topic's, or it cannot be decoded. It is
-// told at each join of which we are the leader. f must neither block nor use the
-// client. To be set before the group is made.
-func (c *Client) HandleStrangeMembers(f func(memberID, problem string)) {
+// HandleInvalidMembers makes the client report to f each member of the group whose
+// subscription it ignores in part or as a whole: because a topic name is invalid, or
+// because the subscription cannot be decoded. It does so at each join that makes us the
+// group's leader. f must neither block nor use the client. Call HandleInvalidMembers
+// before the group is created.
+func (c *Client) HandleInvalidMembers(f func(memberID, problem string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.notify.strange = f
+	c.notify.invalid = f
 }
 
 // Coordinator implements sarama.Client: it returns a connection used for
-// nothing but this group's joins, heartbeats and the like. sarama would use the
-// one it fetches on, where a heartbeat waits behind a fetch and, while a join
-// waits for the other members, nothing is fetched at all.
+// nothing but this group's joins, heartbeats and the like. sarama would share the
+// connection with other requests, which would wait while a join waits for the other
+// members.
 func (c *Client) Coordinator(group string) (*sarama.Broker, error) {
 	return c.coordinator(group).broker()
 }
@@ -108,7 +109,7 @@ func (c *Client) coordinator(group string) *coordinator {
 	return k
 }
 
-// addresses are those of the configuration and of all brokers heard of.
+// addresses returns those of the configuration and of all brokers in the metadata.
 func (c *Client) addresses() []string {
 	addrs := slices.Clone(c.addrs)
 	for _, b := range c.Brokers() {
@@ -119,9 +120,9 @@ func (c *Client) addresses() []string {
 	return addrs
 }
 
-// Controller implements sarama.Client. A client that has not asked for any topic
-// yet knows no controller, and sarama does not find one without asking for all
-// topics; a topic that every cluster has serves as well.
+// Controller implements sarama.Client. A client that has not requested any topic yet does not
+// know the controller, and sarama would request all topics to find it. A topic that every
+// cluster has does as well.
 func (c *Client) Controller() (*sarama.Broker, error) {
 	b, err := c.Client.Controller()
 	if !errors.Is(err, sarama.ErrNoTopicsToUpdateMetadata) {
@@ -133,12 +134,12 @@ func (c *Client) Controller() (*sarama.Broker, error) {
 	return c.Client.Controller()
 }
 
-// Metadata asks a broker that the client knows, and when that one does not answer the
-// configured addresses: all brokers may have moved. What sarama keeps is not touched,
-// so that a question about all topics does not make it follow them.
+// Metadata asks a broker that the client knows and, if it does not answer, the configured
+// addresses, because all brokers may have moved. It does not change sarama's metadata: else a
+// request for all topics would make sarama refresh all of them from then on.
 func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sarama.MetadataResponse, error) {
-	// Each asks with a request of its own: sarama writes the version into it, and one
-	// that gets no answer is left alone.
+	// Each attempt uses a copy of the request: sarama writes the version into it, and an
+	// attempt without an answer may still be running.
 	question := func() *sarama.MetadataRequest {
 		own := *req
 		return &own
@@ -146,7 +147,7 @@ func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sa
 	known := c.LeastLoadedBroker()
 	var lost error
 	if known != nil {
-		_ = known.Open(c.Config()) // already open, most of the time; its use tells
+		_ = known.Open(c.Config()) // mostly it is open already; using it shows whether it is
 		limited, cancel := context.WithTimeout(ctx, access.FirstAnswer)
 		resp, err := access.Await(limited, func() (*sarama.MetadataResponse, error) { return known.GetMetadata(question()) })
 		cancel()
@@ -154,7 +155,7 @@ func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sa
 			return resp, err
 		}
 		if lost = err; limited.Err() == nil {
-			_ = known.Close() // not usable any more; opened again by whoever needs it
+			_ = known.Close() // not usable any more; the next use opens it again
 		}
 	}
 	resp, err := access.AskInTurn(ctx, c.conf.Access, c.addrs, func(_ context.Context, d *access.Dialer, addr string) (*sarama.MetadataResponse, error) {
@@ -171,16 +172,15 @@ func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sa
 	return resp, err
 }
 
-// isTopicError reports whether a broker answered, if only that one may not see a
-// topic or that there is none: the answer names the controller all the same.
+// isTopicError reports whether the error is only about the topic: not authorized, or no such
+// topic. The answer names the controller all the same.
 func isTopicError(err error) bool {
 	return errors.Is(err, sarama.ErrUnknownTopicOrPartition) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) ||
 		errors.Is(err, sarama.ErrLeaderNotAvailable)
 }
 
-// Interrupt ends whatever waits for a broker, a join that waits for the other
-// members included, and fails all that is tried afterwards. It is for a stop
-// that must not wait; Close is still to be called.
+// Interrupt fails all requests, running ones and later ones, and so ends a join that waits
+// for the other members. It is for a shutdown that must not wait. Call Close afterwards.
 func (c *Client) Interrupt() {
 	c.cancel()
 	c.mu.Lock()
@@ -191,13 +191,11 @@ func (c *Client) Interrupt() {
 	c.dialer.Interrupt()
 }
 
-// Drop closes the connections but for those to coordinators; the next use opens
-// new ones. It ends fetches that a broker holds for up to max_wait_time, which
-// sarama would wait for before it lets a partition go.
+// Drop closes the connections except those to coordinators; the next use opens new ones.
 func (c *Client) Drop() { c.dialer.Drop() }
 
-// Close closes all connections. The consumer group, producer or admin that uses
-// the client is to be closed before.
+// Close closes all connections. Close the consumer group, producer or admin that uses the
+// client before.
 func (c *Client) Close() error {
 	c.cancel()
 	c.mu.Lock()

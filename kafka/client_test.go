@@ -70,7 +70,7 @@ func connect(t *testing.T, c *config.Config) *Client {
 	return client
 }
 
-// try connects once, with whatever c says.
+// try connects once, with configuration c.
 func try(t *testing.T, c *config.Config) error {
 	t.Helper()
 	a, err := access.New(c, nil)

@@ -8,12 +8,12 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// CommitAnswer is what a broker's error for a committed offset means for the member, with
-// or without a transaction.
+// CommitAnswer is the meaning of a broker's error for a committed offset to the member, with or
+// without a transaction.
 type CommitAnswer int
 
 const (
-	// CommitRetriable: the coordinator moved, is loading or is in trouble. Commit again.
+	// CommitRetriable: the coordinator moved, is loading or has a temporary problem. Commit again.
 	CommitRetriable CommitAnswer = iota + 1
 	// CommitStaleMember: the group has another generation, or no longer has the member.
 	// During a rebalance that is temporary; after the end of the session another member

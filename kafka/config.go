@@ -16,18 +16,17 @@ import (
 
 // This file is the one place where sarama's settings are made.
 
-// Config is what a client is made with: sarama's settings, and how to get into the
-// cluster. A copy is a Config of its own. sarama's TLS and SASL stay off: connections
-// come from Access, so that rotated certificates are picked up, one login is enough, and
-// waiting can be ended.
+// Config holds the settings of a client: sarama's, and the Access to the cluster. Copies are
+// independent. sarama's TLS and SASL are off: connections come from Access, so that rotated
+// certificates are read, one login is enough, and waiting can be interrupted.
 type Config struct {
 	sarama.Config
 	Access   *access.Access
 	Fetching Fetching // of consumers
 }
 
-// Fetching is how the partitions of a membership are fetched, by package fetch: sarama
-// fetches nothing.
+// Fetching holds the settings of package fetch for the partitions of a membership: sarama fetches
+// nothing.
 type Fetching struct {
 	ReadCommitted        bool
 	Rack                 string
@@ -46,8 +45,8 @@ func (c *Config) Through(d *access.Dialer, within time.Duration) *sarama.Config 
 	return &conf
 }
 
-// NewConfig returns what every client starts from. Its Version is the newest sarama
-// knows: sarama lowers each request to what the broker at hand supports (KIP-35), and
+// NewConfig returns the settings that all clients share. Its Version is the newest that sarama
+// knows: sarama uses the version of each request that the broker supports (KIP-35), and
 // NewClient refuses brokers that are too old.
 func NewConfig(a *access.Access) *Config {
 	conf := &Config{Config: *sarama.NewConfig(), Access: a}
@@ -71,7 +70,7 @@ func NewConfig(a *access.Access) *Config {
 	return conf
 }
 
-// ConsumerOptions is what differs between the memberships of one worker.
+// ConsumerOptions holds the settings that differ between the memberships of a worker.
 type ConsumerOptions struct {
 	// InstanceID makes the member a static one (KIP-345); empty: dynamic.
 	InstanceID string
@@ -114,9 +113,9 @@ func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 	g.Rebalance.Retry.Backoff = 250 * time.Millisecond
 	g.Rebalance.Retry.Max = 12
 	conf.Consumer.Return.Errors = true
-	conf.Consumer.Offsets.AutoCommit.Enable = false     // the worker has a commit loop of its own
-	conf.Consumer.Offsets.Initial = sarama.OffsetOldest // sarama takes it for in range: see GroupClient
-	conf.Consumer.Retry.Backoff = 1000 * time.Hour      // fetching is not tried again: likewise
+	conf.Consumer.Offsets.AutoCommit.Enable = false     // the worker commits itself
+	conf.Consumer.Offsets.Initial = sarama.OffsetOldest // sarama finds it in range: see GroupClient
+	conf.Consumer.Retry.Backoff = 1000 * time.Hour      // sarama must not retry fetches: likewise
 	conf.ChannelBufferSize = 16
 
 	applyShared(conf, props)
@@ -132,8 +131,8 @@ func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 	return conf, nil
 }
 
-// strategies are those that partition_assignment_strategy may name. They are made anew
-// for each membership: sticky ones keep state.
+// strategies are the values of partition_assignment_strategy. Each membership creates its
+// own, because sticky ones keep state.
 var strategies = map[string]func() sarama.BalanceStrategy{
 	"range":              sarama.NewBalanceStrategyRange,
 	"roundrobin":         sarama.NewBalanceStrategyRoundRobin,
@@ -212,7 +211,7 @@ func produceBackoff(retries, _ int) time.Duration {
 	return doubled(produceBackoffMin, produceBackoffMax, retries)
 }
 
-// produceRetries is how many retries fit into message_timeout when each fails at once.
+// produceRetries is the number of retries that fit into message_timeout if each fails at once.
 func produceRetries(timeout time.Duration) int {
 	n := 0
 	for spent := time.Duration(0); spent < timeout; spent += produceBackoff(n, 0) {
@@ -301,7 +300,7 @@ func applyProducer(conf *Config, p config.Properties) error {
 	}
 	if p.RequestTimeout > 0 {
 		out.Timeout = p.RequestTimeout
-		// The broker is to be the one who says that its replicas are too slow.
+		// The broker times out first, so that the error says that its replicas are too slow.
 		conf.Net.ReadTimeout = max(conf.Net.ReadTimeout, p.RequestTimeout+time.Second)
 	}
 	out.Transaction.Timeout = transactionTimeout
@@ -315,8 +314,7 @@ func applyProducer(conf *Config, p config.Properties) error {
 	return nil
 }
 
-// transactionTimeout is short beside librdkafka's and Java's minute: a transaction
-// is open at the brokers for milliseconds (see TxnProducer), and what a dead
-// process has left open holds up readers, and whoever gets its partitions, until
-// this has passed.
+// transactionTimeout is shorter than librdkafka's and Java's minute: a transaction is open at the
+// brokers for milliseconds (see TxnProducer), and the open transaction of a dead process blocks
+// readers and the next owner of its partitions for this long.
 const transactionTimeout = 15 * time.Second

@@ -17,9 +17,9 @@ import (
 // answer to a join: the coordinator answers when that timeout is over.
 const joinMargin = 10 * time.Second
 
-// coordinator is a connection to the broker that coordinates one group, for
-// that group alone. It follows the coordinator when it moves and is opened
-// again after it broke. It may be used concurrently.
+// coordinator is a connection to the coordinator of one group, used for that group only. When
+// the coordinator moves or the connection breaks, it connects again. It may be used
+// concurrently.
 type coordinator struct {
 	client *Client // to find the coordinator
 	group  string
@@ -29,13 +29,13 @@ type coordinator struct {
 	cancel context.CancelFunc
 
 	mu     sync.Mutex
-	addr   string         // guarded by mu; where the coordinator is; empty: to be found
+	addr   string         // guarded by mu; where the coordinator is; empty: unknown
 	conn   *sarama.Broker // guarded by mu; nil before the first use and after close
 	closed bool           // guarded by mu
 	old    sync.WaitGroup // connections being closed
 }
 
-// newCoordinator copies the client's configuration; nothing is opened yet.
+// newCoordinator copies the client's configuration. It does not connect yet.
 func newCoordinator(client *Client, group string, notify joinHandlers) *coordinator {
 	usual := client.conf.Net.ReadTimeout
 	k := &coordinator{client: client, group: group}
@@ -47,7 +47,7 @@ func newCoordinator(client *Client, group string, notify joinHandlers) *coordina
 	return k
 }
 
-// broker returns the connection, opened (or being opened: its first use waits).
+// broker returns the connection. It may still be connecting: then its first use waits.
 func (k *coordinator) broker() (*sarama.Broker, error) {
 	b, again, err := k.open()
 	if again { // it was closed or broke: the coordinator may be elsewhere by now
@@ -57,8 +57,8 @@ func (k *coordinator) broker() (*sarama.Broker, error) {
 	return b, err
 }
 
-// open is broker; again says that a connection to where the coordinator was when it was
-// last looked for had to be opened again.
+// open is broker without a new search; again: it had to connect again to the address that was
+// found before.
 func (k *coordinator) open() (b *sarama.Broker, again bool, err error) {
 	addr, known, err := k.find()
 	if err != nil {
@@ -84,8 +84,8 @@ func (k *coordinator) open() (b *sarama.Broker, again bool, err error) {
 	return k.conn, again && err == nil, err
 }
 
-// find returns where the coordinator is, and whether that was known already. It asks the brokers itself: sarama asks them one
-// after the other, and waits for each.
+// find returns the coordinator's address, and whether it was known already. It does not leave
+// the search to sarama, which waits for one broker after the other.
 func (k *coordinator) find() (addr string, known bool, err error) {
 	k.mu.Lock()
 	addr = k.addr
@@ -106,20 +106,20 @@ func (k *coordinator) find() (addr string, known bool, err error) {
 	return addr, false, nil
 }
 
-// forget has the coordinator looked for at the next use.
+// forget makes the next use search for the coordinator.
 func (k *coordinator) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.addr = ""
 }
 
-// retire closes a connection without waiting for what may be going on there.
+// retire closes a connection without waiting for requests on it.
 func (k *coordinator) retire(conn *sarama.Broker) {
-	k.dialer.Drop() // it is the only one
+	k.dialer.Drop() // the dialer has no other connection
 	k.old.Go(func() { _ = conn.Close() })
 }
 
-// close cuts off whatever waits and returns when the connection is closed.
+// close fails pending requests and returns when the connection is closed.
 func (k *coordinator) close() {
 	k.cancel()
 	k.mu.Lock()
@@ -140,9 +140,9 @@ const (
 	coordinatorBackoff  = 100 * time.Millisecond
 )
 
-// do calls f with the connection, again after a pause for as long as the answer
-// says that the coordinator moved, is loading or cannot be reached: at most
-// coordinatorAttempts times, in about 3 s. The end of ctx cuts f off.
+// do calls f with the connection. It retries, after a pause, while the coordinator has moved,
+// is loading or cannot be reached: at most coordinatorAttempts attempts, which take about 3 s.
+// The end of ctx interrupts f.
 func (k *coordinator) do(ctx context.Context, f func(*sarama.Broker) error) error {
 	stop := context.AfterFunc(ctx, k.dialer.Drop)
 	defer stop()
@@ -172,13 +172,13 @@ func (k *coordinator) attempt(ctx context.Context, f func(*sarama.Broker) error)
 	}
 	err = f(b)
 	var kerr sarama.KError
-	if err != nil && !errors.As(err, &kerr) && !IsEncodingError(err) { // the connection is of no use any more
+	if err != nil && !errors.As(err, &kerr) && !IsEncodingError(err) { // the connection is not usable any more
 		_ = b.Close() // may be closed already
 	}
 	return err
 }
 
-// coordinatorMoved reports whether looking for the coordinator again may help.
+// coordinatorMoved reports whether another search for the coordinator may help.
 func coordinatorMoved(err error) bool {
 	var kerr sarama.KError
 	if errors.As(err, &kerr) {
@@ -211,12 +211,12 @@ type patientConn struct {
 	answer []byte // of ours, what sarama has not read of it yet
 }
 
-// joinHandlers are told of joins; either may be nil.
+// joinHandlers get reports of joins; either may be nil.
 type joinHandlers struct {
-	joins   func(memberID string)          // of each join that is sent
-	strange func(memberID, problem string) // of a member whose subscription was not taken as it is
+	joins   func(memberID string)          // called for each join that is sent
+	invalid func(memberID, problem string) // called for each member with an invalid subscription
 
-	noOffsets bool // what is committed is not asked for: see noOffsets
+	noOffsets bool // answer OffsetFetch ourselves: see noOffsets
 }
 
 const (
@@ -262,7 +262,7 @@ func (p *patientConn) Read(b []byte) (int, error) {
 			return p.Conn.Read(b)
 		}
 		var err error
-		if p.answer, err = filterJoin(p.Conn, version, p.notify.strange); err != nil {
+		if p.answer, err = filterJoin(p.Conn, version, p.notify.invalid); err != nil {
 			return 0, err
 		}
 	}
@@ -358,8 +358,8 @@ func FindCoordinator(ctx context.Context, conf *Config, addrs []string, key Coor
 	}, answered)
 }
 
-// answered reports whether an error is the cluster's answer, rather than the trouble of
-// one broker or of the way to it.
+// answered reports whether an error is the cluster's answer, and not a failure of one broker
+// or of the connection to it.
 func answered(err error) bool {
 	_, ok := errors.AsType[sarama.KError](err)
 	return ok

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzJoinAnswer: of an answer of any bytes remains what sarama decodes, or nothing;
-// what remains is bounded and passes a second time as it is.
+// FuzzJoinAnswer: sarama can decode every filtered answer, or filtering fails. A filtered answer
+// is bounded, and filtering it again does not change it.
 func FuzzJoinAnswer(f *testing.F) {
 	for version := int16(1); version <= 8; version++ {
 		f.Add(joinAnswer(version, map[string][]byte{"a": subscriptionTo("x/y", "b"), "b": {0, 1}}), version)

@@ -19,8 +19,8 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// member is one that sits in a group by itself, without sarama's group: joined
-// and synced, no heartbeats.
+// member is the only member of a group, made without sarama's group: it has joined and synced,
+// and sends no heartbeats.
 type member struct {
 	group string
 	Member
@@ -66,7 +66,7 @@ func join(t *testing.T, client *Client, group, instance string) member {
 	return m
 }
 
-func (m member) place() status.Member {
+func (m member) status() status.Member {
 	return status.Member{Group: m.group, MemberID: m.MemberID, InstanceID: m.InstanceID, Generation: m.Generation}
 }
 
@@ -139,7 +139,7 @@ func TestOffsets(t *testing.T) {
 			t.Errorf("got %v, %v, want ErrIllegalGeneration", failed, err)
 		}
 	})
-	t.Run("place taken over", func(t *testing.T) {
+	t.Run("instance id taken over", func(t *testing.T) {
 		successor := join(t, client, group, "one")
 		failed, err := offsets.Commit(ctx, m.Member, map[TopicPartition]Commit{p0: {Offset: 9}})
 		if err != nil || !errors.Is(failed[p0], sarama.ErrFencedInstancedId) {
@@ -221,33 +221,33 @@ func TestLeaveGroup(t *testing.T) {
 	client := connect(t, settings(b.Addrs()...))
 	t.Run("static", func(t *testing.T) {
 		m := join(t, client, b.Group(), "one")
-		if err := LeaveGroup(testContext(t), client, []status.Member{m.place()}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{m.status()}); err != nil {
 			t.Fatal(err)
 		}
 		if left := members(t, client, m.group); len(left) != 0 {
 			t.Errorf("still there: %v", left)
 		}
-		if err := LeaveGroup(testContext(t), client, []status.Member{m.place()}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{m.status()}); err != nil {
 			t.Errorf("again: %v", err)
 		}
 	})
 	t.Run("dynamic", func(t *testing.T) {
 		m := join(t, client, b.Group(), "")
-		if err := LeaveGroup(testContext(t), client, []status.Member{m.place(), {Group: m.group}}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{m.status(), {Group: m.group}}); err != nil {
 			t.Fatal(err)
 		}
 		if left := members(t, client, m.group); len(left) != 0 {
 			t.Errorf("still there: %v", left)
 		}
 	})
-	t.Run("place taken over", func(t *testing.T) {
+	t.Run("instance id taken over", func(t *testing.T) {
 		if !b.Real() {
 			t.Skip("the embedded broker looks at the instance id only")
 		}
 		group := b.Group()
 		old := join(t, client, group, "one")
 		join(t, client, group, "one")
-		if err := LeaveGroup(testContext(t), client, []status.Member{old.place()}); err != nil {
+		if err := LeaveGroup(testContext(t), client, []status.Member{old.status()}); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff([]string{"one"}, members(t, client, group)); diff != "" {
@@ -256,9 +256,9 @@ func TestLeaveGroup(t *testing.T) {
 	})
 	t.Run("never joined", func(t *testing.T) {
 		m := join(t, client, b.Group(), "one")
-		place := m.place()
-		place.MemberID = ""
-		if err := LeaveGroup(testContext(t), client, []status.Member{place}); err != nil {
+		withoutID := m.status()
+		withoutID.MemberID = ""
+		if err := LeaveGroup(testContext(t), client, []status.Member{withoutID}); err != nil {
 			t.Fatal(err)
 		}
 		if left := members(t, client, m.group); len(left) != 0 {

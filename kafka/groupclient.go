@@ -10,22 +10,22 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// GroupClient is the client that a consumer group is made with. A group's leader
-// plans for all members; a topic that only others subscribe to, and that is not there
-// or that we may not see, is left out of the plan. sarama would end the rebalance.
+// GroupClient is the client of a sarama consumer group. The group's leader plans for all
+// members, and it leaves a topic out of the plan if only others subscribe to it and it does
+// not exist or we are not authorized for it. sarama would fail the rebalance.
 type GroupClient struct {
 	*Client
-	unopened *sarama.Broker // what sarama is to fetch from
+	unopened *sarama.Broker // the leader of all partitions, as far as sarama knows
 
 	mu    sync.Mutex
 	own   []string        // guarded by mu; the topics that we subscribe to
 	known map[string]bool // guarded by mu; topics that sarama has metadata of
-	asOf  time.Time       // guarded by mu; when that was looked at
+	asOf  time.Time       // guarded by mu; when known was read
 }
 
 // LeaderAndEpoch implements sarama.Client with a broker that nobody opens: package
-// kafka/fetch fetches, and sarama is not to. It asks nothing else of that broker, reports
-// sarama.ErrNotConnected for each claim, and tries again after Consumer.Retry.Backoff.
+// kafka/fetch fetches, and sarama must not. sarama sends that broker nothing else, reports
+// sarama.ErrNotConnected for each claim, and retries after Consumer.Retry.Backoff.
 func (g *GroupClient) LeaderAndEpoch(string, int32) (*sarama.Broker, int32, error) {
 	return g.unopened, -1, nil
 }
@@ -47,15 +47,15 @@ func (c *Client) ForGroup() *GroupClient {
 	return &GroupClient{Client: c, unopened: sarama.NewBroker("")}
 }
 
-// Subscribe notes our own topics. To be called before each join.
+// Subscribe notes our own topics. Call it before each join.
 func (g *GroupClient) Subscribe(topics []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.own = slices.Clone(topics)
 }
 
-// RefreshMetadata implements sarama.Client. What brokers say of topics of other
-// members is no error.
+// RefreshMetadata implements sarama.Client. It ignores errors of topics that only other
+// members subscribe to.
 func (g *GroupClient) RefreshMetadata(topics ...string) error {
 	err := g.Client.RefreshMetadata(topics...)
 	g.mu.Lock()
@@ -69,14 +69,14 @@ func (g *GroupClient) RefreshMetadata(topics ...string) error {
 		err = g.Client.RefreshMetadata(own...)
 	}
 	if errors.Is(err, sarama.ErrInvalidTopic) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) || errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-		return nil // of one topic: the worker tells, when it looks for its topics
+		return nil // of one topic: the worker reports it when it resolves its topics
 	}
 	return err
 }
 
-// Partitions implements sarama.Client: none for a topic that is not there (any more).
-// Otherwise one that was deleted would fail each rebalance that its subscriber leads, and
-// with it the commits of what that one consumes.
+// Partitions implements sarama.Client. It returns no partitions for a topic that does not
+// exist. An error would fail each rebalance that a subscriber of a deleted topic leads, and
+// with it the commits of the topics that this subscriber consumes.
 func (g *GroupClient) Partitions(topic string) ([]int32, error) {
 	g.mu.Lock()
 	if !slices.Contains(g.own, topic) && len(g.own) > 0 {

@@ -36,9 +36,9 @@ func subscriptionTo(topics ...string) []byte {
 	return m.AppendTo(nil)
 }
 
-// What can be used passes as it is, in every version; what cannot is left out and told.
+// Valid subscriptions pass unchanged, in every version; invalid ones are removed and reported.
 func TestJoinFilter(t *testing.T) {
-	strange := map[string][]byte{
+	subscriptions := map[string][]byte{
 		"fine":       subscriptionTo("a", "b.c_d-e"),
 		"no topics":  subscriptionTo(),
 		"slash":      subscriptionTo("a", "x/y", "b"),
@@ -51,8 +51,8 @@ func TestJoinFilter(t *testing.T) {
 		"very large": bytes.Repeat([]byte{0}, maxSubscription+1),
 	}
 	usable := map[string][]byte{
-		"fine":       strange["fine"],
-		"no topics":  strange["no topics"],
+		"fine":       subscriptions["fine"],
+		"no topics":  subscriptions["no topics"],
 		"slash":      subscriptionTo("a", "b"),
 		"dots":       subscriptionTo(),
 		"long":       subscriptionTo(),
@@ -65,7 +65,7 @@ func TestJoinFilter(t *testing.T) {
 	told := []string{"broken", "dots", "large", "long", "negative", "none", "slash", "very large"}
 	for version := int16(1); version <= 8; version++ {
 		var reported []string
-		got, err := filterJoin(bytes.NewReader(joinAnswer(version, strange)), version, func(member, _ string) { reported = append(reported, member) })
+		got, err := filterJoin(bytes.NewReader(joinAnswer(version, subscriptions)), version, func(member, _ string) { reported = append(reported, member) })
 		if err != nil {
 			t.Fatalf("version %d: %v", version, err)
 		}

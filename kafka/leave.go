@@ -22,9 +22,9 @@ import (
 //
 // The member's last commit must have been answered before: a member that is removed
 // while its session closes loses that commit.
-func LeaveGroup(ctx context.Context, client *Client, places []status.Member) error {
+func LeaveGroup(ctx context.Context, client *Client, members []status.Member) error {
 	groups := make(map[string][]sarama.MemberIdentity)
-	for _, p := range places {
+	for _, p := range members {
 		if p.InstanceID == "" && p.MemberID == "" {
 			continue
 		}
@@ -36,8 +36,8 @@ func LeaveGroup(ctx context.Context, client *Client, places []status.Member) err
 		groups[p.Group] = append(groups[p.Group], m)
 	}
 	var errs []error
-	for group, members := range groups {
-		if err := leave(ctx, client, group, members); err != nil {
+	for group, identities := range groups {
+		if err := leaveGroup(ctx, client, group, identities); err != nil {
 			errs = append(errs, fmt.Errorf("leave group %q: %w", group, err))
 		}
 	}
@@ -45,7 +45,8 @@ func LeaveGroup(ctx context.Context, client *Client, places []status.Member) err
 	return errors.Join(errs...)
 }
 
-func leave(ctx context.Context, client *Client, group string, members []sarama.MemberIdentity) error {
+// leaveGroup removes members from one group.
+func leaveGroup(ctx context.Context, client *Client, group string, members []sarama.MemberIdentity) error {
 	coord := newCoordinator(client, group, joinHandlers{})
 	defer coord.close()
 	return coord.do(ctx, func(b *sarama.Broker) error {
@@ -70,8 +71,8 @@ func leave(ctx context.Context, client *Client, group string, members []sarama.M
 	})
 }
 
-// gone reports whether the answer means that the member is not in the group, or
-// that its place is another's by now.
+// gone reports whether the answer means that the member is not in the group (any more), or
+// that another process has its instance id by now.
 func gone(err sarama.KError) bool {
 	switch err {
 	case sarama.ErrNoError, sarama.ErrUnknownMemberId, sarama.ErrFencedInstancedId, sarama.ErrGroupIDNotFound:

@@ -8,9 +8,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// SetLogger hands sarama's own log to log, at debug level. sarama has one
-// logger for the whole process, so this is to be called once, before the first
-// client.
+// SetLogger makes sarama log to log, at debug level. sarama has one logger for the whole
+// process, so call SetLogger once, before the first client is created.
 func SetLogger(log logrus.FieldLogger) { sarama.Logger = logBridge{log} }
 
 type logBridge struct{ log logrus.FieldLogger }

@@ -12,9 +12,9 @@ const (
 	offsetFetchFlexible = 6 // the first version of OffsetFetch with tagged fields
 )
 
-// noOffsets answers a whole OffsetFetch request of sarama: nothing is committed. sarama asks
-// for each partition by itself before it begins a session, one after the other, and its
-// answers would serve for nothing: the worker reads them with one request.
+// noOffsets answers a whole OffsetFetch request of sarama in the broker's stead: nothing is
+// committed. sarama would send one request per partition, one after the other, before it begins
+// a session, and nobody needs the answers: the worker reads all offsets with one request.
 func noOffsets(b []byte) ([]byte, error) {
 	const head = 14 // size, key, version, correlation id, length of the client id
 	if len(b) < head {

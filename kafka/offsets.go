@@ -7,6 +7,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
+// This file commits and reads the offsets of a group.
+
 // TopicPartition names a partition.
 type TopicPartition struct {
 	Topic     string
@@ -29,16 +31,16 @@ type Commit struct {
 	Epoch    Epoch // of the leader that wrote the message before
 }
 
-// Epoch is a leader epoch (KIP-320) and one more, so that the zero value is none.
+// Epoch is a leader epoch (KIP-320) plus one, so that the zero value means none.
 type Epoch int32
 
-// KnownEpoch is the Epoch of a leader epoch as brokers have it; -1: unknown.
+// KnownEpoch converts a leader epoch of a broker; -1: unknown.
 func KnownEpoch(leader int32) Epoch { return Epoch(max(leader, -1) + 1) }
 
-// Leader is the leader epoch as brokers have it; -1: unknown.
+// Leader returns the leader epoch as brokers send it; -1: unknown.
 func (e Epoch) Leader() int32 { return int32(e) - 1 }
 
-// Member identifies who commits: a member of the group in one generation, or NoMember.
+// Member identifies the committer: a member of the group in one generation, or NoMember.
 type Member struct {
 	Generation int32
 	MemberID   string

@@ -403,7 +403,7 @@ func TestSecurity(t *testing.T) {
 	f.testAuthorization(t)
 }
 
-// testKerberosProblems goes through what the KDC may say.
+// testKerberosProblems checks the messages for the KDC's errors.
 func (f *fortress) testKerberosProblems(t *testing.T, keytab string) {
 	f.kdc.Principal("rotated")
 	old := f.kdc.Keytab("rotated")
@@ -478,7 +478,7 @@ func (f *fortress) testKerberosProblems(t *testing.T, keytab string) {
 	}
 }
 
-// ghost is the keytab of a principal that is no more.
+// ghost returns the keytab of a principal that was deleted.
 func (f *fortress) ghost(t *testing.T) string {
 	t.Helper()
 	f.kdc.Principal("ghost")
@@ -487,7 +487,7 @@ func (f *fortress) ghost(t *testing.T) string {
 	return path
 }
 
-// testKinit lets commands get the ticket, and finds tickets that are there.
+// testKinit uses tickets that a command gets, and tickets that exist already.
 func (f *fortress) testKinit(t *testing.T, keytab string) {
 	t.Run("kinit", func(t *testing.T) {
 		dir := t.TempDir()
@@ -517,7 +517,7 @@ func (f *fortress) testKinit(t *testing.T, keytab string) {
 	})
 }
 
-// testAuthorization does what nobody may.
+// testAuthorization sends requests that the user is not authorized for.
 func (f *fortress) testAuthorization(t *testing.T) {
 	c := f.through(t, saslDoor)
 	c.SASLMechanism, c.SASLUsername, c.SASLPassword = "PLAIN", "nobody", "nothing"

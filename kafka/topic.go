@@ -99,7 +99,7 @@ func (c *Client) writable(topic string) (there bool, err error) {
 	return false, fmt.Errorf("topic %s: %w", topic, sarama.ErrIncompleteResponse)
 }
 
-// refusesTopic reports whether an error is permanent, rather than one of a broker in trouble.
+// refusesTopic reports whether an error is permanent, and not a broker's temporary problem.
 func refusesTopic(err error) bool {
 	for _, final := range []error{
 		sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, sarama.ErrPolicyViolation,

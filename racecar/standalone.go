@@ -115,7 +115,7 @@ func (p *StandaloneProducer) produceSync(ctx context.Context, m producer.Message
 		traced(-1, -1, err)
 		return err
 	}
-	p.inner.Hurry()
+	p.inner.SkipLinger()
 	select {
 	case err := <-ended:
 		return err
@@ -170,7 +170,7 @@ func (p *StandaloneProducer) WaitForDelivery(ctx context.Context, f func(ctx con
 	w := &deliveryWait{idle: make(chan struct{}), open: 1}
 	err := f(context.WithValue(ctx, waitKey{p}, w))
 	w.finish(nil) // f itself: idle is not closed before it has returned
-	p.inner.Hurry()
+	p.inner.SkipLinger()
 	select {
 	case <-w.idle:
 	case <-ctx.Done():

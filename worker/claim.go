@@ -579,7 +579,7 @@ func (p *partition) hurry() {
 	if t := p.inst.txn; t != nil {
 		t.hurry(p)
 	} else if t, err := p.m.w.transport(); err == nil {
-		t.Hurry()
+		t.SkipLinger()
 	}
 }
 

@@ -134,7 +134,7 @@ func (d *deadLetters) send() {
 			}
 		}
 		if terr == nil {
-			t.Hurry() // the partition waits for them
+			t.SkipLinger() // the partition waits for them
 		}
 	}()
 }

@@ -339,7 +339,7 @@ func (m *membership) connect(ctx context.Context, conf *kafka.Config) ([]string,
 		m.client.Config().Consumer.Group.InstanceId = m.id // the client's own copy; no group uses it yet
 	}
 	m.client.HandleJoin(m.joins)
-	m.client.HandleStrangeMembers(m.strange.report)
+	m.client.HandleInvalidMembers(m.strange.report)
 	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
 	var group sarama.ConsumerGroup
 	if err = m.clearPlaces(ctx); err == nil {

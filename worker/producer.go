@@ -16,7 +16,7 @@ import (
 // transport is what a producer sends with: a *producer.Producer.
 type transport interface {
 	Send(ctx context.Context, m producer.Message, done producer.Done) error
-	Hurry()
+	SkipLinger()
 	Close(ctx context.Context) error
 }
 
@@ -184,7 +184,7 @@ func (p *instanceProducer) deliver(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.Hurry()
+		t.SkipLinger()
 		select {
 		case <-settled:
 		case <-ctx.Done():

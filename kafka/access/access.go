@@ -102,7 +102,7 @@ func (a *Access) Addresses() ([]string, error) {
 	return a.addresses, nil
 }
 
-// SocketTimeout is how long one request may take on a connection.
+// SocketTimeout bounds one request on a connection.
 func (a *Access) SocketTimeout() time.Duration { return socketTimeout(a.c) }
 
 func socketTimeout(c *config.Config) time.Duration {

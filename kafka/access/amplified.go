@@ -7,25 +7,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// What sarama makes of an element of an answer, in bytes: a few bytes on the wire are a
-// structure, its slices and its places in maps.
+// This file bounds the memory that a decoded response takes. A few bytes of a list on the
+// wire become a structure with slices and map entries; the costs here are what sarama
+// allocates for one element, in bytes.
 const (
 	brokerCost    = 3 << 10
 	topicCost     = 400
 	partitionCost = 160
-	// maxDecoded is what an answer may become: 200,000 partitions, say.
+	// maxDecoded bounds a decoded response: it is enough for about 200,000 partitions.
 	maxDecoded = 32 << 20
-	// smallAnswer is not worth a look, whatever it holds.
+	// smallAnswer is the size of a response up to which it is not measured.
 	smallAnswer = 64 << 10
 )
 
-// amplified reports whether answers of a kind are to be measured before they are decoded:
-// those that list what a cluster has.
+// amplified reports whether the response lists topics and partitions, and so has to be
+// measured before it is decoded.
 func (r request) amplified() bool {
 	return r.key == int16(kmsg.Metadata) || r.key == int16(kmsg.OffsetFetch)
 }
 
-// checkAmplified measures the body of an answer, behind its correlation id.
+// checkAmplified measures the body of a response, which follows the correlation id.
 func (r request) checkAmplified(body []byte) error {
 	s := sizer{b: body}
 	if r.key == int16(kmsg.Metadata) {
@@ -55,7 +56,7 @@ func (s *sizer) skip(n int) {
 	s.b = s.b[n:]
 }
 
-// length reads a length that has so many bytes where it is not compact; -1 is null.
+// length reads a length, which has the given number of bytes unless it is compact; -1: null.
 func (s *sizer) length(bytes int) int {
 	if s.flexible {
 		v, n := binary.Uvarint(s.b)
@@ -78,14 +79,14 @@ func (s *sizer) length(bytes int) int {
 
 func (s *sizer) string() { s.skip(max(0, s.length(2))) }
 
-// int32s skips an array, whose elements cost what they have.
+// int32s skips an array of int32, whose decoded elements are as large as on the wire.
 func (s *sizer) int32s() {
 	n := max(0, s.length(4))
 	s.cost += 4 * min(n, len(s.b))
 	s.skip(4 * n)
 }
 
-// tags skips tagged fields, of which brokers send few and sarama takes none.
+// tags skips tagged fields: brokers send few of them, and sarama ignores them.
 func (s *sizer) tags() {
 	if !s.flexible {
 		return
@@ -96,8 +97,8 @@ func (s *sizer) tags() {
 	}
 }
 
-// array goes through elements. sarama allocates for as many as are announced, before it
-// has seen any.
+// array calls each for every element. sarama allocates memory for the announced number of
+// elements before it decodes the first one.
 func (s *sizer) array(cost int, each func()) {
 	n := max(0, s.length(4))
 	s.cost += cost * min(n, maxDecoded)

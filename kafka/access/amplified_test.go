@@ -81,7 +81,7 @@ func bodyOf(resp kmsg.Response) []byte {
 	return resp.AppendTo(nil)
 }
 
-// What is measured is understood to its end, in every version.
+// The sizer reads each response to its end, in every version.
 func TestAnswersOfAllVersionsAreUnderstood(t *testing.T) {
 	for version := range int16(13) {
 		s := sizer{b: bodyOf(metadata(version, 3, 5, 7))}
@@ -95,7 +95,7 @@ func TestAnswersOfAllVersionsAreUnderstood(t *testing.T) {
 	}
 }
 
-// Whatever an answer's bytes are, measuring them ends.
+// Measuring an answer of any bytes terminates.
 func FuzzAmplified(f *testing.F) {
 	for version := range int16(13) {
 		f.Add(metadata(version, 2, 2, 3).AppendTo(nil), version, true)

@@ -72,7 +72,7 @@ func TestResponsesAreBounded(t *testing.T) {
 	}
 }
 
-// Answers are told apart by their correlation ids; one that nobody asked for is refused.
+// The correlation id assigns a response to its request; a response without one is rejected.
 func TestResponsesWithoutARequestAreRejected(t *testing.T) {
 	c := &answerConn{}
 	sink, _ := net.Pipe()

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A credential cache is a regular file of ours or root's; what another user has put in
-// its place neither logs us in nor makes us wait.
+// A credential cache must be a regular file of ours or root's. A file of another user neither
+// logs us in nor blocks us.
 func TestCredentialCachesOfOthersAreRejected(t *testing.T) {
 	dir := t.TempDir()
 	pipe, others, folder := filepath.Join(dir, "pipe"), filepath.Join(dir, "others"), filepath.Join(dir, "folder")

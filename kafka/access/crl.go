@@ -80,12 +80,12 @@ func plainCRL(crl *x509.RevocationList) error {
 
 // revokedError is a certificate that its authority has revoked.
 type revokedError struct {
-	cert *x509.Certificate
-	at   time.Time
+	cert      *x509.Certificate
+	revokedAt time.Time
 }
 
 func (e *revokedError) Error() string {
-	return fmt.Sprintf("the broker's certificate (%s, serial %s) was revoked on %s", subject(e.cert), e.cert.SerialNumber, day(e.at))
+	return fmt.Sprintf("the broker's certificate (%s, serial %s) was revoked on %s", subject(e.cert), e.cert.SerialNumber, day(e.revokedAt))
 }
 
 // crlError reports that a revocation cannot be checked.

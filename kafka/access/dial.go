@@ -78,20 +78,20 @@ func (a *Access) dial(life context.Context, addr string, remember func(net.Conn)
 	if err := a.checkAdvertised(addr); err != nil {
 		return nil, err
 	}
-	patience := a.silences.patience(addr, a.timeout)
-	ctx, cancel := context.WithTimeout(life, patience)
+	timeout := a.silences.timeout(addr, a.timeout)
+	ctx, cancel := context.WithTimeout(life, timeout)
 	conn, err := a.connect(ctx, addr, remember)
 	silent := err != nil && ctx.Err() != nil && life.Err() == nil
 	cancel()
 	if err == nil && a.mechanism != nil {
-		conn, err = a.authenticate(life, conn, addr, patience)
+		conn, err = a.authenticate(life, conn, addr, timeout)
 		_, silent = errors.AsType[*silentError](err)
 	}
 	if err != nil {
-		a.silences.note(addr, !silent, patience)
+		a.silences.note(addr, !silent, timeout)
 		return nil, a.Judge(addr, err)
 	}
-	return &answerConn{Conn: &untriedConn{Conn: conn, silences: a.silences, addr: addr, patience: patience}}, nil
+	return &answerConn{Conn: &untriedConn{Conn: conn, silences: a.silences, addr: addr, timeout: timeout}}, nil
 }
 
 // connect makes the connection, with TLS where configured.

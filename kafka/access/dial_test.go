@@ -41,7 +41,7 @@ func TestAdvertisedAddresses(t *testing.T) {
 	}
 }
 
-// The door gives connections on which any request is answered, behind TLS and SASL.
+// Dial returns connections that are ready for requests, with TLS and SASL done.
 func TestDial(t *testing.T) {
 	ca := pki.Root(t, "Test CA")
 	c := saslSettingsFor(saslCluster(t, kfake.TLS(tlsConfig(ca.Issue("broker")))), "SCRAM-SHA-256", "bob", "builder")

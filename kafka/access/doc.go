@@ -1,12 +1,10 @@
-// Package access opens connections to Kafka's brokers: it dials, does TLS and
-// SASL (Kerberos included), authenticates again before a session ends, and bounds
-// what an answer may take. Access.Dial is the door; kafka, kafka/fetch and
-// kafka/producer send their requests on what it returns.
-// It is not covered by the compatibility promise.
+// Package access opens connections to Kafka's brokers. It dials, does TLS and SASL (with
+// Kerberos), authenticates again before a session ends, and bounds the memory that a response
+// takes. kafka, kafka/fetch and kafka/producer send their requests on the connections that
+// Access.Dial returns. The package is not covered by the compatibility promise.
 //
-// It also judges refusals: Permanent tells what goes wrong for good (a wrong
-// password, an unknown authority, a topic one may not read) from what passes.
+// Permanent distinguishes permanent errors (a wrong password, an unknown authority, a topic
+// that we are not authorized to read) from temporary ones.
 //
-// The package sits at the bottom of kafka/: it imports none of the others. It is
-// not covered by the compatibility promise.
+// The package imports no other package of kafka/.
 package access

@@ -25,8 +25,8 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/pki"
 )
 
-// FuzzPEM: whatever a file holds, it is certificates, a key, a list or an error,
-// never a panic; and what is accepted can be used.
+// FuzzPEM: every file yields certificates, a key, a revocation list or an error, and never a
+// panic. Accepted material can be used.
 func FuzzPEM(f *testing.F) {
 	ca := pki.Root(f, "Test CA")
 	client := ca.Issue("worker")
@@ -71,8 +71,8 @@ func FuzzPEM(f *testing.F) {
 	})
 }
 
-// expensive tells whether key derivation could take long: the number of its
-// rounds is in the file, which its owner wrote and a fuzzer writes anew.
+// expensive reports whether key derivation could take long: the file says how many
+// rounds it has, and the fuzzer changes that number.
 func expensive(data []byte) bool {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "ENCRYPTED PRIVATE KEY" && hasLargeInteger(block.Bytes) {
@@ -159,8 +159,8 @@ func (a *answering) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// FuzzAnswers: however a stream of answers is cut, and whatever it holds, it is
-// followed or refused, and nothing above a limit passes.
+// FuzzAnswers: a stream of any bytes, in pieces of any size, is followed or rejected, and no
+// answer above its limit passes.
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x0c\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01"), uint8(3))
 	f.Add([]byte("\x7f\xff\xff\xff\x00\x00\x00\x00"), uint8(1))

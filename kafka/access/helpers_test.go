@@ -44,7 +44,7 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// try connects once, with whatever c says.
+// try connects once, with configuration c.
 func try(t *testing.T, c *config.Config) error {
 	t.Helper()
 	a, err := New(c, nil)

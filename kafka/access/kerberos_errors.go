@@ -9,6 +9,8 @@ import (
 	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
 )
 
+// This file explains errors of Kerberos to the user.
+
 // explain explains a failed login or request for a ticket. Errors of a KDC are temporary:
 // nothing proves that the KDC sent them.
 func (k *kerberos) explain(host string, err error) error {

@@ -145,12 +145,12 @@ func (k *kinit) run(ctx context.Context, host string) error {
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second // what it left behind may hold the pipe
+	cmd.WaitDelay = time.Second // a process that it started may hold the pipe open
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return &kinitError{fmt.Sprintf("did not end within %v", kinitTimeout)}
 		}
-		return &kinitError{k.said(err, out.String())}
+		return &kinitError{k.failure(err, out.String())}
 	}
 	return nil
 }
@@ -160,7 +160,8 @@ type kinitError struct{ problem string }
 
 func (e *kinitError) Error() string { return "sasl_kerberos_kinit_cmd: " + e.problem }
 
-func (k *kinit) said(err error, output string) string {
+// failure returns the last line of the output, without secrets, and how the command ended.
+func (k *kinit) failure(err error, output string) string {
 	lines := strings.Split(strings.TrimSpace(output), "\n")
 	last := lines[len(lines)-1]
 	for _, s := range k.secrets {

@@ -34,7 +34,7 @@ func nameAndPassword(c *config.Config) (username, password string, err error) {
 	return c.SASLUsername, c.SASLPassword, nil
 }
 
-// wrongPassword is what mechanisms with a name and a password return from refused.
+// wrongPassword is the result of refused in mechanisms with a name and a password.
 func wrongPassword() Error {
 	return Error{Key: "sasl_password", Problem: "wrong sasl_username or sasl_password"}
 }

@@ -100,7 +100,7 @@ func Explained(err error) error {
 	return err
 }
 
-// detail is what err says beyond the broker's error code, which names neither topic nor
+// detail is the text of err without the broker's error code, which names neither topic nor
 // group.
 func detail(err error, answer sarama.KError) string {
 	s := strings.TrimSpace(strings.ReplaceAll(err.Error(), answer.Error(), ""))

@@ -12,7 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// headStart is how long AskInTurn waits for a broker before it asks the next one as well.
+// This file finds a broker that answers, among several that may be down or frozen.
+
+// headStart is the time after which AskInTurn asks the next broker as well.
 const headStart = time.Second
 
 // Connect waits until a broker has answered, has accepted us and is new enough, or ctx

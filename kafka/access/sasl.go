@@ -16,7 +16,7 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// mechanisms are the values of sasl_mechanism. A new mechanism needs a file of its own, a
+// mechanisms are the values of sasl_mechanism. A new mechanism needs a file, a
 // line here, and a word in that key's enumeration.
 var mechanisms = map[string]func(*config.Config, logrus.FieldLogger) (mechanism, error){
 	"GSSAPI":        newKerberos,
@@ -36,10 +36,10 @@ func newMechanism(c *config.Config, log logrus.FieldLogger) (mechanism, error) {
 }
 
 // authenticate does SASL on a new connection. It closes conn when it fails.
-func (a *Access) authenticate(ctx context.Context, conn net.Conn, addr string, patience time.Duration) (net.Conn, error) {
+func (a *Access) authenticate(ctx context.Context, conn net.Conn, addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	lifetime, err := a.login(ctx, &Wire{Conn: conn, Addr: addr, ClientID: a.c.ClientID, Timeout: patience})
+	lifetime, err := a.login(ctx, &Wire{Conn: conn, Addr: addr, ClientID: a.c.ClientID, Timeout: timeout})
 	if err != nil {
 		_ = conn.Close() // the error of the exchange is the one to report
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
@@ -104,7 +104,7 @@ func (a *Access) explainLogin(addr string, x exchange, err error) error {
 		e.Problem = "it wants no authentication on this port: change security_protocol (to plaintext or ssl) or the port"
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed) && x != nil:
 		refused := x.refused()
-		e.Key, e.Problem, e.Temporary = refused.Key, refused.Problem+saidBy(err), e.Temporary || refused.Temporary
+		e.Key, e.Problem, e.Temporary = refused.Key, refused.Problem+brokerMessage(err), e.Temporary || refused.Temporary
 	default:
 		return err
 	}
@@ -112,8 +112,8 @@ func (a *Access) explainLogin(addr string, x exchange, err error) error {
 	return e
 }
 
-// saidBy is the broker's message beside the error code.
-func saidBy(err error) string {
+// brokerMessage is the broker's message that follows the error code.
+func brokerMessage(err error) string {
 	s := strings.TrimSpace(strings.TrimPrefix(err.Error(), sarama.ErrSASLAuthenticationFailed.Error()))
 	if s = strings.TrimLeft(s, ": "); s == "" {
 		return ""

@@ -18,7 +18,7 @@ import (
 
 // oauthBearer is SASL's OAUTHBEARER (RFC 7628, KIP-255): a token that another system issues.
 type oauthBearer struct {
-	file    string // read anew for each authentication
+	file    string // read again for each authentication
 	ask     func(context.Context) (config.OAuthToken, error)
 	timeout time.Duration
 }

@@ -212,7 +212,7 @@ func TestTokenSource(t *testing.T) {
 	if _, err := fromFile.token(t.Context()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	for _, want := range []string{"first", "second"} { // read anew each time
+	for _, want := range []string{"first", "second"} { // read again each time
 		if err := os.WriteFile(path, []byte(want+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -322,7 +322,7 @@ func TestFrameCounter(t *testing.T) {
 	}
 }
 
-// A session that is about to end is authenticated anew before the next request,
+// A session that is about to end is authenticated again before the next request,
 // and not while an answer is on its way.
 func TestSessionConn(t *testing.T) {
 	ours, theirs := net.Pipe()
@@ -423,7 +423,7 @@ func TestRequestsWithoutResponses(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, theirs) }() // until the pipe is closed
 	logins := 0
 	session := newSessionConn(ours, time.Nanosecond, func() (time.Duration, error) { logins++; return time.Nanosecond, nil })
-	conn := &answerConn{Conn: &untriedConn{Conn: session, silences: newSilences(), patience: time.Minute}}
+	conn := &answerConn{Conn: &untriedConn{Conn: session, silences: newSilences(), timeout: time.Minute}}
 	defer conn.Close() //nolint:errcheck // a pipe
 	w := &Wire{Conn: conn, Timeout: time.Minute}
 	for range 3 {
@@ -438,15 +438,15 @@ func TestRequestsWithoutResponses(t *testing.T) {
 	}
 }
 
-// stubborn objects to each answer.
-type stubborn struct{}
+// endless is a mechanism whose authentication never completes.
+type endless struct{}
 
-func (stubborn) begin(context.Context, string) (exchange, []byte, error) {
-	return stubborn{}, []byte("x"), nil
+func (endless) begin(context.Context, string) (exchange, []byte, error) {
+	return endless{}, []byte("x"), nil
 }
-func (stubborn) next([]byte) ([]byte, bool, error) { return []byte("x"), false, nil }
-func (stubborn) refused() Error                    { return Error{} }
-func (stubborn) close()                            {}
+func (endless) next([]byte) ([]byte, bool, error) { return []byte("x"), false, nil }
+func (endless) refused() Error                    { return Error{} }
+func (endless) close()                            {}
 
 // A broker that always has another message for an authentication costs its connection, at
 // the first one and at a renewal.
@@ -470,7 +470,7 @@ func TestEndlessLoginEnds(t *testing.T) {
 			}
 		}
 	}()
-	a := &Access{c: &config.Config{SASLMechanism: "OAUTHBEARER"}, mechanism: stubborn{}}
+	a := &Access{c: &config.Config{SASLMechanism: "OAUTHBEARER"}, mechanism: endless{}}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	ended := make(chan error, 1)

@@ -11,6 +11,8 @@ import (
 	"time"
 )
 
+// This file detects frozen brokers, which accept connections and never answer.
+
 // FirstAnswer is the timeout of the first response on a new connection, unless
 // socket_timeout is shorter. A frozen broker accepts connections and never answers, and
 // another broker can answer most requests. The timeout doubles each time an address does
@@ -25,21 +27,21 @@ type silences struct {
 
 func newSilences() *silences { return &silences{allowed: map[string]time.Duration{}} }
 
-// patience is the current first-response timeout of addr, at most limit.
-func (s *silences) patience(addr string, limit time.Duration) time.Duration {
+// timeout returns the current first-response timeout of addr, at most limit.
+func (s *silences) timeout(addr string, limit time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return min(limit, max(FirstAnswer, s.allowed[addr]))
 }
 
-// note records whether addr answered within patience.
-func (s *silences) note(addr string, answered bool, patience time.Duration) {
+// note records whether addr answered within the timeout.
+func (s *silences) note(addr string, answered bool, timeout time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if answered {
 		delete(s.allowed, addr)
 	} else { // several may have waited at the same time
-		s.allowed[addr] = max(s.allowed[addr], 2*patience)
+		s.allowed[addr] = max(s.allowed[addr], 2*timeout)
 	}
 }
 
@@ -49,7 +51,7 @@ type untriedConn struct {
 	net.Conn
 	silences *silences
 	addr     string
-	patience time.Duration
+	timeout  time.Duration
 	answered atomic.Bool
 }
 
@@ -61,7 +63,7 @@ func (c *untriedConn) SetDeadline(t time.Time) error {
 }
 
 func (c *untriedConn) SetReadDeadline(t time.Time) error {
-	if first := time.Now().Add(c.patience); !c.answered.Load() && t.After(first) {
+	if first := time.Now().Add(c.timeout); !c.answered.Load() && t.After(first) {
 		t = first
 	}
 	return c.Conn.SetReadDeadline(t)
@@ -74,11 +76,11 @@ func (c *untriedConn) Read(b []byte) (int, error) {
 	}
 	if n > 0 {
 		c.answered.Store(true)
-		c.silences.note(c.addr, true, c.patience)
+		c.silences.note(c.addr, true, c.timeout)
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.silences.note(c.addr, false, c.patience)
-		_ = c.Close() // nothing is to be taken from it any more
-		err = &silentError{addr: c.addr, after: c.patience}
+		c.silences.note(c.addr, false, c.timeout)
+		_ = c.Close() // it must not be used any more
+		err = &silentError{addr: c.addr, after: c.timeout}
 	}
 	return n, err
 }

@@ -47,8 +47,8 @@ func newTLSSource(c *config.Config, log logrus.FieldLogger) (*tlsSource, error) 
 }
 
 // material returns the material for the next connection. If changed files cannot be used,
-// as in the middle of a rotation, it keeps the old material, logs a warning and tries
-// again at the next connection.
+// as in the middle of a rotation, it keeps the old material, logs a warning and reads them
+// again for the next connection.
 func (s *tlsSource) material() *tlsMaterial {
 	s.mu.Lock()
 	defer s.mu.Unlock()

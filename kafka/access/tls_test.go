@@ -328,7 +328,7 @@ func TestTLSProblems(t *testing.T) {
 	}
 }
 
-// An alert before the handshake is done may be anybody's: it is told, and passes.
+// Anybody can send an alert before the handshake is done: it is reported as temporary.
 func TestAlertDuringHandshakeIsTemporary(t *testing.T) {
 	ca := pki.Root(t, "Test CA")
 	cluster := tlsCluster(t, ca.Issue("broker"), clientsOf(ca), func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })

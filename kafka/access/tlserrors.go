@@ -12,6 +12,8 @@ import (
 	"time"
 )
 
+// This file explains failed TLS handshakes to the user.
+
 // explainTLS explains a failed handshake. sent: we had a certificate.
 func explainTLS(addr string, err error, sent bool) *Error {
 	e := &Error{Addr: addr, Err: err}

@@ -20,7 +20,9 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// tlsFiles are the ssl_ keys.
+// This file reads certificates, keys and keystores.
+
+// tlsFiles holds the values of the ssl_ keys.
 type tlsFiles struct {
 	ca               string // file or directory; empty: the system's authorities
 	crl              string
@@ -163,7 +165,7 @@ func (f tlsFiles) loadRoots() (*x509.CertPool, error) {
 	for _, e := range entries {
 		data, err := os.ReadFile(filepath.Join(f.ca, e.Name()))
 		if err != nil {
-			continue // subdirectories, and what others keep beside their certificates
+			continue // a subdirectory, or another file that cannot be read
 		}
 		if certs, err := parseCertificates(data); err == nil {
 			all = append(all, certs...)

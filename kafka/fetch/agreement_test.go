@@ -195,7 +195,7 @@ func transactionsTopic(t *testing.T, b *testbroker.Broker, codec string) string 
 	return topic
 }
 
-// compactedTopic is one that the broker has removed records from.
+// compactedTopic returns a topic in which the broker has removed records.
 func compactedTopic(t *testing.T, b *testbroker.Broker) string {
 	topic := b.Group()
 	b.CreateTopicWith(topic, 1, map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.001", "segment.ms": "500", "max.compaction.lag.ms": "500", "delete.retention.ms": "100"})

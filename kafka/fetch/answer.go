@@ -7,6 +7,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// This file reads the answers to Fetch and Metadata requests. kmsg would allocate memory for everything
+// that the answer announces, and a structure per partition.
+
 // fetchAnswer is the head of an answer to Fetch.
 type fetchAnswer struct {
 	throttle int32 // milliseconds
@@ -14,8 +17,7 @@ type fetchAnswer struct {
 	session  int32
 }
 
-// partitionAnswer is what it says of one partition. Its slices belong to the connection's
-// buffer.
+// partitionAnswer is the part of one partition. Its slices belong to the connection's buffer.
 type partitionAnswer struct {
 	topic                  string   // below version 13
 	id                     [16]byte // from version 13 on
@@ -23,12 +25,11 @@ type partitionAnswer struct {
 	code                   int16
 	high, stable, logStart int64
 	aborted                []kmsg.FetchResponseTopicPartitionAbortedTransaction
-	replica                int32 // to be fetched from instead; -1: none (KIP-392)
+	replica                int32 // the replica to fetch from instead; -1: none (KIP-392)
 	records                []byte
 }
 
-// readFetch reads an answer to Fetch and calls each for its partitions. kmsg would allocate
-// what an answer says that it holds, and a structure per partition.
+// readFetch reads an answer to Fetch and calls each for its partitions.
 func readFetch(version int16, body []byte, each func(*partitionAnswer) error) (fetchAnswer, error) {
 	r := answerReader{b: body, flexible: version >= 12}
 	a := fetchAnswer{throttle: r.int32(), code: r.int16(), session: r.int32()}
@@ -57,7 +58,7 @@ func readFetch(version int16, body []byte, each func(*partitionAnswer) error) (f
 	return a, nil
 }
 
-// partition reads one of version 11 to 13.
+// partition reads the part of one partition, in version 11 to 13.
 func (r *answerReader) partition(p *partitionAnswer) {
 	p.number, p.code = r.int32(), r.int16()
 	p.high, p.stable, p.logStart = r.int64(), r.int64(), r.int64()
@@ -72,7 +73,7 @@ func (r *answerReader) partition(p *partitionAnswer) {
 	r.tags()
 }
 
-// metadata is what an answer to Metadata holds for us.
+// metadata is the part of an answer to Metadata that we use.
 type metadata struct {
 	brokers map[int32]string // addresses
 	topics  []topicMetadata
@@ -85,8 +86,8 @@ type topicMetadata struct {
 	leaders map[int32]leader
 }
 
-// readMetadata reads an answer of version 9 to 12. What it takes grows with what was read:
-// kmsg would allocate what an answer says that it holds.
+// readMetadata reads an answer to Metadata, in version 9 to 12. Its memory grows with the bytes
+// read: kmsg would allocate memory for everything that the answer announces.
 func readMetadata(version int16, body []byte) (*metadata, error) {
 	r := answerReader{b: body, flexible: true}
 	m := &metadata{brokers: map[int32]string{}}
@@ -124,8 +125,7 @@ func readMetadata(version int16, body []byte) (*metadata, error) {
 	return m, nil
 }
 
-// leaders reads the partitions of a topic. One without a leader has -1, whatever its error
-// says.
+// leaders reads the partitions of a topic. A partition without a leader has -1, with any error.
 func (r *answerReader) leaders(all map[int32]leader) {
 	for range r.length(1) {
 		r.int16() // error

@@ -6,8 +6,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// FuzzAnswers: whatever answers hold, reading them ends with an error or a result that is no
-// larger than they are.
+// FuzzAnswers: reading an answer of any bytes returns an error, or a result that is no larger
+// than the answer.
 func FuzzAnswers(f *testing.F) {
 	fetch := kmsg.NewPtrFetchResponse()
 	fetch.Topics = []kmsg.FetchResponseTopic{{Topic: "t", Partitions: []kmsg.FetchResponseTopicPartition{{

@@ -50,8 +50,8 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Batch is one record batch (format 2) or one entry of a message set (formats 0 and 1) in
-// memory of its own. One goroutine at a time may use it.
+// Batch is one record batch (format 2) or one entry of a message set (formats 0 and 1). It does
+// not share its memory. One goroutine at a time may use it.
 type Batch struct {
 	decoder     *Decoder
 	topic       string
@@ -167,17 +167,17 @@ func (b *Batch) check(limit int64) error {
 			return tooLarge(limit)
 		}
 	}
-	if rest := len(b.records) - c.at; rest > 0 {
+	if rest := len(b.records) - c.pos; rest > 0 {
 		return fmt.Errorf("%d bytes follow its %d records", rest, b.count)
 	}
 	b.read = b.front()
 	return nil
 }
 
-// Messages decodes the next messages with an offset ≥ from, at most limit of them, into a
-// slice of their own; none are left when it is empty. Continuing where the last call ended
-// costs nothing more; an older from begins at the front again. Keys and values are slices of
-// the batch's memory. The batch has to be open.
+// Messages decodes the next messages with an offset ≥ from, at most limit of them, into a new
+// slice. An empty slice means that there are no more. Continuing where the last call ended is
+// cheap; with an older from, decoding starts from the first record. Keys and values are slices
+// of the batch's memory. The batch has to be open.
 func (b *Batch) Messages(from int64, limit int) ([]racecar.Message, error) {
 	if b.empty {
 		return nil, nil

@@ -387,7 +387,7 @@ func TestMoreRecordsThanBytes(t *testing.T) {
 	}
 }
 
-// What does not fit the scratch is decompressed twice.
+// A batch that does not fit the scratch buffer is decompressed twice.
 func TestLargeBatches(t *testing.T) {
 	value := make([]byte, 3*largestScratch)
 	for i := range len(value) / 8 {

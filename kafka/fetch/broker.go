@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// broker is one that leads partitions, or has replicas that we fetch. A broker answers the
-// requests of a connection in order, and holds back those that find nothing: so there are
-// two connections, one for partitions that have more at once, and one that waits.
-// Guarded by Fetcher.mu.
+// broker is a broker that leads partitions, or has replicas that we fetch from. A broker
+// answers the requests of a connection in order, and delays its answer while there are no
+// messages. So each broker has two connections: one for partitions that have more messages,
+// and one that waits. Guarded by Fetcher.mu.
 type broker struct {
 	f          *Fetcher
 	id         int32
@@ -68,25 +68,25 @@ func (l *loop) other() *loop {
 	return l.b.poll
 }
 
-// place has the partition served by its leader. f.mu is held.
-func (p *Partition) place(at leader) {
-	if at.epoch < p.leaderEpoch && p.topicID == p.f.topics[p.topic].id {
-		return // of a broker that has not heard of the leader that we know
+// setLeader makes the leader's connections fetch the partition. f.mu is held.
+func (p *Partition) setLeader(now leader) {
+	if now.epoch < p.leaderEpoch && p.topicID == p.f.topics[p.topic].id {
+		return // from a broker whose metadata is older than ours
 	}
-	newer := p.leaderEpoch >= 0 && at.epoch > p.leaderEpoch
-	if at.broker != p.leader || newer {
+	newer := p.leaderEpoch >= 0 && now.epoch > p.leaderEpoch
+	if now.broker != p.leader || newer {
 		p.epoch++
 		p.inFlight = false
 		p.replica = noBroker
 	}
-	p.leader, p.leaderEpoch = at.broker, at.epoch
+	p.leader, p.leaderEpoch = now.broker, now.epoch
 	if newer && p.lastEpoch >= 0 && p.ask == askNothing && p.start != nil {
 		p.ask = askEpoch // the log of the new leader may end before (KIP-320)
 	}
 	p.attach()
 }
 
-// attach puts the partition to the broker that it is fetched from. f.mu is held.
+// attach adds the partition to the broker that it is fetched from. f.mu is held.
 func (p *Partition) attach() {
 	b := p.f.brokers[p.replica]
 	if b == nil {
@@ -158,11 +158,11 @@ func (l *loop) run() {
 	}
 }
 
-// slowAnswer is after how long the leaders are asked for: a broker that is frozen keeps its
-// connections, while its partitions get other leaders.
+// slowAnswer is the wait for an answer after which metadata is requested: a frozen broker keeps
+// its connections, while its partitions get other leaders.
 const slowAnswer = 4 * time.Second
 
-// sleep waits until there may be something to do. wait 0: until it is woken.
+// sleep waits until there may be something to do; wait 0: until the loop is woken.
 func (l *loop) sleep(wait time.Duration) {
 	var due <-chan time.Time
 	if wait > 0 {
@@ -177,7 +177,7 @@ func (l *loop) sleep(wait time.Duration) {
 	}
 }
 
-// pause waits, whatever there is to do.
+// pause waits, even if there is something to do.
 func (l *loop) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -185,7 +185,7 @@ func (l *loop) pause(d time.Duration) {
 	}
 }
 
-// connect makes the connection unless it stands.
+// connect connects unless the loop has a connection to the broker's address.
 func (l *loop) connect() error {
 	l.f.mu.Lock()
 	addr := l.b.addr
@@ -205,12 +205,12 @@ func (l *loop) disconnect() {
 	l.session.reset()
 }
 
-// done takes in how a request ended. An error costs the connection, and after it the broker
-// is left alone for a while; but one that closed an idle connection is asked again at once.
+// done handles the result of a request. After an error it closes the connection and pauses,
+// except if the broker closed an idle connection: then the next request follows at once.
 func (l *loop) done(req request, err error) {
 	now := time.Now()
 	l.f.mu.Lock()
-	changed := req.end(l, err, now)
+	changed := req.finish(l, err, now)
 	l.busy = false
 	stale := err != nil && l.conn != nil && l.conn.used && isClosed(err)
 	wait := time.Duration(0)
@@ -245,21 +245,21 @@ func (l *loop) done(req request, err error) {
 	}
 }
 
-// all returns the broker's partitions, whose error changed. f.mu is held.
+// all returns a copy of the broker's partitions. f.mu is held.
 func (b *broker) all() []*Partition { return slices.Clone(b.partitions) }
 
 // request is one that a loop sends.
 type request interface {
-	// send sends it and reads the answer. It returns how long the broker is to be left
-	// alone.
+	// send sends it and reads the answer. It returns how long the broker wants to get no
+	// other request.
 	send(*loop) (throttle time.Duration, err error)
-	// end gives back what was reserved, and returns the partitions that changed. f.mu is
-	// held.
-	end(l *loop, err error, now time.Time) []*Partition
+	// finish releases the memory that was reserved, and returns the partitions that
+	// changed. f.mu is held.
+	finish(l *loop, err error, now time.Time) []*Partition
 }
 
-// next chooses what the loop asks for; nil: nothing, at least for so long (0: until it is
-// woken). f.mu is held.
+// next chooses the loop's next request; nil: none, for the returned time (0: until the loop
+// is woken). f.mu is held.
 func (l *loop) next(now time.Time) (request, time.Duration) {
 	if l.f.closed {
 		return nil, 0
@@ -277,10 +277,10 @@ func (l *loop) next(now time.Time) (request, time.Duration) {
 	return nil, l.due(now)
 }
 
-// retryShort is how soon a loop without room looks whether it can make some.
+// retryShort is the pause before a loop that lacks memory checks again whether there is some.
 const retryShort = time.Second
 
-// due is when a partition that failed may be asked for again. f.mu is held.
+// due returns the time until a partition that failed may be requested again. f.mu is held.
 func (l *loop) due(now time.Time) time.Duration {
 	var wait time.Duration
 	sooner := func(at time.Time) {

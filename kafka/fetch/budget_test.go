@@ -11,8 +11,8 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// budget is the tests' max_bytes; reserve is what waiting requests may hold beside it, and a
-// batch that the embedded broker sends beyond a request's limit.
+// budget is the tests' max_bytes. reserve is the additional memory of waiting requests, and of a
+// batch that the embedded broker sends although it exceeds a request's limit.
 const (
 	budget  = 1 << 20
 	reserve = 2*64<<10 + 50_000
@@ -109,7 +109,7 @@ func TestStalledPartitionGivesWay(t *testing.T) {
 		stalled = append(stalled, add(t, f, topic, n, nothing, fetch.Beginning))
 	}
 	full(t, f, stalled)
-	r := add(t, f, topic, partitions-1, at(0), fetch.Beginning)
+	r := add(t, f, topic, partitions-1, startAt(0), fetch.Beginning)
 	r.start() // which waits for an answer
 	r.has(span(0, 1500)...)
 	for _, s := range stalled {
@@ -118,7 +118,7 @@ func TestStalledPartitionGivesWay(t *testing.T) {
 	}
 }
 
-// What was taken counts until it is released, by the partition's end at the latest.
+// A batch counts in the budget until it is released, or its partition is closed.
 func TestTakenBatchesCount(t *testing.T) {
 	b := testbroker.New(t)
 	topic := b.Topic(1)

@@ -14,12 +14,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// What an answer may be long: a broker never sends more of a fetch than this, whatever
-// batches are configured to be (message.max.bytes), and the others are small.
+// Limits of an answer's length. A broker never sends a longer answer to Fetch, whatever
+// message.max.bytes is, and other answers are small.
 const (
 	maxFetchAnswer = 100 << 20
 	maxOtherAnswer = 4 << 20
-	// readAhead is how much is allocated before an announced answer has begun to come.
+	// readAhead is how much memory an announced answer gets before its first bytes arrive.
 	readAhead = 256 << 10
 )
 
@@ -31,10 +31,10 @@ var (
 	epochVersions    = versionRange{23, 3, 4}  // 3 has the current leader epoch
 )
 
-// versionRange is which versions of a request we know.
+// versionRange holds the versions of a request that we know.
 type versionRange struct{ key, oldest, newest int16 }
 
-// protocolError is an answer that no broker gives. It costs the connection.
+// protocolError reports an answer that no broker gives. The connection is closed.
 type protocolError struct{ problem string }
 
 func (e *protocolError) Error() string { return e.problem + ": not a Kafka broker" }
@@ -54,16 +54,16 @@ type conn struct {
 	stop        func() bool
 }
 
-// dial connects and learns which versions the broker has (KIP-35).
-// patience is how long the broker may take for that.
-func (f *Fetcher) dial(addr string, patience time.Duration) (*conn, error) {
-	ctx, cancel := context.WithTimeout(f.ctx, patience)
+// dial connects and learns which versions the broker has (KIP-35). The broker has to answer
+// within timeout.
+func (f *Fetcher) dial(addr string, timeout time.Duration) (*conn, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, timeout)
 	defer cancel()
 	raw, err := f.opts.Access.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: raw, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(f.opts.Config.ClientID)), timeout: patience, versions: map[int16][2]int16{}}
+	c := &conn{Conn: raw, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(f.opts.Config.ClientID)), timeout: timeout, versions: map[int16][2]int16{}}
 	c.stop = context.AfterFunc(f.ctx, func() { _ = raw.Close() }) // whatever waits on it ends
 	if err := c.learnVersions(); err != nil {
 		c.close()
@@ -177,18 +177,18 @@ func (c *conn) read(limit int) error {
 	return nil
 }
 
-// shrink forgets a buffer that one large answer made larger than most.
+// shrink drops a buffer that one large answer made larger than most need.
 func (c *conn) shrink(f *Fetcher) {
-	if cap(c.in) > kept(f) {
+	if cap(c.in) > largestKept(f) {
 		c.in = nil
 	}
 }
 
-// most is how large a batch is that keeps the buffer it came in, most of which it fills.
-func (c *conn) most(f *Fetcher) int { return max(kept(f)+1, cap(c.in)/2) }
+// most is the size from which a batch keeps the buffer that it arrived in instead of a copy.
+func (c *conn) most(f *Fetcher) int { return max(largestKept(f)+1, cap(c.in)/2) }
 
-// kept is how large a buffer is kept for the next answer.
-func kept(f *Fetcher) int { return int(2*f.request + readAhead) }
+// largestKept is the size up to which a buffer is kept for the next answer.
+func largestKept(f *Fetcher) int { return int(2*f.request + readAhead) }
 
 // isClosed reports whether err is that of a connection which the broker closed, as it does
 // with idle ones (connections.max.idle.ms).
@@ -197,8 +197,8 @@ func isClosed(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// answerReader takes an answer apart. After the first field that does not fit, bad is set
-// and all others are zero.
+// answerReader reads the fields of an answer. After the first field that exceeds the answer,
+// bad is set and all others are zero.
 type answerReader struct {
 	b        []byte
 	flexible bool // compact lengths, and tagged fields (KIP-482)

@@ -19,7 +19,7 @@ import (
 // and is safe for concurrent use.
 type Decoder struct{ idle sync.Pool } // of *decompressor
 
-// decompressor is what one batch after the other is decompressed with.
+// decompressor decompresses one batch after the other.
 type decompressor struct {
 	gzip    gzip.Reader
 	lz4     *lz4.Reader

@@ -1,5 +1,5 @@
-// Package fetch reads partitions: a Fetcher asks brokers for record batches, on demand and
-// within one budget of memory, and a Batch decodes those of every format and codec that Kafka
-// has had straight into racecar.Message. It joins no group and commits nothing.
-// It is not covered by the compatibility promise.
+// Package fetch reads partitions. A Fetcher requests record batches from brokers, on demand and
+// within one memory budget. A Batch decodes record batches of all of Kafka's formats and codecs
+// directly into racecar.Message. The package joins no group and commits nothing. It is not
+// covered by the compatibility promise.
 package fetch

@@ -22,7 +22,7 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// nonsense are answers to Fetch that no broker gives, and what is said of them.
+// nonsense returns answers to Fetch that no broker gives, with the error expected for each.
 func nonsense() map[string]absurdity {
 	resized := func(n uint32) func(kmsg.Request, []byte) []byte {
 		return func(_ kmsg.Request, frame []byte) []byte {
@@ -67,7 +67,7 @@ type absurdity struct {
 
 // What no broker answers costs the connection it came on, with one clear line; what was
 // asked for is fetched on the next.
-func TestNonsenseCostsItsConnection(t *testing.T) {
+func TestInvalidAnswersCloseTheConnection(t *testing.T) {
 	for name, c := range nonsense() {
 		t.Run(name, func(t *testing.T) {
 			b := testbroker.New(t)
@@ -197,7 +197,7 @@ func TestLateAnswersAreDropped(t *testing.T) {
 			return frame
 		}}
 	})
-	r := add(t, f, topic, 0, at(50), fetch.Beginning)
+	r := add(t, f, topic, 0, startAt(50), fetch.Beginning)
 	<-came
 	r.p.SeekTo(0)
 	close(read)
@@ -392,7 +392,7 @@ func TestRequestsSayWhatIsConfigured(t *testing.T) {
 	}
 }
 
-func TestThrottledConnectionsRest(t *testing.T) {
+func TestThrottledConnectionsPause(t *testing.T) {
 	b := testbroker.New(t)
 	topic := b.Topic(1)
 	produce(t, b, topic, 1, 10, 1)
@@ -473,7 +473,7 @@ func TestOldFormats(t *testing.T) {
 					})
 				}}
 			})
-			r := add(t, f, topic, 0, at(1), fetch.Beginning)
+			r := add(t, f, topic, 0, startAt(1), fetch.Beginning)
 			r.start()
 			r.has(1, 2)
 			if !slices.Equal(r.values, []string{"b", "c"}) {

@@ -14,16 +14,16 @@ import (
 
 // Access opens connections to brokers; kafka/access.Access is one.
 type Access interface {
-	// Dial returns a connection that requests can be sent on: each in one Write, and one
-	// goroutine at a time waits for an answer.
+	// Dial returns a connection for requests: each in one Write, and only one goroutine at a
+	// time waits for an answer.
 	Dial(ctx context.Context, addr string) (net.Conn, error)
-	// Addresses are the configured brokers.
+	// Addresses returns the configured brokers.
 	Addresses() ([]string, error)
-	// SocketTimeout is how long a broker may take to answer.
+	// SocketTimeout bounds the wait for an answer.
 	SocketTimeout() time.Duration
 }
 
-// Options are what a Fetcher is made of.
+// Options are the settings of a Fetcher.
 type Options struct {
 	Config        *config.Config
 	Access        Access
@@ -40,13 +40,13 @@ const (
 	// leastRequest is the smallest request that is worth its round trip. It is also what a
 	// waiting request reserves.
 	leastRequest = 64 << 10
-	// defaultUntouched is how long nobody has to take from a partition before what waits in
-	// it may be dropped. It bounds how much is fetched in vain when all partitions are slow.
+	// defaultUntouched is the time without a Next after which a partition's batches may be
+	// dropped. It bounds how much is fetched in vain when all partitions are slow.
 	defaultUntouched = 5 * time.Second
 )
 
-// Fetcher fetches the partitions of one worker from all brokers, on demand: it asks for
-// more of a partition while that has less waiting than its share of one budget.
+// Fetcher fetches the partitions of one worker from all brokers, on demand: it fetches a
+// partition while the batches that wait for Next take less than its share of the budget.
 type Fetcher struct {
 	opts    Options
 	log     logrus.FieldLogger
@@ -69,19 +69,19 @@ type Fetcher struct {
 	untouched time.Duration // see defaultUntouched
 }
 
-// topic is one whose partitions are fetched; guarded by Fetcher.mu.
+// topic is a topic that has fetched partitions; guarded by Fetcher.mu.
 type topic struct {
 	id         [16]byte // zero: unknown, or below Kafka 2.8
 	leaders    map[int32]leader
 	partitions map[int32]*Partition
 }
 
-// leader is what metadata says of a partition.
+// leader is the leader of a partition, according to metadata.
 type leader struct {
 	broker, epoch int32
 }
 
-// New returns a Fetcher that connects to nobody before the first Add.
+// New returns a Fetcher. It does not connect before the first Add.
 func New(o Options) *Fetcher {
 	if o.Backoff <= 0 {
 		o.Backoff = firstBackoff
@@ -166,25 +166,24 @@ func (f *Fetcher) Add(name string, number int32, committed Position, from StartF
 	}
 	if l, ok := t.leaders[number]; ok {
 		p.checkTopic(t.id)
-		p.place(l)
+		p.setLeader(l)
 	} else {
 		f.needMetadata()
 	}
 	return p
 }
 
-// share is how much of the budget each partition may have waiting. f.mu is held.
+// share is the part of the budget for each partition's waiting batches. f.mu is held.
 func (f *Fetcher) share() int64 { return f.limit / int64(max(f.open, 1)) }
 
-// room is what is left of the budget. f.mu is held.
+// room is the unused part of the budget. f.mu is held.
 func (f *Fetcher) room() int64 { return f.limit - f.used }
 
-// least is how much room a hot request needs: many small ones would cost more than they
-// bring. f.mu is held.
+// least is the room that a hot request needs: many small requests would be inefficient. f.mu is
+// held.
 func (f *Fetcher) least() int64 { return max(f.request/4, leastRequest) }
 
-// release gives bytes back to the budget, and wakes the loops that wait for them. f.mu is
-// held.
+// release returns bytes to the budget, and wakes the loops that wait for them. f.mu is held.
 func (f *Fetcher) release(bytes int64) {
 	f.used -= bytes
 	for _, b := range f.brokers {
@@ -194,9 +193,9 @@ func (f *Fetcher) release(bytes int64) {
 	}
 }
 
-// makeRoom drops what waits in a partition that is held or, if there is none, in the one that
-// nobody took from for longest: it is fetched again later, unless the log is about to go on
-// behind it. f.mu is held.
+// makeRoom drops the waiting batches of a paused partition or, if there is none, of the
+// partition that had no Next for longest. They are fetched again later. It spares partitions
+// with an open question about their position. f.mu is held.
 func (f *Fetcher) makeRoom(now time.Time) {
 	var victim *Partition
 	for _, t := range f.topics {

@@ -67,7 +67,7 @@ type reader struct {
 
 var nothing = fetch.Position{Offset: fetch.NoOffset, LeaderEpoch: -1}
 
-func at(offset int64) fetch.Position { return fetch.Position{Offset: offset, LeaderEpoch: -1} }
+func startAt(offset int64) fetch.Position { return fetch.Position{Offset: offset, LeaderEpoch: -1} }
 
 func add(t testing.TB, f *fetch.Fetcher, topic string, n int32, committed fetch.Position, from fetch.StartFrom) *reader {
 	t.Helper()
@@ -220,11 +220,11 @@ func TestStartPositions(t *testing.T) {
 	}{
 		"beginning":             {nothing, fetch.Beginning, 0, fetch.AtBeginning},
 		"end":                   {nothing, fetch.End, 10, fetch.AtEnd},
-		"committed":             {at(4), fetch.End, 4, fetch.AtCommit},
-		"committed at the end":  {at(10), fetch.Beginning, 10, fetch.AtCommit},
+		"committed":             {startAt(4), fetch.End, 4, fetch.AtCommit},
+		"committed at the end":  {startAt(10), fetch.Beginning, 10, fetch.AtCommit},
 		"committed with epoch":  {fetch.Position{Offset: 4, LeaderEpoch: 0}, fetch.End, 4, fetch.AtCommit},
-		"beyond the end":        {at(50), fetch.Beginning, 0, fetch.Truncated},
-		"beyond the end, end":   {at(50), fetch.End, 10, fetch.Truncated},
+		"beyond the end":        {startAt(50), fetch.Beginning, 0, fetch.Truncated},
+		"beyond the end, end":   {startAt(50), fetch.End, 10, fetch.Truncated},
 		"beyond the end, epoch": {fetch.Position{Offset: 50, LeaderEpoch: 0}, fetch.Beginning, 10, fetch.Truncated},
 		"of another topic":      {fetch.Position{Offset: 4, LeaderEpoch: 0, TopicID: [16]byte{1}}, fetch.End, 0, fetch.AnotherTopic},
 	} {
@@ -242,7 +242,7 @@ func TestStartPositions(t *testing.T) {
 	}
 }
 
-func TestMessagesThatComeLater(t *testing.T) {
+func TestMessagesThatArriveLater(t *testing.T) {
 	b := testbroker.New(t)
 	topic := b.Topic(4)
 	f := newFetcher(t, b.Addrs(), nil)

@@ -22,10 +22,9 @@ func allocated() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// FuzzBatches: whatever an answer holds, batches follow one another without an overlap, and
-// each is either a *CorruptError or messages whose offsets rise within it; the same messages
-// in one go, in pieces and when the batch is opened again; and not for more memory than the
-// limit and what decompressors need themselves.
+// FuzzBatches: the batches of an answer of any bytes do not overlap. Each yields a *CorruptError,
+// or messages with ascending offsets: the same ones at once, in pieces, and when the batch is
+// opened again. Memory is bounded by the limit plus that of the decompressors.
 func FuzzBatches(f *testing.F) {
 	for _, codec := range codecs {
 		f.Add(testBatch{base: 3, codec: codec, records: plain(5)}.bytes(f), int64(0), false)

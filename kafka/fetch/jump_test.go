@@ -9,14 +9,14 @@ import (
 	"github.com/racecar-go/racecar/config"
 )
 
-// Whoever goes back while a jump waits to be taken gets neither messages of another log
-// nor loses those that the log still has.
+// A seek behind a jump that Next has not returned yet neither delivers messages of another
+// log nor skips messages that the log still has.
 func TestSeekWithJumpsAhead(t *testing.T) {
 	for name, c := range map[string]struct {
 		waiting []Moved
 		offset  int64
 		next    int64
-		kept    []Moved
+		left    []Moved
 	}{
 		"no jump":                     {nil, 3, 3, nil},
 		"cut off behind it":           {[]Moved{{From: 10, To: 5, Reason: Truncated}}, 3, 3, nil},
@@ -36,18 +36,18 @@ func TestSeekWithJumpsAhead(t *testing.T) {
 				p.waiting = append(p.waiting, Item{Moved: &c.waiting[i]})
 			}
 			p.SeekTo(c.offset)
-			var kept []Moved
+			var left []Moved
 			for i := p.Next(); i.Moved != nil; i = p.Next() {
-				kept = append(kept, *i.Moved)
+				left = append(left, *i.Moved)
 			}
-			if d := cmp.Diff(c.kept, kept); d != "" || p.next != c.next {
+			if d := cmp.Diff(c.left, left); d != "" || p.next != c.next {
 				t.Errorf("next %d, want %d; jumps %s", p.next, c.next, d)
 			}
 		})
 	}
 }
 
-// Nor does it skip what was about to be found out.
+// A seek does not drop a question about the log that has no answer yet.
 func TestSeekWithQuestionsOpen(t *testing.T) {
 	settings := config.Default()
 	f := New(Options{Config: &settings})
@@ -114,7 +114,7 @@ func TestAnswerAfterItsPartitionWasTakenAway(t *testing.T) {
 	defer f.mu.Unlock()
 	p.detach()
 	p.inFlight = true // in another request
-	r.end(broker.hot, nil, time.Now())
+	r.finish(broker.hot, nil, time.Now())
 	if len(p.waiting) > 0 || p.next != 3 || !p.inFlight {
 		t.Errorf("%d items wait, next %d, in flight %v", len(p.waiting), p.next, p.inFlight)
 	}

@@ -45,7 +45,7 @@ func (e *legacyEntry) next() {
 		}
 	}
 	e.key, e.value = body.sized(), body.sized()
-	e.failed = body.failed || body.at != len(body.b)
+	e.failed = body.failed || body.pos != len(body.b)
 }
 
 // sized reads an int32 length and so many bytes.
@@ -86,7 +86,7 @@ func (b *Batch) checkLegacy(limit int64) error {
 	b.shift, b.count = 0, 0
 	c := b.front()
 	var r record
-	for c.at < len(c.b) {
+	for c.pos < len(c.b) {
 		if !c.next(b, &r) {
 			return fmt.Errorf("message %d is malformed", c.count)
 		}

@@ -11,19 +11,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// firstMetadata is how long a broker may take to answer to Metadata, which every broker can
-// answer, before the next one is asked; it doubles with each round.
+// This file keeps the metadata of the fetched topics: their ids, leaders and brokers.
+
+// firstMetadata is how long a broker may take to answer a Metadata request before the next
+// broker is asked, as every broker can answer it. It doubles with each round.
 const firstMetadata = 2 * time.Second
 
-// togetherFor is the pause between two questions for metadata: those of many partitions that
-// lost their leader get one answer.
+// togetherFor is the pause between two Metadata requests, so that one answer serves many
+// partitions that lost their leader.
 const togetherFor = 20 * time.Millisecond
 
-// needMetadata has the metadata of all topics asked for. f.mu is held.
+// needMetadata requests the metadata of all topics. f.mu is held.
 func (f *Fetcher) needMetadata() { poke(f.refresh) }
 
-// keepMetadata asks for the topics' leaders and ids when they are needed, and from time to
-// time. It owns a connection to some broker.
+// keepMetadata requests the topics' leaders and ids when they are needed and periodically. It
+// owns a connection to some broker.
 func (f *Fetcher) keepMetadata() {
 	var c *conn
 	defer func() { c.close() }()
@@ -65,7 +67,7 @@ func (f *Fetcher) keepMetadata() {
 	}
 }
 
-// askMetadata asks the broker at *c, or else one after the other.
+// askMetadata asks the broker at *c and, if it does not answer, one broker after the other.
 func (f *Fetcher) askMetadata(c **conn, failures int) (*metadata, error) {
 	f.mu.Lock()
 	addrs := make([]string, 0, len(f.brokers))
@@ -74,9 +76,9 @@ func (f *Fetcher) askMetadata(c **conn, failures int) (*metadata, error) {
 	}
 	topics := slices.Sorted(maps.Keys(f.topics))
 	f.mu.Unlock()
-	patience := min(firstMetadata<<min(failures, 8), f.opts.Access.SocketTimeout())
+	timeout := min(firstMetadata<<min(failures, 8), f.opts.Access.SocketTimeout())
 	if *c != nil {
-		resp, err := f.metadata(*c, topics, patience)
+		resp, err := f.metadata(*c, topics, timeout)
 		if err == nil {
 			return resp, nil
 		}
@@ -96,9 +98,9 @@ func (f *Fetcher) askMetadata(c **conn, failures int) (*metadata, error) {
 		if f.ctx.Err() != nil {
 			return nil, f.ctx.Err()
 		}
-		if *c, err = f.dial(addr, patience); err == nil {
+		if *c, err = f.dial(addr, timeout); err == nil {
 			var m *metadata
-			if m, err = f.metadata(*c, topics, patience); err == nil {
+			if m, err = f.metadata(*c, topics, timeout); err == nil {
 				return m, nil
 			}
 			(*c).close()
@@ -109,7 +111,7 @@ func (f *Fetcher) askMetadata(c **conn, failures int) (*metadata, error) {
 	return nil, errors.Join(errs...)
 }
 
-func (f *Fetcher) metadata(c *conn, topics []string, patience time.Duration) (*metadata, error) {
+func (f *Fetcher) metadata(c *conn, topics []string, timeout time.Duration) (*metadata, error) {
 	version, err := c.version(metadataVersions)
 	if err != nil {
 		return nil, err
@@ -122,7 +124,7 @@ func (f *Fetcher) metadata(c *conn, topics []string, patience time.Duration) (*m
 		t.Topic = &topics[i]
 		req.Topics = append(req.Topics, t)
 	}
-	c.timeout = patience
+	c.timeout = timeout
 	body, err := c.exchange(req, true, maxOtherAnswer, 0)
 	if err != nil {
 		return nil, err
@@ -130,7 +132,7 @@ func (f *Fetcher) metadata(c *conn, topics []string, patience time.Duration) (*m
 	return readMetadata(version, body)
 }
 
-// noMetadata notes why partitions without a broker stay without one.
+// noMetadata records the reason why partitions have no broker.
 func (f *Fetcher) noMetadata(err error) {
 	f.mu.Lock()
 	var changed []*Partition
@@ -148,8 +150,8 @@ func (f *Fetcher) noMetadata(err error) {
 	}
 }
 
-// apply takes in metadata. It reports whether something is missing that is to be asked for
-// again soon.
+// apply updates brokers, topics and leaders. It reports whether something is missing, so
+// that metadata has to be requested again soon.
 func (f *Fetcher) apply(m *metadata) (missing bool) {
 	f.mu.Lock()
 	f.applyBrokers(m.brokers)
@@ -183,8 +185,8 @@ func (f *Fetcher) apply(m *metadata) (missing bool) {
 					p.err = nil
 				}
 				p.checkTopic(known.id)
-				p.place(l)
-				missing = missing || p.broker == nil // it knew of a newer leader, or of a replica
+				p.setLeader(l)
+				missing = missing || p.broker == nil // its known leader is newer, or it has a replica
 			}
 			if (had == nil) != (p.err == nil) {
 				changed = append(changed, p)
@@ -198,8 +200,8 @@ func (f *Fetcher) apply(m *metadata) (missing bool) {
 	return missing
 }
 
-// applyBrokers takes in where brokers are. Those that left and serve nothing end. f.mu is
-// held.
+// applyBrokers updates the brokers' addresses. It stops the loops of brokers that have left the
+// cluster and serve no partition. f.mu is held.
 func (f *Fetcher) applyBrokers(addrs map[int32]string) {
 	for id, addr := range addrs {
 		if f.brokers[id] == nil {
@@ -217,8 +219,8 @@ func (f *Fetcher) applyBrokers(addrs map[int32]string) {
 	}
 }
 
-// checkTopic has the partition begin at its beginning when its topic is another one than
-// the one its position belongs to. f.mu is held.
+// checkTopic makes the partition start from its beginning if its position belongs to a topic
+// that was deleted since. f.mu is held.
 func (p *Partition) checkTopic(id [16]byte) {
 	none := [16]byte{}
 	if id == none || id == p.topicID {
@@ -226,7 +228,7 @@ func (p *Partition) checkTopic(id [16]byte) {
 	}
 	if p.topicID != none {
 		from := p.next
-		p.moveTo(from, -1) // what waits is of the topic that is gone
+		p.moveTo(from, -1) // the waiting batches are of the deleted topic
 		p.ask, p.reason, p.leaderEpoch = askEarliest, AnotherTopic, -1
 		p.failures, p.retryAt = 0, time.Time{}
 	}

@@ -9,7 +9,10 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// ErrClosed is why Start of a closed partition fails.
+// This file holds a fetched partition: its position, the batches that wait for the worker, and
+// the state of its requests.
+
+// ErrClosed is Start's error for a closed partition.
 var ErrClosed = errors.New("the partition is closed")
 
 // Reason says why a partition begins, or continues, at an offset.
@@ -26,11 +29,11 @@ const (
 	replicaExpires        = 5 * time.Minute // as metadata.max.age.ms of Java's client (KIP-392)
 )
 
-// Start is where a partition begins.
+// Start is the position at which a partition begins.
 type Start struct {
 	Position
 	Reason    Reason
-	Committed int64 // what Add was given
+	Committed int64 // the offset that Add got
 }
 
 // Moved says that the position of a running partition jumped.
@@ -46,7 +49,7 @@ type Item struct {
 	Moved *Moved
 }
 
-// ask is what has to be known before a partition can be fetched.
+// ask is the question that has to be answered before a partition can be fetched.
 type ask uint8
 
 const (
@@ -56,7 +59,7 @@ const (
 	askLatest
 )
 
-// Partition is one that is fetched. Its methods may be called concurrently.
+// Partition is a partition that the Fetcher fetches. Its methods may be called concurrently.
 type Partition struct {
 	f         *Fetcher
 	topic     string
@@ -127,7 +130,7 @@ func newPartition(f *Fetcher, name string, number int32, committed Position, fro
 }
 
 // Start waits until it is known where the partition begins. A committed offset is known to
-// be good when a fetch from there was answered.
+// be valid when the broker has answered a fetch from it.
 func (p *Partition) Start(ctx context.Context) (Start, error) {
 	select {
 	case <-p.started:
@@ -142,7 +145,7 @@ func (p *Partition) Start(ctx context.Context) (Start, error) {
 	return *p.start, nil
 }
 
-// Next takes the next item in the order of offsets; it is the zero Item when nothing has
+// Next takes the next item in the order of offsets; it returns the zero Item if nothing has
 // arrived. A batch counts in the budget until Release.
 func (p *Partition) Next() Item {
 	p.f.mu.Lock()
@@ -172,7 +175,7 @@ func (p *Partition) Next() Item {
 	return item
 }
 
-// Release gives the bytes of a batch that was taken back to the budget.
+// Release returns the memory of a batch that Next returned to the budget.
 func (p *Partition) Release(b *Batch) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
@@ -182,8 +185,8 @@ func (p *Partition) Release(b *Batch) {
 	}
 }
 
-// SeekTo drops everything that waits, and fetches from offset on. Where the log has
-// jumped meanwhile and no longer has that offset, it goes to where the jump went.
+// SeekTo drops everything that has arrived, and fetches from offset on. If the position has
+// jumped because the log no longer has that offset, the partition goes to where it jumped.
 func (p *Partition) SeekTo(offset int64) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
@@ -197,8 +200,7 @@ func (p *Partition) SeekTo(offset int64) {
 	}
 }
 
-// Hold says whether the partition is paused, so that nobody takes from it for now. Others
-// then come first.
+// Hold says whether the partition is paused. Others that are not get memory first.
 func (p *Partition) Hold(held bool) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
@@ -209,36 +211,36 @@ func (p *Partition) Hold(held bool) {
 	}
 }
 
-// Buffered is what waits to be taken.
+// Buffered returns how much Next can return.
 func (p *Partition) Buffered() (messages int, bytes int64) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	return p.messages, p.bytes
 }
 
-// Full reports whether nothing more is asked for until something is taken or released.
+// Full reports whether the partition is not fetched until Next or Release is called.
 func (p *Partition) Full() bool {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	return p.bytes >= p.f.share() || p.f.room() < p.f.least()
 }
 
-// Watermarks are the log's start, its last stable offset and its high watermark as the
-// broker said last; -1: unknown.
+// Watermarks returns the log's start, its last stable offset and its high watermark in the
+// broker's latest answer; -1: unknown.
 func (p *Partition) Watermarks() (start, stable, high int64) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	return p.logStart, p.stable, p.high
 }
 
-// Fetched is the offset behind what has arrived; caughtUp: the broker has no more.
+// Fetched returns the offset after everything that has arrived; caughtUp: the broker has no more.
 func (p *Partition) Fetched() (next int64, caughtUp bool) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	return p.next, p.start != nil && p.ask == askNothing && !p.hot
 }
 
-// Err is why nothing comes now; nil: all is well.
+// Err returns the reason why nothing arrives now; nil: there is none.
 func (p *Partition) Err() error {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
@@ -248,7 +250,7 @@ func (p *Partition) Err() error {
 	return p.err
 }
 
-// Close ends the partition: Next has nothing any more, and answers under way are dropped.
+// Close stops fetching: Next returns nothing any more, and answers on their way are dropped.
 func (p *Partition) Close() {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
@@ -278,7 +280,8 @@ func (p *Partition) close() {
 	p.f.release(bytes)
 }
 
-// wake has the partition's broker asked, if it is to be asked. f.mu is held.
+// wake wakes the loops of the partition's broker if there is something to request. f.mu is
+// held.
 func (p *Partition) wake() {
 	if p.broker == nil || p.inFlight || !p.wanted() {
 		return
@@ -292,8 +295,8 @@ func (p *Partition) wake() {
 // wanted reports whether the partition has less waiting than its share. f.mu is held.
 func (p *Partition) wanted() bool { return p.bytes < p.f.share() }
 
-// dropWaiting forgets what waits, which is fetched again. What waits before a jump is kept:
-// the log may no longer have it. f.mu is held.
+// dropWaiting drops the waiting batches, to be fetched again. It keeps them if there is a jump
+// among them: the log may no longer have the batches before it. f.mu is held.
 func (p *Partition) dropWaiting() {
 	if slices.ContainsFunc(p.waiting, func(i Item) bool { return i.Moved != nil }) {
 		return
@@ -306,9 +309,9 @@ func (p *Partition) dropWaiting() {
 	}
 }
 
-// after returns where to go instead of offset, given the jumps that wait to be taken: a log
-// that was merely cut off behind offset still has it, any other jump replaced what came
-// before. Jumps that are not made any more are forgotten. f.mu is held.
+// after returns the offset to seek to instead of offset, given the jumps that wait for Next: a
+// log that was truncated after offset still has it; any other jump says where the log
+// continues. It removes the jumps that the seek makes void. f.mu is held.
 func (p *Partition) after(offset int64) int64 {
 	for i, item := range p.waiting {
 		if m := item.Moved; m != nil && (m.Reason != Truncated || m.To < offset) {
@@ -320,7 +323,7 @@ func (p *Partition) after(offset int64) int64 {
 	return offset
 }
 
-// moveTo drops what waits and goes to an offset. f.mu is held.
+// moveTo drops the waiting batches and goes to an offset. f.mu is held.
 func (p *Partition) moveTo(offset int64, epoch int32) {
 	bytes := p.bytes
 	kept := p.waiting[:0]
@@ -358,7 +361,7 @@ func (p *Partition) settle(offset int64, epoch int32, reason Reason) {
 	p.wake()
 }
 
-// confirm notes that next lies in the log. f.mu is held.
+// confirm records that the log contains next. f.mu is held.
 func (p *Partition) confirm() {
 	p.failures, p.err, p.checked = 0, nil, false
 	if p.start == nil {
@@ -370,9 +373,9 @@ func (p *Partition) confirm() {
 	}
 }
 
-// outOfRange begins to find out where the position is to go: below the log's start to
-// that, beyond its end to where the logs part, or as StartFrom says. A follower may merely
-// be behind: the leader is asked first. f.mu is held.
+// outOfRange starts to find a new position: the log's start if next is below it; if next is
+// beyond the log's end, the offset at which the logs diverge, or that of StartFrom. A follower
+// may just lag, so it asks the leader first. f.mu is held.
 func (p *Partition) outOfRange() {
 	p.epoch++
 	p.inFlight = false
@@ -384,7 +387,7 @@ func (p *Partition) outOfRange() {
 	p.wake()
 }
 
-// listed takes in an answer to ListOffsets. f.mu is held.
+// listed handles an answer to ListOffsets. f.mu is held.
 func (p *Partition) listed(offset int64, epoch int32) {
 	switch {
 	case p.ask == askLatest, p.reason != LogStartMoved, p.next < offset:
@@ -399,9 +402,8 @@ func (p *Partition) listed(offset int64, epoch int32) {
 	p.wake()
 }
 
-// epochEnds takes in an answer to OffsetForLeaderEpoch: the offset behind the last record
-// of the epoch of the record before next, -1 when that epoch is above all of the log's. f.mu
-// is held.
+// epochEnds handles an answer to OffsetForLeaderEpoch. end is the end offset of the epoch of the
+// record before next, or -1 if the log has no epoch that high. f.mu is held.
 func (p *Partition) epochEnds(end int64) {
 	switch {
 	case end >= 0 && end < p.next:
@@ -421,8 +423,7 @@ func (p *Partition) epochEnds(end int64) {
 	p.wake()
 }
 
-// fail has the partition wait, alone, and asks for metadata where that may be the cure.
-// f.mu is held.
+// fail pauses this partition only, and requests metadata, which may help. f.mu is held.
 func (p *Partition) fail(err error, now time.Time) {
 	p.failures++
 	p.retryAt = now.Add(doubled(p.f.opts.Backoff, p.failures))
@@ -434,7 +435,7 @@ func (p *Partition) fail(err error, now time.Time) {
 	p.f.needMetadata()
 }
 
-// doubled is first, doubled with each failure but the first, and at most longestBackoff.
+// doubled returns first, doubled with each failure after the first, and at most longestBackoff.
 func doubled(first time.Duration, failures int) time.Duration {
 	return min(longestBackoff, first<<min(failures-1, 10))
 }

@@ -29,7 +29,7 @@ func (r *reader) movedOnce(want fetch.Moved) {
 	}
 }
 
-func TestRetentionOvertakes(t *testing.T) {
+func TestRetentionDeletesUnreadMessages(t *testing.T) {
 	b := testbroker.New(t)
 	topic := b.Topic(1)
 	produce(t, b, topic, 1, 100, 1)
@@ -41,7 +41,7 @@ func TestRetentionOvertakes(t *testing.T) {
 	running.movedOnce(fetch.Moved{From: 5, To: 50, Reason: fetch.LogStartMoved})
 	running.has(span(50, 100)...)
 	for name, from := range map[string]fetch.StartFrom{"beginning": fetch.Beginning, "end": fetch.End} {
-		r := add(t, f, topic, 0, at(5), from)
+		r := add(t, f, topic, 0, startAt(5), from)
 		if s := r.start(); s.Offset != 50 || s.Reason != fetch.LogStartMoved || s.Committed != 5 {
 			t.Errorf("%s: begins at %+v", name, s)
 		}
@@ -120,7 +120,7 @@ func TestTruncatedByANewLeader(t *testing.T) {
 			topic := b.Topic(1)
 			produce(t, b, topic, 1, 100, 1)
 			f := newFetcher(t, b.Addrs(), nil)
-			r := add(t, f, topic, 0, at(0), fetch.Beginning)
+			r := add(t, f, topic, 0, startAt(0), fetch.Beginning)
 			r.start()
 			r.has(span(0, 100)...)
 			var asked atomic.Int64
@@ -182,7 +182,7 @@ func TestFrozenBroker(t *testing.T) {
 	}
 }
 
-func TestFollowerIsFetchedFrom(t *testing.T) {
+func TestFetchesFromFollower(t *testing.T) {
 	b := testbroker.New(t, kfake.NumBrokers(2))
 	cluster := b.Embedded()
 	topic := b.Topic(1)
@@ -298,7 +298,7 @@ func TestWatermarksWhileAFollowerIsFetchedFrom(t *testing.T) {
 	}
 }
 
-func TestPartitionWithoutALeaderWaitsAlone(t *testing.T) {
+func TestPartitionWithoutLeaderDoesNotDelayOthers(t *testing.T) {
 	b := testbroker.New(t)
 	topic := b.Topic(2)
 	produce(t, b, topic, 2, 10, 1)
@@ -451,7 +451,7 @@ func TestCompactedLog(t *testing.T) {
 	}
 	cluster.Compact()
 	f := newFetcher(t, b.Addrs(), nil)
-	r := add(t, f, topic, 0, at(2), fetch.Beginning)
+	r := add(t, f, topic, 0, startAt(2), fetch.Beginning)
 	r.start()
 	r.until("end", func() bool { next, caughtUp := r.p.Fetched(); return caughtUp && next == 30 && r.from == 30 })
 	if n := len(r.offsets); n >= 28 || n < 3 || !slices.IsSorted(r.offsets) || !slices.Equal(r.offsets[n-3:], span(27, 30)) || len(r.moved) > 0 {

@@ -8,13 +8,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// marksAge is how old the watermarks of a partition may become that is not fetched because
-// its share is used: lag is computed from them.
+// This file asks brokers about positions: where a log begins and ends, whether it still has
+// the records before a committed offset, and how far partitions lag that are not fetched.
+
+// marksAge is how old a partition's watermarks may become while it is not fetched because its
+// share of the budget is used: lag is computed from them.
 const marksAge = 2 * time.Second
 
-// question asks for what has to be known of positions: by ListOffsets or, of leader epochs,
-// by OffsetForLeaderEpoch (KIP-320). One request is about all partitions of a broker that
-// have the same question.
+// question is a ListOffsets request, or an OffsetForLeaderEpoch request (KIP-320). It is for
+// all partitions of a broker that have to ask the same.
 type question struct {
 	ask      ask
 	marks    bool // only for the watermarks
@@ -22,7 +24,7 @@ type question struct {
 	answers  map[key]offsetAnswer
 }
 
-// subject is a partition as it was when it was asked about.
+// subject is a partition of a question, in its state when the question was asked.
 type subject struct {
 	p                      *Partition
 	epoch                  int
@@ -35,7 +37,7 @@ type offsetAnswer struct {
 	epoch  int32
 }
 
-// question chooses what to ask; nil: nothing. f.mu is held.
+// question returns the next question; nil: there is none. f.mu is held.
 func (l *loop) question(now time.Time) request {
 	q := &question{}
 	for _, p := range l.b.partitions {
@@ -69,8 +71,8 @@ func (q *question) add(p *Partition) {
 	q.subjects = append(q.subjects, subject{p, p.epoch, p.leaderEpoch, p.lastEpoch})
 }
 
-// marksDue is when the watermarks have to be asked for; false: answers to fetches bring
-// them. f.mu is held.
+// marksDue returns when the watermarks have to be requested; false: not at all, because
+// answers to fetches contain them. f.mu is held.
 func (p *Partition) marksDue() (time.Time, bool) {
 	if p.start == nil || p.ask != askNothing || p.inFlight || p.wanted() && p.f.room() >= p.f.least() {
 		return time.Time{}, false
@@ -157,8 +159,8 @@ func (q *question) byTopic() map[string][]subject {
 	return topics
 }
 
-// end implements request.
-func (q *question) end(l *loop, err error, now time.Time) (changed []*Partition) {
+// finish implements request.
+func (q *question) finish(l *loop, err error, now time.Time) (changed []*Partition) {
 	for _, s := range q.subjects {
 		p := s.p
 		if s.epoch != p.epoch || p.closed {

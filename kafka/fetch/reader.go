@@ -12,6 +12,8 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
+// This file reads ranges of partitions for tools such as racecarctl.
+
 // Range is a part of a partition: the offsets from From on and below To.
 type Range struct {
 	Topic     string
@@ -21,16 +23,17 @@ type Range struct {
 
 const (
 	readPiece = 128 // messages decoded at once
-	// readPatience is how long Read waits for the next offset: leaders are elected meanwhile.
-	readPatience = 15 * time.Second
-	// readSettled is how long it waits when the broker says that it has no more.
+	// readTimeout bounds the wait for the next offset: electing a leader takes a while.
+	readTimeout = 15 * time.Second
+	// readSettled bounds it if the broker says that it has no more messages.
 	readSettled = 2 * time.Second
 )
 
-// Read hands over the messages of ranges of different partitions, one after the other and
-// each in order, for tools: without a group. It returns when it has passed the last one's end, and otherwise with an
-// error: of each or ctx, a *CorruptError, or why the rest does not come. A Fetcher that reads
-// partitions is not to be used for them otherwise.
+// Read calls each with the messages of the ranges, which are of different partitions: one
+// range after the other, and each in order. It is for tools and needs no group. It returns
+// nil at the end of the last range, and otherwise the error of each or of ctx, a
+// *CorruptError, or the reason why the rest does not arrive. The Fetcher must not have any
+// of these partitions already.
 func (f *Fetcher) Read(ctx context.Context, ranges []Range, each func(*racecar.Message) error) error {
 	ranges = slices.DeleteFunc(slices.Clone(ranges), func(r Range) bool { return r.From >= r.To })
 	changed := make(chan struct{}, 1)
@@ -80,8 +83,8 @@ func (rd *reading) run(ctx context.Context, changed <-chan struct{}, each func(*
 	}
 }
 
-// Follow hands over what comes in all ranges, each in order, until ctx ends, which is no
-// error. What passes by itself is reported.
+// Follow calls each with the messages of all ranges as they arrive, each range in order. It
+// returns nil when ctx ends. It passes temporary errors to report.
 func (f *Fetcher) Follow(ctx context.Context, ranges []Range, each func(*racecar.Message) error, report func(error)) error {
 	changed := make(chan struct{}, 1)
 	problems := make(map[*reading]string, len(ranges))
@@ -115,7 +118,7 @@ func (f *Fetcher) Follow(ctx context.Context, ranges []Range, each func(*racecar
 	return nil
 }
 
-// reading is a range that is read; From goes up.
+// reading is a range while it is read; From is the next offset.
 type reading struct {
 	Range
 	p     *Partition
@@ -128,7 +131,7 @@ func (f *Fetcher) reading(r Range, changed chan struct{}) *reading {
 	return &reading{Range: r, p: p, limit: int64(f.opts.Config.MaxBatchBytes)}
 }
 
-// take hands over what has arrived. After a *movedError it continues.
+// take calls each with the messages that have arrived. After a *movedError it can be continued.
 func (rd *reading) take(each func(*racecar.Message) error) error {
 	if start, ok := rd.p.begin(); ok && rd.From < start.Offset {
 		return rd.moved(start.Offset, start.Reason)
@@ -182,7 +185,7 @@ func (rd *reading) moved(to int64, reason Reason) error {
 	return err
 }
 
-// movedError says that offsets of a range are not there any more.
+// movedError reports that the log no longer has the next offset of a range.
 type movedError struct {
 	Range
 	to     int64
@@ -193,7 +196,7 @@ func (e *movedError) Error() string {
 	return fmt.Sprintf("%s/%d: offset %d is not there any more (%s): the next one is %d", e.Topic, e.Partition, e.From, e.reason, e.to)
 }
 
-// problem is why nothing comes at the moment.
+// problem is the reason why nothing arrives at the moment.
 func (rd *reading) problem() error {
 	if err := rd.p.Err(); err != nil {
 		return fmt.Errorf("%s/%d: %w", rd.Topic, rd.Partition, err)
@@ -201,20 +204,20 @@ func (rd *reading) problem() error {
 	return nil
 }
 
-// stuck is why the rest of the range is not waited for any longer.
+// stuck is the reason to stop waiting for the rest of the range; nil: keep waiting.
 func (rd *reading) stuck(silence time.Duration) error {
 	err := rd.problem()
 	var refused *kerr.Error
-	if err != nil && (silence > readPatience || errors.As(err, &refused) && !refused.Retriable) {
+	if err != nil && (silence > readTimeout || errors.As(err, &refused) && !refused.Retriable) {
 		return err
 	}
-	if _, caughtUp := rd.p.Fetched(); caughtUp && silence > readSettled || silence > readPatience {
-		return fmt.Errorf("%s/%d: read up to offset %d of %d only: the broker sends no more, or a transaction is still open there; try again", rd.Topic, rd.Partition, rd.From, rd.To)
+	if _, caughtUp := rd.p.Fetched(); caughtUp && silence > readSettled || silence > readTimeout {
+		return fmt.Errorf("%s/%d: read up to offset %d of %d only: the broker sends no more, or a transaction is still open there; retry later", rd.Topic, rd.Partition, rd.From, rd.To)
 	}
 	return nil
 }
 
-// begin is where the partition begins, as soon as that is known.
+// begin returns where the partition begins; false: that is not known yet.
 func (p *Partition) begin() (Start, bool) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()

@@ -39,7 +39,7 @@ func TestReadRange(t *testing.T) {
 		t.Errorf("several ranges: %v, %v", got, err)
 	}
 	got, err = readOffsets(t, f, fetch.Range{Topic: topic, From: 490, To: 510})
-	if want := topic + "/0: read up to offset 500 of 510 only: the broker sends no more, or a transaction is still open there; try again"; err == nil || err.Error() != want || len(got) != 10 {
+	if want := topic + "/0: read up to offset 500 of 510 only: the broker sends no more, or a transaction is still open there; retry later"; err == nil || err.Error() != want || len(got) != 10 {
 		t.Errorf("%d messages, %v", len(got), err)
 	}
 	enough := errors.New("enough")
@@ -73,7 +73,7 @@ func TestReadCommittedMessages(t *testing.T) {
 	}
 }
 
-// What cannot be decoded ends the reading, with everything before it handed over.
+// Read stops at a batch that cannot be decoded, after it has delivered everything before.
 func TestReadReportsCorruptBatches(t *testing.T) {
 	b := testbroker.New(t)
 	if b.Real() {
@@ -114,7 +114,7 @@ func TestReadReportsDeletedMessages(t *testing.T) {
 	}
 }
 
-func TestReadOfATopicThatIsMissing(t *testing.T) {
+func TestReadReportsMissingTopic(t *testing.T) {
 	b := testbroker.New(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := errors.New("stopped")

@@ -112,7 +112,7 @@ func TestCompactedOnDisk(t *testing.T) {
 		}
 		send(t, c.Addrs(), "topic", kgo.KeyStringRecord("other", "x"))
 		end++
-		r = add(t, f, "topic", 0, at(2), fetch.Beginning)
+		r = add(t, f, "topic", 0, startAt(2), fetch.Beginning)
 		r.start()
 		r.until("end", func() bool { next, caughtUp := r.p.Fetched(); return caughtUp && next >= end && r.from >= end })
 		if !slices.IsSorted(r.offsets) || !slices.Contains(r.offsets, 99) || len(r.moved) > 0 {

@@ -7,21 +7,23 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// reader reads fields. After the first that does not fit, failed is set and the fields read
-// are zero.
+// This file decodes the records of an open batch.
+
+// reader reads the fields of records. After the first field that exceeds b, failed is set
+// and the fields read are zero.
 type reader struct {
 	b      []byte
-	at     int
+	pos    int
 	failed bool
 }
 
-// varint is encoding/binary's, without a call for each: half of decoding is this.
+// varint is that of encoding/binary without its calls: half of the decoding time is spent here.
 func (r *reader) varint() int64 {
-	b := r.b[r.at:]
+	b := r.b[r.pos:]
 	var u uint64
 	for i, c := range b[:min(len(b), binary.MaxVarintLen64)] {
 		if c < 0x80 {
-			r.at += i + 1
+			r.pos += i + 1
 			u |= uint64(c) << (7 * i)
 			return int64(u>>1) ^ -int64(u&1)
 		}
@@ -33,13 +35,13 @@ func (r *reader) varint() int64 {
 
 // bytes returns the next size bytes, nil when size is -1.
 func (r *reader) bytes(size int64) []byte {
-	if size < 0 || size > int64(len(r.b)-r.at) {
+	if size < 0 || size > int64(len(r.b)-r.pos) {
 		r.failed = r.failed || size != -1
 		return nil
 	}
-	at := r.at
-	r.at += int(size)
-	return r.b[at:r.at:r.at]
+	begin := r.pos
+	r.pos += int(size)
+	return r.b[begin:r.pos:r.pos]
 }
 
 // record is one record of a batch, its headers not yet read.
@@ -63,7 +65,7 @@ func (r *record) skipHeaders() bool {
 	for range r.headerCount {
 		r.header()
 	}
-	return !r.headers.failed && r.headers.at == len(r.headers.b)
+	return !r.headers.failed && r.headers.pos == len(r.headers.b)
 }
 
 func (r *record) header() (key, value []byte) {
@@ -98,23 +100,23 @@ func (c *cursor) next(b *Batch, r *record) bool {
 	return !c.failed
 }
 
-// nextRecord reads a record of format 2: its length, attributes (of which there are none),
-// differences of timestamp and offset, key, value and headers.
+// nextRecord reads a record of format 2: its length, attributes (there are none yet), deltas
+// of timestamp and offset, key, value and headers.
 func (c *cursor) nextRecord(b *Batch, r *record) {
 	size := c.varint()
-	if c.failed || size < 1 || size > int64(len(c.b)-c.at) {
+	if c.failed || size < 1 || size > int64(len(c.b)-c.pos) {
 		c.failed = true
 		return
 	}
-	body := reader{b: c.b[:c.at+int(size)], at: c.at + 1}
-	c.at += int(size)
+	body := reader{b: c.b[:c.pos+int(size)], pos: c.pos + 1}
+	c.pos += int(size)
 	later := body.varint()
 	delta := body.varint()
 	r.key = body.bytes(body.varint())
 	r.value = body.bytes(body.varint())
 	headers := body.varint()
-	// A header has two lengths: what is no smaller is not even counted.
-	if body.failed || delta < 0 || delta >= 1<<31 || headers < 0 || 2*headers > int64(len(body.b)-body.at) {
+	// A header takes at least the two bytes of its lengths.
+	if body.failed || delta < 0 || delta >= 1<<31 || headers < 0 || 2*headers > int64(len(body.b)-body.pos) {
 		c.failed = true
 		return
 	}
@@ -126,14 +128,14 @@ func (c *cursor) nextRecord(b *Batch, r *record) {
 	}
 }
 
-// headerSlab makes the headers of several messages out of one allocation, and each key that
-// repeats the one at its place in the message before out of none.
+// headerSlab allocates the headers of several messages at once. A key that is equal to the
+// previous message's key at the same index takes no allocation.
 type headerSlab struct {
 	free []racecar.Header
 	last []racecar.Header
 }
 
-// headers reads those of r; more is how many are likely to follow.
+// headers reads the headers of r; more is how many headers will probably follow.
 func (s *headerSlab) headers(r *record, more int) []racecar.Header {
 	n := r.headerCount
 	if len(s.free) < n {

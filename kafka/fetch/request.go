@@ -9,10 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Partitions that caught up are polled on the connection for hot ones, too, as long as the
-// waiting request under way does not contain them.
+// This file makes Fetch requests and handles their answers.
+
+// A hot loop also requests the partitions that have caught up, as long as the waiting request
+// on its way does not contain them.
 const (
-	shortWait = 100 * time.Millisecond // what is hot meanwhile waits no longer
+	shortWait = 100 * time.Millisecond // how long a partition that becomes hot waits at most
 	handOver  = 5 * time.Millisecond   // they are free when the waiting request ends
 )
 
@@ -23,10 +25,10 @@ type asked struct {
 	from  int64
 	entry kmsg.FetchRequestTopicPartition
 	id    [16]byte
-	got   *batches // what came
+	got   *batches // nil: the answer has no part of p
 }
 
-// batches are what an answer holds of a partition.
+// batches is the part of an answer that belongs to a partition.
 type batches struct {
 	all  []*Batch
 	err  error
@@ -39,7 +41,7 @@ type batches struct {
 	high, stable, logStart int64
 }
 
-// fetchRequest is a request of Fetch.
+// fetchRequest is a Fetch request.
 type fetchRequest struct {
 	partitions []asked
 	index      map[key]int // into partitions, made when it is needed
@@ -48,15 +50,15 @@ type fetchRequest struct {
 	received   bool // records of some partition
 }
 
-// key names a partition as an answer does: by the topic's name or, from version 13 on, by
-// its id.
+// key identifies a partition as an answer does: by the topic's name or, from version 13 on, by
+// the topic's id.
 type key struct {
 	topic  string
 	id     [16]byte
 	number int32
 }
 
-// fetch chooses the partitions that are asked for; nil: there are none. f.mu is held.
+// fetch returns the next Fetch request; nil: there is none. f.mu is held.
 func (l *loop) fetch(now time.Time) request {
 	if l.waits {
 		return l.waitFor(now)
@@ -65,8 +67,8 @@ func (l *loop) fetch(now time.Time) request {
 	few := f.opts.Config.MinMessageQueueSize
 	starving := false
 	enough := f.request + f.request/4
-	// First those with few messages, then the others; each in rotation. A broker looks at
-	// all that are named, also when the answer is full: no more are than will fill it.
+	// First those with few messages, then the others; each in rotation. A broker reads every
+	// partition of a request, even if the answer is full: so it names only as many as fill it.
 	for _, first := range []bool{true, false} {
 		for _, p := range l.b.partitions {
 			if enough > 0 && p.hot && p.fetchable(now) && !p.yields() && (p.messages < few) == first {
@@ -76,7 +78,7 @@ func (l *loop) fetch(now time.Time) request {
 		}
 	}
 	if len(r.partitions) > 0 {
-		// The first batch comes all the same when it is larger than the request.
+		// The broker sends the first batch even if it is larger than the request's limit.
 		first := min(r.partitions[0].p.largest, f.limit/2)
 		least := max(f.least(), first)
 		if f.room() < least && starving {
@@ -105,7 +107,8 @@ func (l *loop) fetch(now time.Time) request {
 	return r.begin(l, now)
 }
 
-// waitFor chooses the partitions whose end was reached. f.mu is held.
+// waitFor returns a request that waits for messages of the partitions that have caught up. f.mu
+// is held.
 func (l *loop) waitFor(now time.Time) request {
 	r := &fetchRequest{reserved: leastRequest, wait: l.f.maxWait()}
 	for _, p := range l.b.partitions {
@@ -121,8 +124,8 @@ func (l *loop) waitFor(now time.Time) request {
 
 func (f *Fetcher) maxWait() time.Duration { return max(f.opts.Config.MaxWaitTime, time.Millisecond) }
 
-// yields reports whether the partition leaves the room there is to others, since nobody takes
-// from it for now and a quarter of the budget is used. f.mu is held.
+// yields reports whether the partition leaves memory to others, because it is paused and a
+// quarter of the budget is used. f.mu is held.
 func (p *Partition) yields() bool { return p.held && p.f.used > p.f.limit/4 }
 
 // fetchable reports whether the partition may be in a request now. f.mu is held.
@@ -130,14 +133,14 @@ func (p *Partition) fetchable(now time.Time) bool {
 	return !p.inFlight && p.ask == askNothing && p.wanted() && !p.retryAt.After(now)
 }
 
-// worthwhile is how much to ask for at once: the share, but at least as much as the largest
-// batch, since a broker leaves out a batch that does not fit, unless it is the answer's
-// first. f.mu is held.
+// worthwhile is the limit of the partition in a request: its share, but at least the size of the
+// largest batch, because a broker omits a batch that exceeds the limit unless it is the
+// answer's first. f.mu is held.
 func (p *Partition) worthwhile() int64 {
 	return max(min(p.maxBytes, max(p.f.share()-p.bytes, leastRequest)), p.largest)
 }
 
-// add names a partition. It returns how much that is likely to bring.
+// add adds a partition. It returns how many bytes the answer will probably contain of it.
 func (r *fetchRequest) add(p *Partition, bytes int64) int64 {
 	e := kmsg.NewFetchRequestTopicPartition()
 	e.Partition, e.CurrentLeaderEpoch, e.FetchOffset, e.PartitionMaxBytes = p.number, p.leaderEpoch, p.next, int32(bytes)
@@ -148,7 +151,7 @@ func (r *fetchRequest) add(p *Partition, bytes int64) int64 {
 	return bytes
 }
 
-// begin reserves what the request may bring. f.mu is held.
+// begin reserves memory for the answer. f.mu is held.
 func (r *fetchRequest) begin(l *loop, now time.Time) request {
 	f := l.f
 	f.used += r.reserved
@@ -194,7 +197,7 @@ func (r *fetchRequest) send(l *loop) (time.Duration, error) {
 	return time.Duration(a.throttle) * time.Millisecond, err
 }
 
-// take copies what an answer holds of a partition.
+// take copies a partition's part of an answer.
 func (r *fetchRequest) take(l *loop, version int16, p *partitionAnswer) error {
 	a := r.find(version, p)
 	if a == nil || a.got != nil {
@@ -218,8 +221,7 @@ func (r *fetchRequest) take(l *loop, version int16, p *partitionAnswer) error {
 	return nil
 }
 
-// find returns the partition that an answer names, nil when it was not asked for. Answers
-// mostly have the order of requests.
+// find returns the requested partition that p belongs to, nil if it was not requested.
 func (r *fetchRequest) find(version int16, p *partitionAnswer) *asked {
 	if r.index == nil {
 		r.index = make(map[key]int, len(r.partitions))
@@ -246,8 +248,8 @@ func (a *asked) key(version int16) key {
 	return key{topic: a.p.topic, number: a.p.number}
 }
 
-// end implements request.
-func (r *fetchRequest) end(l *loop, err error, now time.Time) (changed []*Partition) {
+// finish implements request.
+func (r *fetchRequest) finish(l *loop, err error, now time.Time) (changed []*Partition) {
 	f := l.f
 	served := map[*Partition]bool{}
 	for i := range r.partitions {
@@ -273,8 +275,8 @@ func (r *fetchRequest) end(l *loop, err error, now time.Time) (changed []*Partit
 	return changed
 }
 
-// received takes in what came of a partition; more: the answer held records of some
-// partition. It reports whether anything changed for whoever reads the partition. f.mu is
+// received handles a partition's part of an answer; more: the answer contained records of
+// some partition. It reports whether the reader of the partition has to be woken. f.mu is
 // held.
 func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 	g := a.got
@@ -295,7 +297,7 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 		return false
 	}
 	if p.replica != noBroker && now.After(p.replicaUntil) {
-		p.dropReplica() // which says anew where to fetch from
+		p.dropReplica() // which names a replica again
 	}
 	p.high, p.stable, p.logStart, p.marksAt = g.high, g.stable, g.logStart, now
 	if g.err != nil {
@@ -323,7 +325,7 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 		p.brought = p.bytes - before
 	}
 	wasHot := p.hot
-	p.hot = p.next < p.end() && more
+	p.hot = p.next < p.readableEnd() && more
 	if len(g.all) > 0 {
 		p.hungry = false
 		if p.messages > 0 && len(p.waiting) == len(g.all) {
@@ -333,22 +335,22 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 	return changed || len(g.all) > 0 || wasHot && !p.hot
 }
 
-// end is up to where there is something to be fetched. f.mu is held.
-func (p *Partition) end() int64 {
+// readableEnd is the offset up to which a fetch returns messages. f.mu is held.
+func (p *Partition) readableEnd() int64 {
 	if p.f.opts.ReadCommitted {
 		return p.stable
 	}
 	return p.high
 }
 
-// mostAbove is how many answers in a row may hold nothing but a batch that ends above the
-// high watermark.
+// mostAbove is how many answers in a row may contain only a batch that ends above the high
+// watermark.
 const mostAbove = 10
 
-// offsetOutOfRange is the one code that says something of the position.
+// offsetOutOfRange is the only code that is about the position.
 const offsetOutOfRange = 1
 
-// refused takes in an error code. f.mu is held.
+// refused handles an error code. f.mu is held.
 func (p *Partition) refused(code int16, err error, now time.Time) bool {
 	if code == offsetOutOfRange {
 		p.outOfRange()
@@ -358,8 +360,8 @@ func (p *Partition) refused(code int16, err error, now time.Time) bool {
 	return true
 }
 
-// unreadable takes in records that cannot be taken apart. Where the limit of the request
-// cut off their first batch, the next one asks for as much as it needs. f.mu is held.
+// unreadable handles records that cannot be split into batches. If the request's limit
+// truncated the first batch, the next request asks for its whole size. f.mu is held.
 func (p *Partition) unreadable(err error, now time.Time) bool {
 	if cut, ok := errors.AsType[*TruncatedError](err); ok && cut.Size > p.largest && cut.Size < maxFetchAnswer {
 		p.largest = cut.Size

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// withoutSession is how long a broker is fetched from without a session whose cache of
-	// them is full (max.incremental.fetch.session.cache.slots).
+	// withoutSession is how long we fetch without a session from a broker whose session
+	// cache is full (max.incremental.fetch.session.cache.slots).
 	withoutSession = 5 * time.Minute
 	sessionless    = -1 // the epoch of requests without a session
 	newSession     = 0  // the epoch of the request that begins one
 )
 
-// session is a fetch session (KIP-227): the broker remembers what was asked for, so that a
-// request names only what is different. A hot connection has none: its partitions and
-// offsets differ each time.
+// session is a fetch session (KIP-227): the broker remembers the partitions of the previous
+// request, so that the next one names only those that changed. A hot connection has none:
+// its partitions and offsets change each time.
 type session struct {
 	id, epoch int32
 	known     map[key]sessionEntry // what the broker remembers
@@ -32,10 +32,10 @@ type sessionEntry struct {
 	entry kmsg.FetchRequestTopicPartition
 }
 
-// reset has the next request begin a new session, and end the old one.
+// reset makes the next request begin a new session and close the old one.
 func (s *session) reset() { s.epoch, s.known = newSession, nil }
 
-// fill names the partitions of r in req, as far as the broker does not know them.
+// fill adds those partitions of r to req that the broker does not remember.
 func (s *session) fill(req *kmsg.FetchRequest, r *fetchRequest, now time.Time) {
 	if now.Before(s.resumeAt) {
 		s.id, s.epoch, s.known = 0, sessionless, nil
@@ -64,7 +64,7 @@ func (s *session) fill(req *kmsg.FetchRequest, r *fetchRequest, now time.Time) {
 		}
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, a.entry)
 	}
-	for k, e := range s.known { // no longer asked for
+	for k, e := range s.known { // no longer fetched
 		t := kmsg.NewFetchRequestForgottenTopic()
 		t.Topic, t.TopicID, t.Partitions = e.topic, k.id, []int32{k.number}
 		req.ForgottenTopics = append(req.ForgottenTopics, t)
@@ -78,8 +78,8 @@ func sameEntry(a, b kmsg.FetchRequestTopicPartition) bool {
 	return a.FetchOffset == b.FetchOffset && a.CurrentLeaderEpoch == b.CurrentLeaderEpoch && a.PartitionMaxBytes == b.PartitionMaxBytes
 }
 
-// answered takes in the head of an answer. A session that the broker dropped, as it does
-// when its cache is full, is begun anew at once.
+// answered handles the head of an answer. If the broker has dropped the session, as it does
+// when its cache is full, the next request begins another one.
 func (s *session) answered(a fetchAnswer, now time.Time) error {
 	err := kerr.ErrorForCode(a.code)
 	switch {
@@ -98,7 +98,7 @@ func (s *session) answered(a fetchAnswer, now time.Time) error {
 		if s.reset(); errors.Is(err, kerr.FetchSessionIDNotFound) {
 			s.id = 0
 		}
-		if s.failures++; s.failures > 2 { // never in a circle
+		if s.failures++; s.failures > 2 { // do not begin sessions for ever
 			s.resumeAt = now.Add(withoutSession)
 		}
 		return nil

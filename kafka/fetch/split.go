@@ -19,7 +19,7 @@ func (d *Decoder) Split(topic string, partition int32, records []byte, from int6
 	return d.split(topic, partition, records, from, math.MaxInt)
 }
 
-// split does not copy a batch of at least taken bytes: nobody reuses the memory it came in.
+// split is Split without copying batches of at least taken bytes: nobody reuses their memory.
 func (d *Decoder) split(topic string, partition int32, records []byte, from int64, taken int) ([]*Batch, error) {
 	var batches []*Batch
 	for len(records) > 0 {
@@ -43,7 +43,7 @@ func (d *Decoder) split(topic string, partition int32, records []byte, from int6
 			}
 			break
 		}
-		// What consumers do not see is passed over only if nobody is mistaken about it.
+		// Batches that consumers do not see are skipped only if their checksum is right.
 		intact := (!b.empty && b.next > from) || b.Intact()
 		b.empty = b.empty && intact
 		if b.next <= from && !intact {
@@ -60,8 +60,8 @@ func (d *Decoder) split(topic string, partition int32, records []byte, from int6
 	return batches, nil
 }
 
-// setHeader sets what the header of raw says; size is what it says of its length. The error
-// says why that cannot be right: then the batch ends behind from, or behind its first offset.
+// setHeader reads the header of raw; size is the batch's length according to it. The error says
+// why the header is invalid: then the batch ends after from, or after its first offset.
 func (b *Batch) setHeader(size, from int64) error {
 	b.first = int64(binary.BigEndian.Uint64(b.raw))
 	b.count, b.next = 1, max(b.first, from)+1
@@ -97,7 +97,7 @@ func (b *Batch) setHeader(size, from int64) error {
 }
 
 // markAborted makes those of an answer's batches Empty that belong to aborted transactions.
-// The broker lists all that the answer touches, in whatever order.
+// The broker lists all of them that overlap the answer, in any order.
 func markAborted(batches []*Batch, aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction) {
 	aborted = slices.Clone(aborted)
 	for _, b := range batches {

@@ -9,7 +9,9 @@ import (
 	"time"
 )
 
-// entry is the state of a message between Send and Done, beside its encoded record.
+// This file encodes messages into record batches.
+
+// entry is the state of a message between Send and Done, without its encoded record.
 type entry struct {
 	done     Done
 	deadline time.Duration // since the Producer was made

@@ -49,8 +49,8 @@ func decoded(t *testing.T, wire []byte) (kmsg.RecordBatch, []kmsg.Record) {
 	return b, records
 }
 
-// What is encoded at Send is what another client reads, with each codec, and again after
-// the batch was taken apart.
+// Another client reads the messages that Send encoded, with each codec, and also after the
+// batch was split.
 func TestBatch(t *testing.T) {
 	messages := []Message{
 		{},
@@ -101,7 +101,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// A repetition is the same to the byte; a new place in the sequence is another.
+// A retried batch has the same bytes; a new sequence number makes another batch.
 func TestBatchIsNumberedOnce(t *testing.T) {
 	q := queued(3, 0)
 	b := q.take()
@@ -123,7 +123,7 @@ func TestBatchIsNumberedOnce(t *testing.T) {
 	}
 }
 
-// A buffer is as large as asked for, whatever was given back before.
+// A buffer has the requested size, after buffers of any size were returned.
 func TestBuffers(t *testing.T) {
 	b := &buffers{}
 	for _, n := range []int{0, 1, 511, 512, 513, 5000, 1 << 20, 4<<20 + 1} {

@@ -87,8 +87,8 @@ func TestCommitAnswers(t *testing.T) {
 	}
 }
 
-// The offsets of a transaction that are refused for good are told by partition, unless
-// another answer decides about the whole.
+// Permanently refused offsets of a transaction are reported by partition, unless another error
+// decides about the whole request.
 func TestRefusedOffsetsOfATransaction(t *testing.T) {
 	answer := func(partition int32, err sarama.KError) *sarama.PartitionError {
 		return &sarama.PartitionError{Partition: partition, Err: err}

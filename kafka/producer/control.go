@@ -204,8 +204,8 @@ func initProducerIDVersion(v sarama.KafkaVersion) int16 {
 	return 1
 }
 
-// open returns the broker in use, or the next one after a failure: those the
-// cluster named and those of the configuration, in turn.
+// open returns the broker in use or, after a failure, the next one of those in the metadata and
+// in the configuration.
 func (c *control) open() *sarama.Broker {
 	if c.broker == nil {
 		addrs := c.p.addresses()

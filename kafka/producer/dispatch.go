@@ -13,17 +13,19 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// warnAfter is the number of failures of a partition in a row before one is logged: a
-// leader change costs some.
+// This file decides when batches are sent: the dispatch loop starts a produce request
+// whenever a broker is free and messages wait for it, and handles the result.
+
+// warnAfter is the number of consecutive failures of a partition before one is logged: a
+// leader change causes some.
 const warnAfter = 5
 
 // maxRequestBytes bounds one produce request, over all partitions. Its size before
 // compression is an estimate.
 const maxRequestBytes = 2 << 20
 
-// backoff is the pause after so many failures in a row, from 1: that of the
-// configuration (retry.backoff.ms, doubling to retry.backoff.max.ms) with
-// librdkafka's ±20 % of jitter.
+// backoff is the pause after the given number of consecutive failures, 1 or more:
+// retry.backoff.ms, doubling up to retry.backoff.max.ms, with librdkafka's ±20 % of jitter.
 func (p *Producer) backoff(failures int) time.Duration {
 	d := p.conf.Producer.Retry.BackoffFunc(failures, p.conf.Producer.Retry.Max)
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
@@ -136,7 +138,7 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 // Flush.Frequency). Zero: it does not.
 func (p *Producer) linger(q *outPartition) time.Time {
 	f := p.conf.Producer.Flush
-	if f.Frequency == 0 || q.batch != nil || q.hurry || p.flushing > 0 || p.closed || len(q.queue) > 1 ||
+	if f.Frequency == 0 || q.batch != nil || q.skipLinger || p.flushing > 0 || p.closed || len(q.queue) > 1 ||
 		q.bytes >= p.limits.bytes || f.MaxMessages > 0 && q.count >= f.MaxMessages {
 		return time.Time{}
 	}

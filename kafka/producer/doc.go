@@ -1,5 +1,5 @@
-// Package producer sends messages to Kafka with acks=all and idempotence, each with a
-// deadline and a report of its own (Producer), or as transactions together with the
-// offsets of what was consumed (TxnProducer). It is not covered by the compatibility
-// promise.
+// Package producer sends messages to Kafka with acks=all and idempotence. A Producer reports
+// the delivery of each message, which has its own deadline. A TxnProducer sends messages in
+// transactions, together with the offsets of the messages consumed. The package is not covered
+// by the compatibility promise.
 package producer

@@ -74,7 +74,7 @@ func (e *DeliveryError) Error() string {
 
 func (e *DeliveryError) Unwrap() error { return e.Err }
 
-// outcome is what a broker's answer means for a batch.
+// outcome is the consequence of a broker's answer for a batch.
 type outcome int
 
 const (

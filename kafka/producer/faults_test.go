@@ -136,7 +136,7 @@ func readUpTo(t testing.TB, consumer sarama.Consumer, topic string, p int32, mar
 // sendNumbered sends 0..n-1 to the partitions in turn, with Done into d.
 func sendNumbered(t testing.TB, p *producer.Producer, topic string, partitions, n int, d *deliveries) {
 	t.Helper()
-	ctx := patience(t)
+	ctx := testContext(t)
 	for i := range n {
 		id := fmt.Sprint(i)
 		err := p.Send(ctx, producer.Message{Topic: topic, Partition: partition(int32(i % partitions)), Value: []byte(id)}, d.done(id))
@@ -203,7 +203,7 @@ func TestProducerOverLossyConnections(t *testing.T) {
 	for i := range n {
 		sendNumberedOne(t, p, i, 6, &d)
 		if i%100 == 99 { // so that there are many requests
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -219,7 +219,7 @@ func TestProducerOverLossyConnections(t *testing.T) {
 func sendNumberedOne(t testing.TB, p *producer.Producer, i, partitions int, d *deliveries) {
 	t.Helper()
 	id := fmt.Sprint(i)
-	if err := p.Send(patience(t), producer.Message{Topic: "out", Partition: partition(int32(i % partitions)), Value: []byte(id)}, d.done(id)); err != nil {
+	if err := p.Send(testContext(t), producer.Message{Topic: "out", Partition: partition(int32(i % partitions)), Value: []byte(id)}, d.done(id)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -236,14 +236,14 @@ func TestProducerRetries(t *testing.T) {
 			p := newProducer(t, settings(c.ListenAddrs()...), producer.Options{})
 			var d deliveries
 			sendNumbered(t, p, "out", 2, 10, &d)
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 			fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "out", Partitions: []int32{1}, Err: err, Count: 3})
 			for i := 10; i < 60; i++ {
 				sendNumberedOne(t, p, i, 2, &d)
 			}
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 			if fault.Hits() != 3 {
@@ -271,11 +271,11 @@ func TestProducerReportsRefusals(t *testing.T) {
 				if i%10 == 7 {
 					value = "bad " + id
 				}
-				if err := p.Send(patience(t), producer.Message{Topic: "out", Value: []byte(value)}, d.done(id)); err != nil {
+				if err := p.Send(testContext(t), producer.Message{Topic: "out", Value: []byte(value)}, d.done(id)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 			fault.Remove()
@@ -312,7 +312,7 @@ func TestProducerRefusedAfterItWasStored(t *testing.T) {
 	var d deliveries
 	for i := range 2 {
 		sendNumberedOne(t, p, i, 1, &d)
-		if err := p.Flush(patience(t)); err != nil {
+		if err := p.Flush(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -342,7 +342,7 @@ func TestProducerFollowsTheLeader(t *testing.T) {
 		}
 		sendNumberedOne(t, p, i, 3, &d)
 		if i%30 == 29 {
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -350,9 +350,9 @@ func TestProducerFollowsTheLeader(t *testing.T) {
 	checkNumbered(t, c.ListenAddrs(), "out", 3, 300, &d)
 }
 
-// When a partition has moved, what failed at its old leader goes to the new one at
-// once, whatever the backoff: brokers that restart one after the other leave little
-// time in between.
+// When the leader has changed, messages that failed at the old leader are sent to the new one at
+// once, without the rest of the backoff: a rolling restart of brokers leaves little time in
+// between.
 func TestProducerDoesNotBackOffForANewLeader(t *testing.T) {
 	c := fakeCluster(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "out"))
 	conf := settings(c.ListenAddrs()...)
@@ -365,7 +365,7 @@ func TestProducerDoesNotBackOffForANewLeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		sendNumberedOne(t, p, i, 1, &d)
-		if err := p.Flush(patience(t)); err != nil {
+		if err := p.Flush(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -456,14 +456,14 @@ func TestProducerLeavesAFrozenLeader(t *testing.T) {
 	if err := c.MoveTopicPartition("out", 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	mute.mute.Store(false)
 	checkNumbered(t, addrs[1:], "out", 1, 1, &d)
 }
 
-// Nor is a frozen broker asked for long.
+// The producer soon requests metadata from another broker than a frozen one.
 func TestProducerAsksAnotherBrokerThanAFrozenOne(t *testing.T) {
 	t.Parallel()
 	_, addrs, mute := muteCluster(t)
@@ -472,7 +472,7 @@ func TestProducerAsksAnotherBrokerThanAFrozenOne(t *testing.T) {
 	p := newProducer(t, conf, producer.Options{})
 	var d deliveries
 	sendNumberedOne(t, p, 0, 1, &d)
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if len(mute.taken) == 0 {
@@ -488,7 +488,7 @@ func TestProducerWaitsForItsID(t *testing.T) {
 	p := newProducer(t, settings(c.ListenAddrs()...), producer.Options{})
 	var d deliveries
 	sendNumbered(t, p, "out", 1, 5, &d)
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	checkNumbered(t, c.ListenAddrs(), "out", 1, 5, &d)
@@ -500,7 +500,7 @@ func TestProducerNotAuthorizedForAnID(t *testing.T) {
 	p := newProducer(t, settings(c.ListenAddrs()...), producer.Options{})
 	var d deliveries
 	sendNumbered(t, p, "out", 1, 1, &d)
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	e, _ := d.get("0")
@@ -511,7 +511,7 @@ func TestProducerNotAuthorizedForAnID(t *testing.T) {
 	for tries := 1; ; tries++ { // a refusal may be under way still
 		var d deliveries
 		sendNumbered(t, p, "out", 1, 1, &d)
-		if err := p.Flush(patience(t)); err != nil {
+		if err := p.Flush(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
 		e, _ := d.get("0")
@@ -531,16 +531,16 @@ func TestProducerWaitsForATopic(t *testing.T) {
 	asked := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Observe: true, Count: -1})
 	var d deliveries
 	sendNumbered(t, p, "out", 1, 3, &d)
-	if err := asked.Wait(patience(t), 3); err != nil {
+	if err := asked.Wait(testContext(t), 3); err != nil {
 		t.Fatal(err)
 	}
 	if d.count() != 0 {
-		t.Fatalf("given up after 3 questions: %v", d.ends)
+		t.Fatalf("given up after 3 questions: %v", d.results)
 	}
 	if err := c.CreateTopic("out", 1, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	checkNumbered(t, c.ListenAddrs(), "out", 1, 3, &d)
@@ -551,7 +551,7 @@ func TestProducerSeesNewPartitions(t *testing.T) {
 	p := newProducer(t, settings(c.ListenAddrs()...), producer.Options{})
 	var d deliveries
 	sendNumbered(t, p, "out", 1, 1, &d)
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	admin, err := sarama.NewClusterAdmin(c.ListenAddrs(), nil)
@@ -564,10 +564,10 @@ func TestProducerSeesNewPartitions(t *testing.T) {
 	}
 	d = deliveries{}
 	sendNumbered(t, p, "out", 3, 3, &d) // asks for the topic again rather than refuse
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	for id, e := range d.ends {
+	for id, e := range d.results {
 		if e.err != nil {
 			t.Errorf("message %s: %v", id, e.err)
 		}
@@ -589,26 +589,26 @@ func TestProducerTimeout(t *testing.T) {
 			var d deliveries
 			start := time.Now()
 			sendNumbered(t, p, "out", 1, 1, &d)
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(start); took < conf.MessageTimeout || took > seeds.AtMost(3*conf.MessageTimeout) {
 				t.Errorf("given up after %v", took)
 			}
-			for id, e := range d.ends {
+			for id, e := range d.results {
 				de, ok := errors.AsType[*producer.DeliveryError](e.err)
 				if !ok || de.Kind != producer.DeliveryTimedOut || de.MaybeDelivered != tc.maybe || !errors.Is(e.err, sarama.KError(tc.err.Code)) {
 					t.Errorf("message %s: %+v", id, e.err)
 				}
 			}
-			// What comes later goes on, under a sequence that the broker takes.
+			// Later messages are delivered, with a sequence number that the broker accepts.
 			fault.Remove()
 			d = deliveries{}
 			sendNumbered(t, p, "out", 1, 3, &d)
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
-			for id, e := range d.ends {
+			for id, e := range d.results {
 				if e.err != nil {
 					t.Errorf("message %s after the others had failed: %v", id, e.err)
 				}
@@ -633,7 +633,7 @@ func TestProducerCompression(t *testing.T) {
 			p := newProducer(t, conf, producer.Options{})
 			var d deliveries
 			sendNumbered(t, p, topic, 1, 500, &d)
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 			checkNumbered(t, b.Addrs(), topic, 1, 500, &d)
@@ -642,7 +642,7 @@ func TestProducerCompression(t *testing.T) {
 			if err := p.Send(t.Context(), producer.Message{Topic: topic, Value: make([]byte, 4096)}, func(int32, int64, error) {}); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 			if got := firstBatch(t, b.Addrs()[0], topic); got.Attributes&7 != tc.attribute {
@@ -671,7 +671,7 @@ func firstBatch(t testing.TB, addr, topic string) (batch kmsg.RecordBatch) {
 	asked := kmsg.NewMetadataRequestTopic()
 	asked.Topic = &topic
 	meta.Topics = append(meta.Topics, asked)
-	known, err := meta.RequestWith(patience(t), client)
+	known, err := meta.RequestWith(testContext(t), client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -682,7 +682,7 @@ func firstBatch(t testing.TB, addr, topic string) (batch kmsg.RecordBatch) {
 	fp.PartitionMaxBytes = 1 << 20
 	ft.Partitions = append(ft.Partitions, fp)
 	fetch.Topics = append(fetch.Topics, ft)
-	resp, err := fetch.RequestWith(patience(t), client)
+	resp, err := fetch.RequestWith(testContext(t), client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -717,7 +717,7 @@ func TestProducerLeavesNothingBehind(t *testing.T) {
 		var d deliveries
 		sendNumbered(t, p, "out", 4, 100, &d)
 		if tc.flush {
-			if err := p.Flush(patience(t)); err != nil {
+			if err := p.Flush(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -757,7 +757,7 @@ func TestProducerTimeoutBesideARequestInFlight(t *testing.T) {
 	}
 	<-time.After(2 * conf.MessageTimeout) // the first one's time is over
 	began, timedOut := time.Now(), make(chan error, 1)
-	err := p.Send(patience(t), producer.Message{Topic: "out", Partition: partition(1)}, func(_ int32, _ int64, err error) { timedOut <- err })
+	err := p.Send(testContext(t), producer.Message{Topic: "out", Partition: partition(1)}, func(_ int32, _ int64, err error) { timedOut <- err })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,8 +49,8 @@ func coordinatedBy(t *testing.T, addr string, kind sarama.CoordinatorType) strin
 	return ""
 }
 
-// A broker that is frozen holds nobody up who can ask another one, whatever
-// socket_timeout is.
+// A frozen broker does not delay requests that another broker can answer, with any
+// socket_timeout.
 func TestFrozenBrokerDoesNotBlock(t *testing.T) {
 	addrs := besideAFrozenBroker(t)
 	id := coordinatedBy(t, addrs[1], sarama.CoordinatorTransaction)
@@ -103,7 +103,7 @@ func TestFrozenBrokerDoesNotBlock(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var wg sync.WaitGroup
-			for range 6 { // each asks in an order of its own
+			for range 6 { // each in another random order
 				wg.Go(func() {
 					ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 					defer cancel()

@@ -34,8 +34,8 @@ import (
 	"github.com/racecar-go/racecar/test/seeds"
 )
 
-// hostileBound is what a client may take at its peak, whoever answers it: what it takes
-// idle, 2 × max_bytes and max_batch_bytes.
+// hostileBound is the maximum memory of a client with any broker: that of an idle client,
+// 2 × max_bytes and max_batch_bytes.
 const hostileBound = 105 << 20
 
 // hostileExceptions take more.
@@ -69,8 +69,8 @@ func TestHostileAnswers(t *testing.T) {
 			began := time.Now()
 			var out string
 			var kb int64
-			// What is allocated at once depends on when the garbage collector runs: the
-			// best of three.
+			// The peak depends on when the garbage collector runs, so the lowest of three
+			// counts.
 			for try := 0; try == 0 || try < 3 && kb<<10 > bound; try++ {
 				var err error
 				if out, err = attacked(t, c); err != nil {
@@ -145,7 +145,7 @@ func write(t *testing.T, path string, data []byte) {
 	}
 }
 
-// attacked runs a client in a process of its own and returns what it printed.
+// attacked runs a client in a separate process and returns its output.
 func attacked(t *testing.T, c *config.Config) (string, error) {
 	t.Helper()
 	settings, err := json.Marshal((*config.WithSecrets)(c))
@@ -201,7 +201,7 @@ func besiege(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	defer client.Close() //nolint:errcheck // the process ends
-	_, err = client.Ends(limited, []kafka.TopicPartition{{Topic: "t"}})
+	_, err = client.EndOffsets(limited, []kafka.TopicPartition{{Topic: "t"}})
 	errs := []error{err}
 	offsets := kafka.NewOffsets(client, "other")
 	defer offsets.Close()

@@ -71,7 +71,7 @@ func TestClosedIdleConnectionsAreNotFailures(t *testing.T) {
 	p := newProducer(t, conf, producer.Options{Logger: logger})
 	var d deliveries
 	sendNumbered(t, p, "out", 1, 1, &d)
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	harness.Eventually(t, "closed connections", func() error {
@@ -84,7 +84,7 @@ func TestClosedIdleConnectionsAreNotFailures(t *testing.T) {
 	})
 	began := time.Now()
 	sendNumbered(t, p, "out", 1, 1, &d)
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(began); took > 2*time.Second {

@@ -13,6 +13,9 @@ import (
 	"github.com/racecar-go/racecar/kafka"
 )
 
+// This file defines the messages that a producer takes, and checks what no broker would
+// accept.
+
 // maxTopic is the maximum length of a topic's name.
 const maxTopic = 249
 

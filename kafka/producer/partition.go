@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// This file holds the queue of a partition: the batches that wait, the batch in flight, and
+// their retries.
+
 // producerID identifies a producer to brokers. Each partition counts its own epoch:
 // brokers keep producer state per partition.
 type producerID struct {
@@ -26,14 +29,14 @@ type outPartition struct {
 	bytes int      // of queue
 	count int      // messages of queue
 	usual int      // how many messages the last batch had
-	batch *batch   // sent or to be sent again; nil: none
+	batch *batch   // sent, or waits for its retry; nil: none
 	// inFlight is set from the start of a request until the last Done of its
 	// batch has returned.
-	inFlight bool
-	active   bool // listed in Producer.active
-	hurry    bool // do not linger
+	inFlight   bool
+	active     bool // listed in Producer.active
+	skipLinger bool // do not linger
 
-	producer producerID // not valid: to be taken from the Producer at the next batch
+	producer producerID // not valid: the next batch takes the Producer's
 	sequence int32      // of the next batch
 	limit    int        // records in the next batch; 0: any number (see split)
 
@@ -152,7 +155,7 @@ func (q *outPartition) take() *batch {
 	q.batch = q.unqueue()
 	q.usual = len(q.batch.entries)
 	if len(q.queue) == 0 {
-		q.hurry = false
+		q.skipLinger = false
 	}
 	return q.batch
 }

@@ -44,7 +44,7 @@ func left(q *outPartition) string {
 	return numbers(all)
 }
 
-// counted is what is wrong with a partition's counts; empty: nothing.
+// counted describes what is wrong with a partition's counts; empty: nothing is.
 func counted(q *outPartition) string {
 	bytes, count := 0, 0
 	for _, b := range q.queue {
@@ -177,8 +177,8 @@ func TestPartitionTakeAll(t *testing.T) {
 	}
 }
 
-// What is left when a batch that failed is gone has not failed itself: it has all the
-// tries that are allowed, and the reason of the others is none of its own.
+// Messages that remain when a failed batch is removed have not failed themselves: they have
+// all allowed attempts, and do not report the error of the batch.
 func TestPartitionResetsFailuresOfRemovedMessages(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

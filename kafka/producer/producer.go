@@ -24,10 +24,10 @@ import (
 // default, librdkafka's queue.buffering.max.kbytes is 1 GiB.
 const DefaultBufferBytes = 32 << 20
 
-// messageOverhead is the memory of a queued message beside its record.
+// messageOverhead is the memory that a queued message takes in addition to its record.
 const messageOverhead = 64
 
-// Options are the settings of a Producer beside its configuration.
+// Options are the settings of a Producer that are not in the configuration.
 type Options struct {
 	// Logger gets one line when brokers become unreachable or do not accept messages for
 	// now, and one when that is over. Required.
@@ -213,7 +213,7 @@ func (p *Producer) check(m *Message, size int) error {
 
 // waitForRoom blocks until need bytes are free, ctx ends or the producer closes.
 func (p *Producer) waitForRoom(ctx context.Context, need int64) error {
-	p.release() // what a transaction holds back takes the room
+	p.release() // the messages that a transaction holds back fill the buffer
 	wait, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(p.ctx, func() { cancel(errProducerClosed) })
@@ -264,14 +264,14 @@ func (p *Producer) Flush(ctx context.Context) error {
 	}
 }
 
-// Hurry sends the queued messages without waiting for more (linger.ms).
-func (p *Producer) Hurry() {
+// SkipLinger sends the queued messages without waiting for more (linger.ms).
+func (p *Producer) SkipLinger() {
 	p.mu.Lock()
 	for _, q := range p.active {
-		q.hurry = true
+		q.skipLinger = true
 	}
 	for _, t := range p.topics {
-		t.hurry = len(t.waiting) > 0
+		t.skipLinger = len(t.waiting) > 0
 	}
 	p.mu.Unlock()
 	signal(p.wake)

@@ -50,7 +50,7 @@ func testLog(t testing.TB) logrus.FieldLogger {
 	return l
 }
 
-func patience(t testing.TB) context.Context {
+func testContext(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 	t.Cleanup(cancel)
@@ -74,16 +74,16 @@ func newProducer(t testing.TB, c *config.Config, o producer.Options) *producer.P
 	return p
 }
 
-// deliveries records what Done is told.
+// deliveries records the calls of Done.
 type deliveries struct {
-	mu   sync.Mutex
-	ends map[string]end
+	mu      sync.Mutex
+	results map[string]result
 	// order holds, by partition, the ids in the order of their Done.
 	order map[int32][]string
 	twice []string
 }
 
-type end struct {
+type result struct {
 	partition int32
 	offset    int64
 	err       error
@@ -93,28 +93,28 @@ func (d *deliveries) done(id string) producer.Done {
 	return func(partition int32, offset int64, err error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if d.ends == nil {
-			d.ends, d.order = map[string]end{}, map[int32][]string{}
+		if d.results == nil {
+			d.results, d.order = map[string]result{}, map[int32][]string{}
 		}
-		if _, again := d.ends[id]; again {
+		if _, again := d.results[id]; again {
 			d.twice = append(d.twice, id)
 		}
-		d.ends[id] = end{partition, offset, err}
+		d.results[id] = result{partition, offset, err}
 		d.order[partition] = append(d.order[partition], id)
 	}
 }
 
-func (d *deliveries) get(id string) (end, bool) {
+func (d *deliveries) get(id string) (result, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	e, ok := d.ends[id]
+	e, ok := d.results[id]
 	return e, ok
 }
 
 func (d *deliveries) count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.ends)
+	return len(d.results)
 }
 
 func partition(n int32) *int32 { return &n }
@@ -127,12 +127,12 @@ func TestProducerDeliversInOrder(t *testing.T) {
 	var d deliveries
 	for i := range n {
 		id := fmt.Sprint(i)
-		err := p.Send(patience(t), producer.Message{Topic: "out", Key: fmt.Appendf(nil, "key %d", i%50), Value: []byte(id)}, d.done(id))
+		err := p.Send(testContext(t), producer.Message{Topic: "out", Key: fmt.Appendf(nil, "key %d", i%50), Value: []byte(id)}, d.done(id))
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.count(); got != n {
@@ -167,12 +167,12 @@ func TestProducerKeepsTheWholeMessage(t *testing.T) {
 	b.Topic("out", 4)
 	p := newProducer(t, settings(b.Addrs()[0]), producer.Options{})
 	at := time.UnixMilli(1_700_000_000_123)
-	err := p.Send(patience(t), producer.Message{Topic: "out", Partition: partition(3), Key: []byte{}, Value: nil, Timestamp: at,
+	err := p.Send(testContext(t), producer.Message{Topic: "out", Partition: partition(3), Key: []byte{}, Value: nil, Timestamp: at,
 		Headers: []producer.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: nil}, {Key: "", Value: []byte{}}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	m := b.Messages("out")[0]
@@ -184,7 +184,7 @@ func TestProducerKeepsTheWholeMessage(t *testing.T) {
 	}
 }
 
-func TestProducerBuffersWhileNoBrokerIsThere(t *testing.T) {
+func TestProducerBuffersWithoutABroker(t *testing.T) {
 	var log bytes.Buffer
 	logger := logrus.New()
 	logger.SetOutput(&syncWriter{w: &log})
@@ -208,7 +208,7 @@ func TestProducerBuffersWhileNoBrokerIsThere(t *testing.T) {
 	if sent < 8 || sent > 12 {
 		t.Errorf("%d messages of 100 bytes fit into 2000 bytes", sent)
 	}
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(start); took < c.MessageTimeout || took > seeds.AtMost(5*c.MessageTimeout) {
@@ -246,7 +246,7 @@ func TestProducerBufferIsConfigured(t *testing.T) {
 	c.Producer = []string{"queue.buffering.max.kbytes=1"}
 	p := newProducer(t, c, producer.Options{})
 	m := producer.Message{Topic: "out", Value: make([]byte, 500)}
-	if err := p.Send(patience(t), m, nil); err != nil {
+	if err := p.Send(testContext(t), m, nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -259,7 +259,7 @@ func TestProducerBufferIsConfigured(t *testing.T) {
 	}
 }
 
-func TestProducerRefusesWhatNoBrokerTakes(t *testing.T) {
+func TestProducerRefusesInvalidMessages(t *testing.T) {
 	p := newProducer(t, settings("127.0.0.1:1"), producer.Options{})
 	for name, m := range map[string]producer.Message{
 		"no topic is set":       {Value: []byte("x")},
@@ -270,24 +270,24 @@ func TestProducerRefusesWhatNoBrokerTakes(t *testing.T) {
 		"of message.max.bytes":  {Topic: "out", Value: make([]byte, 1_000_001)},
 		"of message.max.bytes ": {Topic: "out", Headers: []producer.Header{{Value: make([]byte, 1_000_001)}}},
 	} {
-		err := p.Send(patience(t), m, func(int32, int64, error) { t.Errorf("%s: Done was called", name) })
+		err := p.Send(testContext(t), m, func(int32, int64, error) { t.Errorf("%s: Done was called", name) })
 		if de, ok := errors.AsType[*producer.DeliveryError](err); !ok || !de.Refused() || !strings.Contains(err.Error(), strings.TrimSpace(name)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestProducerRefusesAPartitionThatIsNotThere(t *testing.T) {
+func TestProducerRefusesMissingPartition(t *testing.T) {
 	b := racecartest.NewBroker(t)
 	b.Topic("out", 2)
 	p := newProducer(t, settings(b.Addrs()[0]), producer.Options{})
 	var d deliveries
 	for i := range int32(4) {
-		if err := p.Send(patience(t), producer.Message{Topic: "out", Partition: &i}, d.done(fmt.Sprint(i))); err != nil {
+		if err := p.Send(testContext(t), producer.Message{Topic: "out", Partition: &i}, d.done(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 4 {
@@ -299,11 +299,11 @@ func TestProducerRefusesAPartitionThatIsNotThere(t *testing.T) {
 	}
 }
 
-func TestProducerCloseReportsWhatIsLeft(t *testing.T) {
+func TestProducerCloseReportsUndeliveredMessages(t *testing.T) {
 	p := newProducer(t, settings("127.0.0.1:1"), producer.Options{})
 	var d deliveries
 	for i := range 3 {
-		if err := p.Send(patience(t), producer.Message{Topic: "out"}, d.done(fmt.Sprint(i))); err != nil {
+		if err := p.Send(testContext(t), producer.Message{Topic: "out"}, d.done(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -323,12 +323,12 @@ func TestProducerCloseReportsWhatIsLeft(t *testing.T) {
 	if d.count() != 3 {
 		t.Errorf("%d of 3 messages were reported", d.count())
 	}
-	for id, e := range d.ends {
+	for id, e := range d.results {
 		if de, ok := errors.AsType[*producer.DeliveryError](e.err); !ok || de.Kind != producer.DeliveryClosed || de.Refused() || !strings.Contains(de.Error(), "127.0.0.1:1 (connection refused)") {
 			t.Errorf("message %s: %v", id, e.err)
 		}
 	}
-	err := p.Send(patience(t), producer.Message{Topic: "out"}, nil)
+	err := p.Send(testContext(t), producer.Message{Topic: "out"}, nil)
 	if de, ok := errors.AsType[*producer.DeliveryError](err); !ok || de.Kind != producer.DeliveryClosed {
 		t.Errorf("Send after Close returned %v", err)
 	}
@@ -342,17 +342,17 @@ func TestProducerCloseReportsWhatIsLeft(t *testing.T) {
 
 func TestProducerNeverUsed(t *testing.T) {
 	p := newProducer(t, settings("127.0.0.1:1"), producer.Options{})
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Error(err)
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(testContext(t)); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestProducerConnect(t *testing.T) {
 	b := racecartest.NewBroker(t)
-	if err := newProducer(t, settings("127.0.0.1:1", b.Addrs()[0]), producer.Options{}).Connect(patience(t)); err != nil {
+	if err := newProducer(t, settings("127.0.0.1:1", b.Addrs()[0]), producer.Options{}).Connect(testContext(t)); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -371,12 +371,12 @@ func TestProducerConnectIsRefused(t *testing.T) {
 	conf.SSLVerifyHostname, conf.SSLCALocation = true, pki.File(t, "ca.pem", ca.CertPEM())
 	conf.SecurityProtocol, conf.SASLMechanism = "sasl_ssl", "OAUTHBEARER" // not offered there
 	conf.OAuthToken = func(context.Context) (config.OAuthToken, error) { return config.OAuthToken{Token: "t"}, nil }
-	err := newProducer(t, conf, producer.Options{}).Connect(patience(t))
+	err := newProducer(t, conf, producer.Options{}).Connect(testContext(t))
 	if _, _, permanent := access.Permanent(err); !permanent || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	conf.SASLMechanism, conf.SASLUsername, conf.SASLPassword = "PLAIN", "user", "password"
-	if err := newProducer(t, conf, producer.Options{}).Connect(patience(t)); err != nil {
+	if err := newProducer(t, conf, producer.Options{}).Connect(testContext(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -389,7 +389,7 @@ func TestProducerRetriesAndAcks(t *testing.T) {
 	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend, Count: -1})
 	var d deliveries
 	sendNumbered(t, p, "out", 1, 1, &d)
-	if err := p.Flush(patience(t)); err != nil {
+	if err := p.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	e, _ := d.get("0")
@@ -402,10 +402,10 @@ func TestProducerRetriesAndAcks(t *testing.T) {
 		p := newProducer(t, conf, producer.Options{})
 		d = deliveries{}
 		sendNumbered(t, p, "out", 1, 3, &d)
-		if err := p.Flush(patience(t)); err != nil {
+		if err := p.Flush(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
-		for id, e := range d.ends {
+		for id, e := range d.results {
 			if e.err != nil {
 				t.Errorf("%s: message %s: %v", property, id, e.err)
 			}

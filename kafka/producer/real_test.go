@@ -22,10 +22,9 @@ func longRun(otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// Each broker in turn is stopped in order, killed, or frozen, and comes back,
-// while messages are produced all the time. With acks=all, replication 3 and
-// min.insync.replicas 2 nothing may be lost or change places; with idempotence
-// nothing may be there twice.
+// One broker after the other is stopped gracefully, killed, or frozen, and restarted, while
+// messages are produced all the time. With acks=all, replication 3 and min.insync.replicas 2
+// no message may be lost or reordered; with idempotence none may be duplicated.
 func TestProducerWhileBrokersRestart(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Brokers: 3})
 	const partitions = 6

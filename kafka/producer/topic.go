@@ -9,14 +9,17 @@ import (
 	"github.com/IBM/sarama"
 )
 
+// This file holds a producer's topics: their partitions in the cluster's metadata, and the
+// messages whose partition is not known yet.
+
 // unknownTopicAfter is how long the cluster may answer that a topic does not exist before
 // its messages are refused: brokers learn of a new topic with a delay (librdkafka's
 // topic.metadata.propagation.max.ms).
 const unknownTopicAfter = 30 * time.Second
 
-// unknownTopicSaid is the time after which that is logged: auto-creating a topic takes a
+// unknownTopicLogged is the time after which that is logged: auto-creating a topic takes a
 // moment.
-const unknownTopicSaid = 2 * time.Second
+const unknownTopicLogged = 2 * time.Second
 
 // maxPartitions is more than any topic has: memory is reserved up to the highest number
 // that a broker names.
@@ -35,9 +38,9 @@ type outTopic struct {
 	choices []int32
 	// waiting holds, in the order of Send, the messages whose partition is not known yet.
 	waiting      []unassigned
-	hurry        bool      // they are not to wait for more either
-	wanted       bool      // ask for it
-	missed       bool      // it was wanted again while it was asked for: the answer may be older than the reason
+	skipLinger   bool      // they do not wait for linger.ms either
+	wanted       bool      // metadata has to be requested
+	missed       bool      // it was wanted again during the request: the answer may be older than the reason
 	unknownSince time.Time // since when the cluster says there is no such topic; zero: it does not
 	err          error     // the last answer, when it was an error
 	sticky       stickyPartition
@@ -140,10 +143,10 @@ func (p *Producer) requestTopic(name string) {
 	}
 }
 
-// learn takes in what a broker says of brokers and of the topics it was asked for, and
-// returns the messages that are refused by it; again is true when the answer was no use
-// for one of the topics, which is to be asked for again after a pause. One that was
-// wanted again meanwhile, or is from now on, is asked for at once.
+// learn updates brokers and topics from metadata, and returns the messages that fail because
+// of it. again: the answer was useless for one of the requested topics, so the caller
+// requests it again after a pause. Topics that were wanted again during the request are
+// requested at once.
 func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time.Time) (ended []result, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,8 +175,8 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time
 	return ended, slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].wanted })
 }
 
-// leave takes a connection that is dropped from its partitions, so that none of them has
-// it made again. p.mu is held.
+// detach removes a dropped connection from its partitions, so that none of them opens it
+// again. p.mu is held.
 func (p *Producer) detach(l *brokerLink) {
 	for _, t := range p.topics {
 		for _, q := range t.parts {
@@ -207,7 +210,7 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 			q.leader = p.links[pm.Leader]
 		}
 		if q.leader != before {
-			q.retryAt = time.Time{} // what failed is no reason to let this one wait (KIP-951)
+			q.retryAt = time.Time{} // the old leader's failures do not delay the new one (KIP-951)
 		}
 	}
 	p.chooseAgain(t, now)
@@ -236,17 +239,17 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 		q.pushRecord(m.record)
 		p.activate(q)
 	}
-	if t.hurry {
-		t.hurry = false
+	if t.skipLinger {
+		t.skipLinger = false
 		for _, q := range t.parts {
-			q.hurry = len(q.queue) > 0
+			q.skipLinger = len(q.queue) > 0
 		}
 	}
 	return ended
 }
 
-// chooseAgain takes in which partitions have a leader. Messages that may go anywhere and
-// wait for one leave for another partition, unless they may be stored already. p.mu is held.
+// chooseAgain updates the partitions that have a leader. It moves messages that may go to any
+// partition from those without one, unless they may be stored already. p.mu is held.
 func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
 	t.choices = t.choices[:0]
 	for _, q := range t.parts[:t.count] {
@@ -267,7 +270,7 @@ func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
 		if !led || q.leader != nil && int(q.id) < t.count {
 			continue
 		}
-		t.hurry = t.hurry || q.hurry
+		t.skipLinger = t.skipLinger || q.skipLinger
 		moved := map[*outPartition][]record{}
 		for _, r := range q.takeAnywhere() {
 			to := t.parts[t.sticky.choose(t.choices, now, p.sticky)]
@@ -280,8 +283,8 @@ func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
 	}
 }
 
-// noTopic takes in that the cluster gives no partitions of t. Messages wait for
-// a topic that may come, and are refused when it does not.
+// noTopic handles metadata without partitions of t. The messages wait for a topic that may still
+// be created, and are refused if it is not.
 func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []result {
 	t.err = code
 	final := classify(code) == outcomeRefused
@@ -293,7 +296,7 @@ func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []res
 	}
 	t.wanted = !final || t.missed
 	if !final {
-		if code == sarama.ErrUnknownTopicOrPartition && now.Sub(t.unknownSince) < unknownTopicSaid {
+		if code == sarama.ErrUnknownTopicOrPartition && now.Sub(t.unknownSince) < unknownTopicLogged {
 			return nil
 		}
 		p.warn("topic is not available: its messages wait", t.name, code, now)
@@ -307,7 +310,7 @@ func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []res
 		}
 	}
 	for _, q := range t.parts {
-		if !q.inFlight { // else the answer will tell, and then we come back here
+		if !q.inFlight { // else the answer to the request decides, and then noTopic runs again
 			entries, maybe := q.takeAll()
 			refuse(entries[:maybe], q.id, true)
 			refuse(entries[maybe:], q.id, false)

@@ -46,8 +46,8 @@ func send(t *testing.T, p *Producer, topic string, messages ...Message) *[]error
 	return &ended
 }
 
-// A topic that was deleted and made anew with fewer partitions is sent to where it has
-// some: else what is hashed to the others would wait for its time to be up, again and again.
+// After a topic was recreated with fewer partitions, keys are hashed to the partitions that
+// it has. Otherwise the messages of the other partitions would all time out.
 func TestRecreatedTopicWithFewerPartitions(t *testing.T) {
 	p := producerOf(t)
 	asked := []string{"out"}
@@ -176,7 +176,7 @@ func TestMessagesWithoutAKeyGoToPartitionsWithALeader(t *testing.T) {
 		t.Errorf("%d bytes are counted, want %d at most", bytes, want)
 	}
 
-	// What may be stored must not be sent again elsewhere.
+	// Messages that may be stored must not be sent to another partition.
 	q.take().maybeStored = true
 	stays := len(q.batch.entries)
 	for i := range q.batch.entries {
@@ -244,7 +244,7 @@ func TestRefusedMessagesMayBeStored(t *testing.T) {
 
 // A message for a busy broker does not wake the loop, so the loop looks again in time: for
 // the message's deadline, and for another leader of its partition.
-func TestDispatchLooksAgain(t *testing.T) {
+func TestDispatchChecksAgain(t *testing.T) {
 	p := producerOf(t)
 	p.learn(metadata("127.0.0.1:1", "other", 1), nil, epoch0)
 	now := time.Now()

@@ -15,7 +15,7 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// TxnOptions are the settings of a TxnProducer beside its configuration.
+// TxnOptions are the settings of a TxnProducer that are not in the configuration.
 type TxnOptions struct {
 	// Logger as in Options. Required.
 	Logger logrus.FieldLogger
@@ -202,7 +202,7 @@ func (t *TxnProducer) Commit(ctx context.Context) error {
 		}
 	}
 	if touched {
-		if err := t.txn.coordinator.end(ctx, t.current, true); err != nil {
+		if err := t.txn.coordinator.endTxn(ctx, t.current, true); err != nil {
 			if ctx.Err() != nil || t.p.ctx.Err() != nil || !notCommitted(err) {
 				err = &TxnError{Kind: TxnUnknown, Err: err}
 			}
@@ -255,7 +255,7 @@ func (t *TxnProducer) Abort(ctx context.Context) error {
 // endAborted ends the transaction at its coordinator and takes the next epoch:
 // records that failed leave gaps in the sequences of this one.
 func (t *TxnProducer) endAborted(ctx context.Context) error {
-	err := t.txn.coordinator.end(ctx, t.current, false)
+	err := t.txn.coordinator.endTxn(ctx, t.current, false)
 	if err == nil || errors.Is(err, sarama.ErrInvalidTxnState) { // the coordinator never heard of it
 		err = t.init(ctx)
 	}

@@ -199,8 +199,8 @@ func (c *txnCoordinator) addOffsets(ctx context.Context, id producerID, group st
 	return wrapTxn(err, "add offsets of group %q to the transaction", group)
 }
 
-// end commits or aborts the transaction.
-func (c *txnCoordinator) end(ctx context.Context, id producerID, commit bool) error {
+// endTxn commits or aborts the transaction.
+func (c *txnCoordinator) endTxn(ctx context.Context, id producerID, commit bool) error {
 	unknown := 0
 	again := false // an attempt before this one may have been carried out
 	err := c.do(ctx, c.own(), func(b *sarama.Broker) error {

@@ -16,7 +16,7 @@ type transaction struct {
 	// buffer. So transactions are open at the brokers for a short time, in which they
 	// block readers of their partitions.
 	sending bool
-	touched bool  // the coordinator may know of it, and is to be told of its end
+	touched bool  // the coordinator may know of it, and needs an EndTxn
 	err     error // why it can only be aborted; nil: it can be committed
 	wanted  []*outPartition
 	parts   []*outPartition // registered with the coordinator

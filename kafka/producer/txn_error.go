@@ -53,8 +53,8 @@ type TxnError struct {
 func (e *TxnError) Error() string { return fmt.Sprintf("%s: %v", e.Kind, e.Err) }
 func (e *TxnError) Unwrap() error { return e.Err }
 
-// Refused reports whether a message of the transaction was refused, which counts
-// against what made it: see DeliveryError.
+// Refused reports whether a message of the transaction was refused, which counts as an attempt
+// of the call that produced it: see DeliveryError.
 func (e *TxnError) Refused() bool {
 	if d, ok := errors.AsType[*DeliveryError](e.Err); ok {
 		return d.Refused()

@@ -15,7 +15,7 @@ import (
 // Topics and names of workers contain no slash, so no two groups have the same id.
 
 // TransactionalIDForPartition is the id of an instance for one partition (Concurrency).
-// The partition's next owner uses it, in whatever process.
+// The partition's next owner uses it, in any process.
 func TransactionalIDForPartition(group string, tp kafka.TopicPartition) string {
 	return fmt.Sprintf("%s/%s/%d", group, tp.Topic, tp.Partition)
 }

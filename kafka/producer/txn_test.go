@@ -40,11 +40,11 @@ func newTxnProducer(t testing.TB, addrs []string, id string) *producer.TxnProduc
 // is not negative, that offset of partition 0 of "in".
 func begin(t testing.TB, p *producer.TxnProducer, topic, group string, offset int64, values ...string) {
 	t.Helper()
-	if err := p.Begin(patience(t)); err != nil {
+	if err := p.Begin(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range values {
-		if err := p.Send(patience(t), producer.Message{Topic: topic, Partition: partition(0), Value: []byte(v)}, nil); err != nil {
+		if err := p.Send(testContext(t), producer.Message{Topic: topic, Partition: partition(0), Value: []byte(v)}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,14 +57,14 @@ func begin(t testing.TB, p *producer.TxnProducer, topic, group string, offset in
 
 func commit(t testing.TB, p *producer.TxnProducer) {
 	t.Helper()
-	if err := p.Commit(patience(t)); err != nil {
+	if err := p.Commit(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func abort(t testing.TB, p *producer.TxnProducer) {
 	t.Helper()
-	if err := p.Abort(patience(t)); err != nil {
+	if err := p.Abort(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -106,7 +106,7 @@ func TestTxnCommitAndAbort(t *testing.T) {
 	if got := b.Committed(group, topic, 0); got != 4 {
 		t.Errorf("committed offset %d, want 4", got)
 	}
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(testContext(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -119,7 +119,7 @@ func TestTxnManyPartitions(t *testing.T) {
 	for n := range 3 {
 		begin(t, p, topic, "", -1)
 		for i := range 500 {
-			err := p.Send(patience(t), producer.Message{Topic: topic, Partition: partition(int32(i % 20)), Value: fmt.Appendf(nil, "%d.%d", n, i)}, nil)
+			err := p.Send(testContext(t), producer.Message{Topic: topic, Partition: partition(int32(i % 20)), Value: fmt.Appendf(nil, "%d.%d", n, i)}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -139,9 +139,9 @@ func TestTxnManyPartitions(t *testing.T) {
 	}
 }
 
-// Whoever takes the transactional id of a process ends what that left open, and
-// whatever the process tries afterwards is refused.
-func TestTxnFencesTheZombie(t *testing.T) {
+// The next owner of a transactional id aborts the open transaction of the previous one, whose
+// further requests are refused.
+func TestTxnFencesPreviousOwner(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group, id := b.Topic(1), b.Group(), b.Group()
 	zombie := newTxnProducer(t, b.Addrs(), id)
@@ -150,7 +150,7 @@ func TestTxnFencesTheZombie(t *testing.T) {
 	begin(t, zombie, topic, group, 2, "of the zombie")
 	successor := newTxnProducer(t, b.Addrs(), id)
 	begin(t, successor, topic, group, 3, "of the successor")
-	if err := zombie.Commit(patience(t)); txnKind(err) != producer.TxnFenced {
+	if err := zombie.Commit(testContext(t)); txnKind(err) != producer.TxnFenced {
 		t.Fatalf("the zombie's commit: %v", err)
 	}
 	abort(t, zombie) // must not touch the successor's
@@ -165,7 +165,7 @@ func TestTxnFencesTheZombie(t *testing.T) {
 	begin(t, zombie, topic, group, 4, "back again")
 	commit(t, zombie)
 	begin(t, successor, topic, group, -1, "too late")
-	if err := successor.Commit(patience(t)); txnKind(err) != producer.TxnFenced {
+	if err := successor.Commit(testContext(t)); txnKind(err) != producer.TxnFenced {
 		t.Errorf("the successor's commit: %v", err)
 	}
 	abort(t, successor)
@@ -183,12 +183,12 @@ func TestTxnAbortsTheTransactionOfADeadProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := dead.Begin(patience(t)); err != nil {
+	if err := dead.Begin(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	stored := make(chan struct{}, 10)
 	for range 10 { // more than there is room for: they go to the broker before Commit
-		err := dead.Send(patience(t), producer.Message{Topic: topic, Value: []byte("of the dead")},
+		err := dead.Send(testContext(t), producer.Message{Topic: topic, Value: []byte("of the dead")},
 			func(int32, int64, error) { stored <- struct{}{} })
 		if err != nil {
 			t.Fatal(err)
@@ -222,7 +222,7 @@ func TestTxnRefusesAStaleMember(t *testing.T) {
 	if err := p.SendOffsets(group, stale, map[kafka.TopicPartition]kafka.Commit{{Topic: topic, Partition: 0}: {Offset: 9}}); err != nil {
 		t.Fatal(err)
 	}
-	err := p.Commit(patience(t))
+	err := p.Commit(testContext(t))
 	if txnKind(err) != producer.TxnAbortable {
 		t.Fatalf("Commit returned %v", err)
 	}
@@ -239,13 +239,13 @@ func TestTxnRefusesAStaleMember(t *testing.T) {
 
 func TestTxnUsage(t *testing.T) {
 	p := newTxnProducer(t, []string{"127.0.0.1:1"}, "id")
-	if err := p.Commit(patience(t)); err == nil {
+	if err := p.Commit(testContext(t)); err == nil {
 		t.Error("Commit without Begin returned nil")
 	}
-	if err := p.Abort(patience(t)); err != nil {
+	if err := p.Abort(testContext(t)); err != nil {
 		t.Errorf("Abort without Begin: %v", err)
 	}
-	if err := p.Send(patience(t), producer.Message{Topic: "out"}, nil); err == nil {
+	if err := p.Send(testContext(t), producer.Message{Topic: "out"}, nil); err == nil {
 		t.Error("Send without Begin returned nil")
 	}
 	if err := p.SendOffsets("g", kafka.NoMember, nil); err == nil {
@@ -333,12 +333,12 @@ func TestTxnFails(t *testing.T) {
 			commit(t, p)
 			fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{tc.key}, TopLevel: topLevel[tc.key], Err: tc.err, Count: -1})
 			begin(t, p, "out", "group", 2, "b")
-			err := p.Commit(patience(t))
+			err := p.Commit(testContext(t))
 			e, ok := errors.AsType[*producer.TxnError](err)
 			if !ok || e.Kind != tc.kind || e.Refused() != tc.refused || !errors.Is(err, sarama.KError(tc.err.Code)) {
 				t.Fatalf("Commit returned %v", err)
 			}
-			if err := p.Send(patience(t), producer.Message{Topic: "out"}, nil); err == nil {
+			if err := p.Send(testContext(t), producer.Message{Topic: "out"}, nil); err == nil {
 				t.Error("Send into a failed transaction returned nil")
 			}
 			if n := fault.Hits(); tc.key == kmsg.Produce && n != 1 {
@@ -381,7 +381,7 @@ func TestTxnLeavesNothingBehind(t *testing.T) {
 	begin(t, p, "out", "group", 1, "a")
 	commit(t, p)
 	begin(t, p, "out", "group", 2, "b")
-	if err := p.Close(patience(t)); err != nil {
+	if err := p.Close(testContext(t)); err != nil {
 		t.Error(err)
 	}
 	goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read"))
@@ -399,7 +399,7 @@ func TestTransactionalIDs(t *testing.T) {
 
 // A broker that goes down may answer a commit with an error that says nothing: it is
 // asked again, which does no harm, and what is not known then is not called aborted.
-func TestTxnOddAnswerToACommit(t *testing.T) {
+func TestTxnUnexpectedAnswerToACommit(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		code  *kerr.Error
@@ -431,9 +431,9 @@ func TestTxnOddAnswerToACommit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer p.Close(patience(t)) //nolint:errcheck // its error is no matter here
+			defer p.Close(testContext(t)) //nolint:errcheck // its error is no matter here
 			begin(t, p, "out", "group", 1, "a")
-			if err := p.Commit(patience(t)); txnKind(err) != test.want || test.want == 0 && err != nil {
+			if err := p.Commit(testContext(t)); txnKind(err) != test.want || test.want == 0 && err != nil {
 				t.Errorf("got %v", err)
 			}
 			if test.want == 0 {
@@ -461,7 +461,7 @@ func TestTxnCommitRefusedAfterALostAnswer(t *testing.T) {
 	})
 	p := newTxnProducer(t, c.ListenAddrs(), "id")
 	begin(t, p, "out", "group", 1, "a")
-	if err := p.Commit(patience(t)); txnKind(err) != producer.TxnUnknown || !errors.Is(err, sarama.ErrProducerFenced) {
+	if err := p.Commit(testContext(t)); txnKind(err) != producer.TxnUnknown || !errors.Is(err, sarama.ErrProducerFenced) {
 		t.Errorf("Commit returned %v", err)
 	}
 }
@@ -476,9 +476,9 @@ func TestTxnRefreshesATopicThatTheCoordinatorDoesNotKnow(t *testing.T) {
 	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.UnknownTopicOrPartition, Count: -1})
 	asked := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Observe: true, Count: -1})
 	begin(t, p, "out", "group", 2, "b")
-	ended, ctx := make(chan error, 1), patience(t)
+	ended, ctx := make(chan error, 1), testContext(t)
 	go func() { ended <- p.Commit(ctx) }()
-	if err := asked.Wait(patience(t), 1); err != nil {
+	if err := asked.Wait(testContext(t), 1); err != nil {
 		t.Errorf("the topic is not asked for: %v", err)
 	}
 	fault.Remove()
@@ -513,7 +513,7 @@ func TestTxnSplitsABatch(t *testing.T) {
 		if i == 13 {
 			value = "bad"
 		}
-		err := p.Send(patience(t), producer.Message{Topic: "out", Partition: partition(0), Value: []byte(value)}, func(_ int32, _ int64, err error) {
+		err := p.Send(testContext(t), producer.Message{Topic: "out", Partition: partition(0), Value: []byte(value)}, func(_ int32, _ int64, err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if e, ok := errors.AsType[*producer.DeliveryError](err); ok && e.Refused() {
@@ -524,11 +524,11 @@ func TestTxnSplitsABatch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err := p.Commit(patience(t))
+	err := p.Commit(testContext(t))
 	if e, ok := errors.AsType[*producer.TxnError](err); !ok || e.Kind != producer.TxnAbortable || !e.Refused() {
 		t.Errorf("commit: %v", err)
 	}
-	if err := p.Abort(patience(t)); err != nil {
+	if err := p.Abort(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(refused, []int{13}) {
