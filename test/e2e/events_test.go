@@ -65,6 +65,7 @@ func TestObserversReceiveAllEventsAndDisturbNobody(t *testing.T) {
 	}
 	has("worker_exited", 1)
 	has("worker_started", 3)
+	has("partitions_assigned", 2) // those of the replacement, which gives them back
 	stop(t, p)
 
 	all := events(t, dir)
