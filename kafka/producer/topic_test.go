@@ -209,8 +209,8 @@ func TestNonsensePartitions(t *testing.T) {
 	}
 }
 
-// What is refused because of its topic or producer id may be stored all the same, when a
-// request got no answer before.
+// Messages that are refused because of their topic or producer id may be stored all the same, if
+// an earlier request with them got no answer.
 func TestRefusedMessagesMayBeStored(t *testing.T) {
 	for name, refuse := range map[string]func(*Producer) []result{
 		"topic": func(p *Producer) []result {
