@@ -201,7 +201,7 @@ func runLeave(conn *wire.Conn) int {
 	reply := wire.Reply{}
 	err := config.ApplyFunctions(&l.Consumer.Config, registered.Configures())
 	if err == nil {
-		err = worker.Leave(context.Background(), l)
+		err = worker.RemoveMembers(context.Background(), l)
 	}
 	if err != nil {
 		reply.Error = err.Error()

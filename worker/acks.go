@@ -11,7 +11,7 @@ import (
 // their offsets, until the output is acknowledged: the offset moves up to the
 // oldest entry and no further.
 //
-// A delivery that finally fails does not go away by itself: failure reports it,
+// A delivery that failed permanently does not go away by itself: failure reports it,
 // and the executor processes the partition again from the oldest entry on, once
 // nothing is in flight any more (so that the new output comes after the old).
 type acks struct {
@@ -25,10 +25,10 @@ type acks struct {
 	notify func()
 
 	mu      locks.Mutex[locks.Acks]
-	calling bool // a turn is on: what is produced belongs to its call
+	calling bool // a quantum is running: output belongs to its call
 	entries []*output
 	flying  int   // deliveries begun and not ended, of dropped entries too
-	failed  int   // entries with a delivery that finally failed
+	failed  int   // entries with a delivery that failed permanently
 	total   int64 // messages processed up to the last call with output
 }
 
@@ -41,8 +41,8 @@ type output struct {
 	before  int64 // messages processed before it
 	flying  int
 	open    bool  // the call is still running
-	err     error // of a delivery that finally failed: the offset does not move over it
-	dropped bool  // the call failed or is to be repeated: the outcome does not matter
+	err     error // of a delivery that failed permanently: the offset does not move over it
+	dropped bool  // the call failed or will be repeated: the outcome does not matter
 }
 
 // enter says that what is produced from now on belongs to this partition.
@@ -62,7 +62,7 @@ func (a *acks) exit() {
 	a.close(span{next: a.processed.Load()}, total)
 }
 
-// begin notes a delivery of the call that is running; nil when no turn is on. done
+// begin notes a delivery of the call that is running; nil outside of a quantum. done
 // must be called once, with its end.
 func (a *acks) begin() *output {
 	a.mu.Lock()
@@ -109,11 +109,11 @@ func (o *output) done(err error) {
 	case !refusedDelivery(o.err) && refusedDelivery(err): // that one is the call's fault
 		o.err = err
 	}
-	a.sweep()
+	a.removeAcknowledged()
 	// Somebody waits for the failure, for the oldest entry to go, or for all.
-	tell := a.failed > 0 || a.flying == 0 || len(a.entries) == 0 || a.entries[0].offset > o.offset
+	wanted := a.failed > 0 || a.flying == 0 || len(a.entries) == 0 || a.entries[0].offset > o.offset
 	a.mu.Unlock()
-	if tell {
+	if wanted {
 		a.notify()
 	}
 }
@@ -126,7 +126,7 @@ func (a *acks) close(call span, before int64) {
 	if o := a.last(); o != nil {
 		o.open, o.next, o.n, o.before = false, call.next, call.n, before
 		a.total = before + int64(call.n)
-		a.sweep()
+		a.removeAcknowledged()
 	}
 }
 
@@ -138,7 +138,7 @@ func (a *acks) drop() {
 		o.open = false
 		a.forget(o)
 		a.entries = a.entries[:len(a.entries)-1]
-		a.sweep()
+		a.removeAcknowledged()
 	}
 }
 
@@ -170,8 +170,8 @@ func (a *acks) unacknowledged(total int64) int64 {
 	return total - a.entries[0].before
 }
 
-// sweep forgets what is acknowledged, up to the first that is not.
-func (a *acks) sweep() {
+// removeAcknowledged removes acknowledged entries, up to the first that is not.
+func (a *acks) removeAcknowledged() {
 	for len(a.entries) > 0 && a.entries[0].flying == 0 && !a.entries[0].open && a.entries[0].err == nil {
 		a.entries[0] = nil
 		a.entries = a.entries[1:]
@@ -193,7 +193,7 @@ func (a *acks) position() int64 {
 	return a.processed.Load()
 }
 
-// state returns the failure that is to be dealt with, if any, and the number of
+// state returns the failure that the executor has to handle, if any, and the number of
 // deliveries in flight. Of several failures it is that of the oldest call.
 func (a *acks) state() (failure error, flying int) {
 	a.mu.Lock()
@@ -232,8 +232,8 @@ func (a *acks) restart() span {
 	return call
 }
 
-// hold notes a delivery that begins where processing stands and is to end with
-// whatever is processed from there on: a transaction.
+// hold notes a delivery that begins at the current position and ends with the messages
+// processed from there on: a transaction.
 func (a *acks) hold() *output {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -36,8 +36,8 @@ func TestCertificatesOfAConsumerThatWasReady(t *testing.T) {
 		}
 	}
 	for name, file := range map[string]struct {
-		text []byte // nil: none
-		said string
+		text   []byte // nil: none
+		reason string
 	}{
 		"another authority": {other.CertPEM(), "is signed by an authority that we do not trust"},
 		"no file":           {nil, "no such file"},
@@ -51,7 +51,7 @@ func TestCertificatesOfAConsumerThatWasReady(t *testing.T) {
 				write(cfg.SSLCALocation, file.text)
 			}
 			first := start(t, one(t, "in", ignore), cfg)
-			if code, last := first.awaitExit(), first.lastWords(); code != wire.ExitPermanent || !strings.Contains(last.Reason, file.said) {
+			if code, last := first.awaitExit(), first.exitReport(); code != wire.ExitPermanent || !strings.Contains(last.Reason, file.reason) {
 				t.Errorf("at the start: exit code %d, %+v", code, last)
 			}
 			s := start(t, one(t, "in", ignore), cfg, wasReady)

@@ -54,7 +54,7 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 	m.mu.Unlock()
 	m.ready()
 	poke(m.commits.kick) // what the broker refused of an old generation
-	m.w.placesChanged()
+	m.w.membersChanged()
 	return nil
 }
 
@@ -73,25 +73,25 @@ func (m *membership) ready(claims ...tp) {
 }
 
 // Cleanup implements sarama.ConsumerGroupHandler: all claims of the session have
-// ended. The hook is told of those that were not revoked one by one.
+// ended. Those that were not revoked one by one are reported to the hook.
 func (m *membership) Cleanup(s sarama.ConsumerGroupSession) error {
 	cause := context.Cause(s.Context())
 	m.cause = cause
 	m.mu.Lock()
 	ended := m.ended
 	m.ended = map[bool][]tp{}
-	for k := range m.told { // claims that sarama could not begin
+	for k := range m.announced { // claims that sarama could not begin
 		ended[lostBy(cause)] = append(ended[lostBy(cause)], k)
 	}
-	clear(m.told)
+	clear(m.announced)
 	m.mu.Unlock()
 	m.log.WithField("cause", causeText(cause)).Info("left the session")
 	m.reportRevoked(ended)
 	return nil
 }
 
-// reportRevoked says what was given up, by whether it was lost: to subscribers, and
-// to the hook of the worker's one instance.
+// reportRevoked reports the revoked partitions, by whether they were lost, to observers
+// and to the hook of the worker's one instance.
 func (m *membership) reportRevoked(ended map[bool][]tp) {
 	for _, lost := range []bool{false, true} {
 		if len(ended[lost]) == 0 {
@@ -106,7 +106,7 @@ func (m *membership) reportRevoked(ended map[bool][]tp) {
 }
 
 // onAssignment is called at each assignment, before sarama acts upon it and with
-// sarama's locks held: what is to go is told so, nothing more.
+// sarama's locks held: it only marks revoked partitions as leaving.
 func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, generation int32) {
 	now := setOf(a.Topics)
 	m.w.stats.Add(scoreboard.Rebalances, 1)
@@ -128,16 +128,16 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 		}
 	}
 	maps.DeleteFunc(m.assigned, func(k tp, _ *assignment) bool { return !now[k] })
-	var never []tp // the hook was told of them, but they were not begun: nobody forgets them
-	for k := range m.told {
+	var never []tp // announced to the hook, but not begun: nobody forgets them
+	for k := range m.announced {
 		if !now[k] && m.parts[k] == nil {
 			never = append(never, k)
-			delete(m.told, k)
+			delete(m.announced, k)
 		}
 	}
 	m.latest = slices.Collect(maps.Keys(now))
 	for k := range now {
-		if m.parts[k] == nil && !m.told[k] {
+		if m.parts[k] == nil && !m.announced[k] {
 			added.partitions[k.topic] = append(added.partitions[k.topic], k.partition)
 			m.assigned[k] = added
 		}
@@ -153,7 +153,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 	}
 	m.mu.Unlock()
 	for _, p := range going {
-		p.leave()
+		p.markLeaving()
 	}
 	if len(unbegun) > 0 {
 		m.ready(unbegun...)
@@ -161,7 +161,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 	go func() { // not under sarama's locks
 		m.w.emit(event.Rebalance{Consumer: m.w.reg.Name(), Group: m.w.group, Generation: generation})
 		m.reportRevoked(map[bool][]tp{false: never})
-		m.w.placesChanged()
+		m.w.membersChanged()
 	}()
 }
 
@@ -196,7 +196,7 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 	stop := context.AfterFunc(s.Context(), func() { m.sessionOver(p, s.Context()) })
 	defer stop()
 	if m.open(p) {
-		<-p.leaving
+		<-p.markedLeaving
 	} else if s.Context().Err() == nil {
 		// Revoked before it was open, as others joined: it is not waited for, or the
 		// membership would be called joining for ever, and its worker replaced for that.
@@ -205,7 +205,7 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 	m.finish(p)
 	if !p.lost() && s.Context().Err() == nil {
 		// A cooperative revocation was learned of before sarama closed the claim:
-		// returning earlier would look like a handler that gave up.
+		// sarama would take an earlier return for a handler that stopped.
 		for range c.Messages() {
 		}
 	}
@@ -221,13 +221,13 @@ func (m *membership) refuse(c sarama.ConsumerGroupClaim) {
 	}
 }
 
-// sessionOver tells p that its session ended.
+// sessionOver marks p as lost or leaving because its session ended.
 func (m *membership) sessionOver(p *partition, ctx context.Context) {
 	cause := context.Cause(ctx)
 	if lostBy(cause) {
 		p.lose(cause)
 	} else {
-		p.leave()
+		p.markLeaving()
 	}
 }
 
@@ -452,7 +452,7 @@ func (m *membership) reportAssigned(p *partition) {
 					// Some may have been taken away again before they were open.
 					if k := (tp{topic, n}); m.assigned[k] == a {
 						partitions[topic] = append(partitions[topic], n)
-						m.told[k] = true
+						m.announced[k] = true
 					}
 				}
 				slices.Sort(partitions[topic])
@@ -475,7 +475,7 @@ func (m *membership) reportAssigned(p *partition) {
 // finish ends p: the call in hand, its output, the commit, the hooks, in this
 // order, each bounded by the time we have.
 func (m *membership) finish(p *partition) {
-	p.leave()
+	p.markLeaving()
 	t := m.w.scheduler
 	ctx, cancel := context.WithDeadline(m.w.time, m.w.deadline(p))
 	defer cancel()
@@ -502,8 +502,8 @@ func (m *membership) finish(p *partition) {
 	}
 }
 
-// errEnded is the cause of a ctx that is used after its partition was given up.
-var errEnded = errors.New("the partition was given up")
+// errEnded is the cause of a ctx that is used after its partition was released.
+var errEnded = errors.New("the partition was released")
 
 // awaitCall waits for the call in hand. Near the deadline it is cancelled; one
 // that goes on nevertheless is the supervisor's to end.
@@ -549,7 +549,7 @@ func (m *membership) awaitOutput(ctx context.Context, p *partition) {
 		if p.lost() || flying == 0 && records == nil {
 			return
 		}
-		p.hurry()
+		p.sendOutput()
 		select {
 		case <-p.settled:
 		case <-p.gone:
@@ -574,10 +574,10 @@ func (m *membership) awaitDeadLetters(ctx context.Context, p *partition) {
 // refetchTime is how long the end of a partition waits for messages to be fetched again.
 const refetchTime = 2 * time.Second
 
-// hurry has what p has produced sent without waiting for more.
-func (p *partition) hurry() {
+// sendOutput sends p's output without waiting for more of it.
+func (p *partition) sendOutput() {
 	if t := p.inst.txn; t != nil {
-		t.hurry(p)
+		t.sealFor(p)
 	} else if t, err := p.m.w.transport(); err == nil {
 		t.SkipLinger()
 	}
@@ -596,10 +596,10 @@ func (m *membership) forget(p *partition) {
 	}
 	defer poke(m.forgotten)
 	delete(m.assigned, p.tp)
-	r, told := p.revocation, m.told[p.tp]
-	delete(m.told, p.tp)
+	r, announced := p.revocation, m.announced[p.tp]
+	delete(m.announced, p.tp)
 	if r == nil {
-		if told {
+		if announced {
 			m.ended[p.lost()] = append(m.ended[p.lost()], p.tp)
 		}
 		m.mu.Unlock()
@@ -608,7 +608,7 @@ func (m *membership) forget(p *partition) {
 	if r.ended == nil {
 		r.ended = map[bool][]tp{}
 	}
-	if told {
+	if announced {
 		r.ended[p.lost()] = append(r.ended[p.lost()], p.tp)
 	}
 	r.left--

@@ -64,7 +64,7 @@ func (w *worker) readCommands() {
 func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 	switch c.Kind {
 	case wire.CommandStop:
-		w.end(end{grace: c.Grace, leave: c.Leave, stay: c.Stay})
+		w.requestShutdown(shutdown{grace: c.Grace, leaveGroup: c.Leave, stay: c.Stay})
 	case wire.CommandExit:
 		poke(w.exit)
 	case wire.CommandStatus:
@@ -133,7 +133,7 @@ func (w *worker) setPaused(which []wire.Partition, paused bool) {
 			p.setOperator(paused)
 		}
 	})
-	w.scheduler.look()
+	w.scheduler.wakeExecutors()
 	w.changed()
 }
 

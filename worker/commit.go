@@ -48,8 +48,8 @@ type commits struct {
 
 // heldBack is a position that waits for output made between calls.
 type heldBack struct {
-	commit kafka.Commit
-	loose  int64
+	commit       kafka.Commit
+	unattributed int64
 }
 
 // refusal is a commit that no repetition gets through.
@@ -59,11 +59,11 @@ type refusal struct {
 	until  time.Time // not repeated before then
 }
 
-// refusedEvery is how often something is tried again that the group refuses for good:
-// somebody may have granted the right, or made the topic anew.
+// refusedEvery is how often a commit is retried that the group refuses permanently:
+// somebody may have granted the right, or recreated the topic.
 const refusedEvery = time.Minute
 
-// refusedError tells whoever waits for a commit that waiting does not help.
+// refusedError ends the wait for a commit that the group refuses permanently.
 type refusedError struct{ err error }
 
 func (e *refusedError) Error() string { return "the commit is refused: " + e.err.Error() }
@@ -177,23 +177,23 @@ func (c *commits) flush(ctx context.Context, p *partition) error {
 }
 
 // now is flush for the executor (synchronous_commits): it gives up when p is to go,
-// since the commit at its end follows. With transactions p alone waits, unless its message
+// because the commit at the end of the claim follows. With transactions p alone waits, unless its message
 // was called alone: nothing else may be in hand as long as it is counted.
 func (c *commits) now(p *partition) {
 	if t := p.inst.txn; t != nil && !p.suspect {
-		t.hurry(p)
+		t.sealFor(p)
 		p.awaitsAll = true
 		return
 	}
-	_ = c.flush(p.untilLeaving(), p) // logged by the loop; the commit at the end of p is to follow
+	_ = c.flush(p.untilLeaving(), p) // logged by the loop; the commit at the end of p follows
 }
 
 // errLost is the end of a commit for a partition that another member may own.
 var errLost = errors.New("not committed: the partition may belong to another member")
 
-// round commits what has moved; not ok when something is to be tried again. Who
-// waits for a commit that could not be made goes on waiting, or a commit that is
-// refused would be tried as fast as the broker refuses it.
+// round commits all positions that have moved; not ok when a commit has to be retried.
+// Callers that wait for a failed commit continue to wait: otherwise a refused commit
+// would be repeated as fast as the broker refuses it.
 func (c *commits) round() (ok, anybodyWaits bool) {
 	c.mu.Lock()
 	waiting := c.waiting
@@ -201,8 +201,8 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	c.mu.Unlock()
 	todo := make(map[kafka.TopicPartition]kafka.Commit)
 	parts := make(map[kafka.TopicPartition]*partition)
-	// In this order: what is ours still is so in that generation. Of a partition that is
-	// given up between the two a later generation would commit over its next owner.
+	// In this order: a partition that is ours afterwards was ours in that generation. If it
+	// is revoked between the two, a later generation would commit over its next owner.
 	member, joined := c.m.member()
 	claims := c.m.claims()
 	maps.DeleteFunc(c.held, func(p *partition, _ heldBack) bool { return !slices.Contains(claims, p) })
@@ -245,7 +245,7 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	return ok, anybodyWaits
 }
 
-// due returns what is to be committed for p, false when nothing has moved. waited:
+// due returns the next commit for p, false when nothing has moved. waited:
 // somebody waits for it.
 func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 	// With transactions a commit must not be on its way while p's first transaction
@@ -257,13 +257,13 @@ func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 	h, isHeld := c.held[p]
 	if !isHeld {
 		offset, metadata := p.commitPoint()
-		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata, Epoch: kafka.Epoch(p.epoch.Load())}, p.inst.producer.loose.processed.Load()}
+		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata, Epoch: kafka.Epoch(p.epoch.Load())}, p.inst.producer.unattributed.processed.Load()}
 	}
 	if p.confirmed(h.commit.Offset, h.commit.Metadata) {
 		delete(c.held, p)
 		return kafka.Commit{}, false
 	}
-	if p.inst.producer.loose.position() < h.loose {
+	if p.inst.producer.unattributed.position() < h.unattributed {
 		c.held[p] = h // output made between calls comes first
 		return kafka.Commit{}, false
 	}
@@ -317,10 +317,10 @@ func (c *commits) failedAll(err error, todo map[kafka.TopicPartition]kafka.Commi
 	for k, commit := range todo {
 		c.m.w.emit(event.CommitFailed{Consumer: c.m.w.reg.Name(), Group: c.m.w.group, Topic: k.Topic, Partition: k.Partition, Offset: commit.Offset, Err: err})
 	}
-	c.failures.log(err, "commit failed, to be tried again")
+	c.failures.log(err, "commit failed, to be retried")
 	if _, answered := errors.AsType[sarama.KError](err); !answered {
-		// What has ended cannot go on before it is committed: without this nobody
-		// would see what it waits for.
+		// A claim that ends waits for its last commit: without this nobody would see
+		// what it waits for.
 		c.away = true
 		c.m.wait(err)
 	}
@@ -343,10 +343,10 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 			p.lose(err)
 			return false
 		}
-		w.partLog(p).WithError(err).Debug("commit refused during a rebalance, to be tried again")
+		w.partLog(p).WithError(err).Debug("commit refused during a rebalance, to be retried")
 		return false
 	case answer == kafka.CommitRetriable, answer == kafka.CommitUnknownTopic && !gone:
-		c.failures.log(fmt.Errorf("%s: %w", p.tp, err), "commit failed, to be tried again")
+		c.failures.log(fmt.Errorf("%s: %w", p.tp, err), "commit failed, to be retried")
 		return false
 	case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && commit.Metadata != "":
 		c.m.noMetadata(p, err)

@@ -11,10 +11,10 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
-// firstInstance makes the consumer's first instance, and then waits for its turn if the
+// firstInstance makes the consumer's first instance, and then waits for its promotion if the
 // worker stands by. False when the worker ends before that: a stop does not wait for
 // consumer code that nothing depends on yet.
-func (w *worker) firstInstance(ctx context.Context) (*instance, end, bool) {
+func (w *worker) firstInstance(ctx context.Context) (*instance, shutdown, bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type outcome struct {
@@ -27,32 +27,32 @@ func (w *worker) firstInstance(ctx context.Context) (*instance, end, bool) {
 		made <- outcome{inst, err}
 	}()
 	var inst *instance
-	turn := w.turn
-	for inst == nil || turn != nil {
+	promoted := w.promoted
+	for inst == nil || promoted != nil {
 		select {
 		case o := <-made:
 			if o.err != nil && ctx.Err() == nil {
 				w.failedConstructor(o.err)
-				return nil, <-w.ending, false
+				return nil, <-w.shutdownRequests, false
 			}
 			if inst = o.inst; inst == nil {
 				continue // ctx has ended
 			}
 			w.constructed.Store(true)
 			w.changed()
-		case <-turn:
-			turn = nil
-		case e := <-w.ending:
+		case <-promoted:
+			promoted = nil
+		case e := <-w.shutdownRequests:
 			return nil, w.unbegun(inst, e), false
 		case <-ctx.Done():
-			return nil, w.unbegun(inst, end{grace: w.cfg.ShutdownTimeout}), false
+			return nil, w.unbegun(inst, shutdown{grace: w.cfg.ShutdownTimeout}), false
 		}
 	}
-	return inst, end{}, true
+	return inst, shutdown{}, true
 }
 
 // unbegun ends a worker that has not joined its group.
-func (w *worker) unbegun(inst *instance, e end) end {
+func (w *worker) unbegun(inst *instance, e shutdown) shutdown {
 	if inst == nil {
 		return e
 	}
@@ -68,7 +68,7 @@ func (w *worker) unbegun(inst *instance, e end) end {
 }
 
 // construct makes an instance. Once the consumer has been ready, a constructor's error
-// is one of the outside world: it is tried again until ctx ends, and the worker waits.
+// comes from outside: construct retries it until ctx ends, and the worker waits.
 func (w *worker) construct(ctx context.Context) (*instance, error) {
 	var txn *transactions
 	if w.transactional() {
@@ -119,7 +119,7 @@ func (w *worker) takeHandshake(h wire.Handshake) {
 			w.log.WithError(err).Warn("log level")
 		}
 	}
-	close(w.turn)
+	close(w.promoted)
 }
 
 // instanceFor makes the instance of a partition, with concurrency. spare is the one

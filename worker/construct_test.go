@@ -23,8 +23,8 @@ func constructed(t testing.TB, topic string, construct func(racecar.Runtime) (*p
 	return registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, construct)
 }
 
-// Once the consumer has been ready, its constructor is tried again as long as it takes,
-// and the worker says what it waits for.
+// Once the consumer has been ready, its constructor is retried without a limit,
+// and the worker reports what it waits for.
 func TestConstructorIsRetriedOnceTheConsumerWasReady(t *testing.T) {
 	for _, concurrency := range []int{1, 2} {
 		b := testbroker.New(t)
@@ -91,7 +91,7 @@ func TestStopDoesNotWaitForTheConstructor(t *testing.T) {
 	}
 }
 
-// A worker that stands by constructs its consumer and joins when it is its turn.
+// A standby constructs its consumer and joins when it is promoted.
 func TestWorkerThatStandsBy(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(2), b.Group()
@@ -114,16 +114,16 @@ func TestWorkerThatStandsBy(t *testing.T) {
 	}
 }
 
-// What a worker that stands by cannot construct is not tried again: the worker before
-// it goes on. One that is not needed tears down what it has constructed.
+// A standby does not retry its constructor: the worker before it continues. A standby
+// that is not needed tears its instance down.
 func TestWorkerThatStandsByEnds(t *testing.T) {
 	b := testbroker.New(t)
 	topic := b.Topic(1)
 	s := start(t, constructed(t, topic, func(racecar.Runtime) (*processor, error) {
 		return nil, errors.New("no database")
 	}), testConfig(b, b.Group()), standsBy)
-	if code := s.awaitExit(); code != wire.ExitCrash || !strings.Contains(s.lastWords().Reason, "no database") {
-		t.Errorf("exit code %d, last words %+v", code, s.lastWords())
+	if code := s.awaitExit(); code != wire.ExitCrash || !strings.Contains(s.exitReport().Reason, "no database") {
+		t.Errorf("exit code %d, last words %+v", code, s.exitReport())
 	}
 	for name, end := range map[string]func(*supervisor){
 		"stopped":            func(s *supervisor) { s.stop() },
@@ -227,8 +227,8 @@ func TestInstanceThatIsNeverMadeEndsTheWorker(t *testing.T) {
 		}
 		return &processor{process: ignore}, nil
 	}), cfg)
-	if code := s.awaitExit(); code != wire.ExitCrash || !strings.Contains(s.lastWords().Reason, "takes longer than worker_boot_timeout (500ms)") {
-		t.Errorf("exit code %d, last words %+v", code, s.lastWords())
+	if code := s.awaitExit(); code != wire.ExitCrash || !strings.Contains(s.exitReport().Reason, "takes longer than worker_boot_timeout (500ms)") {
+		t.Errorf("exit code %d, last words %+v", code, s.exitReport())
 	}
 }
 
@@ -242,7 +242,7 @@ func TestTransactionalConstructorCannotProduceWithConcurrency(t *testing.T) {
 	s := start(t, registration(t, spec, func(rt racecar.Runtime) (*processor, error) {
 		return nil, rt.Producer.Produce(context.Background(), racecar.ProducerMessage{Topic: topic})
 	}), cfg)
-	if code := s.awaitExit(); code != wire.ExitCrash || !strings.Contains(s.lastWords().Reason, "cannot produce in its constructor") {
-		t.Errorf("exit code %d, last words %+v", code, s.lastWords())
+	if code := s.awaitExit(); code != wire.ExitCrash || !strings.Contains(s.exitReport().Reason, "cannot produce in its constructor") {
+		t.Errorf("exit code %d, last words %+v", code, s.exitReport())
 	}
 }

@@ -33,21 +33,21 @@ type source interface {
 	Close()
 }
 
-// cursor is the place of a partition's executor in what was fetched. It holds the batches
+// cursor is an executor's position in the batches of a partition. It holds the batches
 // from the oldest unacknowledged message on, so that it can go back to it. It belongs to
 // the executor that serves the partition, and between two quanta to the scheduler.
 type cursor struct {
-	source source
-	opener *opener
-	kept   *atomic.Int64 // of the worker: bytes of batches that are read and not released
-	epoch  *atomic.Int32 // kafka.Epoch of the batch that was read last
+	source         source
+	opener         *opener
+	unacknowledged *atomic.Int64 // of the worker: bytes of batches that are read and not released
+	epoch          *atomic.Int32 // kafka.Epoch of the batch that was read last
 
 	batches []*takenBatch // in the order of their offsets
 	reading int           // batches[reading] is decoded next
 	floor   int64         // batches below it are released
 	from    int64         // where decoding continues
 	chunk   []racecar.Message
-	at      int                 // the next message in chunk
+	index   int                 // the next message in chunk
 	moved   *fetch.Moved        // where the position jumps, behind all batches; nil: nowhere
 	corrupt *fetch.CorruptError // why the next batch cannot be decoded; nil: it can
 
@@ -72,9 +72,9 @@ func (b *takenBatch) wait() {
 
 // peek returns the messages that come next: at least want of them, if so many are there.
 func (c *cursor) peek(want int) []racecar.Message {
-	for len(c.chunk)-c.at < want && c.load(want-len(c.chunk)+c.at) {
+	for len(c.chunk)-c.index < want && c.load(want-len(c.chunk)+c.index) {
 	}
-	return c.chunk[c.at:]
+	return c.chunk[c.index:]
 }
 
 // load decodes more messages; false when there are none (yet).
@@ -90,17 +90,17 @@ func (c *cursor) load(want int) bool {
 			}
 			if len(messages) > 0 {
 				c.from = messages[len(messages)-1].Offset + 1
-				if c.at < len(c.chunk) {
-					messages = append(slices.Clip(c.chunk[c.at:]), messages...)
+				if c.index < len(c.chunk) {
+					messages = append(slices.Clip(c.chunk[c.index:]), messages...)
 				}
-				c.chunk, c.at = messages, 0
+				c.chunk, c.index = messages, 0
 				return true
 			}
 		}
 		c.from = max(c.from, b.NextOffset())
 		b.wait()
 		b.Discard() // what was decoded is in use, or not needed unless the cursor goes back
-		c.kept.Add(b.Size())
+		c.unacknowledged.Add(b.Size())
 		c.reading++
 	}
 	return false
@@ -161,19 +161,19 @@ func (c *cursor) messages(call span) ([]racecar.Message, bool) {
 
 // exhausted reports whether all that was decoded is processed, and up to which offset
 // there is nothing else.
-func (c *cursor) exhausted() (position int64, exhausted bool) { return c.from, c.at == len(c.chunk) }
+func (c *cursor) exhausted() (position int64, exhausted bool) { return c.from, c.index == len(c.chunk) }
 
 // done moves over the next n messages.
 func (c *cursor) done(n int) {
-	if c.at += n; c.at == len(c.chunk) {
-		c.chunk, c.at = nil, 0
+	if c.index += n; c.index == len(c.chunk) {
+		c.chunk, c.index = nil, 0
 	}
 }
 
 // advance moves to offset, which is not below the next message's.
 func (c *cursor) advance(offset int64) {
 	n := 0
-	for c.at+n < len(c.chunk) && c.chunk[c.at+n].Offset < offset {
+	for c.index+n < len(c.chunk) && c.chunk[c.index+n].Offset < offset {
 		n++
 	}
 	if c.done(n); c.chunk == nil {
@@ -185,7 +185,7 @@ func (c *cursor) advance(offset int64) {
 // handed out is decoded again: consumer code may have changed it. Where that shows in a
 // batch's checksum, it is fetched again.
 func (c *cursor) rewind(offset int64) {
-	c.chunk, c.at, c.corrupt = nil, 0, nil
+	c.chunk, c.index, c.corrupt = nil, 0, nil
 	i := c.find(offset)
 	c.unread(i)
 	c.from = offset
@@ -204,7 +204,7 @@ func (c *cursor) rewind(offset int64) {
 	}
 }
 
-// find returns the place of the first batch that ends behind offset.
+// find returns the index of the first batch that ends behind offset.
 func (c *cursor) find(offset int64) int {
 	i, _ := slices.BinarySearchFunc(c.batches, offset, func(b *takenBatch, offset int64) int {
 		if b.NextOffset() <= offset {
@@ -218,7 +218,7 @@ func (c *cursor) find(offset int64) int {
 // unread makes batches[i] the next to be decoded, if one behind it is.
 func (c *cursor) unread(i int) {
 	for ; c.reading > i; c.reading-- {
-		c.kept.Add(-c.batches[c.reading-1].Size())
+		c.unacknowledged.Add(-c.batches[c.reading-1].Size())
 	}
 }
 
@@ -268,7 +268,7 @@ func (c *cursor) release(position int64) {
 	n := 0
 	for ; n < c.reading && c.batches[n].NextOffset() <= position; n++ {
 		c.floor = c.batches[n].NextOffset()
-		c.kept.Add(-c.batches[n].Size())
+		c.unacknowledged.Add(-c.batches[n].Size())
 		c.source.Release(c.batches[n].Batch)
 	}
 	c.batches = slices.Delete(c.batches, 0, n)
@@ -282,20 +282,20 @@ func (c *cursor) close() {
 	}
 	c.unread(0)
 	c.drop(0)
-	c.chunk, c.at = nil, 0
+	c.chunk, c.index = nil, 0
 	c.source.Close()
 }
 
 // waiting is about how many messages were taken and are not processed; pending says that
 // there is something to be done, if only to move on.
 func (c *cursor) waiting() (messages int, pending bool) {
-	messages = len(c.chunk) - c.at
+	messages = len(c.chunk) - c.index
 	for _, b := range c.batches[c.reading:] {
 		if !b.Empty() {
 			messages += int(min(int64(b.Count()), max(0, b.NextOffset()-max(c.from, b.FirstOffset()))))
 		}
 	}
-	return messages, c.at < len(c.chunk) || c.reading < len(c.batches) || c.moved != nil
+	return messages, c.index < len(c.chunk) || c.reading < len(c.batches) || c.moved != nil
 }
 
 // bytes is how many bytes its batches take.
@@ -310,15 +310,15 @@ func (c *cursor) bytes() (n int64) {
 // acknowledged.
 func (c *cursor) giveBack(acknowledged int64) bool {
 	next := c.from
-	if c.at < len(c.chunk) {
-		next = c.chunk[c.at].Offset
+	if c.index < len(c.chunk) {
+		next = c.chunk[c.index].Offset
 	}
 	if acknowledged < next && c.find(acknowledged) < c.find(next) || c.moved != nil {
 		return false
 	}
 	corrupt := c.corrupt // which it stays
 	c.release(next)
-	c.chunk, c.at = nil, 0
+	c.chunk, c.index = nil, 0
 	c.unread(0)
 	c.seek(0, min(next, max(acknowledged, 0)))
 	c.from, c.corrupt = next, corrupt
@@ -327,7 +327,7 @@ func (c *cursor) giveBack(acknowledged int64) bool {
 
 // decoded is how many bytes are held decoded.
 func (c *cursor) decoded() int64 {
-	n := int64(len(c.chunk)-c.at) * messageCost
+	n := int64(len(c.chunk)-c.index) * messageCost
 	for _, b := range c.batches[c.reading:] {
 		b.wait()
 		n += b.Decoded()
@@ -337,10 +337,10 @@ func (c *cursor) decoded() int64 {
 
 // discard forgets what is decoded and not processed.
 func (c *cursor) discard() {
-	if c.at < len(c.chunk) {
-		c.from = c.chunk[c.at].Offset
+	if c.index < len(c.chunk) {
+		c.from = c.chunk[c.index].Offset
 	}
-	c.chunk, c.at = nil, 0
+	c.chunk, c.index = nil, 0
 	c.unread(c.find(c.from))
 	for _, b := range c.batches[c.reading:] {
 		b.wait()

@@ -116,7 +116,7 @@ func (s *fakeSource) Close()                                  { s.closed = true 
 func testCursor(batches ...[]byte) (*cursor, *fakeSource) {
 	s := &fakeSource{raw: slices.Concat(batches...)}
 	s.log = decodedItems("t", s.raw)
-	return &cursor{source: s, opener: newOpener(1<<20, 1), kept: &atomic.Int64{}, epoch: &atomic.Int32{}}, s
+	return &cursor{source: s, opener: newOpener(1<<20, 1), unacknowledged: &atomic.Int64{}, epoch: &atomic.Int32{}}, s
 }
 
 func offsetsOfMessages(messages []racecar.Message) (offsets []int64) {
@@ -164,8 +164,8 @@ func TestRewindDecodesAgain(t *testing.T) {
 				t.Errorf("then read %v", got)
 			}
 			c.release(30)
-			if s.taken != 0 || c.kept.Load() != 0 || len(c.batches) != 0 {
-				t.Errorf("%d batches are not released, %d bytes are kept", s.taken, c.kept.Load())
+			if s.taken != 0 || c.unacknowledged.Load() != 0 || len(c.batches) != 0 {
+				t.Errorf("%d batches are not released, %d bytes are kept", s.taken, c.unacknowledged.Load())
 			}
 		})
 	}
@@ -178,7 +178,7 @@ func offsetRange(from, to int64) (all []int64) {
 	return all
 }
 
-// What is acknowledged is released, and no more than that.
+// The cursor releases acknowledged batches and no others.
 func TestReleaseKeepsWhatIsNotAcknowledged(t *testing.T) {
 	c, s := testCursor(rawBatch(0, 10, false), rawBatch(10, 10, false), rawBatch(20, 10, false))
 	c.read(25)
@@ -191,8 +191,8 @@ func TestReleaseKeepsWhatIsNotAcknowledged(t *testing.T) {
 		}
 	}
 	c.close()
-	if s.taken != 0 || c.kept.Load() != 0 || !s.closed {
-		t.Errorf("closed: %d batches are held, %d bytes are kept", s.taken, c.kept.Load())
+	if s.taken != 0 || c.unacknowledged.Load() != 0 || !s.closed {
+		t.Errorf("closed: %d batches are held, %d bytes are kept", s.taken, c.unacknowledged.Load())
 	}
 }
 
@@ -208,7 +208,7 @@ func TestPeekReadsOverSeveralBatches(t *testing.T) {
 	}
 }
 
-// What is held for a paused partition can be given back and is read again.
+// A cursor can give back the batches of a paused partition, and reads them again.
 func TestGiveBack(t *testing.T) {
 	for read, want := range map[int]bool{0: true, 5: true, 10: true} {
 		c, s := testCursor(rawBatch(0, 10, true), rawBatch(10, 10, true))
@@ -228,7 +228,7 @@ func TestGiveBack(t *testing.T) {
 	}
 }
 
-// What is forgotten is decoded again.
+// Discarded messages are decoded again.
 func TestDiscard(t *testing.T) {
 	c, s := testCursor(rawBatch(0, 300, true), rawBatch(300, 10, true))
 	c.read(5)
@@ -263,8 +263,8 @@ func TestOpenAhead(t *testing.T) {
 	}
 }
 
-// What has to be fetched again is not asked of a log that has jumped meanwhile: another topic
-// has other messages at those offsets, and its first ones would be left out.
+// The cursor does not fetch messages again from a log that has jumped meanwhile: another
+// topic has other messages at those offsets, and its first ones would be left out.
 func TestSeekBehindAJump(t *testing.T) {
 	for name, test := range map[string]struct {
 		moved  fetch.Moved
@@ -329,7 +329,7 @@ func TestRewindOverABatchWithoutMessages(t *testing.T) {
 	}
 }
 
-// A batch that cannot be decoded is given back while an operator is waited for: the largest
+// An undecodable batch is given back while its partition waits for an operator: the largest
 // ones would take the memory that all partitions share.
 func TestGiveBackWhatCannotBeDecoded(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -351,8 +351,8 @@ func TestGiveBackWhatCannotBeDecoded(t *testing.T) {
 				t.Errorf("then read %v, %v", got, c.corrupt)
 			}
 			c.close()
-			if s.taken != 0 || c.kept.Load() != 0 {
-				t.Errorf("%d batches are not released, %d bytes are kept", s.taken, c.kept.Load())
+			if s.taken != 0 || c.unacknowledged.Load() != 0 {
+				t.Errorf("%d batches are not released, %d bytes are kept", s.taken, c.unacknowledged.Load())
 			}
 		})
 	}

@@ -139,7 +139,7 @@ func (d *deadLetters) send() {
 	}()
 }
 
-// deadLetterSlow is after how long dead letters on their way are worth a word.
+// deadLetterSlow is after how long undelivered dead letters are logged.
 const deadLetterSlow = 5 * time.Second
 
 // ended notes what became of a record; after the last the executor looks at them.
@@ -293,9 +293,9 @@ func (d *deadLetters) refusedInTransaction(refused []*outMessage, err error) {
 	d.failed()
 }
 
-// ensureDeadLetterTopic sees to it that the dead-letter topic is there before anything is
-// consumed: when it is needed it is too late to find out that it is not. nil where
-// none is configured.
+// ensureDeadLetterTopic ensures that the dead-letter topic exists before anything is
+// consumed: at the first dead letter it would be too late to find out. nil where none is
+// configured.
 func (m *membership) ensureDeadLetterTopic() error {
 	topic := m.w.cfg.DeadLetterTopic
 	if topic == "" || m.w.deadLetterTopic.Load() {

@@ -107,7 +107,7 @@ func TestDeadLetterTopicThatCannotBeUsed(t *testing.T) {
 			if code := s.awaitExit(); code != wire.ExitPermanent {
 				t.Errorf("exit code %d", code)
 			}
-			last := s.lastWords()
+			last := s.exitReport()
 			if !last.Permanent || !strings.Contains(last.Reason, c.want) || !strings.HasPrefix(last.Reason, "dead_letter_topic: ") ||
 				!strings.Contains(last.Reason, group+".dead") || strings.Contains(last.Reason, "\n") {
 				t.Errorf("last words %+v", last)
@@ -169,8 +169,8 @@ func TestDeadLetterIsAcknowledgedFirst(t *testing.T) {
 	b := testbroker.New(t)
 	cluster := b.Embedded()
 	topic, group := b.Topic(2), b.Group()
-	letters := group + ".dead"
-	b.CreateTopic(letters, 1)
+	dlq := group + ".dead"
+	b.CreateTopic(dlq, 1)
 	key, value := []byte{0, 0xff, 'k'}, []byte("v\x00\xfe")
 	headers := []sarama.RecordHeader{{Key: []byte("h"), Value: []byte{1, 2}}, {Key: []byte("h"), Value: nil}, {Key: []byte("racecar-dlq-attempts"), Value: []byte("9")}}
 	produceRecord(t, b, &sarama.ProducerMessage{Topic: topic, Partition: 0, Key: sarama.ByteEncoder(key), Value: sarama.ByteEncoder(value), Headers: headers, Timestamp: time.UnixMilli(1_700_000_000_123)})
@@ -182,7 +182,7 @@ func TestDeadLetterIsAcknowledgedFirst(t *testing.T) {
 	var refused atomic.Int32
 	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
-		if r.(*kmsg.ProduceRequest).Topics[0].Topic != letters || !away.Load() {
+		if r.(*kmsg.ProduceRequest).Topics[0].Topic != dlq || !away.Load() {
 			return nil, nil, false
 		}
 		refused.Add(1)
@@ -197,34 +197,34 @@ func TestDeadLetterIsAcknowledgedFirst(t *testing.T) {
 		return racecar.DeadLetter(errors.New("bad message"))
 	})
 	cfg := testConfig(b, group)
-	cfg.DeadLetterTopic = letters
+	cfg.DeadLetterTopic = dlq
 	clock := newTestClock()
 	var hook logtest.Hook
 	s := start(t, reg, cfg, func(o *Options) {
 		o.clock = clock.clock()
 		o.Log.AddHook(&hook)
 	})
-	waitFor(t, "the letter refused a few times", func() bool { return refused.Load() > 3 })
-	if p := s.partition(0); p.State != status.PartitionBlocked || !strings.Contains(p.Reason, letters) {
+	waitFor(t, "the dead-letter record refused a few times", func() bool { return refused.Load() > 3 })
+	if p := s.partition(0); p.State != status.PartitionBlocked || !strings.Contains(p.Reason, dlq) {
 		t.Errorf("partition 0 is %s (%s)", p.State, p.Reason)
 	}
 	clock.move(deadLetterSlow)
 	waitFor(t, "a word in the log", func() bool {
 		return slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool {
-			return strings.HasPrefix(e.Message, "the dead-letter topic does not take") && e.Data["partition"] == int32(0) && e.Data["dead_letter_topic"] == letters
+			return strings.HasPrefix(e.Message, "the dead-letter topic does not take") && e.Data["partition"] == int32(0) && e.Data["dead_letter_topic"] == dlq
 		})
 	})
 	b.Produce(topic, 1, values(5)...)
 	rec.await(t, 5) // the other partition goes on
 	if c := b.Committed(group, topic, 0); c > 0 {
-		t.Errorf("committed %d before the letter was there", c)
+		t.Errorf("committed %d before the dead-letter record was stored", c)
 	}
 	away.Store(false)
 	rec.await(t, 6)
 	waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 3 })
 	s.stop()
 
-	got := readAll(t, b, letters, 2)
+	got := readAll(t, b, dlq, 2)
 	first := got[0]
 	if !bytes.Equal(first.Key, key) || !bytes.Equal(first.Value, value) {
 		t.Errorf("key %q, value %q", first.Key, first.Value)
@@ -278,15 +278,15 @@ func TestDeadLetterOfAPausedPartition(t *testing.T) {
 	b := testbroker.New(t)
 	cluster := b.Embedded()
 	bad, other, group := b.Topic(1), b.Topic(1), b.Group()
-	letters := group + ".dead"
-	b.CreateTopic(letters, 1)
+	dlq := group + ".dead"
+	b.CreateTopic(dlq, 1)
 	b.Produce(bad, 0, values(2)...)
 	var away atomic.Bool
 	away.Store(true)
 	var refused atomic.Int32
 	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
-		if r.(*kmsg.ProduceRequest).Topics[0].Topic != letters || !away.Load() {
+		if r.(*kmsg.ProduceRequest).Topics[0].Topic != dlq || !away.Load() {
 			return nil, nil, false
 		}
 		refused.Add(1)
@@ -303,13 +303,13 @@ func TestDeadLetterOfAPausedPartition(t *testing.T) {
 		}}, nil
 	})
 	cfg := testConfig(b, group)
-	cfg.DeadLetterTopic = letters
+	cfg.DeadLetterTopic = dlq
 	s := start(t, reg, cfg)
-	waitFor(t, "the letter on its way", func() bool { return refused.Load() > 0 })
+	waitFor(t, "the dead-letter record on its way", func() bool { return refused.Load() > 0 })
 	which := []wire.Partition{{Topic: bad, Partition: 0}}
 	s.command(wire.Command{Kind: wire.CommandPause, Partitions: which})
 	away.Store(false)
-	waitFor(t, "the offset behind the letter", func() bool { return b.Committed(group, bad, 0) == 1 })
+	waitFor(t, "the offset behind the dead letter", func() bool { return b.Committed(group, bad, 0) == 1 })
 	b.Produce(other, 0, values(1)...)
 	rec.await(t, 2)
 	if got := rec.offsets(tp{bad, 0}); len(got) != 1 {
@@ -483,7 +483,7 @@ func TestTooLargeDeadLettersAreTruncated(t *testing.T) {
 }
 
 // A dead letter that its topic refuses for another reason blocks its partition, and that
-// one alone: nothing is committed, and the record, not the call, is tried again once a
+// one alone: nothing is committed, and the record, not the call, is retried once a
 // minute and when the partition is resumed.
 func TestRefusedDeadLettersBlock(t *testing.T) {
 	t.Parallel()
@@ -717,19 +717,19 @@ func TestDeadLettersInUnknownTopicsAreSkipped(t *testing.T) {
 			t.Errorf("dead letter %d is %q from %q", i, m.Value, header(m, "racecar-dlq-topic"))
 		}
 	}
-	said := 0
+	logged := 0
 	for _, e := range hook.AllEntries() {
 		if strings.HasPrefix(e.Message, "the pattern of a subscription matches a dead-letter topic") {
-			said++
+			logged++
 		}
 	}
-	if said != 1 {
-		t.Errorf("said %d times", said)
+	if logged != 1 {
+		t.Errorf("logged %d times", logged)
 	}
 }
 
-// What fails again where dead letters are consumed keeps where it first came from, so
-// that a replay sends it home; what was said of its earlier failure is replaced.
+// A dead letter that fails again in a consumer of dead letters keeps its first origin, so
+// that a replay sends it home; the headers of its earlier failure are replaced.
 func TestDeadLettersOfDeadLetters(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
@@ -815,8 +815,9 @@ func TestLostOutputBeforeABlockedDeadLetter(t *testing.T) {
 	}
 }
 
-// A message whose last attempt ends while its partition is given up is dead-lettered before.
-func TestDeadLetterWhileThePartitionIsGivenUp(t *testing.T) {
+// A message whose last attempt ends while its partition is revoked is dead-lettered before
+// the partition is released.
+func TestDeadLetterWhileThePartitionIsRevoked(t *testing.T) {
 	for range 3 {
 		b := testbroker.New(t)
 		topic, group := b.Topic(8), b.Group()

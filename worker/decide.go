@@ -28,7 +28,7 @@ const (
 	eventDeadLetterUndelivered                  // its dead-letter record was not acknowledged in time
 )
 
-// interruption says that a call was told to end.
+// interruption says how a call was asked to end.
 type interruption int
 
 const (
@@ -38,11 +38,11 @@ const (
 	overdue                     // ctx was cancelled: the call took longer than max_poll_interval
 )
 
-// outcome is an event with what is to be known of its call.
+// outcome is an event with the facts about its call that decide needs.
 type outcome struct {
 	event       eventKind
 	interrupted interruption
-	err         error // nil: the call returned nil; else one that soundly has seen
+	err         error // nil: the call returned nil; else one that usableError has returned
 	messages    int   // how many the call was handed
 	batch       bool
 	// mixed: the call has produced something that is held for a transaction, and

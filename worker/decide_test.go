@@ -27,18 +27,18 @@ func decisions() map[string][]outcome {
 	returned := func(err error) outcome { return outcome{event: eventReturned, err: err} }
 	interrupted := func(how interruption, o outcome) outcome { o.interrupted = how; return o }
 	plain := returned(io.EOF)
-	panicked := outcome{event: eventPanicked, err: broken("boom")}
-	goexit := outcome{event: eventPanicked, err: broken(nil)}
+	panicked := outcome{event: eventPanicked, err: newPanicError("boom")}
+	goexit := outcome{event: eventPanicked, err: newPanicError(nil)}
 	return map[string][]outcome{
 		"It returned `nil`": {returned(nil), interrupted(leavingClosed, returned(nil)), interrupted(cancelled, returned(nil)), interrupted(overdue, returned(nil))},
 		"It returned an error or panicked": {
 			plain, panicked, goexit, interrupted(leavingClosed, panicked), interrupted(leavingClosed, goexit),
 			returned(fmt.Errorf("wrapped: %w", io.EOF)), returned(errors.Join(racecar.Skip(io.EOF), io.EOF)), returned(errRefusedOutput),
-			returned(errors.Join(errTimedOutOutput, errRefusedOutput)), returned(soundly((*nilError)(nil))),
+			returned(errors.Join(errTimedOutOutput, errRefusedOutput)), returned(usableError((*nilError)(nil))),
 		},
-		"It returned `RetryAfter(err, d)`": {returned(racecar.RetryAfter(io.EOF, time.Minute)), {event: eventPanicked, err: broken(racecar.RetryAfter(io.EOF, time.Minute))}},
+		"It returned `RetryAfter(err, d)`": {returned(racecar.RetryAfter(io.EOF, time.Minute)), {event: eventPanicked, err: newPanicError(racecar.RetryAfter(io.EOF, time.Minute))}},
 		"It returned `Skip(err)`": {
-			returned(racecar.Skip(io.EOF)), {event: eventPanicked, err: broken(racecar.Skip(io.EOF))}, interrupted(overdue, returned(racecar.Skip(io.EOF))),
+			returned(racecar.Skip(io.EOF)), {event: eventPanicked, err: newPanicError(racecar.Skip(io.EOF))}, interrupted(overdue, returned(racecar.Skip(io.EOF))),
 			returned(errors.Join(racecar.Skip(io.EOF), racecar.Skip(io.EOF))),
 		},
 		"It returned `DeadLetter(err)`":           {returned(racecar.DeadLetter(io.EOF)), returned(errors.Join(racecar.Skip(io.EOF), racecar.DeadLetter(io.EOF)))},
@@ -186,7 +186,7 @@ func TestDecideFailedAtTheFirst(t *testing.T) {
 	}
 }
 
-// What becomes of a commit, and of a dead-letter record.
+// The decisions about commits and dead-letter records.
 func TestDecideWithoutACall(t *testing.T) {
 	c, _ := policy(true, "dlq")
 	for name, test := range map[string]struct {

@@ -20,7 +20,7 @@
 // partitions that have messages; an executor (executor.go) runs consumer code of one for a
 // quantum of 50 ms. There are as many executors as the configured concurrency. A cursor
 // (cursor.go) decodes batches, holds them until their output is acknowledged, and goes back
-// to a message that is to be processed again. Acks (acks.go) say how far the offset may
+// to a message that has to be processed again. Acks (acks.go) say how far the offset may
 // move; the commit loop (commit.go) is the only one that commits.
 //
 // # Who owns what
@@ -34,7 +34,7 @@
 //
 // # How it ends
 //
-// Stop taking (Leaving closes), let calls in hand finish, wait for what they
-// produced, commit, run the hooks, tear down, return from Consume, and only then
+// Begin no new calls (Leaving closes), let calls in hand finish, wait for their
+// output, commit, run the hooks, tear down, return from Consume, and only then
 // leave the group: removing a member whose session is open loses its last commit.
 package worker

@@ -87,7 +87,7 @@ func (e *executor) serve(p *partition, alone bool) {
 		} else {
 			e.callEach(p, alone, began)
 		}
-		if e.end.failed != nil || e.end.why != wantMore || time.Since(began) >= quantum {
+		if e.end.failed != nil || e.end.reason != wantMore || time.Since(began) >= quantum {
 			return
 		}
 	}
@@ -120,9 +120,9 @@ func (e *executor) loaded(p *partition) bool {
 	return false
 }
 
-// ended says how a series of calls came to its end.
+// ended says why a series of calls stopped.
 type ended struct {
-	why    why
+	reason stopReason
 	failed *failedCall // the last one; nil: it went well
 }
 
@@ -170,13 +170,13 @@ func (e ended) done(messages int) int {
 	return e.failed.action.done
 }
 
-type why int
+type stopReason int
 
 const (
-	wantMore      why = iota // the chunk is used up
-	timeUp                   // the next partition, please
-	needAttention            // something needs attention first
-	atSuspect                // the next message is one
+	wantMore      stopReason = iota // the chunk is used up
+	timeUp                          // the quantum is over
+	needAttention                   // something needs attention first
+	atSuspect                       // the next message is one
 )
 
 // callEach hands the rest of the chunk to Process, one message at a time.
@@ -195,14 +195,14 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	)
 	defer func() {
 		if inCall {
-			err := broken(recover())
+			err := newPanicError(recover())
 			e.ended(p, eventPanicked, err, m, call, time.Duration(e.observe(p, 1, last, err)-last))
 		}
 		if inHand {
 			e.board.End(e.slot)
 		}
 	}()
-	e.end = ended{why: wantMore}
+	e.end = ended{reason: wantMore}
 	locks.None()
 	for i := range messages {
 		m = &messages[i]
@@ -222,7 +222,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		inCall = true
 		err := process(ctx, m)
 		if err != nil {
-			err = soundly(err)
+			err = usableError(err)
 		}
 		inCall = false
 		now := e.observe(p, 1, last, err)
@@ -231,7 +231,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 			return
 		}
 		if full := e.processed(p, call); full || last >= until || p.suspect {
-			e.end.why = timeUp
+			e.end.reason = timeUp
 			return
 		}
 	}
@@ -240,7 +240,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 // callBatch hands up to fetch_messages messages to ProcessBatch.
 func (e *executor) callBatch(p *partition, alone bool) {
 	batch, why := e.collect(p)
-	e.end = ended{why: why}
+	e.end = ended{reason: why}
 	if len(batch) == 0 {
 		return
 	}
@@ -266,7 +266,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 	locks.None()
 	defer func() {
 		if how == eventPanicked {
-			err = broken(recover())
+			err = newPanicError(recover())
 		}
 		e.board.End(e.slot)
 		now := e.observe(p, call.n, last, err)
@@ -284,7 +284,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 	}()
 	e.board.Begin(e.slot, p.topic, p.partition, call.first, final, alone)
 	if err = p.inst.batch.ProcessBatch(p.liveContext(), messages); err != nil {
-		err = soundly(err)
+		err = usableError(err)
 	}
 	how = eventReturned
 }
@@ -328,11 +328,11 @@ func (e *executor) ended(p *partition, how eventKind, err error, m *racecar.Mess
 func (e *executor) stopsBefore(p *partition, offset int64) bool {
 	switch txn := p.inst.txn; {
 	case p.attention.Load() != 0:
-		e.end.why = needAttention
+		e.end.reason = needAttention
 	case offset >= p.suspectFrom && !p.suspect:
-		e.end.why = atSuspect
+		e.end.reason = atSuspect
 	case txn != nil && txn.mustWait(p, offset):
-		e.end.why = needAttention
+		e.end.reason = needAttention
 	default:
 		return false
 	}
@@ -348,7 +348,7 @@ func (e *executor) observe(p *partition, messages int, last int64, err error) in
 }
 
 // collect returns the messages of the next batch.
-func (e *executor) collect(p *partition) ([]racecar.Message, why) {
+func (e *executor) collect(p *partition) ([]racecar.Message, stopReason) {
 	want := e.t.batch
 	switch {
 	case p.suspect, p.acks.processed.Load() < p.splitTo:
@@ -382,8 +382,8 @@ func below(messages []racecar.Message, offset int64, least int) []racecar.Messag
 	return messages[:n]
 }
 
-// processed moves the cursor behind a call's messages; true when nothing more is to be
-// begun until something is acknowledged.
+// processed moves the cursor behind a call's messages; true when the executor must begin
+// nothing more until something is acknowledged.
 func (e *executor) processed(p *partition, call span) (full bool) {
 	transacted := p.inst.txn != nil && p.inst.txn.add(p, call)
 	p.cursor.done(call.n)
@@ -412,10 +412,10 @@ func (e *executor) waits(p *partition) bool {
 	}
 	// The number of a transaction's messages is bounded by transactions.full.
 	few := p.inst.txn != nil || p.acks.unacknowledged(p.processed) < int64(e.w.cfg.ProduceInFlight) && !p.isSingle(e.t.clock.now())
-	if few && e.t.kept.Load() < e.t.limits.kept {
+	if few && e.t.unacknowledged.Load() < e.t.limits.unacknowledged {
 		return false
 	}
-	p.hurry() // p waits for its output
+	p.sendOutput() // p waits for its output
 	return true
 }
 
@@ -425,7 +425,7 @@ func (e *executor) handleAttention(p *partition) bool {
 	if a&(attentionLeaving|attentionQuiet) != 0 {
 		return false
 	}
-	// What has ended is dealt with whether the partition is paused or not: see
+	// Finished dead letters are handled whether the partition is paused or not: see
 	// scheduler.ready, which would offer it again and again.
 	if a&attentionDeadLetters != 0 {
 		e.w.deadLettersEnded(p)
@@ -441,8 +441,8 @@ func (e *executor) handleAttention(p *partition) bool {
 	return true
 }
 
-// goBack sets p back to its oldest unacknowledged message after a delivery
-// finally failed; false while others are still in flight.
+// goBack sets p back to its oldest unacknowledged message after a delivery failed
+// permanently; false while others are still in flight.
 func (e *executor) goBack(p *partition) bool {
 	failure, flying := p.acks.state()
 	if failure == nil {
@@ -485,7 +485,7 @@ func (e *executor) settle(p *partition, end ended) {
 	}
 	e.findSuspect(p)
 	// Whoever waits for deliveries must not miss the last one: first say that
-	// it waits, then look whether there is anything to wait for.
+	// it waits, then check whether there is anything to wait for.
 	if p.acks.outstanding.Load() != 0 {
 		p.awaiting.Store(true)
 		failure, flying := p.acks.state()
@@ -502,7 +502,7 @@ func (e *executor) settle(p *partition, end ended) {
 // findSuspect finds the next suspect ahead.
 func (e *executor) findSuspect(p *partition) {
 	next := p.acks.processed.Load()
-	messages := p.cursor.chunk[p.cursor.at:]
+	messages := p.cursor.chunk[p.cursor.index:]
 	if len(messages) > 0 {
 		next = messages[0].Offset
 	}

@@ -50,7 +50,7 @@ func (w *worker) carryOut(p *partition, call span, a action, out []*outMessage) 
 		log.Error("batch failed too often, its messages are handed over one by one")
 		p.splitTo = call.next
 	case stepHold:
-		log.Error("message is poison, its partition is paused: resume it to try again, or set dead_letter_topic")
+		log.Error("message is poison, its partition is paused: resume it to retry, or set dead_letter_topic")
 		w.scheduler.change(func() {
 			p.forever, p.state, p.reason = true, status.PartitionPoisoned, oneLine(a.err)
 		})
@@ -69,7 +69,7 @@ func (w *worker) retry(p *partition, log *logrus.Entry, a action) {
 	if w.shouldLog(p, p.acks.processed.Load(), pause) {
 		message := "message failed, to be retried"
 		if a.noTopic {
-			message = "message is to be dead-lettered, but no dead_letter_topic is configured: it is retried instead"
+			message = "message cannot be dead-lettered because no dead_letter_topic is configured: it is retried instead"
 		}
 		log.WithField("pause", pauseText(pause)).Error(message)
 	}
@@ -95,7 +95,7 @@ func (p *partition) called(event eventKind, err error, messages int) outcome {
 	return o
 }
 
-// outputFailed deals with output that finally failed after its call had returned. p
+// outputFailed handles output that could not be delivered after its call had returned. p
 // has been set back to that call.
 func (w *worker) outputFailed(p *partition, err error, call span) {
 	o := p.called(eventOutputUndelivered, err, call.n)
@@ -105,8 +105,8 @@ func (w *worker) outputFailed(p *partition, err error, call span) {
 	w.carryOut(p, call, decide(o, p.retries(), &w.cfg), nil)
 }
 
-// shouldLog reports whether a failure is to be logged: each is, but where a message
-// is tried again ten times a second one a second will do.
+// shouldLog reports whether to log a failure: always, except that a message which is
+// retried ten times a second is logged once a second.
 func (w *worker) shouldLog(p *partition, offset int64, pause time.Duration) bool {
 	now := w.scheduler.clock.now()
 	if pause >= 0 && pause <= retryFloor && p.loggedOf == offset && now.Sub(p.loggedAt) < time.Second {

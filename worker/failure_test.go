@@ -28,8 +28,8 @@ func TestWaysToFail(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(8), b.Group()
-	letters := group + ".dead"
-	b.CreateTopic(letters, 1)
+	dlq := group + ".dead"
+	b.CreateTopic(dlq, 1)
 	for p := range int32(8) {
 		b.Produce(topic, p, values(20)...)
 	}
@@ -78,7 +78,7 @@ func TestWaysToFail(t *testing.T) {
 		}}, nil
 	})
 	cfg := testConfig(b, group)
-	cfg.MaxRetries, cfg.DeadLetterTopic = 3, letters
+	cfg.MaxRetries, cfg.DeadLetterTopic = 3, dlq
 	var reported []racecar.ErrorInfo
 	cfg.OnError = func(_ context.Context, err error, info racecar.ErrorInfo) {
 		mu.Lock()
@@ -90,7 +90,7 @@ func TestWaysToFail(t *testing.T) {
 	}
 	s := start(t, reg, cfg)
 	rec.await(t, 8*20-3)
-	waitFor(t, "the letters", func() bool { return s.status().Counters[status.CountDeadLetters] == 2 })
+	waitFor(t, "the dead letters", func() bool { return s.status().Counters[status.CountDeadLetters] == 2 })
 	counters := s.status().Counters
 	if counters[status.CountSkipped] != 1 || counters[status.CountErrors] != 2+1+1+1+1+2+4 {
 		t.Errorf("counted %v", counters)
@@ -128,7 +128,7 @@ func TestWaysToFail(t *testing.T) {
 	if len(reported) != 2+1+1+1+1+2+4 || stacks != 1+1 {
 		t.Errorf("OnError was called %d times, %d with a stack", len(reported), stacks)
 	}
-	got := readAll(t, b, letters, 2)
+	got := readAll(t, b, dlq, 2)
 	slices.SortFunc(got, func(a, b *sarama.ConsumerMessage) int {
 		return strings.Compare(header(a, "racecar-dlq-partition"), header(b, "racecar-dlq-partition"))
 	})
@@ -158,7 +158,7 @@ func TestFatalEndsTheWorkerForGood(t *testing.T) {
 	if code := s.awaitExit(); code != wire.ExitPermanent {
 		t.Errorf("exit code %d", code)
 	}
-	if last := s.lastWords(); !last.Permanent || last.Reason != "cannot go on" {
+	if last := s.exitReport(); !last.Permanent || last.Reason != "cannot go on" {
 		t.Errorf("last words %+v", last)
 	}
 	if c := b.Committed(group, topic, 0); c != 4 {
@@ -224,8 +224,8 @@ func TestExhaustedBatchIsSplit(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
-	letters := group + ".dlq"
-	b.CreateTopic(letters, 1)
+	dlq := group + ".dlq"
+	b.CreateTopic(dlq, 1)
 	b.Produce(topic, 0, values(6)...)
 	rec := newRecorder()
 	reg := batchRegistration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(_ context.Context, ms []*racecar.Message) error {
@@ -247,7 +247,7 @@ func TestExhaustedBatchIsSplit(t *testing.T) {
 	if got, want := rec.offsets(tp{topic, 0}), []int64{0, 1, 3, 4, 5}; !slices.Equal(got, want) {
 		t.Errorf("processed %v, want %v", got, want)
 	}
-	if got := readAll(t, b, letters, 1); string(got[0].Value) != "value-2" {
+	if got := readAll(t, b, dlq, 1); string(got[0].Value) != "value-2" {
 		t.Errorf("dead-lettered %q", got[0].Value)
 	}
 	s.stop()
@@ -405,16 +405,16 @@ func batchRegistration(t testing.TB, spec racecar.Spec, f func(context.Context, 
 }
 
 // A message is done with when its dead letter is acknowledged, not before: until
-// then the partition waits, and a crash would send the letter again.
+// then the partition waits, and a crash would send the record again.
 func TestOffsetWaitsForTheDeadLetter(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
-	letters := group + ".dead"
-	b.CreateTopic(letters, 1)
+	dlq := group + ".dead"
+	b.CreateTopic(dlq, 1)
 	b.Produce(topic, 0, values(5)...)
 	h := holdProduce(b)
-	t.Cleanup(h.letGo)
+	t.Cleanup(h.release)
 	rec := newRecorder()
 	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
 		return &processor{process: func(_ context.Context, m *racecar.Message) error {
@@ -426,16 +426,16 @@ func TestOffsetWaitsForTheDeadLetter(t *testing.T) {
 		}}, nil
 	})
 	cfg := testConfig(b, group)
-	cfg.DeadLetterTopic = letters
+	cfg.DeadLetterTopic = dlq
 	s := start(t, reg, cfg)
-	<-h.seen // the letter is with the broker
+	<-h.seen // the record is with the broker
 	s.await("the commit of what came before", func() bool { return b.Committed(group, topic, 0) == 2 })
 	held := time.Now()
 	s.await("frames for three commit intervals", func() bool { return time.Since(held) > 3*cfg.OffsetCommitInterval })
 	if n, c := len(rec.offsets(tp{topic, 0})), b.Committed(group, topic, 0); n != 3 || c != 2 {
 		t.Errorf("%d messages begun and %d committed before the dead letter was acknowledged, want 3 and 2", n, c)
 	}
-	h.letGo()
+	h.release()
 	rec.await(t, 5)
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
@@ -444,7 +444,7 @@ func TestOffsetWaitsForTheDeadLetter(t *testing.T) {
 	if c := b.Committed(group, topic, 0); c != 5 {
 		t.Errorf("committed %d", c)
 	}
-	readAll(t, b, letters, 1)
+	readAll(t, b, dlq, 1)
 }
 
 // What a call does to its message's bytes, as to decrypt them in place, reaches neither

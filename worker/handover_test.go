@@ -60,7 +60,7 @@ func TestTwoWaitForTheLastClaim(t *testing.T) {
 		p := m.claim(tp{"t", 0})
 		over := make(chan struct{}, 2)
 		for range cap(over) {
-			go func() { m.letGo(t.Context()); over <- struct{}{} }()
+			go func() { m.releaseClaims(t.Context()); over <- struct{}{} }()
 		}
 		synctest.Wait() // both wait
 		m.forget(p)
@@ -71,7 +71,7 @@ func TestTwoWaitForTheLastClaim(t *testing.T) {
 	})
 }
 
-// All memberships hear of a stop at once, whatever the first one is still at.
+// A stop reaches all memberships at once, however long the first one takes.
 func TestAllMembershipsHearOfAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, m := loneWorker(t)
@@ -79,12 +79,12 @@ func TestAllMembershipsHearOfAStop(t *testing.T) {
 		w.memberships = append(w.memberships, other)
 		p, q := m.claim(tp{"t", 0}), other.claim(tp{"u", 0})
 		over := make(chan struct{})
-		go func() { defer close(over); w.stopWithin(time.Minute, 0); w.letGo(t.Context()) }()
+		go func() { defer close(over); w.stopWithin(time.Minute, 0); w.releaseClaims(t.Context()) }()
 		synctest.Wait()
 		if !p.isLeaving() || !q.isLeaving() {
 			t.Errorf("leaving: the first one's claim %v, the second one's %v", p.isLeaving(), q.isLeaving())
 		}
-		q.leave()
+		q.markLeaving()
 		other.forget(q)
 		m.forget(p)
 		<-over
@@ -111,7 +111,7 @@ func TestRunningWithoutALeaderOfOnePartition(t *testing.T) {
 	}
 }
 
-// Nor is one that is taken away again before sarama has begun it.
+// A worker does not wait for a partition that is revoked before sarama has begun it.
 func TestRunningWithoutAPartitionThatWasNotBegun(t *testing.T) {
 	for name, before := range map[string]bool{"before the other one is open": true, "after it": false} {
 		t.Run(name, func(t *testing.T) {
@@ -165,14 +165,14 @@ func TestResumedWhileItIsOpened(t *testing.T) {
 	}
 }
 
-// What a partition has in a transaction is not committed once the partition was given
-// up: in a later generation it is another member's.
-func TestTransactionOfAPartitionThatWasGivenUp(t *testing.T) {
+// A partition's share of a transaction is not committed once the partition was revoked: in
+// a later generation it is another member's.
+func TestTransactionOfARevokedPartition(t *testing.T) {
 	w, m := loneWorker(t)
 	m.session.Store(&session{&fakeSession{ctx: t.Context()}})
 	p := m.claim(tp{"t", 0})
 	x := w.newTransactions("id")
-	x.of = newProducer(w)
+	x.instanceProducer = newProducer(w)
 	producer, err := x.producer()
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestTransactionOfAPartitionThatWasGivenUp(t *testing.T) {
 	}
 	m.forget(p)
 	if err := x.attempt(producer, tr); !errors.Is(err, errLost) {
-		t.Errorf("after it was given up: %v", err)
+		t.Errorf("after it was revoked: %v", err)
 	}
 }
 
@@ -198,13 +198,13 @@ func TestStuckHookEndsTheWorker(t *testing.T) {
 		release := make(chan struct{})
 		go i.hook("OnPartitionsRevoked", func() error { <-release; return nil })
 		<-time.After(w.cfg.MaxPollInterval - time.Second)
-		if len(w.ending) != 0 {
+		if len(w.shutdownRequests) != 0 {
 			t.Error("ended before its time")
 		}
 		<-time.After(time.Second)
 		synctest.Wait()
 		select {
-		case e := <-w.ending:
+		case e := <-w.shutdownRequests:
 			if want := "OnPartitionsRevoked takes longer than max_poll_interval (1m0s)"; e.code != wire.ExitCrash || e.err.Error() != want {
 				t.Errorf("ends with %d, %v", e.code, e.err)
 			}
@@ -252,7 +252,7 @@ func TestWaitsForATransactionWithoutMessages(t *testing.T) {
 	}
 }
 
-// Nor does one ask all the time whose log jumps while its output is not acknowledged.
+// A partition whose log jumps while its output is not acknowledged does not poll.
 func TestJumpWaitsForOutput(t *testing.T) {
 	w, m := loneWorker(t)
 	w.access = func() (*access.Access, error) { return nil, errors.New("there is no broker") }
@@ -274,7 +274,7 @@ func TestJumpWaitsForOutput(t *testing.T) {
 	}
 }
 
-// A partition that stays ours while it is not begun yet is told of once.
+// A partition that stays ours while it is not begun yet is announced once.
 func TestHookOfAPartitionThatIsBegunLate(t *testing.T) {
 	w, m := loneWorker(t)
 	m.session.Store(&session{&fakeSession{ctx: t.Context()}})
@@ -286,21 +286,21 @@ func TestHookOfAPartitionThatIsBegunLate(t *testing.T) {
 	m.onAssignment(both, 2)
 	m.reportAssigned(m.claim(tp{"t", 1}))
 	if want := []string{"[0 1]"}; !slices.Equal(got, want) {
-		t.Errorf("told %q, want %q", got, want)
+		t.Errorf("announced %q, want %q", got, want)
 	}
 }
 
-// The hook is told of partitions in pairs also where one is taken away again before it
-// is open, or before sarama has begun it.
+// The hook receives assignments and revocations in pairs also where a partition is revoked
+// before it is open, or before sarama has begun it.
 func TestHookOfAPartitionThatIsTakenAwayAtOnce(t *testing.T) {
 	for name, c := range map[string]struct {
-		begun, told bool // t/1 was begun; the hook was told before it is taken away
-		want        []string
+		begun, announced bool // t/1 was begun; it was announced to the hook before it is revoked
+		want             []string
 	}{
-		"not begun":           {false, false, []string{"assigned [0]"}},
-		"begun":               {true, false, []string{"assigned [0]"}},
-		"not begun, but told": {false, true, []string{"assigned [0 1]", "revoked [1]"}},
-		"begun, and told":     {true, true, []string{"assigned [0 1]", "revoked [1]"}},
+		"not begun":                {false, false, []string{"assigned [0]"}},
+		"begun":                    {true, false, []string{"assigned [0]"}},
+		"not begun, but announced": {false, true, []string{"assigned [0 1]", "revoked [1]"}},
+		"begun, and announced":     {true, true, []string{"assigned [0 1]", "revoked [1]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -321,25 +321,25 @@ func TestHookOfAPartitionThatIsTakenAwayAtOnce(t *testing.T) {
 				if c.begun {
 					q = m.claim(tp{"t", 1})
 				}
-				if c.told {
+				if c.announced {
 					m.reportAssigned(p)
 				}
 				assign(2, 0)
 				if q != nil {
 					m.forget(q)
 				}
-				if !c.told {
+				if !c.announced {
 					m.reportAssigned(p)
 				}
 				if !slices.Equal(got, c.want) {
-					t.Errorf("told %q, want %q", got, c.want)
+					t.Errorf("announced %q, want %q", got, c.want)
 				}
 				m.forget(p)
 				if err := m.Cleanup(&fakeSession{ctx: t.Context()}); err != nil {
 					t.Fatal(err)
 				}
 				if want := append(c.want, "revoked [0]"); !slices.Equal(got, want) {
-					t.Errorf("told %q, want %q", got, want)
+					t.Errorf("announced %q, want %q", got, want)
 				}
 			})
 		})

@@ -31,7 +31,7 @@ func TestOnErrorThatHangs(t *testing.T) {
 	if code := s.awaitExit(); code != wire.ExitCrash {
 		t.Errorf("exit code %d", code)
 	}
-	if last := s.lastWords(); !strings.Contains(last.Reason, "OnError takes longer than max_poll_interval (500ms)") {
+	if last := s.exitReport(); !strings.Contains(last.Reason, "OnError takes longer than max_poll_interval (500ms)") {
 		t.Errorf("last words %+v", last)
 	}
 }

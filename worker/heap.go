@@ -49,7 +49,7 @@ func tuneGC(most uint64) {
 	}
 }
 
-// gcTuner is told of collections by an object that each of them finds dead.
+// gcTuner notices each collection by an object that the collection finds dead.
 type gcTuner struct {
 	set  func(percent int) (old int)
 	now  int
@@ -59,17 +59,17 @@ type gcTuner struct {
 
 // heap is what the runtime says of it.
 type heap struct {
-	at        time.Time
-	live      uint64 // found by the last collection
+	readAt    time.Time
+	liveBytes uint64 // found by the last collection
 	allocated uint64 // ever
 }
 
 func readHeap() heap {
 	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(s)
-	h := heap{at: time.Now()}
+	h := heap{readAt: time.Now()}
 	if s[0].Value.Kind() == metrics.KindUint64 && s[1].Value.Kind() == metrics.KindUint64 {
-		h.live, h.allocated = s[0].Value.Uint64(), s[1].Value.Uint64()
+		h.liveBytes, h.allocated = s[0].Value.Uint64(), s[1].Value.Uint64()
 	}
 	return h
 }
@@ -92,8 +92,8 @@ func (t *gcTuner) adjust(h heap) {
 	// However little lives, Go collects first at 4 MiB times GOGC / 100.
 	most := min(gcMost, int(floor*100/(4<<20)))
 	percent := most
-	if h.live > 0 {
-		ratio := floor * 100 / h.live
+	if h.liveBytes > 0 {
+		ratio := floor * 100 / h.liveBytes
 		percent = min(most, max(gcDefault, int(ratio-min(100, ratio))))
 	}
 	if d := percent - t.now; d > t.now/10 || -d > t.now/10 {
@@ -104,7 +104,7 @@ func (t *gcTuner) adjust(h heap) {
 
 // floor is where the next collection should begin.
 func (t *gcTuner) floor(h heap) uint64 {
-	took := max(h.at.Sub(t.seen.at), time.Millisecond)
+	took := max(h.readAt.Sub(t.seen.readAt), time.Millisecond)
 	made := float64(h.allocated-t.seen.allocated) * gcInterval.Seconds() / took.Seconds()
-	return min(t.most, max(heapLeast, h.live+uint64(min(made, float64(t.most)))))
+	return min(t.most, max(heapLeast, h.liveBytes+uint64(min(made, float64(t.most)))))
 }

@@ -23,7 +23,7 @@ type instance struct {
 	txn      *transactions // nil: the consumer is not transactional
 	teardown sync.Once
 
-	// mu is held while consumer code runs: for a turn, or for a hook.
+	// mu is held while consumer code runs: for a quantum, or for a hook.
 	mu   sync.Mutex
 	torn bool // Teardown was called: it is the last hook; guarded by mu
 	// span is the ctx of the last call, which carries its span; nil without a tracer.
@@ -36,7 +36,7 @@ type instance struct {
 func (w *worker) newInstance(txn *transactions) (*instance, error) {
 	inst := &instance{w: w, producer: newProducer(w), txn: txn}
 	if inst.producer.txn = txn; txn != nil {
-		txn.of = inst.producer
+		txn.instanceProducer = inst.producer
 	}
 	var value any
 	err := contained(func() (err error) {
@@ -65,8 +65,8 @@ func (w *worker) newInstance(txn *transactions) (*instance, error) {
 }
 
 // hook runs a piece of consumer code that is no message, with no call beside it.
-// A panic is contained: a hook stops nothing. One that does not come back holds up
-// all calls of the instance, or the member's place in its group: the worker ends then.
+// A panic is contained: a hook stops nothing. One that does not return would block all
+// calls of the instance, or a rebalance of the group: the worker ends then.
 func (i *instance) hook(name string, f func() error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -147,11 +147,11 @@ func contained(f func() error) (err error) {
 		returned := false
 		defer func() {
 			if !returned {
-				err = broken(recover())
+				err = newPanicError(recover())
 			}
 		}()
 		if err = f(); err != nil {
-			err = soundly(err)
+			err = usableError(err)
 		}
 		returned = true
 	}()

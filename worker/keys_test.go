@@ -17,7 +17,7 @@ import (
 )
 
 // TestMultiSubscriptionStrategy: exhaust-topic stays with a topic while it has
-// messages, round-robin goes to the next after each turn.
+// messages, round-robin goes to the next after each quantum.
 func TestMultiSubscriptionStrategy(t *testing.T) {
 	for strategy, want := range map[string]string{
 		"exhaust-topic": "a/0 a/1 a/0 a/1 b/0 b/0",
@@ -157,7 +157,7 @@ func TestOffsetCommitInterval(t *testing.T) {
 	}
 }
 
-// What is configured of fetching is what brokers are asked.
+// Fetch requests carry the configured limits.
 func TestFetchSettings(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()

@@ -48,8 +48,8 @@ func TestComingAndGoingLeaksNothing(t *testing.T) {
 			}
 			var took []time.Duration
 			var before, after usage
-			// What is made once may be made late, a connection say: only what grows each
-			// time is a leak.
+			// A connection that is made once may be made late: only growth in each try is
+			// a leak.
 			for try, leaks := 0, true; leaks; try++ {
 				before = used(t)
 				for range rounds / 2 {

@@ -36,8 +36,8 @@ func slotID(clientID, nonce, consumer string, index, n int) string {
 	return id
 }
 
-// instanceID is a slot's id with the hash of what the member tells the group: the
-// topics it starts with and its assignors. Under the same id Kafka would keep the
+// instanceID is a slot's id with the hash of the member's subscription: the topics it
+// starts with and its assignors. Under the same id Kafka would keep the
 // old assignment, and a topic that was added be consumed by nobody.
 func instanceID(slot string, topics, assignors []string) string {
 	topics = slices.Sorted(slices.Values(topics))

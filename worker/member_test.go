@@ -51,9 +51,9 @@ func TestInstanceIDs(t *testing.T) {
 	}
 }
 
-// A place that is kept over a stop is taken over by the next process, and nobody
-// rebalances; one that is left is gone.
-func TestPlaceOutlivesTheProcess(t *testing.T) {
+// The next process takes over a membership that is kept over a stop, without a rebalance;
+// a member that left the group is gone.
+func TestMembershipOutlivesTheProcess(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
 	topic, group := b.Topic(4), b.Group()
@@ -63,7 +63,7 @@ func TestPlaceOutlivesTheProcess(t *testing.T) {
 	first.running()
 	second := start(t, reg, cfg, withIndex(1))
 	second.running()
-	first.await("both", func() bool { return len(first.places) == 1 && first.places[0].Generation >= 2 })
+	first.await("both", func() bool { return len(first.members) == 1 && first.members[0].Generation >= 2 })
 	generation := func(s *supervisor) int32 { return s.status().Members[0].Generation }
 	waitFor(t, "one generation", func() bool { return generation(first) == generation(second) })
 	before := generation(first)
@@ -110,7 +110,7 @@ func TestFencedInstance(t *testing.T) {
 	if code := first.awaitExit(); code != wire.ExitPermanent {
 		t.Errorf("exit code %d", code)
 	}
-	if last := first.lastWords(); !last.Permanent || !strings.Contains(last.Reason, "instance id") || !strings.Contains(last.Reason, "static_id") {
+	if last := first.exitReport(); !last.Permanent || !strings.Contains(last.Reason, "instance id") || !strings.Contains(last.Reason, "static_id") {
 		t.Errorf("last words %+v", last)
 	}
 	second.stop()
@@ -147,7 +147,7 @@ func TestAddedTopic(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.awaitExit()
-		places := w.places
+		places := w.members
 		workers[i] = start(t, fresh, cfg, withIndex(i), func(o *Options) { o.Handshake.Predecessors = places })
 	}
 	rec.await(t, 4)
@@ -175,14 +175,14 @@ func TestDynamicMembership(t *testing.T) {
 	reg := one(t, topic, ignore)
 	s := start(t, reg, cfg, withNonce(""))
 	s.running()
-	s.await("a place", func() bool { return len(s.places) == 1 })
-	if p := s.places[0]; p.InstanceID != "" || p.MemberID == "" || p.Group != group {
+	s.await("a place", func() bool { return len(s.members) == 1 })
+	if p := s.members[0]; p.InstanceID != "" || p.MemberID == "" || p.Group != group {
 		t.Errorf("place %+v", p)
 	}
 	ghost := start(t, reg, cfg, withNonce("")) // to be replaced while it is still there
 	ghost.running()                            // the embedded broker counts one wrongly that is removed while it waits
-	ghost.await("a place", func() bool { return len(ghost.places) == 1 })
-	places := slices.Clone(ghost.places)
+	ghost.await("a place", func() bool { return len(ghost.members) == 1 })
+	places := slices.Clone(ghost.members)
 	next := start(t, reg, cfg, withNonce(""), func(o *Options) { o.Handshake.Predecessors = places })
 	next.running()
 	if got := membersOf(t, b, group); slices.Contains(got, places[0].MemberID) {

@@ -26,7 +26,7 @@ import (
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
-// membership is one place in the consumer group: a client, a sarama consumer
+// membership is a worker's part in the consumer group: a client, a sarama consumer
 // group and a commit loop. A worker has one, or several where the client
 // settings of its subscriptions differ (sarama has them per client).
 type membership struct {
@@ -35,20 +35,20 @@ type membership struct {
 	subs []racecar.Subscription
 	log  *logrus.Entry
 
-	client   *kafka.Client // guarded by mu until run has connected
-	group    sarama.ConsumerGroup
-	view     *kafka.GroupClient // of client, for group
-	offsets  offsets
-	fetcher  *fetch.Fetcher // shared by memberships that fetch alike
-	maxBytes int            // max_bytes_per_partition
-	commits  *commits
-	slot     string // empty: dynamic
-	id       string // instance id; empty: dynamic
-	rejoins  atomic.Uint32
-	plain    atomic.Bool // commits go without metadata: the broker does not take ours
-	failures failureLog
-	starts   starts
-	strange  strangeMembers
+	client         *kafka.Client // guarded by mu until run has connected
+	group          sarama.ConsumerGroup
+	view           *kafka.GroupClient // of client, for group
+	offsets        offsets
+	fetcher        *fetch.Fetcher // shared by memberships that fetch alike
+	maxBytes       int            // max_bytes_per_partition
+	commits        *commits
+	slot           string // empty: dynamic
+	id             string // instance id; empty: dynamic
+	rejoins        atomic.Uint32
+	plain          atomic.Bool // commits go without metadata: the broker does not take ours
+	failures       failureLog
+	starts         startPositions
+	invalidMembers invalidMembers
 
 	session    atomic.Pointer[session]
 	joinedAs   atomic.Pointer[string] // member id of the last join, answered or not; nil: none had one
@@ -61,10 +61,10 @@ type membership struct {
 	parts      map[tp]*partition
 	assigned   map[tp]*assignment // what a partition came with; for the hook
 	latest     []tp               // the last assignment
-	told       map[tp]bool        // what the hook has been told is assigned
+	announced  map[tp]bool        // assigned, as the hook knows
 	ended      map[bool][]tp      // claims that ended with the session, by lost
 	counts     map[string]int     // partitions of each topic that the last assignment knew of
-	seen       map[string]int     // as looked up last
+	seen       map[string]int     // found by the last query
 	outlived   map[tp]outlived    // what is known of claims that have ended
 	subscribed []string           // what Consume was called with
 	state      status.State
@@ -111,7 +111,7 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 		w: w, n: n, subs: subs, log: w.log,
 		parts:     map[tp]*partition{},
 		assigned:  map[tp]*assignment{},
-		told:      map[tp]bool{},
+		announced: map[tp]bool{},
 		ended:     map[bool][]tp{},
 		outlived:  map[tp]outlived{},
 		state:     status.Waiting,
@@ -119,7 +119,7 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 		over:      make(chan struct{}),
 		forgotten: make(chan struct{}, 1),
 	}
-	m.failures.entry, m.strange.log = m.log, m.log
+	m.failures.entry, m.invalidMembers.log = m.log, m.log
 	m.starts.m = m
 	if w.cfg.Membership != config.MembershipDynamic && w.opts.Handshake.Nonce != "" {
 		m.slot = slotID(w.cfg.ClientID, w.opts.Handshake.Nonce, w.reg.Name(), w.index, n)
@@ -127,8 +127,8 @@ func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 	return m
 }
 
-// run connects, joins and consumes until ctx ends; what ends ctx is an order to
-// stop, for which Consume is left only when every claim is finished with.
+// run connects, joins and consumes until ctx ends, at a shutdown: then it leaves Consume
+// only when every claim is finished.
 func (m *membership) run(ctx context.Context) error {
 	defer close(m.over)
 	conf, err := m.awaitConfig(ctx)
@@ -184,29 +184,29 @@ func (m *membership) run(ctx context.Context) error {
 	return nil
 }
 
-// awaitConfig makes the configuration. Once the consumer has been ready, what is wrong is
-// that files are being renewed: it is tried again. nil when ctx ended first.
+// awaitConfig makes the configuration. Once the consumer has been ready, an error means
+// that files are being renewed, and is retried. nil when ctx ended first.
 func (m *membership) awaitConfig(ctx context.Context) (*kafka.Config, error) {
 	conf, err := m.config()
 	for tries := 1; err != nil && m.w.opts.Handshake.WasReady; tries++ {
 		m.failures.log(err, "connecting")
 		m.wait(err)
 		if !sleep(ctx, backoff(tries)) {
-			return nil, nil //nolint:nilnil // an order to stop is no failure
+			return nil, nil //nolint:nilnil // a shutdown is no failure
 		}
 		conf, err = m.config()
 	}
 	return conf, err
 }
 
-// consumeFailed reports an error of Consume, which began then and is called again after so many tries; err is
-// not nil if that does not help.
+// consumeFailed reports an error of Consume, which began then, and counts the tries so far; err is not nil if
+// another call does not help.
 func (m *membership) consumeFailed(began time.Time, failure error) (tries int, err error) {
 	if reason, _, permanent := access.PermanentWith(&m.w.cfg, failure); permanent {
 		return 0, permanentError{errors.New(reason)}
 	}
 	failure = m.explainAssignors(access.Explained(failure))
-	tries = m.failures.log(failure, "consuming interrupted, to be tried again")
+	tries = m.failures.log(failure, "consuming interrupted, to be retried")
 	if !m.joining.IsZero() {
 		m.w.emit(event.JoinGroup{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: failure})
 	}
@@ -232,7 +232,7 @@ func (m *membership) consume(ctx context.Context, topics []string) error {
 	return err
 }
 
-// errRejoin is why a Consume ends that is to be begun anew.
+// errRejoin is the cause with which rejoin ends Consume, which run then calls again.
 var errRejoin = errors.New("joining again: topics or partitions changed")
 
 // rejoin has the group rebalance.
@@ -240,17 +240,17 @@ func (m *membership) rejoin(ctx context.Context) {
 	m.rejoins.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, m.w.cfg.MaxPollInterval)
 	defer cancel()
-	m.letGo(ctx)
+	m.releaseClaims(ctx)
 	if cancel := m.interrupt.Load(); cancel != nil {
 		(*cancel)(errRejoin)
 	}
 }
 
-// letGo finishes with all claims while the session lives, and returns then or
-// when ctx ends. Whoever ends a session has to do that first: in the middle of a
-// cooperative rebalance the group may be a generation ahead of what sarama,
-// interrupted, would ever know of, and commits with the old one are refused.
-func (m *membership) letGo(ctx context.Context) {
+// releaseClaims finishes all claims while the session is open, and returns then or
+// when ctx ends. Every caller that ends a session must do this first: in the middle of
+// a cooperative rebalance the group may be a generation ahead of the interrupted
+// sarama, and the group refuses commits of the old one.
+func (m *membership) releaseClaims(ctx context.Context) {
 	for {
 		claims := m.claims() // in a rebalance new ones may come
 		if len(claims) == 0 {
@@ -258,7 +258,7 @@ func (m *membership) letGo(ctx context.Context) {
 			return
 		}
 		for _, p := range claims {
-			p.leave()
+			p.markLeaving()
 		}
 		select {
 		case <-m.forgotten:
@@ -304,7 +304,7 @@ func (m *membership) find(ctx context.Context, conf *kafka.Config) ([]string, er
 			}
 		}
 		if ctx.Err() != nil {
-			return nil, nil //nolint:nilerr // an order to stop is no failure
+			return nil, nil //nolint:nilerr // a shutdown is no failure
 		}
 		if reason, _, permanent := access.Permanent(err); permanent {
 			return nil, permanentError{errors.New(reason)}
@@ -339,10 +339,10 @@ func (m *membership) connect(ctx context.Context, conf *kafka.Config) ([]string,
 		m.client.Config().Consumer.Group.InstanceId = m.id // the client's own copy; no group uses it yet
 	}
 	m.client.HandleJoin(m.joins)
-	m.client.HandleInvalidMembers(m.strange.report)
+	m.client.HandleInvalidMembers(m.invalidMembers.report)
 	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
 	var group sarama.ConsumerGroup
-	if err = m.clearPlaces(ctx); err == nil {
+	if err = m.removeStaleMembers(ctx); err == nil {
 		m.view = m.client.ForGroup()
 		group, err = sarama.NewConsumerGroupFromClient(m.w.group, m.view)
 	}
@@ -356,7 +356,7 @@ func (m *membership) connect(ctx context.Context, conf *kafka.Config) ([]string,
 	}
 	m.group = group
 	if m.slot != "" {
-		m.w.placesChanged() // known before it is taken: whoever dies while joining can be removed
+		m.w.membersChanged() // before the join: a member that dies while joining can be removed
 	}
 	return topics, nil
 }
@@ -375,7 +375,7 @@ func (m *membership) dial(ctx context.Context, conf *kafka.Config) error {
 	return nil
 }
 
-// close leaves sarama's side in order; the member is removed afterwards, by leave.
+// close ends sarama's side; leaveGroup removes the member afterwards.
 func (m *membership) close() {
 	m.commits.stop()
 	if err := m.group.Close(); err != nil {
@@ -384,24 +384,24 @@ func (m *membership) close() {
 	m.offsets.Close()
 }
 
-// leave removes the member from its group and closes the client.
-func (m *membership) leave(ctx context.Context, leave bool) {
+// leaveGroup removes the member from its group, if remove says so, and closes the client.
+func (m *membership) leaveGroup(ctx context.Context, remove bool) {
 	if m.client == nil {
 		return
 	}
 	// sarama has a dynamic member leave, unless it was cut off.
-	if p, ok := m.place(); ok && (leave && p.InstanceID != "" || p.InstanceID == "" && m.cut) {
+	if p, ok := m.groupMember(); ok && (remove && p.InstanceID != "" || p.InstanceID == "" && m.cut) {
 		began := time.Now()
 		var err error
 		if m.cut {
-			err = Leave(ctx, wire.Leave{Consumer: wire.Consumer{Config: m.w.cfg}, Members: []status.Member{p}})
+			err = RemoveMembers(ctx, wire.Leave{Consumer: wire.Consumer{Config: m.w.cfg}, Members: []status.Member{p}})
 		} else {
 			err = kafka.LeaveGroup(ctx, m.client, []status.Member{p})
 		}
 		m.w.emit(event.LeaveGroup{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: err})
 		level := logrus.WarnLevel
 		if _, _, permanent := access.Permanent(err); permanent {
-			level = logrus.DebugLevel // it is why the worker ends, and told
+			level = logrus.DebugLevel // it is why the worker ends, and reported
 		}
 		if err != nil {
 			m.log.WithError(err).Log(level, "leaving the group")
@@ -412,10 +412,10 @@ func (m *membership) leave(ctx context.Context, leave bool) {
 	}
 }
 
-// clearPlaces removes members that would hold partitions nobody serves: this
-// slot's under another subscription, and the predecessor's that are not ours. An
-// error is final: joining would meet it too, after many tries.
-func (m *membership) clearPlaces(ctx context.Context) error {
+// removeStaleMembers removes members that would hold partitions nobody serves: those of
+// this slot with another subscription, and those of the predecessor that we do not take
+// over. An error is permanent: joining would meet it too, after many tries.
+func (m *membership) removeStaleMembers(ctx context.Context) error {
 	var stale []status.Member
 	if m.n == 0 {
 		for _, p := range m.w.opts.Handshake.Predecessors {
@@ -430,7 +430,7 @@ func (m *membership) clearPlaces(ctx context.Context) error {
 			return permanentError{errors.New(reason)}
 		}
 		if err != nil {
-			m.log.WithError(err).Warn("looking for places of an older subscription")
+			m.log.WithError(err).Warn("looking for members of an older subscription")
 		}
 		for _, member := range members {
 			if id := member.GroupInstanceId; id != nil && *id != m.id && ofSlot(*id, m.slot) {
@@ -444,10 +444,10 @@ func (m *membership) clearPlaces(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if err := kafka.LeaveGroup(ctx, m.client, stale); err != nil {
-		m.log.WithError(err).Warn("removing places that are not taken over")
+		m.log.WithError(err).Warn("removing members that are not taken over")
 		return nil // they leave with session_timeout
 	}
-	m.log.WithField("places", len(stale)).Info("removed places that are not taken over")
+	m.log.WithField("members", len(stale)).Info("removed members that are not taken over")
 	return nil
 }
 
@@ -460,8 +460,8 @@ func (m *membership) members() (map[string]*sarama.GroupMemberDescription, error
 	return g.Members, nil
 }
 
-// explainAssignors says, where the group does not take us for our assignors, which ones we
-// offer and what the group has.
+// explainAssignors adds to a refusal of our assignors which ones we offer and which one
+// the group uses.
 func (m *membership) explainAssignors(err error) error {
 	if !errors.Is(err, sarama.ErrInconsistentGroupProtocol) {
 		return err
@@ -496,16 +496,16 @@ func (m *membership) describe() (*sarama.GroupDescription, error) {
 	return g, nil
 }
 
-// joins notes the member id of a join that is about to be sent. The supervisor is
-// told now: a dynamic member that dies before the answer can be removed then.
+// joins notes the member id of a join that is about to be sent, and reports it to the
+// supervisor, which can then remove a dynamic member that dies before the answer.
 func (m *membership) joins(memberID string) {
 	if old := m.joinedAs.Swap(&memberID); old == nil || *old != memberID {
-		go m.w.placesChanged() // not under sarama's locks
+		go m.w.membersChanged() // not under sarama's locks
 	}
 }
 
-// place is where the member stands; false when it never joined.
-func (m *membership) place() (status.Member, bool) {
+// groupMember returns the ids of the member; false when it never joined.
+func (m *membership) groupMember() (status.Member, bool) {
 	m.mu.Lock()
 	p := status.Member{Group: m.w.group, InstanceID: m.id}
 	m.mu.Unlock()
@@ -536,8 +536,8 @@ func (m *membership) sessionEnded() bool {
 	return s == nil || s.Context().Err() != nil
 }
 
-// has reports whether p is ours still: it was not finished with, whether in order or
-// because its time was up.
+// has reports whether p is still ours: it was not finished, whether gracefully or because
+// its time was up.
 func (m *membership) has(p *partition) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -564,8 +564,8 @@ func (m *membership) claims() []*partition {
 	return all
 }
 
-// drainErrors logs what sarama reports beside Consume. That it cannot fetch is as it is to
-// be: it is given a broker that nobody opens (kafka.GroupClient).
+// drainErrors logs the errors that sarama reports beside Consume. It ignores failed
+// fetches: sarama gets a broker that nobody opens (kafka.GroupClient).
 func (m *membership) drainErrors() {
 	failures := failureLog{entry: m.log}
 	for err := range m.group.Errors() {
@@ -590,7 +590,7 @@ func (m *membership) setState(s status.State, detail string) {
 	}
 }
 
-// wait says what is waited for.
+// wait shows in the state what the membership waits for.
 func (m *membership) wait(err error) {
 	detail := oneLine(err)
 	if u, ok := errors.AsType[*access.UnreachableError](err); ok {
@@ -641,7 +641,7 @@ func sortedTopics(set map[string]bool) []string {
 	return topics
 }
 
-// cutOff ends whatever waits for a broker, a join included.
+// cutOff ends all requests that wait for a broker, a join included.
 func (m *membership) cutOff() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -651,10 +651,10 @@ func (m *membership) cutOff() {
 	}
 }
 
-// hasten sees to it that a stop does not wait for brokers: once all claims are
-// finished with, Consume has nothing left to do but to wait for a join that the
-// other members hold up, or for a coordinator that is gone.
-func (m *membership) hasten(ctx context.Context) {
+// interruptRebalance ensures that a shutdown does not wait for brokers: once all claims
+// are finished, Consume only waits for a join that other members hold up, or for a
+// coordinator that is gone.
+func (m *membership) interruptRebalance(ctx context.Context) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	idle := 0

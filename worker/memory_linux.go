@@ -12,8 +12,8 @@ import (
 // boundMemory keeps this process, and each that it starts, from taking more than
 // twice worker_memory_limit beyond what it has: the runtime then ends it, with the
 // stack of the call that asked for the memory. Being drained and replaced comes too
-// late for one message that takes gigabytes, and the kernel's killer may choose a
-// neighbour. What is counted is writable private memory (RLIMIT_DATA).
+// late for one message that takes gigabytes, and the kernel may kill a neighbour. The
+// limit counts writable private memory (RLIMIT_DATA).
 func boundMemory(limit int64) error {
 	if limit <= 0 {
 		return nil

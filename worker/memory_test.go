@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// stalledOrder is what such a process is told.
+// stalledOrder holds the settings of such a process.
 type stalledOrder struct {
 	Config config.WithSecrets
 	Topic  string

@@ -59,7 +59,7 @@ func newForwarder(t *testing.T, to string) *forwarder {
 }
 
 // A session timeout that the brokers do not allow ends the worker, with the key, its
-// value and what to look at: no time cures it.
+// value and the brokers' settings: waiting does not help.
 func TestSessionTimeoutOutsideOfTheBrokersRange(t *testing.T) {
 	b := testbroker.New(t)
 	cfg := testConfig(b, b.Group())
@@ -74,8 +74,9 @@ func TestSessionTimeoutOutsideOfTheBrokersRange(t *testing.T) {
 	}
 }
 
-// ownPlace starts a broker with a topic "in" and returns its address, and what ends it.
-func ownPlace(t *testing.T) (addr string, end func()) {
+// separateBroker starts a broker with a topic "in" and returns its address and a function
+// that stops it.
+func separateBroker(t *testing.T) (addr string, end func()) {
 	t.Helper()
 	if cluster.Real() {
 		broker, _, cfg := ownBroker(t)
@@ -99,7 +100,7 @@ func TestAllBrokersMove(t *testing.T) {
 	for _, idle := range []bool{false, true} {
 		t.Run(map[bool]string{false: "busy", true: "idle"}[idle], func(t *testing.T) {
 			t.Parallel()
-			old, end := ownPlace(t)
+			old, end := separateBroker(t)
 			entrance := newForwarder(t, old)
 			cfg := testConfig(nil, "group")
 			cfg.Brokers = []string{entrance.addr}
@@ -116,7 +117,7 @@ func TestAllBrokersMove(t *testing.T) {
 					<-called
 				}
 			}
-			moved, _ := ownPlace(t)
+			moved, _ := separateBroker(t)
 			entrance.to.Store(&moved)
 			end()
 			began := time.Now()

@@ -25,8 +25,8 @@ type Options struct {
 	Lookup func(name string) *racecar.Registration
 	// Log is the worker's logger; its identity (consumer, worker, pid) is attached here.
 	Log *logrus.Logger
-	// Emit is told of events; nil when nobody listens. It must bear concurrent
-	// calls and contain panics of its subscribers.
+	// Emit receives events; nil when nobody listens. It must be safe for concurrent
+	// use and contain panics of its observers.
 	Emit func(racecar.Event)
 	// EmitStarts says that Emit wants StartProcessMessageEvent and
 	// StartProcessBatchEvent as well, which cost an allocation for each call.

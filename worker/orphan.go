@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/config"
-	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
@@ -13,8 +12,8 @@ const (
 	// orphanGrace is how long a worker takes when its supervisor is gone: the call in
 	// hand has half of it.
 	orphanGrace = 10 * time.Second
-	// orphanLeave is the part of it in which what cannot be finished is given up and
-	// the group is left.
+	// orphanLeave is the part of it in which the worker abandons unfinished work and
+	// leaves the group.
 	orphanLeave = time.Second
 )
 
@@ -46,17 +45,18 @@ func (w *worker) supervisorGone() {
 	w.log.Warn("the supervisor is gone: stopping")
 	w.stopWithin(orphanGrace, orphanLeave)
 	w.orphan()
-	w.end(end{grace: orphanGrace, leave: true})
+	w.requestShutdown(shutdown{grace: orphanGrace, leaveGroup: true})
 }
 
-// leavesAsOrphan reports whether the worker has to leave its groups although it was
-// told to stop without leaving, because the supervisor that was to remove its members
+// leavesAsOrphan reports whether the worker has to leave its groups although its stop
+// command said otherwise, because the supervisor that was to remove its members
 // is gone. With membership host they are kept over a stop.
 func (w *worker) leavesAsOrphan() bool {
 	return w.orphaned.Err() != nil && w.cfg.Membership != config.MembershipHost
 }
 
-// stay says that all is finished and waits for the supervisor's word, or its end.
+// stay reports that all is finished and waits for the exit command, or for the end of the
+// supervisor.
 func (w *worker) stay() {
 	w.inTime()
 	w.finished.Store(true)
@@ -72,13 +72,7 @@ func (w *worker) stay() {
 func (w *worker) leaveUnfinished() {
 	ctx, cancel := context.WithTimeout(context.Background(), orphanLeave)
 	defer cancel()
-	var places []status.Member
-	for _, m := range w.memberships {
-		if p, ok := m.place(); ok {
-			places = append(places, p)
-		}
-	}
-	if err := Leave(ctx, wire.Leave{Consumer: wire.Consumer{Config: w.cfg}, Members: places}); err != nil {
+	if err := RemoveMembers(ctx, wire.Leave{Consumer: wire.Consumer{Config: w.cfg}, Members: w.groupMembers()}); err != nil {
 		w.log.WithError(err).Warn("leaving the group")
 	}
 }

@@ -33,11 +33,11 @@ type partition struct {
 	start time.Time
 
 	// The state of its calls; see context.
-	ctx     atomic.Pointer[callContext]
-	leaving chan struct{} // closed as soon as we know that it is to go
-	gone    chan struct{} // closed when it may already belong to another member
-	ends    sync.Once     // closes leaving
-	loses   sync.Once     // closes gone
+	ctx           atomic.Pointer[callContext]
+	markedLeaving chan struct{} // closed as soon as we know that p has to be released
+	gone          chan struct{} // closed when it may already belong to another member
+	ends          sync.Once     // closes markedLeaving
+	loses         sync.Once     // closes gone
 
 	acks       acks
 	source     atomic.Pointer[source] // nil until it is opened
@@ -70,7 +70,7 @@ type partition struct {
 	decoded       int64               // bytes that it holds decoded between two quanta
 	rest          *list.Element       // of scheduler.rests; nil: it holds none
 	busy          bool                // an executor has it
-	retiring      bool                // nothing more is to be begun
+	retiring      bool                // no more calls begin
 	operator      bool                // paused by an operator
 	unmade        bool                // its instance could not be constructed yet
 	until         time.Time           // not before then; zero: at once
@@ -97,7 +97,7 @@ type partition struct {
 	span        context.Context // of the call whose failure is dealt with; nil: of none, or no tracer
 
 	// Of transactions, owned by the executor as well. Calls from aloneFrom up to
-	// aloneTo are to be alone in theirs; alone: the next one is.
+	// aloneTo must be alone in theirs; alone: the next one must.
 	aloneFrom, aloneTo int64
 	alone              bool
 	joined             int64  // the position behind what was put into transactions; negative: not known; guarded by transactions.mu
@@ -134,7 +134,7 @@ const noSuspect = math.MaxInt64
 const (
 	attentionLeaving     = 1 << iota // to go: begin nothing more
 	attentionPaused                  // paused by an operator
-	attentionDelivery                // a delivery finally failed
+	attentionDelivery                // a delivery failed permanently
 	attentionQuiet                   // the worker is quiet
 	attentionDeadLetters             // dead-letter records are through, or have failed
 	attentionCancelled               // the ctx of its calls was: the next one gets another
@@ -151,14 +151,14 @@ type callContext struct {
 
 func newPartition(m *membership, k tp) *partition {
 	p := &partition{
-		tp:      k,
-		m:       m,
-		start:   time.Now(),
-		leaving: make(chan struct{}),
-		gone:    make(chan struct{}),
-		settled: make(chan struct{}, 1),
-		idle:    make(chan struct{}),
-		state:   status.PartitionRunning,
+		tp:            k,
+		m:             m,
+		start:         time.Now(),
+		markedLeaving: make(chan struct{}),
+		gone:          make(chan struct{}),
+		settled:       make(chan struct{}, 1),
+		idle:          make(chan struct{}),
+		state:         status.PartitionRunning,
 
 		suspectFrom: noSuspect,
 	}
@@ -178,7 +178,7 @@ func (p *partition) begin(position int64, attempts int) {
 	p.failedAt, p.attempts = position, attempts
 }
 
-// delivered is told by acks that something ended that may be waited for.
+// delivered is called by acks when a delivery ended that somebody may wait for.
 func (p *partition) delivered() {
 	failure, _ := p.acks.state()
 	if failure != nil {
@@ -186,20 +186,20 @@ func (p *partition) delivered() {
 	}
 	if p.awaiting.Swap(false) || failure != nil {
 		poke(p.settled)
-		p.m.w.scheduler.look()
-	} else if p.acks.outstanding.Load() == 0 { // what was kept for it can be released
-		p.m.w.scheduler.look()
+		p.m.w.scheduler.wakeExecutors()
+	} else if p.acks.outstanding.Load() == 0 { // its batches can be released
+		p.m.w.scheduler.wakeExecutors()
 	}
 }
 
 // untilLeaving is a ctx that ends when p is to go.
 func (p *partition) untilLeaving() context.Context { return leavingContext{p} }
 
-// leavingContext is a context.Context made of a partition's leaving channel.
+// leavingContext is a context.Context made of a partition's markedLeaving channel.
 type leavingContext struct{ p *partition }
 
 func (c leavingContext) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (c leavingContext) Done() <-chan struct{}       { return c.p.leaving }
+func (c leavingContext) Done() <-chan struct{}       { return c.p.markedLeaving }
 func (c leavingContext) Value(any) any               { return nil }
 func (c leavingContext) Err() error {
 	if c.p.isLeaving() {
@@ -211,16 +211,16 @@ func (c leavingContext) Err() error {
 // newContext makes the ctx of the calls to come.
 func (p *partition) newContext() {
 	ctx, cancel := context.WithCancelCause(p.m.w.opts.base())
-	p.ctx.Store(&callContext{callctx.WithLeaving(ctx, p.leaving), cancel})
+	p.ctx.Store(&callContext{callctx.WithLeaving(ctx, p.markedLeaving), cancel})
 }
 
-// signal asks the executor to look up.
+// signal asks for the executor's attention.
 func (p *partition) signal(reason int32) { p.attention.Or(reason) }
 
 func (p *partition) unsignal(reason int32) { p.attention.And(^reason) }
 
 // isLeaving reports whether it is known to go.
-func (p *partition) isLeaving() bool { return closed(p.leaving) }
+func (p *partition) isLeaving() bool { return closed(p.markedLeaving) }
 
 // lost reports whether it may belong to another member already.
 func (p *partition) lost() bool { return closed(p.gone) }
@@ -234,14 +234,14 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// commitPoint is what is to be committed: the position, and in metadata how
-// often the message there has failed.
+// commitPoint returns the next commit: the position, and in metadata how often the
+// message there has failed.
 func (p *partition) commitPoint() (offset int64, metadata string) {
 	return p.commitAt(p.acks.position())
 }
 
-// commitAt is what is to be committed for a position: with how often its message has
-// failed, and how many claims in a row did not end gracefully.
+// commitAt returns the commit for a position, with how often its message has failed and
+// how many claims in a row did not end gracefully.
 func (p *partition) commitAt(position int64) (offset int64, metadata string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -315,12 +315,12 @@ func (p *partition) confirmed(offset int64, metadata string) bool {
 	return p.committed.Load() == offset && p.committedMetadata == metadata
 }
 
-// leave says that p is to go. What is in hand may finish.
-func (p *partition) leave() {
+// markLeaving marks p as leaving. The call in hand may finish.
+func (p *partition) markLeaving() {
 	p.ends.Do(func() {
 		now := time.Now()
 		p.leftAt.Store(&now)
-		close(p.leaving)
+		close(p.markedLeaving)
 	})
 	p.signal(attentionLeaving)
 }
@@ -328,7 +328,7 @@ func (p *partition) leave() {
 // lose says that p may belong to another member already: the call in hand is
 // cancelled and nothing is committed any more.
 func (p *partition) lose(cause error) {
-	p.leave()
+	p.markLeaving()
 	p.loses.Do(func() { close(p.gone) })
 	p.ctx.Load().cancel(fmt.Errorf("the partition was lost: %w", cause))
 }

@@ -61,7 +61,7 @@ func TestMissingRightIsNotLoggedAgain(t *testing.T) {
 			if code := s.awaitExit(); code != wire.ExitPermanent {
 				t.Errorf("exit code %d", code)
 			}
-			if w := s.lastWords(); !strings.Contains(w.Reason, c.want) {
+			if w := s.exitReport(); !strings.Contains(w.Reason, c.want) {
 				t.Errorf("last words %q", w.Reason)
 			}
 			for _, e := range logged.AllEntries() {

@@ -313,7 +313,7 @@ func TestSeveralMemberships(t *testing.T) {
 	}}, func(racecar.Runtime) (*processor, error) { return &processor{process: recording(rec)}, nil })
 	s := start(t, reg, testConfig(b, group))
 	rec.await(t, 20)
-	s.await("two places", func() bool { return len(s.places) == 2 })
+	s.await("two places", func() bool { return len(s.members) == 2 })
 	if got := membersOf(t, b, group); len(got) != 2 {
 		t.Errorf("members %v", got)
 	}

@@ -56,7 +56,7 @@ func holdProduce(b *testbroker.Broker) *held {
 	return h
 }
 
-func (h *held) letGo() {
+func (h *held) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.hold {
@@ -73,7 +73,7 @@ func TestOffsetsWaitForAcknowledgements(t *testing.T) {
 	from, to, group := b.Topic(1), b.Topic(1), b.Group()
 	b.Produce(from, 0, values(100)...)
 	h := holdProduce(b)
-	t.Cleanup(h.letGo)
+	t.Cleanup(h.release)
 	rec := newRecorder()
 	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: from}}}, copier(to, rec))
 	cfg := testConfig(b, group)
@@ -90,7 +90,7 @@ func TestOffsetsWaitForAcknowledgements(t *testing.T) {
 	if c := b.Committed(group, from, 0); c != 0 {
 		t.Errorf("committed %d without an acknowledgement", c)
 	}
-	h.letGo()
+	h.release()
 	rec.await(t, 100)
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
@@ -110,12 +110,12 @@ func TestOffsetsWaitForAcknowledgements(t *testing.T) {
 // machine that has much else to do.
 const enough = 2 * time.Second
 
-// A delivery that finally fails goes back to its message: it and what came behind
-// it are processed again, in order, and the offset has not moved over it.
+// After a delivery failed permanently, its message and those behind it are processed
+// again, in order, and the offset has not moved over it.
 func TestFailedDeliveryIsProcessedAgain(t *testing.T) {
 	t.Parallel()
 	t.Run("when all has been begun", func(t *testing.T) { failedDeliveryIsProcessedAgain(t, 1000) })
-	// What has not been begun comes after what is done again.
+	// Messages that have not been begun come after the repeated ones.
 	t.Run("in the middle", func(t *testing.T) { failedDeliveryIsProcessedAgain(t, 10) })
 }
 
@@ -217,8 +217,8 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
-// What is produced between calls, from a goroutine of the consumer's own, holds
-// the next commit up, and Teardown comes after its delivery.
+// Output that a goroutine of the consumer produces between calls holds the next commit
+// up, and Teardown comes after its delivery.
 func TestOutputBetweenCallsIsAwaited(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
@@ -242,13 +242,13 @@ func TestOutputBetweenCallsIsAwaited(t *testing.T) {
 	rec.await(t, 1)
 	s.await("the first commit", func() bool { return b.Committed(group, from, 0) == 1 })
 	h := holdProduce(b)
-	t.Cleanup(h.letGo)
+	t.Cleanup(h.release)
 	if err := out.Produce(context.Background(), racecar.ProducerMessage{Topic: to, Value: []byte("between")}); err != nil {
 		t.Fatal(err)
 	}
 	<-h.seen
 	// b.Produce would be held up as well.
-	h.letGo()
+	h.release()
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
@@ -576,8 +576,8 @@ func TestOutputThatCannotBeEncodedHurtsItsMessageOnly(t *testing.T) {
 	b := testbroker.New(t)
 	for _, transactional := range []bool{false, true} {
 		from, to, group := b.Topic(2), b.Topic(2), b.Group()
-		letters := group + ".dead"
-		b.CreateTopic(letters, 1)
+		dlq := group + ".dead"
+		b.CreateTopic(dlq, 1)
 		for p := range int32(2) {
 			b.Produce(from, p, values(100)...)
 		}
@@ -594,7 +594,7 @@ func TestOutputThatCannotBeEncodedHurtsItsMessageOnly(t *testing.T) {
 			}}, nil
 		})
 		cfg := txnConfig(b, group)
-		cfg.MaxRetries, cfg.DeadLetterTopic = 1, letters
+		cfg.MaxRetries, cfg.DeadLetterTopic = 1, dlq
 		s := start(t, reg, cfg)
 		s.await("the end", func() bool { return b.Committed(group, from, 0) == 100 && b.Committed(group, from, 1) == 100 })
 		s.stop()

@@ -24,15 +24,15 @@ type transport interface {
 // the call that is running, by its partition's acks.
 type instanceProducer struct {
 	w    *worker
-	part atomic.Pointer[partition] // whose turn it is; nil: nobody's
+	part atomic.Pointer[partition] // whose quantum it is; nil: nobody's
 	txn  *transactions             // nil: the consumer is not transactional
 
-	// loose is what was produced between calls. Its offsets are a count of them.
-	loose acks
+	// unattributed is the output made between calls. Its offsets are a count of messages.
+	unattributed acks
 
 	mu      sync.Mutex
 	flying  int
-	failing *output       // of the running call, whose output finally failed; nil: none of it did
+	failing *output       // of the running call, if a delivery failed permanently; nil: none did
 	errs    []error       // of that
 	lost    []error       // of output made between calls, since the last Deliver there
 	lostAt  time.Time     // when that was logged last
@@ -43,14 +43,14 @@ var _ racecar.Producer = (*instanceProducer)(nil)
 
 func newProducer(w *worker) *instanceProducer {
 	p := &instanceProducer{w: w}
-	p.loose.notify = func() {}
+	p.unattributed.notify = func() {}
 	return p
 }
 
 // enter gives the producer to the calls of a partition, exit takes it back.
 func (p *instanceProducer) enter(part *partition) {
 	if p.txn != nil {
-		p.txn.beginTurn()
+		p.txn.beginQuantum()
 		return
 	}
 	part.acks.enter()
@@ -59,7 +59,7 @@ func (p *instanceProducer) enter(part *partition) {
 
 func (p *instanceProducer) exit() {
 	if p.txn != nil {
-		p.txn.endTurn()
+		p.txn.endQuantum()
 		return
 	}
 	if part := p.part.Swap(nil); part != nil {
@@ -72,7 +72,7 @@ func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessag
 	if p.txn != nil {
 		out := outgoing(m).Clone() // it is held until the call has returned
 		err := p.txn.produce(ctx, out)
-		p.tellQueued(&out, err)
+		p.reportQueued(&out, err)
 		return err
 	}
 	t, err := p.w.transport()
@@ -93,13 +93,13 @@ func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessag
 			p.w.stats.Add(scoreboard.Acknowledged, 1)
 		}
 		traced(partition, offset, err)
-		p.tellEnded(topic, partition, offset, err)
+		p.reportOutcome(topic, partition, offset, err)
 		o.done(err)
 		p.ended(o, err)
 	})
 	if err != nil {
 		traced(-1, -1, err)
-		o.done(nil) // nothing is on its way; the caller is told
+		o.done(nil) // nothing is in flight; the caller gets the error
 		p.ended(o, nil)
 		if _, ok := errors.AsType[*producer.DeliveryError](err); !ok {
 			err = fmt.Errorf("%w: %w", errNotAcknowledged, err) // there was no room
@@ -107,7 +107,7 @@ func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessag
 	} else {
 		p.w.stats.Add(scoreboard.Produced, 1)
 	}
-	p.tellQueued(&out, err)
+	p.reportQueued(&out, err)
 	return err
 }
 
@@ -118,14 +118,14 @@ func (p *instanceProducer) begin() *output {
 			return out
 		}
 	}
-	return p.loose.alone()
+	return p.unattributed.alone()
 }
 
-// ended notes what is to be reported by Deliver: failures of the running call's own
-// output, and, between calls, of what was made there. What other calls have produced is
-// dealt with by their partitions' acks.
+// ended notes the failures that Deliver will report: of the running call's own output,
+// and, between calls, of the output made there. The acks of their partitions handle the
+// output of other calls.
 func (p *instanceProducer) ended(out *output, err error) {
-	between := out.acks == &p.loose
+	between := out.acks == &p.unattributed
 	running := out.isOpen()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -162,7 +162,7 @@ const maxDeliverErrors = 20
 // Deliver implements racecar.Producer.
 func (p *instanceProducer) Deliver(ctx context.Context) error {
 	if p.w.opts.Emit != nil {
-		return p.tellDelivered(func() error { return p.deliver(ctx) })
+		return p.reportDelivered(func() error { return p.deliver(ctx) })
 	}
 	return p.deliver(ctx)
 }

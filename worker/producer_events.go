@@ -7,19 +7,19 @@ import (
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
-// What a consumer produces is told to observers; nobody listening, it costs a
+// A consumer's output is reported to observers; without observers this costs a
 // comparison.
 
-// tellQueued: Produce is about to return.
-func (p *instanceProducer) tellQueued(m *producer.Message, err error) {
+// reportQueued reports that Produce is about to return.
+func (p *instanceProducer) reportQueued(m *producer.Message, err error) {
 	if p.w.opts.Emit == nil {
 		return
 	}
 	p.w.emit(event.ProduceMessage{Topic: m.Topic, Key: m.Key, MessageSize: len(m.Value), BufferSize: p.inFlight(), Err: err})
 }
 
-// tellEnded: a message is delivered, or finally is not.
-func (p *instanceProducer) tellEnded(topic string, partition int32, offset int64, err error) {
+// reportOutcome reports that a message was delivered, or could not be delivered.
+func (p *instanceProducer) reportOutcome(topic string, partition int32, offset int64, err error) {
 	switch {
 	case p.w.opts.Emit == nil:
 	case err == nil:
@@ -29,8 +29,8 @@ func (p *instanceProducer) tellEnded(topic string, partition int32, offset int64
 	}
 }
 
-// tellDelivered tells of a wait for everything that was queued, if anything was.
-func (p *instanceProducer) tellDelivered(wait func() error) error {
+// reportDelivered reports a wait for all queued messages, if there were any.
+func (p *instanceProducer) reportDelivered(wait func() error) error {
 	began, n := time.Now(), p.inFlight()
 	err := wait()
 	if n == 0 && err == nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// Observers hear of everything a consumer produces, and of starts only when
+// Observers receive an event for each message a consumer produces, and for starts only when
 // they want to.
 func TestEventsOfProducing(t *testing.T) {
 	for _, starts := range []bool{true, false} {

@@ -13,12 +13,12 @@ import (
 // progressEvery is how often it is checked how far each partition is.
 const progressEvery = time.Second
 
-// progress is what is seen of a partition from second to second. It is kept by
-// one goroutine; the partition has what others look at.
+// progress is what watchProgress measures of a partition each second. It belongs to one
+// goroutine; others read the results from the partition.
 type progress struct {
-	messages uint64
-	at       time.Time // of messages; at first when the claim began
-	measured bool      // there is a rate
+	messages   uint64
+	measuredAt time.Time // of messages; at first when the claim began
+	measured   bool      // there is a rate
 
 	position int64
 	still    time.Time // since when it stands at position with lag; zero: it does not
@@ -39,7 +39,7 @@ func (m *membership) watchProgress(ctx context.Context) {
 			}
 			g := before[p]
 			if g == nil {
-				g = &progress{at: p.start, position: p.acks.processed.Load()}
+				g = &progress{measuredAt: p.start, position: p.acks.processed.Load()}
 			}
 			seen[p] = g
 			m.observe(p, g, time.Now())
@@ -55,16 +55,16 @@ func (m *membership) watchProgress(ctx context.Context) {
 // measure returns the rate of about the last three seconds, given the one so far. The
 // first one is as measured: otherwise, all rates would begin at 0 after a rebalance.
 func (g *progress) measure(rate float64, messages uint64, now time.Time) float64 {
-	d := now.Sub(g.at)
+	d := now.Sub(g.measuredAt)
 	if d < progressEvery/2 {
-		return rate // too short a time to tell
+		return rate // too short a time to measure
 	}
 	weight := 1.0
 	if g.measured {
 		weight = min(1, d.Seconds()/3)
 	}
 	rate += (float64(messages-g.messages)/d.Seconds() - rate) * weight
-	g.messages, g.at, g.measured = messages, now, true
+	g.messages, g.measuredAt, g.measured = messages, now, true
 	if rate < 0.01 {
 		return 0
 	}
@@ -118,8 +118,8 @@ func (m *membership) observe(p *partition, g *progress, now time.Time) {
 	m.w.partLog(p).WithFields(fields).Warn("partition stands still though messages wait (stall_timeout)")
 }
 
-// isIdle reports whether p has nothing to be processed and waits for more; ordered, that it
-// stands still because it was told to.
+// isIdle reports whether p has no messages and waits for more; ordered, that it stands
+// still because of a command.
 func (t *scheduler) isIdle(p *partition) (idle, ordered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -132,8 +132,8 @@ func (t *scheduler) isIdle(p *partition) (idle, ordered bool) {
 	return idle, ordered
 }
 
-// end is where the log of p ends, -1 while that is not known.
-func (p *partition) end() int64 {
+// endOffset is the end offset of p, -1 while it is not known.
+func (p *partition) endOffset() int64 {
 	source := p.source.Load()
 	if source == nil {
 		return -1
@@ -144,7 +144,7 @@ func (p *partition) end() int64 {
 
 // lag is how many offsets p is behind, -1 while that is not known.
 func (p *partition) lag() int64 {
-	end := p.end()
+	end := p.endOffset()
 	if end < 0 {
 		return -1
 	}
@@ -160,8 +160,8 @@ func (p *partition) age(now time.Time) time.Duration {
 		if ms := p.headAt.Load(); ms > 0 {
 			at = time.UnixMilli(ms)
 		}
-	case p.cursor.at < len(p.cursor.chunk):
-		at = p.cursor.chunk[p.cursor.at].Timestamp
+	case p.cursor.index < len(p.cursor.chunk):
+		at = p.cursor.chunk[p.cursor.index].Timestamp
 	}
 	if at.IsZero() || at.UnixMilli() <= 0 { // none there, or it says nothing: at least so old
 		ms := p.behind.Load()

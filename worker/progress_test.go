@@ -85,8 +85,8 @@ func TestLagIsTheBrokers(t *testing.T) {
 	s.stop()
 }
 
-// What is read committed may end with markers of transactions, and with messages
-// that are not for us: that is no lag. A transaction that is open is.
+// A partition that is read committed may end with markers of transactions and with
+// messages that are not for us: they are no lag. An open transaction is.
 func TestMarkersAreNoLag(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
@@ -181,6 +181,6 @@ func TestStallTimeout(t *testing.T) {
 		p := s.status().Partitions[1]
 		return !p.Stalled && p.Lag == 0
 	})
-	waitFor(t, "words", func() bool { return len(said("partition moves again")) == 1 })
+	waitFor(t, "the log line", func() bool { return len(said("partition moves again")) == 1 })
 	s.stop()
 }

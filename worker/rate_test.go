@@ -9,7 +9,7 @@ import (
 // After a rebalance a partition has its rate as soon as half a second was measured.
 func TestRateIsKnownSoonAfterAClaim(t *testing.T) {
 	began := time.Now()
-	g, rate := &progress{at: began}, 0.0
+	g, rate := &progress{measuredAt: began}, 0.0
 	for _, c := range []struct {
 		after    time.Duration
 		messages uint64

@@ -132,7 +132,7 @@ func TestJoiningAndLeaving(t *testing.T) {
 				first.running()
 				waitUpTo(t, limit, "the first messages", func() bool { return d.count() >= 2 })
 				second := start(t, make(1), cfg, withIndex(1))
-				second.awaitUpTo(limit, "partitions", func() bool { return len(second.places) > 0 && second.processed() > 0 })
+				second.awaitUpTo(limit, "partitions", func() bool { return len(second.members) > 0 && second.processed() > 0 })
 				if code := second.stopUpTo(limit); code != wire.ExitOK {
 					t.Errorf("exit code %d", code)
 				}
@@ -391,10 +391,10 @@ func TestLostPartition(t *testing.T) {
 	cfg.OnError = func(_ context.Context, err error, _ racecar.ErrorInfo) { failures <- err }
 	s := start(t, reg, cfg)
 	<-begun
-	s.await("a place", func() bool { return len(s.places) == 1 && s.places[0].MemberID != "" })
+	s.await("a place", func() bool { return len(s.members) == 1 && s.members[0].MemberID != "" })
 	// Somebody removes the member behind its back.
-	leave := wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: s.places, Within: patient}
-	if err := Leave(context.Background(), leave); err != nil {
+	leave := wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: s.members, Within: patient}
+	if err := RemoveMembers(context.Background(), leave); err != nil {
 		t.Fatal(err)
 	}
 	select {

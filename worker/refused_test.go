@@ -18,7 +18,7 @@ import (
 
 // refuseOffsetsOf has the embedded broker refuse a topic's offsets above 0, in
 // transactions and outside: Kafka does so when the topic is not there, the embedded
-// broker takes them. Other topics' offsets in the same request are to be sent again.
+// broker takes them. The worker sends other topics' offsets of the same request again.
 func refuseOffsetsOf(c *kfake.Cluster, topic string, code int16) {
 	c.ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
@@ -178,7 +178,7 @@ func TestCommitRefusedForTheGroup(t *testing.T) {
 	if code := s.awaitExit(); code != wire.ExitPermanent {
 		t.Errorf("exit code %d", code)
 	}
-	if last := s.lastWords(); !strings.Contains(last.Reason, "not authorized for the consumer group") {
+	if last := s.exitReport(); !strings.Contains(last.Reason, "not authorized for the consumer group") {
 		t.Errorf("last words %+v", last)
 	}
 }

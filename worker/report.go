@@ -16,8 +16,8 @@ import (
 // maxProblems is how many recent errors a report holds.
 const maxProblems = 20
 
-// state is where the worker stands: the least of its memberships, unless
-// something said to the whole worker comes before.
+// state is the worker's state: the least of its memberships, unless a state of the whole
+// worker overrides it.
 func (w *worker) state() (status.State, string) {
 	switch {
 	case w.finished.Load():
@@ -92,7 +92,7 @@ func (w *worker) isLive() bool {
 	return true
 }
 
-// inHand says in words what is in hand.
+// inHand describes the calls in hand.
 func (w *worker) inHand() string {
 	var calls []string
 	for _, c := range w.board.InHand() {
@@ -104,17 +104,17 @@ func (w *worker) inHand() string {
 	return "in hand: " + strings.Join(calls, ", ")
 }
 
-// placesChanged tells the supervisor which places in groups are ours.
-func (w *worker) placesChanged() { w.sender.sendPlaces(w.places()) }
+// membersChanged reports the worker's members to the supervisor.
+func (w *worker) membersChanged() { w.sender.sendMembers(w.groupMembers()) }
 
-func (w *worker) places() []status.Member {
-	var places []status.Member
+func (w *worker) groupMembers() []status.Member {
+	var members []status.Member
 	for _, m := range w.memberships {
-		if p, ok := m.place(); ok {
-			places = append(places, p)
+		if p, ok := m.groupMember(); ok {
+			members = append(members, p)
 		}
 	}
-	return places
+	return members
 }
 
 // problem notes an error for the report.
@@ -129,7 +129,7 @@ func (w *worker) problem(k tp, offset int64, err error) {
 
 // statusReport is what the worker knows of itself.
 func (w *worker) statusReport() status.Report {
-	r := status.Report{At: time.Now(), Members: w.places(), Live: w.isLive()}
+	r := status.Report{At: time.Now(), Members: w.groupMembers(), Live: w.isLive()}
 	w.noteCPU()
 	work := w.stats.Work()
 	r.Counters, r.Histogram, r.CPU = work.Counters, work.Times, work.CPU
@@ -151,7 +151,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 		Topic: p.topic, Partition: p.partition,
 		Position:  p.acks.processed.Load(),
 		Committed: p.committed.Load(),
-		End:       p.end(), Lag: p.lag(),
+		End:       p.endOffset(), Lag: p.lag(),
 		Rate:      math.Float64frombits(p.rate.Load()),
 		Stalled:   p.stalled.Load(),
 		Processed: p.messages.Load(),
@@ -182,7 +182,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 	return s
 }
 
-// residentBytes is the resident memory of this process, 0 where it is not told.
+// residentBytes is the resident memory of this process, 0 where it is not known.
 func residentBytes() int64 {
 	pages, _ := procStatm()
 	return pages * int64(unix.Getpagesize())

@@ -9,8 +9,8 @@ import (
 )
 
 // withOffsetReset gives each subscription the start that librdkafka's property
-// auto.offset.reset asks for, in its AdditionalConfig or in `consumer`: it goes
-// before StartFrom, as upstream, where it overrides start_from_beginning.
+// auto.offset.reset asks for, in its AdditionalConfig or in `consumer`: it
+// overrides StartFrom, as upstream, where it overrides start_from_beginning.
 func withOffsetReset(subs []racecar.Subscription, consumer []string) ([]racecar.Subscription, error) {
 	subs = slices.Clone(subs)
 	for i, s := range subs {

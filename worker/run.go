@@ -31,7 +31,7 @@ import (
 // defaultMaxBatch stands in for max_batch_bytes in a configuration that was not loaded.
 const defaultMaxBatch = 64 << 20
 
-// lastWait is how long a worker that ends waits for its last words to be read.
+// lastWait is how long a worker that ends waits until its exit report was read.
 const lastWait = time.Second
 
 // worker is one process's worth of consuming.
@@ -62,20 +62,20 @@ type worker struct {
 	deadLetterTopic atomic.Bool // it is there
 	compacted       atomic.Bool // it takes no record without a key
 
-	deadLettersMet sync.Map // topics of which it was said that a pattern brings in dead letters
+	deadLettersMet sync.Map // topics whose dead letters were logged that a pattern brings in
 
 	constructed atomic.Bool            // the consumer's first instance is there
 	unmade      atomic.Pointer[string] // why it is waited for; nil: it is not
 	standby     atomic.Bool            // in a roll: the worker before us has the slot
-	turn        chan struct{}          // closed when it is ours; nil: it was from the start
+	promoted    chan struct{}          // closed when the slot is ours; nil: it was from the start
 
-	quiet    atomic.Bool
-	ending   chan end                  // capacity 1: how it ends, decided once
-	stopping chan struct{}             // closed when it ends; stopAt is set by then
-	stopAt   atomic.Pointer[time.Time] // when all must be over; nil: not stopping
-	time     context.Context           // ends at stopAt
-	timer    *time.Timer               // ends time; guarded by mu; nil: not stopping
-	timeUp   context.CancelCauseFunc
+	quiet            atomic.Bool
+	shutdownRequests chan shutdown             // capacity 1: the first one counts
+	stopping         chan struct{}             // closed when it ends; stopAt is set by then
+	stopAt           atomic.Pointer[time.Time] // when all must be over; nil: not stopping
+	time             context.Context           // ends at stopAt
+	timer            *time.Timer               // ends time; guarded by mu; nil: not stopping
+	timeUp           context.CancelCauseFunc
 
 	orphaned context.Context // ends when the supervisor is gone; stopAt is set by then
 	orphan   context.CancelFunc
@@ -87,18 +87,18 @@ type worker struct {
 	paused   []wire.Partition // by an operator
 }
 
-// end is how a worker comes to its end.
-type end struct {
-	code  int
-	err   error // nil: ordered
-	grace time.Duration
-	leave bool
-	stay  bool // see wire.Command
+// shutdown is how and why a worker ends.
+type shutdown struct {
+	code       int
+	err        error // nil: requested
+	grace      time.Duration
+	leaveGroup bool
+	stay       bool // see wire.Command
 }
 
-// Run is the life of a worker: it returns the exit code of the process once
-// everything is finished with, or when its time is up. ctx ending is an order to
-// stop (with --inline: the signal). Its last words have been sent by then.
+// Run runs a worker and returns the exit code of the process once everything is
+// finished, or when its time is up. The end of ctx requests a shutdown (with --inline:
+// the signal). The exit report has been sent by then.
 func Run(ctx context.Context, o Options) int {
 	w, err := newWorker(o)
 	s := newSender(o.Conn)
@@ -113,22 +113,22 @@ func Run(ctx context.Context, o Options) int {
 		}
 	}
 	if err != nil {
-		s.endBy(err, true, o.Log)
+		s.closeWithError(err, true, o.Log)
 		return wire.ExitPermanent
 	}
 	w.sender = s
-	e := w.live(ctx)
+	e := w.run(ctx)
 	if e.err != nil {
-		s.endBy(e.err, e.code == wire.ExitPermanent, w.log)
+		s.closeWithError(e.err, e.code == wire.ExitPermanent, w.log)
 	} else {
 		s.close(nil, lastWait)
 	}
 	return e.code
 }
 
-// endBy closes s with last words about an error. The supervisor logs them: where it
-// cannot be told, and for who looks closer, the worker does.
-func (s *sender) endBy(err error, permanent bool, log logrus.FieldLogger) {
+// closeWithError closes s with an exit report about an error, which the supervisor logs.
+// Where the report does not reach it, the worker logs the error, else at debug level.
+func (s *sender) closeWithError(err error, permanent bool, log logrus.FieldLogger) {
 	level := logrus.ErrorLevel
 	if s.close(&wire.ExitReason{Reason: oneLine(err), Permanent: permanent}, lastWait) {
 		level = logrus.DebugLevel
@@ -144,12 +144,12 @@ func newWorker(o Options) (*worker, error) {
 	}
 	w := &worker{
 		opts: o, cfg: h.Consumer.Config, reg: reg, index: h.Index,
-		group:    h.Consumer.Config.GroupID,
-		base:     time.Now(),
-		fetchers: map[string]*fetch.Fetcher{},
-		ending:   make(chan end, 1),
-		stopping: make(chan struct{}),
-		exit:     make(chan struct{}, 1),
+		group:            h.Consumer.Config.GroupID,
+		base:             time.Now(),
+		fetchers:         map[string]*fetch.Fetcher{},
+		shutdownRequests: make(chan shutdown, 1),
+		stopping:         make(chan struct{}),
+		exit:             make(chan struct{}, 1),
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
 	w.orphaned, w.orphan = context.WithCancel(context.Background())
@@ -170,7 +170,7 @@ func newWorker(o Options) (*worker, error) {
 	}
 	if h.Standby {
 		w.standby.Store(true)
-		w.turn = make(chan struct{})
+		w.promoted = make(chan struct{})
 	}
 	w.suspects.set(h.Suspects)
 	w.paused = h.Paused
@@ -197,8 +197,8 @@ func newWorker(o Options) (*worker, error) {
 	return w, nil
 }
 
-// live runs everything and ends it again.
-func (w *worker) live(ctx context.Context) end {
+// run runs everything and shuts it down again.
+func (w *worker) run(ctx context.Context) shutdown {
 	frames, stopFrames := context.WithCancel(context.Background())
 	go w.sendFrames(frames)
 	metrics := make(chan struct{})
@@ -233,7 +233,7 @@ func (w *worker) live(ctx context.Context) end {
 	for _, m := range w.memberships {
 		members.Go(func() {
 			if err := m.run(running); err != nil {
-				w.endBy(err)
+				w.failWith(err)
 			}
 		})
 	}
@@ -243,29 +243,29 @@ func (w *worker) live(ctx context.Context) end {
 	go w.watch(running)
 	go w.statistics(running)
 
-	var e end
+	var e shutdown
 	select {
-	case e = <-w.ending:
+	case e = <-w.shutdownRequests:
 	case <-ctx.Done():
-		// A supervisor starts a successor, which takes the place over; without one
-		// nobody would.
-		e = end{grace: w.cfg.ShutdownTimeout, leave: w.opts.Conn == nil && w.cfg.Membership != config.MembershipHost}
+		// A supervisor starts a successor, which takes the member over; without a
+		// supervisor nobody would.
+		e = shutdown{grace: w.cfg.ShutdownTimeout, leaveGroup: w.opts.Conn == nil && w.cfg.Membership != config.MembershipHost}
 	}
-	return w.wind(e, stop, &members, &executors)
+	return w.shutDown(e, stop, &members, &executors)
 }
 
-// wind ends what live began: first those that take, then those that work.
-func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) end {
+// shutDown ends what run began: first the memberships, then the executors.
+func (w *worker) shutDown(e shutdown, stop func(), members, executors *sync.WaitGroup) shutdown {
 	w.stopWithin(e.grace, 0)
 	defer w.inTime()
 	close(w.stopping)
 	w.scheduler.halt()
 	w.changed()
 	ctx := w.time
-	w.letGo(ctx)
+	w.releaseClaims(ctx)
 	stop()
 	for _, m := range w.memberships {
-		go m.hasten(ctx)
+		go m.interruptRebalance(ctx)
 	}
 	if !within(ctx, members.Wait) {
 		// A call that does not end, a join that waits, brokers that are gone.
@@ -292,20 +292,20 @@ func (w *worker) wind(e end, stop func(), members, executors *sync.WaitGroup) en
 	if e.stay {
 		w.stay()
 	}
-	e.leave = e.leave || w.leavesAsOrphan()
-	// Though no time may be left: the group is not to wait for us.
+	e.leaveGroup = e.leaveGroup || w.leavesAsOrphan()
+	// Even when no time is left: the group must not wait for us.
 	ctx, cancel := context.WithTimeout(context.Background(), max(orphanLeave, time.Until(*w.stopAt.Load())))
 	defer cancel()
 	for _, m := range w.memberships {
-		m.leave(ctx, e.leave)
+		m.leaveGroup(ctx, e.leaveGroup)
 	}
 	w.emit(event.ShutDown{Consumer: w.reg.Name(), Group: w.group})
 	return e
 }
 
-// tearDown tears instances down, as far as they are there, in the time that is left. A
-// Teardown that does not come back is given up: the process is about to end.
-func (w *worker) tearDown(e end, instances ...*instance) end {
+// tearDown tears down the instances that exist, in the time that is left. It abandons a
+// Teardown that does not return: the process is about to end.
+func (w *worker) tearDown(e shutdown, instances ...*instance) shutdown {
 	done := within(w.time, func() {
 		for _, inst := range instances {
 			if inst != nil {
@@ -319,9 +319,9 @@ func (w *worker) tearDown(e end, instances ...*instance) end {
 	return e
 }
 
-// letGo has all memberships finish with their claims. What is not finished in
-// most of the grace is left to the end of the session.
-func (w *worker) letGo(ctx context.Context) {
+// releaseClaims has all memberships finish their claims. The end of the session ends
+// claims that are not finished in most of the grace.
+func (w *worker) releaseClaims(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	most := func() time.Duration {
@@ -332,8 +332,8 @@ func (w *worker) letGo(ctx context.Context) {
 	defer timer.Stop()
 	defer context.AfterFunc(w.orphaned, func() { timer.Reset(most()) })()
 	var all sync.WaitGroup
-	for _, m := range w.memberships { // a long call of one is not to keep the others in the dark
-		all.Go(func() { m.letGo(ctx) })
+	for _, m := range w.memberships { // a long call of one must not delay the others
+		all.Go(func() { m.releaseClaims(ctx) })
 	}
 	all.Wait()
 }
@@ -353,32 +353,32 @@ func within(ctx context.Context, f func()) bool {
 	}
 }
 
-// end decides how the worker ends; the first to say so counts.
-func (w *worker) end(e end) {
+// requestShutdown decides how the worker ends; the first request counts.
+func (w *worker) requestShutdown(e shutdown) {
 	select {
-	case w.ending <- e:
+	case w.shutdownRequests <- e:
 		w.scheduler.halt()
 	default:
 	}
 }
 
-// endBy ends the worker because of an error: for good if that is what it says,
-// else as a crash. What is done is committed all the same.
-func (w *worker) endBy(err error) {
-	e := end{code: wire.ExitCrash, err: err, grace: w.cfg.ShutdownTimeout}
+// failWith shuts the worker down because of an error: as a permanent failure if the error
+// is one, else as a crash. Processed messages are committed all the same.
+func (w *worker) failWith(err error) {
+	e := shutdown{code: wire.ExitCrash, err: err, grace: w.cfg.ShutdownTimeout}
 	if p, ok := errors.AsType[permanentError](err); ok {
-		e.code, e.err, e.leave = wire.ExitPermanent, p.error, true
+		e.code, e.err, e.leaveGroup = wire.ExitPermanent, p.error, true
 	} else if reason, _, permanent := access.Permanent(err); permanent {
-		e.code, e.err, e.leave = wire.ExitPermanent, errors.New(reason), true
+		e.code, e.err, e.leaveGroup = wire.ExitPermanent, errors.New(reason), true
 	}
-	w.end(e)
+	w.requestShutdown(e)
 }
 
-// fatal ends the worker for good, crash has it replaced.
-func (w *worker) fatal(err error) { w.endBy(permanentError{err}) }
-func (w *worker) crash(err error) { w.endBy(err) }
+// fatal ends the worker permanently, crash has it replaced.
+func (w *worker) fatal(err error) { w.failWith(permanentError{err}) }
+func (w *worker) crash(err error) { w.failWith(err) }
 
-// failedConstructor ends the worker: racecar.Fatal for good, else as a crash.
+// failedConstructor ends the worker: permanently for racecar.Fatal, else as a crash.
 func (w *worker) failedConstructor(err error) {
 	if verdict.Of(err).Kind == verdict.Fatal {
 		w.fatal(err)
@@ -387,8 +387,8 @@ func (w *worker) failedConstructor(err error) {
 	w.crash(err)
 }
 
-// deadline is when p must be finished with: when we learned that it goes plus
-// what the group waits for us, or when the worker must be gone.
+// deadline is when p must be finished: when it was marked as leaving plus how long the
+// group waits for us, or when the worker must have ended.
 func (w *worker) deadline(p *partition) time.Time {
 	left := time.Now()
 	if at := p.leftAt.Load(); at != nil {
@@ -475,14 +475,14 @@ func (w *worker) closeFetchers() {
 	}
 }
 
-// takesOver reports whether a predecessor's place is one that we join with.
+// takesOver reports whether we join as this member of a predecessor.
 func (w *worker) takesOver(p status.Member) bool {
 	return p.InstanceID != "" && slices.ContainsFunc(w.memberships, func(m *membership) bool {
 		return m.slot != "" && ofSlot(p.InstanceID, m.slot)
 	})
 }
 
-// emit tells subscribers of an event.
+// emit reports an event to observers.
 func (w *worker) emit(e racecar.Event) {
 	if w.opts.Emit != nil {
 		w.opts.Emit(e)

@@ -20,9 +20,9 @@ import (
 
 // testClock stands still until it is moved.
 type testClock struct {
-	mu     sync.Mutex
-	at     time.Time
-	timers map[*testTimer]struct{}
+	mu      sync.Mutex
+	current time.Time
+	timers  map[*testTimer]struct{}
 }
 
 type testTimer struct {
@@ -32,14 +32,14 @@ type testTimer struct {
 }
 
 func newTestClock() *testClock {
-	return &testClock{at: time.Unix(1_000_000, 0), timers: map[*testTimer]struct{}{}}
+	return &testClock{current: time.Unix(1_000_000, 0), timers: map[*testTimer]struct{}{}}
 }
 
 func (c *testClock) clock() *clock {
 	return &clock{now: c.now, after: func(d time.Duration, f func()) stopper {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		t := &testTimer{c, c.at.Add(d), f}
+		t := &testTimer{c, c.current.Add(d), f}
 		c.timers[t] = struct{}{}
 		return t
 	}}
@@ -56,16 +56,16 @@ func (t *testTimer) Stop() bool {
 func (c *testClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.at
+	return c.current
 }
 
 // move lets d pass.
 func (c *testClock) move(d time.Duration) {
 	c.mu.Lock()
-	c.at = c.at.Add(d)
+	c.current = c.current.Add(d)
 	var due []func()
 	for t := range c.timers {
-		if !t.when.After(c.at) {
+		if !t.when.After(c.current) {
 			due = append(due, t.f)
 			delete(c.timers, t)
 		}
@@ -179,7 +179,7 @@ func TestOnlyTheFailingPartitionWaitsAndToTheSchedule(t *testing.T) {
 			// Nobody but partition 1 waits: the others come to their ends without the
 			// clock having moved, and go on at once with what comes.
 			others := func() {
-				for _, p := range []int32{0, 2, 3} { // each in a turn of its own, so that 1 has had its chance
+				for _, p := range []int32{0, 2, 3} { // each in its own quantum, so that 1 has had its chance
 					b.Produce(topic, p, "more")
 					k := tp{topic, p}
 					want := 21 + extra
@@ -258,8 +258,8 @@ func TestPauseUntilResumed(t *testing.T) {
 	wantUpTo(t, rec.offsets(tp{topic, 1}), 10)
 }
 
-// Each failure is logged once, with its place; a message that is tried again ten
-// times a second once a second.
+// Each failure is logged once, with its offset; a message that is retried ten times a
+// second is logged once a second.
 func TestFailuresAreLogged(t *testing.T) {
 	for name, c := range map[string]struct {
 		pause    time.Duration

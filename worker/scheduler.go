@@ -19,14 +19,14 @@ const quantum = 50 * time.Millisecond
 
 // limits bound what a worker holds besides what its fetchers do.
 type limits struct {
-	kept    int64 // bytes of batches that wait for output to be acknowledged
-	decoded int64 // bytes that are decoded and not processed, of partitions that nobody serves
-	fetched int64 // bytes of batches that partitions have that nobody serves
+	unacknowledged int64 // bytes of batches that wait for output to be acknowledged
+	decoded        int64 // bytes that are decoded and not processed, of partitions that nobody serves
+	fetched        int64 // bytes of batches that partitions have that nobody serves
 }
 
 func newLimits(c *config.Config) limits {
 	bytes := int64(max(c.MaxBytes, 1<<20))
-	return limits{kept: bytes, decoded: bytes, fetched: bytes}
+	return limits{unacknowledged: bytes, decoded: bytes, fetched: bytes}
 }
 
 // scheduler decides which partition an executor serves next. There is one for all
@@ -38,25 +38,25 @@ type scheduler struct {
 	batchWait   time.Duration // how long a batch may wait for more
 	limits      limits
 
-	mu      locks.Mutex[locks.Scheduler]
-	wake    *sync.Cond // an executor may find something to do
-	topics  []*topicPartitions
-	at      int  // the topic served last
-	busy    int  // executors serving a partition
-	alone   bool // one of them must have nothing beside it
-	quiet   bool // nothing is begun
-	halted  bool // nothing is begun any more
-	stopped bool
-	timer   stopper // wakes at the earliest deadline of a partition
-	timerAt time.Time
-	parts   int
-	clock   clock
+	mu        locks.Mutex[locks.Scheduler]
+	wake      *sync.Cond // an executor may find something to do
+	topics    []*topicPartitions
+	lastTopic int  // the topic served last
+	busy      int  // executors serving a partition
+	alone     bool // one of them must have nothing beside it
+	quiet     bool // nothing is begun
+	halted    bool // nothing is begun any more
+	stopped   bool
+	timer     stopper // wakes at the earliest deadline of a partition
+	timerAt   time.Time
+	parts     int
+	clock     clock
 
-	opener  *opener
-	kept    atomic.Int64            // see limits
-	decoded int64                   // see limits
-	rests   *list.List              // partitions that hold something decoded, those served last behind
-	claims  map[*partition]struct{} // those that are claimed, served already or not
+	opener         *opener
+	unacknowledged atomic.Int64            // see limits
+	decoded        int64                   // see limits
+	rests          *list.List              // partitions that hold something decoded, those served last behind
+	claims         map[*partition]struct{} // those that are claimed, served already or not
 }
 
 // topicPartitions are the partitions of a topic, served in turn.
@@ -86,7 +86,7 @@ func (t *scheduler) claimed(p *partition) {
 func (t *scheduler) opened(p *partition, s source) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p.cursor.source, p.cursor.opener, p.cursor.kept, p.cursor.epoch = s, t.opener, &t.kept, &p.epoch
+	p.cursor.source, p.cursor.opener, p.cursor.unacknowledged, p.cursor.epoch = s, t.opener, &t.unacknowledged, &p.epoch
 	p.source.Store(&s)
 }
 
@@ -129,8 +129,8 @@ func (t *scheduler) add(p *partition) {
 	t.wake.Broadcast()
 }
 
-// retire sees to it that nothing more of p is begun. Its idle channel is closed
-// once the call in hand, if any, has ended.
+// retire ensures that no more calls of p begin. Its idle channel is closed once the call
+// in hand, if any, has ended.
 func (t *scheduler) retire(p *partition) {
 	p.signal(attentionLeaving)
 	t.mu.Lock()
@@ -198,13 +198,13 @@ func (t *scheduler) pick() *partition {
 	now := t.clock.now()
 	var soonest time.Time
 	var found *partition
-	first := t.at
+	first := t.lastTopic
 	if t.roundRobin {
 		first++
 	}
 	for i := range t.topics {
-		at := (first + i) % len(t.topics)
-		tt := t.topics[at]
+		number := (first + i) % len(t.topics)
+		tt := t.topics[number]
 		for j := range tt.parts {
 			k := (tt.next + j) % len(tt.parts)
 			p := tt.parts[k]
@@ -219,7 +219,7 @@ func (t *scheduler) pick() *partition {
 				// It waits for the others to end; nothing else is begun meanwhile.
 				return nil
 			}
-			tt.next, t.at, found = (k+1)%len(tt.parts), at, p
+			tt.next, t.lastTopic, found = (k+1)%len(tt.parts), number, p
 			break
 		}
 		if found != nil {
@@ -310,7 +310,7 @@ func (t *scheduler) yields(p *partition, acknowledged int64) bool {
 	return gave
 }
 
-// hold tells p's source whether p is paused. Called with mu held.
+// hold notifies p's source whether p is paused. Called with mu held.
 func (t *scheduler) hold(p *partition, held bool) {
 	if p.held != held && p.cursor.source != nil {
 		p.held = held
@@ -341,7 +341,7 @@ func (t *scheduler) forgetRest(p *partition) {
 	}
 }
 
-// wakeAt has the executors look again at that time.
+// wakeAt wakes the executors at that time.
 func (t *scheduler) wakeAt(when, now time.Time) {
 	if !t.timerAt.IsZero() && t.timerAt.After(now) && !when.Before(t.timerAt) {
 		return // it will be noticed by then, and set again
@@ -349,11 +349,11 @@ func (t *scheduler) wakeAt(when, now time.Time) {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
-	t.timerAt, t.timer = when, t.clock.after(when.Sub(now), t.look)
+	t.timerAt, t.timer = when, t.clock.after(when.Sub(now), t.wakeExecutors)
 }
 
-// look wakes the executors.
-func (t *scheduler) look() {
+// wakeExecutors has the executors check for partitions that are ready.
+func (t *scheduler) wakeExecutors() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.wake.Broadcast()
@@ -398,16 +398,16 @@ func (t *scheduler) all() []*partition {
 // setQuiet stops (or goes on) beginning calls; partitions and membership stay.
 func (t *scheduler) setQuiet(quiet bool) {
 	t.change(func() { t.quiet = quiet })
-	t.tellQuiet()
+	t.signalQuiet()
 }
 
 // halt begins nothing any more.
 func (t *scheduler) halt() {
 	t.change(func() { t.halted = true })
-	t.tellQuiet()
+	t.signalQuiet()
 }
 
-func (t *scheduler) tellQuiet() {
+func (t *scheduler) signalQuiet() {
 	t.each(func(p *partition) {
 		if t.quiet || t.halted {
 			p.signal(attentionQuiet)
@@ -417,7 +417,7 @@ func (t *scheduler) tellQuiet() {
 	})
 }
 
-// stop ends the executors after their turns.
+// stop ends the executors after their quanta.
 func (t *scheduler) stop() {
 	t.change(func() {
 		t.stopped = true

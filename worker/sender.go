@@ -10,22 +10,22 @@ import (
 
 // sender writes to the supervisor from a goroutine of its own, so that one that
 // is stopped (and lets the socket fill up) never blocks the worker. Of frames, metrics and
-// places only the newest matters; replies and last words are all sent.
+// members only the newest matters; replies and the exit report are all sent.
 type sender struct {
 	conn *wire.Conn // nil: there is no supervisor
 
 	wake chan struct{} // capacity 1
 	done chan struct{} // closed when the goroutine is gone
 
-	mu      sync.Mutex
-	frame   *wire.Frame
-	places  []status.Member
-	placed  bool
-	replies []wire.Reply
-	metrics []byte // of consumer code; nil: nothing new
-	last    *wire.ExitReason
-	closing bool
-	told    bool // the last words are with the supervisor
+	mu             sync.Mutex
+	frame          *wire.Frame
+	members        []status.Member
+	membersChanged bool
+	replies        []wire.Reply
+	metrics        []byte // of consumer code; nil: nothing new
+	last           *wire.ExitReason
+	closing        bool
+	delivered      bool // the supervisor has the exit report
 }
 
 func newSender(conn *wire.Conn) *sender {
@@ -34,7 +34,9 @@ func newSender(conn *wire.Conn) *sender {
 
 func (s *sender) sendFrame(f wire.Frame) { s.put(func() { s.frame = &f }) }
 
-func (s *sender) sendPlaces(p []status.Member) { s.put(func() { s.places, s.placed = p, true }) }
+func (s *sender) sendMembers(p []status.Member) {
+	s.put(func() { s.members, s.membersChanged = p, true })
+}
 
 func (s *sender) sendMetrics(encoded []byte) {
 	s.put(func() { s.metrics = append([]byte{}, encoded...) })
@@ -52,8 +54,8 @@ func (s *sender) put(f func()) {
 	poke(s.wake)
 }
 
-// close sends what is queued and then the last words, if any, and reports whether
-// all was sent. It gives up after wait: the supervisor learns of the exit anyway.
+// close sends all queued messages and then the exit report, if any, and reports whether
+// all was sent. It returns after wait at the latest: the supervisor sees the exit anyway.
 func (s *sender) close(last *wire.ExitReason, wait time.Duration) bool {
 	if s.conn == nil {
 		return false
@@ -61,7 +63,7 @@ func (s *sender) close(last *wire.ExitReason, wait time.Duration) bool {
 	s.put(func() { s.last, s.closing = last, true })
 	select {
 	case <-s.done:
-		return s.told
+		return s.delivered
 	case <-time.After(wait):
 		return false
 	}
@@ -72,11 +74,11 @@ func (s *sender) run() {
 	defer close(s.done)
 	for range s.wake {
 		s.mu.Lock()
-		frame, places, placed, replies, metrics, last, closing := s.frame, s.places, s.placed, s.replies, s.metrics, s.last, s.closing
-		s.frame, s.placed, s.replies, s.metrics = nil, false, nil, nil
+		frame, members, membersChanged, replies, metrics, last, closing := s.frame, s.members, s.membersChanged, s.replies, s.metrics, s.last, s.closing
+		s.frame, s.membersChanged, s.replies, s.metrics = nil, false, nil, nil
 		s.mu.Unlock()
-		sent := s.write(frame, places, placed, replies, last, metrics)
-		s.told = sent && closing
+		sent := s.write(frame, members, membersChanged, replies, last, metrics)
+		s.delivered = sent && closing
 		if !sent || closing {
 			return
 		}
@@ -84,8 +86,8 @@ func (s *sender) run() {
 }
 
 // write reports whether the other side is still there.
-func (s *sender) write(frame *wire.Frame, places []status.Member, placed bool, replies []wire.Reply, last *wire.ExitReason, metrics []byte) bool {
-	if placed && s.conn.Write(wire.KindMembers, places) != nil {
+func (s *sender) write(frame *wire.Frame, members []status.Member, membersChanged bool, replies []wire.Reply, last *wire.ExitReason, metrics []byte) bool {
+	if membersChanged && s.conn.Write(wire.KindMembers, members) != nil {
 		return false
 	}
 	if frame != nil && s.conn.WriteFrame(*frame) != nil {

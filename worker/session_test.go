@@ -68,7 +68,7 @@ func TestJoinOutlastsTheSocketTimeout(t *testing.T) {
 }
 
 // Messages that are deleted while others of the partition are processed: the worker
-// goes on behind them by itself and tells of the gap.
+// continues behind them by itself and reports the gap.
 func TestRetentionOvertakesARunningWorker(t *testing.T) {
 	const messages, kept = 30_000, 10
 	b := testbroker.New(t)

@@ -14,7 +14,7 @@ func (w *worker) statistics(ctx context.Context) {
 	if w.cfg.StatisticsInterval <= 0 {
 		return
 	}
-	last := &lastStatistics{at: w.base, parts: map[*partition]uint64{}}
+	last := &lastStatistics{takenAt: w.base, parts: map[*partition]uint64{}}
 	for sleep(ctx, w.cfg.StatisticsInterval) {
 		instances := map[*instance]racecar.StatisticsHook{}
 		if w.serial != nil {
@@ -45,7 +45,7 @@ func (w *worker) statistics(ctx context.Context) {
 
 // lastStatistics is what rates are counted from.
 type lastStatistics struct {
-	at       time.Time
+	takenAt  time.Time
 	messages uint64
 	calls    uint64
 	time     time.Duration
@@ -54,7 +54,7 @@ type lastStatistics struct {
 
 func (w *worker) figures(last *lastStatistics) racecar.Statistics {
 	now := time.Now()
-	seconds := now.Sub(last.at).Seconds()
+	seconds := now.Sub(last.takenAt).Seconds()
 	rate := func(n, before uint64) float64 {
 		if seconds <= 0 {
 			return 0
@@ -99,6 +99,6 @@ func (w *worker) figures(last *lastStatistics) racecar.Statistics {
 			}
 		}
 	}
-	*last = lastStatistics{at: now, messages: s.Messages, calls: n, time: total, parts: parts}
+	*last = lastStatistics{takenAt: now, messages: s.Messages, calls: n, time: total, parts: parts}
 	return s
 }

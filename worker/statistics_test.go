@@ -13,13 +13,13 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// withStatistics tells what it is told.
+// withStatistics passes on the statistics it receives.
 type withStatistics struct {
 	processor
-	told func(racecar.Statistics)
+	report func(racecar.Statistics)
 }
 
-func (w *withStatistics) OnStatistics(_ context.Context, s racecar.Statistics) { w.told(s) }
+func (w *withStatistics) OnStatistics(_ context.Context, s racecar.Statistics) { w.report(s) }
 
 // TestStatisticsInterval: OnStatistics is called so often, and never at 0.
 func TestStatisticsInterval(t *testing.T) {
@@ -30,7 +30,7 @@ func TestStatisticsInterval(t *testing.T) {
 			w := &worker{cfg: cfg, scheduler: newScheduler(1, false, newLimits(&cfg)), base: time.Now(), stats: &scoreboard.Counters{}}
 			calls := 0
 			p := supplied(w.scheduler, tp{"a", 0}, 0)
-			p.inst = &instance{w: w, producer: newProducer(w), value: &withStatistics{told: func(racecar.Statistics) { calls++ }}}
+			p.inst = &instance{w: w, producer: newProducer(w), value: &withStatistics{report: func(racecar.Statistics) { calls++ }}}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+500*time.Millisecond)
 			defer cancel()
 			w.statistics(ctx)
@@ -50,7 +50,7 @@ func TestStatistics(t *testing.T) {
 	figures := make(chan racecar.Statistics, 1000)
 	spec := racecar.Spec{Name: t.Name(), Subscriptions: []racecar.Subscription{{Topic: from}}}
 	reg, err := racecar.NewRegistration(func(rt racecar.Runtime) (*withStatistics, error) {
-		c := &withStatistics{told: func(s racecar.Statistics) { figures <- s }}
+		c := &withStatistics{report: func(s racecar.Statistics) { figures <- s }}
 		c.process = func(ctx context.Context, m *racecar.Message) error {
 			if m.Partition == 1 && m.Offset == 4 {
 				return errors.New("stands still")

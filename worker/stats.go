@@ -6,7 +6,7 @@ import (
 	"github.com/racecar-go/racecar/internal/scoreboard"
 )
 
-// tally is what an executor has counted in a turn: adding it up at the end
+// tally is what an executor has counted in a quantum: adding it up at the end
 // spares each message a dozen atomic operations.
 type tally struct {
 	messages, batches, errors uint64

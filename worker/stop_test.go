@@ -136,7 +136,7 @@ func TestStopGivesUpOnACallThatNeverEnds(t *testing.T) {
 	if code := s.awaitExit(); code != wire.ExitCrash {
 		t.Errorf("exit code %d", code)
 	}
-	if last := s.lastWords(); !strings.Contains(last.Reason, topic+"/0 offset 0") {
+	if last := s.exitReport(); !strings.Contains(last.Reason, topic+"/0 offset 0") {
 		t.Errorf("last words %+v", last)
 	}
 }
@@ -199,7 +199,7 @@ func TestStopDuringAPause(t *testing.T) {
 }
 
 // Nobody answers where the brokers should be: the worker waits, says for what,
-// and stops at once when told to.
+// and a stop command ends it at once.
 func TestStopWithoutBrokers(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -304,7 +304,7 @@ func TestStopWhileOthersHoldTheJoinUp(t *testing.T) {
 			<-told // of the rebalance that s began
 			s.await("joining", func() bool {
 				// The supervisor knows whom to remove, should it be killed now.
-				return s.frame.State == status.Joining && len(s.places) == 1 && (s.places[0].MemberID != "" || s.places[0].InstanceID != "")
+				return s.frame.State == status.Joining && len(s.members) == 1 && (s.members[0].MemberID != "" || s.members[0].InstanceID != "")
 			})
 			began := time.Now()
 			code := s.stop()
@@ -352,7 +352,7 @@ func TestSupervisorGone(t *testing.T) {
 	wantNoMembers(t, b, group)
 }
 
-// A worker that was told to stop without leaving leaves all the same when the
+// A worker that stops without leaving the group leaves it all the same when the
 // supervisor, which was to remove its member, is gone by then; with membership host
 // members are kept over a stop.
 func TestSupervisorGoneDuringAStop(t *testing.T) {
@@ -409,7 +409,7 @@ func TestSupervisorGoneDuringAStop(t *testing.T) {
 	}
 }
 
-// A worker that stays exits when it is told to, its member still in the group.
+// A worker that stays exits at the exit command, its member still in the group.
 func TestWorkerThatStaysExits(t *testing.T) {
 	b := testbroker.New(t)
 	group := b.Group()
@@ -492,7 +492,7 @@ func TestConstructorFails(t *testing.T) {
 			if code := s.awaitExit(); code != c.code {
 				t.Errorf("%s: exit code %d", name, code)
 			}
-			if last := s.lastWords(); !strings.Contains(last.Reason, c.want) || last.Permanent != (c.code == wire.ExitPermanent) {
+			if last := s.exitReport(); !strings.Contains(last.Reason, c.want) || last.Permanent != (c.code == wire.ExitPermanent) {
 				t.Errorf("%s: last words %+v", name, last)
 			}
 		}

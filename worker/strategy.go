@@ -10,12 +10,12 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// wrapStrategy wraps a sarama strategy for two things that have no other place:
+// wrapStrategy wraps a sarama strategy for two things that sarama offers nowhere else:
 //
-//   - to learn of an assignment at once: sarama tells a working handler of a
-//     cooperative revocation only when its fetches have come round;
-//   - to change the subscription's user data when the group is to be rebalanced:
-//     a rejoin with unchanged metadata changes nothing.
+//   - to learn of an assignment at once: sarama reports a cooperative revocation to a
+//     working handler only when its fetches have come round;
+//   - to change the subscription's user data in order to cause a rebalance: a rejoin
+//     with unchanged metadata changes nothing.
 //
 // The optional interfaces of what is wrapped are forwarded: without
 // SupportedProtocols sarama would silently take it for an eager one, and with a
@@ -31,7 +31,7 @@ func wrapStrategy(s sarama.BalanceStrategy, on func(*sarama.ConsumerGroupMemberA
 	return &countingStrategy{observed, rejoins}
 }
 
-// observedStrategy tells on of each assignment.
+// observedStrategy reports each assignment to on.
 type observedStrategy struct {
 	sarama.BalanceStrategy
 	on func(*sarama.ConsumerGroupMemberAssignment, int32)
@@ -53,8 +53,8 @@ func (s *observedStrategy) OnAssignment(a *sarama.ConsumerGroupMemberAssignment,
 }
 
 // Plan implements sarama.BalanceStrategy. Members may carry user data of any kind; the
-// sticky strategies give up at what they cannot decode. Without user data they plan
-// anew, which moves more partitions than necessary and stops nobody.
+// sticky strategies fail at user data that they cannot decode. Without it they plan from
+// scratch, which moves more partitions than necessary and stops nobody.
 func (s *observedStrategy) Plan(members map[string]sarama.ConsumerGroupMemberMetadata, topics map[string][]int32) (sarama.BalanceStrategyPlan, error) {
 	plan, err := s.BalanceStrategy.Plan(members, topics)
 	if err == nil {
@@ -68,26 +68,26 @@ func (s *observedStrategy) Plan(members map[string]sarama.ConsumerGroupMemberMet
 	return s.BalanceStrategy.Plan(plain, topics)
 }
 
-// strangeMembers logs members of the group whose subscription cannot be used as it
+// invalidMembers logs members of the group whose subscription cannot be used as it
 // is, each once.
-type strangeMembers struct {
+type invalidMembers struct {
 	log *logrus.Entry
 
 	mu     sync.Mutex
 	logged map[string]bool // by member id and problem
 }
 
-// maxStrangeMembers bounds what is remembered: member ids are made anew at each start.
-const maxStrangeMembers = 1000
+// maxInvalidMembers bounds the memory: each start of a member makes a new member id.
+const maxInvalidMembers = 1000
 
-func (s *strangeMembers) report(member, problem string) {
+func (s *invalidMembers) report(member, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := member + " " + problem
 	if s.logged[key] {
 		return
 	}
-	if s.logged == nil || len(s.logged) >= maxStrangeMembers {
+	if s.logged == nil || len(s.logged) >= maxInvalidMembers {
 		s.logged = map[string]bool{}
 	}
 	s.logged[key] = true
@@ -111,8 +111,8 @@ func (s *forwardingStrategy) SubscriptionUserData(topics []string) ([]byte, erro
 	return s.BalanceStrategy.(sarama.SubscriptionUserDataBalanceStrategy).SubscriptionUserData(topics)
 }
 
-// countingStrategy is for those that do not look at user data: it holds the
-// number of times we asked for a rebalance.
+// countingStrategy is for strategies that ignore user data: its user data is the number
+// of rebalances that we asked for.
 type countingStrategy struct {
 	*observedStrategy
 	rejoins *atomic.Uint32

@@ -99,7 +99,7 @@ func TestSuspectsInABatch(t *testing.T) {
 // without being called, or its partition is paused until an operator resumes it.
 func TestPoison(t *testing.T) {
 	t.Parallel()
-	for _, letters := range []bool{true, false} {
+	for _, deadLetterTopic := range []bool{true, false} {
 		b := testbroker.New(t)
 		topic, group := b.Topic(2), b.Group()
 		b.Produce(topic, 0, values(10)...)
@@ -108,7 +108,7 @@ func TestPoison(t *testing.T) {
 		var mu sync.Mutex
 		var poisoned []event.Poisoned
 		cfg := testConfig(b, group)
-		if letters {
+		if deadLetterTopic {
 			cfg.DeadLetterTopic = group + ".dead"
 			b.CreateTopic(cfg.DeadLetterTopic, 1)
 		}
@@ -122,7 +122,7 @@ func TestPoison(t *testing.T) {
 				}
 			}
 		})
-		if letters {
+		if deadLetterTopic {
 			rec.await(t, 19)
 			m := readAll(t, b, cfg.DeadLetterTopic, 1)[0]
 			if string(m.Value) != "value-4" || !strings.Contains(header(m, "racecar-dlq-error"), "signal: killed") || header(m, "racecar-dlq-attempts") != "3" {
@@ -139,8 +139,8 @@ func TestPoison(t *testing.T) {
 		}
 		waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 10 })
 		s.stop()
-		if got := rec.offsets(tp{topic, 0}); slices.Contains(got, 4) == letters {
-			t.Errorf("dead-letter topic %v: processed %v", letters, got)
+		if got := rec.offsets(tp{topic, 0}); slices.Contains(got, 4) == deadLetterTopic {
+			t.Errorf("dead-letter topic %v: processed %v", deadLetterTopic, got)
 		}
 		if len(poisoned) != 1 || poisoned[0].Offset != 4 || poisoned[0].Deaths != 3 {
 			t.Errorf("events %+v", poisoned)

@@ -31,7 +31,7 @@ func (e *missingTopicsError) Error() string {
 // resolve returns the topics to subscribe to: those that exist of what is named,
 // and those that match a pattern. It is an error when there is none.
 func (m *membership) resolve(ctx context.Context) ([]string, error) {
-	found, missing, err := m.lookUpTopics(ctx)
+	found, missing, err := m.queryTopics(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -48,8 +48,8 @@ func (m *membership) resolve(ctx context.Context) ([]string, error) {
 	return sortedTopics(topics), nil
 }
 
-// lookUpTopics asks for the topics that are subscribed to.
-func (m *membership) lookUpTopics(ctx context.Context) (found map[string]int, missing []string, err error) {
+// queryTopics asks the brokers for the topics of the subscriptions.
+func (m *membership) queryTopics(ctx context.Context) (found map[string]int, missing []string, err error) {
 	patterns := slices.ContainsFunc(m.subs, func(s racecar.Subscription) bool { return s.TopicPattern != "" })
 	req := &sarama.MetadataRequest{Version: 10} // sarama lowers it to what the broker has
 	for _, s := range m.subs {
@@ -142,8 +142,8 @@ func topicPattern(pattern string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-// lookUpLimit bounds the question whether a topic is there: who asks holds up commits.
-const lookUpLimit = 2 * time.Second
+// topicQueryTimeout bounds the request whether a topic exists, which holds up commits.
+const topicQueryTimeout = 2 * time.Second
 
 // deleted finds the partitions that a group's coordinator does not know and that brokers'
 // metadata does not have either. A coordinator may be late to hear of a topic; where
@@ -159,7 +159,7 @@ func (m *membership) deleted(refused map[kafka.TopicPartition]error) map[kafka.T
 	if len(topics) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lookUpLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), topicQueryTimeout)
 	defer cancel()
 	answers := make(chan *sarama.MetadataResponse, 1)
 	go func() {
@@ -229,8 +229,8 @@ func (m *membership) watchTopics(ctx context.Context) {
 	}
 }
 
-// awaitCheck waits until topics are to be compared: after every, or soon after a fetch
-// found that there is no such topic (any more). False when ctx ended.
+// awaitCheck waits until it is time to compare topics: after every, or soon after a fetch
+// found that a topic does not exist (any more). False when ctx ended.
 func (m *membership) awaitCheck(ctx context.Context, every time.Duration) bool {
 	timer := time.NewTimer(every)
 	defer timer.Stop()
@@ -250,7 +250,7 @@ const soonAfter = 200 * time.Millisecond
 // outdated reports whether there are other topics than those we joined for, or more
 // partitions.
 func (m *membership) outdated(ctx context.Context) bool {
-	found, _, err := m.lookUpTopics(ctx)
+	found, _, err := m.queryTopics(ctx)
 	if err != nil {
 		m.log.WithError(err).Debug("looking for new partitions")
 		return false

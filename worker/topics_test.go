@@ -17,7 +17,7 @@ import (
 
 // Partitions that are added are consumed within twice
 // topic_metadata_refresh_interval, also after the group's leader was restarted:
-// Kafka then gives it its old place back without telling it that it leads, and
+// Kafka then lets it continue its membership without telling it that it leads, and
 // nobody of sarama's looks for partitions any more.
 func TestPartitionsAddedAfterTheLeaderRestarted(t *testing.T) {
 	const interval = 2 * time.Second
@@ -42,7 +42,7 @@ func TestPartitionsAddedAfterTheLeaderRestarted(t *testing.T) {
 			rec.await(t, 2)
 			before := leader.status().Members[0].Generation
 
-			// Its place is kept, as when it was killed.
+			// Its membership is kept, as when it was killed.
 			if err := leader.conn.Write(wire.KindCommand, wire.Command{Kind: wire.CommandStop, Grace: 20 * time.Second}); err != nil {
 				t.Fatal(err)
 			}
@@ -116,9 +116,9 @@ func TestEveryMemberSubscribesToALaterTopic(t *testing.T) {
 	}
 }
 
-// A topic that is deleted and made anew is another one: it is processed from its
+// A topic that is deleted and created again is another one: it is processed from its
 // beginning, whatever the position in the old one was, and that is reported.
-func TestTopicMadeAnew(t *testing.T) {
+func TestRecreatedTopic(t *testing.T) {
 	for name, test := range map[string]struct {
 		n     int
 		start racecar.StartFrom

@@ -15,26 +15,26 @@ func (i *instance) trace() {
 	if t == nil {
 		return
 	}
-	place := racecar.Worker{Consumer: i.w.reg.Name(), Index: i.w.index, Group: i.w.group}
+	identity := racecar.Worker{Consumer: i.w.reg.Name(), Index: i.w.index, Group: i.w.group}
 	if i.single != nil {
-		i.single = tracedProcessor{i, t, place, i.single}
+		i.single = tracedProcessor{i, t, identity, i.single}
 	}
 	if i.batch != nil {
-		i.batch = tracedBatchProcessor{i, t, place, i.batch}
+		i.batch = tracedBatchProcessor{i, t, identity, i.batch}
 	}
 }
 
 type tracedProcessor struct {
-	of     *instance
-	tracer racecar.Tracer
-	place  racecar.Worker
-	inner  racecar.Processor
+	instance *instance
+	tracer   racecar.Tracer
+	worker   racecar.Worker
+	inner    racecar.Processor
 }
 
 // Process implements racecar.Processor.
 func (t tracedProcessor) Process(ctx context.Context, m *racecar.Message) (err error) {
-	ctx, end := t.tracer.ProcessMessage(ctx, t.place, m)
-	t.of.span = ctx
+	ctx, end := t.tracer.ProcessMessage(ctx, t.worker, m)
+	t.instance.span = ctx
 	err = errNotReturned
 	defer func() { end(err) }()
 	err = t.inner.Process(ctx, m)
@@ -42,16 +42,16 @@ func (t tracedProcessor) Process(ctx context.Context, m *racecar.Message) (err e
 }
 
 type tracedBatchProcessor struct {
-	of     *instance
-	tracer racecar.Tracer
-	place  racecar.Worker
-	inner  racecar.BatchProcessor
+	instance *instance
+	tracer   racecar.Tracer
+	worker   racecar.Worker
+	inner    racecar.BatchProcessor
 }
 
 // ProcessBatch implements racecar.BatchProcessor.
 func (t tracedBatchProcessor) ProcessBatch(ctx context.Context, ms []*racecar.Message) (err error) {
-	ctx, end := t.tracer.ProcessBatch(ctx, t.place, ms)
-	t.of.span = ctx
+	ctx, end := t.tracer.ProcessBatch(ctx, t.worker, ms)
+	t.instance.span = ctx
 	err = errNotReturned
 	defer func() { end(err) }()
 	err = t.inner.ProcessBatch(ctx, ms)

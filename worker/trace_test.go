@@ -35,7 +35,7 @@ func (h ctxHook) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// What is reported and logged of a failed call carries the call's span.
+// Reports and log lines of a failed call carry the call's span.
 func TestFailuresCarryTheirSpan(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)

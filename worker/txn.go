@@ -30,29 +30,29 @@ import (
 // the same means as without transactions. The commit loop leaves the partition
 // alone once its first position is committed.
 type transactions struct {
-	w        *worker
-	of       *instanceProducer                     // of the instance
-	id       string                                // transactional id
-	producer func() (*producer.TxnProducer, error) // made at the first use
-	ctx      context.Context                       // ends with close, or when the worker's time is up
-	cancel   context.CancelFunc
+	w                *worker
+	instanceProducer *instanceProducer                     // of the instance
+	id               string                                // transactional id
+	producer         func() (*producer.TxnProducer, error) // made at the first use
+	ctx              context.Context                       // ends with close, or when the worker's time is up
+	cancel           context.CancelFunc
 
 	own   locks.Mutex[locks.TransactionOwner] // held by who uses the producer
 	taken atomic.Bool                         // the id is ours
 	wg    sync.WaitGroup                      // the goroutine that commits
 
-	// full says that nothing is to be begun: as much waits to be committed as may.
+	// full says that no call may begin: as much waits to be committed as may.
 	full atomic.Bool
 
 	// mu is taken before acks.mu; after none but an instance's.
-	mu       locks.Mutex[locks.Transactions]
-	turn     bool          // a turn is on: what is produced belongs to a call
-	call     []*outMessage // what the running call has produced
-	cur      *transaction  // being gathered; nil: none
-	sealed   []*transaction
-	running  bool          // the goroutine that commits is there
-	settled  chan struct{} // closed when a transaction has ended, and made anew
-	failures int           // transactions that failed in a row
+	mu        locks.Mutex[locks.Transactions]
+	inQuantum bool          // a quantum is running: output belongs to a call
+	call      []*outMessage // what the running call has produced
+	current   *transaction  // being gathered; nil: none
+	sealed    []*transaction
+	running   bool          // the goroutine that commits is there
+	settled   chan struct{} // closed when a transaction has ended, and replaced
+	failures  int           // transactions that failed in a row
 }
 
 // transaction is a set of calls that are committed together. transactions.mu
@@ -75,11 +75,11 @@ type transaction struct {
 
 // share is a partition's part in a transaction.
 type share struct {
-	output   *output
-	from     int64 // the position it began with
-	next     int64 // the position to be committed
-	messages int
-	letters  *deadLetters // nil: none are in it
+	output      *output
+	from        int64 // the position it began with
+	next        int64 // the position to be committed
+	messages    int
+	deadLetters *deadLetters // nil: none are in it
 
 	commit kafka.Commit // what was committed for next
 }
@@ -166,7 +166,7 @@ func (w *worker) firstTransactionalID() string {
 // process that replaces this one has as well.
 func (w *worker) transactionalID() string {
 	nonce := w.opts.Handshake.Nonce
-	if nonce == "" { // nobody starts us anew
+	if nonce == "" { // nobody restarts us
 		nonce = rand.Text()
 	}
 	return producer.TransactionalIDForWorker(w.group, slotID(w.cfg.ClientID, nonce, w.reg.Name(), w.index, 0))
@@ -207,14 +207,14 @@ func (t *transactions) produce(ctx context.Context, m producer.Message) error {
 	if o.Timestamp.IsZero() {
 		o.Timestamp = time.Now()
 	}
-	t.of.queued(1)
+	t.instanceProducer.queued(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ctx.Err() != nil {
-		t.of.gone(1)
+		t.instanceProducer.gone(1)
 		return &producer.DeliveryError{Kind: producer.DeliveryClosed, Topic: m.Topic, Partition: -1}
 	}
-	for !t.turn && t.full.Load() {
+	for !t.inQuantum && t.full.Load() {
 		settled := t.settled
 		t.mu.Unlock()
 		select {
@@ -222,25 +222,25 @@ func (t *transactions) produce(ctx context.Context, m producer.Message) error {
 			t.mu.Lock()
 		case <-t.ctx.Done():
 			t.mu.Lock()
-			t.of.gone(1)
+			t.instanceProducer.gone(1)
 			return fmt.Errorf("no room to produce: %w", context.Cause(t.ctx))
 		case <-ctx.Done():
 			t.mu.Lock()
-			t.of.gone(1)
+			t.instanceProducer.gone(1)
 			return fmt.Errorf("no room to produce: transactions wait to be committed: %w", context.Cause(ctx))
 		}
 	}
-	if t.turn {
+	if t.inQuantum {
 		t.call = append(t.call, o)
 	} else {
-		t.loose(o)
+		t.addUnattributed(o)
 	}
 	return nil
 }
 
-// loose puts a message of no call into the transaction that is gathered. Called
+// addUnattributed puts a message of no call into the transaction that is gathered. Called
 // with t.mu held, as are the other lower ones below.
-func (t *transactions) loose(o *outMessage) {
+func (t *transactions) addUnattributed(o *outMessage) {
 	tr := t.gather()
 	tr.out = append(tr.out, o)
 	if tr.bytes += o.size; tr.bytes >= maxTransactionBytes {
@@ -249,18 +249,18 @@ func (t *transactions) loose(o *outMessage) {
 }
 
 // beginTurn and endTurn enclose the calls of a partition.
-func (t *transactions) beginTurn() {
+func (t *transactions) beginQuantum() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.turn = true
+	t.inQuantum = true
 }
 
-func (t *transactions) endTurn() {
+func (t *transactions) endQuantum() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.turn = false
+	t.inQuantum = false
 	for _, o := range t.call { // by a goroutine that a call left behind
-		t.loose(o)
+		t.addUnattributed(o)
 	}
 	t.call = nil
 }
@@ -286,21 +286,21 @@ func (t *transactions) add(p *partition, call span) (full bool) {
 	return p.alone || t.full.Load()
 }
 
-// addOutput is add after the turn of the call that produced out.
+// addOutput is add after the quantum of the call that produced out.
 func (t *transactions) addOutput(p *partition, call span, out []*outMessage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.join(p, call, out)
 }
 
-// join is add for output of any origin; nil when p is to be set back: it gets to
-// these messages again.
+// join is add for output of any origin; nil when p will be set back and process these
+// messages again.
 func (t *transactions) join(p *partition, call span, out []*outMessage) *share {
 	if p.setBack {
-		t.of.gone(len(out))
+		t.instanceProducer.gone(len(out))
 		return nil
 	}
-	if p.alone && t.cur != nil && (t.cur.calls > 0 || len(t.cur.out) > 0) {
+	if p.alone && t.current != nil && (t.current.calls > 0 || len(t.current.out) > 0) {
 		t.seal() // what others have done goes without it
 	}
 	tr := t.gather()
@@ -323,12 +323,12 @@ func (t *transactions) join(p *partition, call span, out []*outMessage) *share {
 
 // gather returns the transaction that is gathered.
 func (t *transactions) gather() *transaction {
-	if t.cur == nil {
+	if t.current == nil {
 		tr := &transaction{shares: map[*partition]*share{}}
-		tr.timer = time.AfterFunc(t.w.cfg.TransactionInterval, func() { t.ripe(tr) })
-		t.cur = tr
+		tr.timer = time.AfterFunc(t.w.cfg.TransactionInterval, func() { t.sealDue(tr) })
+		t.current = tr
 	}
-	return t.cur
+	return t.current
 }
 
 func (t *transactions) shareOf(tr *transaction, p *partition) *share {
@@ -342,13 +342,13 @@ func (t *transactions) shareOf(tr *transaction, p *partition) *share {
 	return s
 }
 
-// ripe seals a transaction whose interval is over, or has it sealed after the one
+// sealDue seals a transaction whose interval is over, or has it sealed after the one
 // before.
-func (t *transactions) ripe(tr *transaction) {
+func (t *transactions) sealDue(tr *transaction) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.cur != tr:
+	case t.current != tr:
 	case len(t.sealed) > 0:
 		tr.due = true
 	default:
@@ -358,12 +358,12 @@ func (t *transactions) ripe(tr *transaction) {
 
 // seal hands over what is gathered to be committed.
 func (t *transactions) seal() {
-	if t.cur == nil {
+	if t.current == nil {
 		return
 	}
-	t.cur.timer.Stop()
-	t.sealed = append(t.sealed, t.cur)
-	t.cur = nil
+	t.current.timer.Stop()
+	t.sealed = append(t.sealed, t.current)
+	t.current = nil
 	t.full.Store(len(t.sealed) >= maxSealed)
 	if !t.running {
 		t.running = true
@@ -372,11 +372,11 @@ func (t *transactions) seal() {
 	}
 }
 
-// hurry has what p is done with committed now.
-func (t *transactions) hurry(p *partition) {
+// sealFor seals the transaction that holds p's processed messages, if one is gathered.
+func (t *transactions) sealFor(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.cur != nil && t.cur.shares[p] != nil {
+	if t.current != nil && t.current.shares[p] != nil {
 		t.seal()
 	}
 }
@@ -431,9 +431,9 @@ func (t *transactions) deadLetter(p *partition, d *deadLetters, out []*outMessag
 			records++
 		}
 	}
-	t.of.queued(records)
+	t.instanceProducer.queued(records)
 	if s := t.join(p, d.call, out); s != nil {
-		s.letters = d
+		s.deadLetters = d
 		t.seal() // unless it was full, and is on its way
 	}
 }
@@ -442,9 +442,9 @@ func (t *transactions) deadLetter(p *partition, d *deadLetters, out []*outMessag
 // produces is not sent before it has returned.
 func (t *transactions) deliver(ctx context.Context) error {
 	t.mu.Lock()
-	turn := t.turn
+	inQuantum := t.inQuantum
 	t.mu.Unlock()
-	if turn {
+	if inQuantum {
 		return nil
 	}
 	return t.flush(ctx)
@@ -455,8 +455,8 @@ func (t *transactions) deliver(ctx context.Context) error {
 func (t *transactions) flush(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for len(t.sealed) > 0 || t.cur != nil {
-		if t.failures == 0 { // else what is to be done again has its time
+	for len(t.sealed) > 0 || t.current != nil {
+		if t.failures == 0 { // else repeated messages wait for their pause
 			t.seal()
 		}
 		settled := t.settled
@@ -487,7 +487,7 @@ func (t *transactions) wait(ctx context.Context, p *partition) error {
 		case p.lost():
 			return errLost
 		}
-		if t.cur != nil && t.cur.shares[p] != nil {
+		if t.current != nil && t.current.shares[p] != nil {
 			t.seal()
 		}
 		settled := t.settled
@@ -532,19 +532,19 @@ func (t *transactions) close(ctx context.Context) error {
 	defer t.own.Unlock()
 	p, perr := t.producer()
 	if perr != nil {
-		return err // it was never made, and whoever wanted it was told
+		return err // it was never made, and its users got the error
 	}
 	return errors.Join(err, p.Close(ctx))
 }
 
-// mustWait reports whether p's message at offset is to be alone in its transaction
+// mustWait reports whether p's message at offset must be alone in its transaction
 // and something before it is not committed yet. The executor owns p.
 func (t *transactions) mustWait(p *partition, offset int64) bool {
 	p.alone = p.aloneFrom <= offset && offset < p.aloneTo
 	if !p.alone || p.acks.outstanding.Load() == 0 {
 		return false
 	}
-	t.hurry(p)
+	t.sealFor(p)
 	p.awaitsAll = true
 	return true
 }

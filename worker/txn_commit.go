@@ -38,8 +38,8 @@ func (t *transactions) run() {
 }
 
 // commit commits tr, or aborts it and says why. A refusal in the midst of a
-// rebalance is no reason to process anything again: the group is about to tell us
-// its new generation.
+// rebalance is no reason to process anything again: the new generation is about to
+// arrive.
 func (t *transactions) commit(tr *transaction) error {
 	t.own.Lock()
 	defer t.own.Unlock()
@@ -59,7 +59,7 @@ func (t *transactions) commit(tr *transaction) error {
 			return nil
 		}
 		if e, ok := errors.AsType[*producer.TxnError](err); ok && (e.Kind == producer.TxnFatal || e.Kind == producer.TxnUnknown) {
-			return err // not to be aborted: the producer is to be closed
+			return err // it cannot be aborted: the producer has to be closed
 		}
 		if aerr := p.Abort(t.ctx); aerr != nil {
 			return errors.Join(err, aerr)
@@ -105,15 +105,15 @@ func (t *transactions) exclude(tr *transaction, refused *kafka.OffsetsRefusedErr
 		return false
 	}
 	t.mu.Lock()
-	var ends []ending
-	for _, one := range append(t.sealed[:len(t.sealed):len(t.sealed)], t.cur) {
+	var aborted []abortedShare
+	for _, one := range append(t.sealed[:len(t.sealed):len(t.sealed)], t.current) {
 		if one == nil {
 			continue
 		}
 		for p, s := range one.shares {
 			if err := out[p]; err != nil {
 				delete(one.shares, p)
-				ends = append(ends, ending{s.output, &abortion{err: &refusedError{err}}})
+				aborted = append(aborted, abortedShare{s.output, &abortion{err: &refusedError{err}}})
 			}
 		}
 		t.discard(one, func(o *outMessage) bool { return out[o.p] != nil })
@@ -122,10 +122,10 @@ func (t *transactions) exclude(tr *transaction, refused *kafka.OffsetsRefusedErr
 		p.setBack = true
 	}
 	t.mu.Unlock()
-	for _, e := range ends {
-		e.output.done(e.how)
+	for _, e := range aborted {
+		e.output.done(e.abortion)
 	}
-	t.tellSettled()
+	t.notifySettled()
 	return true
 }
 
@@ -137,8 +137,8 @@ func (t *transactions) attempt(p *producer.TxnProducer, tr *transaction) error {
 	}
 	commits := map[key]map[kafka.TopicPartition]kafka.Commit{}
 	for part, s := range tr.shares {
-		// In this order: a partition that is ours still is so in that generation. Of one
-		// that was given up a later generation would commit over its next owner.
+		// In this order: a partition that is ours afterwards was ours in that generation. For
+		// a revoked one, a later generation would commit over its next owner.
 		member, ok := part.m.member()
 		if !ok || part.lost() || !part.m.has(part) {
 			return fmt.Errorf("%s: %w", part.tp, errLost)
@@ -235,28 +235,28 @@ func (t *transactions) committed(tr *transaction) {
 		s.output.done(nil)
 		t.w.stats.Add(scoreboard.Commits, 1)
 	}
-	t.of.gone(len(tr.out))
+	t.instanceProducer.gone(len(tr.out))
 	out := produced(tr.out)
 	t.w.stats.Add(scoreboard.Produced, uint64(len(out))) // before, they might be dropped without having been sent
 	t.w.stats.Add(scoreboard.Acknowledged, uint64(len(out)))
 	for _, o := range out {
-		t.of.tellEnded(o.Topic, o.partition, o.offset, nil)
+		t.instanceProducer.reportOutcome(o.Topic, o.partition, o.offset, nil)
 	}
 	for _, s := range tr.shares {
-		if s.letters != nil {
-			s.letters.report()
+		if s.deadLetters != nil {
+			s.deadLetters.report()
 		}
 	}
-	t.tellSettled()
+	t.notifySettled()
 }
 
-// tellSettled tells whoever waits that a transaction has ended.
-func (t *transactions) tellSettled() {
+// notifySettled wakes all that wait for the end of a transaction.
+func (t *transactions) notifySettled() {
 	t.mu.Lock()
 	close(t.settled)
 	t.settled = make(chan struct{})
 	t.mu.Unlock()
-	t.w.scheduler.look()
+	t.w.scheduler.wakeExecutors()
 }
 
 // next takes the head of the sealed ones off. t.mu is held.
@@ -264,7 +264,7 @@ func (t *transactions) next() {
 	t.sealed[0] = nil
 	t.sealed = t.sealed[1:]
 	t.full.Store(len(t.sealed) >= maxSealed)
-	if len(t.sealed) == 0 && t.cur != nil && t.cur.due {
+	if len(t.sealed) == 0 && t.current != nil && t.current.due {
 		t.seal()
 	}
 }
@@ -272,14 +272,14 @@ func (t *transactions) next() {
 // abortion is how a partition's share of a transaction ended that is aborted.
 type abortion struct {
 	err error
-	// blamed: the transaction held one call alone, and its output was refused: this
-	// is that call's failure. It had so many messages.
-	blamed  bool
-	call    span
-	letters *deadLetters  // nil: none were in it
-	refused []*outMessage // blamed: of what there was
-	// Calls from an offset up to another are to be alone in their transactions, as
-	// one of them is to blame. Equal: none.
+	// attributed: the transaction held one call alone, and its output was refused, so
+	// this is the failure of that call.
+	attributed  bool
+	call        span
+	deadLetters *deadLetters  // nil: none were in it
+	refused     []*outMessage // the refused messages, if attributed
+	// Calls from an offset up to another must be alone in their transactions, because
+	// one of them caused the failure. Equal: none.
 	aloneFrom, aloneTo int64
 	pause              time.Duration
 }
@@ -295,15 +295,15 @@ func (t *transactions) aborted(tr *transaction, err error) {
 	defer tr.mu.Unlock()
 	t.mu.Lock()
 	t.failures++
-	ends := t.blame(tr, err)
-	for _, later := range append(t.sealed[1:len(t.sealed):len(t.sealed)], t.cur) {
+	aborted := t.attribute(tr, err)
+	for _, later := range append(t.sealed[1:len(t.sealed):len(t.sealed)], t.current) {
 		if later == nil {
 			continue
 		}
 		for p, s := range later.shares {
 			if tr.shares[p] != nil {
 				delete(later.shares, p)
-				ends = append(ends, ending{s.output, &abortion{err: err}})
+				aborted = append(aborted, abortedShare{s.output, &abortion{err: err}})
 			}
 		}
 		t.discard(later, func(o *outMessage) bool { return o.p != nil && tr.shares[o.p] != nil })
@@ -319,29 +319,29 @@ func (t *transactions) aborted(tr *transaction, err error) {
 		t.seal() // what was produced between calls goes one by one then, beside nothing else
 	}
 	for _, o := range tr.out { // nobody would produce these again
-		if t.loose(o); noWay {
+		if t.addUnattributed(o); noWay {
 			t.seal()
 		}
 	}
 	t.next()
 	t.mu.Unlock()
-	t.report(tr, err, len(ends) == 1 && ends[0].how.blamed, lost)
-	for _, e := range ends {
-		e.output.done(e.how)
+	t.report(tr, err, len(aborted) == 1 && aborted[0].abortion.attributed, lost)
+	for _, e := range aborted {
+		e.output.done(e.abortion)
 	}
-	t.tellSettled()
+	t.notifySettled()
 }
 
-type ending struct {
-	output *output
-	how    *abortion
+type abortedShare struct {
+	output   *output
+	abortion *abortion
 }
 
 // discard takes messages out of a transaction. t.mu is held.
 func (t *transactions) discard(tr *transaction, which func(*outMessage) bool) {
 	n := len(tr.out)
 	tr.out = slices.DeleteFunc(tr.out, which)
-	t.of.gone(n - len(tr.out))
+	t.instanceProducer.gone(n - len(tr.out))
 }
 
 // countFailed counts the messages that were not delivered. What was dropped with its
@@ -363,8 +363,8 @@ func produced(out []*outMessage) []*outMessage {
 	return slices.DeleteFunc(slices.Clone(out), func(o *outMessage) bool { return o.deadLetter != nil })
 }
 
-// lostBetween returns what was produced between calls and is given up, as a
-// delivery that finally fails is without transactions.
+// lostBetween returns the output made between calls that is dropped, as a delivery
+// that fails permanently is without transactions.
 func (tr *transaction) lostBetween(err error, timeUp bool) (lost []*outMessage) {
 	for _, o := range tr.out {
 		if o.p == nil && (timeUp || slices.Contains(tr.timedOut, o) || refusedDelivery(err) && len(tr.out) == 1) {
@@ -374,25 +374,25 @@ func (tr *transaction) lostBetween(err error, timeUp bool) (lost []*outMessage) 
 	return lost
 }
 
-// blame says what each partition is to make of the failure. A batch is refused as a
-// whole: who is to blame for it is found out by making the calls again, each alone
-// in its transaction. So are calls whose output could not be delivered while others'
-// could, lest they hold up the others time and again. t.mu is held.
-func (t *transactions) blame(tr *transaction, err error) []ending {
+// attribute decides what the failure means for each partition. A batch is refused as a
+// whole: to find the call that caused it, the calls are made again, each alone in its
+// transaction. So are calls whose output could not be delivered while others' could, so
+// that they do not hold up the others repeatedly. t.mu is held.
+func (t *transactions) attribute(tr *transaction, err error) []abortedShare {
 	refused := refusedDelivery(err)
 	culprits := tr.refused
 	if !refused && tr.stored > 0 {
 		culprits = tr.timedOut
 	}
 	one := tr.calls == 1 && len(tr.shares) == 1
-	var ends []ending
+	var aborted []abortedShare
 	for p, s := range tr.shares {
-		a := &abortion{err: err, call: span{first: s.from, next: s.next, n: s.messages}, letters: s.letters, pause: t.pauseAfter(err)}
-		ends = append(ends, ending{s.output, a})
+		a := &abortion{err: err, call: span{first: s.from, next: s.next, n: s.messages}, deadLetters: s.deadLetters, pause: t.pauseAfter(err)}
+		aborted = append(aborted, abortedShare{s.output, a})
 		alone := one && !slices.ContainsFunc(tr.out, func(o *outMessage) bool { return o.p != p })
 		switch {
 		case alone && refused:
-			if a.blamed = true; len(culprits) > 0 {
+			if a.attributed = true; len(culprits) > 0 {
 				a.err, a.refused = culprits[0].err, culprits
 			}
 		case alone && len(tr.timedOut) > 0:
@@ -404,11 +404,11 @@ func (t *transactions) blame(tr *transaction, err error) []ending {
 					a.aloneFrom, a.aloneTo = min(a.aloneFrom, o.first), max(a.aloneTo, o.next)
 				}
 			}
-		case refused: // no knowing whose
+		case refused: // by an unknown call
 			a.pause, a.aloneFrom, a.aloneTo = 0, s.from, s.next
 		}
 	}
-	return ends
+	return aborted
 }
 
 // pauseAfter is how long partitions wait before their messages are processed again.
@@ -416,15 +416,15 @@ func (t *transactions) blame(tr *transaction, err error) []ending {
 func (t *transactions) pauseAfter(err error) time.Duration {
 	pause := min(retryFloor<<min(t.failures-1, 6), 5*time.Second)
 	if e, ok := errors.AsType[*producer.TxnError](err); ok && e.Kind == producer.TxnFenced {
-		// Whoever has taken the id may be the partition's new owner: time for the
-		// group to tell us.
+		// The new owner of the id may be the partition's new owner: wait until the
+		// group reports it.
 		pause = max(pause, 3*t.w.cfg.HeartbeatInterval)
 	}
 	return pause
 }
 
-// report tells of a transaction that failed. What is one call's fault is told when
-// that call is dealt with.
+// report reports a transaction that failed. A failure that is attributed to one call is
+// reported when that call is handled.
 func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*outMessage) {
 	for p := range tr.shares {
 		if staleMember(err) && p.m.sessionEnded() {
@@ -438,12 +438,12 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 	}
 	if len(lost) > 0 {
 		log.WithField("lost", len(lost)).Error("output produced between calls is not delivered")
-		t.of.failed(err)
+		t.instanceProducer.failed(err)
 		t.w.onError(t.w.opts.base(), err, racecar.ErrorInfo{UnrecoverableDelivery: true})
 	}
 	switch {
 	case t.ctx.Err() != nil:
-		log.Warn("transaction given up: time is up")
+		log.Warn("transaction abandoned: time is up")
 	case kind == producer.TxnFatal:
 		t.w.endForGood(err)
 	case kind == producer.TxnUnknown:
@@ -461,11 +461,11 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 		t.w.onError(t.w.opts.base(), err, racecar.ErrorInfo{Messages: tr.messages, UnrecoverableDelivery: true})
 	}
 	for _, o := range produced(slices.Concat(tr.refused, tr.timedOut)) {
-		t.of.tellEnded(o.Topic, o.partition, -1, o.err)
+		t.instanceProducer.reportOutcome(o.Topic, o.partition, -1, o.err)
 	}
 }
 
-// endForGood ends the worker because of what trying again does not cure.
+// endForGood ends the worker because of a failure that retries cannot fix.
 func (w *worker) endForGood(err error) {
 	if e, ok := errors.AsType[*producer.TxnError](err); ok {
 		err = e.Err
@@ -483,14 +483,14 @@ func (w *worker) transactionAborted(p *partition, failure error) {
 	if !ok {
 		a = &abortion{err: failure}
 	}
-	letter := slices.ContainsFunc(a.refused, func(o *outMessage) bool { return o.deadLetter != nil })
+	isDeadLetter := slices.ContainsFunc(a.refused, func(o *outMessage) bool { return o.deadLetter != nil })
 	refused, isRefused := errors.AsType[*refusedError](a.err)
 	switch {
 	case isRefused:
 		w.offsetRefused(p, refused)
-	case a.blamed && letter:
-		a.letters.refusedInTransaction(a.refused, a.err)
-	case a.blamed:
+	case a.attributed && isDeadLetter:
+		a.deadLetters.refusedInTransaction(a.refused, a.err)
+	case a.attributed:
 		w.carryOut(p, a.call, decide(p.called(eventOutputRefused, a.err, a.call.n), p.retries(), &w.cfg), nil)
 	default:
 		if a.aloneFrom < a.aloneTo {

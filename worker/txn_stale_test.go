@@ -119,7 +119,7 @@ func TestTransactionOfAMemberThatIsOut(t *testing.T) {
 	one := start(t, reg, cfg)
 	var places []status.Member
 	one.await("a place", func() bool {
-		places = slices.Clone(one.places)
+		places = slices.Clone(one.members)
 		return len(places) == 1 && places[0].MemberID != ""
 	})
 	select {
@@ -128,7 +128,7 @@ func TestTransactionOfAMemberThatIsOut(t *testing.T) {
 		t.Fatal("no transaction began")
 	}
 	two := start(t, reg, cfg, withIndex(1), withNonce("n1"))
-	if err := Leave(context.Background(), wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: places, Within: patient}); err != nil {
+	if err := RemoveMembers(context.Background(), wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: places, Within: patient}); err != nil {
 		t.Fatal(err)
 	}
 	release()
@@ -146,20 +146,20 @@ func TestTransactionOfAMemberThatIsOut(t *testing.T) {
 	}
 }
 
-// Dead letters that are to be written again, because what their partition had in the
-// transaction before theirs was aborted, are not told of: their transaction is committed
-// without them, for the sake of the other partitions.
-func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
+// Dead letters that are excluded from their transaction, because their partition's share
+// of the one before was aborted, are not reported: the transaction is committed without
+// them, for the other partitions.
+func TestExcludedDeadLettersAreNotReported(t *testing.T) {
 	cfg := config.Default()
 	cfg.TransactionInterval = time.Hour
 	log := logrus.New()
 	log.SetOutput(t.Output())
 	w := &worker{cfg: cfg, reg: one(t, "t", nil), log: logrus.NewEntry(log), scheduler: newScheduler(1, false, newLimits(&cfg)), stats: &scoreboard.Counters{}}
-	txn := &transactions{w: w, of: newProducer(w), ctx: t.Context(), settled: make(chan struct{}), running: true} // the test commits
+	txn := &transactions{w: w, instanceProducer: newProducer(w), ctx: t.Context(), settled: make(chan struct{}), running: true} // the test commits
 	p, other := &partition{}, &partition{}
 	p.acks.notify, other.acks.notify = func() {}, func() {}
 	at := func(offset int64) span { return span{first: offset, next: offset + 1, n: 1} }
-	told := func() uint64 { return w.stats.Work().Counters[status.CountDeadLetters] }
+	reported := func() uint64 { return w.stats.Work().Counters[status.CountDeadLetters] }
 	dead := func(offset int64) {
 		r := &deadLetter{message: &racecar.Message{Offset: offset}}
 		txn.deadLetter(p, &deadLetters{w: w, p: p, call: at(offset), records: []*deadLetter{r}}, []*outMessage{{deadLetter: r}})
@@ -171,8 +171,8 @@ func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
 	txn.add(other, at(0))
 	dead(1)
 	txn.aborted(txn.sealed[0], errLost)
-	if txn.committed(txn.sealed[0]); told() != 0 {
-		t.Error("told of a dead letter that is not written")
+	if txn.committed(txn.sealed[0]); reported() != 0 {
+		t.Error("reported a dead letter that is not written")
 	}
 	if failure, flying := p.acks.state(); failure == nil || flying != 0 || other.acks.outstanding.Load() != 0 {
 		t.Errorf("of its partition: %v, %d in flight; of the other: %d", failure, flying, other.acks.outstanding.Load())
@@ -181,7 +181,7 @@ func TestDeadLettersThatWereTakenOutAreNotToldOf(t *testing.T) {
 	txn.restart(p)
 	p.acks.restart()
 	dead(0)
-	if txn.committed(txn.sealed[0]); told() != 1 {
-		t.Errorf("told %d times of a dead letter that is written", told())
+	if txn.committed(txn.sealed[0]); reported() != 1 {
+		t.Errorf("reported a dead letter %d times", reported())
 	}
 }

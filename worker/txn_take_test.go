@@ -18,7 +18,7 @@ import (
 
 // A worker was killed with its offsets sent and its transaction open. Until that
 // is ended the group's offsets are withheld, from sarama as from us: whoever takes
-// the place ends it before it asks, and does not wait for transaction.timeout.ms.
+// the member ends it before it asks, and does not wait for transaction.timeout.ms.
 func TestReplacementEndsTheOpenTransactionFirst(t *testing.T) {
 	t.Parallel()
 	t.Run("of a worker", func(t *testing.T) {

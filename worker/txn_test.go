@@ -344,8 +344,8 @@ func TestRefusedOutputHurtsItsMessageOnly(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
 	from, to, group := b.Topic(2), b.Topic(2), b.Group()
-	letters := group + ".dead"
-	b.CreateTopic(letters, 1)
+	dlq := group + ".dead"
+	b.CreateTopic(dlq, 1)
 	for p := range int32(2) {
 		b.Produce(from, p, values(60)...)
 	}
@@ -383,7 +383,7 @@ func TestRefusedOutputHurtsItsMessageOnly(t *testing.T) {
 		}}, nil
 	})
 	cfg := txnConfig(b, group)
-	cfg.MaxRetries, cfg.DeadLetterTopic = 2, letters
+	cfg.MaxRetries, cfg.DeadLetterTopic = 2, dlq
 	s := start(t, reg, cfg)
 	s.await("the end", func() bool { return b.Committed(group, from, 0) == 60 && b.Committed(group, from, 1) == 60 })
 	mu.Lock()
@@ -394,7 +394,7 @@ func TestRefusedOutputHurtsItsMessageOnly(t *testing.T) {
 	}
 	wantCopies(t, readCommitted(t, b, to, 0), 60)
 	wantCopies(t, readCommitted(t, b, to, 1), 60, 20)
-	if got := readCommitted(t, b, letters, 0); !slices.Equal(got, []string{"value-20"}) {
+	if got := readCommitted(t, b, dlq, 0); !slices.Equal(got, []string{"value-20"}) {
 		t.Errorf("dead letters %v", got)
 	}
 	// Among others, then three attempts of its own.
@@ -454,8 +454,8 @@ func TestDeadLetterAndOffsetAreOneTransaction(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
 	from, group := b.Topic(1), b.Group()
-	letters := group + ".dead"
-	b.CreateTopic(letters, 1)
+	dlq := group + ".dead"
+	b.CreateTopic(dlq, 1)
 	b.Produce(from, 0, values(3)...)
 	gate, held := make(chan struct{}), make(chan struct{}, 1)
 	t.Cleanup(func() {
@@ -479,17 +479,17 @@ func TestDeadLetterAndOffsetAreOneTransaction(t *testing.T) {
 		return &processor{process: func(context.Context, *racecar.Message) error { return racecar.DeadLetter(errors.New("bad")) }}, nil
 	})
 	cfg := txnConfig(b, group)
-	cfg.DeadLetterTopic = letters
+	cfg.DeadLetterTopic = dlq
 	s := start(t, reg, cfg)
 	<-held
-	// The letter is stored, but the transaction has not ended.
-	if got := readAll(t, b, letters, 1); string(got[0].Value) != "value-0" {
+	// The record is stored, but the transaction has not ended.
+	if got := readAll(t, b, dlq, 1); string(got[0].Value) != "value-0" {
 		t.Errorf("stored: %s", got[0].Value)
 	}
 	close(gate)
 	s.await("the end", func() bool { return b.Committed(group, from, 0) == 3 })
 	s.stop()
-	if got := readCommitted(t, b, letters, 0); !slices.Equal(got, values(3)) {
+	if got := readCommitted(t, b, dlq, 0); !slices.Equal(got, values(3)) {
 		t.Errorf("dead letters %v", got)
 	}
 }
@@ -553,7 +553,7 @@ func TestTransactionEndsBeforeAHandOver(t *testing.T) {
 			one := start(t, reg, cfg)
 			rec.await(t, 600)
 			two := start(t, reg, cfg, withIndex(1))
-			two.await("its place", func() bool { return len(two.places) > 0 })
+			two.await("its place", func() bool { return len(two.members) > 0 })
 			close(slow)
 			rec.await(t, 800)
 			for _, s := range []*supervisor{one, two} {
@@ -569,7 +569,7 @@ func TestTransactionEndsBeforeAHandOver(t *testing.T) {
 	}
 }
 
-// A zombie's transaction is nothing: whoever takes its place has its id too, and
+// A zombie's transaction is never committed: its successor has its id too, and
 // begins behind what was committed.
 func TestSuccessorFencesItsPredecessor(t *testing.T) {
 	t.Parallel()
@@ -648,7 +648,7 @@ func TestAttemptsInATransaction(t *testing.T) {
 	}
 }
 
-// What is produced between calls is committed too, by itself.
+// Output made between calls is committed too, by itself.
 func TestTransactionsBetweenCalls(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
@@ -772,7 +772,7 @@ func TestSettingsAgainstTransactions(t *testing.T) {
 		if code := s.awaitExit(); code != wire.ExitPermanent {
 			t.Errorf("exit code %d", code)
 		}
-		if w := s.lastWords(); w.Reason != want {
+		if w := s.exitReport(); w.Reason != want {
 			t.Errorf("last words %q, want %q", w.Reason, want)
 		}
 	}
@@ -794,7 +794,7 @@ func TestTransactionsNotAuthorized(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	want := `not authorized for the transactional id (take transactional id`
-	if w := s.lastWords(); len(w.Reason) < len(want) || w.Reason[:len(want)] != want {
+	if w := s.exitReport(); len(w.Reason) < len(want) || w.Reason[:len(want)] != want {
 		t.Errorf("last words %q", w.Reason)
 	}
 }

@@ -27,7 +27,7 @@ func TestUnacknowledgedMessagesAreBounded(t *testing.T) {
 				}
 			}
 			h := holdProduce(b)
-			t.Cleanup(h.letGo)
+			t.Cleanup(h.release)
 			go func() {
 				for range h.seen { //nolint:revive // it is not to block
 				}
@@ -50,7 +50,7 @@ func TestUnacknowledgedMessagesAreBounded(t *testing.T) {
 			if n := rec.settled(t); n > 40 { // half of 2 MiB are ten, and each partition goes on by one
 				t.Errorf("%d messages of 100 kB were processed and their output is on its way", n)
 			}
-			h.letGo()
+			h.release()
 			rec.await(t, partitions*messages)
 			s.stop()
 		})

@@ -16,7 +16,7 @@ import (
 // processed. The executor owns p.
 func (w *worker) undecodable(p *partition, c *fetch.CorruptError) {
 	w.partLog(p).WithError(c).WithField("offset", c.First).WithField("last_offset", c.Next-1).Errorf(
-		"a batch cannot be decoded, its partition is paused as poisoned: racecarctl resume %v tries again, with --skip-batch it goes on behind the batch", p.tp)
+		"a batch cannot be decoded, its partition is paused as poisoned: racecarctl resume %v retries it, with --skip-batch it goes on behind the batch", p.tp)
 	w.problem(p.tp, c.First, c)
 	w.emit(event.Poisoned{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: c.First, Reason: oneLine(c)})
 	w.scheduler.change(func() { p.corrupt = c })
@@ -74,7 +74,7 @@ func (w *worker) leaveCorrupt(p *partition) {
 // is another one. What was processed before is committed first. The executor owns p.
 func (w *worker) jumped(p *partition) {
 	if p.acks.outstanding.Load() != 0 {
-		p.hurry()
+		p.sendOutput()
 		p.awaitsAll = true
 		return
 	}

@@ -39,9 +39,9 @@ func partitionOf(t testing.TB, s *supervisor, k tp) status.Partition {
 	return status.Partition{}
 }
 
-// A batch that cannot be decoded pauses its partition as poisoned, and says so once;
-// what came before it is processed, and all other partitions go on. Resumed, it is tried
-// again; skipped, the partition goes on behind it and its position is committed there.
+// A batch that cannot be decoded pauses its partition as poisoned, and is logged once;
+// messages before it are processed, and all other partitions continue. Resume retries the
+// batch; with a skip the partition continues behind it and its position is committed there.
 func TestUndecodableBatchPausesItsPartition(t *testing.T) {
 	for _, shape := range []string{"Process", "ProcessBatch", "transactional"} {
 		t.Run(shape, func(t *testing.T) {

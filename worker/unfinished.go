@@ -8,37 +8,38 @@ import (
 	"github.com/racecar-go/racecar/kafka"
 )
 
-// What was in hand when a worker died is known to its supervisor. When both die together,
-// as in a container that runs out of memory (memory.oom.group), nobody is left who knows,
-// and a message that kills them would do so for ever. So each claim counts itself in the
+// unfinished counts claims that did not end gracefully. A supervisor knows the messages
+// that its worker had in hand at its death. When both die together, as in a container that
+// runs out of memory (memory.oom.group), nobody knows, and a message that kills them
+// would do so forever. So each claim counts itself in the
 // metadata of the position it begins with, before anything is processed, and takes that
 // back at a graceful end: what is found there is how many claims in a row have not ended
 // gracefully. That needs neither disk nor host.
 //
-//   - After one, positions are committed at each turn, so that the message is near.
+//   - After one, positions are committed after each quantum, so that the message is near.
 //   - After two, messages are called alone for a while, one by one, each counted at its
 //     position before it is called: a death beside something else is counted for nothing.
-//   - A message found with three (wire.PoisonedAfter) has killed its process, and becomes
-//     of it what becomes of all that do.
+//   - A message found with three (wire.PoisonedAfter) has killed its process, and is
+//     treated like every poisoned message.
 //
 // A worker that replaces one of the same supervisor does not count the predecessor.
 type unfinished struct {
-	begin   int64     // position that the claim began with
-	blamed  bool      // the message it began with was found with too many: no other is to blame
-	found   int       // claims before this one, as found there
-	count   int       // with this one
-	alone   int64     // position whose message is called alone and counted; negative: none
-	ended   bool      // this one ends gracefully
-	careful time.Time // until when messages may be those of before; zero: none was called yet
-	single  time.Time // until when they are called alone; likewise
+	begin      int64     // position that the claim began with
+	attributed bool      // the message it began with was found with too many: no other is suspected
+	found      int       // claims before this one, as found there
+	count      int       // with this one
+	alone      int64     // position whose message is called alone and counted; negative: none
+	ended      bool      // this one ends gracefully
+	careful    time.Time // until when messages may be those of before; zero: none was called yet
+	single     time.Time // until when they are called alone; likewise
 }
 
 const (
 	// suspectAfter is after how many unfinished claims messages are called alone.
 	suspectAfter = wire.PoisonedAfter - 1
-	// singleFor is how long they are: claims before have committed at each turn.
+	// singleFor is how long they are: claims before have committed after each quantum.
 	singleFor = 10 * time.Second
-	// carefulFor is how long positions are committed at each turn, besides twice the time
+	// carefulFor is how long positions are committed after each quantum, besides twice the time
 	// that may pass between two commits.
 	carefulFor = 30 * time.Second
 )
@@ -59,7 +60,7 @@ func (p *partition) startedAfter(found int, replaces bool) {
 
 // startsAt is the count to be committed with a position. Called with p.mu held.
 func (u *unfinished) startsAt(position int64, now time.Time) int {
-	inTime := u.found > 0 && !u.blamed && (u.careful.IsZero() || now.Before(u.careful))
+	inTime := u.found > 0 && !u.attributed && (u.careful.IsZero() || now.Before(u.careful))
 	switch {
 	case u.ended && (position == u.begin || inTime):
 		return u.found
@@ -83,8 +84,8 @@ func (u *unfinished) moved(from, to int64) {
 	}
 }
 
-// isCareful reports whether positions are to be committed at each turn, isSingle whether
-// messages are to be called alone.
+// isCareful reports whether positions are committed after each quantum, isSingle whether
+// messages are called alone.
 func (p *partition) isCareful(now time.Time) bool { return p.within(1, now, p.unfinished.careful) }
 func (p *partition) isSingle(now time.Time) bool {
 	return p.within(suspectAfter, now, p.unfinished.single)
@@ -92,18 +93,18 @@ func (p *partition) isSingle(now time.Time) bool {
 
 // within is for the executor, which alone changes what it reads once p is served.
 func (p *partition) within(found int, now, until time.Time) bool {
-	return p.unfinished.found >= found && !p.unfinished.blamed && (until.IsZero() || now.Before(until))
+	return p.unfinished.found >= found && !p.unfinished.attributed && (until.IsZero() || now.Before(until))
 }
 
-// announce counts the message that is to be called alone, before it is called; false
-// when that is not committed (yet). It waits for the commit, as nothing else may be in hand
+// announce counts the next message before it is called alone; false when the count is
+// not committed (yet). It waits for the commit, as nothing else may be in hand
 // while the message is counted and not called. The executor owns p.
 func (e *executor) announce(p *partition) bool {
 	if !p.suspect || !p.isSingle(e.t.clock.now()) {
 		return true
 	}
 	if p.acks.outstanding.Load() != 0 {
-		p.hurry() // the position is to be that of the message
+		p.sendOutput() // the position must be that of the message
 		p.awaitsAll = true
 		return false
 	}
@@ -129,7 +130,7 @@ func (p *partition) setAlone(position int64) {
 	p.unfinished.alone = position
 }
 
-// survived notes that p's process has outlived a turn: a call in it is over if the
+// survived notes that p's process has outlived a quantum: a call in it is over if the
 // position has moved, or one has failed. How long p is careful counts from the first one.
 func (e *executor) survived(p *partition, failed bool) {
 	u := &p.unfinished
@@ -177,11 +178,11 @@ func (m *membership) ownClaim(k tp, committed kafka.Commit) (outlived, bool) {
 }
 
 // poisoned returns the message at p's position as a suspect if it was found with too
-// many unfinished claims. That holds once: what is behind it is not to blame.
+// many unfinished claims. That holds once: messages behind it are not suspects.
 func (p *partition) poisoned() *wire.Suspect {
 	u := &p.unfinished
-	messages := p.cursor.chunk[p.cursor.at:]
-	if u.blamed || u.found < wire.PoisonedAfter || len(messages) == 0 || p.acks.processed.Load() != u.begin {
+	messages := p.cursor.chunk[p.cursor.index:]
+	if u.attributed || u.found < wire.PoisonedAfter || len(messages) == 0 || p.acks.processed.Load() != u.begin {
 		return nil
 	}
 	p.mu.Lock()
@@ -190,6 +191,6 @@ func (p *partition) poisoned() *wire.Suspect {
 		Topic: p.topic, Partition: p.partition, FirstOffset: messages[0].Offset, LastOffset: messages[0].Offset,
 		Deaths: u.found, Reason: "worker and supervisor died together",
 	}
-	u.blamed = true
+	u.attributed = true
 	return s
 }

@@ -148,8 +148,8 @@ func TestGracefulEndsMakeNoSuspect(t *testing.T) {
 
 // The message at which three claims did not end is dead-lettered, or its partition is
 // paused as poisoned; what lies behind it, and other partitions, go on.
-func TestThreeUnfinishedClaimsCondemnAMessage(t *testing.T) {
-	for name, test := range map[string]struct{ letters, transactional bool }{
+func TestThreeUnfinishedClaimsPoisonAMessage(t *testing.T) {
+	for name, test := range map[string]struct{ deadLetterTopic, transactional bool }{
 		"dead-letter topic":                {true, false},
 		"dead-letter topic, transactional": {true, true},
 		"none":                             {false, false},
@@ -168,11 +168,11 @@ func TestThreeUnfinishedClaimsCondemnAMessage(t *testing.T) {
 			})
 			cfg := testConfig(b, group)
 			cfg.TransactionInterval, cfg.TransactionMessages = 50*time.Millisecond, 1000
-			if test.letters {
+			if test.deadLetterTopic {
 				cfg.DeadLetterTopic = b.Topic(1)
 			}
 			s := start(t, reg, cfg)
-			if test.letters {
+			if test.deadLetterTopic {
 				waitFor(t, "what lies behind it", func() bool { return b.Committed(group, topic, 0) == 5 && b.Committed(group, topic, 1) == 5 })
 				s.stop()
 				if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{3, 4}) {
@@ -226,15 +226,15 @@ func TestUnfinishedClaimsAtPositions(t *testing.T) {
 	}{
 		"the first":                        {unfinished{begin: 5, count: 1, alone: -1}, map[int64]int{5: 1, 6: 0}},
 		"the first, ended":                 {unfinished{begin: 5, count: 1, alone: -1, ended: true}, map[int64]int{5: 0, 6: 0}},
-		"the second, before any turn":      {unfinished{begin: 5, found: 1, count: 2, alone: -1}, map[int64]int{5: 2, 6: 2}},
+		"the second, before any quantum":   {unfinished{begin: 5, found: 1, count: 2, alone: -1}, map[int64]int{5: 2, 6: 2}},
 		"the second, in time":              {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(1)}, map[int64]int{5: 2, 6: 2}},
 		"the second, later":                {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(-1)}, map[int64]int{5: 2, 6: 0}},
 		"the second, ended in time":        {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(1), ended: true}, map[int64]int{5: 1, 6: 1}},
 		"the second, ended later":          {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(-1), ended: true}, map[int64]int{5: 1, 6: 0}},
 		"the third, nothing in hand":       {unfinished{begin: 5, found: 2, count: 2, alone: -1, careful: now.Add(1)}, map[int64]int{5: 2, 6: 2}},
 		"the third, a message in hand":     {unfinished{begin: 5, found: 2, count: 2, alone: 6, careful: now.Add(1)}, map[int64]int{5: 2, 6: 3, 7: 2}},
-		"the fourth, its message blamed":   {unfinished{begin: 5, found: 3, count: 3, alone: -1, blamed: true}, map[int64]int{5: 3, 6: 0}},
-		"the fourth, ended while it waits": {unfinished{begin: 5, found: 3, count: 3, alone: -1, blamed: true, ended: true}, map[int64]int{5: 3, 6: 0}},
+		"the fourth, its message blamed":   {unfinished{begin: 5, found: 3, count: 3, alone: -1, attributed: true}, map[int64]int{5: 3, 6: 0}},
+		"the fourth, ended while it waits": {unfinished{begin: 5, found: 3, count: 3, alone: -1, attributed: true, ended: true}, map[int64]int{5: 3, 6: 0}},
 	} {
 		for position, want := range c.want {
 			if got := c.u.startsAt(position, now); got != want {
@@ -245,7 +245,7 @@ func TestUnfinishedClaimsAtPositions(t *testing.T) {
 }
 
 // A graceful end takes the count of its claim back also where it interrupted the message
-// that had been counted: whoever begins there next would take it for a killer.
+// that had been counted: the next claim would take it for a suspect.
 func TestInterruptedMessageIsNotCounted(t *testing.T) {
 	for name, transactional := range map[string]bool{"plain": false, "transactional": true} {
 		t.Run(name, func(t *testing.T) {
@@ -380,8 +380,8 @@ func TestLostClaimIsNotCounted(t *testing.T) {
 			cfg.Membership, cfg.DeadLetterTopic = config.MembershipDynamic, b.Topic(1)
 			s := start(t, reg, cfg)
 			<-begun
-			s.await("a place", func() bool { return len(s.places) == 1 && s.places[0].MemberID != "" })
-			if err := Leave(t.Context(), wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: s.places, Within: patient}); err != nil {
+			s.await("a place", func() bool { return len(s.members) == 1 && s.members[0].MemberID != "" })
+			if err := RemoveMembers(t.Context(), wire.Leave{Consumer: wire.Consumer{Config: cfg}, Members: s.members, Within: patient}); err != nil {
 				t.Fatal(err)
 			}
 			waitFor(t, "the position behind the message", func() bool { return b.Committed(group, topic, 0) == 1 })

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// The ladder for a call longer than max_poll_interval, without a supervisor: its
+// The escalation for a call longer than max_poll_interval, without a supervisor: its
 // ctx is cancelled, then the stacks are written, then the worker ends.
 const (
 	stuckDump = 2 * time.Second
 	stuckEnd  = 5 * time.Second
 )
 
-// watch judges calls that take too long. With a supervisor that is its business,
-// by the scoreboard: it can also kill.
+// watch escalates against calls that take too long. A supervisor does so itself, by the
+// scoreboard: it can also kill.
 func (w *worker) watch(ctx context.Context) {
 	if w.opts.Conn != nil && !w.opts.Watch {
 		return
 	}
-	said, dumped := false, false
+	logged, dumped := false, false
 	for sleep(ctx, min(time.Second, max(w.cfg.MaxPollInterval/10, 10*time.Millisecond))) {
 		longest := time.Duration(0)
 		for _, c := range w.board.InHand() {
@@ -31,9 +31,9 @@ func (w *worker) watch(ctx context.Context) {
 		}
 		switch {
 		case over < 0:
-			said, dumped = false, false
-		case !said:
-			said = true
+			logged, dumped = false, false
+		case !logged:
+			logged = true
 			w.log.WithField("calls", w.inHand()).Error("a call takes longer than max_poll_interval: cancelling it")
 		case over >= stuckDump && !dumped:
 			dumped = true

@@ -99,7 +99,7 @@ type supervisor struct {
 	cond    *sync.Cond
 	frame   wire.Frame
 	frames  int
-	places  []status.Member
+	members []status.Member
 	replies map[uint64]wire.Reply
 	last    *wire.ExitReason
 	ids     uint64
@@ -190,8 +190,8 @@ func (s *supervisor) read() {
 				_ = e.Decode(&s.frame)
 				s.frames++
 			case wire.KindMembers:
-				s.places = nil
-				_ = e.Decode(&s.places)
+				s.members = nil
+				_ = e.Decode(&s.members)
 			case wire.KindReply:
 				var r wire.Reply
 				_ = e.Decode(&r)
@@ -259,7 +259,7 @@ func (s *supervisor) status() status.Report {
 	return report
 }
 
-// stop ends the worker in order and returns its exit code.
+// stop ends the worker gracefully and returns its exit code.
 func (s *supervisor) stop() int {
 	s.t.Helper()
 	return s.stopUpTo(20 * time.Second)
@@ -281,9 +281,9 @@ func (s *supervisor) awaitExit() int {
 	return s.exit
 }
 
-func (s *supervisor) lastWords() wire.ExitReason {
+func (s *supervisor) exitReport() wire.ExitReason {
 	s.t.Helper()
-	s.await("last words", func() bool { return s.last != nil })
+	s.await("the exit report", func() bool { return s.last != nil })
 	return *s.last
 }
 

@@ -10,14 +10,14 @@ import (
 	"github.com/racecar-go/racecar/kafka/producer"
 )
 
-// soundly returns err, which consumer code has returned, if it can be used without
+// usableError returns err, which consumer code has returned, if it can be used without
 // danger, and otherwise an error of our own that says why not. Nothing else touches an
 // error of consumer code before that: its methods are consumer code as well, and may
 // panic.
-func soundly(err error) (sound error) {
+func usableError(err error) (usable error) {
 	defer func() {
 		if r := recover(); r != nil {
-			sound = &panicError{value: fmt.Sprintf("using the returned error, a %T: %v", err, r), stack: string(debug.Stack())}
+			usable = &panicError{value: fmt.Sprintf("using the returned error, a %T: %v", err, r), stack: string(debug.Stack())}
 		}
 	}()
 	switch v := reflect.ValueOf(err); v.Kind() {
@@ -29,20 +29,20 @@ func soundly(err error) (sound error) {
 	if !verdict.Finite(err) {
 		return fmt.Errorf("the returned error, a %T, unwraps to itself", err)
 	}
-	// What is asked of it later.
+	// The methods that are called later.
 	_, _ = err.Error(), counts(err)
 	_, _ = errors.AsType[*panicError](err)
 	_, _ = errors.AsType[*producer.DeliveryError](err)
 	return err
 }
 
-// broken makes an error of what ended a call that did not return.
-func broken(reason any) error {
+// newPanicError returns the error of a call that ended without returning.
+func newPanicError(reason any) error {
 	if reason == nil {
 		reason = errGoexit
 	}
 	if err, ok := reason.(error); ok {
-		reason = soundly(err)
+		reason = usableError(err)
 	}
 	return &panicError{value: reason, stack: string(debug.Stack())}
 }
@@ -52,7 +52,7 @@ var errGoexit = errors.New("consumer code called runtime.Goexit")
 
 // panicError is a panic of consumer code.
 type panicError struct {
-	value any // an error only if it is sound
+	value any // an error only if it is usable
 	stack string
 }
 

@@ -77,11 +77,11 @@ func intruder(t *testing.T, b *testbroker.Broker, group, strategy string, metada
 
 // Another member's subscription does not stop the worker that leads the group: it
 // goes on with all partitions.
-func TestStrangeSubscriptionDoesNotStopTheLeader(t *testing.T) {
+func TestInvalidSubscriptionDoesNotStopTheLeader(t *testing.T) {
 	for name, tt := range map[string]struct {
 		strategy string
 		metadata []byte
-		logged   string // empty: nothing to tell
+		logged   string // empty: nothing is logged
 	}{
 		"a name that cannot exist":      {"range", subscription("", "x/y"), `"x/y" is no topic's name`},
 		"an empty name":                 {"range", subscription("", ""), `"" is no topic's name`},
@@ -134,12 +134,12 @@ func TestStrangeSubscriptionDoesNotStopTheLeader(t *testing.T) {
 				if problem, _ := e.Data["problem"].(string); problem != "" {
 					told++
 					if !strings.Contains(problem, tt.logged) || e.Data["member"] == "" {
-						t.Errorf("told of member %v: %s", e.Data["member"], problem)
+						t.Errorf("logged member %v: %s", e.Data["member"], problem)
 					}
 				}
 			}
 			if want := min(len(tt.logged), 1); told != want {
-				t.Errorf("told %d times, want %d", told, want)
+				t.Errorf("logged %d times, want %d", told, want)
 			}
 		})
 	}

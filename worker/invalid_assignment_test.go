@@ -102,7 +102,7 @@ func usurper(t *testing.T, b *testbroker.Broker, group, topic string, given []by
 
 // Whatever another member that leads the group assigns, the worker goes on once that
 // member is gone, and beside it with what can be consumed.
-func TestStrangeAssignments(t *testing.T) {
+func TestInvalidAssignments(t *testing.T) {
 	many := make([]int32, 20_000)
 	for i := range many {
 		many[i] = int32(i)

@@ -13,28 +13,28 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// starts decides where a partition begins that has no commit.
+// startPositions decides where a partition begins that has no commit.
 //
 // StartFrom End is about what was there when the group was new to the subscription. What
 // appears later (a topic, a partition) was written for somebody to read, and begins at its
 // beginning: whoever discovers it late would otherwise leave out what came before.
-type starts struct {
+type startPositions struct {
 	m       *membership
-	decided bool           // decide is through; of the membership's goroutine
+	decided bool           // decide has finished; of the membership's goroutine
 	fromEnd map[string]int // topics whose partitions below that number begin at their end; not written once decided
 }
 
 // decide finds out, once and before the first join, which partitions begin at their end:
 // those that are there, if the group has no offset for any topic of their subscription.
-// All members of a group's first generation look before any of them can commit, so they
-// agree; whoever comes later finds commits.
-func (s *starts) decide(ctx context.Context) error {
+// All members of a group's first generation ask before any of them can commit, so they
+// agree; a member that joins later finds commits.
+func (s *startPositions) decide(ctx context.Context) error {
 	if s.decided {
 		return nil
 	}
 	fromEnd := map[string]int{}
 	if slices.ContainsFunc(s.m.subs, func(sub racecar.Subscription) bool { return sub.StartFrom == racecar.End }) {
-		found, _, err := s.m.lookUpTopics(ctx)
+		found, _, err := s.m.queryTopics(ctx)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (s *starts) decide(ctx context.Context) error {
 }
 
 // groupKnows reports whether the group has an offset for any partition of these topics.
-func (s *starts) groupKnows(ctx context.Context, topics map[string]int) (bool, error) {
+func (s *startPositions) groupKnows(ctx context.Context, topics map[string]int) (bool, error) {
 	var all []kafka.TopicPartition
 	for t, n := range topics {
 		for i := range int32(n) {
@@ -86,9 +86,9 @@ func (s *starts) groupKnows(ctx context.Context, topics map[string]int) (bool, e
 	return false, err
 }
 
-// from says where a partition begins for which the group has no offset: what is not the
-// partition that was there when decide looked begins at its beginning.
-func (s *starts) from(k tp) fetch.StartFrom {
+// from says where a partition begins for which the group has no offset: one that did not
+// exist when decide asked begins at its beginning.
+func (s *startPositions) from(k tp) fetch.StartFrom {
 	s.m.mu.Lock()
 	_, claimed := s.m.outlived[k]
 	s.m.mu.Unlock()

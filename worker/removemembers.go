@@ -11,7 +11,7 @@ import (
 // Leave removes members from their groups, for workers that cannot do so
 // themselves any more (wire.RoleLeave). It returns within l.Within; what is not
 // done by then is in the error.
-func Leave(ctx context.Context, l wire.Leave) error {
+func RemoveMembers(ctx context.Context, l wire.Leave) error {
 	if l.Within > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, l.Within)
