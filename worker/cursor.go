@@ -194,7 +194,7 @@ func (c *cursor) rewind(offset int64) {
 		return
 	}
 	for j, b := range c.batches[i:] {
-		if !b.seen { // those behind it may be: what holds no messages never is
+		if !b.seen { // batches behind it may be: a batch without messages never is
 			continue
 		}
 		if b.Discard(); !b.Intact() {

@@ -305,7 +305,7 @@ func TestSeekBehindAJump(t *testing.T) {
 	}
 }
 
-// What was handed out of a batch behind one without messages is decoded again, too.
+// Messages of a batch behind one without messages are decoded again, too.
 func TestRewindOverABatchWithoutMessages(t *testing.T) {
 	marker := rawBatch(10, 1, false)
 	marker[22] |= 0x20 // a control batch

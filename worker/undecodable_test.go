@@ -209,8 +209,8 @@ func TestBatchOfTransactionsDoesNotWait(t *testing.T) {
 	s.stop()
 }
 
-// A partition that waits at a batch that cannot be decoded goes back to messages whose output
-// failed, and comes to the batch again: nothing was said of it then.
+// When a partition waits at an undecodable batch and goes back to messages whose output
+// failed, it neither waits for an operator nor skips the batch until it finds it again.
 func TestOutputFailsBeforeAnUndecodableBatch(t *testing.T) {
 	w, m := loneWorker(t)
 	p := m.claim(tp{"t", 0})
