@@ -458,7 +458,7 @@ func (e *executor) goBack(p *partition) bool {
 	if d := p.undisposed; d != nil {
 		p.inst.producer.gone(len(d.out))
 	}
-	// What cannot be decoded is come to again.
+	// The cursor finds an undecodable batch again.
 	e.t.change(func() { p.corrupt, p.skipBatch = nil, false })
 	p.deadLetters, p.undisposed = nil, nil // of messages that are called again now
 	call := p.acks.restart()               // the first that failed: those before it are through by now
