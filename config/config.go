@@ -129,7 +129,7 @@ type Config struct {
 	// Defaults to 1 s.
 	StatisticsInterval time.Duration `key:"statistics_interval" default:"1" range:"0.." help:"how often OnStatistics is called; 0: never"`
 	// Concurrency is how many partitions one worker processes at the same time, each with a
-	// separate consumer instance. A Spec overrides it. Defaults to 1. Not an upstream key.
+	// separate consumer instance. A Spec overrides the file. Defaults to 1. Not an upstream key.
 	Concurrency int `key:"concurrency" default:"1" range:"1.." help:"partitions that a worker processes at the same time"`
 	// Membership says how long workers stay members of the group. run: as long as the
 	// supervisor runs, so that a replaced worker causes no rebalance; host: longer, under
@@ -155,8 +155,8 @@ type Config struct {
 	// the message. 0: retry at once (at most ten times a second); PauseForever (-1): wait
 	// for `racecarctl resume` or a new assignment. Defaults to 10 s.
 	PauseTimeout time.Duration `key:"pause_timeout" group:"Failing messages" default:"10" range:"0.." special:"-1" help:"how long a partition pauses after a failure; 0: not, -1: until resumed"`
-	// PauseWithExponentialBackoff doubles PauseTimeout with each consecutive failure of a
-	// partition, up to MaxPauseTimeout. Defaults to false.
+	// PauseWithExponentialBackoff doubles PauseTimeout with each consecutive failure of one
+	// message, up to MaxPauseTimeout. Defaults to false.
 	PauseWithExponentialBackoff bool `key:"pause_with_exponential_backoff" default:"false" help:"double the pause with each consecutive failure"`
 	// MaxPauseTimeout is the longest pause with PauseWithExponentialBackoff, and refused
 	// without it. 0: no limit. Defaults to 0 (Ruby's Racecar: nil).
@@ -205,7 +205,7 @@ type Config struct {
 	// Workers: the processes of one consumer.
 
 	// ParallelWorkers is the number of worker processes of a consumer, in addition to the
-	// supervisor. A Spec overrides it. Defaults to 1. In Ruby's Racecar only the consumer
+	// supervisor. A Spec overrides the file. Defaults to 1. In Ruby's Racecar only the consumer
 	// class can set it.
 	ParallelWorkers int `key:"parallel_workers" group:"Workers" default:"1" range:"1..1000" help:"worker processes of a consumer"`
 	// ShutdownTimeout is how long a shutdown may take. Five seconds before the end, Racecar
@@ -244,7 +244,7 @@ type Config struct {
 	// ControlSocket is the unix socket for racecarctl. Empty: next to the pidfile, otherwise
 	// in XDG_RUNTIME_DIR or /tmp/racecar-UID. Not an upstream key.
 	ControlSocket string `key:"control_socket" help:"unix socket for racecarctl"`
-	// WithoutRails is accepted from command lines for Ruby's Racecar. There is no Rails: the
+	// WithoutRails is accepted from command lines for Ruby's Racecar. With it, the
 	// launcher does not build ./consumers. Defaults to false.
 	WithoutRails bool `key:"without_rails" default:"false" help:"accepted for compatibility with Ruby: do not build ./consumers"`
 
@@ -257,7 +257,7 @@ type Config struct {
 	// fatal and unknown mean error. `racecarctl log-level` changes it at run time. Defaults
 	// to info.
 	LogLevel string `key:"log_level" default:"info" enum:"debug,info,warn,error" alias:"fatal=error,unknown=error" help:"debug, info, warn or error"`
-	// LogFormat is text, json or auto: colored text on a terminal, otherwise JSON. Defaults
+	// LogFormat is one of text, json, auto: colored text on a terminal, otherwise JSON. Defaults
 	// to auto. Not an upstream key.
 	LogFormat string `key:"log_format" default:"auto" enum:"auto,text,json" help:"text, json, or auto: text on a terminal, otherwise JSON"`
 
@@ -287,7 +287,7 @@ type Config struct {
 	SSLKeyPassword string `key:"ssl_key_password" secret:"true" help:"password of the private key"`
 	// SSLCAPEM, SSLCertificatePEM and SSLKeyPEM contain certificates and key as PEM text,
 	// instead of the files of SSLCALocation, SSLCertificateLocation and SSLKeyLocation, for
-	// platforms that pass certificates in the environment. SSLKeyPEM is secret. Default to
+	// platforms that pass certificates in the environment. SSLKeyPEM is secret. They default to
 	// empty (librdkafka: ssl.ca.pem, ssl.certificate.pem, ssl.key.pem). Not an upstream key.
 	SSLCAPEM          string `key:"ssl_ca_pem" help:"CA certificates as PEM, instead of ssl_ca_location"`
 	SSLCertificatePEM string `key:"ssl_certificate_pem" help:"the client's certificate as PEM, instead of ssl_certificate_location"`
@@ -325,8 +325,8 @@ type Config struct {
 	// SASLOverSSL is accepted from configurations for Ruby's Racecar. As there, it has no
 	// effect: SecurityProtocol decides. Defaults to true.
 	SASLOverSSL bool `key:"sasl_over_ssl" default:"true" help:"accepted for compatibility with Ruby: security_protocol decides"`
-	// SASLOAuthBearerTokenFile contains the token for OAUTHBEARER. Racecar reads it for each
-	// connection. See also OAuthToken. Defaults to none. Not an upstream key.
+	// SASLOAuthBearerTokenFile is the file with the token for OAUTHBEARER. Racecar reads it for
+	// each connection. See also OAuthToken. Defaults to none. Not an upstream key.
 	SASLOAuthBearerTokenFile string `key:"sasl_oauthbearer_token_file" help:"file with the token for OAUTHBEARER"`
 
 	// Monitoring: metrics, status page and liveness.
@@ -360,14 +360,14 @@ type Config struct {
 	// LivenessProbeEnabled touches LivenessProbeFilePath while every worker is live, for
 	// `racecarctl liveness_probe`. Defaults to false.
 	LivenessProbeEnabled bool `key:"liveness_probe_enabled" default:"false" help:"touch a file while every worker is live"`
-	// LivenessProbeFilePath is that file. Only this user can write it, and neither
-	// supervisor nor probe use a file of another user. Empty: a file named after the group
+	// LivenessProbeFilePath is the file that LivenessProbeEnabled touches. Only this user can
+	// write it, and neither supervisor nor probe uses a file of another user. Empty: a file named after the group
 	// in the folder racecar-UID of the directory for temporary files (several consumers:
 	// racecar.liveness); a probe without a path uses the only file there. Defaults to empty
 	// (Ruby's Racecar: racecar-liveness in the directory for temporary files, which all
 	// users share).
 	LivenessProbeFilePath string `key:"liveness_probe_file_path" help:"the file to touch; by default in a folder of the user"`
-	// LivenessProbeMaxInterval is the maximum age of that file for the probe to succeed.
+	// LivenessProbeMaxInterval is the maximum age of the liveness file for the probe to succeed.
 	// Defaults to 5 s.
 	LivenessProbeMaxInterval time.Duration `key:"liveness_probe_max_interval" default:"5" range:">0" help:"maximum age of the file for the probe to succeed"`
 	// LivenessProbeSkipConfigFiles makes `racecarctl liveness_probe` read only variables and

@@ -134,7 +134,7 @@ func (k *coordinator) close() {
 	k.old.Wait()
 }
 
-// Pauses between the attempts of do.
+// How often do tries, and its first pause.
 const (
 	coordinatorAttempts = 6
 	coordinatorBackoff  = 100 * time.Millisecond

@@ -8,7 +8,7 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// Leave removes members from their groups, for workers that cannot do so
+// RemoveMembers removes members from their groups, for workers that cannot do so
 // themselves any more (wire.RoleLeave). It returns within l.Within; what is not
 // done by then is in the error.
 func RemoveMembers(ctx context.Context, l wire.Leave) error {

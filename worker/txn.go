@@ -248,7 +248,7 @@ func (t *transactions) addUnattributed(o *outMessage) {
 	}
 }
 
-// beginTurn and endTurn enclose the calls of a partition.
+// beginQuantum and endQuantum enclose the calls of a partition.
 func (t *transactions) beginQuantum() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -110,7 +110,7 @@ func (c *control) round() (again bool, err error) {
 	return again, p.registerPartitions()
 }
 
-// inquire asks the broker in use for topics, and for a producer id if need be.
+// request asks the broker in use for topics, and for a producer id if need be.
 func (c *control) request(topics []string, needID bool) (again bool, err error) {
 	broker := c.open()
 	if _, err := broker.Connected(); err != nil {
@@ -240,7 +240,7 @@ func (c *control) close() {
 	}
 }
 
-// lost notes that the broker in use does not answer; when none does, the log
+// brokerFailed notes that the broker in use does not answer; when none does, the log
 // says so once.
 func (c *control) brokerFailed(err error) error {
 	p := c.p
@@ -288,7 +288,7 @@ func (c *control) answered() {
 	p.notify()
 }
 
-// tell wakes who waits for news. p.mu is held.
+// notify wakes those who wait for news. p.mu is held.
 func (p *Producer) notify() {
 	close(p.news)
 	p.news = make(chan struct{})

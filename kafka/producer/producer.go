@@ -376,5 +376,5 @@ func (p *Producer) report(ended []result) {
 	}
 }
 
-// needs is the room that a message takes whose record has at most size bytes.
+// roomFor is the room that a message takes whose record has at most size bytes.
 func (p *Producer) roomFor(size int) int64 { return min(int64(size)+messageOverhead, p.roomSize) }

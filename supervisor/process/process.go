@@ -70,7 +70,7 @@ type Process interface {
 	// all that the process has started as well, unless they made sessions of
 	// their own.
 	Signal(sig syscall.Signal) error
-	// Wait waits for the exit and reaps. Remaining processes of its session are killed
+	// Wait waits for the exit and reaps. Remaining processes of its process group are killed
 	// first.
 	Wait() fleet.Exit
 	// InHand are the calls in its scoreboard, also after its exit.
