@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -93,10 +94,17 @@ func warn(stderr io.Writer, warnings []string) {
 	}
 }
 
+// supervisorGC is GOGC in a supervisor: it allocates little and lives long, and Go lets a
+// heap grow to 4 MB × GOGC/100 however little of it lives.
+const supervisorGC = 25
+
 // supervise runs the supervisor in this process until it has stopped. d is nil
 // in the foreground.
 func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (err error) {
 	c := r.process()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(supervisorGC)
+	}
 	// Before the pidfile is written: whoever reads it may send a HUP, which would end us.
 	terminal := d == nil && signals.OnTerminal()
 	pid1 := os.Getpid() == 1
