@@ -199,9 +199,6 @@ func parse(b []byte) (int, error) {
 	return int(n), nil
 }
 
-// Path is the absolute path.
-func (p *File) Path() string { return p.path }
-
 // Remove unlinks the file, while it is still held, and releases the lock.
 func (p *File) Remove() error {
 	defer p.f.Close()

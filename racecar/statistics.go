@@ -32,7 +32,8 @@ type ProducerStatistics struct {
 	InFlight     int    // not acknowledged yet [msg_cnt]
 }
 
-// BrokerStatistics are about the connections that fetch from a broker.
+// BrokerStatistics are about the connections that fetch from a broker, and about those of
+// the consumer group to it.
 type BrokerStatistics struct {
 	Broker        int32 // [nodeid]
 	Requests      int64 // [tx]

@@ -461,6 +461,7 @@ func (w *worker) fetcherFor(properties map[string]string, conf *kafka.Config) *f
 		c.MaxBytes /= len(kinds)
 		w.fetchers[key] = fetch.New(fetch.Options{
 			Config: &c, Access: conf.Access, ReadCommitted: f.ReadCommitted, Rack: f.Rack, Backoff: f.Backoff, Log: w.log,
+			Count: conf.Access.Count,
 		})
 	}
 	return w.fetchers[key]

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,7 +46,11 @@ func TestStatisticsInterval(t *testing.T) {
 func TestStatistics(t *testing.T) {
 	b := testbroker.New(t)
 	from, to, group := b.Topic(2), b.Topic(1), b.Group()
-	b.Produce(from, 0, values(30)...)
+	large := values(30)
+	for i := range large {
+		large[i] += strings.Repeat(" ", 4096)
+	}
+	b.Produce(from, 0, large...)
 	b.Produce(from, 1, values(10)...)
 	figures := make(chan racecar.Statistics, 1000)
 	spec := racecar.Spec{Name: t.Name(), Subscriptions: []racecar.Subscription{{Topic: from}}}
@@ -105,7 +110,7 @@ func TestStatistics(t *testing.T) {
 		total.BytesReceived += b.BytesReceived
 		total.InFlight += b.InFlight
 	}
-	if total.Responses == 0 || total.Requests < total.Responses || total.BytesSent == 0 || total.BytesReceived < 40 || total.InFlight < 0 || total.InFlight > 10 {
+	if total.Responses == 0 || total.Requests < total.Responses || total.BytesSent == 0 || total.BytesReceived < 30*4096 || total.InFlight < 0 || total.InFlight > 10 {
 		t.Errorf("brokers %+v", got.Brokers)
 	}
 }

@@ -26,10 +26,28 @@ type Traffic struct {
 	Latency, MaxLatency time.Duration
 }
 
+// Count counts a request to a broker that is not sarama's. What it returns counts its
+// response, or with 0 that none came.
+func (a *Access) Count(broker int32, sent int) (answered func(received int)) {
+	b := a.traffic.entry(broker)
+	began := time.Now()
+	b.requests.Mark(1)
+	b.sent.Mark(int64(sent))
+	b.inFlight.Inc(1)
+	return func(received int) {
+		b.inFlight.Dec(1)
+		if received > 0 {
+			b.responses.Mark(1)
+			b.received.Mark(int64(received))
+			b.latency.Update(time.Since(began).Milliseconds())
+		}
+	}
+}
+
 // Metrics is the registry that sarama counts in.
 func (a *Access) Metrics() metrics.Registry { return a.traffic }
 
-// Traffic returns what went over fetching connections, by broker.
+// Traffic returns what went over the connections that fetch and those of sarama, by broker.
 func (a *Access) Traffic() []Traffic { return a.traffic.take() }
 
 // traffic is sarama's registry of metrics. It keeps a few figures of each broker and
@@ -96,17 +114,21 @@ func (t *traffic) broker(name string) (*brokerTraffic, string) {
 	if err != nil {
 		return nil, ""
 	}
+	return t.entry(int32(id)), kind
+}
+
+func (t *traffic) entry(id int32) *brokerTraffic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.brokers == nil {
 		t.brokers = map[int32]*brokerTraffic{}
 	}
-	b := t.brokers[int32(id)]
+	b := t.brokers[id]
 	if b == nil {
 		b = &brokerTraffic{}
-		t.brokers[int32(id)] = b
+		t.brokers[id] = b
 	}
-	return b, kind
+	return b
 }
 
 func (t *traffic) take() []Traffic {

@@ -195,6 +195,9 @@ func (l *loop) connect() error {
 	}
 	l.disconnect()
 	c, err := l.f.dial(addr, l.f.opts.Access.SocketTimeout())
+	if count := l.f.opts.Count; count != nil && err == nil {
+		c.count = func(sent int) func(int) { return count(l.b.id, sent) }
+	}
 	l.conn, l.addr = c, addr
 	return err
 }

@@ -51,6 +51,7 @@ type conn struct {
 	versions    map[int16][2]int16 // by request key: what the broker has
 	used        bool               // something but its versions was answered
 	out, in     []byte
+	count       func(sent int) (answered func(received int)) // see Options.Count; nil: nobody counts
 	stop        func() bool
 }
 
@@ -127,12 +128,19 @@ func (c *conn) exchange(req kmsg.Request, flexible bool, limit int, wait time.Du
 	if err := c.SetDeadline(time.Now().Add(c.timeout + wait)); err != nil {
 		return nil, err
 	}
-	if _, err := c.Write(c.out); err != nil {
+	answered := func(int) {}
+	if c.count != nil {
+		answered = c.count(len(c.out))
+	}
+	_, err := c.Write(c.out)
+	if err == nil {
+		err = c.read(limit)
+	}
+	if err != nil {
+		answered(0)
 		return nil, err
 	}
-	if err := c.read(limit); err != nil {
-		return nil, err
-	}
+	answered(4 + len(c.in))
 	if got := int32(binary.BigEndian.Uint32(c.in)); got != c.correlation {
 		return nil, nonsense("answer %d came to request %d", got, c.correlation)
 	}

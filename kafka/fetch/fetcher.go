@@ -31,6 +31,9 @@ type Options struct {
 	Rack          string             // client.rack: fetch from a replica there (KIP-392)
 	Backoff       time.Duration      // the first pause after an error; 0: 100 ms
 	Log           logrus.FieldLogger // nil: nothing is logged
+	// Count is called with each request to a broker, and what it returns with the bytes of
+	// the answer; 0: none came. Nil: nobody counts.
+	Count func(broker int32, sent int) (answered func(received int))
 }
 
 const (
