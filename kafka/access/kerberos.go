@@ -2,12 +2,12 @@ package access
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,7 +50,7 @@ type kerberos struct {
 	mu       sync.Mutex
 	client   *credentials.Credentials // guarded by mu; nil before the first login
 	tgt      ticket                   // guarded by mu
-	stamp    string                   // guarded by mu; of the ccache that tgt was read from
+	digest   [sha256.Size]byte        // guarded by mu; of the ccache that tgt was read from
 	loggedIn time.Time                // guarded by mu
 	services map[string]ticket        // guarded by mu; by service principal
 }
@@ -210,7 +210,7 @@ func (k *kerberos) runKinit(ctx context.Context, host string) error {
 	if err := k.kinit.run(ctx, host); err != nil {
 		return err
 	}
-	k.stamp = "" // read the cache whatever its time says
+	k.digest = [sha256.Size]byte{} // take what it left, also if that is what we have
 	return k.readCCache()
 }
 
@@ -219,10 +219,10 @@ const maxCCache = 16 << 20
 
 // openCCache opens a credential cache. It is usually in /tmp, where other users may
 // have put something under its name: their own tickets, or a pipe that would block us.
-func openCCache(path string) (*os.File, os.FileInfo, error) {
+func openCCache(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, nil, &ConfigError{Key: "sasl_kerberos_keytab",
+		return nil, &ConfigError{Key: "sasl_kerberos_keytab",
 			Problem: "not set, and there is no ticket from kinit either: set it, or run kinit", Err: err}
 	}
 	info, err := file.Stat()
@@ -231,9 +231,9 @@ func openCCache(path string) (*os.File, os.FileInfo, error) {
 	}
 	if err != nil {
 		_ = file.Close() // it was only opened
-		return nil, nil, err
+		return nil, err
 	}
-	return file, info, nil
+	return file, nil
 }
 
 // usableCCache rejects what is not a regular file, and other users' files.
@@ -253,18 +253,18 @@ func usableCCache(path string, info os.FileInfo) error {
 
 // readCCache takes the ticket that kinit left, if it changed.
 func (k *kerberos) readCCache() error {
-	file, info, err := openCCache(k.ccache)
+	file, err := openCCache(k.ccache)
 	if err != nil {
 		return err
 	}
 	defer file.Close() //nolint:errcheck // it was only read
-	stamp := strconv.FormatInt(info.ModTime().UnixNano(), 10) + " " + strconv.FormatInt(info.Size(), 10)
-	if stamp == k.stamp && k.client != nil {
-		return k.checkExpiry()
-	}
 	data, err := io.ReadAll(io.LimitReader(file, maxCCache))
 	if err != nil {
 		return fmt.Errorf("credential cache: %w", err)
+	}
+	digest := sha256.Sum256(data)
+	if digest == k.digest && k.client != nil {
+		return k.checkExpiry()
 	}
 	cc := new(credentials.CCache)
 	if err := safely(func() error { return cc.Unmarshal(data) }); err != nil {
@@ -283,7 +283,7 @@ func (k *kerberos) readCCache() error {
 	if err := tgt.Unmarshal(cred.Ticket); err != nil {
 		return fmt.Errorf("credential cache %q: %w", k.ccache, err)
 	}
-	k.stamp = stamp
+	k.digest = digest
 	k.replace(cc.GetClientCredentials(), ticket{Ticket: tgt, key: cred.Key, start: cred.AuthTime, end: cred.EndTime})
 	return k.checkExpiry()
 }

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -21,8 +22,8 @@ type tlsSource struct {
 	log   logrus.FieldLogger
 
 	mu      sync.Mutex
-	current *tlsMaterial // guarded by mu; never nil
-	stamp   string       // guarded by mu; of the files that current was read from
+	current *tlsMaterial      // guarded by mu; never nil
+	digest  [sha256.Size]byte // guarded by mu; of the files that current was read from
 }
 
 // tlsMaterial is the content of the files.
@@ -38,7 +39,7 @@ func newTLSSource(c *config.Config, log logrus.FieldLogger) (*tlsSource, error) 
 	if err := s.files.check(); err != nil {
 		return nil, err
 	}
-	s.stamp = s.files.stamp()
+	s.digest = s.files.digest()
 	var err error
 	if s.current, err = s.files.load(); err != nil {
 		return nil, err
@@ -52,8 +53,8 @@ func newTLSSource(c *config.Config, log logrus.FieldLogger) (*tlsSource, error) 
 func (s *tlsSource) material() *tlsMaterial {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stamp := s.files.stamp() // before reading: a change while we read is seen next time
-	if stamp == s.stamp {
+	digest := s.files.digest() // before reading: a change while we read is seen next time
+	if digest == s.digest {
 		return s.current
 	}
 	fresh, err := s.files.load()
@@ -61,7 +62,7 @@ func (s *tlsSource) material() *tlsMaterial {
 		s.log.WithError(err).Warn("changed TLS files cannot be used, the old are kept")
 		return s.current
 	}
-	s.current, s.stamp = fresh, stamp
+	s.current, s.digest = fresh, digest
 	return fresh
 }
 

@@ -420,3 +420,32 @@ func TestTLSRotation(t *testing.T) {
 		t.Errorf("after the rotation: %v", err)
 	}
 }
+
+// A file that replaces another within a tick of the file system's clock has the other's
+// time, and may have its size.
+func TestTLSRotationShowsInTheContentAlone(t *testing.T) {
+	old, renewed := pki.Root(t, "Old CA"), pki.Root(t, "New CA")
+	size := max(len(old.CertPEM()), len(renewed.CertPEM()))
+	padded := func(pem []byte) []byte { return append(pem, strings.Repeat("\n", size-len(pem))...) }
+	c := tlsSettings(t, tlsCluster(t, renewed.Issue("broker")), old)
+	overwrite(t, c.SSLCALocation, padded(old.CertPEM()))
+	before, err := os.Stat(c.SSLCALocation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, _ := captureLog()
+	a, err := New(c, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Connect(testContext(t)); err == nil {
+		t.Fatal("a broker of an unknown authority was trusted")
+	}
+	overwrite(t, c.SSLCALocation, padded(renewed.CertPEM()))
+	if err := os.Chtimes(c.SSLCALocation, before.ModTime(), before.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Connect(testContext(t)); err != nil {
+		t.Errorf("after the rotation: %v", err)
+	}
+}

@@ -3,12 +3,12 @@ package access
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,35 +69,30 @@ func (f tlsFiles) check() error {
 	return nil
 }
 
-// stamp changes when a file does. A missing file counts as a state.
-func (f tlsFiles) stamp() string {
-	var b strings.Builder
-	add := func(path string, info fs.FileInfo, err error) {
-		if err != nil {
-			fmt.Fprintf(&b, "%s: missing\n", path)
-			return
-		}
-		fmt.Fprintf(&b, "%s: %d %d\n", path, info.ModTime().UnixNano(), info.Size())
+// digest is of what the files hold; a missing file counts as a state. Neither time nor
+// size would do: a file that replaces another within a tick of the file system's clock may
+// have both.
+func (f tlsFiles) digest() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	add := func(path string) {
+		data, err := os.ReadFile(path)
+		fmt.Fprintf(h, "%q %d %v\n", path, len(data), err)
+		h.Write(data)
 	}
 	for _, path := range []string{f.ca, f.crl, f.keystore, f.certificate, f.key} {
 		if path == "" {
 			continue
 		}
-		info, err := os.Stat(path)
-		add(path, info, err)
-		if err != nil || !info.IsDir() {
-			continue
-		}
 		entries, err := os.ReadDir(path)
 		if err != nil {
-			add(path, nil, err)
+			add(path) // a file, as it should be
+			continue
 		}
 		for _, e := range entries {
-			info, err := os.Stat(filepath.Join(path, e.Name())) // links in such directories are followed
-			add(e.Name(), info, err)
+			add(filepath.Join(path, e.Name())) // links in such directories are followed
 		}
 	}
-	return b.String()
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 func (f tlsFiles) load() (*tlsMaterial, error) {
