@@ -26,6 +26,19 @@ const (
 	MembershipDynamic Membership = "dynamic"
 )
 
+// Ordering says which messages a worker processes one after the other.
+type Ordering string
+
+const (
+	// OrderingPartition processes the messages of a partition one after the other.
+	OrderingPartition Ordering = "partition"
+	// OrderingKey processes the messages of a partition that have the same key one after
+	// the other, in the order of their offsets.
+	OrderingKey Ordering = "key"
+	// OrderingNone keeps no order.
+	OrderingNone Ordering = "none"
+)
+
 // Config holds the validated value of every key.
 //
 // Durations are written as seconds ("10", "0.5") or as Go durations ("1m30s") in
@@ -129,8 +142,17 @@ type Config struct {
 	// Defaults to 1 s.
 	StatisticsInterval time.Duration `key:"statistics_interval" default:"1" range:"0.." help:"how often OnStatistics is called; 0: never"`
 	// Concurrency is how many partitions one worker processes at the same time, each with a
-	// separate consumer instance. A Spec overrides the file. Defaults to 1. Not an upstream key.
-	Concurrency int `key:"concurrency" default:"1" range:"1.." help:"partitions that a worker processes at the same time"`
+	// separate consumer instance. With Ordering key or none it is how many calls one worker
+	// makes at the same time, on whatever partitions. A Spec overrides the file. Defaults to
+	// 1. Not an upstream key.
+	Concurrency int `key:"concurrency" default:"1" range:"1.." help:"partitions (ordering key or none: calls) that a worker runs at once"`
+	// Ordering says which messages a worker processes one after the other: partition: all of
+	// a partition; key: those of a partition with the same key; none: none. With key and
+	// none, Concurrency applies within a partition as well. A transactional consumer
+	// accepts partition alone. This version refuses key and none at the start. A section for one consumer, a variable or a flag cannot change
+	// the order that a Spec names, because the consumer relies on it. Defaults to partition.
+	// Not an upstream key.
+	Ordering Ordering `key:"ordering" default:"partition" enum:"partition,key,none" help:"process in order those of a partition, of a key, or none"`
 	// Membership says how long workers stay members of the group. run: as long as the
 	// supervisor runs, so that a replaced worker causes no rebalance; host: longer, under
 	// StaticID, so that a deployment within SessionTimeout causes no rebalance; dynamic: as

@@ -70,6 +70,7 @@ func (l *loader) run() {
 	l.development()
 	l.properties()
 	l.derive()
+	l.ordering()
 	v := validator{c: &l.config, sources: l.sources, unsound: l.unsound, shared: l.shared}
 	if l.Spec != nil {
 		v.topics = l.Spec.Topics
@@ -161,6 +162,10 @@ func (l *loader) spec() string {
 		c.Concurrency = s.Concurrency
 		set("concurrency")
 	}
+	if s.Ordering != "" {
+		c.Ordering = s.Ordering
+		set("ordering")
+	}
 	if s.FetchMessages != 0 {
 		c.FetchMessages = s.FetchMessages
 		set("fetch_messages")
@@ -187,6 +192,22 @@ func (l *loader) spec() string {
 		set("dead_letter_topic")
 	}
 	return s.GroupID
+}
+
+// ordering refuses an order that the consumer's Spec does not allow.
+func (l *loader) ordering() {
+	order := l.config.Ordering
+	if k, _ := Lookup("ordering"); l.Spec == nil || l.unsound["ordering"] || !slices.Contains(k.Enum, string(order)) {
+		return
+	}
+	switch {
+	case l.Spec.Ordering != "" && order != l.Spec.Ordering:
+		l.problem(fmt.Errorf("%s: ordering %s, but the Spec of %s says %s, and the consumer relies on it: change the Spec, or leave this out",
+			l.sources["ordering"], order, l.Spec.Name, l.Spec.Ordering))
+	case l.Spec.Transactional && order != OrderingPartition:
+		l.problem(fmt.Errorf("%s: ordering %s does not go with %s, which is Transactional: its order is that of partitions",
+			l.sources["ordering"], order, l.Spec.Name))
+	}
 }
 
 // specDurations refuses a few nanoseconds, the result of a number without a unit in a Spec.

@@ -59,6 +59,7 @@ type SpecValues struct {
 	MaxRetries      int
 	DeadLetterTopic string
 	Transactional   bool
+	Ordering        Ordering // empty: as configured
 	// Properties are the subscriptions' AdditionalConfig, by topic or pattern. They
 	// are checked here and applied by the worker (SubscriptionProperties).
 	Properties map[string]map[string]string

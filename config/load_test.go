@@ -194,6 +194,69 @@ func TestGroupOfTheSpecCannotBeMoved(t *testing.T) {
 	}
 }
 
+// A consumer that names an order relies on it. The file's common section is a default for
+// all consumers, which the Spec overrides.
+func TestOrderingOfTheSpecCannotBeChanged(t *testing.T) {
+	byKey := SpecValues{Name: "X", Ordering: OrderingKey, Concurrency: 8}
+	transactional := SpecValues{Name: "X", Transactional: true, Concurrency: 8}
+	flag := func(v string) map[string]Flag { return map[string]Flag{"ordering": {Text: v, As: "--ordering"}} }
+	for _, c := range []struct {
+		name string
+		file string
+		spec SpecValues
+		env  []string
+		flag map[string]Flag
+		want Ordering // or
+		err  string
+	}{
+		{name: "default", spec: SpecValues{Name: "X"}, want: OrderingPartition},
+		{name: "as configured", file: "common: {ordering: key, concurrency: 4}", spec: SpecValues{Name: "X"}, want: OrderingKey},
+		{name: "symbol", env: []string{"RACECAR_ORDERING=:None"}, spec: SpecValues{Name: "X", Concurrency: 2}, want: OrderingNone},
+		{name: "section", file: "common: {consumers: {X: {ordering: key, concurrency: 4}}}", spec: SpecValues{Name: "X"}, want: OrderingKey},
+		{name: "Spec over file", file: "common: {ordering: none}", spec: byKey, want: OrderingKey},
+		{name: "the same", env: []string{"RACECAR_ORDERING=key"}, flag: flag("key"), spec: byKey, want: OrderingKey},
+		{name: "variable", env: []string{"RACECAR_ORDERING=none"}, spec: byKey,
+			err: "RACECAR_ORDERING: ordering none, but the Spec of X says key, and the consumer relies on it: change the Spec, or leave this out"},
+		{name: "flag", flag: flag("partition"), spec: byKey,
+			err: "--ordering: ordering partition, but the Spec of X says key, and the consumer relies on it: change the Spec, or leave this out"},
+		{name: "section against Spec", file: "common:\n  consumers:\n    X:\n      ordering: none\n", spec: byKey,
+			err: "config/racecar.yml:4: ordering none, but the Spec of X says key, and the consumer relies on it: change the Spec, or leave this out"},
+		{name: "unknown", env: []string{"RACECAR_ORDERING=keys"}, spec: byKey,
+			err: `RACECAR_ORDERING: "keys" is not one of partition, key, none (did you mean "key"?)`},
+		{name: "unknown in the Spec", spec: SpecValues{Name: "X", Ordering: "racecar.Ordering(7)"},
+			err: `Spec of X: ordering: "racecar.Ordering(7)" is not one of partition, key, none`},
+		{name: "transactional Spec", spec: SpecValues{Name: "X", Transactional: true, Ordering: OrderingKey, Concurrency: 8},
+			err: "Spec of X: ordering key does not go with X, which is Transactional: its order is that of partitions"},
+		{name: "transactional", env: []string{"RACECAR_ORDERING=none"}, spec: transactional,
+			err: "RACECAR_ORDERING: ordering none does not go with X, which is Transactional: its order is that of partitions"},
+		{name: "transactional by partition", env: []string{"RACECAR_ORDERING=partition"}, spec: transactional, want: OrderingPartition},
+	} {
+		l, err := Load(Options{Dir: project(t, c.file), Environ: c.env, Flags: c.flag, Spec: &c.spec})
+		switch {
+		case text(err) != c.err:
+			t.Errorf("%s: got\n%v\nwant\n%s", c.name, err, c.err)
+		case err == nil && l.Config.Ordering != c.want:
+			t.Errorf("%s: ordering %s, want %s", c.name, l.Config.Ordering, c.want)
+		case err == nil && strings.Contains(strings.Join(l.Warnings, "\n"), "ordering"):
+			t.Errorf("%s: warned: %q", c.name, l.Warnings)
+		}
+	}
+}
+
+// Concurrency 1 is allowed with every order, and hardly meant.
+func TestOrderingWithoutConcurrency(t *testing.T) {
+	for order, want := range map[Ordering]string{
+		OrderingPartition: "",
+		OrderingKey:       "Spec of X: ordering: key with concurrency 1: a worker still makes one call at a time, and only the messages behind a failing one differ",
+		OrderingNone:      "Spec of X: ordering: none with concurrency 1: a worker still makes one call at a time, and only the messages behind a failing one differ",
+	} {
+		l, err := Load(Options{Dir: t.TempDir(), Spec: &SpecValues{Name: "X", Ordering: order}})
+		if err != nil || strings.Join(l.Warnings, "\n") != want {
+			t.Errorf("%s: got %v, %q, want %q", order, err, l.Warnings, want)
+		}
+	}
+}
+
 func TestConfigureFailures(t *testing.T) {
 	boom := errors.New("no service discovery")
 	_, err := Load(Options{Dir: t.TempDir(), Configure: []func(*Config) error{

@@ -267,5 +267,8 @@ func warnings(c *Config, sources map[string]string) []string {
 	if c.StaticID != "" && c.Membership != MembershipHost {
 		say("static_id", `has no effect without membership: host`)
 	}
+	if c.Concurrency == 1 && (c.Ordering == OrderingKey || c.Ordering == OrderingNone) {
+		say("ordering", string(c.Ordering)+" with concurrency 1: a worker still makes one call at a time, and only the messages behind a failing one differ")
+	}
 	return w
 }

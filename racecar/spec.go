@@ -27,8 +27,13 @@ type Spec struct {
 	// member of the group, from 1 to 1000. Default: 1 (upstream: parallel_workers).
 	ParallelWorkers int
 	// Concurrency is how many partitions one worker processes at the same time, each with
-	// an instance of its own. Default: 1, a single instance for all partitions.
+	// an instance of its own. Default: 1, a single instance for all partitions. With ByKey
+	// and Unordered it is how many calls one worker makes at the same time; see Ordering.
 	Concurrency int
+	// Ordering says which messages are processed one after the other. A section for this
+	// consumer, a variable or a flag with another order is refused, since the consumer relies
+	// on it. Default: ByPartition.
+	Ordering Ordering
 	// FetchMessages is the most messages that one call of ProcessBatch receives.
 	// Default: 1000 (upstream: fetch_messages).
 	FetchMessages int
@@ -55,6 +60,36 @@ type Spec struct {
 	// else it does.
 	Transactional bool
 }
+
+// Ordering says which messages of a partition a worker processes one after the other. Its
+// zero value leaves that to the configuration (ordering: partition, key or none).
+//
+// With ByKey and Unordered a worker makes Spec.Concurrency calls at the same time, of
+// whatever partitions, on as many instances. An instance is called by one goroutine at a
+// time and needs no locks; nothing says which instance receives which key, and what
+// instances share does need locks. OnPartitionsAssigned and OnPartitionsRevoked are called
+// on each instance with all partitions of the worker's change, the former before the
+// first message of those partitions, the latter after the last call for one. OnStatistics
+// is called on one instance.
+//
+// This version refuses ByKey and Unordered at the start.
+type Ordering int
+
+const (
+	_ Ordering = iota
+	// ByPartition processes the messages of a partition one after the other. A failed
+	// message delays all later messages of its partition.
+	ByPartition
+	// ByKey processes the messages of a partition that have the same key one after the
+	// other, in the order of their offsets, across retries, pauses and rebalances. A failed
+	// message delays the later messages of its key alone. Keys are equal if their bytes are;
+	// an empty key is a key, and messages without a key have no order. Not for Transactional
+	// consumers.
+	ByKey
+	// Unordered processes messages in any order. A failed message delays no other. Not for
+	// Transactional consumers.
+	Unordered
+)
 
 const (
 	// NoPause as Spec.PauseTimeout retries a failed message at once, at most ten times a

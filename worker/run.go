@@ -142,6 +142,9 @@ func newWorker(o Options) (*worker, error) {
 	if reg == nil {
 		return nil, fmt.Errorf("consumer %q is not registered in this binary", h.Consumer.Name)
 	}
+	if err := orderingSupported(h.Consumer.Config.Ordering); err != nil {
+		return nil, err
+	}
 	w := &worker{
 		opts: o, cfg: h.Consumer.Config, reg: reg, index: h.Index,
 		group:            h.Consumer.Config.GroupID,

@@ -1,6 +1,7 @@
 package registered
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/racecar-go/racecar/config"
@@ -14,6 +15,7 @@ func SpecValues(r *racecar.Registration) config.SpecValues {
 		Name: s.Name, GroupID: s.GroupID, ParallelWorkers: s.ParallelWorkers, Concurrency: s.Concurrency,
 		FetchMessages: s.FetchMessages, MaxWaitTime: s.MaxWaitTime, MaxPollInterval: s.MaxPollInterval,
 		MaxRetries: s.MaxRetries, DeadLetterTopic: s.DeadLetterTopic, Transactional: s.Transactional,
+		Ordering: ordering(s.Ordering),
 	}
 	for _, sub := range s.Subscriptions {
 		if sub.Topic != "" {
@@ -37,4 +39,20 @@ func SpecValues(r *racecar.Registration) config.SpecValues {
 		v.PauseTimeout = &s.PauseTimeout
 	}
 	return v
+}
+
+// ordering is an Ordering as the configuration calls it. config.Load refuses a number that
+// has no name.
+func ordering(o racecar.Ordering) config.Ordering {
+	switch o {
+	case 0:
+		return ""
+	case racecar.ByPartition:
+		return config.OrderingPartition
+	case racecar.ByKey:
+		return config.OrderingKey
+	case racecar.Unordered:
+		return config.OrderingNone
+	}
+	return config.Ordering(fmt.Sprintf("racecar.Ordering(%d)", o))
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -29,5 +30,21 @@ func TestPauseTimeoutOfTheSpec(t *testing.T) {
 	}
 	if got := pause(0); got != nil {
 		t.Errorf("0: %v, want as configured", got)
+	}
+}
+
+func TestOrderingOfTheSpec(t *testing.T) {
+	for given, want := range map[racecar.Ordering]config.Ordering{
+		0: "", racecar.ByPartition: config.OrderingPartition, racecar.ByKey: config.OrderingKey, racecar.Unordered: config.OrderingNone,
+		7: "racecar.Ordering(7)",
+	} {
+		r, err := racecar.NewRegistration(func(racecar.Runtime) (racecar.ProcessFunc, error) { return nil, nil },
+			racecar.Spec{Name: "C", Subscriptions: []racecar.Subscription{{Topic: "t"}}, Ordering: given})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := SpecValues(r).Ordering; got != want {
+			t.Errorf("%d: %q, want %q", given, got, want)
+		}
 	}
 }
