@@ -244,8 +244,8 @@ func (a *acks) hold() *output {
 	return o
 }
 
-// alone notes a delivery that belongs to no call: its offset is its number.
-func (a *acks) alone() *output {
+// addUnattributed notes a delivery that belongs to no call: its offset is its number.
+func (a *acks) addUnattributed() *output {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := &output{acks: a, offset: a.processed.Load(), flying: 1, dropped: true}

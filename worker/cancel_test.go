@@ -55,7 +55,7 @@ func TestCancellingOneCall(t *testing.T) {
 	close(release)
 	rec.await(t, 6)
 	s.stop()
-	wantUpTo(t, rec.offsets(tp{from, 0}), 5)
+	wantUpTo(t, rec.offsets(topicPartition{from, 0}), 5)
 	if n := disturbed.Load(); n > 0 {
 		t.Errorf("%d other calls have a cancelled ctx", n)
 	}

@@ -112,7 +112,7 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 func (w *worker) setQuiet(quiet bool) {
 	w.quiet.Store(quiet)
 	w.scheduler.setQuiet(quiet)
-	w.changed()
+	w.sendFrame()
 }
 
 // setPaused pauses or resumes partitions by an operator's order. Resuming also
@@ -129,12 +129,12 @@ func (w *worker) setPaused(which []wire.Partition, paused bool) {
 	}
 	w.mu.Unlock()
 	w.scheduler.each(func(p *partition) {
-		if slices.ContainsFunc(which, p.is) {
+		if slices.ContainsFunc(which, p.matches) {
 			p.setOperator(paused)
 		}
 	})
 	w.scheduler.wakeExecutors()
-	w.changed()
+	w.sendFrame()
 }
 
 // serve has p served from now on, but for one that an operator has paused. Pausing and
@@ -142,9 +142,9 @@ func (w *worker) setPaused(which []wire.Partition, paused bool) {
 func (w *worker) serve(p *partition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	paused := slices.ContainsFunc(w.paused, p.is)
+	paused := slices.ContainsFunc(w.paused, p.matches)
 	w.scheduler.change(func() { p.operator = paused })
-	p.served.Store(true)
+	p.firstCommitted.Store(true)
 	w.scheduler.add(p)
 }
 
@@ -167,14 +167,14 @@ func (p *partition) setOperator(paused bool) {
 // of those alone: it is their failure.
 func (w *worker) cancelCalls(reason string) {
 	cause := fmt.Errorf("%w: %s", errOverdue, reason)
-	overdue := map[tp]bool{}
+	overdue := map[topicPartition]bool{}
 	for _, c := range w.board.InHand() {
 		if c.Since >= w.cfg.MaxPollInterval {
-			overdue[tp{c.Topic, c.Partition}] = true
+			overdue[topicPartition{c.Topic, c.Partition}] = true
 		}
 	}
 	w.scheduler.each(func(p *partition) {
-		if p.busy && overdue[p.tp] {
+		if p.busy && overdue[p.topicPartition] {
 			p.cancelCall(cause)
 		}
 	})

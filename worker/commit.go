@@ -16,6 +16,8 @@ import (
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
+// This file is the commit loop of a membership.
+
 // offsets is how a group's offsets are read and written: a *kafka.Offsets.
 type offsets interface {
 	Fetch(ctx context.Context, partitions []kafka.TopicPartition) (map[kafka.TopicPartition]kafka.Commit, error)
@@ -27,7 +29,7 @@ type offsets interface {
 const commitTimeout = 10 * time.Second
 
 // commits is the commit loop of one membership: the only one that commits for it.
-// Whoever wants something committed says so (soon) or waits for it (now, flush).
+// Whoever wants something committed says so (commitAsync) or waits for it (commitSync, flush).
 type commits struct {
 	m        *membership
 	offsets  offsets
@@ -134,8 +136,8 @@ func (c *commits) stop() {
 	<-c.done
 }
 
-// soon has a commit made without waiting for the interval.
-func (c *commits) soon(p *partition) {
+// commitAsync has a commit made without waiting for the interval.
+func (c *commits) commitAsync(p *partition) {
 	if t := p.inst.txn; t != nil {
 		t.soon(p)
 		return
@@ -176,10 +178,10 @@ func (c *commits) flush(ctx context.Context, p *partition) error {
 	}
 }
 
-// now is flush for the executor (synchronous_commits): it gives up when p is to go,
+// commitSync is flush for the executor (synchronous_commits): it gives up when p is to go,
 // because the commit at the end of the claim follows. With transactions p alone waits, unless its message
 // was called alone: nothing else may be in hand as long as it is counted.
-func (c *commits) now(p *partition) {
+func (c *commits) commitSync(p *partition) {
 	if t := p.inst.txn; t != nil && !p.suspect {
 		t.sealFor(p)
 		p.awaitsAll = true
@@ -250,7 +252,7 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 	// With transactions a commit must not be on its way while p's first transaction
 	// begins: it may arrive after it. Who waits for a commit begins nothing meanwhile.
-	if p.lost() || !p.opened.Load() || p.inst.txn != nil && (p.shared.Load() || p.served.Load() && !waited) {
+	if p.lost() || !p.opened.Load() || p.inst.txn != nil && (p.shared.Load() || p.firstCommitted.Load() && !waited) {
 		delete(c.held, p)
 		return kafka.Commit{}, false
 	}
@@ -346,7 +348,7 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 		w.partLog(p).WithError(err).Debug("commit refused during a rebalance, to be retried")
 		return false
 	case answer == kafka.CommitRetriable, answer == kafka.CommitUnknownTopic && !gone:
-		c.failures.log(fmt.Errorf("%s: %w", p.tp, err), "commit failed, to be retried")
+		c.failures.log(fmt.Errorf("%s: %w", p.topicPartition, err), "commit failed, to be retried")
 		return false
 	case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && commit.Metadata != "":
 		c.m.noMetadata(p, err)
@@ -357,7 +359,7 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 	if before, again := c.refused[p]; !again || before.err.Error() != err.Error() {
 		w.partLog(p).WithError(err).WithField("offset", commit.Offset).
 			Error("the group refuses the partition's offset for good: what is processed there is not committed")
-		w.problem(p.tp, commit.Offset, err)
+		w.problem(p.topicPartition, commit.Offset, err)
 	}
 	c.refused[p] = refusal{commit, err, c.m.w.scheduler.clock.now().Add(refusedEvery)}
 	return true

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/internal/wire"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 // firstInstance makes the consumer's first instance, and then waits for its promotion if the
@@ -39,7 +42,7 @@ func (w *worker) firstInstance(ctx context.Context) (*instance, shutdown, bool) 
 				continue // ctx has ended
 			}
 			w.constructed.Store(true)
-			w.changed()
+			w.sendFrame()
 		case <-promoted:
 			promoted = nil
 		case e := <-w.shutdownRequests:
@@ -57,7 +60,7 @@ func (w *worker) unbegun(inst *instance, e shutdown) shutdown {
 		return e
 	}
 	w.stopWithin(e.grace, 0)
-	defer w.inTime()
+	defer w.stopDeadline()
 	e = w.tearDown(e, inst)
 	if w.sendWith != nil { // the constructor may have produced
 		if err := w.sendWith.Close(w.time); err != nil {
@@ -83,12 +86,12 @@ func (w *worker) construct(ctx context.Context) (*instance, error) {
 		w.log.WithError(err).WithField("attempt", n).Warn("the consumer cannot be constructed yet")
 		reason := oneLine(err)
 		w.unmade.Store(&reason)
-		w.changed()
+		w.sendFrame()
 		if !sleep(ctx, backoff(n)) {
 			return nil, ctx.Err()
 		}
 		w.unmade.Store(nil) // starting again, which has its limit
-		w.changed()
+		w.sendFrame()
 	}
 }
 
@@ -142,9 +145,9 @@ func (m *membership) instanceFor(p *partition, spare *instance, txn *transaction
 			return nil, false
 		}
 		m.w.partLog(p).WithError(err).WithField("attempt", n).Warn("the partition waits: its instance of the consumer cannot be constructed yet")
-		m.w.problem(p.tp, p.acks.processed.Load(), err)
+		m.w.problem(p.topicPartition, p.acks.processed.Load(), err)
 		p.setUnmade(err)
-		m.ready(p.tp) // the membership runs without it
+		m.ready(p.topicPartition) // the membership runs without it
 		if !sleep(ctx, backoff(n)) {
 			return nil, false
 		}
@@ -203,4 +206,56 @@ func (w *worker) dropSpare(spare *instance) {
 		return
 	}
 	spare.tearDown(w.time) // its transactional id was the partition's
+}
+
+// instance is one value made by the consumer's constructor: one for the whole
+// worker, or with concurrency above 1 one for each partition.
+type instance struct {
+	w        *worker
+	value    any
+	single   racecar.Processor
+	batch    racecar.BatchProcessor
+	producer *instanceProducer
+	txn      *transactions // nil: the consumer is not transactional
+	teardown sync.Once
+
+	// mu is held while consumer code runs: for a quantum, or for a hook.
+	mu   sync.Mutex
+	torn bool // Teardown was called: it is the last hook; guarded by mu
+	// span is the ctx of the last call, which carries its span; nil without a tracer.
+	// The executor that calls owns it.
+	span context.Context
+}
+
+// newInstance calls the constructor. txn is what the instance commits with, and
+// its from then on; nil without transactions.
+func (w *worker) newInstance(txn *transactions) (*instance, error) {
+	inst := &instance{w: w, producer: newProducer(w), txn: txn}
+	if inst.producer.txn = txn; txn != nil {
+		txn.instanceProducer = inst.producer
+	}
+	var value any
+	err := recovered(func() (err error) {
+		value, err = w.reg.New(racecar.Runtime{
+			Producer: inst.producer,
+			Logger:   logs.Slog(w.log),
+			Worker:   racecar.Worker{Consumer: w.reg.Name(), Index: w.index, Group: w.group},
+			Config:   &w.cfg,
+		})
+		return err
+	})
+	if err != nil {
+		if p, ok := errors.AsType[*panicError](err); ok {
+			w.log.WithField("stack", p.stack).Error("constructor panicked")
+		}
+		return nil, fmt.Errorf("constructor of %s: %w", w.reg.Name(), err)
+	}
+	inst.value = value
+	inst.single, _ = value.(racecar.Processor)
+	inst.batch, _ = value.(racecar.BatchProcessor)
+	if inst.single == nil && inst.batch == nil {
+		return nil, fmt.Errorf("constructor of %s: it returned no consumer but %T", w.reg.Name(), value)
+	}
+	inst.trace()
+	return inst, nil
 }

@@ -127,10 +127,10 @@ func (d *deadLetters) send() {
 		for _, r := range left {
 			serr := terr
 			if serr == nil {
-				serr = t.Send(context.Background(), w.record(d, r), func(_ int32, _ int64, err error) { d.ended(r, err) })
+				serr = t.Send(context.Background(), w.record(d, r), func(_ int32, _ int64, err error) { d.recordDone(r, err) })
 			}
 			if serr != nil {
-				d.ended(r, serr)
+				d.recordDone(r, serr)
 			}
 		}
 		if terr == nil {
@@ -142,8 +142,8 @@ func (d *deadLetters) send() {
 // deadLetterSlow is after how long undelivered dead letters are logged.
 const deadLetterSlow = 5 * time.Second
 
-// ended notes what became of a record; after the last the executor looks at them.
-func (d *deadLetters) ended(r *deadLetter, err error) {
+// recordDone notes what became of a record; after the last the executor looks at them.
+func (d *deadLetters) recordDone(r *deadLetter, err error) {
 	p := d.p
 	d.w.scheduler.change(func() {
 		r.acknowledged, r.err = err == nil, err
@@ -168,7 +168,7 @@ func (w *worker) deadLettersEnded(p *partition) {
 	p.deadLetters = nil
 	d.report()
 	p.advance(d.call, nil)
-	p.m.commits.soon(p)
+	p.m.commits.commitAsync(p)
 }
 
 // failed deals with the records that were not acknowledged, and is false when there are
@@ -231,7 +231,7 @@ func (d *deadLetters) wait(a action) {
 	reason := fmt.Errorf("the dead-letter topic %s does not take the message: %w", d.topic, a.err)
 	w.partLog(p).WithError(bounded(reason)).WithField("offset", d.call.first).WithField("pause", pauseText(pause)).
 		Error("dead letter not delivered, to be sent again after the pause, or when its partition is resumed")
-	w.problem(p.tp, d.call.first, reason)
+	w.problem(p.topicPartition, d.call.first, reason)
 	w.pause(p, pause, reason)
 	w.scheduler.change(func() {
 		d.waiting = true
@@ -259,7 +259,7 @@ func (d *deadLetters) sendInTransaction(records []*deadLetter) {
 		out = append(out, &outMessage{Message: m, size: len(m.Key) + len(m.Value) + messageOverhead, deadLetter: r})
 	}
 	p.deadLetters = nil // until the transaction has failed, if it does
-	p.alone = true      // what the topic refuses takes nothing else along
+	p.isolated = true   // what the topic refuses takes nothing else along
 	w.scheduler.change(func() {
 		d.waiting = false
 		p.state, p.reason = status.PartitionBlocked, "waiting for the dead-letter topic "+d.topic

@@ -112,7 +112,7 @@ func TestDeadLetterTopicThatCannotBeUsed(t *testing.T) {
 				!strings.Contains(last.Reason, group+".dead") || strings.Contains(last.Reason, "\n") {
 				t.Errorf("last words %+v", last)
 			}
-			if got := rec.offsets(tp{topic, 0}); len(got) > 0 {
+			if got := rec.offsets(topicPartition{topic, 0}); len(got) > 0 {
 				t.Errorf("processed %v without a dead-letter topic", got)
 			}
 		})
@@ -158,7 +158,7 @@ func TestDeadLetterWithoutATopic(t *testing.T) {
 	s := start(t, reg, testConfig(b, group))
 	rec.await(t, 3)
 	s.stop()
-	wantUpTo(t, rec.offsets(tp{topic, 0}), 3)
+	wantUpTo(t, rec.offsets(topicPartition{topic, 0}), 3)
 }
 
 // A dead letter is the message byte for byte, with what is known of its failure
@@ -312,14 +312,14 @@ func TestDeadLetterOfAPausedPartition(t *testing.T) {
 	waitFor(t, "the offset behind the dead letter", func() bool { return b.Committed(group, bad, 0) == 1 })
 	b.Produce(other, 0, values(1)...)
 	rec.await(t, 2)
-	if got := rec.offsets(tp{bad, 0}); len(got) != 1 {
+	if got := rec.offsets(topicPartition{bad, 0}); len(got) != 1 {
 		t.Errorf("processed %v although paused", got)
 	}
 	s.command(wire.Command{Kind: wire.CommandResume, Partitions: which})
 	rec.await(t, 3)
 	s.stop()
-	wantUpTo(t, rec.offsets(tp{bad, 0}), 2)
-	wantUpTo(t, rec.offsets(tp{other, 0}), 1)
+	wantUpTo(t, rec.offsets(topicPartition{bad, 0}), 2)
+	wantUpTo(t, rec.offsets(topicPartition{other, 0}), 1)
 }
 
 // A partition that waits for a dead letter, or for its output with produce_in_flight 1,
@@ -407,7 +407,7 @@ func TestDeadLettersOfLargeMessages(t *testing.T) {
 	})
 	waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 3 })
 	s.stop()
-	if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{0, 0, 0, 1, 2}) {
+	if got := rec.offsets(topicPartition{topic, 0}); !slices.Equal(got, []int64{0, 0, 0, 1, 2}) {
 		t.Errorf("called %v", got)
 	}
 	got := readAll(t, b, cfg.DeadLetterTopic, 2)
@@ -535,7 +535,7 @@ func TestRefusedDeadLettersBlock(t *testing.T) {
 			if code := s.stop(); code != wire.ExitOK {
 				t.Errorf("exit code %d", code)
 			}
-			if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{0, 1}) {
+			if got := rec.offsets(topicPartition{topic, 0}); !slices.Equal(got, []int64{0, 1}) {
 				t.Errorf("called %v", got)
 			}
 			if got := readAll(t, b, dlq, 1)[0]; string(got.Value) != "value-0" {
@@ -655,7 +655,7 @@ func TestDeadLettersDoNotGoRound(t *testing.T) {
 		}
 		s.stop()
 	}
-	if got := len(rec.offsets(tp{in, 0})); got != 9 || rec.n != 9 {
+	if got := len(rec.offsets(topicPartition{in, 0})); got != 9 || rec.n != 9 {
 		t.Errorf("%d calls, %d for the first topic, want 9", rec.n, got)
 	}
 }
@@ -804,7 +804,7 @@ func TestLostOutputBeforeABlockedDeadLetter(t *testing.T) {
 	s.command(wire.Command{Kind: wire.CommandResume, Partitions: []wire.Partition{{Topic: from, Partition: 0}}})
 	waitFor(t, "the commit", func() bool { return b.Committed(group, from, 0) == 3 })
 	s.stop()
-	if got := rec.offsets(tp{from, 0}); len(got) < 5 || !slices.Equal(got[:3], []int64{0, 1, 0}) || got[len(got)-1] != 2 {
+	if got := rec.offsets(topicPartition{from, 0}); len(got) < 5 || !slices.Equal(got[:3], []int64{0, 1, 0}) || got[len(got)-1] != 2 {
 		t.Errorf("called %v", got)
 	}
 	if got := readAll(t, b, to, 1)[0]; string(got.Value) != "value-0" {

@@ -169,10 +169,10 @@ func decideFailure(o outcome, attempts int, c *config.Config) action {
 	a.keep = a.done > 0 // nobody knows which output is theirs
 	switch {
 	case v.Kind == verdict.Retry:
-		return a.retry(o, counts(o.err), c)
+		return a.retry(o, isAttempt(o.err), c)
 	case v.Kind == verdict.DeadLetter && c.DeadLetterTopic == "":
 		a.noTopic = true
-		return a.retry(o, counts(o.err), c)
+		return a.retry(o, isAttempt(o.err), c)
 	case v.Kind == verdict.Fatal:
 		a.step, a.remember = stepFatal, true
 	case v.Kind == verdict.DeadLetter:
@@ -217,9 +217,9 @@ var errOverdue = errors.New("the call took longer than max_poll_interval and was
 // there is room, or all is acknowledged.
 var errNotAcknowledged = errors.New("output is not acknowledged yet")
 
-// counts reports whether a failure is an attempt: not when brokers did not
+// isAttempt reports whether a failure is an attempt: not when brokers did not
 // acknowledge output, unless they refused some of it.
-func counts(err error) bool {
+func isAttempt(err error) bool {
 	refused, undelivered := false, errors.Is(err, errNotAcknowledged)
 	eachDelivery(err, func(d *producer.DeliveryError) {
 		refused = refused || d.Refused()

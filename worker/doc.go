@@ -16,7 +16,7 @@
 //	                                                                  └─> acks ───┘
 //
 // sarama keeps the membership and fetches nothing: ConsumeClaim opens a partition at the
-// fetcher (claim.go) and waits for its end. The scheduler (scheduler.go) gives executors
+// fetcher (group_handler.go) and waits for its end. The scheduler (scheduler.go) gives executors
 // partitions that have messages; an executor (executor.go) runs consumer code of one for a
 // quantum of 50 ms. There are as many executors as the configured concurrency. A cursor
 // (cursor.go) decodes batches, holds them until their output is acknowledged, and goes back

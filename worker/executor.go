@@ -18,8 +18,8 @@ type executor struct {
 	slot    int
 	board   *scoreboard.Board
 	tally   tally
-	end     ended   // how the last series of calls ended
-	offsets []int64 // of the batch in hand
+	end     runResult // how the last series of calls ended
+	offsets []int64   // of the batch in hand
 }
 
 // run serves partitions until the scheduler is stopped, then calls done.
@@ -46,7 +46,7 @@ func (e *executor) run(done func()) {
 func (e *executor) serve(p *partition, alone bool) {
 	p.inst.mu.Lock()
 	p.inst.producer.enter(p)
-	e.end = ended{}
+	e.end = runResult{}
 	began := time.Now()
 	if e.w.opts.Emit != nil {
 		e.w.emit(event.StartMainLoop{Consumer: e.w.reg.Name(), Group: e.w.group})
@@ -120,8 +120,8 @@ func (e *executor) loaded(p *partition) bool {
 	return false
 }
 
-// ended says why a series of calls stopped.
-type ended struct {
+// runResult says why a series of calls stopped.
+type runResult struct {
 	reason stopReason
 	failed *failedCall // the last one; nil: it went well
 }
@@ -160,7 +160,7 @@ func (s span) slice(i, j int) span {
 }
 
 // done is how many of the last call's messages are done by it alone.
-func (e ended) done(messages int) int {
+func (e runResult) done(messages int) int {
 	if e.failed == nil {
 		return messages
 	}
@@ -196,13 +196,13 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	defer func() {
 		if inCall {
 			err := newPanicError(recover())
-			e.ended(p, eventPanicked, err, m, call, time.Duration(e.observe(p, 1, last, err)-last))
+			e.callEnded(p, eventPanicked, err, m, call, time.Duration(e.recordCall(p, 1, last, err)-last))
 		}
 		if inHand {
 			e.board.End(e.slot)
 		}
 	}()
-	e.end = ended{reason: wantMore}
+	e.end = runResult{reason: wantMore}
 	locks.None()
 	for i := range messages {
 		m = &messages[i]
@@ -225,8 +225,8 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 			err = usableError(err)
 		}
 		inCall = false
-		now := e.observe(p, 1, last, err)
-		e.ended(p, eventReturned, err, m, call, time.Duration(now-last))
+		now := e.recordCall(p, 1, last, err)
+		e.callEnded(p, eventReturned, err, m, call, time.Duration(now-last))
 		if last = now; err != nil {
 			return
 		}
@@ -240,7 +240,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 // callBatch hands up to fetch_messages messages to ProcessBatch.
 func (e *executor) callBatch(p *partition, alone bool) {
 	batch, why := e.collect(p)
-	e.end = ended{reason: why}
+	e.end = runResult{reason: why}
 	if len(batch) == 0 {
 		return
 	}
@@ -269,7 +269,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 			err = newPanicError(recover())
 		}
 		e.board.End(e.slot)
-		now := e.observe(p, call.n, last, err)
+		now := e.recordCall(p, call.n, last, err)
 		if err != nil {
 			e.failed(p, how, err, call)
 		}
@@ -300,7 +300,7 @@ func (e *executor) failed(p *partition, how eventKind, err error, call span) {
 		o.mixed = o.batch && len(out) > 0 && call.n > 1
 	}
 	f := &failedCall{messages: call, action: decide(o, p.retries(), &e.w.cfg)}
-	e.end = ended{failed: f}
+	e.end = runResult{failed: f}
 	if !f.action.keep {
 		p.acks.drop()
 		p.inst.producer.gone(len(out))
@@ -314,8 +314,8 @@ func (e *executor) failed(p *partition, how eventKind, err error, call span) {
 	f.out = out
 }
 
-// ended deals with the failure of a call of Process, if it has failed, and emits its end.
-func (e *executor) ended(p *partition, how eventKind, err error, m *racecar.Message, call span, d time.Duration) {
+// callEnded deals with the failure of a call of Process, if it has failed, and emits its end.
+func (e *executor) callEnded(p *partition, how eventKind, err error, m *racecar.Message, call span, d time.Duration) {
 	if err != nil {
 		e.failed(p, how, err, call)
 	}
@@ -339,9 +339,9 @@ func (e *executor) stopsBefore(p *partition, offset int64) bool {
 	return true
 }
 
-// observe counts a call with so many messages that began at last, and returns
+// recordCall counts a call with so many messages that began at last, and returns
 // the time, both by the board's clock.
-func (e *executor) observe(p *partition, messages int, last int64, err error) int64 {
+func (e *executor) recordCall(p *partition, messages int, last int64, err error) int64 {
 	now := e.board.Now()
 	e.tally.observe(messages, time.Duration(now-last), err != nil, p.inst.batch != nil)
 	return now
@@ -362,7 +362,7 @@ func (e *executor) collect(p *partition) ([]racecar.Message, stopReason) {
 		if txn.mustWait(p, batch[0].Offset) {
 			return nil, needAttention
 		}
-		batch = below(batch, p.aloneUntil(batch[0].Offset), 1)
+		batch = below(batch, p.isolatedUntil(batch[0].Offset), 1)
 	}
 	if !p.suspect {
 		if batch[0].Offset >= p.suspectFrom {
@@ -474,14 +474,14 @@ func (e *executor) goBack(p *partition) bool {
 }
 
 // settle arranges what follows from a quantum, still owning p.
-func (e *executor) settle(p *partition, end ended) {
+func (e *executor) settle(p *partition, end runResult) {
 	e.survived(p, end.failed != nil)
 	if f := end.failed; f != nil {
 		p.span = p.inst.span
 		e.w.carryOut(p, f.messages, f.action, f.out)
 		p.span = nil
 	} else if e.w.cfg.SynchronousCommits || p.isCareful(e.t.clock.now()) {
-		p.m.commits.now(p)
+		p.m.commits.commitSync(p)
 	}
 	e.findSuspect(p)
 	// Whoever waits for deliveries must not miss the last one: first say that
@@ -506,7 +506,7 @@ func (e *executor) findSuspect(p *partition) {
 	if len(messages) > 0 {
 		next = messages[0].Offset
 	}
-	p.suspectFrom = e.w.suspects.next(p.tp, next)
+	p.suspectFrom = e.w.suspects.next(p.topicPartition, next)
 	if p.isSingle(e.t.clock.now()) {
 		p.suspectFrom = next
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
+// This file handles a failed call: what is decided about it, its pause, its reports.
+
 // retryFloor is the pause where none is asked for: at once, but at most ten times
 // a second.
 const retryFloor = 100 * time.Millisecond
@@ -73,7 +75,7 @@ func (w *worker) retry(p *partition, log *logrus.Entry, a action) {
 		}
 		log.WithField("pause", pauseText(pause)).Error(message)
 	}
-	p.m.commits.soon(p)
+	p.m.commits.commitAsync(p)
 }
 
 // called returns the outcome of a call of p's instance.
@@ -99,7 +101,7 @@ func (p *partition) called(event eventKind, err error, messages int) outcome {
 // has been set back to that call.
 func (w *worker) outputFailed(p *partition, err error, call span) {
 	o := p.called(eventOutputUndelivered, err, call.n)
-	if counts(err) {
+	if isAttempt(err) {
 		o.event = eventOutputRefused
 	}
 	w.carryOut(p, call, decide(o, p.retries(), &w.cfg), nil)
@@ -234,7 +236,7 @@ func (w *worker) noteFailure(p *partition, call span, err error, attempt int) *l
 	if _, ok := errors.AsType[*producer.DeliveryError](err); ok {
 		info.UnrecoverableDelivery = true
 	}
-	w.problem(p.tp, info.FirstOffset, err)
+	w.problem(p.topicPartition, info.FirstOffset, err)
 	w.onError(ctx, err, info)
 	return log
 }
@@ -248,7 +250,7 @@ func (w *worker) onError(ctx context.Context, err error, info racecar.ErrorInfo)
 	if info.Consumer == "" {
 		info.Consumer, info.Group = w.reg.Name(), w.group
 	}
-	if e := w.limited("OnError", func() error { w.cfg.OnError(ctx, err, info); return nil }); e != nil {
+	if e := w.withWatchdog("OnError", func() error { w.cfg.OnError(ctx, err, info); return nil }); e != nil {
 		w.log.WithError(bounded(e)).Error("OnError panicked")
 	}
 }

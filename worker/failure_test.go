@@ -103,7 +103,7 @@ func TestWaysToFail(t *testing.T) {
 		if p == 2 || p == 3 || p == 7 {
 			want = 19
 		}
-		got := rec.offsets(tp{topic, p})
+		got := rec.offsets(topicPartition{topic, p})
 		if len(got) != want || !slices.IsSorted(got) {
 			t.Errorf("partition %d: processed %v", p, got)
 		}
@@ -244,7 +244,7 @@ func TestExhaustedBatchIsSplit(t *testing.T) {
 	s := start(t, reg, cfg)
 	rec.await(t, 5)
 	s.await("the commit", func() bool { return b.Committed(group, topic, 0) == 6 })
-	if got, want := rec.offsets(tp{topic, 0}), []int64{0, 1, 3, 4, 5}; !slices.Equal(got, want) {
+	if got, want := rec.offsets(topicPartition{topic, 0}), []int64{0, 1, 3, 4, 5}; !slices.Equal(got, want) {
 		t.Errorf("processed %v, want %v", got, want)
 	}
 	if got := readAll(t, b, dlq, 1); string(got[0].Value) != "value-2" {
@@ -432,7 +432,7 @@ func TestOffsetWaitsForTheDeadLetter(t *testing.T) {
 	s.await("the commit of what came before", func() bool { return b.Committed(group, topic, 0) == 2 })
 	held := time.Now()
 	s.await("frames for three commit intervals", func() bool { return time.Since(held) > 3*cfg.OffsetCommitInterval })
-	if n, c := len(rec.offsets(tp{topic, 0})), b.Committed(group, topic, 0); n != 3 || c != 2 {
+	if n, c := len(rec.offsets(topicPartition{topic, 0})), b.Committed(group, topic, 0); n != 3 || c != 2 {
 		t.Errorf("%d messages begun and %d committed before the dead letter was acknowledged, want 3 and 2", n, c)
 	}
 	h.release()
@@ -440,7 +440,7 @@ func TestOffsetWaitsForTheDeadLetter(t *testing.T) {
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	wantUpTo(t, rec.offsets(tp{topic, 0}), 5)
+	wantUpTo(t, rec.offsets(topicPartition{topic, 0}), 5)
 	if c := b.Committed(group, topic, 0); c != 5 {
 		t.Errorf("committed %d", c)
 	}

@@ -35,7 +35,7 @@ func loneWorker(t *testing.T) (*worker, *membership) {
 }
 
 // claim gives m a partition.
-func (m *membership) claim(k tp) *partition {
+func (m *membership) claim(k topicPartition) *partition {
 	p := newPartition(m, k)
 	m.parts[k] = p
 	return p
@@ -57,7 +57,7 @@ func (s *fakeSession) Context() context.Context   { return s.ctx }
 func TestTwoWaitForTheLastClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, m := loneWorker(t)
-		p := m.claim(tp{"t", 0})
+		p := m.claim(topicPartition{"t", 0})
 		over := make(chan struct{}, 2)
 		for range cap(over) {
 			go func() { m.releaseClaims(t.Context()); over <- struct{}{} }()
@@ -77,7 +77,7 @@ func TestAllMembershipsHearOfAStop(t *testing.T) {
 		w, m := loneWorker(t)
 		other := newMembership(w, 1, m.subs)
 		w.memberships = append(w.memberships, other)
-		p, q := m.claim(tp{"t", 0}), other.claim(tp{"u", 0})
+		p, q := m.claim(topicPartition{"t", 0}), other.claim(topicPartition{"u", 0})
 		over := make(chan struct{})
 		go func() { defer close(over); w.stopWithin(time.Minute, 0); w.releaseClaims(t.Context()) }()
 		synctest.Wait()
@@ -99,13 +99,13 @@ func TestRunningWithoutALeaderOfOnePartition(t *testing.T) {
 	if err := m.Setup(s); err != nil {
 		t.Fatal(err)
 	}
-	p := m.claim(tp{"t", 1})
+	p := m.claim(topicPartition{"t", 1})
 	m.w.scheduler.opened(p, &fakeSource{err: sarama.ErrLeaderNotAvailable})
 	m.fetched(p)
 	if state, _ := m.stateNow(); state == status.Running {
 		t.Error("running, although t/0 is not open")
 	}
-	m.ready(tp{"t", 0})
+	m.ready(topicPartition{"t", 0})
 	if state, _ := m.stateNow(); state != status.Running {
 		t.Errorf("%s, although only t/1 is not open, which has no leader", state)
 	}
@@ -124,7 +124,7 @@ func TestRunningWithoutAPartitionThatWasNotBegun(t *testing.T) {
 			if before {
 				revoke()
 			}
-			m.ready(tp{"t", 0})
+			m.ready(topicPartition{"t", 0})
 			if state, _ := m.stateNow(); (state == status.Running) != before {
 				t.Errorf("%s with t/0 open", state)
 			}
@@ -143,7 +143,7 @@ func TestResumedWhileItIsOpened(t *testing.T) {
 	w, m := loneWorker(t)
 	which := []wire.Partition{{Topic: "t", Partition: 0}}
 	w.setPaused(which, true)
-	p := m.claim(tp{"t", 0})
+	p := m.claim(topicPartition{"t", 0})
 	served, resumed := make(chan struct{}), make(chan struct{})
 	w.scheduler.mu.Lock()
 	go func() { defer close(served); w.serve(p) }()
@@ -170,7 +170,7 @@ func TestResumedWhileItIsOpened(t *testing.T) {
 func TestTransactionOfARevokedPartition(t *testing.T) {
 	w, m := loneWorker(t)
 	m.session.Store(&session{&fakeSession{ctx: t.Context()}})
-	p := m.claim(tp{"t", 0})
+	p := m.claim(topicPartition{"t", 0})
 	x := w.newTransactions("id")
 	x.instanceProducer = newProducer(w)
 	producer, err := x.producer()
@@ -236,13 +236,13 @@ func TestTeardownIsTheLastHook(t *testing.T) {
 // often one failed, waits for it, and does not ask all the time.
 func TestWaitsForATransactionWithoutMessages(t *testing.T) {
 	w, m := loneWorker(t)
-	p := m.claim(tp{"t", 0})
+	p := m.claim(topicPartition{"t", 0})
 	p.begin(0, 0)
 	p.inst = &instance{w: w, txn: w.newTransactions("id")}
 	e := &executor{w: w, t: w.scheduler}
 	o := p.acks.hold()
 	p.awaitsAll = true
-	e.settle(p, ended{})
+	e.settle(p, runResult{})
 	if !p.awaiting.Load() {
 		t.Error("it does not wait")
 	}
@@ -256,7 +256,7 @@ func TestWaitsForATransactionWithoutMessages(t *testing.T) {
 func TestJumpWaitsForOutput(t *testing.T) {
 	w, m := loneWorker(t)
 	w.access = func() (*access.Access, error) { return nil, errors.New("there is no broker") }
-	p := m.claim(tp{"t", 0})
+	p := m.claim(topicPartition{"t", 0})
 	p.begin(0, 0)
 	p.inst = &instance{w: w}
 	c, _ := testCursor()
@@ -264,7 +264,7 @@ func TestJumpWaitsForOutput(t *testing.T) {
 	p.cursor.moved = &fetch.Moved{From: 4, To: 9, Reason: fetch.LogStartMoved}
 	o := p.acks.hold()
 	w.jumped(p)
-	(&executor{w: w, t: w.scheduler}).settle(p, ended{})
+	(&executor{w: w, t: w.scheduler}).settle(p, runResult{})
 	if !p.awaiting.Load() || p.cursor.moved == nil {
 		t.Error("it does not wait")
 	}
@@ -282,9 +282,9 @@ func TestHookOfAPartitionThatIsBegunLate(t *testing.T) {
 	w.serial = &instance{w: w, value: &processor{assigned: func(a racecar.Assignment) { got = append(got, fmt.Sprint(a.Partitions["t"])) }}}
 	both := &sarama.ConsumerGroupMemberAssignment{Topics: map[string][]int32{"t": {0, 1}}}
 	m.onAssignment(both, 1)
-	m.reportAssigned(m.claim(tp{"t", 0}))
+	m.reportAssigned(m.claim(topicPartition{"t", 0}))
 	m.onAssignment(both, 2)
-	m.reportAssigned(m.claim(tp{"t", 1}))
+	m.reportAssigned(m.claim(topicPartition{"t", 1}))
 	if want := []string{"[0 1]"}; !slices.Equal(got, want) {
 		t.Errorf("announced %q, want %q", got, want)
 	}
@@ -316,10 +316,10 @@ func TestHookOfAPartitionThatIsTakenAwayAtOnce(t *testing.T) {
 					synctest.Wait()
 				}
 				assign(1, 0, 1)
-				p := m.claim(tp{"t", 0})
+				p := m.claim(topicPartition{"t", 0})
 				var q *partition
 				if c.begun {
-					q = m.claim(tp{"t", 1})
+					q = m.claim(topicPartition{"t", 1})
 				}
 				if c.announced {
 					m.reportAssigned(p)
@@ -347,7 +347,7 @@ func TestHookOfAPartitionThatIsTakenAwayAtOnce(t *testing.T) {
 }
 
 // transactionalClaim gives m a partition with transactions of its own.
-func (m *membership) transactionalClaim(k tp) *partition {
+func (m *membership) transactionalClaim(k topicPartition) *partition {
 	p := m.claim(k)
 	p.begin(5, 0)
 	p.inst = &instance{w: m.w, producer: newProducer(m.w), txn: m.w.newTransactions("id")}
@@ -359,14 +359,14 @@ func (m *membership) transactionalClaim(k tp) *partition {
 // none: it could arrive after the first transaction and set the group back.
 func TestPlainCommitsOfTransactionalPartitions(t *testing.T) {
 	_, m := loneWorker(t)
-	p := m.transactionalClaim(tp{"t", 0})
+	p := m.transactionalClaim(topicPartition{"t", 0})
 	for _, c := range []struct{ served, waited, shared, due bool }{
 		{due: true},
 		{served: true},
 		{served: true, waited: true, due: true},
 		{served: true, waited: true, shared: true},
 	} {
-		p.served.Store(c.served)
+		p.firstCommitted.Store(c.served)
 		p.shared.Store(c.shared)
 		if _, due := m.commits.due(p, c.waited); due != c.due {
 			t.Errorf("%+v: due %v", c, due)
@@ -378,9 +378,9 @@ func TestPlainCommitsOfTransactionalPartitions(t *testing.T) {
 // by who opens it.
 func TestPartitionRestsOnceServed(t *testing.T) {
 	w, m := loneWorker(t)
-	p := m.transactionalClaim(tp{"t", 0})
+	p := m.transactionalClaim(topicPartition{"t", 0})
 	for _, served := range []bool{false, true} {
-		p.served.Store(served)
+		p.firstCommitted.Store(served)
 		if idle, _ := w.scheduler.isIdle(p); idle != served {
 			t.Errorf("served %v: idle %v", served, idle)
 		}

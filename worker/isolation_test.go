@@ -61,7 +61,7 @@ func TestStuckPartitionHoldsUpNoOther(t *testing.T) {
 			if code := s.stop(); code != wire.ExitOK {
 				t.Errorf("exit code %d", code)
 			}
-			wantUpTo(t, rec.offsets(tp{topic, 1}), messages)
+			wantUpTo(t, rec.offsets(topicPartition{topic, 1}), messages)
 		})
 	}
 }
@@ -97,7 +97,7 @@ func TestAFullQueueLosesNothing(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	for p := range int32(2) {
-		wantUpTo(t, rec.offsets(tp{topic, p}), messages)
+		wantUpTo(t, rec.offsets(topicPartition{topic, p}), messages)
 	}
 }
 

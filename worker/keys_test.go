@@ -25,8 +25,8 @@ func TestMultiSubscriptionStrategy(t *testing.T) {
 	} {
 		cfg := config.Default()
 		tu := newScheduler(1, strategy == "round-robin", newLimits(&cfg))
-		a0, a1 := supplied(tu, tp{"a", 0}, 1000), supplied(tu, tp{"a", 1}, 1000)
-		supplied(tu, tp{"b", 0}, 1000)
+		a0, a1 := supplied(tu, topicPartition{"a", 0}, 1000), supplied(tu, topicPartition{"a", 1}, 1000)
+		supplied(tu, topicPartition{"b", 0}, 1000)
 		var got []string
 		for i := range 6 {
 			if i == 4 { // topic a has no more
@@ -89,7 +89,7 @@ func TestBatchWaits(t *testing.T) {
 				cfg := config.Default()
 				tu := newScheduler(1, false, newLimits(&cfg))
 				tu.batch, tu.batchWait = 100, 3*time.Second
-				p := supplied(tu, tp{"a", 0}, 10)
+				p := supplied(tu, topicPartition{"a", 0}, 10)
 				p.supply().caughtUp = false
 				tt.change(p)
 				tu.available(p)

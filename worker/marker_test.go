@@ -80,7 +80,7 @@ func TestPositionsGoOverMarkers(t *testing.T) {
 			}
 			s.stop()
 			want := []int64{0, 1, 6, 308, 309}
-			got := rec.offsets(tp{topic, 0})
+			got := rec.offsets(topicPartition{topic, 0})
 			if len(got) != len(want) {
 				t.Fatalf("processed %v, want %v", got, want)
 			}

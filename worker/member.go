@@ -8,6 +8,8 @@ import (
 	"strings"
 )
 
+// This file names the group members of a worker (group.instance.id).
+
 // maxInstanceID is Kafka's limit on a group instance id (it is checked like a
 // topic name).
 const maxInstanceID = 249

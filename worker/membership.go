@@ -58,19 +58,19 @@ type membership struct {
 	cause      error                                   // why the last session ended; set by Cleanup, which Consume calls
 
 	mu         locks.Mutex[locks.Membership]
-	parts      map[tp]*partition
-	assigned   map[tp]*assignment // what a partition came with; for the hook
-	latest     []tp               // the last assignment
-	announced  map[tp]bool        // assigned, as the hook knows
-	ended      map[bool][]tp      // claims that ended with the session, by lost
-	counts     map[string]int     // partitions of each topic that the last assignment knew of
-	seen       map[string]int     // found by the last query
-	outlived   map[tp]outlived    // what is known of claims that have ended
-	subscribed []string           // what Consume was called with
+	parts      map[topicPartition]*partition
+	assigned   map[topicPartition]*assignment // what a partition came with; for the hook
+	latest     []topicPartition               // the last assignment
+	announced  map[topicPartition]bool        // assigned, as the hook knows
+	ended      map[bool][]topicPartition      // claims that ended with the session, by lost
+	counts     map[string]int                 // partitions of each topic that the last assignment knew of
+	seen       map[string]int                 // found by the last query
+	outlived   map[topicPartition]outlived    // what is known of claims that have ended
+	subscribed []string                       // what Consume was called with
 	state      status.State
 	detail     string
-	opening    map[tp]bool // claims that the session began with and that are not open yet
-	cut        bool        // the client was interrupted
+	opening    map[topicPartition]bool // claims that the session began with and that are not open yet
+	cut        bool                    // the client was interrupted
 
 	unknown   chan struct{} // capacity 1: a fetch found no such topic
 	forgotten chan struct{} // capacity 1: a claim is finished with
@@ -109,11 +109,11 @@ func splitSubscriptions(subs []racecar.Subscription) [][]racecar.Subscription {
 func newMembership(w *worker, n int, subs []racecar.Subscription) *membership {
 	m := &membership{
 		w: w, n: n, subs: subs, log: w.log,
-		parts:     map[tp]*partition{},
-		assigned:  map[tp]*assignment{},
-		announced: map[tp]bool{},
-		ended:     map[bool][]tp{},
-		outlived:  map[tp]outlived{},
+		parts:     map[topicPartition]*partition{},
+		assigned:  map[topicPartition]*assignment{},
+		announced: map[topicPartition]bool{},
+		ended:     map[bool][]topicPartition{},
+		outlived:  map[topicPartition]outlived{},
 		state:     status.Waiting,
 		unknown:   make(chan struct{}, 1),
 		over:      make(chan struct{}),
@@ -541,7 +541,7 @@ func (m *membership) sessionEnded() bool {
 func (m *membership) has(p *partition) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.parts[p.tp] == p
+	return m.parts[p.topicPartition] == p
 }
 
 // noMetadata has commits made without metadata from now on: attempts are then not
@@ -586,7 +586,7 @@ func (m *membership) setState(s status.State, detail string) {
 	m.state, m.detail = s, detail
 	m.mu.Unlock()
 	if changed {
-		m.w.changed()
+		m.w.sendFrame()
 	}
 }
 

@@ -49,7 +49,7 @@ func TestBrokersAway(t *testing.T) {
 	begun, goOn := make(chan struct{}, 100), make(chan struct{})
 	var said *test.Hook
 	s := start(t, one(t, topic, func(_ context.Context, m *racecar.Message) error {
-		if m.Offset == 5 && len(rec.offsets(tp{topic, 0})) == 5 {
+		if m.Offset == 5 && len(rec.offsets(topicPartition{topic, 0})) == 5 {
 			begun <- struct{}{}
 			<-goOn
 		}
@@ -88,14 +88,14 @@ func TestBrokersAway(t *testing.T) {
 	t.Logf("running %v after the broker was back", time.Since(back))
 	send(t, cfg.Brokers, topic, values(10)...)
 	waitFor(t, "the last message", func() bool {
-		got := rec.offsets(tp{topic, 0})
+		got := rec.offsets(topicPartition{topic, 0})
 		return len(got) > 0 && got[len(got)-1] == 19
 	})
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 	seen := map[int64]bool{}
-	got := rec.offsets(tp{topic, 0})
+	got := rec.offsets(topicPartition{topic, 0})
 	for _, o := range got {
 		seen[o] = true
 	}

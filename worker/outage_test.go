@@ -45,5 +45,5 @@ func TestOutageInTheMiddleIsWaitedFor(t *testing.T) {
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	wantUpTo(t, rec.offsets(tp{topic, 0}), 10)
+	wantUpTo(t, rec.offsets(topicPartition{topic, 0}), 10)
 }

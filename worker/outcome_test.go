@@ -339,7 +339,7 @@ func TestOverdueCallsAreAttempts(t *testing.T) {
 	if code := <-done; code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{0, 0, 0, 1}) {
+	if got := rec.offsets(topicPartition{topic, 0}); !slices.Equal(got, []int64{0, 0, 0, 1}) {
 		t.Errorf("called %v", got)
 	}
 	if got := readAll(t, b, cfg.DeadLetterTopic, 1)[0]; header(got, "racecar-dlq-error") != errOverdue.Error()+": context canceled" {
@@ -428,7 +428,7 @@ func TestOddErrorsAreFailures(t *testing.T) {
 			if code := s.stop(); code != wire.ExitOK {
 				t.Errorf("exit code %d", code)
 			}
-			if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{0, 1, 1, 2}) {
+			if got := rec.offsets(topicPartition{topic, 0}); !slices.Equal(got, []int64{0, 1, 1, 2}) {
 				t.Errorf("called %v", got)
 			}
 			if len(texts) != 1 || texts[0] == "" {
@@ -600,7 +600,7 @@ func TestOverdueCallsAreCancelledAlone(t *testing.T) {
 			if n := disturbed.Load(); n > 0 {
 				t.Errorf("%d calls of the other partition were cancelled", n)
 			}
-			if got := rec.offsets(tp{topic, 1}); len(got) != 10 {
+			if got := rec.offsets(topicPartition{topic, 1}); len(got) != 10 {
 				t.Errorf("the other partition's calls: %v", got)
 			}
 		})

@@ -30,7 +30,7 @@ func usableError(err error) (usable error) {
 		return fmt.Errorf("the returned error, a %T, unwraps to itself", err)
 	}
 	// The methods that are called later.
-	_, _ = err.Error(), counts(err)
+	_, _ = err.Error(), isAttempt(err)
 	_, _ = errors.AsType[*panicError](err)
 	_, _ = errors.AsType[*producer.DeliveryError](err)
 	return err

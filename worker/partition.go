@@ -16,19 +16,19 @@ import (
 	"github.com/racecar-go/racecar/kafka/fetch"
 )
 
-// tp names a partition of a topic.
-type tp struct {
+// topicPartition names a partition of a topic.
+type topicPartition struct {
 	topic     string
 	partition int32
 }
 
-func (k tp) String() string { return k.topic + "/" + strconv.Itoa(int(k.partition)) }
+func (k topicPartition) String() string { return k.topic + "/" + strconv.Itoa(int(k.partition)) }
 
 // partition is one claim: a partition of a topic from its assignment to its
 // revocation. When the same partition comes again, it is another value, so that
 // nothing late of the old one (a position, a pause, a delivery) reaches the new.
 type partition struct {
-	tp
+	topicPartition
 	m     *membership
 	start time.Time
 
@@ -46,11 +46,11 @@ type partition struct {
 	epoch      atomic.Int32           // kafka.Epoch of the newest batch that was read: not below that of any position
 	attention  atomic.Int32           // not 0: the executor handles it before the next message
 
-	inst   *instance   // nil until it is opened
-	opened atomic.Bool // inst and position are set
-	shared atomic.Bool // it had a part in a transaction
-	served atomic.Bool // its first position is committed: with transactions they commit from then on
-	leftAt atomic.Pointer[time.Time]
+	inst           *instance   // nil until it is opened
+	opened         atomic.Bool // inst and position are set
+	shared         atomic.Bool // it had a part in a transaction
+	firstCommitted atomic.Bool // its first position is committed: with transactions they commit from then on
+	leftAt         atomic.Pointer[time.Time]
 
 	revocation *revocation // guarded by membership.mu; nil: it goes with its session
 
@@ -96,14 +96,14 @@ type partition struct {
 	loggedAt    time.Time       // when that was; zero: none yet
 	span        context.Context // of the call whose failure is dealt with; nil: of none, or no tracer
 
-	// Of transactions, owned by the executor as well. Calls from aloneFrom up to
-	// aloneTo must be alone in theirs; alone: the next one must.
-	aloneFrom, aloneTo int64
-	alone              bool
-	joined             int64  // the position behind what was put into transactions; negative: not known; guarded by transactions.mu
-	awaitsAll          bool   // nothing is begun until all that is under way has ended
-	refusedWith        string // why the group refused its offset, as it was logged
-	setBack            bool   // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
+	// Of transactions, owned by the executor as well. Calls from isolatedFrom up to
+	// isolatedTo must be alone in theirs; isolated: the next one must.
+	isolatedFrom, isolatedTo int64
+	isolated                 bool
+	joined                   int64  // the position behind what was put into transactions; negative: not known; guarded by transactions.mu
+	awaitsAll                bool   // nothing is begun until all that is under way has ended
+	refusedWith              string // why the group refused its offset, as it was logged
+	setBack                  bool   // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
 
 	// What the executor, the commit loop and status share.
 	mu                locks.Mutex[locks.Partition]
@@ -149,16 +149,16 @@ type callContext struct {
 	cancel context.CancelCauseFunc
 }
 
-func newPartition(m *membership, k tp) *partition {
+func newPartition(m *membership, k topicPartition) *partition {
 	p := &partition{
-		tp:            k,
-		m:             m,
-		start:         time.Now(),
-		markedLeaving: make(chan struct{}),
-		gone:          make(chan struct{}),
-		settled:       make(chan struct{}, 1),
-		idle:          make(chan struct{}),
-		state:         status.PartitionRunning,
+		topicPartition: k,
+		m:              m,
+		start:          time.Now(),
+		markedLeaving:  make(chan struct{}),
+		gone:           make(chan struct{}),
+		settled:        make(chan struct{}, 1),
+		idle:           make(chan struct{}),
+		state:          status.PartitionRunning,
 
 		suspectFrom: noSuspect,
 	}

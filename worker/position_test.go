@@ -44,8 +44,8 @@ func TestStartPositions(t *testing.T) {
 	s = start(t, reg, cfg)
 	rec.await(t, 7)
 	s.stop()
-	wantUpTo(t, rec.offsets(tp{old, 0}), 5)
-	if got := rec.offsets(tp{fresh, 0}); len(got) != 2 || got[0] != 5 {
+	wantUpTo(t, rec.offsets(topicPartition{old, 0}), 5)
+	if got := rec.offsets(topicPartition{fresh, 0}); len(got) != 2 || got[0] != 5 {
 		t.Errorf("from the end: %v", got)
 	}
 }
@@ -225,7 +225,7 @@ func TestOffsetOutOfRange(t *testing.T) {
 	rec.await(t, 15)
 	r := s.status()
 	s.stop()
-	if got := rec.offsets(tp{topic, 0}); got[10] != 15 || len(got) != 15 {
+	if got := rec.offsets(topicPartition{topic, 0}); got[10] != 15 || len(got) != 15 {
 		t.Errorf("processed %v", got)
 	}
 	if len(gaps) != 1 || gaps[0].Committed != 10 || gaps[0].Start != 15 {
@@ -364,12 +364,12 @@ func TestWhatAppearsLaterBeginsAtItsBeginning(t *testing.T) {
 	b.Produce(later, 0, values(50)...)
 	rec.await(t, 201)
 	s.stop()
-	if got := rec.offsets(tp{prefix, 0}); len(got) != 1 || got[0] != 5 {
+	if got := rec.offsets(topicPartition{prefix, 0}); len(got) != 1 || got[0] != 5 {
 		t.Errorf("from the end: %v", got)
 	}
-	wantUpTo(t, rec.offsets(tp{prefix, 1}), 100)
-	wantUpTo(t, rec.offsets(tp{prefix + "-two", 0}), 50)
-	wantUpTo(t, rec.offsets(tp{later, 0}), 50)
+	wantUpTo(t, rec.offsets(topicPartition{prefix, 1}), 100)
+	wantUpTo(t, rec.offsets(topicPartition{prefix + "-two", 0}), 50)
+	wantUpTo(t, rec.offsets(topicPartition{later, 0}), 50)
 }
 
 // The same holds for what appeared while nobody was there, and for a topic that was
@@ -400,8 +400,8 @@ func TestWhatAppearedInBetweenBeginsAtItsBeginning(t *testing.T) {
 			s = start(t, reg, cfg)
 			rec.await(t, 20)
 			s.stop()
-			wantUpTo(t, rec.offsets(tp{sub.Topic, 0}), 10)
-			wantUpTo(t, rec.offsets(tp{sub.Topic, 1}), 10)
+			wantUpTo(t, rec.offsets(topicPartition{sub.Topic, 0}), 10)
+			wantUpTo(t, rec.offsets(topicPartition{sub.Topic, 1}), 10)
 		})
 	}
 }
@@ -423,7 +423,7 @@ func TestOutOfRangeFromTheEnd(t *testing.T) {
 	rec.await(t, 5)
 	r := s.status()
 	s.stop()
-	if got := rec.offsets(tp{topic, 0}); len(got) != 5 || got[0] != 15 {
+	if got := rec.offsets(topicPartition{topic, 0}); len(got) != 5 || got[0] != 15 {
 		t.Errorf("processed %v", got)
 	}
 	if r.Counters[status.CountOffsetGaps] != 1 {

@@ -84,7 +84,7 @@ func TestOffsetsWaitForAcknowledgements(t *testing.T) {
 	// Two commit intervals on nothing has moved, and nothing more was begun.
 	held := time.Now()
 	s.await("frames for three commit intervals", func() bool { return time.Since(held) > 3*cfg.OffsetCommitInterval })
-	if n := len(rec.offsets(tp{from, 0})); n != 10 {
+	if n := len(rec.offsets(topicPartition{from, 0})); n != 10 {
 		t.Errorf("%d messages begun, want produce_in_flight", n)
 	}
 	if c := b.Committed(group, from, 0); c != 0 {
@@ -95,7 +95,7 @@ func TestOffsetsWaitForAcknowledgements(t *testing.T) {
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	wantUpTo(t, rec.offsets(tp{from, 0}), 100)
+	wantUpTo(t, rec.offsets(topicPartition{from, 0}), 100)
 	if c := b.Committed(group, from, 0); c != 100 {
 		t.Errorf("committed %d", c)
 	}
@@ -148,7 +148,7 @@ func failedDeliveryIsProcessedAgain(t *testing.T, inFlight int) {
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	got := rec.offsets(tp{from, 0})
+	got := rec.offsets(topicPartition{from, 0})
 	again := 0
 	for i := 1; i < len(got); i++ {
 		switch {
@@ -517,7 +517,7 @@ func TestDeliverReportsItsOwnCallOnly(t *testing.T) {
 	s := start(t, reg, cfg)
 	rec.await(t, 300)
 	waitFor(t, "Deliver's own failures", func() bool { mu.Lock(); defer mu.Unlock(); return len(own) > 3 })
-	wantUpTo(t, rec.offsets(tp{from, 1}), 300)
+	wantUpTo(t, rec.offsets(topicPartition{from, 1}), 300)
 	mu.Lock()
 	for _, err := range own {
 		if d, ok := errors.AsType[*producer.DeliveryError](err); !ok || !d.Refused() {
@@ -566,7 +566,7 @@ func TestLostOutputBetweenCallsIsReported(t *testing.T) {
 		t.Errorf("OnError was told %+v", info)
 	}
 	s.stop()
-	wantUpTo(t, rec.offsets(tp{from, 0}), 3)
+	wantUpTo(t, rec.offsets(topicPartition{from, 0}), 3)
 }
 
 // A message that cannot be encoded is refused alone: neither its partition's others nor

@@ -13,6 +13,8 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 )
 
+// This file is the racecar.Producer that consumer code gets.
+
 // transport is what a producer sends with: a *producer.Producer.
 type transport interface {
 	Send(ctx context.Context, m producer.Message, done producer.Done) error
@@ -95,12 +97,12 @@ func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessag
 		traced(partition, offset, err)
 		p.reportOutcome(topic, partition, offset, err)
 		o.done(err)
-		p.ended(o, err)
+		p.deliveryDone(o, err)
 	})
 	if err != nil {
 		traced(-1, -1, err)
 		o.done(nil) // nothing is in flight; the caller gets the error
-		p.ended(o, nil)
+		p.deliveryDone(o, nil)
 		if _, ok := errors.AsType[*producer.DeliveryError](err); !ok {
 			err = fmt.Errorf("%w: %w", errNotAcknowledged, err) // there was no room
 		}
@@ -118,13 +120,13 @@ func (p *instanceProducer) begin() *output {
 			return out
 		}
 	}
-	return p.unattributed.alone()
+	return p.unattributed.addUnattributed()
 }
 
-// ended notes the failures that Deliver will report: of the running call's own output,
+// deliveryDone notes the failures that Deliver will report: of the running call's own output,
 // and, between calls, of the output made there. The acks of their partitions handle the
 // output of other calls.
-func (p *instanceProducer) ended(out *output, err error) {
+func (p *instanceProducer) deliveryDone(out *output, err error) {
 	between := out.acks == &p.unattributed
 	running := out.isOpen()
 	p.mu.Lock()
@@ -215,4 +217,31 @@ func outgoing(m racecar.ProducerMessage) producer.Message {
 		}
 	}
 	return out
+}
+
+// inFlight is how many messages are not acknowledged yet.
+func (p *instanceProducer) inFlight() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.flying
+}
+
+// queued and gone count what a transactional consumer has under way.
+func (p *instanceProducer) queued(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flying += n
+}
+
+func (p *instanceProducer) gone(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flying -= n
+}
+
+// failed has the next Deliver report output made between calls that is lost.
+func (p *instanceProducer) failed(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lost = appendUpTo(maxDeliverErrors, p.lost, err)
 }

@@ -39,30 +39,3 @@ func (p *instanceProducer) reportDelivered(wait func() error) error {
 	p.w.emit(event.DeliverMessages{Messages: n, Duration: time.Since(began), Err: err})
 	return err
 }
-
-// inFlight is how many messages are not acknowledged yet.
-func (p *instanceProducer) inFlight() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.flying
-}
-
-// queued and gone count what a transactional consumer has under way.
-func (p *instanceProducer) queued(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.flying += n
-}
-
-func (p *instanceProducer) gone(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.flying -= n
-}
-
-// failed has the next Deliver report output made between calls that is lost.
-func (p *instanceProducer) failed(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.lost = appendUpTo(maxDeliverErrors, p.lost, err)
-}

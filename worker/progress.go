@@ -78,7 +78,7 @@ func (m *membership) observe(p *partition, g *progress, now time.Time) {
 	position, lag := p.acks.processed.Load(), p.lag()
 	idle, ordered := m.w.scheduler.isIdle(p)
 	if t := p.inst.txn; t != nil && idle {
-		t.over(p)
+		t.commitIdlePosition(p)
 	}
 	moved := position != g.position
 	g.position = position
@@ -124,7 +124,7 @@ func (t *scheduler) isIdle(p *partition) (idle, ordered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ordered = p.operator || t.quiet || t.halted || p.retiring
-	if ordered || p.busy || p.buffered > 0 || !p.served.Load() || p.state != status.PartitionRunning {
+	if ordered || p.busy || p.buffered > 0 || !p.firstCommitted.Load() || p.state != status.PartitionRunning {
 		return false, ordered
 	}
 	_, pending := p.cursor.waiting()

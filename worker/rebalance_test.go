@@ -22,7 +22,7 @@ import (
 // visit is one call of consumer code.
 type visit struct {
 	worker     int
-	k          tp
+	k          topicPartition
 	offset     int64
 	begin, end time.Time
 }
@@ -88,7 +88,7 @@ func diarist(t testing.TB, topic string, d *diary, takes time.Duration) func(wor
 	return func(worker int) *racecar.Registration {
 		return registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
 			return &processor{process: func(ctx context.Context, m *racecar.Message) error {
-				v := visit{worker: worker, k: tp{m.Topic, m.Partition}, offset: m.Offset, begin: time.Now()}
+				v := visit{worker: worker, k: topicPartition{m.Topic, m.Partition}, offset: m.Offset, begin: time.Now()}
 				select {
 				case <-time.After(takes):
 				case <-ctx.Done():
@@ -192,7 +192,7 @@ func cooperativeRebalance(t *testing.T, takes time.Duration) {
 	reg := registration(t, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
 		return &processor{
 			process: func(ctx context.Context, m *racecar.Message) error {
-				v := visit{k: tp{m.Topic, m.Partition}, offset: m.Offset, begin: time.Now()}
+				v := visit{k: topicPartition{m.Topic, m.Partition}, offset: m.Offset, begin: time.Now()}
 				until := time.After(takes)
 				leaving := racecar.Leaving(ctx)
 				for {
@@ -303,7 +303,7 @@ func TestHooks(t *testing.T) {
 							log = append(log, fmt.Sprintf("partition %d called without being assigned", m.Partition))
 						}
 						mu.Unlock()
-						d.add(visit{k: tp{m.Topic, m.Partition}, offset: m.Offset})
+						d.add(visit{k: topicPartition{m.Topic, m.Partition}, offset: m.Offset})
 						return nil
 					},
 					assigned: func(a racecar.Assignment) {

@@ -217,7 +217,7 @@ func TestTransactionsGoOnWithoutADeletedTopic(t *testing.T) {
 	if d := time.Since(began); d > 5*time.Second {
 		t.Errorf("the stop took %v", d)
 	}
-	wantUpTo(t, rec.offsets(tp{keep, 0}), 80)
+	wantUpTo(t, rec.offsets(topicPartition{keep, 0}), 80)
 	if c := b.Committed(group, keep, 0); c != 80 {
 		t.Errorf("committed %d", c)
 	}

@@ -28,6 +28,8 @@ import (
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
+// This file makes a worker, runs it and shuts it down.
+
 // defaultMaxBatch stands in for max_batch_bytes in a configuration that was not loaded.
 const defaultMaxBatch = 64 << 20
 
@@ -260,10 +262,10 @@ func (w *worker) run(ctx context.Context) shutdown {
 // shutDown ends what run began: first the memberships, then the executors.
 func (w *worker) shutDown(e shutdown, stop func(), members, executors *sync.WaitGroup) shutdown {
 	w.stopWithin(e.grace, 0)
-	defer w.inTime()
+	defer w.stopDeadline()
 	close(w.stopping)
 	w.scheduler.halt()
-	w.changed()
+	w.sendFrame()
 	ctx := w.time
 	w.releaseClaims(ctx)
 	stop()

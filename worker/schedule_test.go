@@ -181,7 +181,7 @@ func TestOnlyTheFailingPartitionWaitsAndToTheSchedule(t *testing.T) {
 			others := func() {
 				for _, p := range []int32{0, 2, 3} { // each in its own quantum, so that 1 has had its chance
 					b.Produce(topic, p, "more")
-					k := tp{topic, p}
+					k := topicPartition{topic, p}
 					want := 21 + extra
 					waitFor(t, "the other partitions", func() bool { return len(rec.offsets(k)) == want })
 				}
@@ -201,7 +201,7 @@ func TestOnlyTheFailingPartitionWaitsAndToTheSchedule(t *testing.T) {
 				settled(i + 2)
 			}
 			clock.move(24 * time.Hour)
-			waitFor(t, "partition 1", func() bool { return len(rec.offsets(tp{topic, 1})) == 20 })
+			waitFor(t, "partition 1", func() bool { return len(rec.offsets(topicPartition{topic, 1})) == 20 })
 			s.stop()
 			for i, wait := range c.waits {
 				if got := failures[i+1].Sub(failures[i]); got != wait {
@@ -213,7 +213,7 @@ func TestOnlyTheFailingPartitionWaitsAndToTheSchedule(t *testing.T) {
 				if p != 1 {
 					n += extra
 				}
-				wantUpTo(t, rec.offsets(tp{topic, p}), n)
+				wantUpTo(t, rec.offsets(topicPartition{topic, p}), n)
 				if got := b.Committed(group, topic, p); got != int64(n) {
 					t.Errorf("partition %d: committed %d, want %d", p, got, n)
 				}
@@ -248,14 +248,14 @@ func TestPauseUntilResumed(t *testing.T) {
 	})
 	clock.move(1000 * time.Hour)
 	b.Produce(topic, 0, values(10)...)
-	waitFor(t, "the other partition", func() bool { return len(rec.offsets(tp{topic, 0})) == 10 })
-	if got := rec.offsets(tp{topic, 1}); len(got) != 3 {
+	waitFor(t, "the other partition", func() bool { return len(rec.offsets(topicPartition{topic, 0})) == 10 })
+	if got := rec.offsets(topicPartition{topic, 1}); len(got) != 3 {
 		t.Errorf("processed %v while paused", got)
 	}
 	s.command(wire.Command{Kind: wire.CommandResume, Partitions: []wire.Partition{{Topic: topic, Partition: 1}}})
 	rec.await(t, 20)
 	s.stop()
-	wantUpTo(t, rec.offsets(tp{topic, 1}), 10)
+	wantUpTo(t, rec.offsets(topicPartition{topic, 1}), 10)
 }
 
 // Each failure is logged once, with its offset; a message that is retried ten times a

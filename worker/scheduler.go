@@ -43,7 +43,7 @@ type scheduler struct {
 	topics    []*topicPartitions
 	lastTopic int  // the topic served last
 	busy      int  // executors serving a partition
-	alone     bool // one of them must have nothing beside it
+	isolated  bool // one of them must have nothing beside it
 	quiet     bool // nothing is begun
 	halted    bool // nothing is begun any more
 	stopped   bool
@@ -180,7 +180,7 @@ func (t *scheduler) take() (p *partition, alone bool) {
 			t.hold(p, false)
 			p.gathering = time.Time{}
 			t.busy++
-			t.alone = p.suspect
+			t.isolated = p.suspect
 			t.forgetRest(p)
 			return p, p.suspect || t.concurrency == 1
 		}
@@ -192,7 +192,7 @@ func (t *scheduler) take() (p *partition, alone bool) {
 // it has any (exhaust-topic), or of the next topic (round-robin); within a topic
 // one partition after the other.
 func (t *scheduler) pick() *partition {
-	if t.quiet || t.halted || t.alone {
+	if t.quiet || t.halted || t.isolated {
 		return nil
 	}
 	now := t.clock.now()
@@ -285,7 +285,7 @@ func (t *scheduler) release(p *partition) {
 	defer t.mu.Unlock()
 	p.busy = false
 	t.busy--
-	t.alone = false
+	t.isolated = false
 	if t.yields(p, acknowledged) {
 		decoded = 0
 	}

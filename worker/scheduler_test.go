@@ -10,7 +10,7 @@ import (
 )
 
 // supplied is a partition with n messages waiting, of a worker without brokers.
-func supplied(t *scheduler, k tp, n int) *partition {
+func supplied(t *scheduler, k topicPartition, n int) *partition {
 	p := newPartition(&membership{w: &worker{scheduler: t}}, k)
 	p.inst = &instance{}
 	p.begin(0, 0)
@@ -34,7 +34,7 @@ func serve(t *scheduler) string {
 	p.cursor.read(1)
 	p.cursor.peek(1)
 	t.release(p)
-	return p.tp.String()
+	return p.topicPartition.String()
 }
 
 func TestOrderOfPartitions(t *testing.T) {
@@ -48,7 +48,7 @@ func TestOrderOfPartitions(t *testing.T) {
 		{true, []string{"b/0", "c/0", "a/0", "b/0", "c/0", "a/1", "a/0", "a/1"}},
 	} {
 		tt := newScheduler(1, c.roundRobin, limits{})
-		for _, k := range []tp{{"a", 0}, {"a", 1}, {"b", 0}, {"c", 0}} {
+		for _, k := range []topicPartition{{"a", 0}, {"a", 1}, {"b", 0}, {"c", 0}} {
 			supplied(tt, k, 2)
 		}
 		var got []string
@@ -65,8 +65,8 @@ func TestOrderOfPartitions(t *testing.T) {
 func TestPausedPartitionWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tt := newScheduler(1, false, limits{})
-		p := supplied(tt, tp{"a", 0}, 1)
-		q := supplied(tt, tp{"a", 1}, 1)
+		p := supplied(tt, topicPartition{"a", 0}, 1)
+		q := supplied(tt, topicPartition{"a", 1}, 1)
 		tt.change(func() {
 			p.until = time.Now().Add(10 * time.Second)
 			q.until = time.Now().Add(3 * time.Second)
@@ -100,7 +100,7 @@ func TestBatchesWaitOnlyForWhatIsComing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tt := newScheduler(1, false, limits{})
 				tt.batch, tt.batchWait = 10, 2*time.Second
-				p := supplied(tt, tp{"a", 0}, c.waiting)
+				p := supplied(tt, topicPartition{"a", 0}, c.waiting)
 				p.supply().caughtUp, p.supply().full = c.caughtUp, c.full
 				began := time.Now()
 				serve(tt)
@@ -117,8 +117,8 @@ func TestBatchesWaitOnlyForWhatIsComing(t *testing.T) {
 func TestSuspectIsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tt := newScheduler(2, false, limits{})
-		supplied(tt, tp{"a", 0}, 5)
-		s := supplied(tt, tp{"a", 1}, 5)
+		supplied(tt, topicPartition{"a", 0}, 5)
+		s := supplied(tt, topicPartition{"a", 1}, 5)
 		first, alone := tt.take()
 		if alone {
 			t.Error("said to be alone though others may begin")
@@ -138,7 +138,7 @@ func TestSuspectIsAlone(t *testing.T) {
 		synctest.Wait()
 		one := <-got
 		if one.p != s || !one.alone {
-			t.Errorf("got %v, alone %v", one.p.tp, one.alone)
+			t.Errorf("got %v, alone %v", one.p.topicPartition, one.alone)
 		}
 		go func() { p, alone := tt.take(); got <- taken{p, alone} }()
 		synctest.Wait()
@@ -183,7 +183,7 @@ func TestPausedPartitionIsServedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tt := newScheduler(1, false, limits{})
-				p := supplied(tt, tp{"a", 0}, 10)
+				p := supplied(tt, topicPartition{"a", 0}, 10)
 				source := &yieldingSource{fakeSource: p.supply()}
 				source.raw, p.cursor.source = rawBatch(0, 10, false), source
 				_, _ = tt.take()

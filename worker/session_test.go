@@ -100,13 +100,13 @@ func TestRetentionOvertakesARunningWorker(t *testing.T) {
 	deleteUpTo(t, b, topic, messages-kept)
 	close(goOn)
 	waitFor(t, "the last message", func() bool {
-		got := rec.offsets(tp{topic, 0})
+		got := rec.offsets(topicPartition{topic, 0})
 		return len(got) > 0 && got[len(got)-1] == messages-1
 	})
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	got := rec.offsets(tp{topic, 0})
+	got := rec.offsets(topicPartition{topic, 0})
 	before := len(got) - kept
 	wantUpTo(t, got[:before], before)
 	if before > messages/2 || got[before] != messages-kept {

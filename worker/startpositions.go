@@ -88,7 +88,7 @@ func (s *startPositions) groupKnows(ctx context.Context, topics map[string]int) 
 
 // from says where a partition begins for which the group has no offset: one that did not
 // exist when decide asked begins at its beginning.
-func (s *startPositions) from(k tp) fetch.StartFrom {
+func (s *startPositions) from(k topicPartition) fetch.StartFrom {
 	s.m.mu.Lock()
 	_, claimed := s.m.outlived[k]
 	s.m.mu.Unlock()

@@ -30,7 +30,7 @@ func TestStatisticsInterval(t *testing.T) {
 			cfg.StatisticsInterval = interval
 			w := &worker{cfg: cfg, scheduler: newScheduler(1, false, newLimits(&cfg)), base: time.Now(), stats: &scoreboard.Counters{}}
 			calls := 0
-			p := supplied(w.scheduler, tp{"a", 0}, 0)
+			p := supplied(w.scheduler, topicPartition{"a", 0}, 0)
 			p.inst = &instance{w: w, producer: newProducer(w), value: &withStatistics{report: func(racecar.Statistics) { calls++ }}}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+500*time.Millisecond)
 			defer cancel()

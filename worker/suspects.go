@@ -12,14 +12,14 @@ import (
 // died. The supervisor keeps the list; each change brings it whole.
 type suspects struct {
 	mu   sync.RWMutex
-	list map[tp][]wire.Suspect
+	list map[topicPartition][]wire.Suspect
 }
 
 // set replaces the list.
 func (s *suspects) set(list []wire.Suspect) {
-	byPartition := make(map[tp][]wire.Suspect, len(list))
+	byPartition := make(map[topicPartition][]wire.Suspect, len(list))
 	for _, one := range list {
-		k := tp{one.Topic, one.Partition}
+		k := topicPartition{one.Topic, one.Partition}
 		byPartition[k] = append(byPartition[k], one)
 	}
 	s.mu.Lock()
@@ -29,7 +29,7 @@ func (s *suspects) set(list []wire.Suspect) {
 
 // next returns the offset of the first suspect at or above offset, noSuspect
 // when there is none.
-func (s *suspects) next(k tp, offset int64) int64 {
+func (s *suspects) next(k topicPartition, offset int64) int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	found := int64(noSuspect)
@@ -43,7 +43,7 @@ func (s *suspects) next(k tp, offset int64) int64 {
 
 // poisoned returns the suspect for a message that has killed its process too often, nil
 // otherwise.
-func (s *suspects) poisoned(k tp, offset int64) *wire.Suspect {
+func (s *suspects) poisoned(k topicPartition, offset int64) *wire.Suspect {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, one := range s.list[k] {
@@ -57,7 +57,7 @@ func (s *suspects) poisoned(k tp, offset int64) *wire.Suspect {
 // poisoned deals with a message that has killed its process too often; false when the next
 // one of p is none. The executor owns p.
 func (w *worker) poisoned(p *partition) bool {
-	s := w.suspects.poisoned(p.tp, p.suspectFrom)
+	s := w.suspects.poisoned(p.topicPartition, p.suspectFrom)
 	if s == nil {
 		s = p.poisoned()
 	}

@@ -139,7 +139,7 @@ func TestPoison(t *testing.T) {
 		}
 		waitFor(t, "the commit", func() bool { return b.Committed(group, topic, 0) == 10 })
 		s.stop()
-		if got := rec.offsets(tp{topic, 0}); slices.Contains(got, 4) == deadLetterTopic {
+		if got := rec.offsets(topicPartition{topic, 0}); slices.Contains(got, 4) == deadLetterTopic {
 			t.Errorf("dead-letter topic %v: processed %v", deadLetterTopic, got)
 		}
 		if len(poisoned) != 1 || poisoned[0].Offset != 4 || poisoned[0].Deaths != 3 {
@@ -164,7 +164,7 @@ func TestOperatorPauses(t *testing.T) {
 	})
 	s.command(wire.Command{Kind: wire.CommandResume, Partitions: []wire.Partition{{Topic: topic, Partition: 1}}})
 	rec.await(t, 10)
-	if got := rec.offsets(tp{topic, 0}); len(got) != 0 {
+	if got := rec.offsets(topicPartition{topic, 0}); len(got) != 0 {
 		t.Errorf("processed while paused: %v", got)
 	}
 	s.command(wire.Command{Kind: wire.CommandQuiet})
@@ -182,7 +182,7 @@ func TestSuspectAtTheBeginningIsCalledAlone(t *testing.T) {
 	w.scheduler.concurrency = 2
 	w.suspects.set([]wire.Suspect{{Topic: "t", Partition: 0, FirstOffset: 3, LastOffset: 3, Deaths: 1}})
 	var called []int64
-	p := m.claim(tp{"t", 0})
+	p := m.claim(topicPartition{"t", 0})
 	p.begin(3, 0)
 	p.inst = &instance{w: w, producer: newProducer(w), single: &processor{process: func(_ context.Context, m *racecar.Message) error {
 		called = append(called, m.Offset)

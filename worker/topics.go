@@ -110,11 +110,11 @@ func (m *membership) queryTopics(ctx context.Context) (found map[string]int, mis
 // dead-letter topic, unless it names it. What failed would come back, and with several
 // consumers it would go round and multiply.
 func (w *worker) leavesOut(pattern, topic string) bool {
-	return topic == w.cfg.DeadLetterTopic || w.isDeadLetterTopic(topic) && !names(pattern, topic)
+	return topic == w.cfg.DeadLetterTopic || w.isDeadLetterTopic(topic) && !namesTopic(pattern, topic)
 }
 
-// names reports whether a pattern ends as a topic's name does, from its last dot on.
-func names(pattern, topic string) bool {
+// namesTopic reports whether a pattern ends as a topic's name does, from its last dot on.
+func namesTopic(pattern, topic string) bool {
 	return strings.HasSuffix(strings.TrimRight(pattern, "$)"), topic[max(0, strings.LastIndexByte(topic, '.')):])
 }
 
@@ -122,7 +122,7 @@ func names(pattern, topic string) bool {
 // does not name it.
 func (m *membership) bringsIn(topic string) bool {
 	return !slices.ContainsFunc(m.subs, func(s racecar.Subscription) bool {
-		return s.Topic == topic || s.TopicPattern != "" && names(s.TopicPattern, topic)
+		return s.Topic == topic || s.TopicPattern != "" && namesTopic(s.TopicPattern, topic)
 	})
 }
 

@@ -44,7 +44,7 @@ func TestDeadLetterWithoutATransport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, m := loneWorker(t)
 		w.transport = func() (transport, error) { return nil, errors.New("no such file") }
-		p := m.claim(tp{"t", 0})
+		p := m.claim(topicPartition{"t", 0})
 		p.begin(5, 0)
 		c, _ := testCursor(rawBatch(5, 1, false))
 		p.cursor = *c

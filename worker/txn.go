@@ -22,7 +22,7 @@ import (
 // nothing of a failed one can become visible. Then it joins the transaction that
 // is gathered, with the offset after its messages. A transaction is sealed when it
 // is full or old enough, or when somebody waits, and sealed ones are committed one
-// after the other by a goroutine, while calls go on (txn_commit.go).
+// after the other by a goroutine, while calls go on (txn_commit.go, txn_abort.go).
 //
 // To a partition's acks its share of a transaction is one delivery that begins
 // with its first message and ends with the transaction. So the position stays
@@ -283,7 +283,7 @@ func (t *transactions) add(p *partition, call span) (full bool) {
 	out := t.call
 	t.call = nil
 	t.join(p, call, out)
-	return p.alone || t.full.Load()
+	return p.isolated || t.full.Load()
 }
 
 // addOutput is add after the quantum of the call that produced out.
@@ -300,7 +300,7 @@ func (t *transactions) join(p *partition, call span, out []*outMessage) *share {
 		t.instanceProducer.gone(len(out))
 		return nil
 	}
-	if p.alone && t.current != nil && (t.current.calls > 0 || len(t.current.out) > 0) {
+	if p.isolated && t.current != nil && (t.current.calls > 0 || len(t.current.out) > 0) {
 		t.seal() // what others have done goes without it
 	}
 	tr := t.gather()
@@ -315,7 +315,7 @@ func (t *transactions) join(p *partition, call span, out []*outMessage) *share {
 		tr.bytes += o.size
 	}
 	tr.out = append(tr.out, out...)
-	if p.alone || tr.messages >= t.w.cfg.TransactionMessages || tr.bytes >= maxTransactionBytes {
+	if p.isolated || tr.messages >= t.w.cfg.TransactionMessages || tr.bytes >= maxTransactionBytes {
 		t.seal()
 	}
 	return s
@@ -393,10 +393,10 @@ func (t *transactions) soon(p *partition) {
 	t.seal()
 }
 
-// over has p's position committed if what is committed is another one, though no message
+// commitIdlePosition has p's position committed if what is committed is another one, though no message
 // moves it: it has moved over what is no message, or the count of unfinished claims has had
 // its time. Any goroutine may call it.
-func (t *transactions) over(p *partition) {
+func (t *transactions) commitIdlePosition(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// The executor puts messages into a transaction first, and then moves the position:
@@ -540,8 +540,8 @@ func (t *transactions) close(ctx context.Context) error {
 // mustWait reports whether p's message at offset must be alone in its transaction
 // and something before it is not committed yet. The executor owns p.
 func (t *transactions) mustWait(p *partition, offset int64) bool {
-	p.alone = p.aloneFrom <= offset && offset < p.aloneTo
-	if !p.alone || p.acks.outstanding.Load() == 0 {
+	p.isolated = p.isolatedFrom <= offset && offset < p.isolatedTo
+	if !p.isolated || p.acks.outstanding.Load() == 0 {
 		return false
 	}
 	t.sealFor(p)
@@ -549,10 +549,10 @@ func (t *transactions) mustWait(p *partition, offset int64) bool {
 	return true
 }
 
-// aloneUntil is before which message of p a batch ends that begins at offset.
-func (p *partition) aloneUntil(offset int64) int64 {
-	if offset < p.aloneFrom && p.aloneFrom < p.aloneTo {
-		return p.aloneFrom
+// isolatedUntil is before which message of p a batch ends that begins at offset.
+func (p *partition) isolatedUntil(offset int64) int64 {
+	if offset < p.isolatedFrom && p.isolatedFrom < p.isolatedTo {
+		return p.isolatedFrom
 	}
 	return noSuspect
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/kafka/producer"
@@ -36,5 +37,42 @@ func (m *membership) takeID(ctx context.Context, t *transactions) bool {
 		if !sleep(ctx, backoff(n)) {
 			return false
 		}
+	}
+}
+
+// takeTransactions makes (or returns the worker's one) what p's instance is to
+// commit with, and takes its transactional id before the committed offset is read;
+// nil for consumers without transactions, false when p is to go meanwhile.
+func (m *membership) takeTransactions(p *partition, spare *instance) (*transactions, bool) {
+	var t *transactions
+	switch {
+	case !m.w.transactional():
+		return nil, true
+	case m.w.serial != nil:
+		t = m.w.serial.producer.txn
+	case spare != nil:
+		t = spare.txn
+		t.name(m.w.partitionID(p))
+	default:
+		t = m.w.newTransactions(m.w.partitionID(p))
+	}
+	if m.takeID(p.untilLeaving(), t) {
+		return t, true
+	}
+	if spare == nil {
+		m.discard(t)
+	}
+	return nil, false
+}
+
+// discard closes the transactions of a partition that was never opened.
+func (m *membership) discard(t *transactions) {
+	if t == nil || m.w.serial != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(m.w.time, time.Second)
+	defer cancel()
+	if err := t.close(ctx); err != nil {
+		m.log.WithError(err).Debug("closing a transactional producer that was not used")
 	}
 }

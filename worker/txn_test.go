@@ -169,7 +169,7 @@ func TestTransactions(t *testing.T) {
 				t.Errorf("exit code %d", code)
 			}
 			for p := range int32(3) {
-				wantUpTo(t, rec.offsets(tp{from, p}), 500)
+				wantUpTo(t, rec.offsets(topicPartition{from, p}), 500)
 				wantCopies(t, readCommitted(t, b, to, p), 500)
 				if c := b.Committed(group, from, p); c != 500 {
 					t.Errorf("committed %d of partition %d", c, p)
@@ -562,7 +562,7 @@ func TestTransactionEndsBeforeAHandOver(t *testing.T) {
 				}
 			}
 			for p := range int32(4) {
-				wantUpTo(t, rec.offsets(tp{from, p}), 200) // nothing twice
+				wantUpTo(t, rec.offsets(topicPartition{from, p}), 200) // nothing twice
 				wantCopies(t, readCommitted(t, b, to, p), 200)
 			}
 		})

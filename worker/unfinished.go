@@ -28,7 +28,7 @@ type unfinished struct {
 	attributed bool      // the message it began with was found with too many: no other is suspected
 	found      int       // claims before this one, as found there
 	count      int       // with this one
-	alone      int64     // position whose message is called alone and counted; negative: none
+	isolated   int64     // position whose message is called alone and counted; negative: none
 	ended      bool      // this one ends gracefully
 	careful    time.Time // until when messages may be those of before; zero: none was called yet
 	single     time.Time // until when they are called alone; likewise
@@ -52,7 +52,7 @@ func (p *partition) startedAfter(found int, replaces bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unfinished = unfinished{begin: p.acks.processed.Load(), found: found, count: found, alone: noPosition}
+	p.unfinished = unfinished{begin: p.acks.processed.Load(), found: found, count: found, isolated: noPosition}
 	if found < suspectAfter {
 		p.unfinished.count++
 	}
@@ -66,7 +66,7 @@ func (u *unfinished) startsAt(position int64, now time.Time) int {
 		return u.found
 	case u.ended:
 		return 0
-	case position == u.alone:
+	case position == u.isolated:
 		return u.found + 1
 	case position == u.begin, inTime: // the message may lie behind it
 		return u.count
@@ -79,8 +79,8 @@ func (u *unfinished) moved(from, to int64) {
 	if u.begin == from {
 		u.begin = to
 	}
-	if u.alone == from && u.alone != noPosition {
-		u.alone = to
+	if u.isolated == from && u.isolated != noPosition {
+		u.isolated = to
 	}
 }
 
@@ -108,7 +108,7 @@ func (e *executor) announce(p *partition) bool {
 		p.awaitsAll = true
 		return false
 	}
-	p.setAlone(p.acks.processed.Load())
+	p.setIsolated(p.acks.processed.Load())
 	if p.confirmed(p.commitPoint()) {
 		return true
 	}
@@ -123,11 +123,11 @@ func (e *executor) announce(p *partition) bool {
 	return true
 }
 
-// setAlone says at which position a message is called alone.
-func (p *partition) setAlone(position int64) {
+// setIsolated says at which position a message is called alone.
+func (p *partition) setIsolated(position int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unfinished.alone = position
+	p.unfinished.isolated = position
 }
 
 // survived notes that p's process has outlived a quantum: a call in it is over if the
@@ -135,12 +135,12 @@ func (p *partition) setAlone(position int64) {
 func (e *executor) survived(p *partition, failed bool) {
 	u := &p.unfinished
 	position := p.acks.processed.Load()
-	if u.found == 0 || !failed && (position == u.alone || position == u.begin) {
+	if u.found == 0 || !failed && (position == u.isolated || position == u.begin) {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	u.alone = noPosition
+	u.isolated = noPosition
 	if u.careful.IsZero() {
 		u.single = e.t.clock.now().Add(singleFor)
 		u.careful = e.t.clock.now().Add(carefulFor + 2*e.w.cfg.OffsetCommitInterval)
@@ -151,7 +151,7 @@ func (e *executor) survived(p *partition, failed bool) {
 func (p *partition) endGracefully() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unfinished.ended, p.unfinished.alone = true, noPosition
+	p.unfinished.ended, p.unfinished.isolated = true, noPosition
 }
 
 // outlived is what is known of a claim that has ended while its process lives.
@@ -169,7 +169,7 @@ func (p *partition) outlived() outlived {
 }
 
 // ownClaim is our last claim of k, if nobody has committed since, or its topic was deleted.
-func (m *membership) ownClaim(k tp, committed kafka.Commit) (outlived, bool) {
+func (m *membership) ownClaim(k topicPartition, committed kafka.Commit) (outlived, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	own, ended := m.outlived[k]

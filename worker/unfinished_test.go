@@ -175,7 +175,7 @@ func TestThreeUnfinishedClaimsPoisonAMessage(t *testing.T) {
 			if test.deadLetterTopic {
 				waitFor(t, "what lies behind it", func() bool { return b.Committed(group, topic, 0) == 5 && b.Committed(group, topic, 1) == 5 })
 				s.stop()
-				if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{3, 4}) {
+				if got := rec.offsets(topicPartition{topic, 0}); !slices.Equal(got, []int64{3, 4}) {
 					t.Errorf("called %v", got)
 				}
 				if got := readCommitted(t, b, cfg.DeadLetterTopic, 0); !slices.Equal(got, []string{"value-2"}) {
@@ -191,7 +191,7 @@ func TestThreeUnfinishedClaimsPoisonAMessage(t *testing.T) {
 			if got := committedMetadata(t, b, group, topic, 0); got != "racecar:1;2;0;3" {
 				t.Errorf("after a graceful end: %q", got)
 			}
-			if got := rec.offsets(tp{topic, 0}); len(got) != 0 {
+			if got := rec.offsets(topicPartition{topic, 0}); len(got) != 0 {
 				t.Errorf("called %v", got)
 			}
 		})
@@ -224,17 +224,17 @@ func TestUnfinishedClaimsAtPositions(t *testing.T) {
 		u    unfinished
 		want map[int64]int // by position
 	}{
-		"the first":                        {unfinished{begin: 5, count: 1, alone: -1}, map[int64]int{5: 1, 6: 0}},
-		"the first, ended":                 {unfinished{begin: 5, count: 1, alone: -1, ended: true}, map[int64]int{5: 0, 6: 0}},
-		"the second, before any quantum":   {unfinished{begin: 5, found: 1, count: 2, alone: -1}, map[int64]int{5: 2, 6: 2}},
-		"the second, in time":              {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(1)}, map[int64]int{5: 2, 6: 2}},
-		"the second, later":                {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(-1)}, map[int64]int{5: 2, 6: 0}},
-		"the second, ended in time":        {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(1), ended: true}, map[int64]int{5: 1, 6: 1}},
-		"the second, ended later":          {unfinished{begin: 5, found: 1, count: 2, alone: -1, careful: now.Add(-1), ended: true}, map[int64]int{5: 1, 6: 0}},
-		"the third, nothing in hand":       {unfinished{begin: 5, found: 2, count: 2, alone: -1, careful: now.Add(1)}, map[int64]int{5: 2, 6: 2}},
-		"the third, a message in hand":     {unfinished{begin: 5, found: 2, count: 2, alone: 6, careful: now.Add(1)}, map[int64]int{5: 2, 6: 3, 7: 2}},
-		"the fourth, its message blamed":   {unfinished{begin: 5, found: 3, count: 3, alone: -1, attributed: true}, map[int64]int{5: 3, 6: 0}},
-		"the fourth, ended while it waits": {unfinished{begin: 5, found: 3, count: 3, alone: -1, attributed: true, ended: true}, map[int64]int{5: 3, 6: 0}},
+		"the first":                        {unfinished{begin: 5, count: 1, isolated: -1}, map[int64]int{5: 1, 6: 0}},
+		"the first, ended":                 {unfinished{begin: 5, count: 1, isolated: -1, ended: true}, map[int64]int{5: 0, 6: 0}},
+		"the second, before any quantum":   {unfinished{begin: 5, found: 1, count: 2, isolated: -1}, map[int64]int{5: 2, 6: 2}},
+		"the second, in time":              {unfinished{begin: 5, found: 1, count: 2, isolated: -1, careful: now.Add(1)}, map[int64]int{5: 2, 6: 2}},
+		"the second, later":                {unfinished{begin: 5, found: 1, count: 2, isolated: -1, careful: now.Add(-1)}, map[int64]int{5: 2, 6: 0}},
+		"the second, ended in time":        {unfinished{begin: 5, found: 1, count: 2, isolated: -1, careful: now.Add(1), ended: true}, map[int64]int{5: 1, 6: 1}},
+		"the second, ended later":          {unfinished{begin: 5, found: 1, count: 2, isolated: -1, careful: now.Add(-1), ended: true}, map[int64]int{5: 1, 6: 0}},
+		"the third, nothing in hand":       {unfinished{begin: 5, found: 2, count: 2, isolated: -1, careful: now.Add(1)}, map[int64]int{5: 2, 6: 2}},
+		"the third, a message in hand":     {unfinished{begin: 5, found: 2, count: 2, isolated: 6, careful: now.Add(1)}, map[int64]int{5: 2, 6: 3, 7: 2}},
+		"the fourth, its message blamed":   {unfinished{begin: 5, found: 3, count: 3, isolated: -1, attributed: true}, map[int64]int{5: 3, 6: 0}},
+		"the fourth, ended while it waits": {unfinished{begin: 5, found: 3, count: 3, isolated: -1, attributed: true, ended: true}, map[int64]int{5: 3, 6: 0}},
 	} {
 		for position, want := range c.want {
 			if got := c.u.startsAt(position, now); got != want {
@@ -386,7 +386,7 @@ func TestLostClaimIsNotCounted(t *testing.T) {
 			}
 			waitFor(t, "the position behind the message", func() bool { return b.Committed(group, topic, 0) == 1 })
 			s.stop()
-			if got := rec.offsets(tp{topic, 0}); !slices.Equal(got, []int64{0}) {
+			if got := rec.offsets(topicPartition{topic, 0}); !slices.Equal(got, []int64{0}) {
 				t.Errorf("processed %v", got)
 			}
 		})

@@ -316,12 +316,12 @@ func (w *tLog) Write(p []byte) (int, error) {
 type recorder struct {
 	mu   sync.Mutex
 	cond *sync.Cond
-	got  map[tp][]int64
+	got  map[topicPartition][]int64
 	n    int
 }
 
 func newRecorder() *recorder {
-	r := &recorder{got: map[tp][]int64{}}
+	r := &recorder{got: map[topicPartition][]int64{}}
 	r.cond = sync.NewCond(&r.mu)
 	return r
 }
@@ -329,7 +329,7 @@ func newRecorder() *recorder {
 func (r *recorder) add(m *racecar.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k := tp{m.Topic, m.Partition}
+	k := topicPartition{m.Topic, m.Partition}
 	r.got[k] = append(r.got[k], m.Offset)
 	r.n++
 	r.cond.Broadcast()
@@ -352,7 +352,7 @@ func (r *recorder) await(t testing.TB, n int) {
 }
 
 // each calls f with what was processed of each partition, in order.
-func (r *recorder) offsets(k tp) []int64 {
+func (r *recorder) offsets(k topicPartition) []int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.got[k])
@@ -421,7 +421,7 @@ func TestConsumesCommitsAndStops(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	for p := range int32(3) {
-		wantUpTo(t, rec.offsets(tp{topic, p}), 500)
+		wantUpTo(t, rec.offsets(topicPartition{topic, p}), 500)
 		if c := b.Committed(group, topic, p); c != 500 {
 			t.Errorf("committed %d of partition %d", c, p)
 		}

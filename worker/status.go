@@ -13,6 +13,8 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
+// This file tells the supervisor the worker's state and that of its partitions.
+
 // maxProblems is how many recent errors a report holds.
 const maxProblems = 20
 
@@ -47,8 +49,8 @@ func (w *worker) state() (status.State, string) {
 	return state, detail
 }
 
-// changed sends a frame at once.
-func (w *worker) changed() {
+// sendFrame sends a frame at once.
+func (w *worker) sendFrame() {
 	if w.sender != nil {
 		w.sender.sendFrame(w.frame())
 	}
@@ -60,7 +62,7 @@ func (w *worker) sendFrames(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		w.noteCPU()
-		w.changed()
+		w.sendFrame()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -118,7 +120,7 @@ func (w *worker) groupMembers() []status.Member {
 }
 
 // problem notes an error for the report.
-func (w *worker) problem(k tp, offset int64, err error) {
+func (w *worker) problem(k topicPartition, offset int64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.problems = append(w.problems, status.Problem{At: time.Now(), Topic: k.topic, Partition: k.partition, Offset: offset, Error: oneLine(err)})
@@ -174,7 +176,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 		until := p.until
 		s.Until = &until
 	}
-	p.poison(&s)
+	p.fillCorruptStatus(&s)
 	t.mu.Unlock()
 	p.mu.Lock()
 	s.LastError = p.lastError

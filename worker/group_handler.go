@@ -21,6 +21,8 @@ import (
 	"github.com/racecar-go/racecar/racecar/event"
 )
 
+// This file is sarama's ConsumerGroupHandler and the life of a claim: open, position, commit, finish.
+
 // maxListed is how many partitions a log line lists. Another member that leads the group
 // can assign a quarter of a million that are not there.
 const maxListed = 1000
@@ -60,7 +62,7 @@ func (m *membership) Setup(s sarama.ConsumerGroupSession) error {
 
 // ready notes that claims are open, or not to be waited for: when none is left of
 // those that the session began with, the membership runs.
-func (m *membership) ready(claims ...tp) {
+func (m *membership) ready(claims ...topicPartition) {
 	m.mu.Lock()
 	for _, k := range claims {
 		delete(m.opening, k)
@@ -79,7 +81,7 @@ func (m *membership) Cleanup(s sarama.ConsumerGroupSession) error {
 	m.cause = cause
 	m.mu.Lock()
 	ended := m.ended
-	m.ended = map[bool][]tp{}
+	m.ended = map[bool][]topicPartition{}
 	for k := range m.announced { // claims that sarama could not begin
 		ended[lostBy(cause)] = append(ended[lostBy(cause)], k)
 	}
@@ -92,7 +94,7 @@ func (m *membership) Cleanup(s sarama.ConsumerGroupSession) error {
 
 // reportRevoked reports the revoked partitions, by whether they were lost, to observers
 // and to the hook of the worker's one instance.
-func (m *membership) reportRevoked(ended map[bool][]tp) {
+func (m *membership) reportRevoked(ended map[bool][]topicPartition) {
 	for _, lost := range []bool{false, true} {
 		if len(ended[lost]) == 0 {
 			continue
@@ -119,7 +121,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 			going = append(going, p)
 		}
 	}
-	var unbegun []tp
+	var unbegun []topicPartition
 	if !m.sessionEnded() { // cooperative: sarama does not begin what is taken away before it could
 		for k := range m.opening {
 			if !now[k] {
@@ -127,8 +129,8 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 			}
 		}
 	}
-	maps.DeleteFunc(m.assigned, func(k tp, _ *assignment) bool { return !now[k] })
-	var never []tp // announced to the hook, but not begun: nobody forgets them
+	maps.DeleteFunc(m.assigned, func(k topicPartition, _ *assignment) bool { return !now[k] })
+	var never []topicPartition // announced to the hook, but not begun: nobody forgets them
 	for k := range m.announced {
 		if !now[k] && m.parts[k] == nil {
 			never = append(never, k)
@@ -160,7 +162,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 	}
 	go func() { // not under sarama's locks
 		m.w.emit(event.Rebalance{Consumer: m.w.reg.Name(), Group: m.w.group, Generation: generation})
-		m.reportRevoked(map[bool][]tp{false: never})
+		m.reportRevoked(map[bool][]topicPartition{false: never})
 		m.w.membersChanged()
 	}()
 }
@@ -169,7 +171,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 // goes on; guarded by membership.mu.
 type revocation struct {
 	left  int
-	ended map[bool][]tp // by lost
+	ended map[bool][]topicPartition // by lost
 }
 
 // ConsumeClaim implements sarama.ConsumerGroupHandler. It returns when the claim
@@ -187,10 +189,10 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 		m.refuse(c)
 		return nil
 	}
-	p := newPartition(m, tp{c.Topic(), c.Partition()})
+	p := newPartition(m, topicPartition{c.Topic(), c.Partition()})
 	m.w.scheduler.claimed(p)
 	m.mu.Lock()
-	m.parts[p.tp] = p
+	m.parts[p.topicPartition] = p
 	m.mu.Unlock()
 	// The end of the session, however it comes, is the end of the claim.
 	stop := context.AfterFunc(s.Context(), func() { m.sessionOver(p, s.Context()) })
@@ -200,7 +202,7 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 	} else if s.Context().Err() == nil {
 		// Revoked before it was open, as others joined: it is not waited for, or the
 		// membership would be called joining for ever, and its worker replaced for that.
-		m.ready(p.tp)
+		m.ready(p.topicPartition)
 	}
 	m.finish(p)
 	if !p.lost() && s.Context().Err() == nil {
@@ -216,7 +218,7 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 // may be any member that may read the group.
 func (m *membership) refuse(c sarama.ConsumerGroupClaim) {
 	m.log.WithField("topic", c.Topic()).WithField("partition", c.Partition()).Warn("assigned a partition of a topic without a subscription: it is not consumed")
-	m.ready(tp{c.Topic(), c.Partition()})
+	m.ready(topicPartition{c.Topic(), c.Partition()})
 	for range c.Messages() { //nolint:revive // it is closed at the end of the claim
 	}
 }
@@ -289,18 +291,18 @@ func (m *membership) open(p *partition) bool {
 		return false
 	}
 	m.w.serve(p)
-	m.ready(p.tp)
+	m.ready(p.topicPartition)
 	return true
 }
 
 // position finds out where p begins, waiting for its leader until the claim ends.
 func (m *membership) position(p *partition, committed kafka.Commit) bool {
-	own, isOwn := m.ownClaim(p.tp, committed)
+	own, isOwn := m.ownClaim(p.topicPartition, committed)
 	known := fetch.Position{Offset: committed.Offset, LeaderEpoch: committed.Epoch.Leader()}
 	if isOwn {
 		known.TopicID = own.topicID
 	}
-	s := m.fetcher.Add(p.topic, p.partition, known, m.starts.from(p.tp), fetch.PartitionOptions{MaxBytes: m.maxBytes}, func() { m.fetched(p) })
+	s := m.fetcher.Add(p.topic, p.partition, known, m.starts.from(p.topicPartition), fetch.PartitionOptions{MaxBytes: m.maxBytes}, func() { m.fetched(p) })
 	m.w.scheduler.opened(p, s)
 	m.fetched(p) // what came before it could be reported
 	start, err := s.Start(p.untilLeaving())
@@ -351,7 +353,7 @@ func (m *membership) fetched(p *partition) {
 	if old := p.fetchError.Swap(&text); old != nil && *old == text {
 		return
 	}
-	m.ready(p.tp) // the membership runs without it
+	m.ready(p.topicPartition) // the membership runs without it
 	if reason, _, permanent := access.Permanent(err); permanent {
 		m.w.fatal(errors.New(reason))
 		return
@@ -359,7 +361,7 @@ func (m *membership) fetched(p *partition) {
 	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 		poke(m.unknown)
 	}
-	m.failures.log(fmt.Errorf("%s: %w", p.tp, err), "fetching")
+	m.failures.log(fmt.Errorf("%s: %w", p.topicPartition, err), "fetching")
 }
 
 // commitFirst commits the position that p begins with, trying until the claim ends.
@@ -372,7 +374,7 @@ func (m *membership) commitFirst(p *partition, known bool) bool {
 		if _, refused := errors.AsType[*refusedError](err); !refused || known {
 			return err == nil || refused
 		}
-		m.ready(p.tp)
+		m.ready(p.topicPartition)
 		if !sleep(ctx, backoff(n)) {
 			return false
 		}
@@ -385,7 +387,7 @@ func (m *membership) commitFirst(p *partition, known bool) bool {
 func (m *membership) fetchCommitted(p *partition) (kafka.Commit, bool) {
 	key := kafka.TopicPartition{Topic: p.topic, Partition: p.partition}
 	m.mu.Lock()
-	a := m.assigned[p.tp]
+	a := m.assigned[p.topicPartition]
 	m.mu.Unlock()
 	if a != nil && (m.w.serial != nil || !m.w.transactional()) {
 		a.read.Do(func() { a.committed, _ = m.readCommitted(p.untilLeaving(), a.keys()) })
@@ -434,14 +436,14 @@ func (m *membership) gap(p *partition, committed, start int64) {
 	m.w.partLog(p).WithField("committed", committed).WithField("start", start).WithField("missing", start-committed).
 		Error("the committed offset is out of range: messages were deleted before they were processed, or the topic is another one")
 	m.w.emit(event.OffsetGap{Consumer: m.w.reg.Name(), Group: m.w.group, Topic: p.topic, Partition: p.partition, Committed: committed, Start: start})
-	m.w.problem(p.tp, committed, fmt.Errorf("committed offset %d is out of range, going on at %d", committed, start))
+	m.w.problem(p.topicPartition, committed, fmt.Errorf("committed offset %d is out of range, going on at %d", committed, start))
 }
 
 // reportAssigned calls the hook: of the worker's one instance once for all that
 // came together, of a partition's own with that partition.
 func (m *membership) reportAssigned(p *partition) {
 	m.mu.Lock()
-	a := m.assigned[p.tp]
+	a := m.assigned[p.topicPartition]
 	m.mu.Unlock()
 	if a != nil && !p.isLeaving() {
 		a.once.Do(func() {
@@ -450,7 +452,7 @@ func (m *membership) reportAssigned(p *partition) {
 			for topic, all := range a.partitions {
 				for _, n := range all {
 					// Some may have been taken away again before they were open.
-					if k := (tp{topic, n}); m.assigned[k] == a {
+					if k := (topicPartition{topic, n}); m.assigned[k] == a {
 						partitions[topic] = append(partitions[topic], n)
 						m.announced[k] = true
 					}
@@ -468,7 +470,7 @@ func (m *membership) reportAssigned(p *partition) {
 		})
 	}
 	if m.w.serial == nil {
-		p.inst.assigned(racecar.Assignment{Partitions: byTopic([]tp{p.tp})})
+		p.inst.assigned(racecar.Assignment{Partitions: byTopic([]topicPartition{p.topicPartition})})
 	}
 }
 
@@ -497,7 +499,7 @@ func (m *membership) finish(p *partition) {
 	t.remove(p)
 	m.forget(p)
 	if p.inst != nil && m.w.serial == nil {
-		p.inst.revoked(racecar.Assignment{Partitions: byTopic([]tp{p.tp}), Lost: p.lost()})
+		p.inst.revoked(racecar.Assignment{Partitions: byTopic([]topicPartition{p.topicPartition}), Lost: p.lost()})
 		p.inst.tearDown(ctx)
 	}
 }
@@ -588,28 +590,28 @@ func (p *partition) sendOutput() {
 func (m *membership) forget(p *partition) {
 	counted := p.outlived()
 	m.mu.Lock()
-	if m.parts[p.tp] == p {
-		delete(m.parts, p.tp)
+	if m.parts[p.topicPartition] == p {
+		delete(m.parts, p.topicPartition)
 	}
 	if p.opened.Load() {
-		m.outlived[p.tp] = counted
+		m.outlived[p.topicPartition] = counted
 	}
 	defer poke(m.forgotten)
-	delete(m.assigned, p.tp)
-	r, announced := p.revocation, m.announced[p.tp]
-	delete(m.announced, p.tp)
+	delete(m.assigned, p.topicPartition)
+	r, announced := p.revocation, m.announced[p.topicPartition]
+	delete(m.announced, p.topicPartition)
 	if r == nil {
 		if announced {
-			m.ended[p.lost()] = append(m.ended[p.lost()], p.tp)
+			m.ended[p.lost()] = append(m.ended[p.lost()], p.topicPartition)
 		}
 		m.mu.Unlock()
 		return
 	}
 	if r.ended == nil {
-		r.ended = map[bool][]tp{}
+		r.ended = map[bool][]topicPartition{}
 	}
 	if announced {
-		r.ended[p.lost()] = append(r.ended[p.lost()], p.tp)
+		r.ended[p.lost()] = append(r.ended[p.lost()], p.topicPartition)
 	}
 	r.left--
 	last := r.left == 0
@@ -619,20 +621,43 @@ func (m *membership) forget(p *partition) {
 	}
 }
 
-func setOf(topics map[string][]int32) map[tp]bool {
-	set := map[tp]bool{}
+func setOf(topics map[string][]int32) map[topicPartition]bool {
+	set := map[topicPartition]bool{}
 	for topic, partitions := range topics {
 		for _, n := range partitions {
-			set[tp{topic, n}] = true
+			set[topicPartition{topic, n}] = true
 		}
 	}
 	return set
 }
 
-func byTopic(ks []tp) map[string][]int32 {
+func byTopic(ks []topicPartition) map[string][]int32 {
 	m := map[string][]int32{}
 	for _, k := range ks {
 		m[k.topic] = append(m[k.topic], k.partition)
 	}
 	return m
+}
+
+// jumped follows the log of p to where it goes on: what lies between is gone, or the topic
+// is another one. What was processed before is committed first. The executor owns p.
+func (w *worker) jumped(p *partition) {
+	if p.acks.outstanding.Load() != 0 {
+		p.sendOutput()
+		p.awaitsAll = true
+		return
+	}
+	moved := *p.cursor.moved
+	p.cursor.jump()
+	if d := p.undisposed; d != nil {
+		p.inst.producer.gone(len(d.out))
+		p.undisposed = nil
+	}
+	p.m.gap(p, moved.From, moved.To)
+	p.mu.Lock()
+	p.topicID = moved.TopicID
+	p.epoch.Store(0)
+	p.mu.Unlock()
+	p.setPosition(noPosition, moved.To)
+	p.m.commits.commitAsync(p)
 }

@@ -4,65 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/locks"
-	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/racecar"
 )
-
-// instance is one value made by the consumer's constructor: one for the whole
-// worker, or with concurrency above 1 one for each partition.
-type instance struct {
-	w        *worker
-	value    any
-	single   racecar.Processor
-	batch    racecar.BatchProcessor
-	producer *instanceProducer
-	txn      *transactions // nil: the consumer is not transactional
-	teardown sync.Once
-
-	// mu is held while consumer code runs: for a quantum, or for a hook.
-	mu   sync.Mutex
-	torn bool // Teardown was called: it is the last hook; guarded by mu
-	// span is the ctx of the last call, which carries its span; nil without a tracer.
-	// The executor that calls owns it.
-	span context.Context
-}
-
-// newInstance calls the constructor. txn is what the instance commits with, and
-// its from then on; nil without transactions.
-func (w *worker) newInstance(txn *transactions) (*instance, error) {
-	inst := &instance{w: w, producer: newProducer(w), txn: txn}
-	if inst.producer.txn = txn; txn != nil {
-		txn.instanceProducer = inst.producer
-	}
-	var value any
-	err := contained(func() (err error) {
-		value, err = w.reg.New(racecar.Runtime{
-			Producer: inst.producer,
-			Logger:   logs.Slog(w.log),
-			Worker:   racecar.Worker{Consumer: w.reg.Name(), Index: w.index, Group: w.group},
-			Config:   &w.cfg,
-		})
-		return err
-	})
-	if err != nil {
-		if p, ok := errors.AsType[*panicError](err); ok {
-			w.log.WithField("stack", p.stack).Error("constructor panicked")
-		}
-		return nil, fmt.Errorf("constructor of %s: %w", w.reg.Name(), err)
-	}
-	inst.value = value
-	inst.single, _ = value.(racecar.Processor)
-	inst.batch, _ = value.(racecar.BatchProcessor)
-	if inst.single == nil && inst.batch == nil {
-		return nil, fmt.Errorf("constructor of %s: it returned no consumer but %T", w.reg.Name(), value)
-	}
-	inst.trace()
-	return inst, nil
-}
 
 // hook runs a piece of consumer code that is no message, with no call beside it.
 // A panic is contained: a hook stops nothing. One that does not return would block all
@@ -73,7 +19,7 @@ func (i *instance) hook(name string, f func() error) {
 	if i.torn { // figures that were made before
 		return
 	}
-	err := i.w.limited(name, f)
+	err := i.w.withWatchdog(name, f)
 	if err == nil {
 		return
 	}
@@ -85,15 +31,15 @@ func (i *instance) hook(name string, f func() error) {
 	i.w.onError(i.w.opts.base(), err, racecar.ErrorInfo{})
 }
 
-// limited runs consumer code that is no call of a message, so that the scoreboard does not
+// withWatchdog runs consumer code that is no call of a message, so that the scoreboard does not
 // show it. One that does not come back ends the worker.
-func (w *worker) limited(name string, f func() error) error {
+func (w *worker) withWatchdog(name string, f func() error) error {
 	limit := w.cfg.MaxPollInterval
 	stuck := time.AfterFunc(limit, func() {
 		w.crash(fmt.Errorf("%s takes longer than max_poll_interval (%v)", name, limit))
 	})
 	defer stuck.Stop()
-	return contained(f)
+	return recovered(f)
 }
 
 // assigned and revoked call the hooks of that name, if there are any.
@@ -138,8 +84,8 @@ func (i *instance) tearDown(ctx context.Context) {
 	})
 }
 
-// contained turns a panic of f, or the end of its goroutine, into an error.
-func contained(f func() error) (err error) {
+// recovered turns a panic of f, or the end of its goroutine, into an error.
+func recovered(f func() error) (err error) {
 	locks.None()
 	done := make(chan struct{})
 	go func() { // of its own, so that runtime.Goexit ends nothing of ours

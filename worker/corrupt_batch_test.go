@@ -28,7 +28,7 @@ func bomb(t testing.TB) testbroker.RawBatch {
 	return testbroker.RawBatch{Count: 1, Attributes: 4, Records: e.EncodeAll(testbroker.RawRecord(0, nil, 2_000_000), nil)}
 }
 
-func partitionOf(t testing.TB, s *supervisor, k tp) status.Partition {
+func partitionOf(t testing.TB, s *supervisor, k topicPartition) status.Partition {
 	t.Helper()
 	for _, p := range s.status().Partitions {
 		if p.Topic == k.topic && p.Partition == k.partition {
@@ -75,7 +75,7 @@ func TestUndecodableBatchPausesItsPartition(t *testing.T) {
 			}
 			s := start(t, reg, cfg)
 			rec.await(t, 103)
-			bad := tp{from, 0}
+			bad := topicPartition{from, 0}
 			poisoned := func() {
 				t.Helper()
 				s.await("the poisoned partition", func() bool {
@@ -158,13 +158,13 @@ func TestUndecodableBatchWaitsForTheMessagesBeforeIt(t *testing.T) {
 		t.Errorf("skipped while message 5 is in hand: %q", r.Error)
 	}
 	close(release)
-	poisoned := func() bool { return partitionOf(t, s, tp{from, 0}).State == status.PartitionPoisoned }
+	poisoned := func() bool { return partitionOf(t, s, topicPartition{from, 0}).State == status.PartitionPoisoned }
 	waitFor(t, "the poisoned partition", poisoned)
-	wantUpTo(t, rec.offsets(tp{from, 0}), 10)
+	wantUpTo(t, rec.offsets(topicPartition{from, 0}), 10)
 	if r := s.command(skip); r.Error != "" {
 		t.Error(r.Error)
 	}
-	waitFor(t, "the position behind the batch", func() bool { return partitionOf(t, s, tp{from, 0}).Committed == 11 })
+	waitFor(t, "the position behind the batch", func() bool { return partitionOf(t, s, topicPartition{from, 0}).Committed == 11 })
 	s.stop()
 }
 
@@ -213,7 +213,7 @@ func TestBatchOfTransactionsDoesNotWait(t *testing.T) {
 // failed, it neither waits for an operator nor skips the batch until it finds it again.
 func TestOutputFailsBeforeAnUndecodableBatch(t *testing.T) {
 	w, m := loneWorker(t)
-	p := m.claim(tp{"t", 0})
+	p := m.claim(topicPartition{"t", 0})
 	p.begin(0, 0)
 	p.inst = &instance{w: w}
 	c, _ := testCursor(rawBatch(0, 10, false))

@@ -16,8 +16,8 @@ import (
 // processed. The executor owns p.
 func (w *worker) undecodable(p *partition, c *fetch.CorruptError) {
 	w.partLog(p).WithError(c).WithField("offset", c.First).WithField("last_offset", c.Next-1).Errorf(
-		"a batch cannot be decoded, its partition is paused as poisoned: racecarctl resume %v retries it, with --skip-batch it goes on behind the batch", p.tp)
-	w.problem(p.tp, c.First, c)
+		"a batch cannot be decoded, its partition is paused as poisoned: racecarctl resume %v retries it, with --skip-batch it goes on behind the batch", p.topicPartition)
+	w.problem(p.topicPartition, c.First, c)
 	w.emit(event.Poisoned{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: c.First, Reason: oneLine(c)})
 	w.scheduler.change(func() { p.corrupt = c })
 	w.onError(w.opts.base(), c, racecar.ErrorInfo{
@@ -32,9 +32,9 @@ func (w *worker) resumeDecoding(which []wire.Partition, skip bool) error {
 	w.scheduler.change(func() {
 		w.scheduler.eachLocked(func(p *partition) {
 			switch {
-			case !slices.ContainsFunc(which, p.is):
+			case !slices.ContainsFunc(which, p.matches):
 			case p.corrupt == nil && skip:
-				wrong = fmt.Errorf("%v has no batch that cannot be decoded: there is nothing to skip", p.tp)
+				wrong = fmt.Errorf("%v has no batch that cannot be decoded: there is nothing to skip", p.topicPartition)
 			case p.corrupt != nil:
 				p.corrupt, p.skipBatch = nil, skip
 			}
@@ -43,8 +43,8 @@ func (w *worker) resumeDecoding(which []wire.Partition, skip bool) error {
 	return wrong
 }
 
-// is reports whether an operator means p.
-func (p *partition) is(one wire.Partition) bool {
+// matches reports whether an operator means p.
+func (p *partition) matches(one wire.Partition) bool {
 	return one.Topic == p.topic && (one.Partition < 0 || one.Partition == p.partition)
 }
 
@@ -67,34 +67,11 @@ func (w *worker) leaveCorrupt(p *partition) {
 	p.count(w.stats, uint64(n))
 	p.cursor.skip()
 	p.moveTo(c.Next)
-	p.m.commits.soon(p)
+	p.m.commits.commitAsync(p)
 }
 
-// jumped follows the log of p to where it goes on: what lies between is gone, or the topic
-// is another one. What was processed before is committed first. The executor owns p.
-func (w *worker) jumped(p *partition) {
-	if p.acks.outstanding.Load() != 0 {
-		p.sendOutput()
-		p.awaitsAll = true
-		return
-	}
-	moved := *p.cursor.moved
-	p.cursor.jump()
-	if d := p.undisposed; d != nil {
-		p.inst.producer.gone(len(d.out))
-		p.undisposed = nil
-	}
-	p.m.gap(p, moved.From, moved.To)
-	p.mu.Lock()
-	p.topicID = moved.TopicID
-	p.epoch.Store(0)
-	p.mu.Unlock()
-	p.setPosition(noPosition, moved.To)
-	p.m.commits.soon(p)
-}
-
-// poison is the state of a partition that stopped at a batch. Called with scheduler.mu held.
-func (p *partition) poison(s *status.Partition) {
+// fillCorruptStatus is the state of a partition that stopped at a batch. Called with scheduler.mu held.
+func (p *partition) fillCorruptStatus(s *status.Partition) {
 	if p.corrupt != nil && s.State == status.PartitionRunning {
 		s.State, s.Reason = status.PartitionPoisoned, oneLine(p.corrupt)
 	}
