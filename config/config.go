@@ -195,6 +195,26 @@ type Config struct {
 	// the consumer returned DeadLetter. Empty: <group_id>.dlq if MaxRetries is above 0 (see
 	// DeadLetterTopicFor), otherwise none. Not an upstream key.
 	DeadLetterTopic string `key:"dead_letter_topic" help:"topic for messages that failed permanently; <group_id>.dlq if max_retries > 0"`
+	// DeadLetterLimit is how many messages a minute a worker may dead-letter because their
+	// retries are used up while none of its calls succeeds. Above it Racecar suspects an
+	// outage: it holds the partition of the next such message for up to DeadLetterHold. 0:
+	// off. Defaults to 0. Not an upstream key.
+	DeadLetterLimit int `key:"dead_letter_limit" default:"0" range:"0.." help:"dead letters a minute without a success that hold a partition; 0: off"`
+	// DeadLetterHold is the longest time for which DeadLetterLimit holds a partition; then
+	// its message is dead-lettered. Defaults to 15 minutes. Not an upstream key.
+	DeadLetterHold time.Duration `key:"dead_letter_hold" default:"900" range:">0" help:"how long dead_letter_limit holds a partition"`
+	// OutageScope says what Racecar holds while a dependency is unavailable
+	// (racecar.Unavailable). reporter: only what reported it, which is a partition, a key or
+	// a message, as the consumer's ordering says. consumer: all partitions of the consumer.
+	// Defaults to reporter. Not an upstream key.
+	OutageScope string `key:"outage_scope" default:"reporter" enum:"reporter,consumer" help:"what an outage holds: what reported it, or the whole consumer"`
+	// OutageMaxPause is the longest pause between two probes of an unavailable dependency.
+	// The first pause is 1 s; each probe that finds it unavailable doubles it. Defaults to
+	// 30 s. Not an upstream key.
+	OutageMaxPause time.Duration `key:"outage_max_pause" default:"30" range:">0" help:"longest pause between probes of an unavailable dependency"`
+	// OutageNotReady makes /readyz fail during an outage. A rolling deployment then waits
+	// for the end of the outage. Defaults to false. Not an upstream key.
+	OutageNotReady bool `key:"outage_not_ready" default:"false" help:"/readyz fails during an outage"`
 
 	// Producing: how what consumers produce is sent.
 

@@ -70,6 +70,18 @@ type Partition struct {
 	Stalled    bool    `json:"stalled,omitempty"` // no progress for stall_timeout though Lag > 0
 }
 
+// Outage is a dependency that consumer code found unavailable. It is no State: a consumer
+// with an outage runs, and serves everything that does not need the dependency.
+type Outage struct {
+	Dependency string    `json:"dependency"` // empty: it has no name
+	Since      time.Time `json:"since"`
+	Held       int       `json:"held"`             // partitions, keys or messages that wait for it
+	Probes     int       `json:"probes"`           // so far
+	Pause      float64   `json:"pause_seconds"`    // between the probes at present
+	Prober     string    `json:"prober,omitempty"` // the worker that probes now
+	Error      string    `json:"error,omitempty"`  // the last one
+}
+
 // Problem is a recent error.
 type Problem struct {
 	At        time.Time `json:"at"`
@@ -179,7 +191,8 @@ type Worker struct {
 	Members    []Member   `json:"members,omitempty"`
 	Processed  uint64     `json:"processed"` // over all processes of the slot
 	Live       bool       `json:"live"`
-	Report     *Report    `json:"report,omitempty"` // nil: it did not answer in time
+	Outages    []string   `json:"outages,omitempty"` // the dependencies for which it holds something
+	Report     *Report    `json:"report,omitempty"`  // nil: it did not answer in time
 }
 
 // Name is the worker's name, `UserBanConsumer[2]`.
@@ -212,6 +225,11 @@ type Consumer struct {
 	Reason  string `json:"reason,omitempty"` // why it is fatal
 	// Paused is what an operator has paused, assigned or not.
 	Paused []Paused `json:"paused,omitempty"`
+	// Outages are those that its workers are in.
+	Outages []Outage `json:"outages,omitempty"`
+	// OutageSeconds is how long it has been in outages, by dependency. It never decreases,
+	// and keeps each dependency that had one.
+	OutageSeconds map[string]float64 `json:"outage_seconds,omitempty"`
 	// The sums over all its processes, including those that have ended. They never decrease.
 	Totals   map[string]uint64 `json:"totals,omitempty"`
 	Times    Histogram         `json:"times"` // of processing

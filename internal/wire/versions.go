@@ -6,8 +6,11 @@ import "fmt"
 // worker. The package's documentation says what calls for a new one.
 const (
 	MinVersion = 1
-	MaxVersion = 1
+	MaxVersion = 2
 )
+
+// VersionOutages is the first version in which supervisor and workers share outages.
+const VersionOutages = 2
 
 // Versions is a range of protocol versions.
 type Versions struct {

@@ -29,6 +29,10 @@
 // descriptors or exit codes. The envelope, Versions, Hello, ExitReason, Plan, Leave and
 // the Reply to it are the same in all versions.
 //
+// Version 1 knows no outages: KindOutage, KindProbed, KindLease and KindOutageState are sent
+// only where the two agreed on VersionOutages or later. A worker of an older supervisor
+// probes by itself, and a supervisor holds no lease for an older worker.
+//
 // # Recorded peers
 //
 // test/wire keeps a recording of each version in testdata/v<N>: what went both ways
@@ -109,6 +113,11 @@ const (
 	KindReply      Kind = "reply"     // up: Reply
 	KindExitReason Kind = "exit"      // up, before exit: ExitReason
 	KindPlan       Kind = "plan"      // up, RolePlan only: Plan
+
+	KindOutage      Kind = "outage"       // up, since VersionOutages, at each change: Outage
+	KindProbed      Kind = "probed"       // up, since VersionOutages: Probed
+	KindLease       Kind = "lease"        // down, since VersionOutages: Lease
+	KindOutageState Kind = "outage-state" // down, since VersionOutages: OutageState
 )
 
 // Consumer is what the supervisor needs to know about a consumer to run it.

@@ -148,6 +148,22 @@ type Poisoned struct {
 	Reason          string // of the last death, or the decoding error
 }
 
+// OutageStarted: a call of this worker was the first to find a dependency unavailable
+// (racecar.Unavailable), and what it concerned is held (outage_started).
+type OutageStarted struct {
+	Consumer, Group string
+	Dependency      string // the name given to racecar.Unavailable; empty: none
+	Err             error
+}
+
+// OutageEnded: this worker holds nothing for a dependency any more, because it is available
+// again or what was held was revoked (outage_ended).
+type OutageEnded struct {
+	Consumer, Group string
+	Dependency      string
+	Duration        time.Duration // since OutageStarted
+}
+
 // ShutDown: the worker has finished its shutdown (shut_down).
 type ShutDown struct {
 	Consumer, Group string
@@ -170,4 +186,6 @@ func (OffsetGap) EventName() string           { return "offset_gap" }
 func (CommitFailed) EventName() string        { return "commit_failed" }
 func (DeadLetter) EventName() string          { return "dead_letter" }
 func (Poisoned) EventName() string            { return "poisoned" }
+func (OutageStarted) EventName() string       { return "outage_started" }
+func (OutageEnded) EventName() string         { return "outage_ended" }
 func (ShutDown) EventName() string            { return "shut_down" }

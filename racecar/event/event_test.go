@@ -19,7 +19,7 @@ import (
 var events = []racecar.Event{
 	event.StartMainLoop{}, event.MainLoop{}, event.StartProcessMessage{}, event.ProcessMessage{}, event.StartProcessBatch{}, event.ProcessBatch{},
 	event.JoinGroup{}, event.LeaveGroup{}, event.PollRetry{}, event.PauseStatus{}, event.PartitionsAssigned{}, event.PartitionsRevoked{},
-	event.Rebalance{}, event.OffsetGap{}, event.CommitFailed{}, event.DeadLetter{}, event.Poisoned{}, event.ShutDown{},
+	event.Rebalance{}, event.OffsetGap{}, event.CommitFailed{}, event.DeadLetter{}, event.Poisoned{}, event.OutageStarted{}, event.OutageEnded{}, event.ShutDown{},
 	event.ProduceMessage{}, event.DeliverMessages{}, event.ProduceSync{}, event.ProduceAsync{}, event.AcknowledgedMessage{}, event.ProduceDeliveryError{},
 	event.WorkerStarted{}, event.WorkerExited{}, event.WorkerStoppedPermanently{},
 }

@@ -32,6 +32,7 @@ func lost(t *testing.T, m message) string {
 		wire.KindHandshake: &wire.Handshake{}, wire.KindCommand: &wire.Command{}, wire.KindLeave: &wire.Leave{},
 		wire.KindHello: &wire.Hello{}, wire.KindFrame: &wire.Frame{}, wire.KindMembers: &[]status.Member{},
 		wire.KindReply: &wire.Reply{}, wire.KindExitReason: &wire.ExitReason{}, wire.KindPlan: &wire.Plan{}, wire.KindMetrics: &wire.Metrics{},
+		wire.KindOutage: &wire.Outage{}, wire.KindProbed: &wire.Probed{}, wire.KindLease: &wire.Lease{}, wire.KindOutageState: &wire.OutageState{},
 	}[m.Kind]
 	if body == nil {
 		return "the kind"

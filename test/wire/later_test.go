@@ -3,6 +3,8 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/racecar-go/racecar/internal/wire"
@@ -11,9 +13,10 @@ import (
 // unknown is the name of the fields and kinds that only a later release knows.
 const unknown = "from_a_later_release"
 
-// later is a transcript as a peer of the next version would say it: that speaks the present one
-// too, adds a field to each object, and says something of an unknown kind before each
-// message.
+// later is a transcript as a later release would say it: one that adds a field to each
+// object, and says something of an unknown kind before each message. The newest transcript
+// is of a release that speaks the next version too; an older one is of a release that
+// speaks the same versions.
 func (t transcript) later(test *testing.T) transcript {
 	test.Helper()
 	var all transcript
@@ -26,8 +29,10 @@ func (t transcript) later(test *testing.T) transcript {
 			test.Fatal(err)
 		}
 		extend(body)
-		if o, ok := body.(map[string]any); ok && o["versions"] != nil {
-			o["versions"] = wire.Versions{Min: wire.MinVersion, Max: wire.MaxVersion + 1}
+		if o, ok := body.(map[string]any); ok {
+			if spoken, ok := o["versions"].(map[string]any); ok && fmt.Sprint(spoken["max"]) == strconv.Itoa(wire.MaxVersion) {
+				spoken["max"] = wire.MaxVersion + 1
+			}
 		}
 		b, err := json.Marshal(body)
 		if err != nil {
