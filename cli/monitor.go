@@ -108,13 +108,13 @@ func newMonitoring(c *config.Config, sup *supervisor.Supervisor, app *appmetrics
 	l := &monitoring{log: log}
 	var err error
 	if c.LivenessProbeEnabled {
-		if l.liveness, err = monitor.NewLiveness(c, sup.Brief, log); err != nil {
+		if l.liveness, err = monitor.NewLiveness(c, sup.StatusWithoutReports, log); err != nil {
 			return nil, err
 		}
 	}
 	if c.StatusAddr != "" {
 		l.page, err = monitor.NewServer(monitor.ServerOptions{
-			Addr: c.StatusAddr, Token: c.StatusToken, MetricsPublic: c.StatusMetricsPublic, Status: sup.Status, Brief: sup.Brief, AppMetrics: app, Control: api, Log: log,
+			Addr: c.StatusAddr, Token: c.StatusToken, MetricsPublic: c.StatusMetricsPublic, Status: sup.Status, Brief: sup.StatusWithoutReports, AppMetrics: app, Control: api, Log: log,
 		})
 		if err != nil {
 			return nil, err

@@ -45,7 +45,7 @@ func runConsumers(in *parsed, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if daemon.Reborn() {
+	if daemon.IsDaemon() {
 		return runDaemon(in, r)
 	}
 	if err := checkFiles(r); err != nil {
@@ -147,7 +147,7 @@ func supervise(in *parsed, r *run, banner supervisor.Banner, d *daemon.Daemon) (
 		return err
 	}
 	if d != nil {
-		err = d.Detach()
+		err = d.ChdirRoot()
 	} else {
 		banner.HowToStop()
 	}

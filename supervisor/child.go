@@ -56,8 +56,8 @@ type (
 		child *child
 		env   wire.Envelope
 	}
-	// broken says that it sent something that is not our protocol.
-	broken struct {
+	// protocolError says that the child sent something that is not our protocol.
+	protocolError struct {
 		child *child
 		err   error
 	}
@@ -67,9 +67,9 @@ type (
 	}
 )
 
-// adopt serves a process. deliver hands an event to the loop and returns false when the
+// serveChild serves a process. deliver hands an event to the loop and returns false when the
 // loop has ended.
-func adopt(p process.Process, deliver func(any) bool, wg *sync.WaitGroup) *child {
+func serveChild(p process.Process, deliver func(any) bool, wg *sync.WaitGroup) *child {
 	c := &child{
 		process: p,
 		conn:    wire.NewConn(p.Socket()),
@@ -94,7 +94,7 @@ func (c *child) read(deliver func(any) bool) {
 		case endOfStream(err):
 			return // it has exited, or we closed the socket
 		default:
-			deliver(broken{c, err})
+			deliver(protocolError{c, err})
 			return
 		}
 		c.received.Store(int64(time.Since(c.start)))

@@ -102,7 +102,7 @@ func (s *Supervisor) report(fresh func(fleet.ProcID) bool) status.Status {
 		work[id] = c.process.Work()
 	}
 	s.step(time.Now(), work)
-	st := s.fleet.Report(fresh)
+	st := s.fleet.Status(fresh)
 	st.PID, st.Pidfile, st.Socket, st.Dir = os.Getpid(), s.opts.Pidfile, s.opts.Socket, s.opts.Dir
 	st.RSS = process.OwnRSS()
 	if s.opts.LogProblem != nil {
@@ -111,8 +111,8 @@ func (s *Supervisor) report(fresh func(fleet.ProcID) bool) status.Status {
 	return st
 }
 
-// Brief is Status without asking the workers, so without their Reports.
-func (s *Supervisor) Brief(ctx context.Context) (status.Status, error) {
+// StatusWithoutReports is Status without asking the workers, so without their Reports.
+func (s *Supervisor) StatusWithoutReports(ctx context.Context) (status.Status, error) {
 	return ask(ctx, s, func(_ time.Time, done func(status.Status, error)) {
 		done(s.report(func(fleet.ProcID) bool { return false }), nil)
 	})
@@ -149,7 +149,7 @@ func (s *Supervisor) Restart(ctx context.Context, o RestartOptions) error {
 			done(fmt.Errorf("no consumer %q runs here", o.Consumer))
 			return
 		}
-		s.restart(restartCommand{fleet.Rollout{Only: o.Consumer, NewGroup: o.NewGroup}, done})
+		s.restart(restartRequest{fleet.Rollout{Only: o.Consumer, NewGroup: o.NewGroup}, done})
 	})
 }
 

@@ -15,7 +15,8 @@
 // # Files
 //
 //	supervisor.go the loop and the effects
-//	messages.go   messages from workers, commands to workers and the replies
+//	messages.go   messages from workers, and their exits
+//	replies.go    commands to workers, and the replies
 //	signals.go    what signals ask for
 //	control.go    what operators ask for
 //	plan.go       the check of a new program before a rolling restart

@@ -30,7 +30,7 @@ func (s *Supervisor) startHelper(spec process.Spec, what string, within time.Dur
 	if err != nil {
 		return nil, err
 	}
-	h := &helper{child: adopt(started, s.deliver, &s.wg), what: what}
+	h := &helper{child: serveChild(started, s.deliver, &s.wg), what: what}
 	s.helpers[h.child] = h
 	h.expire(s, within)
 	return h, nil

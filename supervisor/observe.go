@@ -25,7 +25,7 @@ func (s *Supervisor) observe(now time.Time) {
 	}
 	var all fleet.Observed
 	for id, c := range s.workers {
-		o := fleet.Observation{Proc: id, InHand: c.process.InHand(), Unread: c.process.Unread(), Received: c.lastReceived()}
+		o := fleet.Observation{Proc: id, InHand: c.process.InHand(), Unread: c.process.HasUnread(), Received: c.lastReceived()}
 		silent := now.Sub(o.Received) >= fleet.LeastSilence
 		weighed := weigh && c.memoryLimit > 0
 		if silent || weighed {

@@ -17,16 +17,16 @@ import (
 // planWithin bounds the check of a new program; a launcher may have to build it.
 const planWithin = 10 * time.Minute
 
-// restartCommand is a rolling restart that was asked for. Its rollout lacks plan and
+// restartRequest is a rolling restart that was asked for. Its rollout lacks plan and
 // image.
-type restartCommand struct {
+type restartRequest struct {
 	rollout fleet.Rollout
 	done    func(error) // called once, by the loop
 }
 
-// planning is a check of the program as it is found now, under way.
-type planning struct {
-	commands []restartCommand // the first is served by what it finds, the others afterwards
+// check is a check of the program as it is found now, under way.
+type check struct {
+	commands []restartRequest // the first is served by what it finds, the others afterwards
 	helper   *helper          // nil: it could not be started
 	began    time.Time
 	reported time.Time // when progress was
@@ -41,17 +41,17 @@ const (
 
 // restart checks the program again and rolls out what it finds. A check that is under way
 // is replaced: it may hang, or have read what is changed by now.
-func (s *Supervisor) restart(c restartCommand) {
-	commands := []restartCommand{c}
-	switch st := s.fleet.Status(); {
+func (s *Supervisor) restart(c restartRequest) {
+	commands := []restartRequest{c}
+	switch st := s.fleet.LoopState(); {
 	case st.Stopping:
 		c.done(fleet.ErrStopping)
 		return
 	case st.Rolling:
 		s.queued = append(s.queued, c)
 		return
-	case s.planning != nil:
-		old := s.planning
+	case s.check != nil:
+		old := s.check
 		commands = append(old.commands, c)
 		if old.helper != nil {
 			s.logf(logrus.WarnLevel, "the check of the new program is replaced by a newer one", logrus.Fields{
@@ -61,13 +61,13 @@ func (s *Supervisor) restart(c restartCommand) {
 		}
 	}
 	now := time.Now()
-	p := &planning{commands: commands, began: now, reported: now}
-	s.planning = p
+	p := &check{commands: commands, began: now, reported: now}
+	s.check = p
 	s.watchers.report(fleet.Progress{Time: now, Step: "checking", Detail: "the program and its configuration"})
-	p.helper = s.plan(func(now time.Time, plan wire.Plan, image process.Image, err error) {
+	p.helper = s.startCheck(func(now time.Time, plan wire.Plan, image process.Image, err error) {
 		switch {
-		case s.planning == p:
-			s.checked(now, plan, image, err)
+		case s.check == p:
+			s.checkDone(now, plan, image, err)
 		case image != nil: // replaced
 			_ = image.Close()
 		}
@@ -83,10 +83,10 @@ func (s *Supervisor) restartQueued() {
 	}
 }
 
-// checked serves the commands that asked for a check.
-func (s *Supervisor) checked(now time.Time, plan wire.Plan, image process.Image, err error) {
-	commands := s.planning.commands
-	s.planning = nil
+// checkDone serves the commands that asked for a check.
+func (s *Supervisor) checkDone(now time.Time, plan wire.Plan, image process.Image, err error) {
+	commands := s.check.commands
+	s.check = nil
 	if err != nil {
 		for _, c := range commands {
 			c.done(err)
@@ -97,7 +97,7 @@ func (s *Supervisor) checked(now time.Time, plan wire.Plan, image process.Image,
 		s.logf(logrus.WarnLevel, "configuration", logrus.Fields{"warning": w})
 	}
 	rollout := commands[0].rollout
-	rollout.Plan, rollout.Image = plan, s.intern(image)
+	rollout.Plan, rollout.Image = plan, s.holdImage(image)
 	s.request(now, func(ref uint64) fleet.Event {
 		rollout.Ref = ref
 		return rollout
@@ -109,7 +109,7 @@ func (s *Supervisor) checked(now time.Time, plan wire.Plan, image process.Image,
 
 // reportCheck reports a check that goes on.
 func (s *Supervisor) reportCheck(now time.Time) {
-	p := s.planning
+	p := s.check
 	if p == nil || p.helper == nil || now.Sub(p.reported) < checkProgress {
 		return
 	}
@@ -118,10 +118,10 @@ func (s *Supervisor) reportCheck(now time.Time) {
 		"pid %d has been loading the program and its configuration for %v", p.helper.child.process.PID(), now.Sub(p.began).Round(time.Second))})
 }
 
-// plan runs the program as it is found now, with the command line of the start,
+// startCheck runs the program as it is found now, with the command line of the start,
 // to load and validate everything. On success the image is the caller's. It returns the
 // process that does it; nil when there is none and done was called.
-func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error)) *helper {
+func (s *Supervisor) startCheck(done func(time.Time, wire.Plan, process.Image, error)) *helper {
 	now := time.Now()
 	image, err := s.opts.Spawner.Find()
 	if err != nil {
@@ -154,7 +154,7 @@ func (s *Supervisor) plan(done func(time.Time, wire.Plan, process.Image, error))
 	}
 	h.exited = func(now time.Time, exit fleet.Exit) {
 		switch {
-		case s.fleet.Status().Stopping:
+		case s.fleet.LoopState().Stopping:
 			err = fleet.ErrStopping
 		case got == nil:
 			err = fmt.Errorf("%s could not load the configuration: %s%s%s", image, exit, colon(h.child.process.Stderr()), halfCopied(exit))

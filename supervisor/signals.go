@@ -15,8 +15,8 @@ import (
 	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
-// signal does what a signal asks for.
-func (s *Supervisor) signal(now time.Time, sig os.Signal) {
+// handleSignal does what a signal asks for.
+func (s *Supervisor) handleSignal(now time.Time, sig os.Signal) {
 	meaning := signals.Meaning(sig, s.opts.Terminal)
 	if meaning == signals.None {
 		return
@@ -94,8 +94,8 @@ func (s *Supervisor) reloadQueued(now time.Time) {
 	if !s.hangup {
 		return
 	}
-	st := s.fleet.Status()
-	busy := st.Rolling || s.planning != nil && now.Sub(s.planning.began) < checkSlow
+	st := s.fleet.LoopState()
+	busy := st.Rolling || s.check != nil && now.Sub(s.check.began) < checkSlow
 	if !busy && !st.Stopping {
 		s.hangup = false
 		s.rolloutChanges()
@@ -105,8 +105,8 @@ func (s *Supervisor) reloadQueued(now time.Time) {
 // rolloutChanges checks the program again and rolls out what has changed.
 func (s *Supervisor) rolloutChanges() {
 	s.notify.reloading()
-	s.restart(restartCommand{fleet.Rollout{IfChanged: true}, func(err error) {
-		if s.fleet.Status().Ready { // systemd also takes this word for the end of the start
+	s.restart(restartRequest{fleet.Rollout{IfChanged: true}, func(err error) {
+		if s.fleet.LoopState().Ready { // systemd also takes this word for the end of the start
 			s.notify.ready()
 		}
 		switch {

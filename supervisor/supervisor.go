@@ -41,13 +41,13 @@ type Supervisor struct {
 	printing  atomic.Bool    // the configuration, to stderr
 	workers   map[fleet.ProcID]*child
 	helpers   map[*child]*helper
-	lastID    uint64              // of commands
-	pending   map[uint64]waiter   // by command
-	lastRef   uint64              // of requests
-	replies   map[uint64]*replies // by request
-	removers  map[string]*helper  // prepared, by consumer
-	planning  *planning
-	queued    []restartCommand // for the end of the rollout
+	lastID    uint64                    // of commands
+	pending   map[uint64]pendingCommand // by command
+	lastRef   uint64                    // of requests
+	replies   map[uint64]*replies       // by request
+	removers  map[string]*helper        // prepared, by consumer
+	check     *check
+	queued    []restartRequest // for the end of the rollout
 	hangup    bool             // a HUP came
 	oom       process.OOMWatch
 	notify    *notifier
@@ -85,7 +85,7 @@ func New(o Options) (*Supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the name of this host, for static_id: %w", err)
 	}
-	image, err := o.Spawner.Running()
+	image, err := o.Spawner.CurrentImage()
 	if err != nil {
 		return nil, fmt.Errorf("open the running program: %w", err)
 	}
@@ -98,7 +98,7 @@ func New(o Options) (*Supervisor, error) {
 		ended:    make(chan struct{}),
 		workers:  map[fleet.ProcID]*child{},
 		helpers:  map[*child]*helper{},
-		pending:  map[uint64]waiter{},
+		pending:  map[uint64]pendingCommand{},
 		replies:  map[uint64]*replies{},
 		removers: map[string]*helper{},
 	}, nil
@@ -148,7 +148,7 @@ func (s *Supervisor) loop(ctx context.Context) (int, error) {
 	s.iterated = time.Now()
 	done := ctx.Done()
 	for s.finished == nil {
-		timer.Reset(s.wait())
+		timer.Reset(s.untilNextEvent())
 		var event any
 		select {
 		case <-done:
@@ -172,10 +172,10 @@ func (s *Supervisor) loop(ctx context.Context) (int, error) {
 	return s.finished.Code, s.finished.Err
 }
 
-// wait is how long the loop may sleep.
-func (s *Supervisor) wait() time.Duration {
+// untilNextEvent is how long the loop may sleep.
+func (s *Supervisor) untilNextEvent() time.Duration {
 	d := time.Until(s.observed.Add(fleet.ObserveEvery))
-	for _, next := range []time.Time{s.fleet.Status().WakeAt, s.notify.next()} {
+	for _, next := range []time.Time{s.fleet.LoopState().WakeAt, s.notify.next()} {
 		if !next.IsZero() {
 			d = min(d, time.Until(next))
 		}
@@ -202,13 +202,13 @@ func (s *Supervisor) handle(now time.Time, event any) {
 	case error: // the ctx ended
 		s.step(now, fleet.Shutdown{Signal: true})
 	case os.Signal:
-		s.signal(now, e)
+		s.handleSignal(now, e)
 	case func(time.Time):
 		e(now)
 	case message:
 		s.received(now, e)
-	case broken:
-		s.broken(now, e)
+	case protocolError:
+		s.endForProtocolError(now, e)
 	case exited:
 		s.exited(now, e)
 	default:
@@ -285,7 +285,7 @@ func (s *Supervisor) carryOut(now time.Time, effect fleet.Effect) {
 	case fleet.Progress:
 		s.watchers.report(e)
 	case fleet.Answer:
-		s.seal(e)
+		s.answered(e)
 	case fleet.Ready:
 		s.notify.ready()
 		if s.opts.OnReady != nil {
@@ -325,4 +325,4 @@ func (s *Supervisor) close() {
 }
 
 // consumers are what new workers run.
-func (s *Supervisor) consumers() []wire.Consumer { return s.fleet.Status().Consumers }
+func (s *Supervisor) consumers() []wire.Consumer { return s.fleet.LoopState().Consumers }

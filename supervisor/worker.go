@@ -36,7 +36,7 @@ func (s *Supervisor) spawn(e fleet.Spawn) {
 		s.step(time.Now(), fleet.SpawnFailed{Proc: e.Proc, Err: err, Temporary: temporary(err)})
 		return
 	}
-	c := adopt(started, s.deliver, &s.wg)
+	c := serveChild(started, s.deliver, &s.wg)
 	c.id, c.consumer, c.name, c.memoryLimit = e.Proc, e.Handshake.Consumer.Name, e.Worker, cfg.WorkerMemoryLimit
 	s.workers[e.Proc] = c
 	s.handshake(e.Proc, e.Handshake)
@@ -50,7 +50,7 @@ func (s *Supervisor) handshake(id fleet.ProcID, h wire.Handshake) {
 		return // it could not be started
 	}
 	if err := c.send(wire.KindHandshake, h); err != nil {
-		s.broken(time.Now(), broken{c, err}) // cannot happen: few messages were sent before
+		s.endForProtocolError(time.Now(), protocolError{c, err}) // cannot happen: few messages were sent before
 	}
 }
 
@@ -81,8 +81,8 @@ func temporary(err error) bool {
 	return false
 }
 
-// intern holds an image open for the fleet. One that is held already is closed.
-func (s *Supervisor) intern(image process.Image) fleet.Image {
+// holdImage holds an image open for the fleet. One that is held already is closed.
+func (s *Supervisor) holdImage(image process.Image) fleet.Image {
 	for id, held := range s.images {
 		if held.Same(image) {
 			_ = image.Close()

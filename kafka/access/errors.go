@@ -1,11 +1,16 @@
 package access
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/IBM/sarama"
 )
 
 // ConfigError is a setting that cannot work. It is permanent.
@@ -111,3 +116,50 @@ func subject(c *x509.Certificate) string {
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
+
+// explainClosed is explain for the first requests: a broker that requires authentication
+// closes the connection when it gets others.
+func (a *Access) explainClosed(ctx context.Context, addr string, err error) error {
+	if err != nil && ClosedByPeer(err) && !a.security.sasl && a.wantsSASL(ctx, addr) {
+		return &Error{Addr: addr, Key: "security_protocol", Err: err, Temporary: !a.security.tls,
+			Problem: "it wants authentication on this port: set security_protocol to " + a.security.with(a.security.tls, true) + ", or change the port"}
+	}
+	return a.explain(ctx, addr, err)
+}
+
+// explain adds to err what a user needs to act: which broker, which key. It may probe
+// the broker to find out. nil stays nil.
+func (a *Access) explain(ctx context.Context, addr string, err error) error {
+	if err == nil {
+		return nil
+	}
+	known, isKnown := errors.AsType[*Error](err)
+	if ClosedByPeer(err) || isKnown && errors.Is(known, context.DeadlineExceeded) {
+		if mismatch := a.mismatch(ctx, addr, err); mismatch != nil {
+			return mismatch
+		}
+	}
+	if isKnown {
+		return err
+	}
+	if e := (&Error{Addr: addr, Err: err}); explainAlert(e, err, a.tls != nil && a.tls.material().certificate != nil) {
+		return e
+	}
+	if ClosedByPeer(err) && a.mechanism != nil {
+		return &Error{Addr: addr, Key: "sasl_password", Temporary: true, Err: err,
+			Problem: "it closed the connection while we authenticated (if this goes on: check the sasl_ keys)"}
+	}
+	return err
+}
+
+// ClosedByPeer reports whether the peer closed the connection, or sent something other
+// than Kafka's protocol.
+func ClosedByPeer(err error) bool {
+	if _, garbage := errors.AsType[*garbageError](err); garbage {
+		return true
+	}
+	if _, garbage := errors.AsType[sarama.PacketDecodingError](err); garbage {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

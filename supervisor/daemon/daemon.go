@@ -26,15 +26,15 @@ import (
 	"github.com/racecar-go/racecar/internal/printable"
 )
 
-// envReady carries the number of the ready pipe's descriptor to the daemon.
-const envReady = "RACECAR_INTERNAL_READY_FD"
+// envReadyFD carries the number of the ready pipe's descriptor to the daemon.
+const envReadyFD = "RACECAR_INTERNAL_READY_FD"
 
-// readyFD is the least number of that descriptor: far above those that are placed when a
+// minReadyFD is the least number of that descriptor: far above those that are placed when a
 // process is started.
-const readyFD = 64
+const minReadyFD = 64
 
-// okay is what the daemon writes to the ready pipe when it runs.
-const okay = "ok\n"
+// readyMessage is what the daemon writes to the ready pipe when it runs.
+const readyMessage = "ok\n"
 
 // Daemon is this process, in the background.
 type Daemon struct {
@@ -51,8 +51,8 @@ type Daemon struct {
 //
 // The daemon's stdout and stderr go to logfile; empty: nowhere.
 func Start(logfile string) (*Daemon, error) {
-	if d := reborn(); d != nil {
-		return d, d.finishReborn()
+	if d := fromEnvironment(); d != nil {
+		return d, d.closeHandover()
 	}
 	// A daemon may have started us: its mark is not ours.
 	if err := os.Unsetenv(godaemon.MARK_NAME); err != nil {
@@ -61,9 +61,9 @@ func Start(logfile string) (*Daemon, error) {
 	return nil, launch(logfile)
 }
 
-// Reborn reports whether this process is (or becomes) the daemon that another process
+// IsDaemon reports whether this process is (or becomes) the daemon that another process
 // started with Start.
-func Reborn() bool { return os.Getenv(envReady) != "" && godaemon.WasReborn() }
+func IsDaemon() bool { return os.Getenv(envReadyFD) != "" && godaemon.WasReborn() }
 
 // launch starts the daemon and waits for its report.
 func launch(logfile string) error {
@@ -79,7 +79,7 @@ func launch(logfile string) error {
 		return fmt.Errorf("ready pipe: %w", err)
 	}
 	defer r.Close()
-	fd, err := unix.FcntlInt(w.Fd(), unix.F_DUPFD, readyFD) // is inherited, unlike w
+	fd, err := unix.FcntlInt(w.Fd(), unix.F_DUPFD, minReadyFD) // is inherited, unlike w
 	_ = w.Close()
 	if err != nil {
 		return fmt.Errorf("ready pipe: %w", err)
@@ -87,7 +87,7 @@ func launch(logfile string) error {
 	ctx := &godaemon.Context{
 		LogFileName: logfile,
 		LogFilePerm: 0o640,
-		Env:         append(os.Environ(), envReady+"="+strconv.Itoa(fd)),
+		Env:         append(os.Environ(), envReadyFD+"="+strconv.Itoa(fd)),
 		Args:        slices.Clone(os.Args),
 	}
 	child, err := ctx.Reborn()
@@ -101,10 +101,10 @@ func launch(logfile string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("ready pipe: %w", err)
-	case string(report) == okay:
+	case string(report) == readyMessage:
 		return nil
 	case len(report) > 0:
-		return problems(string(report))
+		return startError(string(report))
 	}
 	err = errors.New("the background process ended before it was ready")
 	if state, waitErr := child.Wait(); waitErr == nil {
@@ -116,8 +116,8 @@ func launch(logfile string) error {
 	return err
 }
 
-// problems are what Fail wrote, a line each.
-func problems(report string) error {
+// startError makes errors of what Fail wrote, a line each.
+func startError(report string) error {
 	var all []error
 	for line := range strings.Lines(report) {
 		all = append(all, errors.New(strings.TrimSpace(line)))
@@ -125,9 +125,9 @@ func problems(report string) error {
 	return errors.Join(all...)
 }
 
-// reborn recognizes the daemon by its ready pipe; nil: this is not one.
-func reborn() *Daemon {
-	value, ok := os.LookupEnv(envReady)
+// fromEnvironment recognizes the daemon by its ready pipe; nil: this is not one.
+func fromEnvironment() *Daemon {
+	value, ok := os.LookupEnv(envReadyFD)
 	if !ok || !godaemon.WasReborn() {
 		return nil
 	}
@@ -143,19 +143,19 @@ func reborn() *Daemon {
 	return &Daemon{ready: os.NewFile(uintptr(fd), "ready pipe")}
 }
 
-// finishReborn opens stdin and removes the marks, so that workers and their children do
+// closeHandover opens stdin and removes the marks, so that workers and their children do
 // not take themselves for daemons.
-func (d *Daemon) finishReborn() error {
+func (d *Daemon) closeHandover() error {
 	if _, err := new(godaemon.Context).Reborn(); err != nil {
 		return fmt.Errorf("become a daemon: %w", err)
 	}
 	_ = unix.Close(3) // stdin was read from it
-	return errors.Join(os.Unsetenv(godaemon.MARK_NAME), os.Unsetenv(envReady))
+	return errors.Join(os.Unsetenv(godaemon.MARK_NAME), os.Unsetenv(envReadyFD))
 }
 
-// Detach changes the working directory to /: this process needs no other. All relative
+// ChdirRoot changes the working directory to /: this process needs no other. All relative
 // paths must have been resolved before. Workers run in the directory of the start.
-func (d *Daemon) Detach() error {
+func (d *Daemon) ChdirRoot() error {
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("leave the working directory: %w", err)
 	}
@@ -163,7 +163,7 @@ func (d *Daemon) Detach() error {
 }
 
 // Ready makes the launching process succeed. Only the first call of Ready or Fail counts.
-func (d *Daemon) Ready() { d.report(okay) }
+func (d *Daemon) Ready() { d.report(readyMessage) }
 
 // Fail makes the launching process fail with this error.
 func (d *Daemon) Fail(err error) { d.report(strings.Join(printable.Lines(err), "\n") + "\n") }

@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	dir, _ := os.Getwd()
-	_ = d.Detach()
+	_ = d.ChdirRoot()
 	root, _ := os.Getwd()
 	stdin, _ := io.ReadAll(os.Stdin)
 	sid, _ := unix.Getsid(0)

@@ -48,29 +48,29 @@ type escalation struct {
 	kind  escalationKind
 	text  string     // one line
 	call  *wire.Call // stuck: the one that does not return
-	steps []step
+	steps []escalationStep
 	due   time.Time // of the next step
 }
 
-// step is a command or a signal, and how long to wait after it.
-type step struct {
+// escalationStep is a command or a signal, and how long to wait after it.
+type escalationStep struct {
 	command wire.CommandKind
 	signal  syscall.Signal
 	wait    time.Duration
 }
 
 var (
-	cancelStep = step{command: wire.CommandCancel, wait: afterCancel / 2}
+	cancelStep = escalationStep{command: wire.CommandCancel, wait: afterCancel / 2}
 	// dumpStep lets the worker write its stacks itself. SIGQUIT does it too, and of a
 	// worker that reads nothing any more, but cannot show the goroutine of an endless
 	// loop, which is the one that matters ("running on other thread").
-	dumpStep = step{command: wire.CommandDump, wait: afterCancel / 2}
-	quitStep = step{signal: syscall.SIGQUIT, wait: afterQuit}
-	killStep = step{signal: syscall.SIGKILL, wait: time.Hour}
+	dumpStep = escalationStep{command: wire.CommandDump, wait: afterCancel / 2}
+	quitStep = escalationStep{signal: syscall.SIGQUIT, wait: afterQuit}
+	killStep = escalationStep{signal: syscall.SIGKILL, wait: time.Hour}
 )
 
-// begin begins an escalation, unless there is one. call may be nil.
-func (f *Fleet) begin(p *proc, call *wire.Call, kind escalationKind, text string, steps ...step) {
+// beginEscalation begins an escalation, unless there is one. call may be nil.
+func (f *Fleet) beginEscalation(p *proc, call *wire.Call, kind escalationKind, text string, steps ...escalationStep) {
 	if p.escalation != nil {
 		return
 	}
@@ -119,7 +119,7 @@ func (f *Fleet) observe(p *proc, o Observation) {
 		f.judgeSilence(p, o.Stopped)
 	}
 	if limit := p.release.joinLimit(); p.frame.State == status.Joining && f.now.Sub(p.since) > limit && p.stopping == "" {
-		f.begin(p, nil, joinStuck, fmt.Sprintf("joining the group for more than max_poll_interval + %v (%v)", joinGrace, limit), quitStep, killStep)
+		f.beginEscalation(p, nil, joinStuck, fmt.Sprintf("joining the group for more than max_poll_interval + %v (%v)", joinGrace, limit), quitStep, killStep)
 	}
 	f.judgeCalls(p, cfg.MaxPollInterval)
 	f.judgeMemory(p, cfg.WorkerMemoryLimit)
@@ -132,17 +132,17 @@ func (f *Fleet) judgeSilence(p *proc, stoppedBySignal bool) {
 	switch {
 	case p.booted.IsZero():
 		if f.now.Sub(p.assigned) >= cfg.WorkerBootTimeout {
-			f.begin(p, nil, bootTimeout, fmt.Sprintf("no sign of life within worker_boot_timeout (%v) after its start", cfg.WorkerBootTimeout), quitStep, killStep)
+			f.beginEscalation(p, nil, bootTimeout, fmt.Sprintf("no sign of life within worker_boot_timeout (%v) after its start", cfg.WorkerBootTimeout), quitStep, killStep)
 		}
 	case p.frame.State == status.Starting && p.stopping == "" && f.now.Sub(p.since) >= cfg.WorkerBootTimeout:
-		f.begin(p, nil, bootTimeout, fmt.Sprintf("the constructor has not returned within worker_boot_timeout (%v)", cfg.WorkerBootTimeout), dumpStep, quitStep, killStep)
+		f.beginEscalation(p, nil, bootTimeout, fmt.Sprintf("the constructor has not returned within worker_boot_timeout (%v)", cfg.WorkerBootTimeout), dumpStep, quitStep, killStep)
 	case p.slot.standby == p && p.frame.State != status.Starting && p.frame.State != status.Standby && p.stopping == "" && f.now.Sub(p.since) >= cfg.WorkerBootTimeout:
-		f.begin(p, nil, bootTimeout, fmt.Sprintf("it has to stand by, and has been %s for worker_boot_timeout (%v)", p.frame.State, cfg.WorkerBootTimeout), quitStep, killStep)
+		f.beginEscalation(p, nil, bootTimeout, fmt.Sprintf("it has to stand by, and has been %s for worker_boot_timeout (%v)", p.frame.State, cfg.WorkerBootTimeout), quitStep, killStep)
 	case silent < max(cfg.WorkerTimeout, LeastSilence):
 	case stoppedBySignal:
-		f.begin(p, nil, frozenStopped, fmt.Sprintf("frozen: stopped by a signal, no sign of life for %v", silent.Round(time.Second)), killStep)
+		f.beginEscalation(p, nil, frozenStopped, fmt.Sprintf("frozen: stopped by a signal, no sign of life for %v", silent.Round(time.Second)), killStep)
 	default:
-		f.begin(p, nil, frozen, fmt.Sprintf("frozen: no sign of life for %v (worker_timeout %v)", silent.Round(time.Second), cfg.WorkerTimeout), quitStep, killStep)
+		f.beginEscalation(p, nil, frozen, fmt.Sprintf("frozen: no sign of life for %v (worker_timeout %v)", silent.Round(time.Second), cfg.WorkerTimeout), quitStep, killStep)
 	}
 }
 
@@ -164,7 +164,7 @@ func (f *Fleet) judgeCalls(p *proc, limit time.Duration) {
 		return
 	}
 	call := p.call(longest)
-	f.begin(p, &call, stuck, fmt.Sprintf("handler stuck: %s/%d offset %d in hand for more than max_poll_interval (%v)",
+	f.beginEscalation(p, &call, stuck, fmt.Sprintf("handler stuck: %s/%d offset %d in hand for more than max_poll_interval (%v)",
 		longest.Topic, longest.Partition, longest.FirstOffset, limit), cancelStep, dumpStep, quitStep, killStep)
 }
 

@@ -40,8 +40,8 @@ func LastLines(text string, size int) string {
 type crash struct {
 	reason string // one word, for counting
 	text   string // one line
-	// external: it does not count against the slot.
-	external  bool
+	// uncounted: it does not count against the slot.
+	uncounted bool
 	permanent bool // a restart is of no use
 	// poison: a message caused it, so it is that message's count that rises.
 	poison bool
@@ -59,12 +59,12 @@ func (e Exited) apply(f *Fleet) {
 	if p.leavesGroup && clean {
 		p.members = nil // it has left
 	}
-	s.unfollowed = append(s.unfollowed, p.members...)
-	standby, previous := s.standby == p, s.previous == p
+	s.orphanedMembers = append(s.orphanedMembers, p.members...)
+	standby, lingering := s.standby == p, s.lingering == p
 	f.forget(p)
-	defer f.hold(&p.release, nil)
+	defer f.setRelease(&p.release, nil)
 	switch {
-	case previous:
+	case lingering:
 		f.reportExit(p, e, string(p.stopping), clean)
 	case standby && p.stopping == "":
 		text := p.describe(e)
@@ -138,7 +138,7 @@ func (f *Fleet) classify(p *proc, e Exited) crash {
 	}
 	con := p.slot.consumer
 	c.poison = con.suspects.addDeath(e.InHand, c.text)
-	c.external = c.poison
+	c.uncounted = c.poison
 	for _, call := range e.InHand {
 		f.log(slog.LevelWarn, "messages were in hand when their worker died", p.slot, map[string]any{
 			"pid": p.pid, "topic": call.Topic, "partition": call.Partition,
@@ -220,12 +220,12 @@ func (f *Fleet) crashed(p *proc, c crash) {
 		f.failSlot(s, c.text)
 		return
 	}
-	limit := s.stable.config().WorkerRestartLimit
+	limit := s.lastGood.config().WorkerRestartLimit
 	var healthy time.Duration
 	if !p.booted.IsZero() {
 		healthy = f.now.Sub(p.booted)
 	}
-	wait, exceeded := s.crashes.add(f.now, healthy, !c.external, !s.consumer.wasReady, limit, f.draw())
+	wait, exceeded := s.crashes.add(f.now, healthy, !c.uncounted, !s.consumer.wasReady, limit, f.draw())
 	if c.poison && s.crashes.consecutive <= wire.PoisonedAfter+1 { // and one before it was proven
 		wait = 0 // the message's deaths are counted and bounded; its neighbours need not wait
 	}
@@ -254,7 +254,7 @@ func (f *Fleet) crashed(p *proc, c crash) {
 
 // failSlot stops one slot permanently; its consumer goes on with the others.
 func (f *Fleet) failSlot(s *slot, why string) {
-	s.desired = failed
+	s.desired = stoppedPermanently
 	f.log(slog.LevelError, "worker is not restarted: the failure is permanent", s, nil)
 	f.progress(s, string(status.Fatal), why)
 	f.do(WorkerEvent{Kind: WorkerStoppedPermanently, Consumer: s.consumer.name, Index: s.index, Detail: why})
@@ -266,15 +266,15 @@ func (f *Fleet) failSlot(s *slot, why string) {
 // failConsumer stops a consumer permanently; the others go on. cause is for the log, in
 // which the last worker's death already is.
 func (f *Fleet) failConsumer(c *consumer, cause, why string) {
-	if c.fatal != "" {
+	if c.stoppedBecause != "" {
 		return
 	}
-	c.fatal = why
+	c.stoppedBecause = why
 	f.log(slog.LevelError, "consumer stopped permanently", nil, map[string]any{"consumer": c.name, "reason": cause})
 	f.abortRollout(fmt.Errorf("%s stopped permanently: %s", c.name, why))
 	for _, s := range c.slots {
 		if s.desired != removed {
-			s.desired = failed
+			s.desired = stoppedPermanently
 		}
 	}
 	f.progress(nil, string(status.Fatal), c.name+": "+why)

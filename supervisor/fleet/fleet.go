@@ -44,14 +44,14 @@ type Fleet struct {
 
 // consumer is one consumer with its slots.
 type consumer struct {
-	name     string
-	release  *release         // what new slots run
-	slots    []*slot          // by index
-	fatal    string           // why it stopped permanently; empty: it did not
-	wasReady bool             // one of its workers has been up
-	quiet    bool             // by an operator
-	paused   []wire.Partition // by an operator
-	suspects suspects
+	name           string
+	release        *release         // what new slots run
+	slots          []*slot          // by index
+	stoppedBecause string           // why it stopped permanently; empty: it did not
+	wasReady       bool             // one of its workers has been up
+	quiet          bool             // by an operator
+	paused         []wire.Partition // by an operator
+	suspects       suspects
 	// base and restarts are those of slots that were removed.
 	base     status.Work
 	restarts int
@@ -72,7 +72,7 @@ func New(now time.Time, o Options) *Fleet {
 // add adds a consumer with slots that wait.
 func (f *Fleet) add(rel *release) *consumer {
 	c := &consumer{name: rel.consumer.Name}
-	f.hold(&c.release, rel)
+	f.setRelease(&c.release, rel)
 	for range max(1, rel.config().ParallelWorkers) {
 		f.grow(c, pending)
 	}
@@ -89,7 +89,7 @@ func (f *Fleet) Step(now time.Time, e Event) []Effect {
 	}
 	f.advanceRollout()
 	f.removeMembers()
-	f.exitPrevious()
+	f.exitLingering()
 	f.prune()
 	f.checkReady()
 	f.advanceShutdown()
@@ -131,7 +131,7 @@ func (f *Fleet) slots() iter.Seq[*slot] {
 func (f *Fleet) ordered() iter.Seq[*proc] {
 	return func(yield func(*proc) bool) {
 		for s := range f.slots() {
-			for _, p := range [...]*proc{s.previous, s.active, s.standby} {
+			for _, p := range [...]*proc{s.lingering, s.active, s.standby} {
 				if p != nil && !yield(p) {
 					return
 				}

@@ -143,7 +143,7 @@ func (l *life) recover() {
 			l.t.Errorf("%s waits for no rollout", s.name())
 		case s.desired == running && (s.active == nil || s.active.frame.State != status.Running || s.standby != nil):
 			l.t.Errorf("%s does not run", s.name())
-		case s.desired == running && (s.active.release != s.target || s.target != s.stable):
+		case s.desired == running && (s.active.release != s.target || s.target != s.lastGood):
 			l.t.Errorf("%s runs another release than was chosen", s.name())
 		}
 	}
@@ -171,7 +171,7 @@ func (l *life) anyProcess() *fake {
 
 // plan is what runs, with now and then another number of workers or one more consumer.
 func (l *life) plan() wire.Plan {
-	plan := wire.Plan{Consumers: l.f.Status().Consumers}
+	plan := wire.Plan{Consumers: l.f.LoopState().Consumers}
 	if l.chance(4) {
 		plan.Consumers[0].Config.ParallelWorkers = 1 + l.rand.IntN(4)
 		plan.Consumers[0].Digest = fmt.Sprint(l.rand.IntN(3))
@@ -241,7 +241,7 @@ func (l *life) check() {
 	for p := range l.f.ordered() {
 		known[p.id] = true
 		refs[p.release]++
-		if p.release != p.slot.target && p.release != p.slot.stable && p.stopping == "" {
+		if p.release != p.slot.target && p.release != p.slot.lastGood && p.stopping == "" {
 			l.t.Fatalf("%s runs a release that nobody chose, after %v", p.name(), l.history)
 		}
 	}
@@ -255,7 +255,7 @@ func (l *life) check() {
 	}
 	for s := range l.f.slots() {
 		refs[s.target]++
-		refs[s.stable]++
+		refs[s.lastGood]++
 		l.checkSlot(s)
 	}
 	for _, c := range l.f.consumers {
@@ -297,7 +297,7 @@ func (l *life) checkSlot(s *slot) {
 	switch {
 	case s.standby != nil && s.standby.stopping == "" && !inTurn:
 		l.t.Fatalf("%s stands by for no rollout, after %v", s.name(), l.history)
-	case s.target != s.stable && !inTurn:
+	case s.target != s.lastGood && !inTurn:
 		l.t.Fatalf("%s is taken to a release by no rollout, after %v", s.name(), l.history)
 	case s.desired == running && s.active == nil && s.restartAt.IsZero() && s.standby == nil:
 		l.t.Fatalf("%s is desired and never started, after %v", s.name(), l.history)

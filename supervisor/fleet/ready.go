@@ -16,7 +16,7 @@ func (f *Fleet) checkReady() {
 	}
 	late, some := !f.now.Before(f.readyBy()), false
 	for _, c := range f.consumers {
-		if c.fatal != "" {
+		if c.stoppedBecause != "" {
 			continue
 		}
 		some = true

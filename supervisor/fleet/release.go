@@ -36,9 +36,9 @@ func (r *release) dynamic() bool { return r.config().Membership == config.Member
 // joinLimit is how long joining may take.
 func (r *release) joinLimit() time.Duration { return r.config().MaxPollInterval + joinGrace }
 
-// hold makes ref refer to a release (nil: to none) in place of what it referred to. An
+// setRelease makes ref refer to a release (nil: to none) in place of what it referred to. An
 // image that no release refers to any more is closed.
-func (f *Fleet) hold(ref **release, rel *release) {
+func (f *Fleet) setRelease(ref **release, rel *release) {
 	if rel != nil {
 		if rel.refs++; rel.refs == 1 {
 			f.images[rel.image]++

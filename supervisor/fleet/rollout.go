@@ -80,7 +80,7 @@ func (f *Fleet) beginRollout(e Rollout) error {
 
 func (ro *rollout) setTarget(f *Fleet, c *consumer, rel *release) {
 	var ref *release
-	f.hold(&ref, rel)
+	f.setRelease(&ref, rel)
 	ro.targets[c] = ref
 }
 
@@ -101,7 +101,7 @@ func (f *Fleet) chooseTargets(ro *rollout, e Rollout) (added []*release, err err
 			return nil, fmt.Errorf("%s would change its group from %s to %s, and process again (or skip) whatever %s has no position for: "+
 				"racecarctl restart --new-group does it", c.name, was, is, is)
 		}
-		if !e.IfChanged || c.fatal != "" || !c.runs(e.Image, wc) {
+		if !e.IfChanged || c.stoppedBecause != "" || !c.runs(e.Image, wc) {
 			targets[c] = f.newRelease(c, e.Image, wc)
 		}
 	}
@@ -121,7 +121,7 @@ func (f *Fleet) chooseTargets(ro *rollout, e Rollout) (added []*release, err err
 
 // enqueue plans the slots of a consumer.
 func (f *Fleet) enqueue(c *consumer, rel *release, ifChanged bool) {
-	c.fatal = ""
+	c.stoppedBecause = ""
 	n := c.desiredSlots()
 	// A count changed by an operator stays, unless the configuration's changed.
 	if was, is := c.release.config().ParallelWorkers, rel.config().ParallelWorkers; was != is {
@@ -131,7 +131,7 @@ func (f *Fleet) enqueue(c *consumer, rel *release, ifChanged bool) {
 		switch {
 		case i >= n:
 			s.desired = removed
-		case ifChanged && s.desired == running && s.stable != rel && s.stable.equals(rel.image, rel.consumer):
+		case ifChanged && s.desired == running && s.lastGood != rel && s.lastGood.equals(rel.image, rel.consumer):
 			// It runs it already, from a rollout that was stopped later.
 		default:
 			if s.desired == removed { // its process still stops
@@ -148,7 +148,7 @@ func (f *Fleet) enqueue(c *consumer, rel *release, ifChanged bool) {
 // runs reports whether a consumer and all its workers are what a plan describes: those
 // that a rollout reached before it was stopped differ from the others.
 func (c *consumer) runs(image Image, wc wire.Consumer) bool {
-	return c.release.equals(image, wc) && !slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.stable.equals(image, wc) })
+	return c.release.equals(image, wc) && !slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.lastGood.equals(image, wc) })
 }
 
 // newRelease makes the release of a consumer that a plan describes. It has the number of
@@ -157,7 +157,7 @@ func (f *Fleet) newRelease(c *consumer, image Image, wc wire.Consumer) *release 
 	rel := &release{number: f.releases + 1, image: image, consumer: wc}
 	known := []*release{c.release}
 	for _, s := range c.slots {
-		known = append(known, s.stable)
+		known = append(known, s.lastGood)
 	}
 	for _, k := range known {
 		if k.equals(image, wc) {
@@ -173,7 +173,7 @@ func (f *Fleet) join(s *slot) {
 	if ro == nil || ro.current == s || slices.Contains(ro.queue, s) {
 		return
 	}
-	if rel := ro.targets[s.consumer]; rel != nil && rel != s.stable {
+	if rel := ro.targets[s.consumer]; rel != nil && rel != s.lastGood {
 		ro.queue = append(ro.queue, s)
 		ro.total++
 	}
@@ -197,18 +197,18 @@ func (f *Fleet) advanceRollout() {
 				f.endRollout(errors.New(ro.failure))
 				return
 			}
-			f.hold(&s.target, s.stable)
+			f.setRelease(&s.target, s.lastGood)
 			ro.total--
 			ro.current = nil
 		case ro.failure != "":
-			if s.active == nil || s.active.release != s.stable {
+			if s.active == nil || s.active.release != s.lastGood {
 				return // it goes back
 			}
 			f.endRollout(fmt.Errorf("%s; %w", ro.failure, ErrRolledBack))
 		case s.active == nil || s.active.release != s.target:
 			return
 		case f.runsNow(s):
-			f.hold(&s.stable, s.target)
+			f.setRelease(&s.lastGood, s.target)
 			ro.done++
 			ro.current = nil
 			f.progress(s, "restarted", fmt.Sprintf("%d of %d", ro.done, ro.total))
@@ -221,7 +221,7 @@ func (f *Fleet) advanceRollout() {
 // anyStays reports whether a process has stopped and stays.
 func (f *Fleet) anyStays() bool {
 	for s := range f.slots() {
-		if s.previous != nil {
+		if s.lingering != nil {
 			return true
 		}
 	}
@@ -238,7 +238,7 @@ func (f *Fleet) nextSlot() {
 	if len(ro.queue) == 0 {
 		for _, c := range f.consumers {
 			if rel := ro.targets[c]; rel != nil {
-				f.hold(&c.release, rel)
+				f.setRelease(&c.release, rel)
 			}
 		}
 		f.log(slog.LevelInfo, "rolling restart is complete", nil, map[string]any{"workers": ro.total})
@@ -254,9 +254,9 @@ func (f *Fleet) nextSlot() {
 	if s.active == nil {
 		s.crashes, s.restartAt = crashes{}, time.Time{}
 	}
-	ro.added = s.desired == pending && s.stable != ro.targets[s.consumer]
+	ro.added = s.desired == pending && s.lastGood != ro.targets[s.consumer]
 	s.desired = running
-	f.hold(&s.target, ro.targets[s.consumer])
+	f.setRelease(&s.target, ro.targets[s.consumer])
 	f.progress(s, "restarting", fmt.Sprintf("%d of %d", ro.total-len(ro.queue), ro.total))
 	f.settle(s)
 }
@@ -310,7 +310,7 @@ func (f *Fleet) isRolledOut(p *proc) bool {
 func (f *Fleet) failRollout(s *slot, why string) {
 	if ro := f.rollout; ro != nil && ro.current == s && ro.failure == "" {
 		ro.failure = why
-		f.hold(&s.target, s.stable)
+		f.setRelease(&s.target, s.lastGood)
 		if ro.added {
 			s.desired = removed
 		}
@@ -328,7 +328,7 @@ func (f *Fleet) abortRollout(err error) {
 func (f *Fleet) endRollout(err error) {
 	ro := f.rollout
 	if s := ro.current; s != nil {
-		f.hold(&s.target, s.stable)
+		f.setRelease(&s.target, s.lastGood)
 	}
 	for c, rel := range ro.targets {
 		keep := c.has(running) && c.release == rel // a new consumer that was reached
@@ -341,8 +341,8 @@ func (f *Fleet) endRollout(err error) {
 				s.desired = removed
 			}
 		}
-		if c.fatal == "" && c.has(failed) && !c.has(running) { // it stopped permanently before
-			c.fatal = err.Error()
+		if c.stoppedBecause == "" && c.has(stoppedPermanently) && !c.has(running) { // it stopped permanently before
+			c.stoppedBecause = err.Error()
 		}
 	}
 	f.log(slog.LevelError, "rolling restart was stopped", nil, map[string]any{"reason": err.Error()})
@@ -353,7 +353,7 @@ func (f *Fleet) finishRollout(err error) {
 	ro := f.rollout
 	f.rollout = nil
 	for _, rel := range ro.targets { // each held by setTarget
-		f.hold(&rel, nil)
+		f.setRelease(&rel, nil)
 	}
 	step, detail := "done", ""
 	if err != nil {

@@ -52,8 +52,8 @@ func (f *Fleet) scale(c *consumer, n int) error {
 		return fmt.Errorf("%s cannot have %d workers: give a number from 1 to %d", c.name, n, maxWorkers)
 	case f.shutdown != nil:
 		return ErrStopping
-	case c.fatal != "":
-		return fmt.Errorf("%s stopped permanently (%s): restart it first", c.name, c.fatal)
+	case c.stoppedBecause != "":
+		return fmt.Errorf("%s stopped permanently (%s): restart it first", c.name, c.stoppedBecause)
 	}
 	f.log(slog.LevelInfo, "scaling", nil, map[string]any{"consumer": c.name, "workers": n})
 	for i, s := range c.slots {
@@ -115,8 +115,8 @@ func (f *Fleet) scaled(c *consumer, n int) (bool, error) {
 	switch desired := c.desiredSlots(); {
 	case f.shutdown != nil:
 		return false, ErrStopping
-	case c.fatal != "":
-		return false, fmt.Errorf("%s stopped permanently: %s", c.name, c.fatal)
+	case c.stoppedBecause != "":
+		return false, fmt.Errorf("%s stopped permanently: %s", c.name, c.stoppedBecause)
 	case desired != n:
 		return false, fmt.Errorf("superseded by a later scale (%s)", count(desired))
 	case len(c.slots) != n:

@@ -88,7 +88,7 @@ func (f *Fleet) beginShutdown(e Shutdown, code int, err error) {
 		}
 	}
 	for s := range f.slots() {
-		if s.desired != failed || s.active != nil {
+		if s.desired != stoppedPermanently || s.active != nil {
 			s.desired = stopped
 		}
 		if s.active == nil {
@@ -107,9 +107,9 @@ func (f *Fleet) killAll() {
 		if p.finished {
 			continue
 		}
-		f.begin(p, nil, overdue, "killed: a stop was forced", killStep)
+		f.beginEscalation(p, nil, overdue, "killed: a stop was forced", killStep)
 		if p.escalation.kind != overdue { // it was on another one: no more waiting there
-			p.escalation.steps = []step{killStep}
+			p.escalation.steps = []escalationStep{killStep}
 			p.escalation.due = f.now
 			f.escalate(p)
 		}
@@ -144,10 +144,10 @@ func (f *Fleet) checkFailed() {
 	}
 	texts := make([]error, 0, len(f.consumers))
 	for _, c := range f.consumers {
-		if c.fatal == "" {
+		if c.stoppedBecause == "" {
 			return
 		}
-		texts = append(texts, fmt.Errorf("%s stopped permanently: %s", c.name, c.fatal))
+		texts = append(texts, fmt.Errorf("%s stopped permanently: %s", c.name, c.stoppedBecause))
 	}
 	f.beginShutdown(Shutdown{}, 1, errors.Join(texts...))
 	f.advanceShutdown()
@@ -166,8 +166,8 @@ func (f *Fleet) removeAllMembers() {
 	for _, c := range f.consumers {
 		var members []status.Member
 		for _, s := range c.slots {
-			members = append(members, s.unfollowed...)
-			s.unfollowed = nil
+			members = append(members, s.orphanedMembers...)
+			s.orphanedMembers = nil
 			if s.active != nil {
 				members = append(members, s.active.members...)
 			}
@@ -216,7 +216,7 @@ func (f *Fleet) killOverdue(p *proc) {
 	for _, c := range p.inHand {
 		text += fmt.Sprintf("; %s/%d offset %d in hand", c.Topic, c.Partition, c.FirstOffset)
 	}
-	f.begin(p, nil, overdue, text, killStep)
+	f.beginEscalation(p, nil, overdue, text, killStep)
 }
 
 // removesMembers reports whether a consumer's members are removed at a shutdown.

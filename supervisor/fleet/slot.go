@@ -15,11 +15,11 @@ import (
 type desired int
 
 const (
-	pending desired = iota // no process yet: a rollout that adds the slot comes to it later
-	running                // a process of the target release
-	removed                // none, because there are too many: the slot goes
-	failed                 // none, because it failed permanently, until a rollout comes to it
-	stopped                // none, because everything stops
+	pending            desired = iota // no process yet: a rollout that adds the slot comes to it later
+	running                           // a process of the target release
+	removed                           // none, because there are too many: the slot goes
+	stoppedPermanently                // none, because it failed permanently, until a rollout comes to it
+	stopped                           // none, because everything stops
 )
 
 // stopReason is why a process has to stop.
@@ -39,14 +39,14 @@ const (
 // that has stopped and stays until its successor has taken over its members. Should the
 // supervisor be killed in between, it removes them by itself.
 type slot struct {
-	consumer *consumer
-	index    int
-	desired  desired
-	target   *release // what it is taken to
-	stable   *release // what it ran last and well, or begins with
-	active   *proc    // nil: no process
-	standby  *proc
-	previous *proc // has stopped and stays
+	consumer  *consumer
+	index     int
+	desired   desired
+	target    *release // what it is taken to
+	lastGood  *release // what it ran last and well, or begins with
+	active    *proc    // nil: no process
+	standby   *proc
+	lingering *proc // has stopped and stays
 
 	since     time.Time // when active became nil
 	restartAt time.Time // a backoff ends; zero: there is none
@@ -54,9 +54,9 @@ type slot struct {
 	restarts  int
 	lastExit  string
 	lastLines string // of stderr
-	// unfollowed are the members of processes that are gone, which nobody has taken
+	// orphanedMembers are the members of processes that are gone, which nobody has taken
 	// over or removed yet.
-	unfollowed []status.Member
+	orphanedMembers []status.Member
 	// base is what processes that are gone have done.
 	base status.Work
 	// replacedAt is when it was last replaced for its memory.
@@ -67,23 +67,23 @@ func (s *slot) name() string { return status.Name(s.consumer.name, s.index) }
 
 // proc is one process in a slot.
 type proc struct {
-	id         ProcID
-	slot       *slot
-	release    *release
-	pid        int
-	spawned    time.Time
-	assigned   time.Time // when the handshake was sent that gave it the slot, or has it stand by
-	booted     time.Time // its first frame
-	lastSeen   time.Time // its last sign of life, or when we began to wait for one
-	frame      wire.Frame
-	since      time.Time // of frame.State
-	members    []status.Member
-	followed   bool // its members are known, so those of its predecessors are dealt with
-	exitReason *wire.ExitReason
-	report     *status.Report
-	work       status.Work       // as last counted
-	inHand     []scoreboard.Call // as last observed
-	rss        int64             // as last observed
+	id           ProcID
+	slot         *slot
+	release      *release
+	pid          int
+	spawned      time.Time
+	assigned     time.Time // when the handshake was sent that gave it the slot, or has it stand by
+	booted       time.Time // its first frame
+	lastSeen     time.Time // its last sign of life, or when we began to wait for one
+	frame        wire.Frame
+	since        time.Time // of frame.State
+	members      []status.Member
+	membersKnown bool // its members are known, so those of its predecessors are dealt with
+	exitReason   *wire.ExitReason
+	report       *status.Report
+	work         status.Work       // as last counted
+	inHand       []scoreboard.Call // as last observed
+	rss          int64             // as last observed
 
 	stopping    stopReason    // empty: it has to run
 	leavesGroup bool          // its stop command says so
@@ -103,8 +103,8 @@ func (p *proc) name() string { return p.slot.name() }
 // grow adds a slot.
 func (f *Fleet) grow(c *consumer, d desired) *slot {
 	s := &slot{consumer: c, index: len(c.slots), desired: d, since: f.now}
-	f.hold(&s.target, c.release)
-	f.hold(&s.stable, c.release)
+	f.setRelease(&s.target, c.release)
+	f.setRelease(&s.lastGood, c.release)
 	c.slots = append(c.slots, s)
 	return s
 }
@@ -117,11 +117,11 @@ func (f *Fleet) settle(s *slot) {
 	p := s.active
 	switch {
 	case p == nil:
-		f.fill(s)
+		f.ensureActive(s)
 	case s.desired != running:
 		f.stopUndesired(p)
 	case p.release == s.target:
-	case p.release != s.stable: // it did not come to run, and has nothing in hand
+	case p.release != s.lastGood: // it did not come to run, and has nothing in hand
 		if p.stopping == "" {
 			f.stop(p, stopRollout, p.release.dynamic())
 			p.killAt = f.now.Add(afterQuit)
@@ -135,8 +135,8 @@ func (f *Fleet) settle(s *slot) {
 	}
 }
 
-// fill gives a slot without a process one, if it has to have one.
-func (f *Fleet) fill(s *slot) {
+// ensureActive gives a slot without a process one, if it has to have one.
+func (f *Fleet) ensureActive(s *slot) {
 	switch {
 	case s.desired != running:
 	case s.standby != nil && s.standby.stopping == "":
@@ -156,7 +156,7 @@ func (f *Fleet) fill(s *slot) {
 func (f *Fleet) spawn(s *slot) *proc {
 	f.lastProc++
 	p := &proc{id: f.lastProc, slot: s, spawned: f.now, assigned: f.now, lastSeen: f.now, since: f.now}
-	f.hold(&p.release, s.target)
+	f.setRelease(&p.release, s.target)
 	p.frame.State = status.Starting
 	f.procs[p.id] = p
 	f.do(Spawn{p.id, s.name(), p.release.image, f.handshake(p)})
@@ -168,12 +168,12 @@ func (f *Fleet) stopUndesired(p *proc) {
 	switch p.slot.desired {
 	case removed, pending:
 		f.stop(p, stopScale, true)
-	case failed:
+	case stoppedPermanently:
 		f.stop(p, stopFailed, true)
 	default:
 		// Members of membership run are removed together at the end, so that the group
 		// rebalances once. Dynamic members leave by themselves.
-		f.stop(p, stopShutdown, p.slot.stable.dynamic())
+		f.stop(p, stopShutdown, p.slot.lastGood.dynamic())
 	}
 }
 
@@ -214,28 +214,28 @@ func (f *Fleet) hasToStay(p *proc) bool {
 	case p.stopping == stopShutdown:
 		return f.removesMembers(s.consumer)
 	}
-	return p.stopping == stopRollout && p.followed && s.previous == nil && p.release.config().Membership == config.MembershipRun
+	return p.stopping == stopRollout && p.membersKnown && s.lingering == nil && p.release.config().Membership == config.MembershipRun
 }
 
-// finish takes note that a process has stopped and stays. Unless everything stops, its
+// stoppedAndStays takes note that a process has stopped and stays. Unless everything stops, its
 // successor may have the slot.
-func (f *Fleet) finish(p *proc) {
+func (f *Fleet) stoppedAndStays(p *proc) {
 	p.finished = true
 	f.logStopped(p)
 	if f.shutdown != nil {
 		return
 	}
 	s := p.slot
-	s.unfollowed = append(s.unfollowed, p.members...)
+	s.orphanedMembers = append(s.orphanedMembers, p.members...)
 	p.members, p.stayUntil = nil, f.now.Add(stayWithin)
-	s.active, s.previous, s.since = nil, p, f.now
+	s.active, s.lingering, s.since = nil, p, f.now
 	f.countRestart(p)
 }
 
-// exitPrevious ends processes that stay, once their members are taken over or removed.
-func (f *Fleet) exitPrevious() {
+// exitLingering ends processes that stay, once their members are taken over or removed.
+func (f *Fleet) exitLingering() {
 	for s := range f.slots() {
-		if p := s.previous; p != nil && f.shutdown == nil && (len(s.unfollowed) == 0 || !f.now.Before(p.stayUntil)) {
+		if p := s.lingering; p != nil && f.shutdown == nil && (len(s.orphanedMembers) == 0 || !f.now.Before(p.stayUntil)) {
 			f.exit(p)
 		}
 	}
@@ -270,7 +270,7 @@ func (e SpawnFailed) apply(f *Fleet) {
 	}
 	s := p.slot
 	f.forget(p)
-	defer f.hold(&p.release, nil)
+	defer f.setRelease(&p.release, nil)
 	text := "not started: " + e.Err.Error()
 	if s.active != nil {
 		f.failRollout(s, s.name()+": start: "+e.Err.Error())
@@ -282,7 +282,7 @@ func (e SpawnFailed) apply(f *Fleet) {
 		f.failRollout(s, s.name()+" was "+text)
 		return
 	}
-	f.crashed(p, crash{reason: "spawn", text: text, external: e.Temporary})
+	f.crashed(p, crash{reason: "spawn", text: text, uncounted: e.Temporary})
 }
 
 // forget removes a process that has ended. Its release is still held.
@@ -294,7 +294,7 @@ func (f *Fleet) forget(p *proc) {
 	case s.standby:
 		s.standby = nil
 	default:
-		s.previous = nil
+		s.lingering = nil
 	}
 }
 
@@ -303,17 +303,17 @@ func (f *Fleet) prune() {
 	for _, c := range f.consumers {
 		for n := len(c.slots); n > 0; n-- {
 			s := c.slots[n-1]
-			if s.desired != removed || s.active != nil || s.standby != nil || s.previous != nil {
+			if s.desired != removed || s.active != nil || s.standby != nil || s.lingering != nil {
 				break
 			}
 			c.base.Add(s.done())
 			c.restarts += s.restarts
-			f.hold(&s.target, nil)
-			f.hold(&s.stable, nil)
+			f.setRelease(&s.target, nil)
+			f.setRelease(&s.lastGood, nil)
 			c.slots = c.slots[:n-1]
 		}
 		if len(c.slots) == 0 { // a rollout was to add it
-			f.hold(&c.release, nil)
+			f.setRelease(&c.release, nil)
 		}
 	}
 	f.consumers = slices.DeleteFunc(f.consumers, func(c *consumer) bool { return len(c.slots) == 0 })
@@ -325,14 +325,14 @@ func (f *Fleet) removeMembers() {
 		byRelease := map[*release][]status.Member{}
 		var order []*release
 		for _, s := range c.slots {
-			if s.active != nil || len(s.unfollowed) == 0 || s.desired != removed && s.desired != failed {
+			if s.active != nil || len(s.orphanedMembers) == 0 || s.desired != removed && s.desired != stoppedPermanently {
 				continue
 			}
-			if byRelease[s.stable] == nil {
-				order = append(order, s.stable)
+			if byRelease[s.lastGood] == nil {
+				order = append(order, s.lastGood)
 			}
-			byRelease[s.stable] = append(byRelease[s.stable], s.unfollowed...)
-			s.unfollowed = nil
+			byRelease[s.lastGood] = append(byRelease[s.lastGood], s.orphanedMembers...)
+			s.orphanedMembers = nil
 		}
 		for _, rel := range order {
 			f.do(RemoveMembers{Consumer: rel.consumer, Image: rel.image, Members: byRelease[rel], Within: removeWithin})
@@ -347,7 +347,7 @@ func (f *Fleet) handshake(p *proc) wire.Handshake {
 		Versions:     wire.Supported(),
 		Consumer:     p.release.consumer,
 		Index:        s.index,
-		Predecessors: s.unfollowed,
+		Predecessors: s.orphanedMembers,
 		Suspects:     s.consumer.suspects.list(),
 		Paused:       s.consumer.paused,
 		Quiet:        s.consumer.quiet,
@@ -355,7 +355,7 @@ func (f *Fleet) handshake(p *proc) wire.Handshake {
 		StartedAt:    f.started,
 		Standby:      s.active != nil && s.active != p,
 		// A release that has not run here yet is refused for what a known one waits for.
-		WasReady: s.consumer.wasReady && p.release == s.stable,
+		WasReady: s.consumer.wasReady && p.release == s.lastGood,
 	}
 	switch cfg := p.release.config(); cfg.Membership {
 	case config.MembershipDynamic:

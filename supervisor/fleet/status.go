@@ -8,16 +8,16 @@ import (
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
-// Status is what the caller of Step has to know to go on.
-type Status struct {
+// LoopState is what the caller of Step has to know to go on.
+type LoopState struct {
 	Ready, Rolling, Stopping bool
 	WakeAt                   time.Time       // when something is due without an event; zero: nothing is
 	Consumers                []wire.Consumer // what new workers run
 }
 
-// Status reads the fleet.
-func (f *Fleet) Status() Status {
-	st := Status{Ready: f.ready, Rolling: f.rollout != nil, Stopping: f.shutdown != nil, WakeAt: f.wakeAt()}
+// LoopState reads the fleet.
+func (f *Fleet) LoopState() LoopState {
+	st := LoopState{Ready: f.ready, Rolling: f.rollout != nil, Stopping: f.shutdown != nil, WakeAt: f.wakeAt()}
 	for _, c := range f.consumers {
 		st.Consumers = append(st.Consumers, c.release.consumer)
 	}
@@ -27,9 +27,9 @@ func (f *Fleet) Status() Status {
 // statusVersion is the version of the status's JSON.
 const statusVersion = 1
 
-// Report is all that is known without asking the workers. fresh selects the processes
+// Status is all that is known without asking the workers. fresh selects the processes
 // whose reports are new enough to be in it.
-func (f *Fleet) Report(fresh func(ProcID) bool) status.Status {
+func (f *Fleet) Status(fresh func(ProcID) bool) status.Status {
 	st := status.Status{
 		Version:    statusVersion,
 		StartedAt:  f.started,
@@ -55,7 +55,7 @@ func (f *Fleet) Report(fresh func(ProcID) bool) status.Status {
 			paused = append(paused, status.Paused{Topic: p.Topic, Partition: p.Partition})
 		}
 		st.Consumers = append(st.Consumers, status.Consumer{
-			Name: c.name, Group: c.release.config().GroupID, Workers: c.workers(), State: c.state(), Reason: c.fatal, Paused: paused,
+			Name: c.name, Group: c.release.config().GroupID, Workers: c.workers(), State: c.state(), Reason: c.stoppedBecause, Paused: paused,
 			Totals: all.Counters, Times: all.Times, CPU: all.CPU, Restarts: restarts,
 		})
 	}
@@ -67,7 +67,7 @@ func (s *slot) report(fresh func(ProcID) bool) status.Worker {
 	w := status.Worker{
 		Consumer: s.consumer.name, Index: s.index, State: s.state(), Since: s.since,
 		Restarts: s.restarts, LastExit: s.lastExit, LastStderr: s.lastLines,
-		Group: s.stable.config().GroupID, Release: s.stable.number, Processed: s.done().Counters[status.CountMessages],
+		Group: s.lastGood.config().GroupID, Release: s.lastGood.number, Processed: s.done().Counters[status.CountMessages],
 	}
 	p := s.active
 	if p == nil {
@@ -106,7 +106,7 @@ func (s *slot) state() status.State {
 // idleState is the state of a slot without a process.
 func (s *slot) idleState() status.State {
 	switch {
-	case s.desired == failed:
+	case s.desired == stoppedPermanently:
 		return status.Fatal
 	case s.desired == removed || s.desired == stopped:
 		return status.Exited
@@ -118,7 +118,7 @@ func (s *slot) idleState() status.State {
 
 // state of a consumer: that of its worker that is furthest.
 func (c *consumer) state() status.State {
-	if c.fatal != "" {
+	if c.stoppedBecause != "" {
 		return status.Fatal
 	}
 	best, rank := status.Exited, len(ranks)
@@ -164,7 +164,7 @@ func (f *Fleet) state() status.State {
 func (s *slot) done() status.Work {
 	var all status.Work
 	all.Add(s.base)
-	for _, p := range []*proc{s.active, s.standby, s.previous} {
+	for _, p := range []*proc{s.active, s.standby, s.lingering} {
 		if p != nil {
 			all.Add(p.work)
 		}

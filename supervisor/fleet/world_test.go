@@ -296,7 +296,7 @@ func (w *world) pass(d time.Duration) {
 	until := w.now.Add(d)
 	for w.now.Before(until) {
 		next := w.now.Add(ObserveEvery)
-		if due := w.f.Status().WakeAt; !due.IsZero() && due.After(w.now) && due.Before(next) {
+		if due := w.f.LoopState().WakeAt; !due.IsZero() && due.After(w.now) && due.Before(next) {
 			next = due
 		}
 		if next.After(until) {
@@ -310,7 +310,7 @@ func (w *world) pass(d time.Duration) {
 		w.now = next
 		w.observe()
 		w.step(Tick{})
-		if due := w.f.Status().WakeAt; !due.IsZero() && !due.After(w.now) {
+		if due := w.f.LoopState().WakeAt; !due.IsZero() && !due.After(w.now) {
 			w.t.Errorf("after a tick the fleet asks for another one at once: due %v", w.now.Sub(due))
 		}
 	}
@@ -330,7 +330,7 @@ func (w *world) observe() {
 	w.step(all)
 }
 
-func (w *world) report() status.Status { return w.f.Report(func(ProcID) bool { return true }) }
+func (w *world) report() status.Status { return w.f.Status(func(ProcID) bool { return true }) }
 
 // state of a worker, as status shows it.
 func (w *world) state(name string) status.Worker {

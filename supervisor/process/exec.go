@@ -39,13 +39,13 @@ type Options struct {
 	Stderr io.Writer
 }
 
-// Exec starts this program as a child. Make it with New.
+// OSSpawner starts this program as a child. Make it with New.
 //
 // A child is the leader of a session of its own: keys at a terminal (Ctrl-C, Ctrl-\,
 // Ctrl-Z) and the terminal's hang-up reach the supervisor alone, and a child may write to
 // the terminal without being stopped. Its stdin is empty, its stdout ours, its stderr an
 // anonymous file (see capture).
-type Exec struct {
+type OSSpawner struct {
 	opts   Options
 	stderr *pump
 	// startedAs names the file that this process was started from; empty: unknown.
@@ -58,7 +58,7 @@ type Exec struct {
 }
 
 // New prepares to start processes. Close releases what that takes.
-func New(o Options) (*Exec, error) {
+func New(o Options) (*OSSpawner, error) {
 	if o.Program == "" {
 		o.Program = os.Args[0]
 	}
@@ -87,7 +87,7 @@ func New(o Options) (*Exec, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Exec{opts: o, forks: make(chan func()), null: null, stderr: newPump(o.Stderr)}
+	e := &OSSpawner{opts: o, forks: make(chan func()), null: null, stderr: newPump(o.Stderr)}
 	if e.startedAs, err = startedAs(); err != nil {
 		e.startedAs = "" // Find does without, and reports a program that it does not find
 	}
@@ -101,7 +101,7 @@ func New(o Options) (*Exec, error) {
 }
 
 // Close ends the thread and flushes stderr. All children have exited.
-func (e *Exec) Close() error {
+func (e *OSSpawner) Close() error {
 	e.once.Do(func() {
 		close(e.forks)
 		e.stderr.close(time.Second)
@@ -109,14 +109,14 @@ func (e *Exec) Close() error {
 	return e.null.Close()
 }
 
-// Running opens the image of this process.
-func (e *Exec) Running() (Image, error) { return runningImage() }
+// CurrentImage opens the image of this process.
+func (e *OSSpawner) CurrentImage() (Image, error) { return currentImage() }
 
 // Find finds the program as it was typed: a name with a slash is a path from
 // Dir, another one is looked up in PATH again. A name that
 // is not found was given to the process, as `exec -a` does in the systemd units that
 // Foreman exports: then Find returns the file that was started.
-func (e *Exec) Find() (Image, error) {
+func (e *OSSpawner) Find() (Image, error) {
 	path := e.opts.Program
 	if !strings.ContainsRune(path, filepath.Separator) {
 		found, err := exec.LookPath(path)
@@ -153,7 +153,7 @@ func isScript(path string) bool {
 }
 
 // Spawn starts a child.
-func (e *Exec) Spawn(spec Spec) (Process, error) {
+func (e *OSSpawner) Spawn(spec Spec) (Process, error) {
 	p := &execProcess{}
 	ok := false
 	defer func() {
@@ -199,7 +199,7 @@ func (e *Exec) Spawn(spec Spec) (Process, error) {
 	if err := <-started; err != nil {
 		return nil, err
 	}
-	if err := p.started(); err != nil {
+	if err := p.takeOver(); err != nil {
 		return nil, err
 	}
 	e.stderr.add(p.stderr)
@@ -210,7 +210,7 @@ func (e *Exec) Spawn(spec Spec) (Process, error) {
 
 // dir is where a child runs. Without the directory, workers run where the supervisor does;
 // a plan child is refused, because it would load another configuration.
-func (e *Exec) dir(role wire.Role) (string, error) {
+func (e *OSSpawner) dir(role wire.Role) (string, error) {
 	_, err := os.Stat(e.opts.Dir)
 	switch {
 	case err == nil:
@@ -245,13 +245,13 @@ func socketpair() (ours, theirs *os.File, err error) {
 
 // execProcess is a real process.
 type execProcess struct {
-	process *os.Process
-	pid     int
-	socket  *os.File
-	board   *scoreboard.Board // nil: none
-	stderr  *capture
-	pump    *pump
-	handle  handle
+	process    *os.Process
+	pid        int
+	socket     *os.File
+	board      *scoreboard.Board // nil: none
+	stderr     *capture
+	pump       *pump
+	exitWaiter exitWaiter
 
 	mu     sync.Mutex // guards reaped against signals, and board against Close
 	reaped bool
@@ -266,7 +266,7 @@ func (p *execProcess) Stderr() (tail, headline string) {
 	return p.stderr.tail(), p.stderr.headline()
 }
 
-func (p *execProcess) Unread() bool {
+func (p *execProcess) HasUnread() bool {
 	raw, err := p.socket.SyscallConn()
 	if err != nil {
 		return false

@@ -11,12 +11,12 @@ import (
 	"github.com/racecar-go/racecar/supervisor/fleet"
 )
 
-// handle is empty: a thread waits for the exit of a process.
-type handle struct{}
+// exitWaiter is empty: a thread waits for the exit of a process.
+type exitWaiter struct{}
 
 func (p *execProcess) sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-func (p *execProcess) started() error { p.pid = p.process.Pid; return nil }
+func (p *execProcess) takeOver() error { p.pid = p.process.Pid; return nil }
 
 func (p *execProcess) Wait() fleet.Exit { return p.waitInThread() }
 
@@ -31,12 +31,12 @@ func (p *execProcess) Image() (Image, error) { return nil, errors.ErrUnsupported
 func OwnRSS() int64 { return 0 }
 
 // OutOfMemoryKills is not known here.
-func (e *Exec) OutOfMemoryKills() (uint64, bool) { return 0, false }
+func (e *OSSpawner) OutOfMemoryKills() (uint64, bool) { return 0, false }
 
 // KilledTogether is not known here.
 func KilledTogether() bool { return false }
 
-func runningImage() (Image, error) {
+func currentImage() (Image, error) {
 	path, err := os.Executable()
 	if err != nil {
 		return nil, err

@@ -21,9 +21,9 @@ func (w *OOMWatch) Update(sp Spawner) {
 	w.updates++
 }
 
-// Explains reports whether there was such a kill since the last update but one, and
+// Claim reports whether there was such a kill since the last update but one, and
 // uses it up: one kill explains one death.
-func (w *OOMWatch) Explains(sp Spawner) bool {
+func (w *OOMWatch) Claim(sp Spawner) bool {
 	n, ok := sp.OutOfMemoryKills()
 	if !ok || w.updates == 0 || n <= w.older {
 		return false

@@ -49,8 +49,8 @@ type Spawner interface {
 	Spawn(Spec) (Process, error)
 	// Find finds the program again, as it was typed on the command line.
 	Find() (Image, error)
-	// Running is the image of this process.
-	Running() (Image, error)
+	// CurrentImage is the image of this process.
+	CurrentImage() (Image, error)
 	// OutOfMemoryKills is how many processes of our cgroup the kernel killed because
 	// there was no memory (oom_kill); ok is false where that is unknown.
 	OutOfMemoryKills() (n uint64, ok bool)
@@ -64,8 +64,8 @@ type Process interface {
 	PID() int
 	// Socket is our end of its socketpair.
 	Socket() io.ReadWriteCloser
-	// Unread reports whether the socket has messages that nobody has read yet.
-	Unread() bool
+	// HasUnread reports whether the socket has messages that nobody has read yet.
+	HasUnread() bool
 	// Signal sends sig, unless the process was already reaped. SIGKILL goes to
 	// all that the process has started as well, unless they made sessions of
 	// their own.

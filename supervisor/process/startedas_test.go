@@ -17,7 +17,7 @@ func TestFindUnderAnotherName(t *testing.T) {
 	if name := filepath.Base(e.startedAs); name != filepath.Base(os.Args[0]) {
 		t.Errorf("started as %q, argv[0] is %s", e.startedAs, os.Args[0])
 	}
-	running, err := e.Running()
+	running, err := e.CurrentImage()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,11 +39,11 @@ const (
 type capture struct {
 	file *os.File
 
-	mu   sync.Mutex
-	read int64 // bytes read so far
-	last []byte
-	line []byte // the beginning of a line whose end has not been read
-	died []byte // the line that began the last panic or fatal error
+	mu        sync.Mutex
+	read      int64 // bytes read so far
+	last      []byte
+	line      []byte // the beginning of a line whose end has not been read
+	fatalLine []byte // the line that began the last panic or fatal error
 }
 
 func newCapture() (*capture, error) {
@@ -63,8 +63,8 @@ func (c *capture) written() int64 {
 	return info.Size()
 }
 
-// drain reads text before end, at most pumpChunk bytes; nil: all of it was read.
-func (c *capture) drain(end int64) []byte {
+// readChunk reads text before end, at most pumpChunk bytes; nil: all of it was read.
+func (c *capture) readChunk(end int64) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if end <= c.read {
@@ -78,25 +78,25 @@ func (c *capture) drain(end int64) []byte {
 	c.read += int64(n)
 	punch(c.file, c.read)
 	c.last = append(c.last, buf[:n]...)
-	c.findDeath(buf[:n])
+	c.findFatalLine(buf[:n])
 	if len(c.last) > 2*tailSize {
 		c.last = append(c.last[:0], c.last[len(c.last)-tailSize:]...)
 	}
 	return buf[:n]
 }
 
-// deaths are the beginnings of lines in which the Go runtime explains why a process dies.
+// fatalPrefixes are the beginnings of lines in which the Go runtime explains why a process dies.
 // Pages of stacks follow, so these lines are not in the tail.
-var deaths = [...]string{"panic: ", "fatal error: ", "SIGQUIT: ", "runtime/cgo: ", "SIGABRT: ", "SIGSEGV: ", "SIGBUS: "}
+var fatalPrefixes = [...]string{"panic: ", "fatal error: ", "SIGQUIT: ", "runtime/cgo: ", "SIGABRT: ", "SIGSEGV: ", "SIGBUS: "}
 
-// findDeath looks for such a line in what was just read.
-func (c *capture) findDeath(b []byte) {
+// findFatalLine looks for such a line in what was just read.
+func (c *capture) findFatalLine(b []byte) {
 	b = append(c.line, b...)
 	c.line = nil
 	for line := range bytes.Lines(b) {
-		for _, begin := range deaths {
-			if bytes.HasPrefix(line, []byte(begin)) && !(begin == "SIGABRT: " && bytes.HasPrefix(c.died, []byte("runtime/cgo: "))) { // which says why it aborts
-				c.died = bytes.Clone(bytes.TrimSpace(line))
+		for _, begin := range fatalPrefixes {
+			if bytes.HasPrefix(line, []byte(begin)) && !(begin == "SIGABRT: " && bytes.HasPrefix(c.fatalLine, []byte("runtime/cgo: "))) { // which says why it aborts
+				c.fatalLine = bytes.Clone(bytes.TrimSpace(line))
 			}
 		}
 		if line[len(line)-1] != '\n' { // checked again when it is complete
@@ -109,7 +109,7 @@ func (c *capture) findDeath(b []byte) {
 func (c *capture) headline() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	line := c.died
+	line := c.fatalLine
 	if line == nil {
 		line = bytes.TrimSpace(c.last)
 		line = line[bytes.LastIndexByte(line, '\n')+1:]
@@ -128,11 +128,11 @@ func (c *capture) close() error { return c.file.Close() }
 
 // pump forwards the text of captures.
 type pump struct {
-	to    io.Writer
-	queue chan []byte
-	stop  chan struct{}
-	wrote chan struct{} // closed when the writer is done
-	moved chan struct{} // closed when the mover is done
+	to       io.Writer
+	queue    chan []byte
+	stop     chan struct{}
+	wrote    chan struct{} // closed when the writer is done
+	readDone chan struct{} // closed when the mover is done
 
 	mu      sync.Mutex
 	all     map[*capture]bool
@@ -142,9 +142,9 @@ type pump struct {
 func newPump(to io.Writer) *pump {
 	p := &pump{
 		to: to, queue: make(chan []byte, pumpQueue), stop: make(chan struct{}),
-		wrote: make(chan struct{}), moved: make(chan struct{}), all: map[*capture]bool{},
+		wrote: make(chan struct{}), readDone: make(chan struct{}), all: map[*capture]bool{},
 	}
-	go p.move()
+	go p.readLoop()
 	go p.write()
 	return p
 }
@@ -174,7 +174,7 @@ func (p *pump) remove(c *capture) {
 // the supervisor's loop waits for mu. The caller holds mu.
 func (p *pump) flush(c *capture) {
 	end := c.written()
-	for b := c.drain(end); b != nil; b = c.drain(end) {
+	for b := c.readChunk(end); b != nil; b = c.readChunk(end) {
 		size := len(b)
 		if n := p.dropped; n > 0 {
 			b = append(fmt.Appendf(nil, "racecar: %d bytes that workers wrote to stderr were dropped: it was full\n", n), b...)
@@ -199,8 +199,8 @@ func (p *pump) writeLine(line string) {
 	}
 }
 
-func (p *pump) move() {
-	defer close(p.moved)
+func (p *pump) readLoop() {
+	defer close(p.readDone)
 	t := time.NewTicker(pumpEvery)
 	defer t.Stop()
 	for {
@@ -229,7 +229,7 @@ func (p *pump) write() {
 // close writes what is queued, for at most that long.
 func (p *pump) close(within time.Duration) {
 	close(p.stop)
-	<-p.moved
+	<-p.readDone
 	close(p.queue)
 	t := time.NewTimer(within)
 	defer t.Stop()

@@ -112,7 +112,7 @@ func TestFlushIsBounded(t *testing.T) {
 	}
 	write()
 	chunks := 0
-	for end := c.written(); c.drain(end) != nil; chunks++ {
+	for end := c.written(); c.readChunk(end) != nil; chunks++ {
 		if write(); chunks > 3 {
 			t.Fatal("it reads on and on")
 		}
@@ -146,17 +146,17 @@ func TestHeadline(t *testing.T) {
 		if _, err := f.file.WriteString(c.stderr); err != nil {
 			t.Fatal(err)
 		}
-		for f.drain(f.written()) != nil { //nolint:revive // all of it
+		for f.readChunk(f.written()) != nil { //nolint:revive // all of it
 		}
 		if got := f.headline(); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 		for cut := range min(len(c.stderr), 60) { // wherever the supervisor read in the middle
 			pieces := &capture{}
-			pieces.findDeath([]byte(c.stderr[:cut]))
-			pieces.findDeath([]byte(c.stderr[cut:]))
-			if !bytes.Equal(pieces.died, f.died) {
-				t.Errorf("%s cut at %d: %q, want %q", name, cut, pieces.died, f.died)
+			pieces.findFatalLine([]byte(c.stderr[:cut]))
+			pieces.findFatalLine([]byte(c.stderr[cut:]))
+			if !bytes.Equal(pieces.fatalLine, f.fatalLine) {
+				t.Errorf("%s cut at %d: %q, want %q", name, cut, pieces.fatalLine, f.fatalLine)
 			}
 		}
 		if err := f.close(); err != nil {

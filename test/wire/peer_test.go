@@ -38,10 +38,10 @@ func (program) Same(process.Image) bool { return true }
 func (program) String() string          { return "recorded program" }
 func (program) Close() error            { return nil }
 
-func (r *recorded) Find() (process.Image, error)     { return program{}, nil }
-func (r *recorded) Running() (process.Image, error)  { return program{}, nil }
-func (r *recorded) OutOfMemoryKills() (uint64, bool) { return 0, false }
-func (r *recorded) Close() error                     { r.open.Wait(); return nil }
+func (r *recorded) Find() (process.Image, error)         { return program{}, nil }
+func (r *recorded) CurrentImage() (process.Image, error) { return program{}, nil }
+func (r *recorded) OutOfMemoryKills() (uint64, bool)     { return 0, false }
+func (r *recorded) Close() error                         { r.open.Wait(); return nil }
 
 func (r *recorded) Spawn(spec process.Spec) (process.Process, error) {
 	name := string(spec.Role)
@@ -137,7 +137,7 @@ func (p *peer) say(conn *wire.Conn, all transcript, id uint64) bool {
 
 func (p *peer) PID() int                        { return p.pid }
 func (p *peer) Socket() io.ReadWriteCloser      { return p.ours }
-func (p *peer) Unread() bool                    { return false }
+func (p *peer) HasUnread() bool                 { return false }
 func (p *peer) Wait() fleet.Exit                { return <-p.over }
 func (p *peer) InHand() []scoreboard.Call       { return p.board.InHand() }
 func (p *peer) Work() status.Work               { return p.board.Counters().Work() }

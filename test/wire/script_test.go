@@ -48,7 +48,7 @@ func broker(t *testing.T) string {
 }
 
 // spawner starts this test's program, which is the consumer's there.
-func spawner(t *testing.T, broker string) *process.Exec {
+func spawner(t *testing.T, broker string) *process.OSSpawner {
 	t.Helper()
 	s, err := process.New(process.Options{
 		Program: os.Args[0], Stderr: t.Output(),

@@ -79,7 +79,7 @@ func TestRecord(t *testing.T) {
 // planOf asks the program for its plan, as a roll does.
 func planOf(t *testing.T, s process.Spawner) wire.Plan {
 	t.Helper()
-	image, err := s.Running()
+	image, err := s.CurrentImage()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestRecordedSupervisors(t *testing.T) {
 
 // play has a child of this release hear what a supervisor said, and sees that it
 // answers as the recorded one did. It returns how many messages the child did not know.
-func play(t *testing.T, s *process.Exec, said transcript) uint64 {
+func play(t *testing.T, s *process.OSSpawner, said transcript) uint64 {
 	t.Helper()
 	defer func() {
 		if err := s.Close(); err != nil {
@@ -238,9 +238,9 @@ func play(t *testing.T, s *process.Exec, said transcript) uint64 {
 	return n
 }
 
-func start(t *testing.T, s *process.Exec, role wire.Role) process.Process {
+func start(t *testing.T, s *process.OSSpawner, role wire.Role) process.Process {
 	t.Helper()
-	image, err := s.Running()
+	image, err := s.CurrentImage()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,9 +10,10 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// GroupClient is the client of a sarama consumer group. The group's leader plans for all
-// members, and it leaves a topic out of the plan if only others subscribe to it and it does
-// not exist or we are not authorized for it. sarama would fail the rebalance.
+// GroupClient is the client of a sarama consumer group, with two differences. The group's
+// leader plans for all members, and it leaves a topic out of the plan if only others
+// subscribe to it and it does not exist or we are not authorized for it; sarama would fail
+// the rebalance. And sarama does not fetch: package kafka/fetch does.
 type GroupClient struct {
 	*Client
 	unopened *sarama.Broker // the leader of all partitions, as far as sarama knows

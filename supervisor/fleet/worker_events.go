@@ -7,6 +7,8 @@ import (
 	"github.com/racecar-go/racecar/internal/status"
 )
 
+// This file handles what workers send.
+
 func (e FrameReceived) apply(f *Fleet) {
 	p := f.procs[e.Proc]
 	if p == nil {
@@ -28,7 +30,7 @@ func (e FrameReceived) apply(f *Fleet) {
 		f.reportState(p)
 	}
 	if frame.State == status.Exited && p.stays && !p.finished {
-		f.finish(p)
+		f.stoppedAndStays(p)
 	}
 	if s.active == p && s.up() {
 		s.consumer.wasReady = true
@@ -62,9 +64,9 @@ func (e MembersChanged) apply(f *Fleet) {
 	}
 	p.lastSeen = f.now
 	p.members = e.Members
-	if !p.followed && len(e.Members) > 0 {
-		p.followed = true
-		p.slot.unfollowed = nil // it took them over or removed them
+	if !p.membersKnown && len(e.Members) > 0 {
+		p.membersKnown = true
+		p.slot.orphanedMembers = nil // it took them over or removed them
 	}
 }
 
@@ -88,7 +90,7 @@ func (e ReportReceived) apply(f *Fleet) {
 
 func (e ProtocolViolated) apply(f *Fleet) {
 	if p := f.procs[e.Proc]; p != nil {
-		f.begin(p, nil, protocol, fmt.Sprintf("does not speak our protocol: %v", e.Err), killStep)
+		f.beginEscalation(p, nil, protocol, fmt.Sprintf("does not speak our protocol: %v", e.Err), killStep)
 	}
 }
 
