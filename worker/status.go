@@ -131,7 +131,10 @@ func (w *worker) problem(k topicPartition, offset int64, err error) {
 
 // statusReport is what the worker knows of itself.
 func (w *worker) statusReport() status.Report {
-	r := status.Report{At: time.Now(), Members: w.groupMembers(), Live: w.isLive()}
+	r := status.Report{
+		At: time.Now(), Members: w.groupMembers(), Live: w.isLive(),
+		InHand: len(w.board.InHand()), Concurrency: w.cfg.Concurrency,
+	}
 	w.noteCPU()
 	work := w.stats.Work()
 	r.Counters, r.Histogram, r.CPU = work.Counters, work.Times, work.CPU

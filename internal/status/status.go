@@ -56,7 +56,8 @@ type Partition struct {
 	Position  int64          `json:"position"`  // offset of the next message to be processed
 	Committed int64          `json:"committed"` // -1: unknown
 	End       int64          `json:"end"`       // the log's end offset, asked from the broker; -1: unknown
-	// Lag is End - Position, 0 if only transaction markers lie between them; -1: unknown.
+	// Lag is End - Position - Beyond, 0 if only transaction markers lie between them; -1:
+	// unknown.
 	Lag int64 `json:"lag"`
 	// LagSeconds is the age of the message at Position or, if that is not fetched yet, how
 	// long there has been lag; 0 without lag.
@@ -68,6 +69,30 @@ type Partition struct {
 	InFlight   int     `json:"in_flight"` // messages whose output is unacknowledged
 	LastError  string  `json:"last_error,omitempty"`
 	Stalled    bool    `json:"stalled,omitempty"` // no progress for stall_timeout though Lag > 0
+
+	// The following are zero with ordering: partition. Position is then the lowest offset
+	// that is not finished.
+
+	Beyond      int64 `json:"finished_beyond,omitempty"` // messages finished beyond Position
+	InHand      int   `json:"in_hand,omitempty"`         // messages in hand
+	WaitingKeys int   `json:"waiting_keys,omitempty"`    // keys whose next message waits for another attempt
+	// OldestWaiting are at most MaxWaitingKeys of them, those that have waited longest first.
+	OldestWaiting []WaitingKey `json:"oldest_waiting_keys,omitempty"`
+	// WindowFull is the message at Position while no further message can begin before it
+	// is finished, because the commit's metadata has no room for more; nil: there is room.
+	WindowFull *WaitingKey `json:"window_full,omitempty"`
+}
+
+// MaxWaitingKeys is how many keys Partition.OldestWaiting names at most.
+const MaxWaitingKeys = 10
+
+// WaitingKey is a message that holds up the later messages of its key.
+type WaitingKey struct {
+	Key      string     `json:"key"` // as KeyText writes it
+	Offset   int64      `json:"offset"`
+	Attempts int        `json:"attempts"`        // failed calls
+	Since    time.Time  `json:"since"`           // of its first failure, or of its first call
+	Until    *time.Time `json:"until,omitempty"` // when it is retried; nil: it is in hand, or waits for `racecarctl resume`
 }
 
 // Outage is a dependency that consumer code found unavailable. It is no State: a consumer
@@ -99,6 +124,10 @@ type Report struct {
 	Problems   []Problem          `json:"problems,omitempty"` // the last 20
 	Counters   map[string]uint64  `json:"counters"`           // since the process started, by the names below; from its scoreboard
 	Gauges     map[string]float64 `json:"gauges,omitempty"`
+	// InHand is the number of calls in hand; Concurrency is the most there can be, 0 if the
+	// worker's release does not report it.
+	InHand      int `json:"in_hand"`
+	Concurrency int `json:"concurrency"`
 	// Histogram is processing time: Counts[i] calls took at most Bounds[i] seconds, the last more.
 	Histogram Histogram `json:"histogram"`
 	RSS       int64     `json:"rss"`         // bytes

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -246,7 +247,7 @@ func agrees(got, want status.Status) error {
 	}
 	for i := range a {
 		a[i].LagSeconds, b[i].LagSeconds, a[i].Rate, b[i].Rate = 0, 0, 0, 0
-		if a[i] != b[i] {
+		if !reflect.DeepEqual(a[i], b[i]) {
 			return fmt.Errorf("%+v, the page has %+v", a[i], b[i])
 		}
 	}
