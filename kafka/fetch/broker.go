@@ -7,19 +7,20 @@ import (
 
 // broker is a broker that leads partitions, or has replicas that we fetch from. A broker
 // answers the requests of a connection in order, and delays its answer while there are no
-// messages. So each broker has two connections: one for partitions that have more messages,
-// and one that waits. Guarded by Fetcher.mu.
+// messages. So each broker has two connections for partitions that have more messages, whose
+// requests overlap, and one that waits. Guarded by Fetcher.mu.
 type broker struct {
 	f          *Fetcher
 	id         int32
 	addr       string
 	partitions []*Partition // in the order in which requests name them
 	hot, poll  *loop
+	second     *loop // sends hot requests while those of hot are on their way
 	err        error // why nothing comes from it; nil: all is well
 	gone       bool  // it is not part of the cluster any more: its loops end
 }
 
-// never is when the hot connection begins a session.
+// never is when a hot connection begins a session.
 var never = time.Unix(1<<40, 0)
 
 // loop is a goroutine with a connection, which sends one request after the other. All but
@@ -28,6 +29,7 @@ type loop struct {
 	f       *Fetcher
 	b       *broker
 	waits   bool // of the connection that waits for messages
+	second  bool // it is broker.second
 	running bool
 	idle    bool          // it waits for awake
 	busy    bool          // a request is under way
@@ -38,14 +40,15 @@ type loop struct {
 	conn     *conn // of the goroutine
 	addr     string
 	failures int
-	session  session // none on the hot connection
+	session  session // none on a hot connection
 }
 
 func newBroker(f *Fetcher, id int32) *broker {
 	b := &broker{f: f, id: id}
 	b.hot = &loop{f: f, b: b, awake: make(chan struct{}, 1)}
 	b.poll = &loop{f: f, b: b, waits: true, awake: make(chan struct{}, 1)}
-	b.hot.session.resumeAt = never
+	b.second = &loop{f: f, b: b, second: true, awake: make(chan struct{}, 1)}
+	b.hot.session.resumeAt, b.second.session.resumeAt = never, never
 	return b
 }
 
@@ -61,11 +64,13 @@ func (l *loop) wake() {
 	}
 }
 
-func (l *loop) other() *loop {
-	if l.waits {
-		return l.b.hot
+// wakeOthers wakes the loops that may request what l has had in its request. f.mu is held.
+func (l *loop) wakeOthers() {
+	for _, o := range []*loop{l.b.hot, l.b.poll} {
+		if o != l {
+			o.wake()
+		}
 	}
-	return l.b.poll
 }
 
 // setLeader makes the leader's connections fetch the partition. f.mu is held.
@@ -225,6 +230,9 @@ func (l *loop) done(req request, err error) {
 			changed = l.b.all()
 		}
 	case stale || l.f.closed:
+	case l.second:
+		l.failures++
+		wait = doubled(l.f.opts.Backoff, l.failures) // the others find out whether the broker is down
 	default:
 		l.failures++
 		wait = doubled(l.f.opts.Backoff, l.failures)
@@ -267,7 +275,7 @@ func (l *loop) next(now time.Time) (request, time.Duration) {
 	if l.f.closed {
 		return nil, 0
 	}
-	if !l.waits {
+	if !l.waits && !l.second {
 		if q := l.question(now); q != nil {
 			return q, 0
 		}
@@ -275,7 +283,13 @@ func (l *loop) next(now time.Time) (request, time.Duration) {
 	l.short = 0
 	if r := l.fetch(now); r != nil {
 		l.busy = true
+		if !l.waits && !l.second {
+			l.b.second.wake()
+		}
 		return r, 0
+	}
+	if l.second {
+		return nil, 0
 	}
 	return nil, l.due(now)
 }

@@ -38,7 +38,7 @@ func full(t testing.TB, f *fetch.Fetcher, rs []*reader) (bytes int64) {
 		_, b := r.p.Buffered()
 		bytes += b
 	}
-	if used, limit := f.Used(); bytes > limit || used > limit+reserve {
+	if used, limit := f.Used(); bytes > used || used > limit+reserve {
 		t.Errorf("%d bytes wait, %d of %d are used", bytes, used, limit)
 	}
 	return bytes

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/kafka/fetch"
@@ -272,4 +274,84 @@ func TestSeekTo(t *testing.T) {
 	r.offsets, r.from = nil, 60
 	r.p.SeekTo(60)
 	r.has(span(60, 100)...)
+}
+
+// While one answer with many messages has not arrived, other partitions are requested on another
+// connection; none is in two of these requests.
+func TestHotRequestsOverlap(t *testing.T) {
+	b := testbroker.New(t)
+	const partitions = 8
+	topic := b.Topic(partitions)
+	produce(t, b, topic, partitions, 400, 1000, batches)
+	var mu sync.Mutex
+	requested := map[int32]bool{}
+	underWay, overlapped := 0, make(chan struct{})
+	hot := func(req kmsg.Request) *kmsg.FetchRequest {
+		f, ok := req.(*kmsg.FetchRequest)
+		if !ok || f.SessionEpoch >= 0 {
+			return nil
+		}
+		return f
+	}
+	f := newFetcher(t, b.Addrs(), func(o *fetch.Options) {
+		small(o)
+		o.Access = tap{access: access{b.Addrs()},
+			request: func(_ string, req kmsg.Request) {
+				r := hot(req)
+				if r == nil {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, p := range r.Topics[0].Partitions {
+					if requested[p.Partition] {
+						t.Errorf("partition %d is requested twice", p.Partition)
+					}
+					requested[p.Partition] = true
+				}
+				if underWay++; underWay == 2 {
+					select {
+					case <-overlapped:
+					default:
+						close(overlapped)
+					}
+				}
+			},
+			answer: func(_ string, req kmsg.Request, frame []byte) []byte {
+				r := hot(req)
+				if r == nil {
+					return frame
+				}
+				select {
+				case <-overlapped:
+				case <-t.Context().Done():
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, p := range r.Topics[0].Partitions {
+					delete(requested, p.Partition)
+				}
+				underWay--
+				return frame
+			},
+		}
+	})
+	var rs []*reader
+	for n := range int32(partitions) {
+		rs = append(rs, add(t, f, topic, n, startAt(0), fetch.Beginning))
+	}
+	select {
+	case <-overlapped:
+	case <-time.After(30 * time.Second):
+		t.Fatal("no request while another is under way")
+	}
+	for _, r := range rs {
+		r.until("all", func() bool {
+			for _, o := range rs {
+				o.take()
+			}
+			return len(r.offsets) >= 400
+		})
+		r.has(span(0, 400)...)
+	}
 }

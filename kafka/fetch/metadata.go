@@ -215,6 +215,7 @@ func (f *Fetcher) applyBrokers(addrs map[int32]string) {
 			b.gone = true
 			b.hot.wake()
 			b.poll.wake()
+			b.second.wake()
 		}
 	}
 }

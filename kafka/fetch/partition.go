@@ -100,6 +100,7 @@ type Partition struct {
 	taken    int64 // bytes taken and not released
 	largest  int64 // batch seen lately
 	above    int   // answers in a row whose first batch ends above the high watermark
+	ahead    int64 // size of the batch at next; 0: unknown
 	brought  int64 // bytes, by the last answer that held some
 	held     bool  // see Hold
 	hungry   bool  // Next was called and had nothing
@@ -334,7 +335,7 @@ func (p *Partition) moveTo(offset int64, epoch int32) {
 	}
 	clear(p.waiting[len(kept):])
 	p.waiting, p.bytes, p.messages = kept, 0, 0
-	p.next, p.lastEpoch = offset, epoch
+	p.next, p.lastEpoch, p.ahead = offset, epoch, 0
 	p.epoch++
 	p.inFlight, p.hot, p.checked = false, true, false
 	p.f.release(bytes)
@@ -355,7 +356,7 @@ func (p *Partition) settle(offset int64, epoch int32, reason Reason) {
 	} else {
 		p.waiting = append(p.waiting, Item{Moved: &Moved{From: p.next, To: offset, TopicID: p.topicID, Reason: reason}})
 	}
-	p.next, p.lastEpoch = offset, epoch
+	p.next, p.lastEpoch, p.ahead = offset, epoch, 0
 	p.epoch++
 	p.inFlight = false
 	p.wake()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,5 +180,33 @@ func TestNearestReplica(t *testing.T) {
 	}
 	if len(r.moved) > 0 {
 		t.Errorf("moved %v", r.moved)
+	}
+}
+
+// Large batches cross the network about once, whatever sizes they have.
+func TestLargeBatchesAreTransferredOnce(t *testing.T) {
+	c := realCluster(t, cluster.Options{})
+	if err := c.CreateTopic(t.Context(), "topic", 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	var data, transferred atomic.Int64
+	for _, kib := range []int{700, 300, 500, 900, 20, 600, 400, 800, 500, 700, 300, 900} {
+		send(t, c.Addrs(), "topic", &kgo.Record{Value: make([]byte, kib<<10)})
+		data.Add(int64(kib << 10))
+	}
+	f := newFetcher(t, c.Addrs(), func(o *fetch.Options) {
+		o.Access = tap{access: access{c.Addrs()}, answer: func(_ string, req kmsg.Request, frame []byte) []byte {
+			if isFetch(req) {
+				transferred.Add(int64(len(frame)))
+			}
+			return frame
+		}}
+	})
+	r := add(t, f, "topic", 0, nothing, fetch.Beginning)
+	r.start()
+	r.has(span(0, 12)...)
+	// The first answer has the beginning of the second batch, and the small one comes alone.
+	if most := data.Load() + 500<<10; transferred.Load() > most {
+		t.Errorf("%d bytes were transferred for %d", transferred.Load(), data.Load())
 	}
 }

@@ -30,9 +30,11 @@ type asked struct {
 
 // batches is the part of an answer that belongs to a partition.
 type batches struct {
-	all  []*Batch
-	err  error
-	code int16
+	all []*Batch
+	err error
+	// ahead is the size of the batch after all, of which the answer has the beginning; 0: unknown.
+	ahead int64
+	code  int16
 	// above is the first batch that was left out because it ends above the high watermark;
 	// nil: none was.
 	above *Batch
@@ -63,48 +65,63 @@ func (l *loop) fetch(now time.Time) request {
 	if l.waits {
 		return l.waitFor(now)
 	}
-	f, r := l.f, &fetchRequest{}
-	few := f.opts.Config.MinMessageQueueSize
-	starving := false
-	enough := f.request + f.request/4
-	// First those with few messages, then the others; each in rotation. A broker reads every
-	// partition of a request, even if the answer is full: so it names only as many as fill it.
-	for _, first := range []bool{true, false} {
-		for _, p := range l.b.partitions {
-			if enough > 0 && p.hot && p.fetchable(now) && !p.yields() && (p.messages < few) == first {
-				starving = starving || p.hungry || p.start == nil
-				enough -= r.add(p, p.worthwhile())
-			}
-		}
+	r := &fetchRequest{}
+	if !r.addHot(l, now) {
+		return nil
 	}
-	if len(r.partitions) > 0 {
-		// The broker sends the first batch even if it is larger than the request's limit.
-		first := min(r.partitions[0].p.largest, f.limit/2)
-		least := max(f.least(), first)
-		if f.room() < least && starving {
-			f.makeRoom(now)
-		}
-		if f.room() < least {
-			l.short = least
-			return nil
-		}
-		r.reserved = min(max(f.request, first), f.room())
-	}
-	left := l.b.poll.until.Sub(now) - handOver
-	if l.b.poll.busy && (len(r.partitions) > 0 || left > 0) {
+	if left := l.b.poll.until.Sub(now) - handOver; !l.second && l.b.poll.busy && (len(r.partitions) > 0 || left > 0) {
 		for _, p := range l.b.partitions {
 			if !p.hot && p.fetchable(now) {
 				r.add(p, leastRequest)
 			}
 		}
+		if r.reserved == 0 {
+			r.reserved, r.wait = leastRequest, min(shortWait, left)
+		}
 	}
 	if len(r.partitions) == 0 {
 		return nil
 	}
-	if r.reserved == 0 {
-		r.reserved, r.wait = leastRequest, min(shortWait, left)
-	}
 	return r.begin(l, now)
+}
+
+// addHot adds hot partitions: first those with few messages, then the others; each in rotation.
+// A broker reads every partition of a request, even if the answer is full: so it adds only as
+// many as fill the request. It reports whether there is a use for the request and memory for its
+// answer. f.mu is held.
+func (r *fetchRequest) addHot(l *loop, now time.Time) bool {
+	f, few := l.f, l.f.opts.Config.MinMessageQueueSize
+	enough, most, starving := f.request, int64(0), false
+	for _, first := range []bool{true, false} {
+		for _, p := range l.b.partitions {
+			if enough > 0 && p.hot && p.fetchable(now) && !p.yields() && (p.messages < few) == first {
+				starving = starving || p.hungry || p.start == nil
+				limit := p.worthwhile()
+				most += limit
+				enough -= r.add(p, limit)
+			}
+		}
+	}
+	if l.second && enough > f.request/2 {
+		return false // a small request would keep partitions from the next large one
+	}
+	if len(r.partitions) == 0 {
+		return true
+	}
+	// The broker sends the first batch even if it is larger than the request's limit.
+	first := min(r.partitions[0].p.largest, f.limit/2)
+	least := max(f.least(), first)
+	if f.room() < least && starving {
+		f.makeRoom(now)
+	}
+	if f.room() < least {
+		if !l.second {
+			l.short = least
+		}
+		return false
+	}
+	r.reserved = min(max(min(most, f.request*3/2), first), f.room())
+	return true
 }
 
 // waitFor returns a request that waits for messages of the partitions that have caught up. f.mu
@@ -135,9 +152,15 @@ func (p *Partition) fetchable(now time.Time) bool {
 
 // worthwhile is the limit of the partition in a request: its share, but at least the size of the
 // largest batch, because a broker omits a batch that exceeds the limit unless it is the
-// answer's first. f.mu is held.
+// answer's first. An answer ends with the beginning of a batch that does not fit, which is
+// fetched again: if batches are large and the size of the next one is known, the limit is that
+// batch and the header of the one after it. f.mu is held.
 func (p *Partition) worthwhile() int64 {
-	return max(min(p.maxBytes, max(p.f.share()-p.bytes, leastRequest)), p.largest)
+	limit := max(min(p.maxBytes, max(p.f.share()-p.bytes, leastRequest)), p.largest)
+	if p.ahead > 0 && p.largest > limit/3 {
+		return max(p.ahead+recordsAt, leastRequest)
+	}
+	return limit
 }
 
 // add adds a partition. It returns how many bytes the answer will probably contain of it.
@@ -209,7 +232,7 @@ func (r *fetchRequest) take(l *loop, version int16, p *partitionAnswer) error {
 	}
 	r.received = true
 	g := a.got
-	g.all, g.err = l.f.decoder.split(a.p.topic, p.number, p.records, a.from, l.conn.most(l.f))
+	g.all, g.ahead, g.err = l.f.decoder.split(a.p.topic, p.number, p.records, a.from, l.conn.most(l.f))
 	// The checksum of a batch does not cover its offset. A broker reads the watermark before
 	// the records, so a batch may end above it in one answer; it is fetched again.
 	if i := slices.IndexFunc(g.all, func(b *Batch) bool { return p.high >= 0 && b.NextOffset() > p.high }); i >= 0 {
@@ -271,7 +294,7 @@ func (r *fetchRequest) finish(l *loop, err error, now time.Time) (changed []*Par
 		l.b.partitions = append(rest, last...)
 	}
 	f.release(r.reserved)
-	l.other().wake()
+	l.wakeOthers()
 	return changed
 }
 
@@ -301,7 +324,7 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 	}
 	p.high, p.stable, p.logStart, p.marksAt = g.high, g.stable, g.logStart, now
 	if g.err != nil {
-		return p.unreadable(g.err, now)
+		return p.unreadable(a, g.err, now)
 	}
 	if g.above == nil || len(g.all) > 0 {
 		p.above = 0
@@ -322,7 +345,7 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 		p.largest = max(p.largest-p.largest/16, b.Size())
 	}
 	if len(g.all) > 0 {
-		p.brought = p.bytes - before
+		p.brought, p.ahead = p.bytes-before, g.ahead
 	}
 	wasHot := p.hot
 	p.hot = p.next < p.readableEnd() && more
@@ -362,9 +385,9 @@ func (p *Partition) refused(code int16, err error, now time.Time) bool {
 
 // unreadable handles records that cannot be split into batches. If the request's limit
 // truncated the first batch, the next request asks for its whole size. f.mu is held.
-func (p *Partition) unreadable(err error, now time.Time) bool {
-	if cut, ok := errors.AsType[*TruncatedError](err); ok && cut.Size > p.largest && cut.Size < maxFetchAnswer {
-		p.largest = cut.Size
+func (p *Partition) unreadable(a *asked, err error, now time.Time) bool {
+	if cut, ok := errors.AsType[*TruncatedError](err); ok && cut.Size > int64(a.entry.PartitionMaxBytes) && cut.Size < maxFetchAnswer {
+		p.largest, p.ahead = max(p.largest, cut.Size), cut.Size
 		return false
 	}
 	p.fail(err, now)

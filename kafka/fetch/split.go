@@ -16,12 +16,13 @@ import (
 // error is a *TruncatedError. A batch whose header is nonsense is returned as far as its
 // offset is known, so that Open reports it, and is the last one when its length is nonsense.
 func (d *Decoder) Split(topic string, partition int32, records []byte, from int64) ([]*Batch, error) {
-	return d.split(topic, partition, records, from, math.MaxInt)
+	batches, _, err := d.split(topic, partition, records, from, math.MaxInt)
+	return batches, err
 }
 
 // split is Split without copying batches of at least taken bytes: nobody reuses their memory.
-func (d *Decoder) split(topic string, partition int32, records []byte, from int64, taken int) ([]*Batch, error) {
-	var batches []*Batch
+// ahead is the size of the batch that is cut off at the end; 0: there is none, or it is unknown.
+func (d *Decoder) split(topic string, partition int32, records []byte, from int64, taken int) (batches []*Batch, ahead int64, err error) {
 	for len(records) > 0 {
 		var size int64
 		if len(records) > lengthAt+4 {
@@ -29,9 +30,9 @@ func (d *Decoder) split(topic string, partition int32, records []byte, from int6
 		}
 		if len(records) <= magicAt || size > int64(len(records)) {
 			if len(batches) == 0 {
-				return nil, &TruncatedError{Size: size}
+				return nil, 0, &TruncatedError{Size: size}
 			}
-			break
+			return batches, size, nil
 		}
 		b := &Batch{decoder: d, topic: topic, partition: partition, raw: records[:max(magicAt+1, size):max(magicAt+1, size)]}
 		if len(b.raw) < taken {
@@ -39,7 +40,7 @@ func (d *Decoder) split(topic string, partition int32, records []byte, from int6
 		}
 		if b.invalid = b.setHeader(size, from); b.first < 0 || b.first > math.MaxInt64-math.MaxInt32-1 {
 			if len(batches) == 0 {
-				return nil, fmt.Errorf("%s/%d: the answer holds a batch with offset %d", topic, partition, b.first)
+				return nil, 0, fmt.Errorf("%s/%d: the answer holds a batch with offset %d", topic, partition, b.first)
 			}
 			break
 		}
@@ -57,7 +58,7 @@ func (d *Decoder) split(topic string, partition int32, records []byte, from int6
 		}
 		records = records[size:]
 	}
-	return batches, nil
+	return batches, 0, nil
 }
 
 // setHeader reads the header of raw; size is the batch's length according to it. The error says
