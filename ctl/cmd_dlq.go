@@ -300,7 +300,7 @@ func (a *app) takeReplay(ctx context.Context, c *config.Config, id string) (*pro
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Take(ctx); err != nil {
+	if err := p.InitTransactions(ctx); err != nil {
 		closeReplay(ctx, p)
 		return nil, fmt.Errorf("transactional id %q: %w", id, err)
 	}

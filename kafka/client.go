@@ -12,19 +12,19 @@ import (
 )
 
 // Client adds to a sarama client what it lacks: the group coordinator has a separate
-// connection, and Interrupt ends waiting. It belongs to one consumer group, one
+// connection, and Abort ends waiting. It belongs to one consumer group, one
 // producer or one admin.
 type Client struct {
 	sarama.Client
 	conf   Config
 	dialer *access.Dialer
 	addrs  []string        // configured
-	ctx    context.Context // ends by Interrupt or Close
+	ctx    context.Context // ends by Abort or Close
 	cancel context.CancelFunc
 
 	mu     sync.Mutex
-	groups map[string]*coordinator // guarded by mu
-	notify joinHandlers            // guarded by mu
+	groups map[string]*coordinatorClient // guarded by mu
+	notify coordinatorHooks              // guarded by mu
 }
 
 var _ sarama.Client = (*Client)(nil)
@@ -46,13 +46,13 @@ func NewClient(ctx context.Context, conf *Config) (*Client, error) {
 	if err := conf.Access.Connect(ctx); err != nil {
 		return nil, err
 	}
-	client := &Client{conf: *conf, addrs: addrs, groups: make(map[string]*coordinator)}
+	client := &Client{conf: *conf, addrs: addrs, groups: make(map[string]*coordinatorClient)}
 	client.ctx, client.cancel = context.WithCancel(context.Background())
 	client.dialer = conf.Access.Dialer(context.Background(), nil)
-	inner, err := sarama.NewClient(addrs, conf.Through(client.dialer, 0)) // does not connect, since Metadata.Full is false
+	inner, err := sarama.NewClient(addrs, conf.SaramaConfig(client.dialer, 0)) // does not connect, since Metadata.Full is false
 	if err != nil {
 		client.cancel()
-		client.dialer.Interrupt()
+		client.dialer.Abort()
 		return nil, err
 	}
 	client.Client = inner
@@ -96,13 +96,13 @@ func (c *Client) RefreshCoordinator(group string) error {
 	return err
 }
 
-func (c *Client) coordinator(group string) *coordinator {
+func (c *Client) coordinator(group string) *coordinatorClient {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.groups[group]
 	if k == nil {
 		notify := c.notify
-		notify.noOffsets = true
+		notify.answersOffsetFetch = true
 		k = newCoordinator(c, group, notify)
 		c.groups[group] = k
 	}
@@ -160,7 +160,7 @@ func (c *Client) Metadata(ctx context.Context, req *sarama.MetadataRequest) (*sa
 	}
 	resp, err := access.AskInTurn(ctx, c.conf.Access, c.addrs, func(_ context.Context, d *access.Dialer, addr string) (*sarama.MetadataResponse, error) {
 		b := sarama.NewBroker(addr)
-		if err := b.Open(c.conf.Through(d, 0)); err != nil {
+		if err := b.Open(c.conf.SaramaConfig(d, 0)); err != nil {
 			return nil, err
 		}
 		defer b.Close() //nolint:errcheck // it served for one question
@@ -179,20 +179,20 @@ func isTopicError(err error) bool {
 		errors.Is(err, sarama.ErrLeaderNotAvailable)
 }
 
-// Interrupt fails all requests, running ones and later ones, and so ends a join that waits
+// Abort fails all requests, running ones and later ones, and so ends a join that waits
 // for the other members. It is for a shutdown that must not wait. Call Close afterwards.
-func (c *Client) Interrupt() {
+func (c *Client) Abort() {
 	c.cancel()
 	c.mu.Lock()
 	for _, k := range c.groups {
-		k.dialer.Interrupt()
+		k.dialer.Abort()
 	}
 	c.mu.Unlock()
-	c.dialer.Interrupt()
+	c.dialer.Abort()
 }
 
-// Drop closes the connections except those to coordinators; the next use opens new ones.
-func (c *Client) Drop() { c.dialer.Drop() }
+// CloseConnections closes the connections except those to coordinators; the next use opens new ones.
+func (c *Client) CloseConnections() { c.dialer.CloseConnections() }
 
 // Close closes all connections. Close the consumer group, producer or admin that uses the
 // client before.
@@ -200,12 +200,12 @@ func (c *Client) Close() error {
 	c.cancel()
 	c.mu.Lock()
 	groups := c.groups
-	c.groups = make(map[string]*coordinator)
+	c.groups = make(map[string]*coordinatorClient)
 	c.mu.Unlock()
 	for _, k := range groups {
 		k.close()
 	}
 	err := c.Client.Close()
-	c.dialer.Interrupt()
+	c.dialer.Abort()
 	return err
 }

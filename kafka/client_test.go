@@ -173,7 +173,7 @@ func TestKafka24(t *testing.T) {
 	}
 }
 
-// A request that the broker keeps is ended by Interrupt, and so is all after it.
+// A request that the broker keeps is ended by Abort, and so is all after it.
 func TestInterrupt(t *testing.T) {
 	cluster := fakeCluster(t, kfake.SeedTopics(1, "greetings"))
 	kept := make(chan struct{}, 1)
@@ -195,7 +195,7 @@ func TestInterrupt(t *testing.T) {
 		done <- err
 	}()
 	<-kept
-	client.Interrupt()
+	client.Abort()
 	select {
 	case err := <-done:
 		if err == nil {
@@ -205,7 +205,7 @@ func TestInterrupt(t *testing.T) {
 		t.Fatal("the join still waits")
 	}
 	if err := client.RefreshMetadata("greetings"); err == nil {
-		t.Error("a request went through after Interrupt")
+		t.Error("a request went through after Abort")
 	}
 }
 

@@ -21,22 +21,22 @@ import (
 // certificates are read, one login is enough, and waiting can be interrupted.
 type Config struct {
 	sarama.Config
-	Access   *access.Access
-	Fetching Fetching // of consumers
+	Access *access.Access
+	Fetch  FetchConfig // of consumers
 }
 
-// Fetching holds the settings of package fetch for the partitions of a membership: sarama fetches
+// FetchConfig holds the settings of package fetch for the partitions of a membership: sarama fetches
 // nothing.
-type Fetching struct {
+type FetchConfig struct {
 	ReadCommitted        bool
 	Rack                 string
 	Backoff              time.Duration // 0: the default
 	MaxBytesPerPartition int
 }
 
-// Through returns sarama's settings with the connections of d. An answer may take as long
+// SaramaConfig returns sarama's settings with the connections of d. An answer may take as long
 // as within, or socket_timeout if that is 0.
-func (c *Config) Through(d *access.Dialer, within time.Duration) *sarama.Config {
+func (c *Config) SaramaConfig(d *access.Dialer, within time.Duration) *sarama.Config {
 	conf := c.Config
 	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, d
 	if within > 0 {
@@ -119,13 +119,13 @@ func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 	conf.ChannelBufferSize = 16
 
 	applyShared(conf, props)
-	conf.Fetching = Fetching{
+	conf.Fetch = FetchConfig{
 		ReadCommitted:        props.IsolationLevel != "read_uncommitted", // librdkafka's default
 		Rack:                 props.ClientRack,
 		Backoff:              props.FetchErrorBackoff,
 		MaxBytesPerPartition: cmp.Or(props.MaxPartitionFetchBytes, opts.MaxBytesPerPartition, DefaultMaxBytesPerPartition),
 	}
-	if opts.ReadCommitted && !conf.Fetching.ReadCommitted {
+	if opts.ReadCommitted && !conf.Fetch.ReadCommitted {
 		return nil, &access.ConfigError{Key: "consumer", Problem: "isolation.level=read_uncommitted does not go with transactions: leave it out"}
 	}
 	return conf, nil

@@ -49,8 +49,8 @@ func TestConsumerConfig(t *testing.T) {
 		{name: "auto.offset.reset, which is the worker's", opts: additional("auto.offset.reset=latest"), got: func(s *Config) any { return s.Consumer.Offsets.Initial }, want: sarama.OffsetOldest},
 		{name: "fetch.message.max.bytes", opts: additional("fetch.message.max.bytes=5000"), got: fetchSize, want: 5000},
 		{name: "isolation.level", opts: additional("isolation.level=read_uncommitted"), got: readCommitted, want: false},
-		{name: "fetch.error.backoff.ms", opts: additional("fetch.error.backoff.ms=50"), got: func(s *Config) any { return s.Fetching.Backoff }, want: 50 * time.Millisecond},
-		{name: "client.rack", opts: additional("client.rack=r1"), got: func(s *Config) any { return []string{s.RackID, s.Fetching.Rack} }, want: []string{"r1", "r1"}},
+		{name: "fetch.error.backoff.ms", opts: additional("fetch.error.backoff.ms=50"), got: func(s *Config) any { return s.Fetch.Backoff }, want: 50 * time.Millisecond},
+		{name: "client.rack", opts: additional("client.rack=r1"), got: func(s *Config) any { return []string{s.RackID, s.Fetch.Rack} }, want: []string{"r1", "r1"}},
 		{name: "socket.connection.setup.timeout.ms", opts: additional("socket.connection.setup.timeout.ms=2000"), got: func(s *Config) any {
 			return s.Net.DialTimeout
 		}, want: 2 * time.Second},
@@ -62,7 +62,7 @@ func TestConsumerConfig(t *testing.T) {
 		}, want: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 30 * time.Millisecond}},
 		{name: "fetch.wait.max.ms", opts: additional("fetch.wait.max.ms=1500"), got: func(s *Config) any { return s.Access.Config().MaxWaitTime }, want: 1500 * time.Millisecond},
 		{name: "consumer key", set: func(c *config.Config) { c.Consumer = []string{"client.rack=a", "isolation.level=read_uncommitted"} },
-			opts: additional("client.rack=b"), got: func(s *Config) any { return fmt.Sprint(s.RackID, " ", s.Fetching.ReadCommitted) }, want: "b false"},
+			opts: additional("client.rack=b"), got: func(s *Config) any { return fmt.Sprint(s.RackID, " ", s.Fetch.ReadCommitted) }, want: "b false"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := settings("localhost:9092")
@@ -100,8 +100,8 @@ func strategyNames(s *Config) any {
 	return names
 }
 
-func fetchSize(s *Config) any     { return s.Fetching.MaxBytesPerPartition }
-func readCommitted(s *Config) any { return s.Fetching.ReadCommitted }
+func fetchSize(s *Config) any     { return s.Fetch.MaxBytesPerPartition }
+func readCommitted(s *Config) any { return s.Fetch.ReadCommitted }
 
 func TestProducerConfig(t *testing.T) {
 	for _, tt := range []struct {

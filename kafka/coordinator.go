@@ -17,10 +17,10 @@ import (
 // answer to a join: the coordinator answers when that timeout is over.
 const joinMargin = 10 * time.Second
 
-// coordinator is a connection to the coordinator of one group, used for that group only. When
+// coordinatorClient is a connection to the coordinator of one group, used for that group only. When
 // the coordinator moves or the connection breaks, it connects again. It may be used
 // concurrently.
-type coordinator struct {
+type coordinatorClient struct {
 	client *Client // to find the coordinator
 	group  string
 	conf   *sarama.Config
@@ -36,19 +36,19 @@ type coordinator struct {
 }
 
 // newCoordinator copies the client's configuration. It does not connect yet.
-func newCoordinator(client *Client, group string, notify joinHandlers) *coordinator {
+func newCoordinator(client *Client, group string, notify coordinatorHooks) *coordinatorClient {
 	usual := client.conf.Net.ReadTimeout
-	k := &coordinator{client: client, group: group}
+	k := &coordinatorClient{client: client, group: group}
 	k.ctx, k.cancel = context.WithCancel(client.ctx)
 	k.dialer = client.conf.Access.Dialer(context.Background(), func(c net.Conn) net.Conn {
-		return &patientConn{Conn: c, usual: usual, notify: notify, version: -1}
+		return &coordinatorConn{Conn: c, usual: usual, hooks: notify, version: -1}
 	})
-	k.conf = client.conf.Through(k.dialer, max(usual, client.conf.Consumer.Group.Rebalance.Timeout+joinMargin))
+	k.conf = client.conf.SaramaConfig(k.dialer, max(usual, client.conf.Consumer.Group.Rebalance.Timeout+joinMargin))
 	return k
 }
 
 // broker returns the connection. It may still be connecting: then its first use waits.
-func (k *coordinator) broker() (*sarama.Broker, error) {
+func (k *coordinatorClient) broker() (*sarama.Broker, error) {
 	b, again, err := k.open()
 	if again { // it was closed or broke: the coordinator may be elsewhere by now
 		k.forget()
@@ -59,7 +59,7 @@ func (k *coordinator) broker() (*sarama.Broker, error) {
 
 // open is broker without a new search; again: it had to connect again to the address that was
 // found before.
-func (k *coordinator) open() (b *sarama.Broker, again bool, err error) {
+func (k *coordinatorClient) open() (b *sarama.Broker, again bool, err error) {
 	addr, known, err := k.find()
 	if err != nil {
 		return nil, false, err
@@ -86,7 +86,7 @@ func (k *coordinator) open() (b *sarama.Broker, again bool, err error) {
 
 // find returns the coordinator's address, and whether it was known already. It does not leave
 // the search to sarama, which waits for one broker after the other.
-func (k *coordinator) find() (addr string, known bool, err error) {
+func (k *coordinatorClient) find() (addr string, known bool, err error) {
 	k.mu.Lock()
 	addr = k.addr
 	k.mu.Unlock()
@@ -107,29 +107,29 @@ func (k *coordinator) find() (addr string, known bool, err error) {
 }
 
 // forget makes the next use search for the coordinator.
-func (k *coordinator) forget() {
+func (k *coordinatorClient) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.addr = ""
 }
 
 // retire closes a connection without waiting for requests on it.
-func (k *coordinator) retire(conn *sarama.Broker) {
-	k.dialer.Drop() // the dialer has no other connection
+func (k *coordinatorClient) retire(conn *sarama.Broker) {
+	k.dialer.CloseConnections() // the dialer has no other connection
 	k.old.Go(func() { _ = conn.Close() })
 }
 
 // close fails pending requests and returns when the connection is closed.
-func (k *coordinator) close() {
+func (k *coordinatorClient) close() {
 	k.cancel()
 	k.mu.Lock()
 	k.closed = true
 	conn := k.conn
 	k.conn = nil
 	k.mu.Unlock()
-	k.dialer.Interrupt()
+	k.dialer.Abort()
 	if conn != nil {
-		_ = conn.Close() // not connected, or cut off by interrupt
+		_ = conn.Close() // not connected, or cut off by Abort
 	}
 	k.old.Wait()
 }
@@ -143,8 +143,8 @@ const (
 // do calls f with the connection. It retries, after a pause, while the coordinator has moved,
 // is loading or cannot be reached: at most coordinatorAttempts attempts, which take about 3 s.
 // The end of ctx interrupts f.
-func (k *coordinator) do(ctx context.Context, f func(*sarama.Broker) error) error {
-	stop := context.AfterFunc(ctx, k.dialer.Drop)
+func (k *coordinatorClient) do(ctx context.Context, f func(*sarama.Broker) error) error {
+	stop := context.AfterFunc(ctx, k.dialer.CloseConnections)
 	defer stop()
 	pause := coordinatorBackoff
 	for attempt := 1; ; attempt++ {
@@ -165,7 +165,7 @@ func (k *coordinator) do(ctx context.Context, f func(*sarama.Broker) error) erro
 	}
 }
 
-func (k *coordinator) attempt(ctx context.Context, f func(*sarama.Broker) error) error {
+func (k *coordinatorClient) attempt(ctx context.Context, f func(*sarama.Broker) error) error {
 	b, err := access.Await(ctx, k.broker)
 	if err != nil {
 		return err
@@ -192,17 +192,17 @@ func coordinatorMoved(err error) bool {
 	return !permanent && !IsEncodingError(err)
 }
 
-// patientConn lets JoinGroup and SyncGroup wait for the other members of the
+// coordinatorConn lets JoinGroup and SyncGroup wait for the other members of the
 // group, which takes up to the rebalance timeout, while everything else on the
 // same connection is answered within the usual time or given up: a heartbeat
 // must not hang for minutes when the coordinator's machine is gone.
 //
 // sarama has one request at a time on such a connection, writes it in one call,
 // and sets the read deadline when it begins to wait for the answer.
-type patientConn struct {
+type coordinatorConn struct {
 	net.Conn
-	usual  time.Duration
-	notify joinHandlers
+	usual time.Duration
+	hooks coordinatorHooks
 
 	mu      sync.Mutex
 	joining bool  // guarded by mu
@@ -211,12 +211,12 @@ type patientConn struct {
 	answer []byte // of ours, what sarama has not read of it yet
 }
 
-// joinHandlers get reports of joins; either may be nil.
-type joinHandlers struct {
+// coordinatorHooks get reports of joins; either may be nil.
+type coordinatorHooks struct {
 	joins   func(memberID string)          // called for each join that is sent
 	invalid func(memberID, problem string) // called for each member with an invalid subscription
 
-	noOffsets bool // answer OffsetFetch ourselves: see noOffsets
+	answersOffsetFetch bool // answer OffsetFetch ourselves
 }
 
 const (
@@ -224,11 +224,11 @@ const (
 	syncGroupKey = 14
 )
 
-func (p *patientConn) Write(b []byte) (int, error) {
+func (p *coordinatorConn) Write(b []byte) (int, error) {
 	if len(b) >= 8 { // 4 bytes of length, then the key and the version of the request
 		key := int(b[4])<<8 | int(b[5])
-		if key == offsetFetchKey && p.notify.noOffsets {
-			answer, err := noOffsets(b)
+		if key == offsetFetchKey && p.hooks.answersOffsetFetch {
+			answer, err := answerOffsetFetch(b)
 			if err != nil {
 				return 0, err
 			}
@@ -242,9 +242,9 @@ func (p *patientConn) Write(b []byte) (int, error) {
 			p.version = int16(binary.BigEndian.Uint16(b[6:]))
 		}
 		p.mu.Unlock()
-		if p.notify.joins != nil && key == joinGroupKey {
+		if p.hooks.joins != nil && key == joinGroupKey {
 			if id := joiningMember(b); id != "" {
-				p.notify.joins(id)
+				p.hooks.joins(id)
 			}
 		}
 	}
@@ -252,7 +252,7 @@ func (p *patientConn) Write(b []byte) (int, error) {
 }
 
 // Read hands out answers to joins as joinFilter leaves them.
-func (p *patientConn) Read(b []byte) (int, error) {
+func (p *coordinatorConn) Read(b []byte) (int, error) {
 	if len(p.answer) == 0 {
 		p.mu.Lock()
 		version := p.version
@@ -262,7 +262,7 @@ func (p *patientConn) Read(b []byte) (int, error) {
 			return p.Conn.Read(b)
 		}
 		var err error
-		if p.answer, err = filterJoin(p.Conn, version, p.notify.invalid); err != nil {
+		if p.answer, err = filterJoin(p.Conn, version, p.hooks.invalid); err != nil {
 			return 0, err
 		}
 	}
@@ -271,7 +271,7 @@ func (p *patientConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func (p *patientConn) SetReadDeadline(t time.Time) error {
+func (p *coordinatorConn) SetReadDeadline(t time.Time) error {
 	p.mu.Lock()
 	joining := p.joining
 	p.mu.Unlock()
@@ -345,11 +345,11 @@ type CoordinatorKey struct {
 func FindCoordinator(ctx context.Context, conf *Config, addrs []string, key CoordinatorKey) (addr string, err error) {
 	return access.AskInTurn(ctx, conf.Access, addrs, func(_ context.Context, d *access.Dialer, addr string) (string, error) {
 		b := sarama.NewBroker(addr)
-		_ = b.Open(conf.Through(d, 0))
+		_ = b.Open(conf.SaramaConfig(d, 0))
 		defer b.Close() //nolint:errcheck // it was only asked
 		resp, err := b.FindCoordinator(&sarama.FindCoordinatorRequest{Version: 3, CoordinatorKey: key.Key, CoordinatorType: key.Kind})
 		if err != nil {
-			return "", conf.Access.Judge(addr, err)
+			return "", conf.Access.NoteResult(addr, err)
 		}
 		if resp.Err != sarama.ErrNoError {
 			return "", resp.Err

@@ -197,7 +197,7 @@ func TestCommitDuringJoin(t *testing.T) {
 		t.Errorf("the join did not wait: %v", err)
 	default:
 	}
-	other.Interrupt()
+	other.Abort()
 	<-joined //nolint:errcheck // it was interrupted
 }
 

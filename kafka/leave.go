@@ -47,7 +47,7 @@ func LeaveGroup(ctx context.Context, client *Client, members []status.Member) er
 
 // leaveGroup removes members from one group.
 func leaveGroup(ctx context.Context, client *Client, group string, members []sarama.MemberIdentity) error {
-	coord := newCoordinator(client, group, joinHandlers{})
+	coord := newCoordinator(client, group, coordinatorHooks{})
 	defer coord.close()
 	return coord.do(ctx, func(b *sarama.Broker) error {
 		resp, err := b.LeaveGroup(&sarama.LeaveGroupRequest{Version: 5, GroupId: group, Members: members})

@@ -28,17 +28,17 @@ const MaxMetadata = 4096
 type Commit struct {
 	Offset   int64 // of the next message to be processed
 	Metadata string
-	Epoch    Epoch // of the leader that wrote the message before
+	Epoch    LeaderEpoch // of the leader that wrote the message before
 }
 
-// Epoch is a leader epoch (KIP-320) plus one, so that the zero value means none.
-type Epoch int32
+// LeaderEpoch is a leader epoch (KIP-320) plus one, so that the zero value means none.
+type LeaderEpoch int32
 
-// KnownEpoch converts a leader epoch of a broker; -1: unknown.
-func KnownEpoch(leader int32) Epoch { return Epoch(max(leader, -1) + 1) }
+// KnownLeaderEpoch converts a leader epoch of a broker; -1: unknown.
+func KnownLeaderEpoch(leader int32) LeaderEpoch { return LeaderEpoch(max(leader, -1) + 1) }
 
 // Leader returns the leader epoch as brokers send it; -1: unknown.
-func (e Epoch) Leader() int32 { return int32(e) - 1 }
+func (e LeaderEpoch) Leader() int32 { return int32(e) - 1 }
 
 // Member identifies the committer: a member of the group in one generation, or NoMember.
 type Member struct {
@@ -51,20 +51,20 @@ type Member struct {
 // members.
 var NoMember = Member{Generation: sarama.GroupGenerationUndefined}
 
-// Offsets commits and reads a group's offsets on its own connection, so that a commit
+// OffsetClient commits and reads a group's offsets on its own connection, so that a commit
 // does not wait behind a fetch or a join, and reports the result to the caller. It is
 // safe for concurrent use; requests are sent one at a time.
-type Offsets struct {
-	coord *coordinator
+type OffsetClient struct {
+	coord *coordinatorClient
 }
 
 // NewOffsets does not connect yet. Close the Offsets before the client.
-func NewOffsets(client *Client, group string) *Offsets {
-	return &Offsets{coord: newCoordinator(client, group, joinHandlers{})}
+func NewOffsets(client *Client, group string) *OffsetClient {
+	return &OffsetClient{coord: newCoordinator(client, group, coordinatorHooks{})}
 }
 
 // Close closes the connection; a running request fails.
-func (o *Offsets) Close() { o.coord.close() }
+func (o *OffsetClient) Close() { o.coord.close() }
 
 // Commit commits positions in one request. failed holds the partitions that the
 // broker refused with the error (a sarama.KError); it is nil if it accepted all.
@@ -73,7 +73,7 @@ func (o *Offsets) Close() { o.coord.close() }
 // Commit follows a coordinator that moved, for about 3 s. It returns at once if the
 // member is not in the group's generation (sarama.ErrIllegalGeneration,
 // ErrUnknownMemberId, ErrRebalanceInProgress, ErrFencedInstancedId).
-func (o *Offsets) Commit(ctx context.Context, m Member, commits map[TopicPartition]Commit) (failed map[TopicPartition]error, err error) {
+func (o *OffsetClient) Commit(ctx context.Context, m Member, commits map[TopicPartition]Commit) (failed map[TopicPartition]error, err error) {
 	left := commits
 	err = o.coord.do(ctx, func(b *sarama.Broker) error {
 		resp, err := b.CommitOffset(o.commitRequest(m, left))
@@ -109,7 +109,7 @@ func (o *Offsets) Commit(ctx context.Context, m Member, commits map[TopicPartiti
 	return failed, nil
 }
 
-func (o *Offsets) commitRequest(m Member, commits map[TopicPartition]Commit) *sarama.OffsetCommitRequest {
+func (o *OffsetClient) commitRequest(m Member, commits map[TopicPartition]Commit) *sarama.OffsetCommitRequest {
 	req := sarama.NewOffsetCommitRequest(o.coord.conf, o.coord.group)
 	req.ConsumerGroupGeneration = m.Generation
 	req.ConsumerID = m.MemberID
@@ -125,7 +125,7 @@ func (o *Offsets) commitRequest(m Member, commits map[TopicPartition]Commit) *sa
 // Fetch reads committed offsets. The result holds every requested partition, with
 // NoOffset where there is none. It fails with sarama.ErrUnstableOffsetCommit while a
 // transaction with one of these offsets is open (KIP-447): retry.
-func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]Commit, error) {
+func (o *OffsetClient) Fetch(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]Commit, error) {
 	asked := make(map[string][]int32)
 	for _, p := range partitions {
 		asked[p.Topic] = append(asked[p.Topic], p.Partition)
@@ -154,7 +154,7 @@ func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[T
 			if block.Err != sarama.ErrNoError {
 				return fmt.Errorf("%s: %w", p, block.Err)
 			}
-			found[p] = Commit{Offset: block.Offset, Metadata: block.Metadata, Epoch: KnownEpoch(block.LeaderEpoch)}
+			found[p] = Commit{Offset: block.Offset, Metadata: block.Metadata, Epoch: KnownLeaderEpoch(block.LeaderEpoch)}
 		}
 		return nil
 	})
@@ -166,7 +166,7 @@ func (o *Offsets) Fetch(ctx context.Context, partitions []TopicPartition) (map[T
 
 // FetchAll reads all committed offsets of the group; none for a group that does not exist.
 // Unlike Fetch it ignores open transactions.
-func (o *Offsets) FetchAll(ctx context.Context) (map[TopicPartition]Commit, error) {
+func (o *OffsetClient) FetchAll(ctx context.Context) (map[TopicPartition]Commit, error) {
 	found := map[TopicPartition]Commit{}
 	err := o.coord.do(ctx, func(b *sarama.Broker) error {
 		resp, err := b.FetchOffset(sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, nil))
@@ -197,7 +197,7 @@ func (o *Offsets) FetchAll(ctx context.Context) (map[TopicPartition]Commit, erro
 	return found, nil
 }
 
-func (o *Offsets) fetch(b *sarama.Broker, asked map[string][]int32) (*sarama.OffsetFetchResponse, error) {
+func (o *OffsetClient) fetch(b *sarama.Broker, asked map[string][]int32) (*sarama.OffsetFetchResponse, error) {
 	req := sarama.NewOffsetFetchRequest(o.coord.conf.Version, o.coord.group, asked)
 	req.RequireStable = true
 	resp, err := b.FetchOffset(req)

@@ -259,7 +259,7 @@ func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 	h, isHeld := c.held[p]
 	if !isHeld {
 		offset, metadata := p.commitPoint()
-		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata, Epoch: kafka.Epoch(p.epoch.Load())}, p.inst.producer.unattributed.processed.Load()}
+		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata, Epoch: kafka.LeaderEpoch(p.epoch.Load())}, p.inst.producer.unattributed.processed.Load()}
 	}
 	if p.confirmed(h.commit.Offset, h.commit.Metadata) {
 		delete(c.held, p)

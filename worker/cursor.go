@@ -81,7 +81,7 @@ func (c *cursor) peek(want int) []racecar.Message {
 func (c *cursor) load(want int) bool {
 	for c.corrupt == nil && (c.reading < len(c.batches) || c.take()) {
 		b := c.batches[c.reading]
-		c.epoch.Store(int32(kafka.KnownEpoch(b.LeaderEpoch())))
+		c.epoch.Store(int32(kafka.KnownLeaderEpoch(b.LeaderEpoch())))
 		if !b.Empty() && c.from < b.NextOffset() {
 			messages, err := c.decode(b, max(chunkSize, want))
 			if err != nil {

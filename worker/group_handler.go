@@ -310,7 +310,7 @@ func (m *membership) position(p *partition, committed kafka.Commit) bool {
 		return false
 	}
 	p.topicID = start.TopicID
-	p.epoch.Store(int32(kafka.KnownEpoch(start.LeaderEpoch)))
+	p.epoch.Store(int32(kafka.KnownLeaderEpoch(start.LeaderEpoch)))
 	p.cursor.from, p.cursor.floor = start.Offset, start.Offset
 	attempts, starts := parseMetadata(committed.Metadata, start.Offset)
 	if isOwn { // it has killed nothing, though it may have been lost and could not take its count back

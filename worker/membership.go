@@ -205,7 +205,7 @@ func (m *membership) consumeFailed(began time.Time, failure error) (tries int, e
 	if reason, _, permanent := access.PermanentWith(&m.w.cfg, failure); permanent {
 		return 0, permanentError{errors.New(reason)}
 	}
-	failure = m.explainAssignors(access.Explained(failure))
+	failure = m.explainAssignors(access.WithAdvice(failure))
 	tries = m.failures.log(failure, "consuming interrupted, to be retried")
 	if !m.joining.IsZero() {
 		m.w.emit(event.JoinGroup{Consumer: m.w.reg.Name(), Group: m.w.group, Duration: time.Since(began), Err: failure})
@@ -282,7 +282,7 @@ func (m *membership) config() (*kafka.Config, error) {
 		conf.Consumer.Group.Rebalance.GroupStrategies[i] = wrapStrategy(s, m.onAssignment, &m.rejoins)
 	}
 	m.fetcher = m.w.fetcherFor(m.subs[0].AdditionalConfig, conf)
-	m.maxBytes = conf.Fetching.MaxBytesPerPartition
+	m.maxBytes = conf.Fetch.MaxBytesPerPartition
 	return conf, nil
 }
 
@@ -647,7 +647,7 @@ func (m *membership) cutOff() {
 	defer m.mu.Unlock()
 	if m.client != nil && !m.cut {
 		m.cut = true
-		m.client.Interrupt()
+		m.client.Abort()
 	}
 }
 
@@ -677,7 +677,7 @@ func (m *membership) interruptRebalance(ctx context.Context) {
 		case 1:
 			m.mu.Lock()
 			if m.client != nil {
-				m.client.Drop()
+				m.client.CloseConnections()
 			}
 			m.mu.Unlock()
 		case 20:

@@ -450,7 +450,7 @@ func TestLeaderEpochIsCommitted(t *testing.T) {
 				s.running()
 				s.stop()
 				k := kafka.TopicPartition{Topic: topic, Partition: 0}
-				offsetsOf(t, b, group, func(ctx context.Context, o *kafka.Offsets) error {
+				offsetsOf(t, b, group, func(ctx context.Context, o *kafka.OffsetClient) error {
 					got, err := o.Fetch(ctx, []kafka.TopicPartition{k})
 					if got[k].Offset != 3 || got[k].Epoch.Leader() < 0 {
 						t.Errorf("committed %+v", got[k])

@@ -462,7 +462,7 @@ func (w *worker) fetcherFor(properties map[string]string, conf *kafka.Config) *f
 		for _, m := range w.memberships {
 			kinds[fmt.Sprint(m.subs[0].AdditionalConfig)] = true
 		}
-		c, f := *conf.Access.Config(), conf.Fetching
+		c, f := *conf.Access.Config(), conf.Fetch
 		c.MaxBytes /= len(kinds)
 		w.fetchers[key] = fetch.New(fetch.Options{
 			Config: &c, Access: conf.Access, ReadCommitted: f.ReadCommitted, Rack: f.Rack, Backoff: f.Backoff, Log: w.log,

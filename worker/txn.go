@@ -183,7 +183,7 @@ func (t *transactions) take(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Take(ctx); err != nil {
+	if err := p.InitTransactions(ctx); err != nil {
 		return err
 	}
 	t.taken.Store(true)

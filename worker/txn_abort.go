@@ -230,7 +230,7 @@ func (t *transactions) report(tr *transaction, err error, blamed bool, lost []*o
 		}
 	}
 	log := t.w.log.WithError(err).WithField("messages", tr.messages)
-	kind := producer.TxnKind(0)
+	kind := producer.TxnErrorKind(0)
 	if e, ok := errors.AsType[*producer.TxnError](err); ok {
 		kind = e.Kind
 	}

@@ -88,7 +88,7 @@ func (t *transactions) attempt(p *producer.TxnProducer, tr *transaction) error {
 			return fmt.Errorf("%s: %w", part.topicPartition, errLost)
 		}
 		s.commit.Offset, s.commit.Metadata = part.commitAt(s.next)
-		s.commit.Epoch = kafka.Epoch(part.epoch.Load())
+		s.commit.Epoch = kafka.LeaderEpoch(part.epoch.Load())
 		k := key{part.m, member}
 		if commits[k] == nil {
 			commits[k] = map[kafka.TopicPartition]kafka.Commit{}

@@ -24,7 +24,7 @@ import (
 )
 
 // offsetsOf reads and writes a group's offsets from outside.
-func offsetsOf(t testing.TB, b *testbroker.Broker, group string, do func(context.Context, *kafka.Offsets) error) {
+func offsetsOf(t testing.TB, b *testbroker.Broker, group string, do func(context.Context, *kafka.OffsetClient) error) {
 	t.Helper()
 	cfg := testConfig(b, group)
 	a, err := access.New(&cfg, nil)
@@ -47,7 +47,7 @@ func offsetsOf(t testing.TB, b *testbroker.Broker, group string, do func(context
 func committedMetadata(t testing.TB, b *testbroker.Broker, group, topic string, partition int32) (metadata string) {
 	t.Helper()
 	k := kafka.TopicPartition{Topic: topic, Partition: partition}
-	offsetsOf(t, b, group, func(ctx context.Context, o *kafka.Offsets) error {
+	offsetsOf(t, b, group, func(ctx context.Context, o *kafka.OffsetClient) error {
 		var err error
 		waitFor(t, "the end of a transaction", func() bool {
 			var got map[kafka.TopicPartition]kafka.Commit
@@ -63,7 +63,7 @@ func committedMetadata(t testing.TB, b *testbroker.Broker, group, topic string, 
 // commitFor commits an offset with metadata for a group that has no members.
 func commitFor(t testing.TB, b *testbroker.Broker, group, topic string, partition int32, offset int64, metadata string) {
 	t.Helper()
-	offsetsOf(t, b, group, func(ctx context.Context, o *kafka.Offsets) error {
+	offsetsOf(t, b, group, func(ctx context.Context, o *kafka.OffsetClient) error {
 		k := kafka.TopicPartition{Topic: topic, Partition: partition}
 		failed, err := o.Commit(ctx, kafka.NoMember, map[kafka.TopicPartition]kafka.Commit{k: {Offset: offset, Metadata: metadata}})
 		return errors.Join(err, failed[k])

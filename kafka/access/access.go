@@ -17,16 +17,16 @@ import (
 // process logs in to Kerberos once and not once for each client. It is safe for
 // concurrent use.
 type Access struct {
-	c         *config.Config
-	log       logrus.FieldLogger
-	addresses []string // configured
-	timeout   time.Duration
-	security  security
-	tls       *tlsSource // nil: plaintext
-	mechanism mechanism  // nil: no SASL
-	silences  *silences
-	traffic   *traffic
-	admitted  *atomic.Bool // a broker has accepted us
+	c             *config.Config
+	log           logrus.FieldLogger
+	addresses     []string // configured
+	timeout       time.Duration
+	security      security
+	tls           *tlsSource // nil: plaintext
+	mechanism     mechanism  // nil: no SASL
+	firstTimeouts *firstTimeouts
+	traffic       *saramaMetrics
+	admitted      *atomic.Bool // a broker has accepted us
 }
 
 // New checks the security settings and reads the files they name; it connects to
@@ -42,7 +42,7 @@ func New(c *config.Config, log logrus.FieldLogger) (*Access, error) {
 	}
 	a := &Access{
 		c: c, log: log, addresses: addresses.Complete(c.Brokers), timeout: socketTimeout(c), security: sec,
-		silences: newSilences(), traffic: &traffic{}, admitted: new(atomic.Bool),
+		firstTimeouts: newFirstTimeouts(), traffic: &saramaMetrics{}, admitted: new(atomic.Bool),
 	}
 	if sec.tls {
 		if a.tls, err = newTLSSource(c, log); err != nil {
@@ -115,11 +115,11 @@ func socketTimeout(c *config.Config) time.Duration {
 // Admit records that a broker has accepted these settings in an earlier process.
 func (a *Access) Admit() { a.admitted.Store(true) }
 
-// Judge takes the result of an attempt to connect to the broker at addr. Once a broker has
+// NoteResult takes the result of an attempt to connect to the broker at addr. Once a broker has
 // accepted us, our settings were right: a later refusal is for others to correct (a
 // certificate or a revocation list that was not renewed in time, a locked account), so
-// Judge makes it temporary.
-func (a *Access) Judge(addr string, err error) error {
+// NoteResult makes it temporary.
+func (a *Access) NoteResult(addr string, err error) error {
 	if err == nil {
 		a.admitted.Store(true)
 		return nil
@@ -128,7 +128,7 @@ func (a *Access) Judge(addr string, err error) error {
 	if !final || !a.admitted.Load() {
 		return err
 	}
-	return &Error{Addr: addr, Key: key, Temporary: true, Problem: strings.TrimPrefix(reason, "broker "+addr+": ")}
+	return &BrokerError{Addr: addr, Key: key, Temporary: true, Problem: strings.TrimPrefix(reason, "broker "+addr+": ")}
 }
 
 // Close drops the tickets. Clients that still use the Access cannot open new connections.

@@ -20,14 +20,14 @@ const (
 	smallAnswer = 64 << 10
 )
 
-// amplified reports whether the response lists topics and partitions, and so has to be
+// needsSizeCheck reports whether the response lists topics and partitions, and so has to be
 // measured before it is decoded.
-func (r request) amplified() bool {
+func (r request) needsSizeCheck() bool {
 	return r.key == int16(kmsg.Metadata) || r.key == int16(kmsg.OffsetFetch)
 }
 
-// checkAmplified measures the body of a response, which follows the correlation id.
-func (r request) checkAmplified(body []byte) error {
+// checkDecodedSize measures the body of a response, which follows the correlation id.
+func (r request) checkDecodedSize(body []byte) error {
 	s := sizer{b: body}
 	if r.key == int16(kmsg.Metadata) {
 		s.metadata(r.version)

@@ -66,7 +66,7 @@ func TestAnswersThatGrowWhenDecoded(t *testing.T) {
 			{"partitions of a group", kmsg.OffsetFetch, offsets(version, 1, 250_000), true},
 		} {
 			r := request{key: int16(test.key), version: version}
-			if err := r.checkAmplified(bodyOf(test.resp)); (err != nil) != test.refused {
+			if err := r.checkDecodedSize(bodyOf(test.resp)); (err != nil) != test.refused {
 				t.Errorf("%s, version %d: %v", test.name, version, err)
 			}
 		}
@@ -106,7 +106,7 @@ func FuzzAmplified(f *testing.F) {
 		if metadata {
 			r.key = int16(kmsg.Metadata)
 		}
-		_ = r.checkAmplified(body) // no answer is wrong
+		_ = r.checkDecodedSize(body) // no answer is wrong
 	})
 }
 
@@ -117,7 +117,7 @@ func TestAmplifiedAnswersEndTheConnection(t *testing.T) {
 	stream := append(answerTo(1, uint32(4+len(fine)), fine...), answerTo(2, uint32(4+len(wrong)), wrong...)...)
 	for _, step := range []int{1 << 10, 1 << 16, len(stream)} {
 		ours, theirs := net.Pipe()
-		c := &answerConn{Conn: ours}
+		c := &limitedConn{Conn: ours}
 		go func() {
 			_, _ = io.ReadFull(theirs, make([]byte, 28))
 			for b := stream; len(b) > 0; b = b[min(step, len(b)):] {

@@ -49,9 +49,9 @@ func (e *OversizedError) Error() string {
 	return fmt.Sprintf("the answer to a request of kind %d announces %d bytes, at most %d are taken: not a Kafka broker", e.Key, e.Bytes, e.Limit)
 }
 
-// answerConn rejects responses that are too large, before anybody allocates memory for
+// limitedConn rejects responses that are too large, before anybody allocates memory for
 // them, and responses without a request. Each request has to be one Write.
-type answerConn struct {
+type limitedConn struct {
 	net.Conn
 
 	mu    sync.Mutex
@@ -71,7 +71,7 @@ type request struct {
 	correlationID uint32
 }
 
-func (c *answerConn) Write(b []byte) (int, error) {
+func (c *limitedConn) Write(b []byte) (int, error) {
 	if len(b) >= 12 { // size int32, key int16, version int16, correlation id int32
 		c.mu.Lock()
 		c.asked = append(c.asked, request{int16(binary.BigEndian.Uint16(b[4:])), int16(binary.BigEndian.Uint16(b[6:])), binary.BigEndian.Uint32(b[8:])})
@@ -80,7 +80,7 @@ func (c *answerConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-func (c *answerConn) Read(b []byte) (int, error) {
+func (c *limitedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if wrong := c.check(b[:n]); wrong != nil {
 		return 0, wrong
@@ -89,7 +89,7 @@ func (c *answerConn) Read(b []byte) (int, error) {
 }
 
 // check follows the frames of the stream: size int32, correlation id int32, the rest.
-func (c *answerConn) check(b []byte) error {
+func (c *limitedConn) check(b []byte) error {
 	for len(b) > 0 {
 		if c.left > 0 {
 			n := min(c.left, int64(len(b)))
@@ -99,7 +99,7 @@ func (c *answerConn) check(b []byte) error {
 			}
 			b = b[n:]
 			if c.seen != nil && c.left == 0 {
-				if err := c.current.checkAmplified(c.seen); err != nil {
+				if err := c.current.checkDecodedSize(c.seen); err != nil {
 					return err
 				}
 				c.seen = nil
@@ -118,7 +118,7 @@ func (c *answerConn) check(b []byte) error {
 		}
 		c.left = int64(size) + 4 - int64(c.have)
 		c.have = 0
-		if c.current.amplified() && c.left > smallAnswer {
+		if c.current.needsSizeCheck() && c.left > smallAnswer {
 			c.seen = make([]byte, 0, c.left)
 		}
 	}
@@ -126,7 +126,7 @@ func (c *answerConn) check(b []byte) error {
 }
 
 // begin checks a response's size and finds its request.
-func (c *answerConn) begin(size uint32) error {
+func (c *limitedConn) begin(size uint32) error {
 	id := binary.BigEndian.Uint32(c.head[4:])
 	c.mu.Lock()
 	defer c.mu.Unlock()

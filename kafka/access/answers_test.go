@@ -46,7 +46,7 @@ func TestResponsesAreBounded(t *testing.T) {
 	} {
 		for step := 1; step <= 30; step += 7 { // however the bytes come
 			ours, theirs := net.Pipe()
-			c := &answerConn{Conn: ours}
+			c := &limitedConn{Conn: ours}
 			go func() {
 				_, _ = io.ReadFull(theirs, make([]byte, 14))
 				b := answerTo(5, tt.size, append(tt.body, make([]byte, 20)...)...)
@@ -74,7 +74,7 @@ func TestResponsesAreBounded(t *testing.T) {
 
 // The correlation id assigns a response to its request; a response without one is rejected.
 func TestResponsesWithoutARequestAreRejected(t *testing.T) {
-	c := &answerConn{}
+	c := &limitedConn{}
 	sink, _ := net.Pipe()
 	_ = sink.Close()
 	c.Conn = sink // where the requests go does not matter
@@ -89,7 +89,7 @@ func TestResponsesWithoutARequestAreRejected(t *testing.T) {
 	if err := c.check(answerTo(1, 6, 1, 2)); err == nil || !strings.Contains(err.Error(), "was not asked for") {
 		t.Errorf("an answer that came too late: %v", err)
 	}
-	c = &answerConn{Conn: sink}
+	c = &limitedConn{Conn: sink}
 	_, _ = c.Write(requestOf(uint16(kmsg.Fetch), 12, 1))
 	var oversized *OversizedError
 	if err := c.check(answerTo(1, 1<<30)); !errors.As(err, &oversized) {

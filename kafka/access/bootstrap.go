@@ -22,7 +22,7 @@ func (a *Access) Connect(ctx context.Context) error {
 		return err
 	}
 	_, err = AskInTurn(ctx, a, addrs, func(ctx context.Context, d *Dialer, addr string) (struct{}, error) {
-		return struct{}{}, a.Judge(addr, a.probe(ctx, d, addr))
+		return struct{}{}, a.NoteResult(addr, a.probe(ctx, d, addr))
 	}, func(error) bool { return false })
 	return err
 }
@@ -36,7 +36,7 @@ func AskInTurn[T any](ctx context.Context, a *Access, addrs []string,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d := a.Dialer(ctx, nil)
-	defer d.Interrupt()
+	defer d.Abort()
 
 	type answer struct {
 		i   int

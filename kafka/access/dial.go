@@ -35,7 +35,7 @@ func (a *Access) Dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // Dialer makes connections as Dial does and remembers them, so that Drop and
-// Interrupt can cut them while sarama waits for a response: sarama holds its locks while
+// Abort can cut them while sarama waits for a response: sarama holds its locks while
 // it waits, and cannot be interrupted.
 type Dialer struct {
 	access *Access
@@ -45,18 +45,18 @@ type Dialer struct {
 	mu     sync.Mutex
 	ctx    context.Context // guarded by mu; cancels the running dials, renewed by Drop
 	cancel context.CancelFunc
-	ended  bool       // guarded by mu; by Interrupt
+	ended  bool       // guarded by mu; by Abort
 	conns  []net.Conn // guarded by mu; raw ones; closed ones are removed at the next dial
 }
 
 var _ proxy.Dialer = (*Dialer)(nil)
 
-// Dialer returns a dialer whose connections end with ctx, by Drop or by Interrupt.
+// Dialer returns a dialer whose connections end with ctx, by CloseConnections or by Abort.
 // wrap, if not nil, is applied to each connection made.
 func (a *Access) Dialer(ctx context.Context, wrap func(net.Conn) net.Conn) *Dialer {
 	d := &Dialer{access: a, wrap: wrap, base: ctx}
 	d.ctx, d.cancel = context.WithCancel(ctx)
-	context.AfterFunc(ctx, d.Drop)
+	context.AfterFunc(ctx, d.CloseConnections)
 	return d
 }
 
@@ -78,7 +78,7 @@ func (a *Access) dial(life context.Context, addr string, remember func(net.Conn)
 	if err := a.checkAdvertised(addr); err != nil {
 		return nil, err
 	}
-	timeout := a.silences.timeout(addr, a.timeout)
+	timeout := a.firstTimeouts.timeout(addr, a.timeout)
 	ctx, cancel := context.WithTimeout(life, timeout)
 	conn, err := a.connect(ctx, addr, remember)
 	silent := err != nil && ctx.Err() != nil && life.Err() == nil
@@ -88,10 +88,10 @@ func (a *Access) dial(life context.Context, addr string, remember func(net.Conn)
 		_, silent = errors.AsType[*silentError](err)
 	}
 	if err != nil {
-		a.silences.note(addr, !silent, timeout)
-		return nil, a.Judge(addr, err)
+		a.firstTimeouts.note(addr, !silent, timeout)
+		return nil, a.NoteResult(addr, err)
 	}
-	return &answerConn{Conn: &untriedConn{Conn: conn, silences: a.silences, addr: addr, timeout: timeout}}, nil
+	return &limitedConn{Conn: &firstResponseConn{Conn: conn, timeouts: a.firstTimeouts, addr: addr, timeout: timeout}}, nil
 }
 
 // connect makes the connection, with TLS where configured.
@@ -133,7 +133,7 @@ func (a *Access) checkAdvertised(addr string) error {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil || len(host) > maxHostName || !hostName.MatchString(host) {
-		return &Error{Temporary: true, Problem: fmt.Sprintf("a broker advertises the address %.300q, which is not a valid host and port: see advertised.listeners in its configuration", addr)}
+		return &BrokerError{Temporary: true, Problem: fmt.Sprintf("a broker advertises the address %.300q, which is not a valid host and port: see advertised.listeners in its configuration", addr)}
 	}
 	return nil
 }
@@ -141,17 +141,17 @@ func (a *Access) checkAdvertised(addr string) error {
 // keepAlive detects a vanished peer after 30 s, on connections without traffic too.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// Interrupt closes all connections and makes all later dials fail.
-func (d *Dialer) Interrupt() {
+// Abort closes all connections and makes all later dials fail.
+func (d *Dialer) Abort() {
 	d.mu.Lock()
 	d.ended = true
 	d.mu.Unlock()
-	d.Drop()
+	d.CloseConnections()
 }
 
-// Drop closes all connections and cancels the running dials. New connections can be
+// CloseConnections closes all connections and cancels the running dials. New connections can be
 // made.
-func (d *Dialer) Drop() {
+func (d *Dialer) CloseConnections() {
 	d.mu.Lock()
 	d.cancel()
 	if !d.ended {

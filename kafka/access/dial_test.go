@@ -26,7 +26,7 @@ func TestAdvertisedAddresses(t *testing.T) {
 		":9092", "host:port", "host:-1", "host:65536", "host", "\x1b[31m:9092", strings.Repeat("a", 254) + ":9092",
 	} {
 		_, err := a.Dial(t.Context(), addr)
-		var refused *Error
+		var refused *BrokerError
 		if !errors.As(err, &refused) || !refused.Temporary || !strings.Contains(err.Error(), "is not a valid host and port") {
 			t.Errorf("%s: got %v, want that it is no address", addr, err)
 		}

@@ -62,7 +62,7 @@ func brief(err error, addr string) string {
 	if err == nil {
 		return "no answer"
 	}
-	var access *Error
+	var access *BrokerError
 	if errors.As(err, &access) {
 		return access.Problem
 	}
@@ -84,8 +84,8 @@ func (e *TooOldError) Error() string {
 	return fmt.Sprintf("broker %s is too old: racecar needs Kafka 2.4 or newer (it does not offer LeaveGroup version 3)", e.Addr)
 }
 
-// Error reports a broker that we do not trust, or that does not accept us.
-type Error struct {
+// BrokerError reports a broker that we do not trust, or that does not accept us.
+type BrokerError struct {
 	Addr      string // of the broker; empty: not known
 	Key       string // the configuration key to change; empty: it is not ours to change
 	Problem   string // what is wrong and what to do, one line
@@ -93,14 +93,14 @@ type Error struct {
 	Err       error  // the cause, or nil; Problem says all of it that matters
 }
 
-func (e *Error) Error() string {
+func (e *BrokerError) Error() string {
 	if e.Addr == "" {
 		return e.Problem
 	}
 	return "broker " + e.Addr + ": " + e.Problem
 }
 
-func (e *Error) Unwrap() error { return e.Err }
+func (e *BrokerError) Unwrap() error { return e.Err }
 
 // fileError reports that a key's file cannot be read; err names the file.
 func fileError(key string, err error) error { return &ConfigError{Key: key, Err: err} }
@@ -121,8 +121,8 @@ func quoted(s string) string { return fmt.Sprintf("%q", s) }
 // closes the connection when it gets others.
 func (a *Access) explainClosed(ctx context.Context, addr string, err error) error {
 	if err != nil && ClosedByPeer(err) && !a.security.sasl && a.wantsSASL(ctx, addr) {
-		return &Error{Addr: addr, Key: "security_protocol", Err: err, Temporary: !a.security.tls,
-			Problem: "it wants authentication on this port: set security_protocol to " + a.security.with(a.security.tls, true) + ", or change the port"}
+		return &BrokerError{Addr: addr, Key: "security_protocol", Err: err, Temporary: !a.security.tls,
+			Problem: "it wants authentication on this port: set security_protocol to " + a.security.protocolName(a.security.tls, true) + ", or change the port"}
 	}
 	return a.explain(ctx, addr, err)
 }
@@ -133,7 +133,7 @@ func (a *Access) explain(ctx context.Context, addr string, err error) error {
 	if err == nil {
 		return nil
 	}
-	known, isKnown := errors.AsType[*Error](err)
+	known, isKnown := errors.AsType[*BrokerError](err)
 	if ClosedByPeer(err) || isKnown && errors.Is(known, context.DeadlineExceeded) {
 		if mismatch := a.mismatch(ctx, addr, err); mismatch != nil {
 			return mismatch
@@ -142,11 +142,11 @@ func (a *Access) explain(ctx context.Context, addr string, err error) error {
 	if isKnown {
 		return err
 	}
-	if e := (&Error{Addr: addr, Err: err}); explainAlert(e, err, a.tls != nil && a.tls.material().certificate != nil) {
+	if e := (&BrokerError{Addr: addr, Err: err}); explainAlert(e, err, a.tls != nil && a.tls.material().certificate != nil) {
 		return e
 	}
 	if ClosedByPeer(err) && a.mechanism != nil {
-		return &Error{Addr: addr, Key: "sasl_password", Temporary: true, Err: err,
+		return &BrokerError{Addr: addr, Key: "sasl_password", Temporary: true, Err: err,
 			Problem: "it closed the connection while we authenticated (if this goes on: check the sasl_ keys)"}
 	}
 	return err

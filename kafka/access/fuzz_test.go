@@ -166,7 +166,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte("\x7f\xff\xff\xff\x00\x00\x00\x00"), uint8(1))
 	f.Add([]byte("\x00\x00\x00\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x81\x80\x00"), uint8(200))
 	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
-		c := &answerConn{}
+		c := &limitedConn{}
 		for id, key := range []kmsg.Key{kmsg.ApiVersions, kmsg.SASLHandshake, kmsg.Metadata, kmsg.Metadata, kmsg.Fetch, kmsg.JoinGroup} {
 			c.asked = append(c.asked, request{key: int16(key), version: int16(id * 3), correlationID: uint32(id)})
 		}

@@ -334,9 +334,9 @@ const ticketMargin = time.Minute
 
 func (t ticket) valid() bool { return time.Until(t.end) > ticketMargin }
 
-// old reports whether four fifths of the ticket's lifetime are over: time to renew, as in
+// renewalDue reports whether four fifths of the ticket's lifetime are over: time to renew, as in
 // Java.
-func (t ticket) old() bool { return time.Since(t.start) > t.end.Sub(t.start)*4/5 }
+func (t ticket) renewalDue() bool { return time.Since(t.start) > t.end.Sub(t.start)*4/5 }
 
 // safely turns the panics of a parser on damaged bytes into an error.
 func safely(f func() error) (err error) {

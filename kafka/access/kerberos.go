@@ -171,7 +171,7 @@ func (k *kerberos) login(ctx context.Context, host string) error {
 			err = k.runKinit(ctx, host)
 		}
 	case k.keytab != "":
-		if !had || due && k.tgt.old() {
+		if !had || due && k.tgt.renewalDue() {
 			err = k.loginWithKeytab(ctx)
 		}
 	default:

@@ -21,7 +21,7 @@ func (k *kerberos) explain(host string, err error) error {
 	if _, ok := errors.AsType[*ConfigError](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	e := &Error{Err: err, Temporary: true, Problem: lastLine(err)}
+	e := &BrokerError{Err: err, Temporary: true, Problem: lastLine(err)}
 	switch {
 	case errors.As(err, &unknown):
 		e.Temporary = false

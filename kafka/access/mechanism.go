@@ -21,7 +21,7 @@ type exchange interface {
 	// or done. An *Error is a broker that we do not trust.
 	next(answer []byte) (message []byte, done bool, err error)
 	// refused returns the setting to correct when the broker rejects the login.
-	refused() Error
+	refused() BrokerError
 }
 
 // nameAndPassword returns sasl_username and sasl_password.
@@ -35,6 +35,6 @@ func nameAndPassword(c *config.Config) (username, password string, err error) {
 }
 
 // wrongPassword is the result of refused in mechanisms with a name and a password.
-func wrongPassword() Error {
-	return Error{Key: "sasl_password", Problem: "wrong sasl_username or sasl_password"}
+func wrongPassword() BrokerError {
+	return BrokerError{Key: "sasl_password", Problem: "wrong sasl_username or sasl_password"}
 }

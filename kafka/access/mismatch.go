@@ -17,23 +17,23 @@ import (
 
 // mismatch returns an error if the port speaks TLS and we do not, or the reverse; nil: it
 // does not, or that is unknown.
-func (a *Access) mismatch(ctx context.Context, addr string, err error) *Error {
+func (a *Access) mismatch(ctx context.Context, addr string, err error) *BrokerError {
 	// We can tell for sure that a port does not speak TLS. What a port says without TLS
 	// proves nothing.
-	e := &Error{Addr: addr, Key: "security_protocol", Err: err, Temporary: !a.security.tls}
+	e := &BrokerError{Addr: addr, Key: "security_protocol", Err: err, Temporary: !a.security.tls}
 	switch {
 	case a.security.tls && speaksPlaintext(ctx, addr):
-		e.Problem = "it does not speak TLS on this port: set security_protocol to " + a.security.with(false, a.security.sasl) + ", or change the port"
+		e.Problem = "it does not speak TLS on this port: set security_protocol to " + a.security.protocolName(false, a.security.sasl) + ", or change the port"
 	case !a.security.tls && speaksTLS(ctx, addr):
-		e.Problem = "it speaks TLS on this port: set security_protocol to " + a.security.with(true, a.security.sasl) + ", or change the port"
+		e.Problem = "it speaks TLS on this port: set security_protocol to " + a.security.protocolName(true, a.security.sasl) + ", or change the port"
 	default:
 		return nil
 	}
 	return e
 }
 
-// with is the name of a protocol.
-func (security) with(tls, sasl bool) string {
+// protocolName is the name of a protocol.
+func (security) protocolName(tls, sasl bool) string {
 	switch {
 	case tls && sasl:
 		return "sasl_ssl"

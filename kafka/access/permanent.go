@@ -35,7 +35,7 @@ func PermanentWith(c *config.Config, err error) (reason, key string, ok bool) {
 	if errors.As(err, &ce) {
 		return ce.Error(), ce.Key, true
 	}
-	var access *Error
+	var access *BrokerError
 	if errors.As(err, &access) {
 		if access.Temporary {
 			return "", "", false
@@ -57,7 +57,7 @@ func PermanentWith(c *config.Config, err error) (reason, key string, ok bool) {
 }
 
 // finalAnswer lists the permanent error codes about groups, topics and transactions.
-// Codes about certificates and passwords are not in it: Judge decides on those. c may be
+// Codes about certificates and passwords are not in it: NoteResult decides on those. c may be
 // nil.
 func finalAnswer(c *config.Config, err error) (reason, key string, ok bool) {
 	if c == nil {
@@ -92,8 +92,8 @@ func value[T comparable](v T) string {
 	return fmt.Sprintf(" (%v)", v)
 }
 
-// Explained adds what to do to temporary errors that sarama words for programmers.
-func Explained(err error) error {
+// WithAdvice adds what to do to temporary errors that sarama words for programmers.
+func WithAdvice(err error) error {
 	if errors.Is(err, sarama.ErrGroupMaxSizeReached) {
 		return fmt.Errorf("the group is full (group.max.size at the brokers): run fewer workers, or raise that limit: %w", err)
 	}

@@ -13,22 +13,22 @@ import (
 // Metrics is the registry that sarama counts in.
 func (a *Access) Metrics() metrics.Registry { return a.traffic }
 
-// traffic is sarama's registry of metrics. It keeps a few figures of each broker and
+// saramaMetrics is sarama's registry of metrics. It keeps a few figures of each broker and
 // drops all others: its own meters and histograms
 // cost memory per broker and topic, are never collected while a meter runs
 // (go-metrics keeps them in a global list), and would leak with each client that
 // is rebuilt. The alternative, metrics.UseNilMetrics, is a switch for the whole
 // process, users' own use of that library included.
-type traffic struct {
+type saramaMetrics struct {
 	mu      sync.Mutex
 	brokers map[int32]*brokerTraffic
 }
 
-var _ metrics.Registry = (*traffic)(nil)
+var _ metrics.Registry = (*saramaMetrics)(nil)
 
 // GetOrRegister returns a metric of the type the caller's constructor would make;
 // the constructor is not called, since the one of a meter registers it globally.
-func (t *traffic) GetOrRegister(name string, metric any) any {
+func (t *saramaMetrics) GetOrRegister(name string, metric any) any {
 	if b, kind := t.broker(name); b != nil {
 		switch kind {
 		case "outgoing-byte-rate":
@@ -62,7 +62,7 @@ func (t *traffic) GetOrRegister(name string, metric any) any {
 }
 
 // broker finds the broker of a metric by the metric's name: "request-rate-for-broker-1".
-func (t *traffic) broker(name string) (*brokerTraffic, string) {
+func (t *saramaMetrics) broker(name string) (*brokerTraffic, string) {
 	kind, number, ok := strings.Cut(name, "-for-broker-")
 	if !ok {
 		return nil, ""
@@ -74,13 +74,13 @@ func (t *traffic) broker(name string) (*brokerTraffic, string) {
 	return t.entry(int32(id)), kind
 }
 
-func (*traffic) Each(func(string, any))                    {}
-func (*traffic) Get(string) any                            { return nil }
-func (*traffic) GetAll() map[string]map[string]interface{} { return nil }
-func (*traffic) Register(string, any) error                { return nil }
-func (*traffic) RunHealthchecks()                          {}
-func (*traffic) Unregister(string)                         {}
-func (*traffic) UnregisterAll()                            {}
+func (*saramaMetrics) Each(func(string, any))                    {}
+func (*saramaMetrics) Get(string) any                            { return nil }
+func (*saramaMetrics) GetAll() map[string]map[string]interface{} { return nil }
+func (*saramaMetrics) Register(string, any) error                { return nil }
+func (*saramaMetrics) RunHealthchecks()                          {}
+func (*saramaMetrics) Unregister(string)                         {}
+func (*saramaMetrics) UnregisterAll()                            {}
 
 // meter counts; it has no rates.
 type meter struct {

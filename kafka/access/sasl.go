@@ -87,8 +87,8 @@ func (a *Access) login(ctx context.Context, w *Wire) (time.Duration, error) {
 // explainLogin explains a failed authentication; nil stays nil. A rejection is permanent
 // only over TLS: otherwise nothing proves that a broker sent it.
 func (a *Access) explainLogin(addr string, x exchange, err error) error {
-	e := &Error{Temporary: a.tls == nil}
-	var known *Error
+	e := &BrokerError{Temporary: a.tls == nil}
+	var known *BrokerError
 	var offers *offersError
 	switch {
 	case err == nil:

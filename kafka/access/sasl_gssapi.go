@@ -47,12 +47,12 @@ func (x *gssapiExchange) next(answer []byte) ([]byte, bool, error) {
 	return message, false, err
 }
 
-func (x *gssapiExchange) refused() Error {
+func (x *gssapiExchange) refused() BrokerError {
 	if x.cached {
 		x.kerberos.forget(x.host) // the broker's key may have changed: the next connection brings a new ticket
-		return Error{Key: "sasl_kerberos_principal", Temporary: true, Problem: "it refuses our Kerberos ticket; the next attempt uses a new one"}
+		return BrokerError{Key: "sasl_kerberos_principal", Temporary: true, Problem: "it refuses our Kerberos ticket; the next attempt uses a new one"}
 	}
-	return Error{Key: "sasl_kerberos_principal",
+	return BrokerError{Key: "sasl_kerberos_principal",
 		Problem: "it refuses our Kerberos ticket (does its own keytab fit its name and sasl_kerberos_service_name?)"}
 }
 

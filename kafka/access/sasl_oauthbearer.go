@@ -52,8 +52,8 @@ func (oauthBearer) next(answer []byte) ([]byte, bool, error) {
 }
 
 // refused is temporary: the next token may be valid.
-func (oauthBearer) refused() Error {
-	return Error{Key: "sasl_oauthbearer_token_file", Problem: "it refuses our token", Temporary: true}
+func (oauthBearer) refused() BrokerError {
+	return BrokerError{Key: "sasl_oauthbearer_token_file", Problem: "it refuses our token", Temporary: true}
 }
 
 func (oauthBearer) close() {}

@@ -21,5 +21,5 @@ func (p plain) begin(context.Context, string) (exchange, []byte, error) {
 }
 
 func (plain) next([]byte) ([]byte, bool, error) { return nil, true, nil }
-func (plain) refused() Error                    { return wrongPassword() }
+func (plain) refused() BrokerError              { return wrongPassword() }
 func (plain) close()                            {}

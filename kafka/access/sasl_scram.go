@@ -72,10 +72,10 @@ func (x scramExchange) next(challenge []byte) ([]byte, bool, error) {
 	return []byte(response), x.Done(), nil
 }
 
-func (scramExchange) refused() Error { return wrongPassword() }
+func (scramExchange) refused() BrokerError { return wrongPassword() }
 
 // untrusted is the error for a broker that does not prove that it knows the password.
 func untrusted(err error) error {
-	return &Error{Key: "sasl_password", Err: err,
+	return &BrokerError{Key: "sasl_password", Err: err,
 		Problem: fmt.Sprintf("the broker's part of the SCRAM exchange is wrong: %v: it does not know our password, or is not the broker it claims to be", err)}
 }

@@ -423,7 +423,7 @@ func TestRequestsWithoutResponses(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, theirs) }() // until the pipe is closed
 	logins := 0
 	session := newSessionConn(ours, time.Nanosecond, func() (time.Duration, error) { logins++; return time.Nanosecond, nil })
-	conn := &answerConn{Conn: &untriedConn{Conn: session, silences: newSilences(), timeout: time.Minute}}
+	conn := &limitedConn{Conn: &firstResponseConn{Conn: session, timeouts: newFirstTimeouts(), timeout: time.Minute}}
 	defer conn.Close() //nolint:errcheck // a pipe
 	w := &Wire{Conn: conn, Timeout: time.Minute}
 	for range 3 {
@@ -445,7 +445,7 @@ func (endless) begin(context.Context, string) (exchange, []byte, error) {
 	return endless{}, []byte("x"), nil
 }
 func (endless) next([]byte) ([]byte, bool, error) { return []byte("x"), false, nil }
-func (endless) refused() Error                    { return Error{} }
+func (endless) refused() BrokerError              { return BrokerError{} }
 func (endless) close()                            {}
 
 // A broker that always has another message for an authentication costs its connection, at

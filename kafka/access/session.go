@@ -28,9 +28,9 @@ type sessionConn struct {
 // which it does within the next Write that finds no request unanswered.
 func RenewalDue(conn net.Conn) bool {
 	switch c := conn.(type) {
-	case *answerConn:
+	case *limitedConn:
 		return RenewalDue(c.Conn)
-	case *untriedConn:
+	case *firstResponseConn:
 		return RenewalDue(c.Conn)
 	case *sessionConn:
 		c.mu.Lock()
@@ -124,12 +124,12 @@ func (s *sessionConn) restoreDeadlines(took time.Duration) error {
 // expectNone tells a connection made by Dial that its last request gets no response.
 func expectNone(conn net.Conn) {
 	switch c := conn.(type) {
-	case *answerConn:
+	case *limitedConn:
 		c.mu.Lock()
 		c.asked = c.asked[:len(c.asked)-1]
 		c.mu.Unlock()
 		expectNone(c.Conn)
-	case *untriedConn:
+	case *firstResponseConn:
 		expectNone(c.Conn)
 	case *sessionConn:
 		c.mu.Lock()

@@ -19,23 +19,23 @@ import (
 // not answer, in case that broker is only slow.
 const FirstAnswer = 3 * time.Second
 
-// silences holds the first-response timeouts of addresses that did not answer in time.
-type silences struct {
+// firstTimeouts holds the first-response timeouts of addresses that did not answer in time.
+type firstTimeouts struct {
 	mu      sync.Mutex
 	allowed map[string]time.Duration // guarded by mu
 }
 
-func newSilences() *silences { return &silences{allowed: map[string]time.Duration{}} }
+func newFirstTimeouts() *firstTimeouts { return &firstTimeouts{allowed: map[string]time.Duration{}} }
 
 // timeout returns the current first-response timeout of addr, at most limit.
-func (s *silences) timeout(addr string, limit time.Duration) time.Duration {
+func (s *firstTimeouts) timeout(addr string, limit time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return min(limit, max(FirstAnswer, s.allowed[addr]))
 }
 
 // note records whether addr answered within the timeout.
-func (s *silences) note(addr string, answered bool, timeout time.Duration) {
+func (s *firstTimeouts) note(addr string, answered bool, timeout time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if answered {
@@ -45,40 +45,40 @@ func (s *silences) note(addr string, answered bool, timeout time.Duration) {
 	}
 }
 
-// untriedConn bounds the wait for the first response on a connection. sarama would wait two
+// firstResponseConn bounds the wait for the first response on a connection. sarama would wait two
 // or three times socket_timeout: it repeats its first request in an older version.
-type untriedConn struct {
+type firstResponseConn struct {
 	net.Conn
-	silences *silences
+	timeouts *firstTimeouts
 	addr     string
 	timeout  time.Duration
 	answered atomic.Bool
 }
 
-func (c *untriedConn) SetDeadline(t time.Time) error {
+func (c *firstResponseConn) SetDeadline(t time.Time) error {
 	if err := c.SetWriteDeadline(t); err != nil {
 		return err
 	}
 	return c.SetReadDeadline(t)
 }
 
-func (c *untriedConn) SetReadDeadline(t time.Time) error {
+func (c *firstResponseConn) SetReadDeadline(t time.Time) error {
 	if first := time.Now().Add(c.timeout); !c.answered.Load() && t.After(first) {
 		t = first
 	}
 	return c.Conn.SetReadDeadline(t)
 }
 
-func (c *untriedConn) Read(b []byte) (int, error) {
+func (c *firstResponseConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.answered.Load() {
 		return n, err
 	}
 	if n > 0 {
 		c.answered.Store(true)
-		c.silences.note(c.addr, true, c.timeout)
+		c.timeouts.note(c.addr, true, c.timeout)
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.silences.note(c.addr, false, c.timeout)
+		c.timeouts.note(c.addr, false, c.timeout)
 		_ = c.Close() // it must not be used any more
 		err = &silentError{addr: c.addr, after: c.timeout}
 	}

@@ -78,7 +78,7 @@ func (s *tlsSource) handshake(ctx context.Context, conn net.Conn, addr string) (
 	if err := tc.HandshakeContext(ctx); err != nil {
 		_ = conn.Close() // the handshake's error is the one to tell
 		if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) {
-			return nil, &Error{Addr: addr, Temporary: true, Err: cause, Problem: "it does not answer the TLS handshake (if this goes on: does it speak TLS on this port? see security_protocol)"}
+			return nil, &BrokerError{Addr: addr, Temporary: true, Err: cause, Problem: "it does not answer the TLS handshake (if this goes on: does it speak TLS on this port? see security_protocol)"}
 		} else if cause != nil {
 			return nil, cause
 		}

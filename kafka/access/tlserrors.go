@@ -15,8 +15,8 @@ import (
 // This file explains failed TLS handshakes to the user.
 
 // explainTLS explains a failed handshake. sent: we had a certificate.
-func explainTLS(addr string, err error, sent bool) *Error {
-	e := &Error{Addr: addr, Err: err}
+func explainTLS(addr string, err error, sent bool) *BrokerError {
+	e := &BrokerError{Addr: addr, Err: err}
 	var (
 		unknown  x509.UnknownAuthorityError
 		host     x509.HostnameError
@@ -110,7 +110,7 @@ var certificateAlerts = map[string]string{
 
 // explainAlert fills e in if err is an alert from the broker. With TLS 1.3, alerts about
 // our certificate come after the handshake, with the first response.
-func explainAlert(e *Error, err error, sent bool) bool {
+func explainAlert(e *BrokerError, err error, sent bool) bool {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" {
 		return false

@@ -47,7 +47,7 @@ type brokerTraffic struct {
 	latency                             latency
 }
 
-func (t *traffic) entry(id int32) *brokerTraffic {
+func (t *saramaMetrics) entry(id int32) *brokerTraffic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.brokers == nil {
@@ -61,7 +61,7 @@ func (t *traffic) entry(id int32) *brokerTraffic {
 	return b
 }
 
-func (t *traffic) take() []Traffic {
+func (t *saramaMetrics) take() []Traffic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := make([]Traffic, 0, len(t.brokers))

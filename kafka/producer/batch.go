@@ -15,7 +15,7 @@ import (
 type entry struct {
 	done     Done
 	deadline time.Duration // since the Producer was made
-	room     int32         // of the Producer's buffer that it takes
+	buffered int32         // of the Producer's buffer that it takes
 	end      int32         // where its record ends in its batch
 	anywhere bool          // its partition was chosen at random
 }
@@ -39,7 +39,7 @@ type batch struct {
 	entries     []entry
 	buf         []byte // the header's room, then the records
 	base, max   int64  // timestamps
-	wire        []byte // the batch as it is sent, compressed; nil: not closed yet
+	encoded     []byte // the batch as it is sent, compressed; nil: not closed yet
 	numbered    bool   // wire has a sequence number
 	maybeStored bool   // a request with it had no clear result
 }
@@ -158,7 +158,7 @@ func (b *batch) records() []record {
 // seal completes the batch except for its sequence number, and compresses it unless that
 // would make it larger. A sealed batch takes no more messages.
 func (b *batch) seal(pool *buffers, c codec, compress compressor) error {
-	if b.wire != nil {
+	if b.encoded != nil {
 		return nil
 	}
 	wire, attributes := b.buf, int16(0)
@@ -173,8 +173,8 @@ func (b *batch) seal(pool *buffers, c codec, compress compressor) error {
 			pool.put(out)
 		}
 	}
-	b.wire = wire
-	h := b.wire
+	b.encoded = wire
+	h := b.encoded
 	binary.BigEndian.PutUint64(h, 0)
 	binary.BigEndian.PutUint32(h[lengthAt:], uint32(len(h)-epochAt))
 	binary.BigEndian.PutUint32(h[epochAt:], ^uint32(0)) // not known to producers
@@ -189,14 +189,14 @@ func (b *batch) seal(pool *buffers, c codec, compress compressor) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// number sets a sealed batch's producer and sequence number, once: retries are identical,
+// setSequence sets a sealed batch's producer and sequence number, once: retries are identical,
 // so that the broker recognizes them. id -1: not idempotent.
-func (b *batch) number(id int64, epoch int16, sequence int32, transactional bool) {
+func (b *batch) setSequence(id int64, epoch int16, sequence int32, transactional bool) {
 	if b.numbered {
 		return
 	}
 	b.numbered = true
-	h := b.wire
+	h := b.encoded
 	if transactional {
 		binary.BigEndian.PutUint16(h[attributesAt:], binary.BigEndian.Uint16(h[attributesAt:])|transactionalBit)
 	}
@@ -208,11 +208,11 @@ func (b *batch) number(id int64, epoch int16, sequence int32, transactional bool
 
 // release gives the batch's memory back. Its entries remain.
 func (b *batch) release(pool *buffers) {
-	if b.wire != nil && &b.wire[0] != &b.buf[0] {
-		pool.put(b.wire)
+	if b.encoded != nil && &b.encoded[0] != &b.buf[0] {
+		pool.put(b.encoded)
 	}
 	pool.put(b.buf)
-	b.buf, b.wire = nil, nil
+	b.buf, b.encoded = nil, nil
 }
 
 // batches makes batches of records, in order and within the limits.
@@ -237,7 +237,7 @@ type limits struct {
 // full reports whether a record of at most so many bytes needs another batch.
 func (l *limits) full(b *batch, record int) bool {
 	n := len(b.entries)
-	return b.wire != nil || n > 0 && (b.bytes()+record > l.bytes || l.messages > 0 && n >= l.messages)
+	return b.encoded != nil || n > 0 && (b.bytes()+record > l.bytes || l.messages > 0 && n >= l.messages)
 }
 
 // sortByDeadline restores the order of Send.

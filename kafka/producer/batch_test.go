@@ -78,8 +78,8 @@ func TestBatch(t *testing.T) {
 			if err := b.seal(l.pool, c, compress); err != nil {
 				t.Fatal(err)
 			}
-			b.number(77, 3, 1000, true)
-			head, records := decoded(t, b.wire)
+			b.setSequence(77, 3, 1000, true)
+			head, records := decoded(t, b.encoded)
 			if head.Attributes&7 != c.id || head.Attributes&transactionalBit == 0 || head.ProducerID != 77 || head.ProducerEpoch != 3 || head.FirstSequence != 1000 ||
 				head.FirstTimestamp != at(0) || head.MaxTimestamp != at(3) || head.LastOffsetDelta != int32(len(messages)-1) {
 				t.Errorf("%s: head %+v", name, head)
@@ -109,8 +109,8 @@ func TestBatchIsNumberedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	number := func() string {
-		q.batch.number(q.producer.id, q.producer.epoch, q.sequence, false)
-		return string(q.batch.wire)
+		q.batch.setSequence(q.producer.id, q.producer.epoch, q.sequence, false)
+		return string(q.batch.encoded)
 	}
 	first := number()
 	q.producer.epoch = 99 // not by bumpEpoch
@@ -163,9 +163,9 @@ func FuzzRecords(f *testing.F) {
 func TestSendAllocates(t *testing.T) {
 	seeds.Measure(t)
 	p := producerOf(t)
-	p.learn(metadata("127.0.0.1:1", "out", 4), nil, epoch0)
+	p.applyMetadata(metadata("127.0.0.1:1", "out", 4), nil, epoch0)
 	send(t, p, "out", Message{})
-	p.learn(metadata("127.0.0.1:1", "out", 4), nil, epoch0)
+	p.applyMetadata(metadata("127.0.0.1:1", "out", 4), nil, epoch0)
 	m := Message{Topic: "out", Key: []byte("key"), Value: make([]byte, 200)}
 	done := func(int32, int64, error) {}
 	if n := testing.AllocsPerRun(20_000, func() {
@@ -181,7 +181,7 @@ func BenchmarkSend(b *testing.B) {
 	for _, size := range []int{20, 200, 2000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			l := testLimits()
-			q := &outPartition{limits: l}
+			q := &partitionQueue{limits: l}
 			m := Message{Value: make([]byte, size)}
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
@@ -211,8 +211,8 @@ func TestFailedCompressionIsRepeated(t *testing.T) {
 	if err := b.seal(pool, codecs["snappy"], compress); err != nil {
 		t.Fatal(err)
 	}
-	b.number(1, 0, 0, false)
-	if _, records := decoded(t, b.wire); len(records) != 1 {
+	b.setSequence(1, 0, 0, false)
+	if _, records := decoded(t, b.encoded); len(records) != 1 {
 		t.Errorf("%d records", len(records))
 	}
 }

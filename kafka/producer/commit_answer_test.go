@@ -15,8 +15,8 @@ import (
 // Every code that brokers answer OffsetCommit and TxnOffsetCommit with has one meaning.
 func TestCommitAnswers(t *testing.T) {
 	type meaning struct {
-		answer kafka.CommitAnswer
-		txn    TxnKind // of the same code in a transaction
+		answer kafka.CommitErrorKind
+		txn    TxnErrorKind // of the same code in a transaction
 	}
 	known := map[*kerr.Error]meaning{
 		kerr.UnknownServerError:                 {kafka.CommitRetriable, TxnAbortable},

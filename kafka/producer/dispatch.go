@@ -34,9 +34,9 @@ func (p *Producer) backoff(failures int) time.Duration {
 // produceRequest is a request in flight.
 type produceRequest struct {
 	link    *brokerLink
-	wire    *access.Wire    // of link
-	version int16           // of link
-	parts   []*outPartition // their batches are in it
+	conn    *access.Wire      // of link
+	version int16             // of link
+	parts   []*partitionQueue // their batches are in it
 	bytes   int
 }
 
@@ -105,9 +105,9 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 			p.requestTopic(q.topic)
 			soon(now.Add(busyLong))
 		case !p.admits(q):
-		case !p.identify(q):
+		case !p.assignProducerID(q):
 			signal(p.ask)
-		case q.leader.wire == nil:
+		case q.leader.conn == nil:
 			p.connect(q.leader)
 		default:
 			p.addTo(requests, q)
@@ -136,7 +136,7 @@ func (p *Producer) dispatch(now time.Time) (next time.Time) {
 
 // linger is the time until which q waits for more messages (linger.ms; sarama:
 // Flush.Frequency). Zero: it does not.
-func (p *Producer) linger(q *outPartition) time.Time {
+func (p *Producer) linger(q *partitionQueue) time.Time {
 	f := p.conf.Producer.Flush
 	if f.Frequency == 0 || q.batch != nil || q.skipLinger || p.flushing > 0 || p.closed || len(q.queue) > 1 ||
 		q.bytes >= p.limits.bytes || f.MaxMessages > 0 && q.count >= f.MaxMessages {
@@ -153,8 +153,8 @@ func batchBytes(conf *kafka.Config) int {
 	return conf.Producer.MaxMessageBytes
 }
 
-// identify gives q a producer id if it needs one, and reports whether it has what it needs.
-func (p *Producer) identify(q *outPartition) bool {
+// assignProducerID gives q a producer id if it needs one, and reports whether it has what it needs.
+func (p *Producer) assignProducerID(q *partitionQueue) bool {
 	if q.producer.valid || !p.conf.Producer.Idempotent {
 		return true
 	}
@@ -167,10 +167,10 @@ func (p *Producer) identify(q *outPartition) bool {
 }
 
 // addTo adds q's batch to the request to its leader if it fits.
-func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *outPartition) {
+func (p *Producer) addTo(requests map[*brokerLink]*produceRequest, q *partitionQueue) {
 	r := requests[q.leader]
 	if r == nil {
-		r = &produceRequest{link: q.leader, wire: q.leader.wire, version: q.leader.version}
+		r = &produceRequest{link: q.leader, conn: q.leader.conn, version: q.leader.version}
 		requests[q.leader] = r
 	}
 	bytes := int(p.ratio * float64(q.first().bytes()))
@@ -194,9 +194,9 @@ func (p *Producer) send(r *produceRequest) {
 	transactional := p.transactionalID() != nil
 	for _, q := range r.parts {
 		if p.conf.Producer.Idempotent {
-			q.batch.number(q.producer.id, q.producer.epoch, q.sequence, transactional)
+			q.batch.setSequence(q.producer.id, q.producer.epoch, q.sequence, transactional)
 		} else {
-			q.batch.number(-1, -1, -1, false)
+			q.batch.setSequence(-1, -1, -1, false)
 		}
 	}
 	resp, err := p.produce(r)
@@ -234,7 +234,7 @@ func (p *Producer) complete(r *produceRequest, resp *kmsg.ProduceResponse, err e
 	var ended []result
 	wire, raw := 0, 0
 	for _, q := range r.parts {
-		wire, raw = wire+len(q.batch.wire), raw+len(q.batch.buf)
+		wire, raw = wire+len(q.batch.encoded), raw+len(q.batch.buf)
 		blockErr, offset := err, int64(-1)
 		if err == nil {
 			offset, blockErr = answerFor(resp, q)
@@ -243,7 +243,7 @@ func (p *Producer) complete(r *produceRequest, resp *kmsg.ProduceResponse, err e
 			ended = append(ended, e)
 		}
 		if q.leader != nil && q.leader != r.link {
-			q.retryAt = time.Time{} // as in learnTopic, which was before the answer
+			q.retryAt = time.Time{} // as in applyTopic, which was before the answer
 		}
 	}
 	p.ratio = float64(wire) / float64(raw)
@@ -262,7 +262,7 @@ func (p *Producer) complete(r *produceRequest, resp *kmsg.ProduceResponse, err e
 }
 
 // answerFor finds the answer to q's batch; a nil error means stored.
-func answerFor(resp *kmsg.ProduceResponse, q *outPartition) (int64, error) {
+func answerFor(resp *kmsg.ProduceResponse, q *partitionQueue) (int64, error) {
 	if resp == nil { // acks=0: nobody answers
 		return -1, nil
 	}
@@ -289,7 +289,7 @@ func answerOf(a *kmsg.ProduceResponseTopicPartition) (int64, error) {
 
 // applyAnswer updates q after err for its batch. It returns the result of the batch's
 // messages if it is final. p.mu is held.
-func (p *Producer) applyAnswer(q *outPartition, offset int64, err error, now time.Time) (result, bool) {
+func (p *Producer) applyAnswer(q *partitionQueue, offset int64, err error, now time.Time) (result, bool) {
 	var code sarama.KError
 	fate := outcomeRetry
 	switch {
@@ -332,14 +332,14 @@ func (p *Producer) applyAnswer(q *outPartition, offset int64, err error, now tim
 
 // splits reports whether to split a refused batch. In a transaction it is not split if it
 // may be stored: a new sequence needs a new epoch, which only Abort gets.
-func (p *Producer) splits(q *outPartition, code sarama.KError) bool {
+func (p *Producer) splits(q *partitionQueue, code sarama.KError) bool {
 	return perRecord(code) && len(q.batch.entries) > 1 && (p.txn == nil || !q.batch.maybeStored)
 }
 
 // renumber starts a new sequence with q's batch after the broker did not know the old one.
 // The batch was not appended, so nothing is duplicated, and no other batch is in flight
 // that could overtake it.
-func (p *Producer) renumber(q *outPartition, code sarama.KError) {
+func (p *Producer) renumber(q *partitionQueue, code sarama.KError) {
 	if code == sarama.ErrOutOfOrderSequenceNumber || code == sarama.ErrUnknownProducerID {
 		q.bumpEpoch()
 	} else {
@@ -408,7 +408,7 @@ func (p *Producer) expire(now time.Time) {
 }
 
 // reasonOf is the known reason why q's messages are not stored, or nil.
-func (p *Producer) reasonOf(q *outPartition) error {
+func (p *Producer) reasonOf(q *partitionQueue) error {
 	switch {
 	case q.leader != nil && q.leader.err != nil:
 		return q.leader.err
@@ -425,7 +425,7 @@ func (p *Producer) reasonOf(q *outPartition) error {
 }
 
 // reasonOfTopic is the known reason why messages of t have no partition yet.
-func (p *Producer) reasonOfTopic(t *outTopic) error {
+func (p *Producer) reasonOfTopic(t *topicQueue) error {
 	if t.err != nil {
 		return t.err
 	}
@@ -433,7 +433,7 @@ func (p *Producer) reasonOfTopic(t *outTopic) error {
 }
 
 // takeAll removes all messages that are not in flight. p.mu is held.
-func (p *Producer) takeAll(kind DeliveryKind) []result {
+func (p *Producer) takeAll(kind DeliveryErrorKind) []result {
 	var left []result
 	add := func(entries []entry, topic string, partition int32, maybe bool, err error) {
 		if len(entries) > 0 {

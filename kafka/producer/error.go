@@ -8,13 +8,13 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// DeliveryKind is the reason why a message was not delivered.
-type DeliveryKind int
+// DeliveryErrorKind is the reason why a message was not delivered.
+type DeliveryErrorKind int
 
 const (
 	// DeliveryTimedOut: message_timeout passed without an acknowledgement. It
 	// says nothing about the message, so it does not count as an attempt.
-	DeliveryTimedOut DeliveryKind = iota + 1
+	DeliveryTimedOut DeliveryErrorKind = iota + 1
 	// DeliveryFailed: the configured number of retries failed. Like DeliveryTimedOut it
 	// does not count as an attempt.
 	DeliveryFailed
@@ -33,7 +33,7 @@ var errProducerClosed = errors.New("the producer is closed")
 
 // DeliveryError is the result of a message that was not delivered.
 type DeliveryError struct {
-	Kind      DeliveryKind
+	Kind      DeliveryErrorKind
 	Topic     string
 	Partition int32 // -1: none was chosen
 	// MaybeDelivered is true if a request with the message got no answer: the message may

@@ -252,7 +252,7 @@ func besiege(ctx context.Context, c *config.Config) error {
 		}
 	}
 	errs = append(errs, err)
-	client.Interrupt()
+	client.Abort()
 	errs = append(errs, group.Close(), p.Close(consuming), <-produced, <-fetched)
 	return errors.Join(errs...)
 }

@@ -15,7 +15,7 @@ type brokerLink struct {
 	id   int32
 	addr string
 
-	wire     *access.Wire // nil: not connected, as far as is known
+	conn     *access.Wire // nil: not connected, as far as is known
 	version  int16        // of produce requests
 	busy     bool         // a request is under way, or the connection is being made
 	askAt    time.Time    // when it has been busy so long that its partitions may have moved
@@ -46,7 +46,7 @@ func (p *Producer) connect(l *brokerLink) {
 		wire, version, err := p.dial(l.addr)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		l.wire, l.version, l.busy = wire, version, false
+		l.conn, l.version, l.busy = wire, version, false
 		if p.links[l.id] != l { // it was dropped before the connection was made
 			l.close()
 		}
@@ -85,9 +85,9 @@ func (p *Producer) dial(addr string) (*access.Wire, int16, error) {
 
 // close closes the connection, if there is one. p.mu is held.
 func (l *brokerLink) close() {
-	if l.wire != nil {
-		_ = l.wire.Conn.Close() // closed by the other side, perhaps
-		l.wire = nil
+	if l.conn != nil {
+		_ = l.conn.Conn.Close() // closed by the other side, perhaps
+		l.conn = nil
 	}
 }
 
@@ -117,17 +117,17 @@ func (p *Producer) produce(r *produceRequest) (*kmsg.ProduceResponse, error) {
 			request.Topics = append(request.Topics, topic)
 		}
 		part := kmsg.NewProduceRequestTopicPartition()
-		part.Partition, part.Records = q.id, q.batch.wire
+		part.Partition, part.Records = q.id, q.batch.encoded
 		request.Topics[i].Partitions = append(request.Topics[i].Partitions, part)
-		size += len(q.batch.wire) + len(q.topic) + 64
+		size += len(q.batch.encoded) + len(q.topic) + 64
 	}
 	frame := p.limits.pool.get(size)
 	defer p.limits.pool.put(frame)
 	if request.Acks == 0 {
-		return nil, r.wire.CallIn(frame, request, nil)
+		return nil, r.conn.CallIn(frame, request, nil)
 	}
 	response := kmsg.NewPtrProduceResponse()
-	return response, r.wire.CallIn(frame, request, response)
+	return response, r.conn.CallIn(frame, request, response)
 }
 
 // signal fills a channel of capacity one.

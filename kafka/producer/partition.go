@@ -17,10 +17,10 @@ type producerID struct {
 	valid bool
 }
 
-// outPartition is the queue of one partition. At most one of its batches is in flight, so
+// partitionQueue is the queue of one partition. At most one of its batches is in flight, so
 // a queue is enough to keep the order. Producer.mu guards it; it knows nothing of brokers,
 // clocks or goroutines.
-type outPartition struct {
+type partitionQueue struct {
 	topic  string
 	id     int32
 	limits *limits
@@ -49,10 +49,10 @@ type outPartition struct {
 	lastErr  error     // of the last attempt
 }
 
-func (q *outPartition) empty() bool { return q.batch == nil && len(q.queue) == 0 }
+func (q *partitionQueue) empty() bool { return q.batch == nil && len(q.queue) == 0 }
 
 // open returns the batch for the next record, of at most so many bytes.
-func (q *outPartition) open(record int) *batch {
+func (q *partitionQueue) open(record int) *batch {
 	if n := len(q.queue); n > 0 && !q.limits.full(q.queue[n-1], record) {
 		return q.queue[n-1]
 	}
@@ -61,7 +61,7 @@ func (q *outPartition) open(record int) *batch {
 }
 
 // push appends m to the queue; size is the maximum size of its record.
-func (q *outPartition) push(e entry, timestamp int64, m *Message, size int) {
+func (q *partitionQueue) push(e entry, timestamp int64, m *Message, size int) {
 	b := q.open(size)
 	before := len(b.buf)
 	b.add(q.limits.pool, e, timestamp, m)
@@ -69,20 +69,20 @@ func (q *outPartition) push(e entry, timestamp int64, m *Message, size int) {
 }
 
 // pushRecord is push for an encoded message.
-func (q *outPartition) pushRecord(r record) {
+func (q *partitionQueue) pushRecord(r record) {
 	b := q.open(len(r.body) + recordOverhead)
 	before := len(b.buf)
 	b.addRecord(q.limits.pool, r)
 	q.grew(b, before)
 }
 
-func (q *outPartition) grew(b *batch, before int) {
+func (q *partitionQueue) grew(b *batch, before int) {
 	q.bytes += len(b.buf) - max(before, headerSize)
 	q.count++
 }
 
 // merge inserts another partition's messages in the order of their deadlines.
-func (q *outPartition) merge(records []record) {
+func (q *partitionQueue) merge(records []record) {
 	for _, b := range q.takeQueue() {
 		records = append(records, b.records()...)
 	}
@@ -91,14 +91,14 @@ func (q *outPartition) merge(records []record) {
 }
 
 // takeQueue empties the queue.
-func (q *outPartition) takeQueue() []*batch {
+func (q *partitionQueue) takeQueue() []*batch {
 	queue := q.queue
 	q.queue, q.bytes, q.count = nil, 0, 0
 	return queue
 }
 
 // requeue inserts batches at the front of the queue.
-func (q *outPartition) requeue(batches []*batch) {
+func (q *partitionQueue) requeue(batches []*batch) {
 	for _, b := range batches {
 		q.bytes += b.bytes()
 		q.count += len(b.entries)
@@ -107,7 +107,7 @@ func (q *outPartition) requeue(batches []*batch) {
 }
 
 // takeAnywhere removes and returns the messages that may go to any partition.
-func (q *outPartition) takeAnywhere() (taken []record) {
+func (q *partitionQueue) takeAnywhere() (taken []record) {
 	if q.batch != nil && !q.inFlight && !q.batch.maybeStored {
 		q.requeueBatch()
 	}
@@ -131,7 +131,7 @@ func (q *outPartition) takeAnywhere() (taken []record) {
 func isAnywhere(e entry) bool { return e.anywhere }
 
 // first is the first batch, nil if there is none.
-func (q *outPartition) first() *batch {
+func (q *partitionQueue) first() *batch {
 	switch {
 	case q.batch != nil:
 		return q.batch
@@ -142,10 +142,10 @@ func (q *outPartition) first() *batch {
 }
 
 // deadline is the oldest message's; the partition is not empty.
-func (q *outPartition) deadline() time.Duration { return q.first().entries[0].deadline }
+func (q *partitionQueue) deadline() time.Duration { return q.first().entries[0].deadline }
 
 // take returns the batch to send: the same one after a failure, else the next one.
-func (q *outPartition) take() *batch {
+func (q *partitionQueue) take() *batch {
 	if q.batch != nil {
 		return q.batch
 	}
@@ -161,7 +161,7 @@ func (q *outPartition) take() *batch {
 }
 
 // unqueue removes and returns the first batch of the queue.
-func (q *outPartition) unqueue() *batch {
+func (q *partitionQueue) unqueue() *batch {
 	b := q.queue[0]
 	q.queue = slices.Delete(q.queue, 0, 1)
 	q.bytes -= b.bytes()
@@ -170,7 +170,7 @@ func (q *outPartition) unqueue() *batch {
 }
 
 // cut splits the first batch of the queue after n messages.
-func (q *outPartition) cut(n int) {
+func (q *partitionQueue) cut(n int) {
 	b := q.unqueue()
 	records := b.records()
 	q.requeue(append(q.limits.batches(records[:n]), q.limits.batches(records[n:])...))
@@ -178,7 +178,7 @@ func (q *outPartition) cut(n int) {
 }
 
 // done removes the batch, which was stored, and returns its messages.
-func (q *outPartition) done() []entry {
+func (q *partitionQueue) done() []entry {
 	b := q.batch
 	q.sequence = addSequence(q.sequence, len(b.entries))
 	q.batch = nil
@@ -193,7 +193,7 @@ func (q *outPartition) done() []entry {
 }
 
 // resetFailures resets the failure count: the next batch has not failed yet.
-func (q *outPartition) resetFailures() { q.attempts, q.lastErr, q.retryAt = 0, nil, time.Time{} }
+func (q *partitionQueue) resetFailures() { q.attempts, q.lastErr, q.retryAt = 0, nil, time.Time{} }
 
 // addSequence adds n to s as brokers do: after the largest int32 comes 0.
 func addSequence(s int32, n int) int32 {
@@ -202,7 +202,7 @@ func addSequence(s int32, n int) int32 {
 
 // giveUp removes the batch as not delivered. The next batch reuses its sequence number if
 // it was certainly not stored.
-func (q *outPartition) giveUp(kind DeliveryKind, why error) result {
+func (q *partitionQueue) giveUp(kind DeliveryErrorKind, why error) result {
 	b := q.batch
 	q.batch = nil
 	q.resetFailures()
@@ -216,14 +216,14 @@ func (q *outPartition) giveUp(kind DeliveryKind, why error) result {
 
 // split requeues a refused batch in batches of half the size, so that in the end only the
 // bad record is refused. Each stored batch doubles the size again.
-func (q *outPartition) split() {
+func (q *partitionQueue) split() {
 	q.limit = max(1, len(q.batch.entries)/2)
 	q.requeueBatch()
 }
 
 // requeueBatch moves the batch back to the front of the queue. If it may be stored, its
 // sequence number is used up and a new epoch starts.
-func (q *outPartition) requeueBatch() {
+func (q *partitionQueue) requeueBatch() {
 	b := q.batch
 	q.batch = nil
 	if b.maybeStored {
@@ -235,7 +235,7 @@ func (q *outPartition) requeueBatch() {
 
 // bumpEpoch starts a new sequence (KIP-360). Brokers accept any higher epoch that starts
 // at 0.
-func (q *outPartition) bumpEpoch() {
+func (q *partitionQueue) bumpEpoch() {
 	q.renumber()
 	if q.producer.epoch == math.MaxInt16 {
 		q.producer.valid = false
@@ -245,7 +245,7 @@ func (q *outPartition) bumpEpoch() {
 }
 
 // renumber makes the next batch start a new sequence, even if it is a retry.
-func (q *outPartition) renumber() {
+func (q *partitionQueue) renumber() {
 	q.sequence = 0
 	if q.batch != nil {
 		q.batch.numbered = false
@@ -254,7 +254,7 @@ func (q *outPartition) renumber() {
 
 // expire removes and returns the timed-out messages, including those of a batch that waits
 // for a retry.
-func (q *outPartition) expire(now time.Duration) (expired []entry, maybeStored int) {
+func (q *partitionQueue) expire(now time.Duration) (expired []entry, maybeStored int) {
 	if q.inFlight || q.empty() || now < q.deadline() {
 		return nil, 0
 	}
@@ -291,7 +291,7 @@ func (q *outPartition) expire(now time.Duration) (expired []entry, maybeStored i
 }
 
 // takeAll empties the queue; its first maybeStored messages may be in the log.
-func (q *outPartition) takeAll() (entries []entry, maybeStored int) {
+func (q *partitionQueue) takeAll() (entries []entry, maybeStored int) {
 	if q.batch != nil {
 		if q.batch.maybeStored {
 			maybeStored = len(q.batch.entries)

@@ -14,8 +14,8 @@ var epoch0 = time.Unix(1_000_000, 0)
 
 // queued returns a partition with n messages, so many in a batch, each a second later
 // due than the one before, the first at 0.
-func queued(n, inBatch int) *outPartition {
-	q := &outPartition{topic: "out", producer: producerID{id: 1, epoch: 3, valid: true}, sequence: 10,
+func queued(n, inBatch int) *partitionQueue {
+	q := &partitionQueue{topic: "out", producer: producerID{id: 1, epoch: 3, valid: true}, sequence: 10,
 		limits: &limits{bytes: 1000, messages: inBatch, pool: &buffers{}}}
 	for i := range n {
 		m := &Message{Value: fmt.Append(nil, i)}
@@ -34,7 +34,7 @@ func numbers(entries []entry) string {
 }
 
 // left are the numbers of what is in a partition's queue, the batch that was taken included.
-func left(q *outPartition) string {
+func left(q *partitionQueue) string {
 	var all []entry
 	for _, b := range append([]*batch{q.batch}, q.queue...) {
 		if b != nil {
@@ -45,7 +45,7 @@ func left(q *outPartition) string {
 }
 
 // counted describes what is wrong with a partition's counts; empty: nothing is.
-func counted(q *outPartition) string {
+func counted(q *partitionQueue) string {
 	bytes, count := 0, 0
 	for _, b := range q.queue {
 		bytes, count = bytes+b.bytes(), count+len(b.entries)
@@ -132,18 +132,18 @@ func TestPartitionSplitsARefusedBatch(t *testing.T) {
 func TestPartitionExpires(t *testing.T) {
 	for _, tc := range []struct {
 		name             string
-		prepare          func(*outPartition)
+		prepare          func(*partitionQueue)
 		now              int // seconds
 		expired, left    string
 		maybeStored      int
 		sequence, epochs int
 	}{
-		{"nothing is due", func(*outPartition) {}, -1, "[]", "[0 1 2 3]", 0, 10, 3},
-		{"to the moment", func(*outPartition) {}, 1, "[0 1]", "[2 3]", 0, 10, 3},
-		{"in flight", func(q *outPartition) { q.take(); q.inFlight = true }, 9, "[]", "[0 1 2 3]", 0, 10, 3},
-		{"a batch that never reached a broker", func(q *outPartition) { q.take() }, 0, "[0]", "[1 2 3]", 0, 10, 3},
-		{"a batch that may be stored", func(q *outPartition) { q.take().maybeStored = true }, 0, "[0]", "[1 2 3]", 1, 0, 4},
-		{"more than such a batch", func(q *outPartition) { q.take().maybeStored = true }, 2, "[0 1 2]", "[3]", 2, 0, 4},
+		{"nothing is due", func(*partitionQueue) {}, -1, "[]", "[0 1 2 3]", 0, 10, 3},
+		{"to the moment", func(*partitionQueue) {}, 1, "[0 1]", "[2 3]", 0, 10, 3},
+		{"in flight", func(q *partitionQueue) { q.take(); q.inFlight = true }, 9, "[]", "[0 1 2 3]", 0, 10, 3},
+		{"a batch that never reached a broker", func(q *partitionQueue) { q.take() }, 0, "[0]", "[1 2 3]", 0, 10, 3},
+		{"a batch that may be stored", func(q *partitionQueue) { q.take().maybeStored = true }, 0, "[0]", "[1 2 3]", 1, 0, 4},
+		{"more than such a batch", func(q *partitionQueue) { q.take().maybeStored = true }, 2, "[0 1 2]", "[3]", 2, 0, 4},
 	} {
 		q := queued(4, 2)
 		tc.prepare(q)
@@ -182,12 +182,12 @@ func TestPartitionTakeAll(t *testing.T) {
 func TestPartitionResetsFailuresOfRemovedMessages(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		remove func(*outPartition)
+		remove func(*partitionQueue)
 		want   int
 	}{
-		{"a part of the batch", func(q *outPartition) { q.expire(0) }, 3},
-		{"the batch", func(q *outPartition) { q.expire(time.Second) }, 0},
-		{"all", func(q *outPartition) { q.takeAll() }, 0},
+		{"a part of the batch", func(q *partitionQueue) { q.expire(0) }, 3},
+		{"the batch", func(q *partitionQueue) { q.expire(time.Second) }, 0},
+		{"all", func(q *partitionQueue) { q.takeAll() }, 0},
 	} {
 		q := queued(4, 2)
 		q.take()
@@ -224,9 +224,9 @@ func TestPartitionDoesNotReuseASequenceNumber(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, giveUp := range map[string]func(*outPartition){
-			"out of time":  func(q *outPartition) { p.applyAnswer(q, -1, tc.err, epoch0); q.expire(0) },
-			"out of tries": func(q *outPartition) { p.retries = 0; p.applyAnswer(q, -1, tc.err, epoch0) },
+		for name, giveUp := range map[string]func(*partitionQueue){
+			"out of time":  func(q *partitionQueue) { p.applyAnswer(q, -1, tc.err, epoch0); q.expire(0) },
+			"out of tries": func(q *partitionQueue) { p.retries = 0; p.applyAnswer(q, -1, tc.err, epoch0) },
 		} {
 			p.retries = -1
 			q := queued(1, 0)

@@ -67,12 +67,12 @@ type Producer struct {
 	sticky      time.Duration // sticky.partitioning.linger.ms
 	seeds       []string
 
-	room     *semaphore.Weighted
-	roomSize int64
-	limits   limits
-	codec    codec
-	level    int       // of codec, as librdkafka counts them
-	began    time.Time // deadlines are counted from here
+	buffer      *semaphore.Weighted
+	bufferBytes int64
+	limits      limits
+	codec       codec
+	level       int       // of codec, as librdkafka counts them
+	began       time.Time // deadlines are counted from here
 
 	ctx    context.Context // ends with Close: connections made under it are cut
 	cancel context.CancelFunc
@@ -83,8 +83,8 @@ type Producer struct {
 	mu          locks.Mutex[locks.Producer] // guards all below
 	started     bool
 	closed      bool
-	topics      map[string]*outTopic
-	active      []*outPartition // those with messages
+	topics      map[string]*topicQueue
+	active      []*partitionQueue // those with messages
 	links       map[int32]*brokerLink
 	id          producerID // handed to partitions at their first batch
 	idErr       error      // the last answer when asked for it; nil: it was given
@@ -126,7 +126,7 @@ func New(ctx context.Context, c *config.Config, opts Options) (*Producer, error)
 		began:   time.Now(),
 		wake:    make(chan struct{}, 1),
 		ask:     make(chan struct{}, 1),
-		topics:  map[string]*outTopic{},
+		topics:  map[string]*topicQueue{},
 		links:   map[int32]*brokerLink{},
 		ratio:   1,
 		news:    make(chan struct{}),
@@ -138,7 +138,7 @@ func New(ctx context.Context, c *config.Config, opts Options) (*Producer, error)
 	// The connections outlive the caller's ctx: Close ends them.
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.connections = conf.Access.Dialer(p.ctx, nil)
-	p.sarama = conf.Through(p.connections, 0)
+	p.sarama = conf.SaramaConfig(p.connections, 0)
 	return p, nil
 }
 
@@ -157,8 +157,8 @@ func (p *Producer) configure(c *config.Config, bufferBytes int64) (err error) {
 	if props.CompressionLevel != nil {
 		p.level = *props.CompressionLevel
 	}
-	p.roomSize = cmp.Or(bufferBytes, props.BufferBytes, DefaultBufferBytes)
-	p.room = semaphore.NewWeighted(p.roomSize)
+	p.bufferBytes = cmp.Or(bufferBytes, props.BufferBytes, DefaultBufferBytes)
+	p.buffer = semaphore.NewWeighted(p.bufferBytes)
 	if p.codec, err = codecOf(c.ProducerCompressionCodec, p.level); err != nil {
 		return err
 	}
@@ -179,27 +179,27 @@ func (p *Producer) Send(ctx context.Context, m Message, done Done) error {
 	if err := p.check(&m, size); err != nil {
 		return err
 	}
-	room := p.roomFor(size)
-	if !p.room.TryAcquire(room) {
-		if err := p.waitForRoom(ctx, room); err != nil {
+	room := p.bufferedSize(size)
+	if !p.buffer.TryAcquire(room) {
+		if err := p.waitForBuffer(ctx, room); err != nil {
 			return err
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		p.room.Release(room)
+		p.buffer.Release(room)
 		return &DeliveryError{Kind: DeliveryClosed, Topic: m.Topic, Partition: -1}
 	}
 	if err := p.txn.refuses(); err != nil {
-		p.room.Release(room)
+		p.buffer.Release(room)
 		return err
 	}
 	now := time.Now()
 	p.outstanding++
 	p.heldBytes += room
 	p.start()
-	p.enqueue(&m, entry{done: done, deadline: p.since(now) + p.timeout, room: int32(room)}, size, now)
+	p.enqueue(&m, entry{done: done, deadline: p.since(now) + p.timeout, buffered: int32(room)}, size, now)
 	return nil
 }
 
@@ -211,14 +211,14 @@ func (p *Producer) check(m *Message, size int) error {
 	return checkMessage(m, size, p.conf.Producer.MaxMessageBytes)
 }
 
-// waitForRoom blocks until need bytes are free, ctx ends or the producer closes.
-func (p *Producer) waitForRoom(ctx context.Context, need int64) error {
-	p.release() // the messages that a transaction holds back fill the buffer
+// waitForBuffer blocks until need bytes are free, ctx ends or the producer closes.
+func (p *Producer) waitForBuffer(ctx context.Context, need int64) error {
+	p.startSending() // the messages that a transaction holds back fill the buffer
 	wait, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(p.ctx, func() { cancel(errProducerClosed) })
 	defer stop()
-	if p.room.Acquire(wait, need) == nil {
+	if p.buffer.Acquire(wait, need) == nil {
 		return nil
 	}
 	if cause := context.Cause(wait); errors.Is(cause, errProducerClosed) {
@@ -360,9 +360,9 @@ func (p *Producer) report(ended []result) {
 			if o.done != nil {
 				o.done(e.part, offset, e.err)
 			}
-			held += int64(o.room)
+			held += int64(o.buffered)
 		}
-		p.room.Release(held)
+		p.buffer.Release(held)
 		p.mu.Lock()
 		p.heldBytes -= held
 		if e.err != nil {
@@ -376,5 +376,7 @@ func (p *Producer) report(ended []result) {
 	}
 }
 
-// roomFor is the room that a message takes whose record has at most size bytes.
-func (p *Producer) roomFor(size int) int64 { return min(int64(size)+messageOverhead, p.roomSize) }
+// bufferedSize is the room that a message takes whose record has at most size bytes.
+func (p *Producer) bufferedSize(size int) int64 {
+	return min(int64(size)+messageOverhead, p.bufferBytes)
+}

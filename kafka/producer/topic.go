@@ -25,10 +25,10 @@ const unknownTopicLogged = 2 * time.Second
 // that a broker names.
 const maxPartitions = 200_000
 
-// outTopic is a Producer's state of a topic, guarded by Producer.mu.
-type outTopic struct {
+// topicQueue is a Producer's state of a topic, guarded by Producer.mu.
+type topicQueue struct {
 	name  string
-	parts []*outPartition // by id; nil: not known yet
+	parts []*partitionQueue // by id; nil: not known yet
 	// count is the number of partitions in the latest metadata. A recreated topic may have
 	// fewer than parts, which only grows: a partition that comes back continues its
 	// sequence.
@@ -54,7 +54,7 @@ type unassigned struct {
 }
 
 // expire removes and returns the timed-out messages of waiting.
-func (t *outTopic) expire(now time.Duration) (expired []entry) {
+func (t *topicQueue) expire(now time.Duration) (expired []entry) {
 	n := 0
 	for n < len(t.waiting) && t.waiting[n].deadline <= now {
 		expired = append(expired, t.waiting[n].entry)
@@ -65,7 +65,7 @@ func (t *outTopic) expire(now time.Duration) (expired []entry) {
 }
 
 // takeAll removes and returns all messages of waiting.
-func (t *outTopic) takeAll() (entries []entry) {
+func (t *topicQueue) takeAll() (entries []entry) {
 	for _, m := range t.waiting {
 		entries = append(entries, m.entry)
 	}
@@ -78,7 +78,7 @@ func (t *outTopic) takeAll() (entries []entry) {
 func (p *Producer) enqueue(m *Message, e entry, size int, now time.Time) {
 	t := p.topics[m.Topic]
 	if t == nil {
-		t = &outTopic{name: m.Topic}
+		t = &topicQueue{name: m.Topic}
 		p.topics[m.Topic] = t
 	}
 	at := m.Timestamp
@@ -108,7 +108,7 @@ func (p *Producer) enqueue(m *Message, e entry, size int, now time.Time) {
 
 // choosePartition returns the partition for a message, and sets e.anywhere if any other
 // would do. The partitions are known, and an explicit one exists. p.mu is held.
-func (p *Producer) choosePartition(t *outTopic, id int32, key []byte, e *entry, now time.Time) *outPartition {
+func (p *Producer) choosePartition(t *topicQueue, id int32, key []byte, e *entry, now time.Time) *partitionQueue {
 	if id < 0 {
 		id = p.choose.Partition(key, int32(t.count))
 	}
@@ -120,7 +120,7 @@ func (p *Producer) choosePartition(t *outTopic, id int32, key []byte, e *entry, 
 }
 
 // activate adds a partition with messages to the active ones. p.mu is held.
-func (p *Producer) activate(q *outPartition) {
+func (p *Producer) activate(q *partitionQueue) {
 	if !q.active {
 		q.active = true
 		p.active = append(p.active, q)
@@ -143,11 +143,11 @@ func (p *Producer) requestTopic(name string) {
 	}
 }
 
-// learn updates brokers and topics from metadata, and returns the messages that fail because
+// applyMetadata updates brokers and topics from metadata, and returns the messages that fail because
 // of it. again: the answer was useless for one of the requested topics, so the caller
 // requests it again after a pause. Topics that were wanted again during the request are
 // requested at once.
-func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time.Time) (ended []result, again bool) {
+func (p *Producer) applyMetadata(meta *sarama.MetadataResponse, asked []string, now time.Time) (ended []result, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range meta.Brokers {
@@ -165,7 +165,7 @@ func (p *Producer) learn(meta *sarama.MetadataResponse, asked []string, now time
 	}
 	for _, m := range meta.Topics {
 		if t := p.topics[m.Name]; t != nil {
-			ended = append(ended, p.learnTopic(t, m, now)...)
+			ended = append(ended, p.applyTopic(t, m, now)...)
 		}
 	}
 	if slices.ContainsFunc(asked, func(name string) bool { return p.topics[name].missed }) {
@@ -187,7 +187,7 @@ func (p *Producer) detach(l *brokerLink) {
 	}
 }
 
-func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Time) []result {
+func (p *Producer) applyTopic(t *topicQueue, m *sarama.TopicMetadata, now time.Time) []result {
 	if m.Err != sarama.ErrNoError && m.Err != sarama.ErrLeaderNotAvailable {
 		return p.noTopic(t, m.Err, now)
 	}
@@ -199,7 +199,7 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 	for _, pm := range m.Partitions {
 		t.count = max(t.count, int(pm.ID)+1)
 		for int(pm.ID) >= len(t.parts) {
-			t.parts = append(t.parts, &outPartition{topic: t.name, id: int32(len(t.parts)), limits: &p.limits})
+			t.parts = append(t.parts, &partitionQueue{topic: t.name, id: int32(len(t.parts)), limits: &p.limits})
 		}
 	}
 	for _, pm := range m.Partitions {
@@ -250,7 +250,7 @@ func (p *Producer) learnTopic(t *outTopic, m *sarama.TopicMetadata, now time.Tim
 
 // chooseAgain updates the partitions that have a leader. It moves messages that may go to any
 // partition from those without one, unless they may be stored already. p.mu is held.
-func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
+func (p *Producer) chooseAgain(t *topicQueue, now time.Time) {
 	t.choices = t.choices[:0]
 	for _, q := range t.parts[:t.count] {
 		if q.leader != nil {
@@ -271,7 +271,7 @@ func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
 			continue
 		}
 		t.skipLinger = t.skipLinger || q.skipLinger
-		moved := map[*outPartition][]record{}
+		moved := map[*partitionQueue][]record{}
 		for _, r := range q.takeAnywhere() {
 			to := t.parts[t.sticky.choose(t.choices, now, p.sticky)]
 			moved[to] = append(moved[to], r)
@@ -285,7 +285,7 @@ func (p *Producer) chooseAgain(t *outTopic, now time.Time) {
 
 // noTopic handles metadata without partitions of t. The messages wait for a topic that may still
 // be created, and are refused if it is not.
-func (p *Producer) noTopic(t *outTopic, code sarama.KError, now time.Time) []result {
+func (p *Producer) noTopic(t *topicQueue, code sarama.KError, now time.Time) []result {
 	t.err = code
 	final := classify(code) == outcomeRefused
 	if code == sarama.ErrUnknownTopicOrPartition {

@@ -52,8 +52,8 @@ func TestRecreatedTopicWithFewerPartitions(t *testing.T) {
 	p := producerOf(t)
 	asked := []string{"out"}
 	send(t, p, "out", Message{})
-	p.learn(metadata("127.0.0.1:1", "out", 8), asked, epoch0)
-	p.learn(metadata("127.0.0.1:1", "out", 2), asked, epoch0)
+	p.applyMetadata(metadata("127.0.0.1:1", "out", 8), asked, epoch0)
+	p.applyMetadata(metadata("127.0.0.1:1", "out", 2), asked, epoch0)
 	for i := range 100 {
 		key := []byte{byte(i)}
 		send(t, p, "out", Message{Key: key}, Message{PartitionKey: key}, Message{})
@@ -66,13 +66,13 @@ func TestRecreatedTopicWithFewerPartitions(t *testing.T) {
 	}
 	four := int32(4)
 	refused := send(t, p, "out", Message{Partition: &four})
-	ended, _ := p.learn(metadata("127.0.0.1:1", "out", 2), asked, epoch0)
+	ended, _ := p.applyMetadata(metadata("127.0.0.1:1", "out", 2), asked, epoch0)
 	if p.report(ended); len(*refused) != 1 || (*refused)[0] == nil {
 		t.Errorf("the message for partition 4 of 2 ended: %v", *refused)
 	}
 	// Those that come back are the same: a new one would begin a sequence that the broker
 	// has seen, and have its messages taken for repetitions.
-	p.learn(metadata("127.0.0.1:1", "out", 8), asked, epoch0)
+	p.applyMetadata(metadata("127.0.0.1:1", "out", 8), asked, epoch0)
 	for i, q := range p.topics["out"].parts {
 		if q != parts[i] {
 			t.Errorf("partition %d lost its sequence", i)
@@ -86,7 +86,7 @@ func TestBrokerMoves(t *testing.T) {
 	p := producerOf(t)
 	for _, topic := range []string{"a", "b"} {
 		send(t, p, topic, Message{})
-		p.learn(metadata("127.0.0.1:1", topic, 1), []string{topic}, epoch0)
+		p.applyMetadata(metadata("127.0.0.1:1", topic, 1), []string{topic}, epoch0)
 	}
 	select {
 	case <-p.ask:
@@ -94,7 +94,7 @@ func TestBrokerMoves(t *testing.T) {
 		t.Fatal("the topics were not asked for at first")
 	}
 	old := p.links[1]
-	p.learn(metadata("127.0.0.1:2", "a", 1), []string{"a"}, epoch0)
+	p.applyMetadata(metadata("127.0.0.1:2", "a", 1), []string{"a"}, epoch0)
 	select {
 	case <-p.ask:
 	default:
@@ -120,7 +120,7 @@ func TestBrokerMovesWhileConnecting(t *testing.T) {
 	p.connect(old)
 	p.mu.Unlock()
 	p.wg.Wait()
-	if old.wire != nil {
+	if old.conn != nil {
 		t.Error("the connection is kept")
 	}
 	p.links[1] = newBrokerLink(1, old.addr)
@@ -128,7 +128,7 @@ func TestBrokerMovesWhileConnecting(t *testing.T) {
 	p.connect(p.links[1])
 	p.mu.Unlock()
 	p.wg.Wait()
-	if p.links[1].wire == nil {
+	if p.links[1].conn == nil {
 		t.Errorf("the one in use is not connected: %v", p.links[1].err)
 	}
 	p.links[1].close()
@@ -142,7 +142,7 @@ func TestMessagesWithoutAKeyGoToPartitionsWithALeader(t *testing.T) {
 	asked := []string{"out"}
 	send(t, p, "out", Message{})
 	meta := metadata("127.0.0.1:1", "out", 3)
-	p.learn(meta, asked, epoch0)
+	p.applyMetadata(meta, asked, epoch0)
 	two := int32(2)
 	for range 300 {
 		send(t, p, "out", Message{}, Message{Partition: &two})
@@ -150,7 +150,7 @@ func TestMessagesWithoutAKeyGoToPartitionsWithALeader(t *testing.T) {
 	meta.Topics[0].Partitions[2].Leader = -1
 	q := p.topics["out"].parts[2]
 	q.take() // was not sent
-	p.learn(meta, asked, epoch0)
+	p.applyMetadata(meta, asked, epoch0)
 	for range 300 {
 		send(t, p, "out", Message{})
 	}
@@ -182,14 +182,14 @@ func TestMessagesWithoutAKeyGoToPartitionsWithALeader(t *testing.T) {
 	for i := range q.batch.entries {
 		q.batch.entries[i].anywhere = true
 	}
-	p.learn(meta, asked, epoch0)
+	p.applyMetadata(meta, asked, epoch0)
 	if q.batch == nil || len(q.batch.entries) != stays {
 		t.Error("a batch that may be stored went to another partition")
 	}
 	for i := range meta.Topics[0].Partitions { // nobody leads: they stay, and wait
 		meta.Topics[0].Partitions[i].Leader = -1
 	}
-	p.learn(meta, asked, epoch0)
+	p.applyMetadata(meta, asked, epoch0)
 	send(t, p, "out", Message{})
 	if n := p.topics["out"].parts[0].count + p.topics["out"].parts[1].count; n < 601 {
 		t.Errorf("%d messages wait, want 601 at least", n)
@@ -203,7 +203,7 @@ func TestNonsensePartitions(t *testing.T) {
 	m := metadata("127.0.0.1:1", "out", 3)
 	m.Topics[0].Partitions[0].ID = -1
 	m.Topics[0].Partitions[2].ID = 10 * maxPartitions
-	p.learn(m, []string{"out"}, epoch0)
+	p.applyMetadata(m, []string{"out"}, epoch0)
 	if topic := p.topics["out"]; topic.count != 2 || len(topic.parts) != 2 || topic.parts[1].leader == nil {
 		t.Errorf("%d partitions, %d kept", topic.count, len(topic.parts))
 	}
@@ -216,14 +216,14 @@ func TestRefusedMessagesMayBeStored(t *testing.T) {
 		"topic": func(p *Producer) []result {
 			m := metadata("127.0.0.1:1", "out", 0)
 			m.Topics[0].Err = sarama.ErrTopicAuthorizationFailed
-			ended, _ := p.learn(m, []string{"out"}, epoch0)
+			ended, _ := p.applyMetadata(m, []string{"out"}, epoch0)
 			return ended
 		},
 		"producer id": func(p *Producer) []result { return p.refuseUnidentified(sarama.ErrClusterAuthorizationFailed) },
 	} {
 		p := producerOf(t)
 		send(t, p, "out", Message{}) // asks for the topic
-		p.learn(metadata("127.0.0.1:1", "out", 1), []string{"out"}, epoch0)
+		p.applyMetadata(metadata("127.0.0.1:1", "out", 1), []string{"out"}, epoch0)
 		p.topics["out"].parts[0].take().maybeStored = true
 		send(t, p, "out", Message{}, Message{})
 		ended := refuse(p)
@@ -246,7 +246,7 @@ func TestRefusedMessagesMayBeStored(t *testing.T) {
 // the message's deadline, and for another leader of its partition.
 func TestDispatchChecksAgain(t *testing.T) {
 	p := producerOf(t)
-	p.learn(metadata("127.0.0.1:1", "other", 1), nil, epoch0)
+	p.applyMetadata(metadata("127.0.0.1:1", "other", 1), nil, epoch0)
 	now := time.Now()
 	if next := p.dispatch(now); next.After(now.Add(p.timeout)) {
 		t.Errorf("looks again after %v: a message sent now is late", next.Sub(now))

@@ -86,11 +86,11 @@ func NewTxnProducer(ctx context.Context, c *config.Config, o TxnOptions) (*TxnPr
 // ID is the transactional id.
 func (t *TxnProducer) ID() string { return t.txn.coordinator.id }
 
-// Take acquires the transactional id, unless it is ours: it waits for the id's coordinator,
+// InitTransactions acquires the transactional id, unless it is ours: it waits for the id's coordinator,
 // and for the end of a transaction that a previous owner left open, until ctx ends. Begin
 // calls it too. A replacement calls it before it reads the group's offsets, which an open
 // transaction would withhold.
-func (t *TxnProducer) Take(ctx context.Context) error {
+func (t *TxnProducer) InitTransactions(ctx context.Context) error {
 	if t.current.valid {
 		return nil
 	}
@@ -103,7 +103,7 @@ func (t *TxnProducer) Begin(ctx context.Context) error {
 	if t.isOpen() {
 		return errors.New("a transaction is open: Commit or Abort comes first")
 	}
-	if err := t.Take(ctx); err != nil {
+	if err := t.InitTransactions(ctx); err != nil {
 		return err
 	}
 	p := t.p
@@ -182,7 +182,7 @@ func (t *TxnProducer) Commit(ctx context.Context) error {
 	if !t.isOpen() {
 		return errNoTransaction
 	}
-	t.p.release()
+	t.p.startSending()
 	if err := t.p.Flush(ctx); err != nil {
 		return t.fail(err)
 	}

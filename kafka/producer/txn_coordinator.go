@@ -36,7 +36,7 @@ type txnCoordinator struct {
 
 func newTxnCoordinator(p *Producer, id string) *txnCoordinator {
 	d := p.conf.Access.Dialer(p.ctx, nil)
-	return &txnCoordinator{p: p, id: id, conf: p.conf.Through(d, 0), dialer: d, brokers: map[kafka.CoordinatorKey]*sarama.Broker{}}
+	return &txnCoordinator{p: p, id: id, conf: p.conf.SaramaConfig(d, 0), dialer: d, brokers: map[kafka.CoordinatorKey]*sarama.Broker{}}
 }
 
 func (c *txnCoordinator) close() {
@@ -45,7 +45,7 @@ func (c *txnCoordinator) close() {
 	for key := range c.brokers {
 		c.forget(key)
 	}
-	c.dialer.Interrupt()
+	c.dialer.Abort()
 }
 
 // do retries a request until its result is final or ctx ends.
@@ -74,7 +74,7 @@ func (c *txnCoordinator) once(ctx context.Context, key kafka.CoordinatorKey, req
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	stop := context.AfterFunc(ctx, c.dialer.Drop)
+	stop := context.AfterFunc(ctx, c.dialer.CloseConnections)
 	defer stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,7 +141,7 @@ func (c *txnCoordinator) init(ctx context.Context, current producerID, timeout t
 }
 
 // addPartitions makes one attempt to add partitions to the transaction.
-func (c *txnCoordinator) addPartitions(ctx context.Context, id producerID, parts []*outPartition) error {
+func (c *txnCoordinator) addPartitions(ctx context.Context, id producerID, parts []*partitionQueue) error {
 	topics := map[string][]int32{}
 	for _, q := range parts {
 		topics[q.topic] = append(topics[q.topic], q.id)

@@ -18,8 +18,8 @@ type transaction struct {
 	sending bool
 	touched bool  // the coordinator may know of it, and needs an EndTxn
 	err     error // why it can only be aborted; nil: it can be committed
-	wanted  []*outPartition
-	parts   []*outPartition // registered with the coordinator
+	wanted  []*partitionQueue
+	parts   []*partitionQueue // registered with the coordinator
 }
 
 // refuses returns why messages are not accepted.
@@ -48,7 +48,7 @@ func (p *Producer) transactionalID() *string {
 
 // admits reports whether q's messages may be sent: not while they are held back, and not
 // before the coordinator has added q to the transaction. p.mu is held.
-func (p *Producer) admits(q *outPartition) bool {
+func (p *Producer) admits(q *partitionQueue) bool {
 	t := p.txn
 	switch {
 	case t == nil:
@@ -63,8 +63,8 @@ func (p *Producer) admits(q *outPartition) bool {
 	return q.registered
 }
 
-// release sends what is held back.
-func (p *Producer) release() {
+// startSending sends what is held back.
+func (p *Producer) startSending() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.txn != nil {

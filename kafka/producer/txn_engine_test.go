@@ -20,12 +20,12 @@ func TestTxnAddsAPartitionAgainAfterAnAbort(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.current = producerID{id: 1, valid: true} // so that nobody is asked for one
-	q := &outPartition{topic: "topic"}
+	q := &partitionQueue{topic: "topic"}
 	for range 2 {
 		if err := x.Begin(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		x.p.release()
+		x.p.startSending()
 		x.p.mu.Lock()
 		if x.p.admits(q) || len(x.txn.wanted) != 1 || x.txn.wanted[0] != q {
 			t.Errorf("transaction %d wants %v", x.txn.number, x.txn.wanted)

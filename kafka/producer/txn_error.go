@@ -10,13 +10,13 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// TxnKind is what to do about a failed transaction.
-type TxnKind int
+// TxnErrorKind is what to do about a failed transaction.
+type TxnErrorKind int
 
 const (
 	// TxnAbortable: call Abort, then repeat the transaction's work, if the partitions are
 	// still assigned.
-	TxnAbortable TxnKind = iota + 1
+	TxnAbortable TxnErrorKind = iota + 1
 	// TxnFenced: another producer has acquired the transactional id, or the transaction
 	// took longer than transaction.timeout.ms. Nothing of it is visible. As TxnAbortable,
 	// but Begin takes the id from its current owner: make sure that the partitions are
@@ -30,7 +30,7 @@ const (
 	TxnUnknown
 )
 
-func (k TxnKind) String() string {
+func (k TxnErrorKind) String() string {
 	switch k {
 	case TxnAbortable:
 		return "transaction has to be aborted"
@@ -46,7 +46,7 @@ func (k TxnKind) String() string {
 
 // TxnError is the error of TxnProducer's methods.
 type TxnError struct {
-	Kind TxnKind
+	Kind TxnErrorKind
 	Err  error // never nil
 }
 
@@ -81,7 +81,7 @@ func txnError(err error) error {
 }
 
 // txnKind classifies after Java's TransactionManager (its request handlers).
-func txnKind(err error) TxnKind {
+func txnKind(err error) TxnErrorKind {
 	if _, ok := errors.AsType[*kafka.OffsetsRefusedError](err); ok {
 		return TxnAbortable
 	}

@@ -70,7 +70,7 @@ func abort(t testing.TB, p *producer.TxnProducer) {
 }
 
 // txnKind returns the kind of a *TxnError, 0 for anything else.
-func txnKind(err error) producer.TxnKind {
+func txnKind(err error) producer.TxnErrorKind {
 	if e, ok := errors.AsType[*producer.TxnError](err); ok {
 		return e.Kind
 	}
@@ -305,7 +305,7 @@ func TestTxnFails(t *testing.T) {
 	for _, tc := range []struct {
 		key     kmsg.Key
 		err     *kerr.Error
-		kind    producer.TxnKind
+		kind    producer.TxnErrorKind
 		refused bool
 	}{
 		{kmsg.Produce, kerr.OutOfOrderSequenceNumber, producer.TxnAbortable, false},
@@ -404,7 +404,7 @@ func TestTxnUnexpectedAnswerToACommit(t *testing.T) {
 		name  string
 		code  *kerr.Error
 		times int
-		want  producer.TxnKind
+		want  producer.TxnErrorKind
 	}{
 		{"once", kerr.UnknownServerError, 1, 0},
 		{"always", kerr.UnknownServerError, 1000, producer.TxnUnknown},

@@ -12,10 +12,10 @@ const (
 	offsetFetchFlexible = 6 // the first version of OffsetFetch with tagged fields
 )
 
-// noOffsets answers a whole OffsetFetch request of sarama in the broker's stead: nothing is
+// answerOffsetFetch answers a whole OffsetFetch request of sarama in the broker's stead: nothing is
 // committed. sarama would send one request per partition, one after the other, before it begins
 // a session, and nobody needs the answers: the worker reads all offsets with one request.
-func noOffsets(b []byte) ([]byte, error) {
+func answerOffsetFetch(b []byte) ([]byte, error) {
 	const head = 14 // size, key, version, correlation id, length of the client id
 	if len(b) < head {
 		return nil, fmt.Errorf("an OffsetFetch request of %d bytes", len(b))

@@ -12,9 +12,9 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// control is a Producer's connection for metadata and its producer id. It switches to
+// metadataConn is a Producer's connection for metadata and its producer id. It switches to
 // another broker if one does not answer.
-type control struct {
+type metadataConn struct {
 	p      *Producer
 	broker *sarama.Broker
 	next   int              // index of the address to try next
@@ -27,7 +27,7 @@ type control struct {
 // a producer id. It also refreshes metadata.
 func (p *Producer) controlLoop() {
 	defer p.wg.Done()
-	c := &control{p: p, failed: map[string]error{}}
+	c := &metadataConn{p: p, failed: map[string]error{}}
 	defer c.close()
 	refresh := time.NewTicker(max(p.refresh, time.Second))
 	defer refresh.Stop()
@@ -82,7 +82,7 @@ func (p *Producer) requestAllLocked() {
 
 // round requests everything that is wanted, and at least checks that the broker answers.
 // again is true if the answer was: not yet.
-func (c *control) round() (again bool, err error) {
+func (c *metadataConn) round() (again bool, err error) {
 	p := c.p
 	p.mu.Lock()
 	var topics []string
@@ -111,7 +111,7 @@ func (c *control) round() (again bool, err error) {
 }
 
 // request asks the broker in use for topics, and for a producer id if need be.
-func (c *control) request(topics []string, needID bool) (again bool, err error) {
+func (c *metadataConn) request(topics []string, needID bool) (again bool, err error) {
 	broker := c.open()
 	if _, err := broker.Connected(); err != nil {
 		return false, err
@@ -130,8 +130,8 @@ func (c *control) request(topics []string, needID bool) (again bool, err error) 
 	return again || useless, nil
 }
 
-// askTopics requests metadata of topics; again is learn's.
-func (c *control) askTopics(broker *sarama.Broker, topics []string) (again bool, err error) {
+// askTopics requests metadata of topics; again is what applyMetadata says.
+func (c *metadataConn) askTopics(broker *sarama.Broker, topics []string) (again bool, err error) {
 	p := c.p
 	req := sarama.NewMetadataRequest(p.conf.Version, topics)
 	req.AllowAutoTopicCreation = p.conf.Metadata.AllowAutoTopicCreation
@@ -142,14 +142,14 @@ func (c *control) askTopics(broker *sarama.Broker, topics []string) (again bool,
 	if len(resp.Brokers) == 0 { // KAFKA-7924
 		return false, errors.New("the broker is starting and knows of no brokers yet")
 	}
-	ended, again := p.learn(resp, topics, time.Now())
+	ended, again := p.applyMetadata(resp, topics, time.Now())
 	p.report(ended)
 	return again, nil
 }
 
 // askID requests a producer id. A refusal is final for the messages that wait for it;
 // later messages cause a new request.
-func (c *control) askID(broker *sarama.Broker) (again bool, err error) {
+func (c *metadataConn) askID(broker *sarama.Broker) (again bool, err error) {
 	p := c.p
 	req := &sarama.InitProducerIDRequest{Version: initProducerIDVersion(p.conf.Version), ProducerID: -1, ProducerEpoch: -1}
 	resp, err := broker.InitProducerID(req)
@@ -206,7 +206,7 @@ func initProducerIDVersion(v sarama.KafkaVersion) int16 {
 
 // open returns the broker in use or, after a failure, the next one of those in the metadata and
 // in the configuration.
-func (c *control) open() *sarama.Broker {
+func (c *metadataConn) open() *sarama.Broker {
 	if c.broker == nil {
 		addrs := c.p.addresses()
 		c.broker = sarama.NewBroker(addrs[c.next%len(addrs)])
@@ -233,7 +233,7 @@ func (p *Producer) addresses() []string {
 	return addrs
 }
 
-func (c *control) close() {
+func (c *metadataConn) close() {
 	if c.broker != nil {
 		_ = c.broker.Close() // "not connected" is fine
 		c.broker = nil
@@ -242,9 +242,9 @@ func (c *control) close() {
 
 // brokerFailed notes that the broker in use does not answer; when none does, the log
 // says so once.
-func (c *control) brokerFailed(err error) error {
+func (c *metadataConn) brokerFailed(err error) error {
 	p := c.p
-	err = p.conf.Access.Judge(c.broker.Addr(), err)
+	err = p.conf.Access.NoteResult(c.broker.Addr(), err)
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		c.silent++
 	}
@@ -274,7 +274,7 @@ func (c *control) brokerFailed(err error) error {
 }
 
 // answered records that a broker answers.
-func (c *control) answered() {
+func (c *metadataConn) answered() {
 	p := c.p
 	clear(c.failed)
 	c.silent, c.served = 0, true

@@ -8,13 +8,13 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// CommitAnswer is the meaning of a broker's error for a committed offset to the member, with or
+// CommitErrorKind is the meaning of a broker's error for a committed offset to the member, with or
 // without a transaction.
-type CommitAnswer int
+type CommitErrorKind int
 
 const (
 	// CommitRetriable: the coordinator moved, is loading or has a temporary problem. Commit again.
-	CommitRetriable CommitAnswer = iota + 1
+	CommitRetriable CommitErrorKind = iota + 1
 	// CommitStaleMember: the group has another generation, or no longer has the member.
 	// During a rebalance that is temporary; after the end of the session another member
 	// may own the partition.
@@ -31,7 +31,7 @@ const (
 	CommitMemberRefused
 )
 
-func (a CommitAnswer) String() string {
+func (a CommitErrorKind) String() string {
 	switch a {
 	case CommitRetriable:
 		return "retriable"
@@ -57,10 +57,10 @@ const (
 )
 
 // ClassifyCommit classifies an error of OffsetCommit or TxnOffsetCommit. Errors of the
-// transactional id (fenced, wrong epoch) do not concern the offset: see producer.TxnKind.
+// transactional id (fenced, wrong epoch) do not concern the offset: see producer.TxnErrorKind.
 //
 // Other codes are retriable: a wrong retry costs time, but never a position.
-func ClassifyCommit(err error) CommitAnswer {
+func ClassifyCommit(err error) CommitErrorKind {
 	code, ok := errors.AsType[sarama.KError](err)
 	if !ok {
 		if _, _, permanent := access.Permanent(err); permanent {

@@ -27,7 +27,7 @@ func TestCloseKeepsTheLastError(t *testing.T) {
 	}
 	p := &Producer{conf: kafka.NewConfig(a), seeds: []string{addr}, news: make(chan struct{}), log: log}
 	p.ctx, p.cancel = context.WithCancel(t.Context())
-	c := &control{p: p, failed: map[string]error{}}
+	c := &metadataConn{p: p, failed: map[string]error{}}
 	lost := func(err error) {
 		c.broker = sarama.NewBroker(addr)
 		c.brokerFailed(err) //nolint:errcheck // it returns what it notes
