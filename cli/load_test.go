@@ -17,6 +17,7 @@ func init() {
 	racecar.Register(func(racecar.Runtime) (digested, error) { return digested{}, nil }, racecar.Spec{
 		Name:          "DigestedConsumer",
 		Subscriptions: []racecar.Subscription{{Topic: "t", AdditionalConfig: map[string]string{"client.rack": "a"}}},
+		Use:           []func(racecar.Handler) racecar.Handler{func(next racecar.Handler) racecar.Handler { return next }}, // has no digest
 	})
 }
 

@@ -17,7 +17,7 @@ import (
 
 // program is what init functions registered. It and the default producer are the only
 // mutable package state.
-var program = registry.Share(&registry.Registry[*Registration, Event, Tracer]{})
+var program = registry.Share(&registry.Registry[*Registration, Event, Tracer, func(Handler) Handler]{})
 
 // Registration is a consumer that can be run. Register makes one known by its name;
 // NewRegistration makes one that is not.
@@ -55,7 +55,7 @@ func (r *Registration) New(rt Runtime) (any, error) { return r.make(rt) }
 // line: a name that is missing or taken, no subscription, a C that is an interface or has
 // neither or both of Process and ProcessBatch, a hook with another signature, hooks on *C
 // while C is registered by value. Then no consumer can be run; commands that need none work.
-// A mistake in Spec.Subscriptions concerns that consumer alone: the others can be run by
+// A mistake in Spec.Subscriptions or Spec.Use concerns that consumer alone: the others can be run by
 // their names.
 func Register[C any](newConsumer func(Runtime) (C, error), spec Spec) {
 	r, err := NewRegistration(newConsumer, spec)
@@ -96,7 +96,7 @@ func NewRegistration[C any](newConsumer func(Runtime) (C, error), spec Spec) (*R
 		return nil, err
 	}
 	spec.Name = name
-	spec.Subscriptions = slices.Clone(spec.Subscriptions)
+	spec.Subscriptions, spec.Use = slices.Clone(spec.Subscriptions), slices.Clone(spec.Use)
 	return &Registration{name: name, spec: spec, batch: batch, make: func(rt Runtime) (any, error) {
 		c, err := newConsumer(rt)
 		if err != nil {
@@ -164,6 +164,9 @@ func inspect(t reflect.Type, spec Spec) (name string, batch bool, err error) {
 	}
 	if err := checkSubscriptions(spec); err != nil {
 		return "", false, &registry.ConsumerError{Consumer: name, Err: err}
+	}
+	if i := slices.IndexFunc(spec.Use, func(m func(Handler) Handler) bool { return m == nil }); i >= 0 {
+		return "", false, &registry.ConsumerError{Consumer: name, Err: fmt.Errorf("Spec.Use[%d] is nil", i)}
 	}
 	return name, batch, nil
 }

@@ -45,7 +45,7 @@ var topic = Spec{Subscriptions: []Subscription{{Topic: "t"}}}
 func emptyRegistry(t *testing.T) {
 	t.Helper()
 	before := program
-	program = &registry.Registry[*Registration, Event, Tracer]{}
+	program = &registry.Registry[*Registration, Event, Tracer, func(Handler) Handler]{}
 	t.Cleanup(func() { program = before })
 }
 
@@ -75,6 +75,7 @@ func TestRegisterRefusesProgrammersMistakes(t *testing.T) {
 		"batch adapter":   {register[ProcessBatchFunc](topic), "set Spec.Name"},
 		"generic":         {register[generic[int]](topic), "set Spec.Name"},
 		"no subscription": {register[single](Spec{}), "Spec.Subscriptions is empty"},
+		"nil middleware":  {register[single](Spec{Subscriptions: topic.Subscriptions, Use: []func(Handler) Handler{outermost, nil}}), "Spec.Use[1] is nil"},
 		"a slash":         {register[single](Spec{Subscriptions: []Subscription{{Topic: "orders/eu"}}}), `Spec.Subscriptions[0].Topic: "orders/eu" cannot be a topic's name`},
 		"a blank":         {register[single](Spec{Subscriptions: []Subscription{{Topic: "orders "}}}), `Spec.Subscriptions[0].Topic: "orders " cannot be a topic's name`},
 		"dots":            {register[single](Spec{Subscriptions: []Subscription{{Topic: ".."}}}), `Spec.Subscriptions[0].Topic: ".." cannot be a topic's name`},

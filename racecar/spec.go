@@ -59,6 +59,9 @@ type Spec struct {
 	// exactly once. Process itself may be called again for a message and repeats whatever
 	// else it does.
 	Transactional bool
+	// Use are the middlewares of this consumer, the first one outermost; those of the
+	// function Use are around them. Default: none.
+	Use []func(next Handler) Handler `json:"-"`
 }
 
 // Ordering says which messages of a partition a worker processes one after the other. Its

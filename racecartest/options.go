@@ -16,12 +16,14 @@ type options struct {
 	changes []func(*racecar.Config)
 	// subscribers are those of racecar.Observe, except in tests of this package.
 	subscribers []func(racecar.Event)
+	// middlewares are those of racecar.Use, except in tests of this package.
+	middlewares []func(racecar.Handler) racecar.Handler
 }
 
 // WithSpec gives the consumer the Spec that it is registered with in production. Of
 // several the last one counts. RunWorker needs it, since a worker subscribes to the
 // topics of the Spec. Run goes by the rest: Name, GroupID, FetchMessages, DeadLetterTopic,
-// MaxRetries and Transactional; Subscriptions may be left out there.
+// MaxRetries, Transactional and Use; Subscriptions may be left out there.
 func WithSpec(spec racecar.Spec) Option { return func(o *options) { o.spec = &spec } }
 
 // WithConfig changes the configuration, after the Spec and what racecar.Configure sets.
@@ -31,7 +33,7 @@ func WithConfig(change func(*racecar.Config)) Option {
 }
 
 func collect(all []Option) options {
-	o := options{subscribers: registered.Observers()}
+	o := options{subscribers: registered.Observers(), middlewares: registered.Middlewares()}
 	for _, option := range all {
 		option(&o)
 	}

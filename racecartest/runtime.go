@@ -13,6 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/callctx"
+	"github.com/racecar-go/racecar/internal/middleware"
 	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
@@ -193,8 +194,8 @@ func noMistakes(t testing.TB) {
 	}
 }
 
-// Run makes a consumer and hands it messages as a worker does, without a broker:
-// assignment, each message once, in order, revocation, teardown. A BatchProcessor is given
+// Run makes a consumer and hands it messages as a worker does, without a broker, through
+// its middlewares: assignment, each message once, in order, revocation, teardown. A BatchProcessor is given
 // those that follow one another in one partition together, up to fetch_messages at a time.
 // Run refuses what a producer refuses in production (racecar.ProduceSync and its like
 // included). The test fails when the constructor returns an error; an error of a call is
@@ -221,6 +222,7 @@ func Run[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, error), mess
 	if err != nil {
 		t.Fatalf("constructor: %v", err)
 	}
+	noMistakes(t) // of the constructor
 	ctx := callctx.WithProducer(t.Context(), rt.Producer)
 	assignment := racecar.Assignment{Partitions: partitionsOf(messages)}
 	if h, ok := instance.(racecar.AssignmentHook); ok {
@@ -228,10 +230,19 @@ func Run[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, error), mess
 	}
 	result := Result{Errors: make([]error, len(messages))}
 	r := run{out: rt.Producer.(*recorder), config: rt.Config, anySpec: o.spec == nil, messages: messages, errs: result.Errors}
+	middlewares := slices.Concat(o.middlewares, reg.Spec().Use)
 	if reg.Batch() {
-		r.batches(ctx, instance.(racecar.BatchProcessor))
+		c, err := middleware.BatchProcessor(instance.(racecar.BatchProcessor), middlewares)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.batches(ctx, c)
 	} else {
-		r.each(ctx, instance.(racecar.Processor))
+		c, err := middleware.Processor(instance.(racecar.Processor), middlewares)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.each(ctx, c)
 	}
 	if h, ok := instance.(racecar.RevocationHook); ok {
 		h.OnPartitionsRevoked(ctx, assignment)

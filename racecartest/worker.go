@@ -38,6 +38,7 @@ type Worker struct {
 	faults      *faults
 	output      *racecar.StandaloneProducer // in place of the default producer
 	subscribers []func(racecar.Event)       // of racecar.Observe
+	middlewares []func(racecar.Handler) racecar.Handler
 
 	stop  func()        // asks it to stop; again does nothing
 	ended chan struct{} // closed when it has ended; code and words are set then
@@ -82,7 +83,7 @@ func RunWorker[C any](t testing.TB, b *Broker, newConsumer func(racecar.Runtime)
 		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", n)
 	}
 	values := registered.SpecValues(inner)
-	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, subscribers: o.subscribers}
+	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, subscribers: o.subscribers, middlewares: o.middlewares}
 	w.output = defaultProducer(t, w.config)
 	w.start()
 	return w
@@ -162,6 +163,7 @@ func (w *Worker) start() {
 			Lookup: func(string) *racecar.Registration { return w.reg },
 			Log:    log,
 			Emit:   w.note, EmitStarts: true,
+			Middlewares: w.middlewares, Mistakes: registered.Mistakes,
 			Tracer:  tracer,
 			Context: callctx.WithProducer(context.Background(), w.output),
 			Stderr:  testLog{w.t},
@@ -310,7 +312,7 @@ func (w *Worker) Rebalance() {
 	events := w.soFar()
 	before, rebalances := owned(events), rebalances(events)
 	w.others++
-	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, nonce: w.nonce, faults: w.faults, output: w.output, subscribers: w.subscribers}
+	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, nonce: w.nonce, faults: w.faults, output: w.output, subscribers: w.subscribers, middlewares: w.middlewares}
 	other.start()
 	WaitFor[event.JoinGroup](other, nil)
 	w.awaitOwned(rebalances+1, func(mine map[partition]bool) bool {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -35,14 +36,19 @@ func BenchmarkConsume(b *testing.B) {
 			b.ReportMetric(float64(cpuTime()-cpu)/float64(n), "cpu-ns/msg")
 		}
 	})
-	b.Run("worker", func(b *testing.B) {
-		for range b.N {
-			began, cpu := time.Now(), cpuTime()
-			workerLoop(b, broker, topic, n)
-			b.ReportMetric(float64(n)/time.Since(began).Seconds(), "msgs/s")
-			b.ReportMetric(float64(cpuTime()-cpu)/float64(n), "cpu-ns/msg")
-		}
-	})
+	passOn := func(next racecar.Handler) racecar.Handler {
+		return func(ctx context.Context, ms []*racecar.Message) error { return next(ctx, ms) }
+	}
+	for _, use := range [][]func(racecar.Handler) racecar.Handler{nil, {passOn}} {
+		b.Run(fmt.Sprintf("worker with %d middlewares", len(use)), func(b *testing.B) {
+			for range b.N {
+				began, cpu := time.Now(), cpuTime()
+				workerLoop(b, broker, topic, n, use)
+				b.ReportMetric(float64(n)/time.Since(began).Seconds(), "msgs/s")
+				b.ReportMetric(float64(cpuTime()-cpu)/float64(n), "cpu-ns/msg")
+			}
+		})
+	}
 }
 
 // cpuTime is what this process has used, which other load on the machine disturbs
@@ -112,10 +118,10 @@ func bareLoop(b *testing.B, broker *testbroker.Broker, topic string, n int) {
 	b.StartTimer()
 }
 
-func workerLoop(b *testing.B, broker *testbroker.Broker, topic string, n int) {
+func workerLoop(b *testing.B, broker *testbroker.Broker, topic string, n int, use []func(racecar.Handler) racecar.Handler) {
 	var count int
 	done := make(chan struct{})
-	reg := registration(b, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}}, func(racecar.Runtime) (*processor, error) {
+	reg := registration(b, racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}}, Use: use}, func(racecar.Runtime) (*processor, error) {
 		return &processor{process: func(context.Context, *racecar.Message) error {
 			count++
 			if count == n {

@@ -256,6 +256,12 @@ func (w *worker) newInstance(txn *transactions) (*instance, error) {
 	if inst.single == nil && inst.batch == nil {
 		return nil, fmt.Errorf("constructor of %s: it returned no consumer but %T", w.reg.Name(), value)
 	}
+	if err := w.mistakes(); err != nil {
+		return nil, err
+	}
+	if err := recovered(inst.wrap); err != nil {
+		return nil, fmt.Errorf("middlewares of %s: %w", w.reg.Name(), err)
+	}
 	inst.trace()
 	return inst, nil
 }

@@ -33,6 +33,12 @@ type Options struct {
 	// EmitStarts says that Emit wants StartProcessMessageEvent and
 	// StartProcessBatchEvent as well, which cost an allocation for each call.
 	EmitStarts bool
+	// Middlewares are around the calls of each instance, the first one outermost; those of
+	// the consumer's Spec are inside.
+	Middlewares []func(racecar.Handler) racecar.Handler
+	// Mistakes returns what the program has registered wrongly; nil: nobody asks. A mistake
+	// that is made after the start ends the worker permanently.
+	Mistakes func() []error
 	// Tracer makes spans, once started; nil: nobody does.
 	Tracer racecar.Tracer
 	// PrintConfig writes the effective configuration (USR1); nil: not offered.

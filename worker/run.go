@@ -46,6 +46,8 @@ type worker struct {
 	log   *logrus.Entry
 	base  time.Time // what durations in hot paths are counted from
 
+	mistakesAtStart int // of Options.Mistakes
+
 	stats       *scoreboard.Counters
 	scheduler   *scheduler
 	fetchers    map[string]*fetch.Fetcher // by the properties of their subscriptions; guarded by mu
@@ -155,6 +157,9 @@ func newWorker(o Options) (*worker, error) {
 		shutdownRequests: make(chan shutdown, 1),
 		stopping:         make(chan struct{}),
 		exit:             make(chan struct{}, 1),
+	}
+	if o.Mistakes != nil {
+		w.mistakesAtStart = len(o.Mistakes())
 	}
 	w.time, w.timeUp = context.WithCancelCause(context.Background())
 	w.orphaned, w.orphan = context.WithCancel(context.Background())

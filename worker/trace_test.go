@@ -23,6 +23,9 @@ func (tracing) Flush(context.Context) error               { return nil }
 func (tracing) ProcessMessage(ctx context.Context, _ racecar.Worker, m *racecar.Message) (context.Context, func(error)) {
 	return context.WithValue(ctx, spanKey{}, m.Offset), func(error) {}
 }
+func (tracing) ProcessBatch(ctx context.Context, _ racecar.Worker, ms []*racecar.Message) (context.Context, func(error)) {
+	return context.WithValue(ctx, spanKey{}, ms[0].Offset), func(error) {}
+}
 
 // ctxHook notes the span in the ctx of each line of a level.
 type ctxHook struct{ spans chan any }

@@ -11,7 +11,7 @@ import (
 )
 
 // program is set by racecar's initialization, which comes before that of this package.
-var program = registry.Shared[*registry.Registry[*racecar.Registration, racecar.Event, racecar.Tracer]]()
+var program = registry.Shared[*registry.Registry[*racecar.Registration, racecar.Event, racecar.Tracer, func(racecar.Handler) racecar.Handler]]()
 
 // Consumers returns all registered consumers in order of their names.
 func Consumers() []*racecar.Registration { return program.Consumers() }
@@ -19,7 +19,7 @@ func Consumers() []*racecar.Registration { return program.Consumers() }
 // Lookup returns the consumer registered under name, or nil.
 func Lookup(name string) *racecar.Registration { return program.Lookup(name) }
 
-// Mistakes returns what is wrong with calls of racecar.Register, a line each.
+// Mistakes returns what is wrong with calls of racecar.Register and racecar.Use, a line each.
 func Mistakes() []error { return program.Mistakes() }
 
 // Configures returns the functions given to racecar.Configure, in order.
@@ -27,6 +27,9 @@ func Configures() []func(*config.Config) error { return program.Configures() }
 
 // Observers returns the subscribers given to racecar.Observe, in order.
 func Observers() []func(racecar.Event) { return program.Observers() }
+
+// Middlewares returns those given to racecar.Use, in order.
+func Middlewares() []func(racecar.Handler) racecar.Handler { return program.Middlewares() }
 
 // StartTracer starts the tracer given to racecar.Trace and returns it; nil without one.
 // A worker calls it once it has its subscribers: from then on a call of racecar.Observe

@@ -21,16 +21,18 @@ type Tracer interface {
 	Start(c *config.Config, log *slog.Logger) error
 }
 
-// Registry holds consumers (C), subscribers to events (E), a tracer (T) and functions
-// that change the configuration. Its methods may be called from several goroutines.
-type Registry[C Consumer, E any, T Tracer] struct {
-	mu         sync.Mutex
-	consumers  map[string]C
-	mistakes   []error
-	configures []func(*config.Config) error
-	observers  []func(E)
-	tracer     T // nil: none
-	started    bool
+// Registry holds consumers (C), subscribers to events (E), a tracer (T), middlewares (M)
+// and functions that change the configuration. Its methods may be called from several
+// goroutines.
+type Registry[C Consumer, E any, T Tracer, M any] struct {
+	mu          sync.Mutex
+	consumers   map[string]C
+	mistakes    []error
+	configures  []func(*config.Config) error
+	observers   []func(E)
+	tracer      T // nil: none
+	middlewares []M
+	started     bool
 }
 
 // shared is the registry of package racecar, set once while the program is initialized.
@@ -56,7 +58,7 @@ func (e *ConsumerError) Error() string { return e.Err.Error() }
 func (e *ConsumerError) Unwrap() error { return e.Err }
 
 // Add adds a consumer. Its error says that the name is taken.
-func (r *Registry[C, E, T]) Add(c C) error {
+func (r *Registry[C, E, T, M]) Add(c C) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, taken := r.consumers[c.Name()]; taken {
@@ -70,21 +72,21 @@ func (r *Registry[C, E, T]) Add(c C) error {
 }
 
 // AddMistake keeps what is wrong with a registration.
-func (r *Registry[C, E, T]) AddMistake(err error) {
+func (r *Registry[C, E, T, M]) AddMistake(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mistakes = append(r.mistakes, err)
 }
 
 // Mistakes returns what was given to AddMistake, in order.
-func (r *Registry[C, E, T]) Mistakes() []error {
+func (r *Registry[C, E, T, M]) Mistakes() []error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.mistakes)
 }
 
 // Consumers returns all consumers in order of their names.
-func (r *Registry[C, E, T]) Consumers() []C {
+func (r *Registry[C, E, T, M]) Consumers() []C {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make([]C, 0, len(r.consumers))
@@ -96,21 +98,21 @@ func (r *Registry[C, E, T]) Consumers() []C {
 }
 
 // Lookup returns the consumer called name, or a zero C.
-func (r *Registry[C, E, T]) Lookup(name string) C {
+func (r *Registry[C, E, T, M]) Lookup(name string) C {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.consumers[name]
 }
 
 // AddConfigure adds a function that changes the configuration.
-func (r *Registry[C, E, T]) AddConfigure(f func(*config.Config) error) {
+func (r *Registry[C, E, T, M]) AddConfigure(f func(*config.Config) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.configures = append(r.configures, f)
 }
 
 // Configures returns the functions given to AddConfigure, in order.
-func (r *Registry[C, E, T]) Configures() []func(*config.Config) error {
+func (r *Registry[C, E, T, M]) Configures() []func(*config.Config) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.configures)
@@ -118,7 +120,7 @@ func (r *Registry[C, E, T]) Configures() []func(*config.Config) error {
 
 // AddObserver adds a subscriber, which is called with one event at a time, and reports
 // whether a worker or producer has already asked for the subscribers.
-func (r *Registry[C, E, T]) AddObserver(f func(E)) (late bool) {
+func (r *Registry[C, E, T, M]) AddObserver(f func(E)) (late bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var one sync.Mutex // a worker and the producers beside it have a goroutine each that calls f
@@ -131,14 +133,33 @@ func (r *Registry[C, E, T]) AddObserver(f func(E)) (late bool) {
 }
 
 // Observers returns the subscribers given to AddObserver, in order.
-func (r *Registry[C, E, T]) Observers() []func(E) {
+func (r *Registry[C, E, T, M]) Observers() []func(E) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.observers)
 }
 
+// AddMiddlewares adds middlewares, unless a worker or producer has already started: then
+// it reports false, since instances may exist that they could not be around.
+func (r *Registry[C, E, T, M]) AddMiddlewares(all ...M) (added bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started {
+		return false
+	}
+	r.middlewares = append(r.middlewares, all...)
+	return true
+}
+
+// Middlewares returns what was given to AddMiddlewares, in order.
+func (r *Registry[C, E, T, M]) Middlewares() []M {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.middlewares)
+}
+
 // SetTracer replaces the tracer.
-func (r *Registry[C, E, T]) SetTracer(t T) {
+func (r *Registry[C, E, T, M]) SetTracer(t T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tracer = t
@@ -146,7 +167,7 @@ func (r *Registry[C, E, T]) SetTracer(t T) {
 
 // StartTracer starts the tracer and returns it; nil without one. Workers and standalone
 // producers call it once they have their subscribers.
-func (r *Registry[C, E, T]) StartTracer(c *config.Config, log *slog.Logger) (none T, err error) {
+func (r *Registry[C, E, T, M]) StartTracer(c *config.Config, log *slog.Logger) (none T, err error) {
 	r.mu.Lock()
 	t := r.tracer
 	r.started = true
