@@ -33,7 +33,7 @@ func (s *Supervisor) received(now time.Time, m message) {
 // decode makes an event of a worker's message; nil: there is none.
 func (s *Supervisor) decode(c *child, env wire.Envelope) (fleet.Event, error) {
 	switch env.Kind {
-	case wire.KindFrame, wire.KindMembers, wire.KindMetrics, wire.KindReply:
+	case wire.KindFrame, wire.KindMembers, wire.KindMetrics, wire.KindReply, wire.KindOutage, wire.KindProbed:
 		if c.version == 0 {
 			return nil, fmt.Errorf("%q before it said which version of the protocol it speaks", env.Kind)
 		}
@@ -62,6 +62,12 @@ func (s *Supervisor) decode(c *child, env wire.Envelope) (fleet.Event, error) {
 		}
 		s.takeMetrics(c, m)
 		return nil, nil
+	case wire.KindOutage:
+		e := fleet.OutageReported{Proc: c.id}
+		return e, env.Decode(&e.Outage)
+	case wire.KindProbed:
+		e := fleet.ProbeEnded{Proc: c.id}
+		return e, env.Decode(&e.Probed)
 	case wire.KindExitReason:
 		e := fleet.ExitReasonReceived{Proc: c.id}
 		return e, env.Decode(&e.Reason)
@@ -85,6 +91,19 @@ func (s *Supervisor) ignored(c *child, kind wire.Kind) {
 		c.ignoredOne = true
 		s.logf(logrus.InfoLevel, "ignored a message of a kind that this release does not know; further ones are only counted",
 			logrus.Fields{"pid": c.process.PID(), "kind": string(kind)})
+	}
+}
+
+// sendOutage sends what a worker has to know of an outage, if it speaks of outages. One that
+// cannot be sent is lost like one that the worker does not read: a lease expires, and the
+// state is sent again.
+func (s *Supervisor) sendOutage(id fleet.ProcID, kind wire.Kind, body any) {
+	c := s.workers[id]
+	if c == nil || c.version < wire.VersionOutages {
+		return
+	}
+	if err := c.send(kind, body); err != nil {
+		s.logf(logrus.WarnLevel, "a worker was not told of an outage", logrus.Fields{"worker": c.name, "pid": c.process.PID(), "error": err.Error()})
 	}
 }
 

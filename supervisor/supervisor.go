@@ -264,6 +264,10 @@ func (s *Supervisor) carryOut(now time.Time, effect fleet.Effect) {
 		s.handshake(e.Proc, e.Handshake)
 	case fleet.Command:
 		s.send(e)
+	case fleet.Lease:
+		s.sendOutage(e.Proc, wire.KindLease, e.Lease)
+	case fleet.OutageState:
+		s.sendOutage(e.Proc, wire.KindOutageState, e.State)
 	case fleet.Signal:
 		if c := s.workers[e.Proc]; c != nil {
 			c.signaled = true

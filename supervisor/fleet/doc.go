@@ -28,6 +28,7 @@
 //	backoff.go    when a crashed slot is started again, and when it no longer is
 //	escalation.go frozen, stuck, join stuck, memory: the steps up to SIGKILL
 //	suspects.go   messages that kill the processes that handle them
+//	outage.go     unavailable dependencies: one lease for a probe of each
 //	rollout.go    rolling restarts, and going back
 //	scale.go      the number of workers
 //	shutdown.go   the graceful shutdown, and the removal of members from groups

@@ -33,6 +33,16 @@ type (
 		Command wire.Command
 		Ref     uint64
 	}
+	// Lease allows a process one probe of a dependency.
+	Lease struct {
+		Proc  ProcID
+		Lease wire.Lease
+	}
+	// OutageState tells a process how an outage goes on.
+	OutageState struct {
+		Proc  ProcID
+		State wire.OutageState
+	}
 	// Signal is for a process.
 	Signal struct {
 		Proc   ProcID

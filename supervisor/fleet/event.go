@@ -48,6 +48,16 @@ type (
 		Proc   ProcID
 		Report status.Report
 	}
+	// OutageReported is what a worker holds because a dependency is unavailable.
+	OutageReported struct {
+		Proc   ProcID
+		Outage wire.Outage
+	}
+	// ProbeEnded gives a lease back.
+	ProbeEnded struct {
+		Proc   ProcID
+		Probed wire.Probed
+	}
 	// ProtocolViolated says that a process sends what is not our protocol.
 	ProtocolViolated struct {
 		Proc ProcID

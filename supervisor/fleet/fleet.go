@@ -40,6 +40,7 @@ type Fleet struct {
 	images        map[Image]int // how many releases have each
 	releases      int           // how many there have been
 	lastProc      ProcID
+	lastLease     uint64
 }
 
 // consumer is one consumer with its slots.
@@ -52,6 +53,7 @@ type consumer struct {
 	quiet          bool             // by an operator
 	paused         []wire.Partition // by an operator
 	suspects       suspects
+	outages        []*outage // by dependency, also those that have ended
 	// base and restarts are those of slots that were removed.
 	base     status.Work
 	restarts int
@@ -92,6 +94,7 @@ func (f *Fleet) Step(now time.Time, e Event) []Effect {
 	f.exitLingering()
 	f.prune()
 	f.checkReady()
+	f.advanceOutages()
 	f.advanceShutdown()
 	f.answerScales()
 	effects := f.effects

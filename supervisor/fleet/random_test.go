@@ -18,7 +18,8 @@ import (
 // Random lives, in which everything goes wrong that can: whatever happens, a slot has at
 // most one active process and one that stands by, each process is known, no process runs
 // a release that nobody chose, just the images in use are open, counters never go back,
-// no slot goes below one that has to run, no rollout hangs, and a shutdown ends in bounded time.
+// no slot goes below one that has to run, no rollout hangs, never more than one lease is out
+// for a dependency of a consumer, and a shutdown ends in bounded time.
 func TestRandomLives(t *testing.T) {
 	for seed := range uint64(400) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { newLife(t, seed).run() })
@@ -31,18 +32,20 @@ type life struct {
 	begun   int // rollouts
 	handled uint64
 	history []string
+	out     map[string]*outLease // by consumer and dependency
 }
 
 func newLife(t *testing.T, seed uint64) *life {
-	l := &life{rand: rand.New(rand.NewPCG(seed, 1))}
+	l := &life{rand: rand.New(rand.NewPCG(seed, 1)), out: map[string]*outLease{}}
 	membership := []config.Membership{config.MembershipRun, config.MembershipHost, config.MembershipDynamic}[l.rand.IntN(3)]
 	limit := []int{5, config.NeverGiveUp, 1, 0}[min(3, l.rand.IntN(12))]
 	change := func(c *config.Config) {
 		c.Membership, c.WorkerRestartLimit = membership, limit
 		c.WorkerMemoryLimit = []int64{0, 100 << 20}[l.rand.IntN(2)]
+		c.OutageScope = []string{"reporter", "consumer"}[l.rand.IntN(2)]
 	}
 	l.world = newWorld(t, consumerOf("A", 1+l.rand.IntN(3), change), consumerOf("B", 1+l.rand.IntN(2), change))
-	l.boot, l.construct = l.bootSomehow, l.constructSomehow
+	l.boot, l.construct, l.observer = l.bootSomehow, l.constructSomehow, l.watchLeases
 	l.spawn = func(Spawn) error {
 		if l.chance(30) {
 			return []error{syscall.EAGAIN, syscall.ENOEXEC}[l.rand.IntN(2)]
@@ -122,6 +125,7 @@ func (l *life) recover() {
 	for range 60 {
 		for _, f := range l.sorted() {
 			f.unresponsive, f.ignoresQuit, f.lingers, f.hangsAtExit, f.unread, f.inHand, f.rss = false, false, false, false, false, nil, 0
+			l.probeWell(f)
 			switch {
 			case l.alive[f.p.id] == nil || f.p.stopping != "":
 			case f.standsBy():
@@ -136,6 +140,11 @@ func (l *life) recover() {
 	}
 	if l.f.rollout != nil {
 		l.t.Error("a rollout hangs")
+	}
+	for _, c := range l.report().Consumers {
+		if len(c.Outages) > 0 {
+			l.t.Errorf("outages of %s do not end: %+v", c.Name, c.Outages)
+		}
 	}
 	for s := range l.f.slots() {
 		switch {
@@ -184,7 +193,7 @@ func (l *life) plan() wire.Plan {
 
 func (l *life) next() {
 	f := l.anyProcess()
-	switch n := l.rand.IntN(17); {
+	switch n := l.rand.IntN(30); {
 	case n < 4:
 		d := []time.Duration{time.Millisecond, time.Second, 20 * time.Second, 7 * time.Minute}[l.rand.IntN(4)]
 		l.note("pass " + d.String())
@@ -215,6 +224,8 @@ func (l *life) next() {
 	case n == 9 && l.chance(3), n == 16 && l.chance(2):
 		l.note("permanent " + f.name)
 		f.exits(Exit{Code: wire.ExitPermanent})
+	case n >= 17:
+		l.outage(f)
 	case f.standsBy():
 		f.lingers, f.unresponsive = l.chance(2), l.chance(2)
 		f.says(status.Standby)
@@ -287,6 +298,7 @@ func (l *life) check() {
 		l.t.Fatalf("messages counted: %d, %d before, after %v", total, l.handled, l.history)
 	}
 	l.handled = total
+	l.checkOutages()
 }
 
 func (l *life) checkSlot(s *slot) {

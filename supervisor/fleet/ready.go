@@ -77,6 +77,13 @@ func (f *Fleet) wakeAt() time.Time {
 			at(s.restartAt)
 		}
 	}
+	if f.shutdown == nil {
+		for _, c := range f.consumers {
+			for _, o := range c.outages {
+				at(o.wakeAt(c.maxPause()))
+			}
+		}
+	}
 	for p := range f.ordered() {
 		switch {
 		case p.escalation == nil:

@@ -166,6 +166,8 @@ func parseConsumers(t *testing.T, args []string) []wire.Consumer {
 		switch {
 		case key == "membership":
 			changes = append(changes, func(c *config.Config) { c.Membership = config.Membership(value) })
+		case key == "scope":
+			changes = append(changes, func(c *config.Config) { c.OutageScope = value })
 		case key == "limit":
 			changes = append(changes, func(c *config.Config) { c.WorkerRestartLimit = n })
 		case len(key) == 1:
@@ -273,6 +275,13 @@ func (s *script) forFleet(verb string, args []string) bool {
 		fmt.Fprintf(&s.out, "%s, group %s, release %d, %d restarts, last exit: %s\n", st.State, st.Group, st.Release, st.Restarts, st.LastExit)
 	case "restarts":
 		fmt.Fprintln(&s.out, w.report().RestartsBy)
+	case "outages":
+		for _, c := range w.report().Consumers {
+			for _, o := range c.Outages {
+				fmt.Fprintf(&s.out, "%s %q: held %d, probes %d, %s\n", c.Name, o.Dependency, o.Held, o.Probes, o.Error)
+			}
+			fmt.Fprintf(&s.out, "%s in all: %v\n", c.Name, c.OutageSeconds)
+		}
 	case "open":
 		var names []string
 		for i := range w.open {
@@ -365,9 +374,37 @@ func (s *script) forProcess(verb string, f *fake, args []string) {
 		f.w.step(ReportReceived{f.p.id, status.Report{Partitions: []status.Partition{{Topic: topic, Partition: partition, Position: offset + 1}}}})
 	case "silent":
 		f.state, f.ignoresQuit = "", true
+	case "unavailable", "holds", "probed":
+		s.outage(verb, f, args)
 	default:
 		s.behave(f, verb)
 	}
+}
+
+// outage handles lines about a dependency: what a process holds, and how its probe ended.
+func (s *script) outage(verb string, f *fake, args []string) {
+	s.t.Helper()
+	dependency := strings.Trim(args[0], "-")
+	held, pause, result := 1, time.Duration(0), wire.ProbeResult("")
+	f.paused = false
+	for _, arg := range args[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		switch key {
+		case "held":
+			held, _ = strconv.Atoi(value)
+		case "pause":
+			pause = s.duration(value)
+		case "paused":
+			f.paused = true
+		default:
+			result = wire.ProbeResult(arg)
+		}
+	}
+	if verb == "probed" {
+		f.probed(dependency, result, pause)
+		return
+	}
+	f.reports(dependency, held, verb == "unavailable", pause)
 }
 
 func exitOf(args []string) Exit {
@@ -426,6 +463,10 @@ func (s *script) effect(effect Effect) {
 		fmt.Fprintf(&s.out, "give the slot to %s%s\n", s.name(e.Proc), handshakeText(e.Handshake))
 	case Command:
 		s.command(e)
+	case Lease:
+		fmt.Fprintf(&s.out, "lease %q to %s for %v\n", e.Lease.Dependency, s.name(e.Proc), e.Lease.Within)
+	case OutageState:
+		fmt.Fprintf(&s.out, "tell %s: %s\n", s.name(e.Proc), outageText(e.State))
 	case Signal:
 		fmt.Fprintf(&s.out, "signal %s: %v\n", s.name(e.Proc), e.Signal)
 	case RemoveMembers:
@@ -449,6 +490,19 @@ func (s *script) effect(effect Effect) {
 	case Finished:
 		fmt.Fprintf(&s.out, "finished with %d %v\n", e.Code, e.Err)
 	}
+}
+
+func outageText(o wire.OutageState) string {
+	text := fmt.Sprintf("outage %q", o.Dependency)
+	switch {
+	case o.Ended:
+		text += " ended"
+	case o.Prober != "":
+		text += ", " + o.Prober + " probes"
+	default:
+		text += ", probe in " + o.Next.String()
+	}
+	return fmt.Sprintf("%s, pause %v, probes %d, since %s", text, o.Pause, o.Probes, o.Since.Format("04:05"))
 }
 
 func handshakeText(h wire.Handshake) string {

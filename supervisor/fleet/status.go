@@ -54,10 +54,12 @@ func (f *Fleet) Status(fresh func(ProcID) bool) status.Status {
 		for _, p := range c.paused {
 			paused = append(paused, status.Paused{Topic: p.Topic, Partition: p.Partition})
 		}
-		st.Consumers = append(st.Consumers, status.Consumer{
+		one := status.Consumer{
 			Name: c.name, Group: c.release.config().GroupID, Workers: c.workers(), State: c.state(), Reason: c.stoppedBecause, Paused: paused,
 			Totals: all.Counters, Times: all.Times, CPU: all.CPU, Restarts: restarts,
-		})
+		}
+		f.reportOutages(c, &one)
+		st.Consumers = append(st.Consumers, one)
 	}
 	return st
 }
@@ -78,7 +80,7 @@ func (s *slot) report(fresh func(ProcID) bool) status.Worker {
 	}
 	started := p.spawned
 	w.PID, w.StartedAt, w.Members, w.Release = p.pid, &started, p.members, p.release.number
-	w.Detail, w.Since, w.Live = p.frame.Detail, p.since, p.frame.Live
+	w.Detail, w.Since, w.Live, w.Outages = p.frame.Detail, p.since, p.frame.Live, p.outages()
 	if p.stopping != "" {
 		w.Detail = string(p.stopping)
 	}

@@ -51,6 +51,7 @@ type world struct {
 	rollouts []error // ends
 	ref      uint64
 	events   []WorkerEvent
+	leases   map[string]lastLease // by dependency
 	logs     []string
 }
 
@@ -73,11 +74,13 @@ type fake struct {
 	stopped      bool
 	inHand       []scoreboard.Call
 	rss          int64
+	calls        uint64 // that found a dependency unavailable
+	paused       bool   // it can probe nothing
 }
 
 // newWorld has these consumers, not started.
 func newWorld(t *testing.T, consumers ...wire.Consumer) *world {
-	w := &world{t: t, now: epoch, alive: map[ProcID]*fake{}, images: map[string]int{}, open: map[Image]bool{}, answers: map[uint64]error{}}
+	w := &world{t: t, now: epoch, alive: map[ProcID]*fake{}, images: map[string]int{}, open: map[Image]bool{}, answers: map[uint64]error{}, leases: map[string]lastLease{}}
 	w.f = New(w.now, Options{Plan: wire.Plan{Consumers: consumers}, Image: w.image("old"), Nonce: "nonce", Host: "host", Draw: func() float64 { return 0 }})
 	return w
 }
@@ -141,6 +144,9 @@ func (w *world) carryOut(effect Effect) {
 		if f := w.alive[e.Proc]; f != nil {
 			f.command(e.Command)
 		}
+	case Lease:
+		w.leases[e.Lease.Dependency] = lastLease{e.Proc, e.Lease.ID}
+	case OutageState:
 	case Signal:
 		if f := w.alive[e.Proc]; f != nil {
 			f.signal(e.Signal)
@@ -181,6 +187,29 @@ func (w *world) carryOut(effect Effect) {
 	default:
 		w.t.Fatalf("effect %T", e)
 	}
+}
+
+// lastLease is the last one that was granted for a dependency.
+type lastLease struct {
+	proc ProcID
+	id   uint64
+}
+
+// reports has a process report what it holds for a dependency; failed: because of a call.
+func (f *fake) reports(dependency string, held int, failed bool, pause time.Duration) {
+	if failed {
+		f.calls++
+	}
+	f.w.step(OutageReported{f.p.id, wire.Outage{Dependency: dependency, Held: held, Wants: held > 0 && !f.paused, Calls: f.calls, Pause: pause, Error: dependency + " is away"}})
+}
+
+// probed has the process give its last lease for a dependency back.
+func (f *fake) probed(dependency string, result wire.ProbeResult, pause time.Duration) {
+	e := ProbeEnded{f.p.id, wire.Probed{Dependency: dependency, Result: result, Pause: pause, Error: dependency + " is away"}}
+	if l := f.w.leases[dependency]; l.proc == f.p.id {
+		e.Probed.Lease = l.id
+	}
+	f.w.step(e)
 }
 
 // startProcess starts a process.
@@ -430,7 +459,7 @@ func consumerOf(name string, n int, change ...func(*config.Config)) wire.Consume
 	c := wire.Consumer{Name: name, Digest: "1", Config: config.Config{
 		GroupID: name, ParallelWorkers: n, Concurrency: 1,
 		ShutdownTimeout: 25 * time.Second, WorkerBootTimeout: time.Minute, WorkerTimeout: 15 * time.Second,
-		MaxPollInterval: 5 * time.Minute, WorkerRestartLimit: 5, Membership: config.MembershipRun,
+		MaxPollInterval: 5 * time.Minute, OutageMaxPause: 30 * time.Second, WorkerRestartLimit: 5, Membership: config.MembershipRun,
 	}}
 	for _, f := range change {
 		f(&c.Config)
