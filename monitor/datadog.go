@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +48,7 @@ type Datadog struct {
 
 	groupMu   sync.Mutex
 	groupTags map[string][]string
+	outages   map[string][]string // the tags of those that the worker is in
 
 	stop chan struct{}
 	done chan struct{}
@@ -128,7 +130,7 @@ func newDatadog(c *config.Config, log logrus.FieldLogger, connect func() (*stats
 	}
 	d := &Datadog{
 		agent: agent, log: log, now: time.Now, client: "client:" + tag(c.ClientID),
-		parts: map[partition]*series{}, plain: map[string]*counts{}, groupTags: map[string][]string{},
+		parts: map[partition]*series{}, plain: map[string]*counts{}, groupTags: map[string][]string{}, outages: map[string][]string{},
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go d.loop()
@@ -265,9 +267,27 @@ func (d *Datadog) rare(e racecar.Event) {
 			s.messages++
 			s.mu.Unlock()
 		}
+	case event.OutageStarted:
+		d.outage(e.Group, e.Dependency, true)
+	case event.OutageEnded:
+		d.outage(e.Group, e.Dependency, false)
 	case event.Poisoned:
 		d.count("consumer.poisoned", 1, d.series(e.Group, e.Topic, e.Partition).tags)
 	}
+}
+
+// outage notes that a dependency is unavailable, or no longer.
+func (d *Datadog) outage(group, dependency string, began bool) {
+	tags := append(slices.Clone(d.group(group)), "dependency:"+tag(dependency))
+	key := strings.Join(tags, ",")
+	d.groupMu.Lock()
+	defer d.groupMu.Unlock()
+	if began {
+		d.outages[key] = tags
+		return
+	}
+	delete(d.outages, key)
+	d.gauge("consumer.outage", 0, tags) // a gauge keeps its last value
 }
 
 func (d *Datadog) processMessage(e *event.ProcessMessage) {
@@ -443,6 +463,11 @@ func (d *Datadog) flush() {
 	d.drop(unused)
 	for _, c := range topics {
 		d.sendCounts(c)
+	}
+	d.groupMu.Lock()
+	defer d.groupMu.Unlock()
+	for _, tags := range d.outages {
+		d.gauge("consumer.outage", 1, tags)
 	}
 }
 

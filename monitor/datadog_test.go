@@ -161,6 +161,9 @@ func everything(now time.Time) []racecar.Event {
 		event.CommitFailed{Consumer: consumer, Group: group, Topic: "t", Partition: 0},
 		event.DeadLetter{Consumer: consumer, Group: group, Message: message(0, 7)},
 		event.Poisoned{Consumer: consumer, Group: group, Topic: "t", Partition: 0},
+		event.OutageStarted{Consumer: consumer, Group: group, Dependency: "db", Err: bad},
+		event.OutageStarted{Consumer: consumer, Group: group},
+		event.OutageEnded{Consumer: consumer, Group: group, Duration: time.Minute},
 		event.ShutDown{Consumer: consumer, Group: group},
 	}
 }
@@ -171,6 +174,9 @@ func expected(namespace string) map[string][]float64 {
 	const client, group = "client:racecar,env:test", "client:racecar,env:test,group_id:g"
 	part := func(n int) string { return fmt.Sprintf("%s,partition:%d,topic:t", group, n) }
 	topic := func(name string) string { return client + ",topic:" + name }
+	outage := func(dependency string) string {
+		return "client:racecar,dependency:" + dependency + ",env:test,group_id:g"
+	}
 	want := map[string][]float64{
 		"consumer.messages|c|" + part(0):                                  {3},
 		"consumer.messages|c|" + part(1):                                  {3},
@@ -186,6 +192,8 @@ func expected(namespace string) map[string][]float64 {
 		"consumer.offset|g|" + part(2):                                    {9},
 		"consumer.time_lag|g|" + part(0):                                  {1500},
 		"consumer.time_lag|g|" + part(1):                                  {1500},
+		"consumer.outage|g|" + outage("db"):                               {1},
+		"consumer.outage|g|" + outage(""):                                 {0},
 		"consumer.join_group|ms|" + group:                                 {700},
 		"consumer.join_group.errors|c|" + group:                           {1},
 		"consumer.leave_group|ms|" + group:                                {20},

@@ -2,13 +2,16 @@ package monitor
 
 import (
 	"fmt"
+	"strings"
 
+	"github.com/racecar-go/racecar/internal/printable"
 	"github.com/racecar-go/racecar/internal/status"
 )
 
-// The results of the two functions are served without a token. They consist of names and
-// states and hold nothing that comes from consumer code, a broker or a message: the reasons
-// are in the log, in status and on the page.
+// The results of these functions are served without a token. They consist of names and
+// states and hold no text that comes from consumer code, a broker or a message, but for the
+// names that the code gives its dependencies: the reasons are in the log, in status and on
+// the page.
 
 // notLive returns why Racecar is not live; nothing if it is. It is live while nobody needs to
 // restart it: every worker runs, starts or waits for brokers, and none is stuck, crashing or
@@ -39,6 +42,27 @@ func notLive(st status.Status) []string {
 	return why
 }
 
+// outages names the outages. Racecar is ready in them unless outage_not_ready says
+// otherwise, since a deployment that ends an outage would wait for it.
+func outages(st status.Status) []string {
+	return outagesIf(st, func(status.Outage) bool { return true })
+}
+
+func outagesIf(st status.Status, which func(status.Outage) bool) []string {
+	var all []string
+	for _, c := range st.Consumers {
+		for _, o := range c.Outages {
+			if which(o) {
+				all = append(all, strings.TrimSuffix(c.Name+": outage of "+printable.Line(o.Dependency), " of "))
+			}
+		}
+	}
+	return all
+}
+
+// nothing is more to say about a healthy supervisor.
+func nothing(status.Status) []string { return nil }
+
 // notReady returns why not every worker is consuming; nothing if all are.
 func notReady(st status.Status) []string {
 	why := notLive(st)
@@ -55,5 +79,5 @@ func notReady(st status.Status) []string {
 	if len(st.Workers) == 0 {
 		why = append(why, "no worker")
 	}
-	return why
+	return append(why, outagesIf(st, func(o status.Outage) bool { return o.NotReady })...)
 }

@@ -108,6 +108,10 @@ func (s *stage) problems(st *status.Status) {
 	p[3].Stalled, p[3].Rate = true, 0
 	st.LogProblem = "the log is not being read since 12:03:04"
 	st.Workers[0].Report.Problems = []status.Problem{{At: s.begun, Topic: "user-bans", Partition: 0, Offset: 17, Error: "dial tcp 10.0.0.7:5432: connect: <b>connection</b> refused"}}
+	c := &st.Consumers[0]
+	c.Outages = []status.Outage{{Dependency: "billing", Since: time.Now().Add(-90 * time.Minute), Held: 3, Probes: 5, Pause: 30, Prober: "UserBanConsumer[0]", Error: "503 <b>Service</b> Unavailable"}}
+	c.OutageSeconds = map[string]float64{"billing": 5400}
+	st.Workers[0].Outages = []string{"billing"}
 	w := &st.Workers[1]
 	w.State, w.PID, w.Live, w.Report, w.Restarts = status.Backoff, 0, false, nil, 4
 	w.LastExit = "exit status 2: panic: assignment to entry in nil map"
@@ -210,12 +214,13 @@ func TestPageShowsProblems(t *testing.T) {
 			"after 3 failures at offset", "connection refused", "user-bans/1\tUserBanConsumer[0]\tpoisoned", "killed 3 processes",
 			"user-bans/2\tUserBanConsumer[0]\tpaused", "user-bans/3\tUserBanConsumer[0]\tstalled", "3 crash, 1 memory", "37\n\nof 1,010 calls",
 			"the log is not being read since 12:03:04", "<b>connection</b> refused", // what comes from outside is text
+			"UserBanConsumer[0]\trunning", "outage of billing", "billing is unavailable for 1 h 30 m, 3 held, 5 probes, UserBanConsumer[0] probes now: 503 <b>Service</b> Unavailable",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("dark %t: no %q in\n%s", dark, want, text)
 			}
 		}
-		if got := eval[[]string](b, "[...document.querySelectorAll('#problems li .pill')].map(e => e.textContent)"); !slices.Equal(got, []string{"poisoned", "log", "backoff", "backoff", "stalled"}) {
+		if got := eval[[]string](b, "[...document.querySelectorAll('#problems li .pill')].map(e => e.textContent)"); !slices.Equal(got, []string{"poisoned", "outage", "log", "backoff", "backoff", "stalled"}) {
 			t.Errorf("needs attention: %q", got)
 		}
 		if got := eval[bool](b, "document.documentElement.classList.contains('dark')"); got != dark {

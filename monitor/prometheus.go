@@ -41,6 +41,8 @@ var (
 	metricTimes      = prometheus.NewDesc("racecar_process_seconds", "How long calls of Process or ProcessBatch took.", []string{"consumer", "group"}, nil)
 	metricCPU        = counter("cpu_seconds_total", "CPU time of a consumer's workers.", "consumer", "group")
 	metricFatal      = gauge("consumer_fatal", "1 if a consumer has stopped permanently.", "consumer", "group")
+	metricOutage     = gauge("consumer_outage", "1 while consumer code finds a dependency unavailable.", "consumer", "dependency")
+	metricInOutage   = counter("consumer_outage_seconds_total", "How long consumer code has found a dependency unavailable.", "consumer", "dependency")
 	metricLive       = gauge("worker_live", "1 while no call of a worker takes longer than max_poll_interval.", "consumer", "worker")
 	metricMemory     = gauge("worker_memory_bytes", "Resident memory of a worker.", "consumer", "worker")
 	metricSince      = gauge("worker_start_time_seconds", "When a worker's process started, in seconds since the epoch.", "consumer", "worker")
@@ -164,6 +166,11 @@ func (s snapshot) consumer(out chan<- prometheus.Metric, c status.Consumer) {
 	s.send(out, metricFatal, oneIf(c.State == status.Fatal), c.Name, c.Group)
 	for name, m := range consumerCounters {
 		s.send(out, m, float64(c.Totals[name]), c.Name, c.Group)
+	}
+	for dependency, total := range c.OutageSeconds {
+		now := slices.ContainsFunc(c.Outages, func(o status.Outage) bool { return o.Dependency == dependency })
+		s.send(out, metricOutage, oneIf(now), c.Name, dependency)
+		s.send(out, metricInOutage, total, c.Name, dependency)
 	}
 	count := map[status.State]int{}
 	for _, w := range s.st.Workers {

@@ -197,8 +197,8 @@ func (s *Server) handler() http.Handler {
 		metrics = s.reading(metrics)
 	}
 	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /healthz", s.health(notLive, "live"))
-	mux.HandleFunc("GET /readyz", s.health(notReady, "ready"))
+	mux.HandleFunc("GET /healthz", s.health(notLive, "live", nothing))
+	mux.HandleFunc("GET /readyz", s.health(notReady, "ready", outages))
 	page(mux)
 	mux.Handle("GET /v1/status", s.reading(http.HandlerFunc(s.status)))
 	mux.Handle("GET /v1/history", s.reading(http.HandlerFunc(s.serveHistory)))
@@ -338,8 +338,8 @@ func takesGzip(accept string) bool {
 	return false
 }
 
-// health answers 200 with a word, or 503 with the reasons, one per line.
-func (s *Server) health(check func(status.Status) []string, word string) http.HandlerFunc {
+// health answers 200 with a word and more lines, or 503 with the reasons, one per line.
+func (s *Server) health(check func(status.Status) []string, word string, more func(status.Status) []string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 		defer cancel()
@@ -354,7 +354,7 @@ func (s *Server) health(check func(status.Status) []string, word string) http.Ha
 			_, _ = fmt.Fprintf(w, "not %s\n%s\n", word, strings.Join(why, "\n"))
 			return
 		}
-		_, _ = fmt.Fprintln(w, word)
+		_, _ = fmt.Fprintln(w, strings.Join(append([]string{word}, more(st)...), "\n"))
 	}
 }
 

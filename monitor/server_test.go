@@ -329,3 +329,34 @@ func TestUnixSocketIsPrivateFromTheStart(t *testing.T) {
 		t.Errorf("it had mode %04o for a moment", mode)
 	}
 }
+
+// A supervisor is ready in an outage, and says so, unless outage_not_ready tells it
+// otherwise. It is live in any case.
+func TestReadinessNamesOutages(t *testing.T) {
+	source := func(notReady bool) func(context.Context) (status.Status, error) {
+		return func(context.Context) (status.Status, error) {
+			return status.Status{
+				State: status.Running, Workers: []status.Worker{{Consumer: "A", State: status.Running, Live: true, Outages: []string{"db"}}},
+				Consumers: []status.Consumer{{Name: "A", State: status.Running, Outages: []status.Outage{
+					{Dependency: "db\nnot ready", NotReady: notReady, Error: "hunter2"}, {NotReady: notReady},
+				}}},
+			}, nil
+		}
+	}
+	s, strict := serve(t, ServerOptions{Status: source(false)}), serve(t, ServerOptions{Status: source(true)})
+	const named = "A: outage of db not ready\nA: outage\n"
+	for _, c := range []struct {
+		s          *Server
+		path, want string
+		code       int
+	}{
+		{s, "/healthz", "live\n", http.StatusOK},
+		{s, "/readyz", "ready\n" + named, http.StatusOK},
+		{strict, "/healthz", "live\n", http.StatusOK},
+		{strict, "/readyz", "not ready\n" + named, http.StatusServiceUnavailable},
+	} {
+		if code, body, _ := get(t, c.s, c.path); code != c.code || body != c.want {
+			t.Errorf("%s: %d %q, want %d %q", c.path, code, body, c.code, c.want)
+		}
+	}
+}

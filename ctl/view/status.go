@@ -93,15 +93,47 @@ func Workers(st status.Status, now time.Time, width int) []string {
 	if mixed {
 		columns = append(columns, Column{Title: "RELEASE", Right: true})
 	}
+	outage := slices.ContainsFunc(st.Workers, func(w status.Worker) bool { return len(w.Outages) > 0 })
+	if outage {
+		columns = append(columns, Column{Title: "OUTAGE", Middle: true})
+	}
 	rows := make([][]string, 0, len(st.Workers))
 	for _, w := range st.Workers {
 		row := workerRow(w, now)
 		if mixed {
 			row = append(row, fmt.Sprint(w.Release))
 		}
+		if outage {
+			row = append(row, outageCell(w.Outages))
+		}
 		rows = append(rows, row)
 	}
 	return Table(columns, rows, width)
+}
+
+// outageCell names the dependencies that a worker waits for.
+func outageCell(dependencies []string) string {
+	var names []string
+	for _, d := range dependencies {
+		if d == "" {
+			d = "unnamed"
+		}
+		names = append(names, d)
+	}
+	return strings.Join(names, ", ")
+}
+
+// outageDetail says how an outage goes.
+func outageDetail(o status.Outage, now time.Time) string {
+	what := "has an outage"
+	if o.Dependency != "" {
+		what += " of " + o.Dependency
+	}
+	text := fmt.Sprintf("%s for %s, %s held, %s", what, Duration(now.Sub(o.Since)), Count(int64(o.Held)), plural(o.Probes, "probe"))
+	if o.Prober != "" {
+		text += ", " + o.Prober + " probes now"
+	}
+	return text
 }
 
 // mixedReleases reports whether workers of one consumer differ in their release: a
@@ -205,6 +237,9 @@ func Problems(st status.Status, now time.Time) []string {
 	for _, c := range st.Consumers {
 		if c.Reason != "" {
 			add(c.Name, string(c.State), c.Reason)
+		}
+		for _, o := range c.Outages {
+			add(c.Name, outageDetail(o, now), o.Error)
 		}
 		for _, p := range c.Paused {
 			if !assigned(st, c.Name, p) {

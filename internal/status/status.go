@@ -100,11 +100,12 @@ type WaitingKey struct {
 type Outage struct {
 	Dependency string    `json:"dependency"` // empty: it has no name
 	Since      time.Time `json:"since"`
-	Held       int       `json:"held"`             // partitions, keys or messages that wait for it
-	Probes     int       `json:"probes"`           // so far
-	Pause      float64   `json:"pause_seconds"`    // between the probes at present
-	Prober     string    `json:"prober,omitempty"` // the worker that probes now
-	Error      string    `json:"error,omitempty"`  // the last one
+	Held       int       `json:"held"`                // partitions, keys or messages that wait for it
+	Probes     int       `json:"probes"`              // so far
+	Pause      float64   `json:"pause_seconds"`       // between the probes at present
+	Prober     string    `json:"prober,omitempty"`    // the worker that probes now
+	Error      string    `json:"error,omitempty"`     // the last one
+	NotReady   bool      `json:"not_ready,omitempty"` // outage_not_ready
 }
 
 // Problem is a recent error.

@@ -41,7 +41,7 @@ const workerName = (w) => w.consumer + '[' + w.index + ']';
 const clock = (t) => new Date(t).toLocaleTimeString();
 const tones = {
   running: 'good', quiet: 'blue', joining: 'blue', starting: 'blue', stopping: 'blue', waiting: 'warn', backoff: 'warn',
-  paused: 'blue', stalled: 'warn', blocked: 'bad', poisoned: 'bad', fatal: 'bad', exited: '',
+  outage: 'warn', paused: 'blue', stalled: 'warn', blocked: 'bad', poisoned: 'bad', fatal: 'bad', exited: '',
 };
 
 // ---- the document ----
@@ -237,7 +237,7 @@ const workers = new Grid('workers', [
   { title: 'Lag', kind: 'num', value: (w) => count(w.sums.lag), by: (w) => w.sums.lag },
   { title: 'Memory', kind: 'num', value: (w) => w.report ? bytes(w.report.rss) : '–', by: (w) => w.report ? w.report.rss : 0 },
   { title: 'CPU', kind: 'num', value: (w) => w.use === null ? '–' : Math.round(w.use * 100) + ' %', by: (w) => w.use || 0 },
-  { title: 'Detail', value: (w) => w.detail || (w.last_exit ? 'last exit: ' + w.last_exit : ''), class: 'text' },
+  { title: 'Detail', value: (w) => [outages(w.outages), w.detail || (w.last_exit ? 'last exit: ' + w.last_exit : '')].filter(Boolean).join('; '), class: 'text' },
 ], { key: (w) => w.name, open: openWorker, empty: 'No workers' });
 
 const partitions = new Grid('partitions', [
@@ -287,9 +287,19 @@ function why(p) {
   return parts.join(': ');
 }
 
+function outage(o) {
+  const parts = [(o.dependency ? o.dependency + ' is ' : '') + 'unavailable for ' + span(since(o.since)), count(o.held) + ' held', plural(o.probes, 'probe')];
+  if (o.prober) parts.push(o.prober + ' probes now');
+  return parts.join(', ') + (o.error ? ': ' + o.error : '');
+}
+const outages = (list) => (list || []).map((d) => 'outage' + (d ? ' of ' + d : '')).join(', ');
+
 function problems(st) {
   const list = [];
-  for (const c of st.consumers) if (c.reason) list.push(['bad', c.state, c.name, c.reason]);
+  for (const c of st.consumers) {
+    if (c.reason) list.push(['bad', c.state, c.name, c.reason]);
+    for (const o of c.outages || []) list.push(['warn', 'outage', c.name, outage(o)]);
+  }
   if (st.log_problem) list.push(['warn', 'log', 'supervisor', st.log_problem]);
   for (const w of st.workers) {
     if (w.report && w.report.log_problem) list.push(['warn', 'log', w.name, w.report.log_problem]);
@@ -450,7 +460,7 @@ function detail(title, pairs, pre, actions) {
 
 function openWorker(w) {
   detail(w.name, [
-    ['State', w.state + ' for ' + span(since(w.since))], ['Detail', w.detail], ['PID', w.pid], ['Group', w.group],
+    ['State', w.state + ' for ' + span(since(w.since))], ['Detail', w.detail], ['Outages', outages(w.outages)], ['PID', w.pid], ['Group', w.group],
     ['Instance', (w.members || []).map((p) => p.instance_id).filter(Boolean).join(', ')],
     ['Member', (w.members || []).map((p) => p.member_id).filter(Boolean).join(', ')],
     ['Processed', count(w.processed)], ['Restarts', count(w.restarts)], ['Last exit', w.last_exit],

@@ -330,6 +330,7 @@ func (f *Fleet) reportOutages(c *consumer, st *status.Consumer) {
 			total += f.now.Sub(o.opened)
 			one := status.Outage{
 				Dependency: o.dependency, Since: o.since, Held: o.held(), Probes: o.probes, Pause: o.pause.Seconds(), Error: o.err,
+				NotReady: c.release.config().OutageNotReady,
 			}
 			if o.lease != nil {
 				one.Prober = o.lease.holder.proc.name()
