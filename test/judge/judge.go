@@ -24,11 +24,17 @@ type Evidence struct {
 	// Content holds the Digest of each of them; nil for a partition whose content
 	// nobody noted.
 	Content map[Partition][]uint64
+	// Order is the order that the consumer was promised. Keys are the keys of what was
+	// produced, needed ByKey alone; nil is a message without one.
+	Order Order
+	Keys  map[Partition][][]byte
 	// Processed are the records of all journals, in any order.
 	Processed []Record
 	// Committed is the group's offset of each partition (the next message's);
 	// partitions without a commit are left out.
 	Committed map[Partition]int64
+	// Commits are what was seen of the group's commits during the run, the oldest first.
+	Commits map[Partition][]Commit
 	// Skipped are messages that may stay unprocessed (skipped or dead-lettered on purpose).
 	Skipped map[Partition][]int64
 	// AllowedRepeats is how many messages may have been processed again in all
@@ -55,18 +61,19 @@ type Verdict struct {
 	Ahead      []string // committed above what was processed
 	Unknown    []string // processed though never produced
 	Altered    []string // handed over with another content than was produced
+	Again      []string // processed again though a commit had it as finished
 }
 
 // OK reports whether every promise was kept.
 func (v Verdict) OK() bool {
-	return len(v.Lost)+len(v.Duplicated)+len(v.OutOfOrder)+len(v.AtOnce)+len(v.Ahead)+len(v.Unknown)+len(v.Altered) == 0
+	return len(v.Lost)+len(v.Duplicated)+len(v.OutOfOrder)+len(v.AtOnce)+len(v.Ahead)+len(v.Unknown)+len(v.Altered)+len(v.Again) == 0
 }
 
 func (v Verdict) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d messages, %d processed, %d repeats (%d excused): lost %d, duplicated %d, out of order %d, by two at once %d, committed ahead %d, unknown %d, altered %d",
-		v.Messages, v.Records, v.Repeats, v.Excused, len(v.Lost), len(v.Duplicated), len(v.OutOfOrder), len(v.AtOnce), len(v.Ahead), len(v.Unknown), len(v.Altered))
-	for _, findings := range [][]string{v.Lost, v.Duplicated, v.OutOfOrder, v.AtOnce, v.Ahead, v.Unknown, v.Altered} {
+	fmt.Fprintf(&b, "%d messages, %d processed, %d repeats (%d excused): lost %d, duplicated %d, out of order %d, by two at once %d, committed ahead %d, unknown %d, altered %d, again after a commit %d",
+		v.Messages, v.Records, v.Repeats, v.Excused, len(v.Lost), len(v.Duplicated), len(v.OutOfOrder), len(v.AtOnce), len(v.Ahead), len(v.Unknown), len(v.Altered), len(v.Again))
+	for _, findings := range [][]string{v.Lost, v.Duplicated, v.OutOfOrder, v.AtOnce, v.Ahead, v.Unknown, v.Altered, v.Again} {
 		for i, f := range findings {
 			if i == 10 {
 				fmt.Fprintf(&b, "\n  … and %d more", len(findings)-i)
@@ -121,7 +128,8 @@ func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []s
 		}
 	}
 	first := map[int]Record{} // by place, kept only where it is asked for
-	next := 0                 // the first place not yet seen
+	orders := newLines(e, p)
+	commits := newCommits(e.Commits[p], produced)
 	var latest Record
 	for i, r := range records {
 		place, ok := slices.BinarySearch(produced, r.Offset)
@@ -139,6 +147,14 @@ func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []s
 		if i == 0 || r.End.After(latest.End) {
 			latest = r
 		}
+		if other, overlaps := orders.overlap(place, r); overlaps {
+			v.AtOnce = append(v.AtOnce, fmt.Sprintf("%s offset %d by %s began before %s ended offset %d of the same key", p, r.Offset, who(r), who(other), other.Offset))
+		}
+		if c := commits.before(r.Start); seen[place] && c.has(r.Offset) {
+			v.Again = append(v.Again, fmt.Sprintf("%s offset %d processed again by %s %v after a commit of %d had it as finished",
+				p, r.Offset, who(r), r.Start.Sub(c.At).Round(time.Millisecond), c.Offset))
+		}
+		commits.processed(place, r)
 		if seen[place] {
 			v.Repeats++
 			if e.Excused != nil && e.Excused(first[place], r) {
@@ -148,11 +164,8 @@ func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []s
 			repeated = append(repeated, fmt.Sprintf("%s offset %d processed again by %s, attempt %d", p, r.Offset, who(r), r.Attempt))
 			continue
 		}
-		for next < len(seen) && seen[next] {
-			next++
-		}
-		if place > next {
-			v.OutOfOrder = append(v.OutOfOrder, fmt.Sprintf("%s offset %d processed by %s before offset %d", p, r.Offset, who(r), produced[next]))
+		if earlier, ok := orders.earlier(place, seen); ok {
+			v.OutOfOrder = append(v.OutOfOrder, fmt.Sprintf("%s offset %d processed by %s before offset %d", p, r.Offset, who(r), produced[earlier]))
 		}
 		seen[place] = true
 		if e.Excused != nil {
@@ -160,6 +173,7 @@ func (v *Verdict) judge(p Partition, e Evidence, records []Record) (repeated []s
 		}
 	}
 
+	v.Ahead = append(v.Ahead, commits.ahead(p, e.Skipped[p])...)
 	committed, has := e.Committed[p]
 	for i, o := range produced {
 		switch {
