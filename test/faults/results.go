@@ -34,6 +34,7 @@ type entry struct {
 	Ahead     int           `json:"ahead"`
 	Unknown   int           `json:"unknown,omitempty"`
 	Altered   int           `json:"altered,omitempty"`
+	Again     int           `json:"again,omitempty"`
 	Repeats   int           `json:"repeats"`
 	Unexcused int           `json:"unexcused"`
 	Problems  []string      `json:"problems,omitempty"`
@@ -42,7 +43,7 @@ type entry struct {
 }
 
 func (e entry) ok() bool {
-	return e.Lost+e.Disorder+e.AtOnce+e.Ahead+e.Unknown+e.Altered+e.Unexcused+len(e.Problems) == 0
+	return e.Lost+e.Disorder+e.AtOnce+e.Ahead+e.Unknown+e.Altered+e.Again+e.Unexcused+len(e.Problems) == 0
 }
 
 func entryOf(r runner.Result, commit string) entry {
@@ -50,7 +51,7 @@ func entryOf(r runner.Result, commit string) entry {
 	return entry{
 		Commit: commit, At: r.At.UTC().Truncate(time.Second), Mode: r.Schedule.Mode.Name, Seed: r.Schedule.Seed, Length: r.Schedule.Length, Settings: r.Settings,
 		Faults: len(r.Schedule.Events), Forced: r.Schedule.Forced, Messages: v.Messages, Lost: len(v.Lost), Disorder: len(v.OutOfOrder),
-		AtOnce: len(v.AtOnce), Ahead: len(v.Ahead), Unknown: len(v.Unknown), Altered: len(v.Altered), Repeats: v.Repeats, Unexcused: len(v.Duplicated),
+		AtOnce: len(v.AtOnce), Ahead: len(v.Ahead), Unknown: len(v.Unknown), Altered: len(v.Altered), Again: len(v.Again), Repeats: v.Repeats, Unexcused: len(v.Duplicated),
 		Problems: r.Problems, Recovery: r.Left.Recovery, Took: r.Took,
 	}
 }
@@ -79,9 +80,9 @@ func commit(ctx context.Context) string {
 
 // row sums up the runs of a mode.
 type row struct {
-	mode                                                                                                 string
-	runs, failed, faults, messages, lost, disorder, atOnce, ahead, altered, repeats, unexcused, problems int
-	recovery                                                                                             time.Duration
+	mode                                                                                                        string
+	runs, failed, faults, messages, lost, disorder, atOnce, ahead, altered, again, repeats, unexcused, problems int
+	recovery                                                                                                    time.Duration
 }
 
 func (r *row) add(e entry) {
@@ -96,6 +97,7 @@ func (r *row) add(e entry) {
 	r.atOnce += e.AtOnce
 	r.ahead += e.Ahead
 	r.altered += e.Altered
+	r.again += e.Again
 	r.repeats += e.Repeats
 	r.unexcused += e.Unexcused
 	r.problems += len(e.Problems)
@@ -104,10 +106,10 @@ func (r *row) add(e entry) {
 
 // cells are those of columns.
 func (r *row) cells() []any {
-	return []any{r.mode, r.runs, r.failed, r.faults, r.messages, r.lost, r.disorder, r.atOnce, r.ahead, r.altered, r.repeats, r.unexcused, r.problems, r.recovery.Round(100 * time.Millisecond)}
+	return []any{r.mode, r.runs, r.failed, r.faults, r.messages, r.lost, r.disorder, r.atOnce, r.ahead, r.altered, r.again, r.repeats, r.unexcused, r.problems, r.recovery.Round(100 * time.Millisecond)}
 }
 
-var columns = []string{"mode", "runs", "failed", "faults", "messages", "lost", "out of order", "by two", "ahead", "altered", "repeats", "unexcused", "other", "slowest recovery"}
+var columns = []string{"mode", "runs", "failed", "faults", "messages", "lost", "out of order", "by two", "ahead", "altered", "again", "repeats", "unexcused", "other", "slowest recovery"}
 
 func rows(results []runner.Result) []*row {
 	var entries []entry

@@ -31,6 +31,7 @@ func TestResultsAreSummedUp(t *testing.T) {
 		{Schedule: draw("eager"), Verdict: judge.Verdict{
 			Messages: 1000, Repeats: 5, Lost: []string{"a"}, Duplicated: []string{"b", "c"}, OutOfOrder: []string{"d"}, AtOnce: []string{"e"}, Ahead: []string{"f"}, Altered: []string{"h"},
 		}, Problems: []string{"g"}},
+		{Schedule: draw("by-key"), Verdict: judge.Verdict{Messages: 20, Again: []string{"i"}}},
 	} {
 		if err := record(path, r, "abc"); err != nil {
 			t.Fatal(err)
@@ -40,11 +41,12 @@ func TestResultsAreSummedUp(t *testing.T) {
 	if err := summarize(&out, path); err != nil {
 		t.Fatal(err)
 	}
-	want := `| mode | runs | failed | faults | messages | lost | out of order | by two | ahead | altered | repeats | unexcused | other | slowest recovery |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
-| eager | 2 | 1 | 6 | 1100 | 1 | 1 | 1 | 1 | 1 | 9 | 2 | 1 | 0s |
-| clean | 1 | 0 | 3 | 10 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 1.5s |
-| all | 3 | 1 | 9 | 1110 | 1 | 1 | 1 | 1 | 1 | 9 | 2 | 1 | 1.5s |
+	want := `| mode | runs | failed | faults | messages | lost | out of order | by two | ahead | altered | again | repeats | unexcused | other | slowest recovery |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| eager | 2 | 1 | 6 | 1100 | 1 | 1 | 1 | 1 | 1 | 0 | 9 | 2 | 1 | 0s |
+| clean | 1 | 0 | 3 | 10 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 1.5s |
+| by-key | 1 | 1 | 3 | 20 | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 0 | 0 | 0s |
+| all | 4 | 2 | 12 | 1130 | 1 | 1 | 1 | 1 | 1 | 1 | 9 | 2 | 1 | 1.5s |
 `
 	if d := cmp.Diff(want, out.String()); d != "" {
 		t.Error(d)

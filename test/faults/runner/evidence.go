@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/test/judge"
 )
 
@@ -19,9 +20,13 @@ func (r *run) judge(ctx context.Context) (judge.Verdict, error) {
 	if err != nil {
 		return judge.Verdict{}, err
 	}
-	e := judge.Evidence{Produced: map[judge.Partition][]int64{}, Content: map[judge.Partition][]uint64{}, Processed: records}
+	e := judge.Evidence{
+		Produced: map[judge.Partition][]int64{}, Content: map[judge.Partition][]uint64{}, Keys: map[judge.Partition][][]byte{},
+		Processed: records, Order: order(r.schedule.Mode.Ordering), Commits: r.commits,
+	}
 	for p, messages := range input {
 		for _, m := range messages {
+			e.Keys[p] = append(e.Keys[p], m.key)
 			e.Produced[p] = append(e.Produced[p], m.offset)
 			e.Content[p] = append(e.Content[p], m.content)
 		}
@@ -40,6 +45,16 @@ func (r *run) judge(ctx context.Context) (judge.Verdict, error) {
 		}
 	}
 	return judge.Judge(e), nil
+}
+
+func order(o config.Ordering) judge.Order {
+	switch o {
+	case config.OrderingKey:
+		return judge.ByKey
+	case config.OrderingNone:
+		return judge.Unordered
+	}
+	return judge.ByPartition
 }
 
 func (r *run) judgeCopies(ctx context.Context, input judge.Evidence) error {

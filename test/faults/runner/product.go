@@ -72,6 +72,9 @@ func (r *run) command(ctx context.Context, script string) *exec.Cmd {
 	if !r.Race { // the detector's own memory is more than any limit
 		args = append([]string{"--worker-memory-limit", memoryLimit}, args...)
 	}
+	if m.Ordering != "" {
+		args = append([]string{"--ordering", string(m.Ordering)}, args...)
+	}
 	if m.Membership == "host" {
 		args = append([]string{"--static-id", "faults"}, args...)
 	}

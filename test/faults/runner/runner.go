@@ -83,7 +83,8 @@ type run struct {
 	// unfinished: nobody is there to process the rest, which is not lost for that.
 	unfinished bool
 	left       judge.Leftovers
-	settled    int32 // the group's generation when the first fault came
+	commits    map[judge.Partition][]judge.Commit // as observed; the observer's until it has ended
+	settled    int32                              // the group's generation when the first fault came
 	fed        *feed
 	now        []schedule.Event // what lasts and is not over; guarded by mu
 }
@@ -131,7 +132,11 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 	if s.Delay > 0 {
 		rate = min(rate, slowRate)
 	}
-	if r.fed, err = startFeed(r.cluster.AdminAddrs(), r.topic, rate); err != nil {
+	keys := ownKeys
+	if s.Mode.Ordering != "" {
+		keys = fewKeys
+	}
+	if r.fed, err = startFeed(r.cluster.AdminAddrs(), r.topic, rate, keys); err != nil {
 		return result, err
 	}
 	first, err := r.start(ctx)
@@ -145,6 +150,11 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 	r.begun = time.Now()
 	live := r.watch(ctx)
 	defer live()
+	observed := func() {}
+	if s.Mode.Ordering != "" {
+		observed = r.observeCommits(ctx)
+	}
+	defer observed()
 	faultErr := r.play(ctx)
 	r.wg.Wait()
 	faultErr = errors.Join(faultErr, r.restore(ctx), r.fed.finish(), r.excuseFatal())
@@ -160,6 +170,7 @@ func (rn *Runner) Run(ctx context.Context, s schedule.Schedule) (result Result, 
 	r.takeStock(ctx)
 	live()
 	r.stop(ctx)
+	observed()
 	if err := r.confessions(); err != nil {
 		return result, err
 	}

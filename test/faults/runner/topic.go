@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ type feed struct {
 	client   sarama.Client
 	topic    string
 	rate     int // messages per second
+	keys     func(partition int32, number int) sarama.Encoder
 	wg       sync.WaitGroup
 	stop     context.CancelFunc
 	mu       sync.Mutex
@@ -29,7 +31,21 @@ type feed struct {
 	sent     atomic.Int64
 }
 
-func startFeed(addrs []string, topic string, rate int) (*feed, error) {
+// ownKeys gives each message a key of its own.
+func ownKeys(p int32, number int) sarama.Encoder {
+	return sarama.StringEncoder(fmt.Sprintf("%d-%d", p, number))
+}
+
+// fewKeys has each partition use 60 keys, which its messages take in no order; every
+// eleventh message has none.
+func fewKeys(p int32, number int) sarama.Encoder {
+	if number%11 == 7 {
+		return nil
+	}
+	return sarama.StringEncoder(fmt.Sprintf("%d-%d", p, rand.IntN(60)))
+}
+
+func startFeed(addrs []string, topic string, rate int, keys func(int32, int) sarama.Encoder) (*feed, error) {
 	conf := sarama.NewConfig()
 	conf.Version = sarama.V3_6_0_0
 	conf.Producer.RequiredAcks = sarama.WaitForAll
@@ -49,7 +65,7 @@ func startFeed(addrs []string, topic string, rate int) (*feed, error) {
 		return nil, errors.Join(fmt.Errorf("feed: %w", err), client.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	f := &feed{producer: p, client: client, topic: topic, rate: rate, stop: stop}
+	f := &feed{producer: p, client: client, topic: topic, rate: rate, keys: keys, stop: stop}
 	f.wg.Go(func() { f.run(ctx) })
 	f.wg.Go(func() {
 		for e := range p.Errors() {
@@ -83,7 +99,7 @@ func (f *feed) run(ctx context.Context) {
 		for due := int(time.Since(begun).Seconds() * float64(f.rate)); sent < due; sent++ {
 			p := partitions[next%len(partitions)]
 			next++
-			m := &sarama.ProducerMessage{Topic: f.topic, Partition: p, Key: sarama.StringEncoder(fmt.Sprintf("%d-%d", p, numbers[p])), Value: sarama.StringEncoder(fmt.Sprintf("%d of %d: %s", numbers[p], p, filler))}
+			m := &sarama.ProducerMessage{Topic: f.topic, Partition: p, Key: f.keys(p, numbers[p]), Value: sarama.StringEncoder(fmt.Sprintf("%d of %d: %s", numbers[p], p, filler))}
 			numbers[p]++
 			select {
 			case f.producer.Input() <- m:
@@ -108,6 +124,7 @@ func (f *feed) finish() error {
 // message is what is read back of a topic.
 type message struct {
 	offset  int64
+	key     []byte // nil: none
 	content uint64 // the judge's Digest
 	origin  string // header: where a copy came from
 }
@@ -163,7 +180,7 @@ func readPartition(ctx context.Context, consumer sarama.Consumer, topic string, 
 	for {
 		select {
 		case m := <-pc.Messages():
-			read := message{offset: m.Offset, content: judge.Digest(m.Key, m.Value)}
+			read := message{offset: m.Offset, key: m.Key, content: judge.Digest(m.Key, m.Value)}
 			for _, h := range m.Headers {
 				if string(h.Key) == "origin" {
 					read.origin = string(h.Value)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/racecar-go/racecar/config"
 )
 
 // Fault names something that goes wrong.
@@ -95,13 +97,16 @@ func (e Event) String() string {
 
 // Mode is how the product under test is set up.
 type Mode struct {
-	Name          string  `json:"name"`
-	Strategy      string  `json:"strategy"`
-	Membership    string  `json:"membership"`
-	Concurrency   int     `json:"concurrency"`
-	Batch         bool    `json:"batch,omitempty"`
-	Transactional bool    `json:"transactional,omitempty"`
-	Faults        []Fault `json:"-"` // that may be drawn; nil: all
+	Name          string `json:"name"`
+	Strategy      string `json:"strategy"`
+	Membership    string `json:"membership"`
+	Concurrency   int    `json:"concurrency"`
+	Batch         bool   `json:"batch,omitempty"`
+	Transactional bool   `json:"transactional,omitempty"`
+	// Ordering is what the consumer is promised, as the key of the configuration calls it;
+	// empty: the order of partitions.
+	Ordering config.Ordering `json:"ordering,omitempty"`
+	Faults   []Fault         `json:"-"` // that may be drawn; nil: all
 	// Settled says that none of the faults may make the group rebalance.
 	Settled bool `json:"settled,omitempty"`
 }
@@ -120,6 +125,8 @@ var Modes = []Mode{
 	{Name: "calm", Strategy: "range,roundrobin", Membership: "run", Concurrency: 1, Faults: calm, Settled: true},
 	{Name: "transactional", Strategy: "range,roundrobin", Membership: "run", Concurrency: 1, Transactional: true},
 	{Name: "transactional-concurrent", Strategy: "cooperative-sticky", Membership: "run", Concurrency: 4, Transactional: true},
+	{Name: "by-key", Strategy: "range,roundrobin", Membership: "run", Concurrency: 16, Ordering: config.OrderingKey},
+	{Name: "by-key-batch", Strategy: "cooperative-sticky", Membership: "host", Concurrency: 8, Batch: true, Ordering: config.OrderingKey},
 }
 
 // Find returns the mode of that name.
@@ -167,6 +174,9 @@ func Draw(seed uint64, mode Mode, length time.Duration) Schedule {
 	s.PidfileFull = r.IntN(4) == 0
 	if r.IntN(3) == 0 {
 		s.Delay = 2 * time.Millisecond
+		if mode.Ordering != "" { // many messages are in hand at once
+			s.Delay *= 10
+		}
 	}
 	faults := mode.Faults
 	if faults == nil {
