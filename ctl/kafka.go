@@ -73,12 +73,7 @@ func connect(ctx context.Context, c *config.Config) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := kafka.NewConfig(a)
-	// A worker's dead letters and its offsets may be one transaction. When it is
-	// aborted, the message is processed again and is no dead letter.
-	conf.Consumer.IsolationLevel = sarama.ReadCommitted
-	conf.Metadata.AllowAutoTopicCreation = false // a mistyped topic is an error
-	client, err := kafka.NewClient(ctx, conf)
+	client, err := kafka.NewClient(ctx, kafka.NewConfig(a)) // which creates no mistyped topic
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/racecar-go/racecar/kafka/access"
 )
 
-// This file is the one place where sarama's settings are made.
+// This file is the one place where sarama's settings are made (layout.TestSaramaIsConfiguredInOneFile).
 
 // Config holds the settings of a client: sarama's, and the Access to the cluster. Copies are
 // independent. sarama's TLS and SASL are off: connections come from Access, so that rotated
@@ -72,8 +72,6 @@ func NewConfig(a *access.Access) *Config {
 
 // ConsumerOptions holds the settings that differ between the memberships of a worker.
 type ConsumerOptions struct {
-	// InstanceID makes the member a static one (KIP-345); empty: dynamic.
-	InstanceID string
 	// MaxBytesPerPartition of the subscription; 0: 1 MiB, upstream's default.
 	MaxBytesPerPartition int
 	// ReadCommitted insists on isolation level read_committed, as a consumer
@@ -82,6 +80,8 @@ type ConsumerOptions struct {
 	// Properties are the subscription's AdditionalConfig under librdkafka's
 	// names. They beat the key `consumer`.
 	Properties map[string]string
+	// WrapStrategy, if not nil, wraps each assignment strategy.
+	WrapStrategy func(sarama.BalanceStrategy) sarama.BalanceStrategy
 }
 
 // DefaultMaxBytesPerPartition is upstream's max_bytes_per_partition.
@@ -101,8 +101,12 @@ func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.WrapStrategy != nil {
+		for i, s := range chosen {
+			chosen[i] = opts.WrapStrategy(s)
+		}
+	}
 	g := &conf.Consumer.Group
-	g.InstanceId = opts.InstanceID
 	g.Rebalance.GroupStrategies = chosen
 	g.Rebalance.Timeout = c.MaxPollInterval // as Java and librdkafka: how long a call may hold up a rebalance
 	g.Session.Timeout = c.SessionTimeout
@@ -129,6 +133,12 @@ func ConsumerConfig(a *access.Access, opts ConsumerOptions) (*Config, error) {
 		return nil, &access.ConfigError{Key: "consumer", Problem: "isolation.level=read_uncommitted does not go with transactions: leave it out"}
 	}
 	return conf, nil
+}
+
+// SetInstanceID makes the member of the client's group a static one (KIP-345). Call it before
+// the group is created.
+func (c *Client) SetInstanceID(id string) {
+	c.Client.Config().Consumer.Group.InstanceId = id // the client's own copy
 }
 
 // strategies are the values of partition_assignment_strategy. Each membership creates its

@@ -39,7 +39,8 @@ func TestConsumerConfig(t *testing.T) {
 			c.PartitionAssignmentStrategy = []string{"cooperative-sticky, sticky", "roundrobin"}
 		}, got: strategyNames, want: []string{"cooperative-sticky", "sticky", "roundrobin"}},
 		{name: "assignors by default", set: func(c *config.Config) { c.PartitionAssignmentStrategy = nil }, got: strategyNames, want: []string{"range", "roundrobin"}},
-		{name: "InstanceID", opts: ConsumerOptions{InstanceID: "i"}, got: func(s *Config) any { return s.Consumer.Group.InstanceId }, want: "i"},
+		{name: "WrapStrategy", opts: ConsumerOptions{WrapStrategy: func(s sarama.BalanceStrategy) sarama.BalanceStrategy { return wrapped{s} }},
+			got: func(s *Config) any { return s.Consumer.Group.Rebalance.GroupStrategies[0].(wrapped).Name() }, want: "range"},
 		{name: "MaxBytesPerPartition", opts: ConsumerOptions{MaxBytesPerPartition: 77}, got: fetchSize, want: 77},
 		{name: "MaxBytesPerPartition by default", got: fetchSize, want: 1 << 20},
 		{name: "isolation by default, as librdkafka", got: readCommitted, want: true},
@@ -99,6 +100,9 @@ func strategyNames(s *Config) any {
 	}
 	return names
 }
+
+// wrapped is a strategy as a caller wraps it.
+type wrapped struct{ sarama.BalanceStrategy }
 
 func fetchSize(s *Config) any     { return s.Fetch.MaxBytesPerPartition }
 func readCommitted(s *Config) any { return s.Fetch.ReadCommitted }

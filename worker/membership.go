@@ -269,7 +269,12 @@ func (m *membership) releaseClaims(ctx context.Context) {
 }
 
 func (m *membership) config() (*kafka.Config, error) {
-	o := kafka.ConsumerOptions{MaxBytesPerPartition: m.subs[0].MaxBytesPerPartition, Properties: m.subs[0].AdditionalConfig, ReadCommitted: m.w.transactional()}
+	o := kafka.ConsumerOptions{
+		MaxBytesPerPartition: m.subs[0].MaxBytesPerPartition, Properties: m.subs[0].AdditionalConfig, ReadCommitted: m.w.transactional(),
+		WrapStrategy: func(s sarama.BalanceStrategy) sarama.BalanceStrategy {
+			return wrapStrategy(s, m.onAssignment, &m.rejoins)
+		},
+	}
 	a, err := m.w.access()
 	if err != nil {
 		return nil, err
@@ -277,9 +282,6 @@ func (m *membership) config() (*kafka.Config, error) {
 	conf, err := kafka.ConsumerConfig(a, o)
 	if err != nil {
 		return nil, err
-	}
-	for i, s := range conf.Consumer.Group.Rebalance.GroupStrategies {
-		conf.Consumer.Group.Rebalance.GroupStrategies[i] = wrapStrategy(s, m.onAssignment, &m.rejoins)
 	}
 	m.fetcher = m.w.fetcherFor(m.subs[0].AdditionalConfig, conf)
 	m.maxBytes = conf.Fetch.MaxBytesPerPartition
@@ -336,7 +338,7 @@ func (m *membership) connect(ctx context.Context, conf *kafka.Config) ([]string,
 		m.mu.Lock()
 		m.id = instanceID(m.slot, topics, m.w.cfg.PartitionAssignmentStrategy)
 		m.mu.Unlock()
-		m.client.Config().Consumer.Group.InstanceId = m.id // the client's own copy; no group uses it yet
+		m.client.SetInstanceID(m.id)
 	}
 	m.client.HandleJoin(m.joins)
 	m.client.HandleInvalidMembers(m.invalidMembers.report)

@@ -212,10 +212,9 @@ func (c *metadataConn) open() *sarama.Broker {
 		c.broker = sarama.NewBroker(addrs[c.next%len(addrs)])
 		c.next++
 	}
-	conf := *c.p.sarama
 	// Another broker can answer as well. Longer after each timeout, in case all are slow.
-	conf.Net.ReadTimeout = min(conf.Net.ReadTimeout, access.FirstAnswer<<min(c.silent, 8))
-	_ = c.broker.Open(&conf) // an open one says so; Connected tells of a failure
+	within := min(c.p.conf.Net.ReadTimeout, access.FirstAnswer<<min(c.silent, 8))
+	_ = c.broker.Open(c.p.conf.SaramaConfig(c.p.connections, within)) // an open one says so; Connected tells of a failure
 	return c.broker
 }
 

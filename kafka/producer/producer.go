@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/semaphore"
 
@@ -56,7 +55,6 @@ type Options struct {
 // called.
 type Producer struct {
 	conf        *kafka.Config
-	sarama      *sarama.Config // conf, with our own connections
 	connections *access.Dialer
 	compressors sync.Pool // of compressor
 	log         logrus.FieldLogger
@@ -138,7 +136,6 @@ func New(ctx context.Context, c *config.Config, opts Options) (*Producer, error)
 	// The connections outlive the caller's ctx: Close ends them.
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.connections = conf.Access.Dialer(p.ctx, nil)
-	p.sarama = conf.SaramaConfig(p.connections, 0)
 	return p, nil
 }
 
