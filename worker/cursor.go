@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/racecar-go/racecar/internal/offsetmap"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
@@ -52,6 +53,8 @@ type cursor struct {
 	corrupt *fetch.CorruptError // why the next batch cannot be decoded; nil: it can
 
 	corruptMessages int // in that one, as far as it says so
+
+	finished offsetmap.Set // messages that it passes over
 }
 
 // takenBatch is a batch that was taken from its source.
@@ -90,6 +93,11 @@ func (c *cursor) load(want int) bool {
 			}
 			if len(messages) > 0 {
 				c.from = messages[len(messages)-1].Offset + 1
+				if len(c.finished) > 0 {
+					if messages = unfinishedOf(messages, c.finished); len(messages) == 0 {
+						continue
+					}
+				}
 				if c.index < len(c.chunk) {
 					messages = append(slices.Clip(c.chunk[c.index:]), messages...)
 				}

@@ -292,31 +292,6 @@ func TestAttemptsSurviveARestart(t *testing.T) {
 	}
 }
 
-func TestCommitMetadata(t *testing.T) {
-	for metadata, want := range map[string][2]int{
-		commitMetadata(17, 3, 0): {3, 0},
-		commitMetadata(17, 0, 2): {0, 2},
-		commitMetadata(17, 3, 2): {3, 2},
-		commitMetadata(17, 0, 0): {},
-		commitMetadata(18, 3, 2): {}, // of another offset
-		"racecar:1;17;3":         {3, 0},
-		"racecar:1;17":           {},
-		"racecar:1;17;-1":        {},
-		"racecar:1;17;x":         {},
-		"racecar:1;17;3;x":       {},
-		"racecar:1;17;3;2;1":     {},
-		"racecar:2;17;3":         {},
-		"somebody else's":        {},
-	} {
-		if attempts, starts := parseMetadata(metadata, 17); attempts != want[0] || starts != want[1] {
-			t.Errorf("%q: %d and %d, want %v", metadata, attempts, starts, want)
-		}
-	}
-	if got := commitMetadata(17, 0, 0); got != "" {
-		t.Errorf("nothing to say: %q", got)
-	}
-}
-
 func TestPauses(t *testing.T) {
 	backoff := config.Config{PauseTimeout: time.Second, PauseWithExponentialBackoff: true, MaxPauseTimeout: 5 * time.Second}
 	jitter := backoff

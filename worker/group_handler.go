@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -312,7 +313,8 @@ func (m *membership) position(p *partition, committed kafka.Commit) bool {
 	p.topicID = start.TopicID
 	p.epoch.Store(int32(kafka.KnownLeaderEpoch(start.LeaderEpoch)))
 	p.cursor.from, p.cursor.floor = start.Offset, start.Offset
-	attempts, starts := parseMetadata(committed.Metadata, start.Offset)
+	found := m.readMetadata(p, committed, start)
+	attempts, starts := found.Attempts(start.Offset), found.Starts
 	if isOwn { // it has killed nothing, though it may have been lost and could not take its count back
 		starts = min(starts, own.found)
 	}
@@ -657,6 +659,11 @@ func (w *worker) jumped(p *partition) {
 	p.mu.Lock()
 	p.topicID = moved.TopicID
 	p.epoch.Store(0)
+	if moved.Reason == fetch.LogStartMoved {
+		p.setFinished(p.finished.Between(moved.To, math.MaxInt64))
+	} else { // other messages may be there now
+		p.setFinished(nil)
+	}
 	p.mu.Unlock()
 	p.setPosition(noPosition, moved.To)
 	p.m.commits.commitAsync(p)

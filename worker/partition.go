@@ -12,6 +12,7 @@ import (
 
 	"github.com/racecar-go/racecar/internal/callctx"
 	"github.com/racecar-go/racecar/internal/locks"
+	"github.com/racecar-go/racecar/internal/offsetmap"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka/fetch"
 )
@@ -111,8 +112,9 @@ type partition struct {
 	attempts          int   // failed calls in a row at failedAt
 	lastError         string
 	unfinished        unfinished
-	committedMetadata string   // goes with committed
-	topicID           [16]byte // of the topic that the position is in; zero: unknown
+	committedMetadata string        // goes with committed
+	topicID           [16]byte      // of the topic that the position is in; zero: unknown
+	finished          offsetmap.Set // messages beyond the position; see markFinished
 
 	messages atomic.Uint64
 	errors   atomic.Uint64
@@ -245,14 +247,15 @@ func (p *partition) commitPoint() (offset int64, metadata string) {
 func (p *partition) commitAt(position int64) (offset int64, metadata string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	offset = p.finished.Next(position)
 	if p.m.plain.Load() {
-		return position, ""
+		return offset, ""
 	}
 	attempts := 0
 	if p.failedAt == position {
 		attempts = p.attempts
 	}
-	return position, commitMetadata(position, attempts, p.unfinished.startsAt(position, p.m.w.scheduler.clock.now()))
+	return offset, p.commitMetadata(offset, attempts, p.unfinished.startsAt(position, p.m.w.scheduler.clock.now()))
 }
 
 // moveTo moves the position over what is not for consumers: markers of transactions,

@@ -151,3 +151,23 @@ func TestOutOfRangeWhereTheEpochIsGood(t *testing.T) {
 		t.Errorf("asks %d", p.ask)
 	}
 }
+
+// Where the committed epoch ends in the leader's log, what was written later begins.
+func TestStartSaysWhereTheEpochEnds(t *testing.T) {
+	settings := config.Default()
+	f := New(Options{Config: &settings})
+	t.Cleanup(f.Close)
+	for name, test := range map[string]struct {
+		asked bool
+		want  int64
+	}{"known": {true, 20}, "not asked": {false, -1}} {
+		p := newPartition(f, "t", 0, Position{Offset: 9, LeaderEpoch: 4}, Beginning, PartitionOptions{}, func() {})
+		if test.asked {
+			p.epochEnds(20)
+		}
+		p.confirm()
+		if start, err := p.Start(t.Context()); err != nil || start.EpochEnd != test.want || start.Offset != 9 {
+			t.Errorf("%s: %+v (%v)", name, start, err)
+		}
+	}
+}

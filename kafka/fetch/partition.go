@@ -34,6 +34,9 @@ type Start struct {
 	Position
 	Reason    Reason
 	Committed int64 // the offset that Add got
+	// EpochEnd is the offset up to which the leader's log has the committed leader epoch or
+	// an older one: what comes behind it was written later. -1: unknown.
+	EpochEnd int64
 }
 
 // Moved says that the position of a running partition jumped.
@@ -82,6 +85,7 @@ type Partition struct {
 	ask       ask
 	reason    Reason // of the position that ask is to find
 	checked   bool   // the epoch was asked for since next was out of range
+	epochEnd  int64  // see Start; -1: unknown
 
 	leader, leaderEpoch int32
 	replica             int32 // fetched from instead of the leader; noBroker: none
@@ -116,7 +120,7 @@ func newPartition(f *Fetcher, name string, number int32, committed Position, fro
 		maxBytes: int64(max(o.MaxBytes, 1)), committed: committed.Offset, started: make(chan struct{}),
 		next: committed.Offset, lastEpoch: committed.LeaderEpoch, topicID: committed.TopicID, reason: AtCommit,
 		leader: noBroker, replica: noBroker, leaderEpoch: -1, hot: true, touched: time.Now(),
-		logStart: -1, stable: -1, high: -1,
+		logStart: -1, stable: -1, high: -1, epochEnd: -1,
 	}
 	switch {
 	case committed.Offset >= 0 && committed.LeaderEpoch >= 0:
@@ -351,7 +355,7 @@ func (p *Partition) settle(offset int64, epoch int32, reason Reason) {
 	p.ask, p.checked, p.hot = askNothing, false, true
 	p.failures, p.err = 0, nil
 	if p.start == nil {
-		p.start = &Start{Position{offset, epoch, p.topicID}, reason, p.committed}
+		p.start = &Start{Position{offset, epoch, p.topicID}, reason, p.committed, -1}
 		close(p.started)
 	} else {
 		p.waiting = append(p.waiting, Item{Moved: &Moved{From: p.next, To: offset, TopicID: p.topicID, Reason: reason}})
@@ -369,7 +373,7 @@ func (p *Partition) confirm() {
 		if t := p.f.topics[p.topic]; t != nil {
 			p.topicID = t.id
 		}
-		p.start = &Start{Position{p.next, p.lastEpoch, p.topicID}, AtCommit, p.committed}
+		p.start = &Start{Position{p.next, p.lastEpoch, p.topicID}, AtCommit, p.committed, p.epochEnd}
 		close(p.started)
 	}
 }
@@ -410,7 +414,7 @@ func (p *Partition) epochEnds(end int64) {
 	case end >= 0 && end < p.next:
 		p.settle(end, -1, Truncated)
 	case end >= 0:
-		p.ask = askNothing
+		p.ask, p.epochEnd = askNothing, end
 	case !p.checked && p.topicID == [16]byte{}: // below Kafka 2.8 this is how a topic created again shows
 		p.moveTo(p.next, -1)
 		p.ask, p.reason = askEarliest, AnotherTopic
