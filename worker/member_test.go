@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
@@ -190,5 +191,30 @@ func TestDynamicMembership(t *testing.T) {
 	}
 	if code := s.stop(); code != wire.ExitOK {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// The supervisor takes the first report of members as a sign that a predecessor's members are
+// dealt with. Another membership may still have some to remove or to take over.
+func TestFirstReportOfMembersKeepsThoseOfOtherMemberships(t *testing.T) {
+	const group = "g"
+	slots := []string{slotID("c", "n", "Orders", 0, 0), slotID("c", "n", "Orders", 0, 1)}
+	ids := []string{instanceID(slots[0], []string{"a"}, nil), instanceID(slots[1], []string{"b"}, nil)}
+	own := []status.Member{{Group: group, InstanceID: ids[0]}, {Group: group, InstanceID: ids[1]}}
+	older := status.Member{Group: group, InstanceID: instanceID(slots[0], []string{"older"}, nil)}
+	dynamic := status.Member{Group: group, MemberID: "dynamic"}
+	w := &worker{group: group}
+	w.opts.Handshake.Predecessors = []status.Member{own[0], own[1], older, dynamic}
+	w.memberships = []*membership{{w: w, slot: slots[0]}, {w: w, n: 1, slot: slots[1]}}
+
+	w.memberships[1].id = ids[1]
+	w.memberships[1].removedStale.Store(true)
+	if got, want := w.heldMembers(), []status.Member{own[1], own[0], older, dynamic}; !slices.Equal(got, want) {
+		t.Errorf("before the first membership has removed what it does not take over: %+v, want %+v", got, want)
+	}
+	w.memberships[0].id = ids[0]
+	w.memberships[0].removedStale.Store(true)
+	if got := w.heldMembers(); !slices.Equal(got, own) {
+		t.Errorf("afterwards: %+v, want %+v", got, own)
 	}
 }

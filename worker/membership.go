@@ -45,6 +45,7 @@ type membership struct {
 	slot           string // empty: dynamic
 	id             string // instance id; empty: dynamic
 	rejoins        atomic.Uint32
+	removedStale   atomic.Bool // members of predecessors that we do not take over
 	plain          atomic.Bool // commits go without metadata: the broker does not take ours
 	failures       failureLog
 	starts         startPositions
@@ -345,6 +346,7 @@ func (m *membership) connect(ctx context.Context, conf *kafka.Config) ([]string,
 	m.commits = newCommits(m, m.offsets, m.w.cfg.OffsetCommitInterval)
 	var group sarama.ConsumerGroup
 	if err = m.removeStaleMembers(ctx); err == nil {
+		m.removedStale.Store(true)
 		m.view = m.client.ForGroup()
 		group, err = sarama.NewConsumerGroupFromClient(m.w.group, m.view)
 	}
@@ -419,11 +421,9 @@ func (m *membership) leaveGroup(ctx context.Context, remove bool) {
 // over. An error is permanent: joining would meet it too, after many tries.
 func (m *membership) removeStaleMembers(ctx context.Context) error {
 	var stale []status.Member
-	if m.n == 0 {
-		for _, p := range m.w.opts.Handshake.Predecessors {
-			if !m.w.takesOver(p) {
-				stale = append(stale, p)
-			}
+	for _, p := range m.w.opts.Handshake.Predecessors {
+		if m.w.responsible(p) == m && !m.takesOver(p) {
+			stale = append(stale, p)
 		}
 	}
 	if m.slot != "" {

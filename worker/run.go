@@ -486,11 +486,19 @@ func (w *worker) closeFetchers() {
 	}
 }
 
+// responsible is the membership that takes over or removes a predecessor's member.
+func (w *worker) responsible(p status.Member) *membership {
+	for _, m := range w.memberships {
+		if m.takesOver(p) {
+			return m
+		}
+	}
+	return w.memberships[0]
+}
+
 // takesOver reports whether we join as this member of a predecessor.
-func (w *worker) takesOver(p status.Member) bool {
-	return p.InstanceID != "" && slices.ContainsFunc(w.memberships, func(m *membership) bool {
-		return m.slot != "" && ofSlot(p.InstanceID, m.slot)
-	})
+func (m *membership) takesOver(p status.Member) bool {
+	return m.slot != "" && ofSlot(p.InstanceID, m.slot)
 }
 
 // emit reports an event to observers.

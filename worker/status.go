@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +108,23 @@ func (w *worker) inHand() string {
 }
 
 // membersChanged reports the worker's members to the supervisor.
-func (w *worker) membersChanged() { w.sender.sendMembers(w.groupMembers()) }
+func (w *worker) membersChanged() { w.sender.sendMembers(w.heldMembers()) }
+
+// heldMembers are our members, and those of predecessors that a membership has still to
+// remove or to take over: the supervisor takes the first report as a sign that it need not
+// remember the predecessors' members any more.
+func (w *worker) heldMembers() []status.Member {
+	held := w.groupMembers()
+	for _, p := range w.opts.Handshake.Predecessors {
+		same := func(own status.Member) bool {
+			return p.InstanceID != "" && own.InstanceID == p.InstanceID && own.Group == p.Group
+		}
+		if !w.responsible(p).removedStale.Load() && !slices.ContainsFunc(held, same) {
+			held = append(held, p)
+		}
+	}
+	return held
+}
 
 func (w *worker) groupMembers() []status.Member {
 	var members []status.Member

@@ -44,10 +44,10 @@ func (c *crashes) add(now time.Time, healthy time.Duration, counts, ever bool, l
 		}
 	}
 	c.counted = recent
-	if counts {
+	if counts && limit != config.NeverGiveUp {
 		c.counted = append(c.counted, now)
+		exceeded = len(c.counted) > limit
 	}
-	exceeded = counts && limit != config.NeverGiveUp && len(c.counted) > limit
 	return backoff(c.consecutive, draw), exceeded
 }
 

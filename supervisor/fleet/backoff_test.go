@@ -70,3 +70,13 @@ func TestRestartLimit(t *testing.T) {
 		})
 	}
 }
+
+func TestCrashesWithoutALimitAreNotRemembered(t *testing.T) {
+	var c crashes
+	for i := range 1000 {
+		c.add(epoch.Add(time.Duration(i)*time.Second), 0, true, true, config.NeverGiveUp, 0)
+	}
+	if n := len(c.counted); n != 0 {
+		t.Errorf("%d crashes are remembered", n)
+	}
+}
