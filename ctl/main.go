@@ -137,7 +137,11 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 		return exitOK
 	}
 	if name := args[0]; !strings.HasPrefix(name, "-") && !known(parser.Model, name) {
-		return a.failed(fmt.Errorf("invalid command: %s%s", name, nearest.Hint(name, commands)))
+		hint := nearest.Hint(name, commands)
+		if hint == "" {
+			hint = " (racecarctl --help lists the commands)"
+		}
+		return a.failed(fmt.Errorf("invalid command: %s%s", name, hint))
 	}
 	k, err := parser.Parse(args)
 	if err != nil {
