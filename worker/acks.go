@@ -20,6 +20,9 @@ type acks struct {
 	processed atomic.Int64
 	// outstanding is len(entries), to be looked at without the lock.
 	outstanding atomic.Int32
+	// failed is how many entries have a delivery that failed permanently, to be looked at
+	// without the lock as well.
+	failed atomic.Int32
 	// notify is called, without locks, when a delivery ended that somebody may
 	// wait for. It must not block.
 	notify func()
@@ -28,7 +31,6 @@ type acks struct {
 	calling bool // a quantum is running: output belongs to its call
 	entries []*output
 	flying  int   // deliveries begun and not ended, of dropped entries too
-	failed  int   // entries with a delivery that failed permanently
 	total   int64 // messages processed up to the last call with output
 }
 
@@ -105,13 +107,13 @@ func (o *output) done(err error) {
 	case err == nil || o.dropped:
 	case o.err == nil:
 		o.err = err
-		a.failed++
+		a.failed.Add(1)
 	case !refusedDelivery(o.err) && refusedDelivery(err): // that one is the call's fault
 		o.err = err
 	}
 	a.removeAcknowledged()
 	// Somebody waits for the failure, for the oldest entry to go, or for all.
-	wanted := a.failed > 0 || a.flying == 0 || len(a.entries) == 0 || a.entries[0].offset > o.offset
+	wanted := a.failed.Load() > 0 || a.flying == 0 || len(a.entries) == 0 || a.entries[0].offset > o.offset
 	a.mu.Unlock()
 	if wanted {
 		a.notify()
@@ -154,7 +156,7 @@ func (a *acks) last() *output {
 // forget says that the outcome of o does not matter any more. a.mu is held.
 func (a *acks) forget(o *output) {
 	if o.err != nil && !o.dropped {
-		a.failed--
+		a.failed.Add(-1)
 	}
 	o.dropped = true
 }
@@ -202,7 +204,7 @@ func (a *acks) state() (failure error, flying int) {
 }
 
 func (a *acks) failure() error {
-	if a.failed == 0 {
+	if a.failed.Load() == 0 {
 		return nil
 	}
 	for _, o := range a.entries {

@@ -51,6 +51,28 @@ func BenchmarkConsume(b *testing.B) {
 	}
 }
 
+// BenchmarkQuantum is the scheduler's share of a quantum: of so many partitions 10 have
+// messages.
+func BenchmarkQuantum(b *testing.B) {
+	for _, partitions := range []int{10, 1000, 10_000} {
+		b.Run(strconv.Itoa(partitions)+" partitions", func(b *testing.B) {
+			t := newScheduler(1, false, limits{decoded: 1 << 20, fetched: 1 << 20})
+			for n := range partitions {
+				messages := 0
+				if n%(partitions/10) == 0 {
+					messages = 10
+				}
+				supplied(t, topicPartition{"t", int32(n)}, messages)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				p, _ := t.take()
+				t.release(p)
+			}
+		})
+	}
+}
+
 // cpuTime is what this process has used, which other load on the machine disturbs
 // less than the time it took.
 func cpuTime() time.Duration {

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
-	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
 
@@ -85,7 +84,7 @@ func (w *worker) command(c wire.Command) (json.RawMessage, error) {
 		w.cancelCall(*c.Call, c.Reason)
 	case wire.CommandSuspects:
 		w.suspects.set(c.Suspects)
-		w.scheduler.each(func(p *partition) { p.signal(attentionSuspects) })
+		w.scheduler.each(func(p *partition) { p.interrupt.Store(true) })
 	case wire.CommandConfig:
 		if w.opts.PrintConfig == nil {
 			return nil, errors.New("no configuration to print")
@@ -130,10 +129,9 @@ func (w *worker) setPaused(which []wire.Partition, paused bool) {
 	w.mu.Unlock()
 	w.scheduler.each(func(p *partition) {
 		if slices.ContainsFunc(which, p.matches) {
-			p.setOperator(paused)
+			w.scheduler.setOperator(p, paused)
 		}
 	})
-	w.scheduler.wakeExecutors()
 	w.sendFrame()
 }
 
@@ -143,24 +141,19 @@ func (w *worker) serve(p *partition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	paused := slices.ContainsFunc(w.paused, p.matches)
-	w.scheduler.change(func() { p.operator = paused })
+	w.scheduler.change(func() { w.scheduler.setOperator(p, paused) })
 	p.firstCommitted.Store(true)
 	w.scheduler.add(p)
 }
 
-// setOperator pauses or resumes p. Called with scheduler.mu held.
-func (p *partition) setOperator(paused bool) {
-	p.operator = paused
+// setOperator pauses or resumes p. Called with mu held.
+func (t *scheduler) setOperator(p *partition, paused bool) {
 	if paused {
-		p.signal(attentionPaused)
+		t.hold(p, heldBy{hold: holdOperator, reason: "paused by an operator"})
 		return
 	}
-	p.unsignal(attentionPaused)
-	p.forever = false
-	if p.state == status.PartitionPoisoned {
-		p.retryOnce = true
-	}
-	p.resetBackoff()
+	p.retryOnce = p.retryOnce || p.holds.has(holdPoisoned)
+	t.unhold(p, holdOperator, holdPoisoned, holdPaused, holdRefused, holdBackoff)
 }
 
 // cancelCalls cancels the ctx of the calls that take longer than max_poll_interval, and
@@ -194,7 +187,7 @@ func (w *worker) cancelCall(call wire.Call, reason string) {
 // cancelCall cancels the call in hand, whose ctx those after it would have as well.
 func (p *partition) cancelCall(cause error) {
 	p.ctx.Load().cancel(cause)
-	p.signal(attentionCancelled)
+	p.interrupt.Store(true)
 }
 
 // dumpStacks writes the stacks of all goroutines to the log.

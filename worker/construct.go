@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/internal/logs"
-	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -172,25 +171,10 @@ func (p *partition) setUnmade(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err == nil {
-		if p.unmade {
-			p.state, p.reason, p.unmade = status.PartitionRunning, "", false
-		}
+		t.unhold(p, holdInstance)
 		return
 	}
-	p.state, p.reason, p.unmade = status.PartitionBlocked, "waiting for its instance: "+oneLine(err), true
-}
-
-// unmade are the partitions that have no instance yet because the constructor fails.
-func (t *scheduler) unmade() []*partition {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var all []*partition
-	for p := range t.claims {
-		if p.unmade {
-			all = append(all, p)
-		}
-	}
-	return all
+	t.hold(p, heldBy{hold: holdInstance, reason: "waiting for its instance: " + oneLine(err)})
 }
 
 // takeSpare returns the instance that was made before joining, if no partition has it.

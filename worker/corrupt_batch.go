@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
-	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
@@ -19,7 +18,7 @@ func (w *worker) undecodable(p *partition, c *fetch.CorruptError) {
 		"a batch cannot be decoded, its partition is paused as poisoned: racecarctl resume %v retries it, with --skip-batch it goes on behind the batch", p.topicPartition)
 	w.problem(p.topicPartition, c.First, c)
 	w.emit(event.Poisoned{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Offset: c.First, Reason: oneLine(c)})
-	w.scheduler.change(func() { p.corrupt = c })
+	w.scheduler.change(func() { w.scheduler.hold(p, heldBy{hold: holdCorrupt, reason: oneLine(c)}) })
 	w.onError(w.opts.base(), c, racecar.ErrorInfo{
 		Topic: p.topic, Partition: p.partition, FirstOffset: c.First, LastOffset: c.Next - 1, Messages: p.cursor.corruptMessages,
 	})
@@ -29,16 +28,15 @@ func (w *worker) undecodable(p *partition, c *fetch.CorruptError) {
 // decoded: it is fetched again, or with skip passed over.
 func (w *worker) resumeDecoding(which []wire.Partition, skip bool) error {
 	var wrong error
-	w.scheduler.change(func() {
-		w.scheduler.eachLocked(func(p *partition) {
-			switch {
-			case !slices.ContainsFunc(which, p.matches):
-			case p.corrupt == nil && skip:
-				wrong = fmt.Errorf("%v has no batch that cannot be decoded: there is nothing to skip", p.topicPartition)
-			case p.corrupt != nil:
-				p.corrupt, p.skipBatch = nil, skip
-			}
-		})
+	w.scheduler.each(func(p *partition) {
+		switch {
+		case !slices.ContainsFunc(which, p.matches):
+		case p.holds.has(holdCorrupt):
+			p.skipBatch = skip
+			w.scheduler.unhold(p, holdCorrupt)
+		case skip:
+			wrong = fmt.Errorf("%v has no batch that cannot be decoded: there is nothing to skip", p.topicPartition)
+		}
 	})
 	return wrong
 }
@@ -68,11 +66,4 @@ func (w *worker) leaveCorrupt(p *partition) {
 	p.cursor.skip()
 	p.moveTo(c.Next)
 	p.m.commits.commitAsync(p)
-}
-
-// fillCorruptStatus is the state of a partition that stopped at a batch. Called with scheduler.mu held.
-func (p *partition) fillCorruptStatus(s *status.Partition) {
-	if p.corrupt != nil && s.State == status.PartitionRunning {
-		s.State, s.Reason = status.PartitionPoisoned, oneLine(p.corrupt)
-	}
 }

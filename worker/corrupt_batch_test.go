@@ -224,11 +224,11 @@ func TestOutputFailsBeforeAnUndecodableBatch(t *testing.T) {
 	p.acks.processed.Store(10)
 	p.acks.close(span{first: 0, next: 10, n: 10}, 0)
 	p.cursor.corrupt = &fetch.CorruptError{First: 10, Next: 11}
-	p.corrupt, p.skipBatch = p.cursor.corrupt, true
+	w.scheduler.change(func() { w.scheduler.hold(p, heldBy{hold: holdCorrupt}); p.skipBatch = true })
 	o.done(errors.New("refused"))
 	(&executor{w: w, t: w.scheduler}).goBack(p)
-	if p.corrupt != nil || p.skipBatch {
-		t.Errorf("it waits for an operator (%v), skips the batch %v", p.corrupt, p.skipBatch)
+	if p.holds.has(holdCorrupt) || p.skipBatch {
+		t.Errorf("it waits for an operator (%v), skips the batch %v", p.holds, p.skipBatch)
 	}
 	if got := p.cursor.read(100); !slices.Equal(got, offsetRange(0, 10)) {
 		t.Errorf("read %v", got)

@@ -12,7 +12,6 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/racecar-go/racecar/internal/scoreboard"
-	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/kafka/producer"
@@ -62,7 +61,7 @@ func (d *deadLetters) begin() {
 	messages, ok := p.cursor.messages(d.call)
 	if !ok {
 		if p.undisposed == d { // not all of them have come yet
-			w.scheduler.change(func() { p.until = w.scheduler.clock.now().Add(retryFloor) })
+			w.scheduler.holdFor(p, retryFloor, heldBy{hold: holdBackoff, reason: "fetching what goes to the dead-letter topic again"})
 		}
 		p.undisposed = d
 		return
@@ -120,7 +119,7 @@ func (d *deadLetters) send() {
 	})
 	w.scheduler.change(func() {
 		d.left, d.waiting = len(left), false
-		p.state, p.reason, p.blocked = status.PartitionBlocked, "waiting for the dead-letter topic "+d.topic, true
+		w.scheduler.hold(p, heldBy{hold: holdDeadLetters, reason: "waiting for the dead-letter topic " + d.topic})
 	})
 	t, terr := w.transport()
 	go func() { // Send may wait for room; the executor may not
@@ -151,8 +150,7 @@ func (d *deadLetters) recordDone(r *deadLetter, err error) {
 		if d.left > 0 {
 			return
 		}
-		p.blocked = false
-		p.signal(attentionDeadLetters)
+		d.w.scheduler.unhold(p, holdDeadLetters)
 		poke(p.settled)
 	})
 }
@@ -161,7 +159,6 @@ func (d *deadLetters) recordDone(r *deadLetter, err error) {
 func (w *worker) deadLettersEnded(p *partition) {
 	d := p.deadLetters
 	d.slow.Stop()
-	p.unsignal(attentionDeadLetters)
 	if d.failed() {
 		return
 	}
@@ -224,19 +221,16 @@ const blockedPause = time.Minute
 // wait pauses the partition before the records are sent again.
 func (d *deadLetters) wait(a action) {
 	w, p := d.w, d.p
-	pause, state := max(time.Second, pauseFor(&w.cfg, 1, func() float64 { return 0.5 })), status.PartitionBackoff
+	pause, kind := max(time.Second, pauseFor(&w.cfg, 1, func() float64 { return 0.5 })), holdBackoff
 	if a.step == stepBlock {
-		pause, state = blockedPause, status.PartitionBlocked
+		pause, kind = blockedPause, holdRefused
 	}
 	reason := fmt.Errorf("the dead-letter topic %s does not take the message: %w", d.topic, a.err)
 	w.partLog(p).WithError(bounded(reason)).WithField("offset", d.call.first).WithField("pause", pauseText(pause)).
 		Error("dead letter not delivered, to be sent again after the pause, or when its partition is resumed")
 	w.problem(p.topicPartition, d.call.first, reason)
-	w.pause(p, pause, reason)
-	w.scheduler.change(func() {
-		d.waiting = true
-		p.state, p.reason = state, oneLine(reason)
-	})
+	w.scheduler.change(func() { d.waiting = true })
+	w.pause(p, kind, pause, reason)
 }
 
 // report says that they are in the dead-letter topic.
@@ -260,10 +254,8 @@ func (d *deadLetters) sendInTransaction(records []*deadLetter) {
 	}
 	p.deadLetters = nil // until the transaction has failed, if it does
 	p.isolated = true   // what the topic refuses takes nothing else along
-	w.scheduler.change(func() {
-		d.waiting = false
-		p.state, p.reason = status.PartitionBlocked, "waiting for the dead-letter topic "+d.topic
-	})
+	p.awaitsFor = "waiting for the dead-letter topic " + d.topic
+	w.scheduler.change(func() { d.waiting = false })
 	p.inst.txn.deadLetter(p, d, out)
 	p.moveOver(d.call)
 }
@@ -437,3 +429,7 @@ func (d *deadLetters) under(t *scheduler) bool {
 	defer t.mu.Unlock()
 	return d.left > 0
 }
+
+// ended reports whether an executor has to look at what became of them. Called with
+// scheduler.mu held.
+func (d *deadLetters) ended() bool { return d.left == 0 && !d.waiting }

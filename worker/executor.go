@@ -38,7 +38,7 @@ func (e *executor) run(done func()) {
 			stopped = true
 			return
 		}
-		e.serve(p, alone)
+		p.runner.run(e, alone)
 	}
 }
 
@@ -61,14 +61,10 @@ func (e *executor) serve(p *partition, alone bool) {
 		}
 		e.t.release(p)
 	}()
-	if p.attention.Load() != 0 && !e.handleAttention(p) {
+	if e.doTask(p) {
 		return
 	}
-	if p.deadLetters != nil { // their pause is over
-		p.deadLetters.send()
-		return
-	}
-	p.awaitsAll = false
+	p.awaitsAll, p.awaitsFor = false, ""
 	e.w.resumed(p)
 	if !e.loaded(p) {
 		return
@@ -173,10 +169,10 @@ func (e runResult) done(messages int) int {
 type stopReason int
 
 const (
-	wantMore      stopReason = iota // the chunk is used up
-	timeUp                          // the quantum is over
-	needAttention                   // something needs attention first
-	atSuspect                       // the next message is one
+	wantMore    stopReason = iota // the chunk is used up
+	timeUp                        // the quantum is over
+	interrupted                   // something comes first
+	atSuspect                     // the next message is one
 )
 
 // callEach hands the rest of the chunk to Process, one message at a time.
@@ -327,12 +323,12 @@ func (e *executor) callEnded(p *partition, how eventKind, err error, m *racecar.
 // stopsBefore reports whether the message at offset is not called now, and why.
 func (e *executor) stopsBefore(p *partition, offset int64) bool {
 	switch txn := p.inst.txn; {
-	case p.attention.Load() != 0:
-		e.end.reason = needAttention
+	case p.interrupt.Load():
+		e.end.reason = interrupted
 	case offset >= p.suspectFrom && !p.suspect:
 		e.end.reason = atSuspect
 	case txn != nil && txn.mustWait(p, offset):
-		e.end.reason = needAttention
+		e.end.reason = interrupted
 	default:
 		return false
 	}
@@ -360,7 +356,7 @@ func (e *executor) collect(p *partition) ([]racecar.Message, stopReason) {
 	batch = batch[:min(len(batch), want)]
 	if txn := p.inst.txn; txn != nil && len(batch) > 0 {
 		if txn.mustWait(p, batch[0].Offset) {
-			return nil, needAttention
+			return nil, interrupted
 		}
 		batch = below(batch, p.isolatedUntil(batch[0].Offset), 1)
 	}
@@ -419,38 +415,28 @@ func (e *executor) waits(p *partition) bool {
 	return true
 }
 
-// handleAttention deals with what asked for attention; false when nothing may be begun.
-func (e *executor) handleAttention(p *partition) bool {
-	a := p.attention.Load()
-	if a&(attentionLeaving|attentionQuiet) != 0 {
-		return false
-	}
-	// Finished dead letters are handled whether the partition is paused or not: see
-	// scheduler.ready, which would offer it again and again.
-	if a&attentionDeadLetters != 0 {
+// doTask does what comes before the next call, if there is something.
+func (e *executor) doTask(p *partition) bool {
+	d := p.deadLetters
+	switch {
+	case d != nil && !d.waiting:
 		e.w.deadLettersEnded(p)
-		return false // the next quantum handles the rest
-	}
-	if a&attentionDelivery != 0 && !e.goBack(p) {
+	case p.acks.failed.Load() > 0:
+		e.goBack(p)
+	case d != nil: // their pause is over
+		d.send()
+	default:
 		return false
 	}
-	if a&attentionPaused != 0 {
-		return false
-	}
-	p.unsignal(attentionSuspects | attentionCancelled)
 	return true
 }
 
 // goBack sets p back to its oldest unacknowledged message after a delivery failed
-// permanently; false while others are still in flight.
-func (e *executor) goBack(p *partition) bool {
+// permanently, once no other is in flight. The pause of that message comes first then.
+func (e *executor) goBack(p *partition) {
 	failure, flying := p.acks.state()
-	if failure == nil {
-		p.unsignal(attentionDelivery)
-		return true
-	}
-	if flying > 0 {
-		return false
+	if failure == nil || flying > 0 {
+		return
 	}
 	if p.inst.txn != nil {
 		p.inst.txn.restart(p)
@@ -459,10 +445,9 @@ func (e *executor) goBack(p *partition) bool {
 		p.inst.producer.gone(len(d.out))
 	}
 	// The cursor finds an undecodable batch again.
-	e.t.change(func() { p.corrupt, p.skipBatch = nil, false })
+	e.t.change(func() { p.holds.remove(holdCorrupt); p.skipBatch = false })
 	p.deadLetters, p.undisposed = nil, nil // of messages that are called again now
 	call := p.acks.restart()               // the first that failed: those before it are through by now
-	p.unsignal(attentionDelivery)
 	p.cursor.rewind(call.first)
 	p.repeatSize = 0
 	if p.inst.txn != nil {
@@ -470,7 +455,6 @@ func (e *executor) goBack(p *partition) bool {
 	} else {
 		e.w.outputFailed(p, failure, call)
 	}
-	return false // its pause comes first
 }
 
 // settle arranges what follows from a quantum, still owning p.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/scoreboard"
-	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
@@ -53,9 +52,7 @@ func (w *worker) carryOut(p *partition, call span, a action, out []*outMessage) 
 		p.splitTo = call.next
 	case stepHold:
 		log.Error("message is poison, its partition is paused: resume it to retry, or set dead_letter_topic")
-		w.scheduler.change(func() {
-			p.forever, p.state, p.reason = true, status.PartitionPoisoned, oneLine(a.err)
-		})
+		w.scheduler.change(func() { w.scheduler.hold(p, heldBy{hold: holdPoisoned, reason: oneLine(a.err)}) })
 	case stepRetry:
 		w.retry(p, log, a)
 	}
@@ -67,7 +64,7 @@ func (w *worker) retry(p *partition, log *logrus.Entry, a action) {
 	if pause < 0 {
 		pause = pauseFor(&w.cfg, a.attempts, rand.Float64)
 	}
-	w.pause(p, pause, a.err)
+	w.pause(p, holdBackoff, pause, a.err)
 	if w.shouldLog(p, p.acks.processed.Load(), pause) {
 		message := "message failed, to be retried"
 		if a.noTopic {
@@ -152,33 +149,25 @@ func pauseText(d time.Duration) string {
 	return d.Round(time.Millisecond).String()
 }
 
-// pause keeps p from being served for d (negative: until resumed).
-func (w *worker) pause(p *partition, d time.Duration, err error) {
+// pause keeps p from being served for d (negative: until resumed). The executor owns p.
+func (w *worker) pause(p *partition, kind hold, d time.Duration, err error) {
 	w.stats.Add(scoreboard.Pauses, 1)
 	if d == 0 {
 		d = retryFloor
 	}
 	w.emit(event.PauseStatus{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition, Duration: d})
-	w.scheduler.change(func() {
-		p.state, p.reason = status.PartitionBackoff, oneLine(err)
-		if d < 0 {
-			p.forever = true
-			p.state = status.PartitionPaused
-			return
-		}
-		p.until = w.scheduler.clock.now().Add(d)
-	})
+	p.paused = true
+	if d < 0 {
+		w.scheduler.change(func() { w.scheduler.hold(p, heldBy{hold: holdPaused, reason: oneLine(err)}) })
+		return
+	}
+	w.scheduler.holdFor(p, d, heldBy{hold: kind, reason: oneLine(err)})
 }
 
 // resumed notes that p is served again after a pause.
 func (w *worker) resumed(p *partition) {
-	w.scheduler.mu.Lock()
-	was := p.state == status.PartitionBackoff || p.state == status.PartitionBlocked
-	if was {
-		p.resetBackoff()
-	}
-	w.scheduler.mu.Unlock()
-	if was {
+	if p.paused {
+		p.paused = false
 		w.emit(event.PauseStatus{Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition})
 	}
 }

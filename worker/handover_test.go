@@ -160,7 +160,7 @@ func TestResumedWhileItIsOpened(t *testing.T) {
 	<-resumed
 	w.scheduler.mu.Lock()
 	defer w.scheduler.mu.Unlock()
-	if p.operator {
+	if p.holds.has(holdOperator) {
 		t.Error("paused, although it was resumed")
 	}
 }

@@ -21,7 +21,7 @@ import (
 func TestMultiSubscriptionStrategy(t *testing.T) {
 	for strategy, want := range map[string]string{
 		"exhaust-topic": "a/0 a/1 a/0 a/1 b/0 b/0",
-		"round-robin":   "b/0 a/0 b/0 a/1 b/0 b/0",
+		"round-robin":   "a/0 b/0 a/1 b/0 b/0 b/0",
 	} {
 		cfg := config.Default()
 		tu := newScheduler(1, strategy == "round-robin", newLimits(&cfg))

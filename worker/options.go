@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
-	"github.com/sirupsen/logrus"
 )
 
 // Options are what a worker is made of.

@@ -13,8 +13,6 @@ import (
 	"github.com/racecar-go/racecar/internal/callctx"
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/offsetmap"
-	"github.com/racecar-go/racecar/internal/status"
-	"github.com/racecar-go/racecar/kafka/fetch"
 )
 
 // topicPartition names a partition of a topic.
@@ -45,7 +43,7 @@ type partition struct {
 	fetchError atomic.Pointer[string] // why it is not fetched; nil: it is
 	committed  atomic.Int64           // what the broker has confirmed; -1: nothing yet
 	epoch      atomic.Int32           // kafka.Epoch of the newest batch that was read: not below that of any position
-	attention  atomic.Int32           // not 0: the executor handles it before the next message
+	interrupt  atomic.Bool            // the executor begins no further call in this quantum
 
 	inst           *instance   // nil until it is opened
 	opened         atomic.Bool // inst and position are set
@@ -63,27 +61,24 @@ type partition struct {
 	awaiting atomic.Bool
 
 	// Guarded by scheduler.mu.
-	buffered      int  // messages that were fetched and not taken
-	held          bool // its source knows that it is paused
-	notified      bool // there may be something new at the source
-	taken         int  // messages that were taken and not processed, between two quanta
+	runner        runner
+	holds         holds
+	served        bool      // it is in the scheduler's hands
+	queued        bool      // it is in the list of those that are ready
+	heapIndex     int       // among the scheduler's deadlines, from 1 on; 0: nowhere
+	when          time.Time // that deadline
+	buffered      int       // messages that were fetched and not taken
+	sourceHeld    bool      // its source knows that it is paused
+	notified      bool      // there may be something new at the source
+	taken         int       // messages that were taken and not processed, between two quanta
 	bufferedBytes int64
-	decoded       int64               // bytes that it holds decoded between two quanta
-	rest          *list.Element       // of scheduler.rests; nil: it holds none
-	busy          bool                // an executor has it
-	retiring      bool                // no more calls begin
-	operator      bool                // paused by an operator
-	unmade        bool                // its instance could not be constructed yet
-	until         time.Time           // not before then; zero: at once
-	forever       bool                // paused until resumed by hand
-	retryOnce     bool                // its next message is called although it is poisoned
-	blocked       bool                // its dead letters are on their way
-	corrupt       *fetch.CorruptError // why the next batch cannot be decoded, and p waits for an operator; nil: it does not
-	skipBatch     bool                // an operator skips the batch that cannot be decoded
-	suspect       bool                // the next message is one: to be called alone
-	gathering     time.Time           // since when a batch is being gathered; zero: not
-	state         status.PartitionState
-	reason        string // why it does not run, one line
+	decoded       int64         // bytes that it holds decoded between two quanta
+	rest          *list.Element // of scheduler.rests; nil: it holds none
+	busy          bool          // an executor has it
+	retryOnce     bool          // its next message is called although it is poisoned
+	skipBatch     bool          // an operator skips the batch that cannot be decoded
+	suspect       bool          // the next message is one: to be called alone
+	gathering     time.Time     // since when a batch is being gathered; zero: not
 
 	// Owned by the executor while busy.
 	cursor      cursor
@@ -95,6 +90,8 @@ type partition struct {
 	suspectFrom int64           // the next suspect's offset; noSuspect: none
 	loggedOf    int64           // offset of the failure that was logged last
 	loggedAt    time.Time       // when that was; zero: none yet
+	paused      bool            // an event said so, and none that it goes on
+	awaitsFor   string          // what its transaction holds, for the status; "": its messages
 	span        context.Context // of the call whose failure is dealt with; nil: of none, or no tracer
 
 	// Of transactions, owned by the executor as well. Calls from isolatedFrom up to
@@ -132,17 +129,6 @@ const noPosition = -1
 // noSuspect as partition.suspectFrom: no suspect ahead.
 const noSuspect = math.MaxInt64
 
-// What an executor handles before the next message (partition.attention).
-const (
-	attentionLeaving     = 1 << iota // to go: begin nothing more
-	attentionPaused                  // paused by an operator
-	attentionDelivery                // a delivery failed permanently
-	attentionQuiet                   // the worker is quiet
-	attentionDeadLetters             // dead-letter records are through, or have failed
-	attentionCancelled               // the ctx of its calls was: the next one gets another
-	attentionSuspects                // the list of suspects changed
-)
-
 // callContext is the ctx of a partition's calls. It is shared by many calls,
 // since making one for each would cost more than handing over the message; a
 // cancelled one is replaced before the next call.
@@ -160,10 +146,10 @@ func newPartition(m *membership, k topicPartition) *partition {
 		gone:           make(chan struct{}),
 		settled:        make(chan struct{}, 1),
 		idle:           make(chan struct{}),
-		state:          status.PartitionRunning,
 
 		suspectFrom: noSuspect,
 	}
+	p.runner = serial{p}
 	p.acks.notify = p.delivered
 	p.acks.processed.Store(-1)
 	p.committed.Store(-1)
@@ -182,15 +168,16 @@ func (p *partition) begin(position int64, attempts int) {
 
 // delivered is called by acks when a delivery ended that somebody may wait for.
 func (p *partition) delivered() {
-	failure, _ := p.acks.state()
-	if failure != nil {
-		p.signal(attentionDelivery)
+	failed := p.acks.failed.Load() > 0
+	if failed {
+		p.interrupt.Store(true)
 	}
-	if p.awaiting.Swap(false) || failure != nil {
+	awaited := p.awaiting.Swap(false)
+	if awaited || failed {
 		poke(p.settled)
-		p.m.w.scheduler.wakeExecutors()
-	} else if p.acks.outstanding.Load() == 0 { // its batches can be released
-		p.m.w.scheduler.wakeExecutors()
+	}
+	if awaited || failed || p.acks.outstanding.Load() == 0 { // then its batches can be released
+		p.m.w.scheduler.outputEnded(p)
 	}
 }
 
@@ -215,11 +202,6 @@ func (p *partition) newContext() {
 	ctx, cancel := context.WithCancelCause(p.m.w.opts.base())
 	p.ctx.Store(&callContext{callctx.WithLeaving(ctx, p.markedLeaving), cancel})
 }
-
-// signal asks for the executor's attention.
-func (p *partition) signal(reason int32) { p.attention.Or(reason) }
-
-func (p *partition) unsignal(reason int32) { p.attention.And(^reason) }
 
 // isLeaving reports whether it is known to go.
 func (p *partition) isLeaving() bool { return closed(p.markedLeaving) }
@@ -325,7 +307,7 @@ func (p *partition) markLeaving() {
 		p.leftAt.Store(&now)
 		close(p.markedLeaving)
 	})
-	p.signal(attentionLeaving)
+	p.interrupt.Store(true)
 }
 
 // lose says that p may belong to another member already: the call in hand is
@@ -334,10 +316,4 @@ func (p *partition) lose(cause error) {
 	p.markLeaving()
 	p.loses.Do(func() { close(p.gone) })
 	p.ctx.Load().cancel(fmt.Errorf("the partition was lost: %w", cause))
-}
-
-// resetBackoff ends a pause. Called with scheduler.mu held.
-func (p *partition) resetBackoff() {
-	p.until = time.Time{}
-	p.state, p.reason = status.PartitionRunning, ""
 }

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-
-	"github.com/racecar-go/racecar/internal/status"
 )
 
 // progressEvery is how often it is checked how far each partition is.
@@ -123,8 +121,8 @@ func (m *membership) observe(p *partition, g *progress, now time.Time) {
 func (t *scheduler) isIdle(p *partition) (idle, ordered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ordered = p.operator || t.quiet || t.halted || p.retiring
-	if ordered || p.busy || p.buffered > 0 || !p.firstCommitted.Load() || p.state != status.PartitionRunning {
+	ordered = len(t.holds) > 0 || p.holds.has(holdOperator, holdLeaving)
+	if ordered || p.busy || p.buffered > 0 || !p.firstCommitted.Load() || len(p.holds) > 0 {
 		return false, ordered
 	}
 	_, pending := p.cursor.waiting()

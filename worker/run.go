@@ -185,7 +185,7 @@ func newWorker(o Options) (*worker, error) {
 	w.suspects.set(h.Suspects)
 	w.paused = h.Paused
 	w.quiet.Store(h.Quiet)
-	w.scheduler.quiet = h.Quiet
+	w.scheduler.setQuiet(h.Quiet)
 	if w.board = o.Board; w.board == nil {
 		f, board, err := scoreboard.Create(w.cfg.Concurrency)
 		if err != nil {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"container/list"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ func newLimits(c *config.Config) limits {
 
 // scheduler decides which partition an executor serves next. There is one for all
 // memberships of a worker, as they share its executors.
+//
+// It looks at a partition when something about it changes, and not at all of them when an
+// executor is free: see update.
 type scheduler struct {
 	concurrency int
 	roundRobin  bool          // multi_subscription_strategy
@@ -38,38 +42,33 @@ type scheduler struct {
 	batchWait   time.Duration // how long a batch may wait for more
 	limits      limits
 
-	mu        locks.Mutex[locks.Scheduler]
-	wake      *sync.Cond // an executor may find something to do
-	topics    []*topicPartitions
-	lastTopic int  // the topic served last
-	busy      int  // executors serving a partition
-	isolated  bool // one of them must have nothing beside it
-	quiet     bool // nothing is begun
-	halted    bool // nothing is begun any more
-	stopped   bool
-	timer     stopper // wakes at the earliest deadline of a partition
-	timerAt   time.Time
-	parts     int
-	clock     clock
+	mu       locks.Mutex[locks.Scheduler]
+	wake     *sync.Cond // an executor may find something to do
+	holds    holds      // of all partitions
+	busy     int        // executors serving a partition
+	isolated bool       // one of them must have nothing beside it
+	stopped  bool
+	clock    clock
+
+	ready   []*readyTopic          // those with partitions to be served, the next one first
+	byTopic map[string]*readyTopic // of each topic that has had one
+	last    *readyTopic            // served last
+	waiting deadlines              // partitions that can be served later
+	timer   stopper                // fires at the earliest of those; nil: not set
+	timerAt time.Time
 
 	opener         *opener
 	unacknowledged atomic.Int64            // see limits
 	decoded        int64                   // see limits
 	rests          *list.List              // partitions that hold something decoded, those served last behind
 	claims         map[*partition]struct{} // those that are claimed, served already or not
-}
-
-// topicPartitions are the partitions of a topic, served in turn.
-type topicPartitions struct {
-	name  string
-	parts []*partition
-	next  int
+	served         int                     // of those, how many are served
 }
 
 func newScheduler(concurrency int, roundRobin bool, l limits) *scheduler {
 	t := &scheduler{
 		concurrency: concurrency, roundRobin: roundRobin, limits: l, clock: systemClock(),
-		claims: map[*partition]struct{}{}, rests: list.New(),
+		claims: map[*partition]struct{}{}, rests: list.New(), byTopic: map[string]*readyTopic{},
 	}
 	t.wake = sync.NewCond(&t.mu)
 	return t
@@ -95,9 +94,8 @@ func (t *scheduler) available(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count(p)
-	if p.notified = true; !p.busy {
-		t.wake.Signal()
-	}
+	p.notified = true
+	t.update(p)
 }
 
 // count brings up to date what waits of p. Called with mu held.
@@ -105,7 +103,7 @@ func (t *scheduler) count(p *partition) {
 	if p.cursor.source != nil {
 		p.buffered, p.bufferedBytes = p.cursor.source.Buffered()
 	}
-	if !p.busy {
+	if !p.busy && !p.holds.has(holdLeaving) { // else the cursor is another's
 		p.taken, _ = p.cursor.waiting()
 	}
 }
@@ -114,31 +112,25 @@ func (t *scheduler) count(p *partition) {
 func (t *scheduler) add(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := slices.IndexFunc(t.topics, func(tt *topicPartitions) bool { return tt.name == p.topic })
-	if i < 0 {
-		i = len(t.topics)
-		t.topics = append(t.topics, &topicPartitions{name: p.topic})
+	t.claims[p] = struct{}{}
+	p.served = true
+	t.served++
+	if t.byTopic[p.topic] == nil {
+		t.byTopic[p.topic] = &readyTopic{}
 	}
-	tt := t.topics[i]
-	tt.parts = append(tt.parts, p)
-	slices.SortFunc(tt.parts, func(a, b *partition) int { return int(a.partition) - int(b.partition) })
-	t.parts++
-	if t.quiet || t.halted {
-		p.signal(attentionQuiet)
-	}
-	t.wake.Broadcast()
+	t.byTopic[p.topic].served++
+	t.update(p)
 }
 
 // retire ensures that no more calls of p begin. Its idle channel is closed once the call
 // in hand, if any, has ended.
 func (t *scheduler) retire(p *partition) {
-	p.signal(attentionLeaving)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p.retiring {
+	if p.holds.has(holdLeaving) {
 		return
 	}
-	p.retiring = true
+	t.hold(p, heldBy{hold: holdLeaving})
 	if !p.busy {
 		close(p.idle)
 	}
@@ -148,18 +140,14 @@ func (t *scheduler) retire(p *partition) {
 func (t *scheduler) remove(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i, tt := range t.topics {
-		if tt.name != p.topic {
-			continue
+	t.unready(p)
+	t.waiting.remove(p)
+	if p.served {
+		p.served = false
+		t.served--
+		if t.byTopic[p.topic].served--; t.byTopic[p.topic].served == 0 {
+			delete(t.byTopic, p.topic)
 		}
-		if n := len(tt.parts); n > 0 {
-			tt.parts = slices.DeleteFunc(tt.parts, func(q *partition) bool { return q == p })
-			t.parts -= n - len(tt.parts)
-		}
-		if len(tt.parts) == 0 {
-			t.topics = slices.Delete(t.topics, i, i+1)
-		}
-		break
 	}
 	t.forgetRest(p)
 	p.cursor.close()
@@ -176,12 +164,10 @@ func (t *scheduler) take() (p *partition, alone bool) {
 			return nil, false
 		}
 		if p := t.pick(); p != nil {
-			p.busy, p.notified = true, false
-			t.hold(p, false)
-			p.gathering = time.Time{}
 			t.busy++
 			t.isolated = p.suspect
-			t.forgetRest(p)
+			p.runner.begin(t)
+			t.update(p)
 			return p, p.suspect || t.concurrency == 1
 		}
 		t.wake.Wait()
@@ -192,80 +178,161 @@ func (t *scheduler) take() (p *partition, alone bool) {
 // it has any (exhaust-topic), or of the next topic (round-robin); within a topic
 // one partition after the other.
 func (t *scheduler) pick() *partition {
-	if t.quiet || t.halted || t.isolated {
+	if len(t.holds) > 0 || t.isolated {
 		return nil
 	}
-	now := t.clock.now()
-	var soonest time.Time
-	var found *partition
-	first := t.lastTopic
-	if t.roundRobin {
-		first++
+	if len(t.ready) == 0 {
+		t.stopGathering()
 	}
-	for i := range t.topics {
-		number := (first + i) % len(t.topics)
-		tt := t.topics[number]
-		for j := range tt.parts {
-			k := (tt.next + j) % len(tt.parts)
-			p := tt.parts[k]
-			ready, when := t.ready(p, now)
-			if !ready {
-				if !when.IsZero() && (soonest.IsZero() || when.Before(soonest)) {
-					soonest = when
-				}
-				continue
-			}
-			if p.suspect && t.busy > 0 {
-				// It waits for the others to end; nothing else is begun meanwhile.
-				return nil
-			}
-			tt.next, t.lastTopic, found = (k+1)%len(tt.parts), number, p
-			break
+	for len(t.ready) > 0 {
+		topic := t.ready[0]
+		p := topic.parts[0]
+		p.interrupt.Store(false) // before its holds are looked at: who sets one interrupts
+		if ready, _ := p.runner.ready(t, t.clock.now()); !ready {
+			t.unready(p)
+			t.update(p)
+			continue
 		}
-		if found != nil {
-			break
+		if p.suspect && t.busy > 0 {
+			return nil // it waits for the others to end; nothing else is begun meanwhile
 		}
+		t.unready(p)
+		if t.last = topic; t.roundRobin && len(topic.parts) > 0 {
+			t.ready = append(t.ready[1:], topic)
+		}
+		return p
 	}
-	if found == nil && !soonest.IsZero() {
-		t.wakeAt(soonest, now)
-	}
-	return found
+	return nil
 }
 
-// ready reports whether p can be served, else when it may be without anything
-// else happening (zero: never).
-func (t *scheduler) ready(p *partition, now time.Time) (bool, time.Time) {
-	if p.busy || p.retiring {
+// stopGathering serves the batch that has gathered for longest before its time, if nothing more can
+// be fetched: others hold all the memory for it. Called with mu held.
+func (t *scheduler) stopGathering() {
+	if i := slices.IndexFunc(t.waiting, func(p *partition) bool { return !p.gathering.IsZero() }); i >= 0 {
+		t.update(t.waiting[i])
+	}
+}
+
+// update puts p where it belongs after something about it has changed: among those that are
+// ready, or those that will be. What a later change makes of one that is ready is found when
+// it is picked. Called with mu held.
+func (t *scheduler) update(p *partition) {
+	if !p.served || p.queued {
+		return
+	}
+	now := t.clock.now()
+	switch ready, when := p.runner.ready(t, now); {
+	case ready:
+		t.waiting.remove(p)
+		t.makeReady(p)
+	case when.IsZero():
+		t.waiting.remove(p)
+	default:
+		t.waiting.set(p, when)
+		t.setTimer(now)
+	}
+}
+
+// updateAll is update for all partitions of an instance with transactions.
+func (t *scheduler) updateAll(txn *transactions) {
+	t.each(func(p *partition) {
+		if p.inst.txn == txn {
+			t.update(p)
+		}
+	})
+}
+
+// setTimer has the partitions looked at again whose time comes next. Called with mu held.
+func (t *scheduler) setTimer(now time.Time) {
+	if len(t.waiting) == 0 || t.stopped {
+		return
+	}
+	next := t.waiting[0].when
+	if t.timer != nil {
+		if !next.Before(t.timerAt) {
+			return // it is set again then
+		}
+		t.timer.Stop()
+	}
+	t.timerAt, t.timer = next, t.clock.after(next.Sub(now), t.timeIsUp)
+}
+
+func (t *scheduler) timeIsUp() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock.now()
+	t.timer = nil
+	for len(t.waiting) > 0 && !t.waiting[0].when.After(now) {
+		p := t.waiting[0]
+		t.waiting.remove(p)
+		t.update(p)
+	}
+	t.setTimer(now)
+}
+
+// runner is how executors come to run a partition's calls: serial, one executor at a time.
+// ready and begin are called with scheduler.mu held.
+type runner interface {
+	// ready reports whether an executor may begin, else when it may without anything else
+	// happening (zero: never).
+	ready(t *scheduler, now time.Time) (bool, time.Time)
+	// begin notes that an executor takes the partition. If it is ready still, another one
+	// may take it at once.
+	begin(t *scheduler)
+	// run is called by that executor, and ends with scheduler.release or its like.
+	run(e *executor, alone bool)
+}
+
+// serial runs a partition's calls one after the other: one executor has the partition for
+// a quantum.
+type serial struct{ p *partition }
+
+func (s serial) run(e *executor, alone bool) { e.serve(s.p, alone) }
+
+func (s serial) begin(t *scheduler) {
+	p := s.p
+	p.busy, p.notified = true, false
+	t.holdSource(p, false)
+	p.gathering = time.Time{}
+	t.forgetRest(p)
+}
+
+func (s serial) ready(t *scheduler, now time.Time) (bool, time.Time) {
+	p := s.p
+	if p.busy || p.isLeaving() || p.holds.has(holdLeaving) {
 		return false, time.Time{}
 	}
 	if p.cursor.reading > 0 && p.acks.outstanding.Load() == 0 {
 		p.cursor.release(p.acks.processed.Load()) // else nothing more could be fetched of it
 	}
-	if p.blocked || p.awaiting.Load() {
+	until := p.holds.expire(now)
+	if p.holds.has(holdInstance, holdDeadLetters, holdOutput) {
 		return false, time.Time{}
 	}
-	if p.attention.Load()&(attentionDelivery|attentionDeadLetters) != 0 {
+	if p.hasTask() {
 		return true, time.Time{} // to be set back, or forward
 	}
-	if p.operator || p.forever || p.corrupt != nil || p.inst.committing() {
-		return false, time.Time{}
+	if len(p.holds) > 0 || p.inst.committing() {
+		return false, until
 	}
 	n, pending := p.cursor.waiting()
 	if !pending && p.bufferedBytes == 0 && !p.notified && p.deadLetters == nil {
 		return false, time.Time{}
 	}
-	if p.until.After(now) {
-		return false, p.until
+	if !t.gathers(p, n+p.buffered) {
+		return true, time.Time{}
 	}
-	if t.gathers(p, n+p.buffered) {
-		if p.gathering.IsZero() {
-			p.gathering = now
-		}
-		if when := p.gathering.Add(t.batchWait); when.After(now) {
-			return false, when
-		}
+	if p.gathering.IsZero() {
+		p.gathering = now
 	}
-	return true, time.Time{}
+	when := p.gathering.Add(t.batchWait)
+	return !when.After(now), when
+}
+
+// hasTask reports whether an executor has something to do of p that is no call: output has
+// failed, or dead-letter records have ended. Holds that keep calls back do not keep it back.
+func (p *partition) hasTask() bool {
+	return p.acks.failed.Load() > 0 || p.deadLetters != nil && p.deadLetters.ended()
 }
 
 // gathers reports whether p's next batch, of n messages so far, waits a while for more:
@@ -286,14 +353,18 @@ func (t *scheduler) release(p *partition) {
 	p.busy = false
 	t.busy--
 	t.isolated = false
+	if p.awaiting.Load() {
+		p.holds.set(heldBy{hold: holdOutput, reason: p.awaitsFor})
+	}
 	if t.yields(p, acknowledged) {
 		decoded = 0
 	}
 	t.count(p)
 	t.noteRest(p, decoded)
-	if p.retiring {
+	if p.holds.has(holdLeaving) {
 		close(p.idle)
 	}
+	t.update(p)
 	t.wake.Broadcast()
 }
 
@@ -301,8 +372,9 @@ func (t *scheduler) release(p *partition) {
 // share of what may be fetched: others could not be fetched. It is fetched again. Called
 // with mu held; nobody serves p.
 func (t *scheduler) yields(p *partition, acknowledged int64) bool {
-	t.hold(p, p.operator || p.forever || p.blocked || p.corrupt != nil || p.until.After(t.clock.now()))
-	if !p.held || p.cursor.bytes() <= t.limits.fetched/int64(max(t.parts, 1)) {
+	p.holds.expire(t.clock.now())
+	t.holdSource(p, slices.ContainsFunc(p.holds, func(h heldBy) bool { return h.hold != holdLeaving && h.hold != holdOutput }))
+	if !p.sourceHeld || p.cursor.bytes() <= t.limits.fetched/int64(max(t.served, 1)) {
 		return false
 	}
 	gave := p.cursor.giveBack(acknowledged)
@@ -310,10 +382,10 @@ func (t *scheduler) yields(p *partition, acknowledged int64) bool {
 	return gave
 }
 
-// hold notifies p's source whether p is paused. Called with mu held.
-func (t *scheduler) hold(p *partition, held bool) {
-	if p.held != held && p.cursor.source != nil {
-		p.held = held
+// holdSource notifies p's source whether p is paused. Called with mu held.
+func (t *scheduler) holdSource(p *partition, held bool) {
+	if p.sourceHeld != held && p.cursor.source != nil {
+		p.sourceHeld = held
 		p.cursor.source.Hold(held)
 	}
 }
@@ -341,80 +413,97 @@ func (t *scheduler) forgetRest(p *partition) {
 	}
 }
 
-// wakeAt wakes the executors at that time.
-func (t *scheduler) wakeAt(when, now time.Time) {
-	if !t.timerAt.IsZero() && t.timerAt.After(now) && !when.Before(t.timerAt) {
-		return // it will be noticed by then, and set again
-	}
-	if t.timer != nil {
-		t.timer.Stop()
-	}
-	t.timerAt, t.timer = when, t.clock.after(when.Sub(now), t.wakeExecutors)
+// hold keeps p from being served. Called with mu held.
+func (t *scheduler) hold(p *partition, one heldBy) {
+	p.holds.set(one)
+	p.interrupt.Store(true)
+	t.update(p) // it may end by itself
 }
 
-// wakeExecutors has the executors check for partitions that are ready.
-func (t *scheduler) wakeExecutors() {
+// holdFor is hold for a time. It does not shorten a hold of that kind.
+func (t *scheduler) holdFor(p *partition, d time.Duration, one heldBy) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.wake.Broadcast()
+	one.until = t.clock.now().Add(d)
+	if !slices.ContainsFunc(p.holds, func(e heldBy) bool { return e.hold == one.hold && e.until.After(one.until) }) {
+		t.hold(p, one)
+	}
 }
 
-// change runs f with the lock held and wakes the executors.
+// unhold ends holds of p. Called with mu held.
+func (t *scheduler) unhold(p *partition, which ...hold) {
+	p.holds.remove(which...)
+	t.update(p)
+}
+
+// outputEnded is called when p waits for its output no longer, or its batches can be released.
+func (t *scheduler) outputEnded(p *partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !p.awaiting.Load() {
+		p.holds.remove(holdOutput)
+	}
+	t.update(p)
+}
+
+// change runs f with the lock held.
 func (t *scheduler) change(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f()
-	t.wake.Broadcast()
 }
 
-// each calls f for all partitions, with the lock held.
+// each calls f for all partitions that are served, with the lock held.
 func (t *scheduler) each(f func(*partition)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.eachLocked(f)
-}
-
-func (t *scheduler) eachLocked(f func(*partition)) {
-	for _, tt := range t.topics {
-		for _, p := range tt.parts {
+	for p := range t.claims {
+		if p.served {
 			f(p)
 		}
 	}
 }
 
-// all returns the partitions in order of topic and number.
+// all returns the partitions that are served or wait for their instance, in order of topic
+// and number.
 func (t *scheduler) all() []*partition {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var all []*partition
-	t.each(func(p *partition) { all = append(all, p) })
-	slices.SortFunc(all, func(a, b *partition) int {
-		if c := strings.Compare(a.topic, b.topic); c != 0 {
-			return c
+	for p := range t.claims {
+		if p.served || p.holds.has(holdInstance) {
+			all = append(all, p)
 		}
-		return int(a.partition) - int(b.partition)
+	}
+	slices.SortFunc(all, func(a, b *partition) int {
+		return cmp.Or(strings.Compare(a.topic, b.topic), int(a.partition-b.partition))
 	})
 	return all
 }
 
 // setQuiet stops (or goes on) beginning calls; partitions and membership stay.
 func (t *scheduler) setQuiet(quiet bool) {
-	t.change(func() { t.quiet = quiet })
-	t.signalQuiet()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if quiet {
+		t.holdAll(heldBy{hold: holdQuiet})
+		return
+	}
+	t.holds.remove(holdQuiet)
+	t.wake.Broadcast()
 }
 
 // halt begins nothing any more.
 func (t *scheduler) halt() {
-	t.change(func() { t.halted = true })
-	t.signalQuiet()
+	t.change(func() { t.holdAll(heldBy{hold: holdLeaving}) })
 }
 
-func (t *scheduler) signalQuiet() {
-	t.each(func(p *partition) {
-		if t.quiet || t.halted {
-			p.signal(attentionQuiet)
-		} else {
-			p.unsignal(attentionQuiet)
-		}
-	})
+// holdAll keeps all partitions from being served. Called with mu held.
+func (t *scheduler) holdAll(one heldBy) {
+	t.holds.set(one)
+	for p := range t.claims {
+		p.interrupt.Store(true)
+	}
 }
 
 // stop ends the executors after their quanta.
@@ -424,6 +513,7 @@ func (t *scheduler) stop() {
 		if t.timer != nil {
 			t.timer.Stop()
 		}
+		t.wake.Broadcast()
 	})
 }
 

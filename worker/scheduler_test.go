@@ -45,7 +45,7 @@ func TestOrderOfPartitions(t *testing.T) {
 		// All of a topic first, its partitions in turn.
 		{false, []string{"a/0", "a/1", "a/0", "a/1", "b/0", "b/0", "c/0", "c/0"}},
 		// No topic waits longer than a full round.
-		{true, []string{"b/0", "c/0", "a/0", "b/0", "c/0", "a/1", "a/0", "a/1"}},
+		{true, []string{"a/0", "b/0", "c/0", "a/1", "b/0", "c/0", "a/0", "a/1"}},
 	} {
 		tt := newScheduler(1, c.roundRobin, limits{})
 		for _, k := range []topicPartition{{"a", 0}, {"a", 1}, {"b", 0}, {"c", 0}} {
@@ -68,8 +68,8 @@ func TestPausedPartitionWaits(t *testing.T) {
 		p := supplied(tt, topicPartition{"a", 0}, 1)
 		q := supplied(tt, topicPartition{"a", 1}, 1)
 		tt.change(func() {
-			p.until = time.Now().Add(10 * time.Second)
-			q.until = time.Now().Add(3 * time.Second)
+			tt.hold(p, heldBy{hold: holdBackoff, until: time.Now().Add(10 * time.Second)})
+			tt.hold(q, heldBy{hold: holdBackoff, until: time.Now().Add(3 * time.Second)})
 		})
 		began := time.Now()
 		if got := serve(tt); got != "a/1" || time.Since(began) != 3*time.Second {
@@ -102,6 +102,7 @@ func TestBatchesWaitOnlyForWhatIsComing(t *testing.T) {
 				tt.batch, tt.batchWait = 10, 2*time.Second
 				p := supplied(tt, topicPartition{"a", 0}, c.waiting)
 				p.supply().caughtUp, p.supply().full = c.caughtUp, c.full
+				tt.available(p)
 				began := time.Now()
 				serve(tt)
 				if d := time.Since(began); d != c.want {
@@ -173,11 +174,16 @@ func (s *yieldingSource) Buffered() (messages int, bytes int64) {
 // A partition that was paused and has given back all it held is served again, whether or not
 // anything of it was fetched meanwhile.
 func TestPausedPartitionIsServedAgain(t *testing.T) {
-	for name, c := range map[string]struct{ pause, resume func(*partition) }{
-		"for a time": {func(p *partition) { p.until = time.Now().Add(3 * time.Second) }, func(*partition) {}},
+	for name, c := range map[string]struct{ pause, resume func(*scheduler, *partition) }{
+		"for a time": {func(tt *scheduler, p *partition) {
+			tt.hold(p, heldBy{hold: holdBackoff, until: time.Now().Add(3 * time.Second)})
+		}, func(*scheduler, *partition) {}},
 		"at a batch that cannot be decoded": {
-			func(p *partition) { p.corrupt = &fetch.CorruptError{}; p.cursor.corrupt = p.corrupt },
-			func(p *partition) { p.corrupt = nil },
+			func(tt *scheduler, p *partition) {
+				p.cursor.corrupt = &fetch.CorruptError{}
+				tt.hold(p, heldBy{hold: holdCorrupt})
+			},
+			func(tt *scheduler, p *partition) { tt.unhold(p, holdCorrupt) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,11 +195,11 @@ func TestPausedPartitionIsServedAgain(t *testing.T) {
 				_, _ = tt.take()
 				p.cursor.read(1)
 				p.acks.processed.Store(1)
-				tt.change(func() { c.pause(p) })
+				tt.change(func() { c.pause(tt, p) })
 				if tt.release(p); !source.held || source.taken > 0 {
 					t.Errorf("paused: held %v, %d batches taken", source.held, source.taken)
 				}
-				tt.change(func() { c.resume(p) })
+				tt.change(func() { c.resume(tt, p) })
 				if q, _ := tt.take(); q != p || source.held {
 					t.Errorf("served %v, held %v", q, source.held)
 				}

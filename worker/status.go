@@ -155,7 +155,7 @@ func (w *worker) statusReport() status.Report {
 	w.noteCPU()
 	work := w.stats.Work()
 	r.Counters, r.Histogram, r.CPU = work.Counters, work.Times, work.CPU
-	for _, p := range append(w.scheduler.all(), w.scheduler.unmade()...) {
+	for _, p := range w.scheduler.all() {
 		r.Partitions = append(r.Partitions, w.partitionReport(p))
 	}
 	w.mu.Lock()
@@ -186,17 +186,8 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 	if s.Lag > 0 {
 		s.LagSeconds = p.age(time.Now()).Seconds()
 	}
-	s.State, s.Reason = p.state, p.reason
-	switch {
-	case p.operator:
-		s.State, s.Reason = status.PartitionPaused, "paused by an operator"
-	case s.State == status.PartitionBackoff && !p.until.After(t.clock.now()):
-		s.State, s.Reason = status.PartitionRunning, ""
-	case s.State == status.PartitionBackoff, s.State == status.PartitionBlocked && !p.until.IsZero():
-		until := p.until
-		s.Until = &until
-	}
-	p.fillCorruptStatus(&s)
+	p.holds.expire(t.clock.now())
+	p.holds.show(&s)
 	t.mu.Unlock()
 	p.mu.Lock()
 	s.LastError = p.lastError

@@ -51,7 +51,7 @@ func TestDeadLetterWithoutATransport(t *testing.T) {
 		p.inst = &instance{w: w, producer: newProducer(w)}
 		w.deadLetter(p, span{first: 5, next: 6, n: 1}, errors.New("bad"), 1, nil)
 		synctest.Wait()
-		if p.attention.Load()&attentionDeadLetters == 0 {
+		if !p.hasTask() {
 			t.Fatal("the record has not failed")
 		}
 		w.deadLettersEnded(p)

@@ -297,11 +297,9 @@ func (w *worker) transactionAborted(p *partition, failure error) {
 			}
 			p.isolatedFrom, p.isolatedTo = min(p.isolatedFrom, a.isolatedFrom), max(p.isolatedTo, a.isolatedTo)
 		}
-		w.scheduler.change(func() { // a pause that is on goes on
-			if until := w.scheduler.clock.now().Add(a.pause); until.After(p.until) {
-				p.until = until
-			}
-		})
+		if a.pause > 0 {
+			w.scheduler.holdFor(p, a.pause, heldBy{hold: holdBackoff, reason: oneLine(a.err)})
+		}
 	}
 }
 
@@ -314,5 +312,5 @@ func (w *worker) offsetRefused(p *partition, err *refusedError) {
 			Error("the group refuses the partition's offset for good: its messages wait, others go on without them")
 		w.problem(p.topicPartition, p.acks.processed.Load(), err)
 	}
-	w.pause(p, refusedEvery, err)
+	w.pause(p, holdBackoff, refusedEvery, err)
 }

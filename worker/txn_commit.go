@@ -200,7 +200,7 @@ func (t *transactions) notifySettled() {
 	close(t.settled)
 	t.settled = make(chan struct{})
 	t.mu.Unlock()
-	t.w.scheduler.wakeExecutors()
+	t.w.scheduler.updateAll(t)
 }
 
 // next takes the head of the sealed ones off. t.mu is held.

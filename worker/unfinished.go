@@ -117,7 +117,7 @@ func (e *executor) announce(p *partition) bool {
 		return true // a commit that is refused holds up nobody
 	}
 	if err != nil {
-		e.t.change(func() { p.until = e.t.clock.now().Add(time.Second) })
+		e.t.holdFor(p, time.Second, heldBy{hold: holdBackoff, reason: oneLine(err)})
 		return false
 	}
 	return true
