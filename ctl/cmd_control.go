@@ -98,12 +98,12 @@ func has(st status.Status, consumer, topic string, partition int32) bool {
 }
 
 type resumeCmd struct {
-	Args      []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"The topic or partition to resume"`
+	Args      []string `arg:"" name:"[CONSUMER] TOPIC[/PARTITION]" help:"The topic or partition to resume, with all its keys"`
 	SkipBatch bool     `help:"Skip the batch that cannot be decoded: the group loses its messages"`
 	supervisorFlags
 }
 
-// Run ends a pause, a backoff or a poisoned state.
+// Run ends a pause, a backoff or a poisoned state, of the partition and of all its keys.
 func (c *resumeCmd) Run(ctx context.Context, a *app) error {
 	if c.SkipBatch {
 		return a.onPartition(ctx, c.Args, c.supervisorFlags, (*Client).SkipBatch, "Skipped the batch, resumed")

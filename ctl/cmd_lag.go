@@ -9,6 +9,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/racecar-go/racecar/ctl/view"
+	"github.com/racecar-go/racecar/internal/offsetmap"
 	"github.com/racecar-go/racecar/kafka"
 )
 
@@ -32,6 +33,8 @@ type lagRow struct {
 	Position  int64  `json:"position"` // of a worker, or what is committed; -1: nothing
 	End       int64  `json:"end"`
 	Lag       int64  `json:"lag"` // -1: unknown
+	// Beyond are the messages that are finished beyond Position; they are not part of Lag.
+	Beyond int64 `json:"finished_beyond,omitempty"`
 	// Deleted are the offsets between Position and the start of the log: they cannot be
 	// read any more, and are not part of Lag.
 	Deleted int64 `json:"deleted,omitempty"`
@@ -56,6 +59,10 @@ func (c *lagCmd) Run(ctx context.Context, a *app) error {
 		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true}, {Title: "POSITION", Right: true},
 		{Title: "END", Right: true}, {Title: "LAG", Right: true},
 	}
+	anyBeyond := slices.ContainsFunc(rows, func(r lagRow) bool { return r.Beyond > 0 })
+	if anyBeyond {
+		columns = append(columns, view.Column{Title: "FINISHED BEYOND", Right: true})
+	}
 	anyDeleted := slices.ContainsFunc(rows, func(r lagRow) bool { return r.Deleted > 0 })
 	if anyDeleted {
 		columns = append(columns, view.Column{Title: "DELETED", Right: true})
@@ -68,6 +75,9 @@ func (c *lagCmd) Run(ctx context.Context, a *app) error {
 			worker = view.Unknown
 		}
 		row := []string{name, worker, view.Count(r.Position), view.Count(r.End), view.Count(r.Lag)}
+		if anyBeyond {
+			row = append(row, view.Count(r.Beyond))
+		}
 		if anyDeleted {
 			row = append(row, view.Count(r.Deleted))
 		}
@@ -143,12 +153,23 @@ func (c *lagCmd) rows(ctx context.Context, a *app) ([]lagRow, error) {
 		if err != nil {
 			return nil, errorAbout(p, err)
 		}
+		beyond := finishedBeyond(at, begin, end)
 		rows = append(rows, lagRow{
-			Topic: p.Topic, Partition: p.Partition, Position: at.Offset, End: end,
-			Lag: max(0, end-max(at.Offset, begin)), Deleted: max(0, begin-at.Offset),
+			Topic: p.Topic, Partition: p.Partition, Position: at.Offset, End: end, Beyond: beyond,
+			Lag: max(0, end-max(at.Offset, begin)-beyond), Deleted: max(0, begin-at.Offset),
 		})
 	}
 	return rows, nil
+}
+
+// finishedBeyond counts the offsets of the log that the commit's metadata has as finished.
+// Metadata of others, or for another commit, says nothing.
+func finishedBeyond(at kafka.Commit, begin, end int64) int64 {
+	m, err := offsetmap.Decode(at.Metadata)
+	if err != nil || !m.Applies(at.Offset, at.Epoch.Leader(), offsetmap.TopicID{}) {
+		return 0
+	}
+	return m.Finished.Between(max(at.Offset, begin), end).Count()
 }
 
 func (c *lagCmd) fromSupervisor(ctx context.Context, client *Client) ([]lagRow, error) {
@@ -162,7 +183,7 @@ func (c *lagCmd) fromSupervisor(ctx context.Context, client *Client) ([]lagRow, 
 	rows := []lagRow{}
 	for _, p := range view.AllPartitions(only(st, c.Consumer)) {
 		rows = append(rows, lagRow{
-			Topic: p.Topic, Partition: p.Partition.Partition, Worker: p.Worker, Position: p.Position, End: p.End, Lag: p.Lag,
+			Topic: p.Topic, Partition: p.Partition.Partition, Worker: p.Worker, Position: p.Position, End: p.End, Lag: p.Lag, Beyond: p.Beyond,
 		})
 	}
 	return rows, nil

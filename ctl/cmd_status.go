@@ -78,6 +78,9 @@ func (a *app) statusText(c *statusCmd, f found, st status.Status) {
 	if problems := view.Problems(only(st, c.Consumer), now); len(problems) > 0 {
 		a.lines(append([]string{""}, view.Wrap(problems, width)...))
 	}
+	if keys := view.WaitingKeys(only(st, c.Consumer), now, width); keys != nil {
+		a.lines(append([]string{""}, keys...))
+	}
 	if c.Partitions {
 		a.lines(append([]string{""}, view.Partitions(only(st, c.Consumer), width)...))
 	}

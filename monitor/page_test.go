@@ -106,6 +106,7 @@ func (s *stage) problems(st *status.Status) {
 	p[1].State, p[1].Reason, p[1].Rate = status.PartitionPoisoned, "the message at offset 1700 killed 3 processes: out of memory", 0
 	p[2].State, p[2].Reason, p[2].Rate = status.PartitionPaused, "paused by an operator", 0
 	p[3].Stalled, p[3].Rate = true, 0
+	s.byKey(st.Workers[2].Report)
 	st.LogProblem = "the log is not being read since 12:03:04"
 	st.Workers[0].Report.Problems = []status.Problem{{At: s.begun, Topic: "user-bans", Partition: 0, Offset: 17, Error: "dial tcp 10.0.0.7:5432: connect: <b>connection</b> refused"}}
 	c := &st.Consumers[0]
@@ -117,6 +118,18 @@ func (s *stage) problems(st *status.Status) {
 	w.LastExit = "exit status 2: panic: assignment to entry in nil map"
 	w.LastStderr = "panic: assignment to entry in nil map\n\ngoroutine 51 [running]:\nmain.(*UserBanConsumer).Process(...)\n\t/app/consumers/user_ban.go:42 +0x1bd\n"
 	w.Detail = "starts again in 4 s"
+}
+
+// byKey is a worker that processes by key, with keys that wait and a full window.
+func (s *stage) byKey(r *status.Report) {
+	r.Ordering, r.InHand, r.Concurrency = "key", 37, 50
+	until := time.Now().Add(8500 * time.Millisecond)
+	order := status.WaitingKey{Key: "order <17>", Offset: 1700, Attempts: 4, Since: time.Now().Add(-12*time.Minute - 30*time.Second), Until: &until}
+	poisoned := status.WaitingKey{Key: "0x00ff", Offset: 1803, Attempts: 1, Since: time.Now().Add(-41 * time.Second)}
+	r.Partitions[0].Beyond, r.Partitions[0].InHand = 812, 20
+	r.Partitions[0].WaitingKeys, r.Partitions[0].OldestWaiting = 12, []status.WaitingKey{order, poisoned}
+	r.Partitions[1].WaitingKeys, r.Partitions[1].OldestWaiting, r.Partitions[1].WindowFull = 1, []status.WaitingKey{order}, &order
+	r.Partitions[1].LastError, r.Partitions[1].Beyond = "503 Service Unavailable", 24000
 }
 
 func (*stage) Settings(context.Context, string) (ctl.Settings, error) { return ctl.Settings{}, nil }
@@ -214,13 +227,15 @@ func TestPageShowsProblems(t *testing.T) {
 			"after 3 failures at offset", "connection refused", "user-bans/1\tUserBanConsumer[0]\tpoisoned", "killed 3 processes",
 			"user-bans/2\tUserBanConsumer[0]\tpaused", "user-bans/3\tUserBanConsumer[0]\tstalled", "3 crash, 1 memory", "37\n\nof 1,010 calls",
 			"the log is not being read since 12:03:04", "<b>connection</b> refused", // what comes from outside is text
+			"37 of 50", "user-bans/8\tUserBanConsumer[2]\trunning", "12 waiting keys, the oldest: offset 1,700, key order <17>, 4 failures in 12 m",
+			"user-bans/9\tUserBanConsumer[2]\twindow full", "503 Service Unavailable",
 			"UserBanConsumer[0]\trunning", "outage of billing", "billing is unavailable for 1 h 30 m, 3 held, 5 probes, UserBanConsumer[0] probes now: 503 <b>Service</b> Unavailable",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("dark %t: no %q in\n%s", dark, want, text)
 			}
 		}
-		if got := eval[[]string](b, "[...document.querySelectorAll('#problems li .pill')].map(e => e.textContent)"); !slices.Equal(got, []string{"poisoned", "outage", "log", "backoff", "backoff", "stalled"}) {
+		if got := eval[[]string](b, "[...document.querySelectorAll('#problems li .pill')].map(e => e.textContent)"); !slices.Equal(got, []string{"poisoned", "outage", "log", "backoff", "waiting keys", "backoff", "stalled", "window full"}) {
 			t.Errorf("needs attention: %q", got)
 		}
 		if got := eval[bool](b, "document.documentElement.classList.contains('dark')"); got != dark {

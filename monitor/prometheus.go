@@ -48,6 +48,8 @@ var (
 	metricSince      = gauge("worker_start_time_seconds", "When a worker's process started, in seconds since the epoch.", "consumer", "worker")
 	metricReported   = gauge("worker_reported", "0 if a worker did not report in time; its partitions are missing then.", "consumer", "worker")
 	metricMissed     = counter("worker_metrics_missed_total", "Scrapes without the metrics of a worker's consumer code, since the worker had not sent them in time.", "consumer", "worker")
+	metricInHand     = gauge("worker_calls_in_hand", "Calls of Process or ProcessBatch that a worker has in hand.", "consumer", "worker")
+	metricConcurrent = gauge("worker_concurrency", "How many calls a worker can have in hand.", "consumer", "worker")
 	metricLag        = gauge("partition_lag_messages", "Messages between the position and the end of the partition.", partitionLabels...)
 	metricLagSeconds = gauge("partition_lag_seconds", "Age of the next message to be processed; 0 without lag.", partitionLabels...)
 	metricPosition   = gauge("partition_position", "Offset of the next message to be processed.", partitionLabels...)
@@ -56,6 +58,9 @@ var (
 	metricInFlight   = gauge("partition_in_flight", "Messages whose output is not acknowledged yet.", partitionLabels...)
 	metricAttempts   = gauge("partition_failed_attempts", "Failed attempts at the next message to be processed.", partitionLabels...)
 	metricStalled    = gauge("partition_stalled", "1 if there is lag and the position has not moved for stall_timeout.", partitionLabels...)
+	metricBeyond     = gauge("partition_finished_beyond", "Messages finished beyond the position; ordering key or none.", partitionLabels...)
+	metricWaiting    = gauge("partition_waiting_keys", "Keys whose next message has failed and waits; ordering key or none.", partitionLabels...)
+	metricWindowFull = gauge("partition_window_full", "1 while no message can begin before the one at the position is finished; ordering key or none.", partitionLabels...)
 	metricNotRunning = gauge("partition_stopped", "1 for a partition that is not running, by state: paused, backoff, poisoned, blocked.", append(slices.Clone(partitionLabels), "state")...)
 	partitionLabels  = []string{"consumer", "group", "topic", "partition"}
 	consumerCounters = map[string]metric{ // by the name in status.Consumer.Totals
@@ -200,6 +205,10 @@ func (s snapshot) worker(out chan<- prometheus.Metric, w status.Worker) {
 	}
 	if w.Report != nil {
 		s.send(out, metricMemory, float64(w.Report.RSS), w.Consumer, name)
+		if w.Report.Concurrency > 0 {
+			s.send(out, metricInHand, float64(w.Report.InHand), w.Consumer, name)
+			s.send(out, metricConcurrent, float64(w.Report.Concurrency), w.Consumer, name)
+		}
 	}
 }
 
@@ -212,7 +221,8 @@ type partitionKey struct {
 // ownedPartition is a partition as the worker that has it reports it.
 type ownedPartition struct {
 	status.Partition
-	group string
+	group    string
+	ordering string // key or none; empty: the order of partitions
 }
 
 // ownedPartitions returns each partition once. While one moves, two workers may have reported
@@ -226,7 +236,7 @@ func ownedPartitions(st status.Status) map[partitionKey]ownedPartition {
 		for _, p := range w.Report.Partitions {
 			k := partitionKey{w.Consumer, p.Topic, p.Partition}
 			if other, twice := all[k]; !twice || other.Position < p.Position {
-				all[k] = ownedPartition{p, w.Group}
+				all[k] = ownedPartition{p, w.Group, w.Report.Ordering}
 			}
 		}
 	}
@@ -246,6 +256,11 @@ func (s snapshot) partitions(out chan<- prometheus.Metric) {
 		s.send(out, metricInFlight, float64(p.InFlight), labels...)
 		s.send(out, metricAttempts, float64(p.Retries), labels...)
 		s.send(out, metricStalled, oneIf(p.Stalled), labels...)
+		if p.ordering != "" {
+			s.send(out, metricBeyond, float64(p.Beyond), labels...)
+			s.send(out, metricWaiting, float64(p.WaitingKeys), labels...)
+			s.send(out, metricWindowFull, oneIf(p.WindowFull != nil), labels...)
+		}
 		if p.State != status.PartitionRunning && p.State != "" {
 			s.send(out, metricNotRunning, 1, append(labels, string(p.State))...)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
@@ -151,6 +152,9 @@ func (w *worker) statusReport() status.Report {
 	r := status.Report{
 		At: time.Now(), Members: w.groupMembers(), Live: w.isLive(),
 		InHand: len(w.board.InHand()), Concurrency: w.cfg.Concurrency,
+	}
+	if o := w.cfg.Ordering; o != config.OrderingPartition {
+		r.Ordering = string(o)
 	}
 	w.noteCPU()
 	work := w.stats.Work()

@@ -227,6 +227,9 @@ func (m Model) detail() string {
 	case m.shown == workers && i < len(m.st.Workers):
 		w := m.st.Workers[i]
 		parts := []string{w.Name(), "group " + w.Group}
+		if r := w.Report; r != nil && r.Concurrency > 1 {
+			parts = append(parts, view.Parallelism(w)+" calls in hand")
+		}
 		for _, p := range w.Members {
 			if p.InstanceID != "" {
 				parts = append(parts, "as "+p.InstanceID)

@@ -89,6 +89,10 @@ func Workers(st status.Status, now time.Time, width int) []string {
 		{Title: "RESTARTS", Right: true, Spare: true}, {Title: "PARTS", Right: true}, {Title: "MSG/S", Right: true},
 		{Title: "LAG", Right: true}, {Title: "RSS", Right: true, Spare: true}, {Title: "CPU", Right: true, Optional: true},
 	}
+	parallel := slices.ContainsFunc(st.Workers, func(w status.Worker) bool { return w.Report != nil && w.Report.Concurrency > 1 })
+	if parallel {
+		columns = append(columns, Column{Title: "CALLS", Right: true})
+	}
 	mixed := mixedReleases(st.Workers)
 	if mixed {
 		columns = append(columns, Column{Title: "RELEASE", Right: true})
@@ -100,6 +104,9 @@ func Workers(st status.Status, now time.Time, width int) []string {
 	rows := make([][]string, 0, len(st.Workers))
 	for _, w := range st.Workers {
 		row := workerRow(w, now)
+		if parallel {
+			row = append(row, Parallelism(w))
+		}
 		if mixed {
 			row = append(row, fmt.Sprint(w.Release))
 		}
@@ -109,6 +116,14 @@ func Workers(st status.Status, now time.Time, width int) []string {
 		rows = append(rows, row)
 	}
 	return Table(columns, rows, width)
+}
+
+// Parallelism is how many calls a worker has in hand, and how many it can have: 12/50.
+func Parallelism(w status.Worker) string {
+	if w.Report == nil || w.Report.Concurrency == 0 {
+		return Unknown
+	}
+	return fmt.Sprintf("%d/%d", w.Report.InHand, w.Report.Concurrency)
 }
 
 // outageCell names the dependencies that a worker waits for.
@@ -166,22 +181,60 @@ func workerRow(w status.Worker, now time.Time) []string {
 
 // Partitions is the table of all partitions, in order of their names.
 func Partitions(st status.Status, width int) []string {
+	columns := []Column{
+		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true, Spare: true}, {Title: "STATE"},
+		{Title: "POSITION", Right: true, Spare: true}, {Title: "COMMITTED", Right: true, Optional: true}, {Title: "END", Right: true, Optional: true},
+		{Title: "LAG", Right: true}, {Title: "BEHIND", Right: true, Spare: true}, {Title: "MSG/S", Right: true}, {Title: "ERRORS", Right: true, Optional: true},
+	}
+	byKey := slices.ContainsFunc(st.Workers, func(w status.Worker) bool { return w.Report != nil && w.Report.Ordering != "" })
+	if byKey {
+		columns = append(columns, Column{Title: "FINISHED BEYOND", Right: true, Optional: true}, Column{Title: "WAITING KEYS", Right: true, Optional: true})
+	}
 	var rows [][]string
 	for _, p := range AllPartitions(st) {
 		state := string(p.State)
 		if p.Stalled && p.State == status.PartitionRunning {
 			state = "stalled"
 		}
-		rows = append(rows, []string{
+		row := []string{
 			p.Name(), p.Worker, state, Count(p.Position), Count(p.Committed), Count(p.End), Count(p.Lag),
 			lagAge(p.Partition), Rate(p.Rate), Count(int64(p.Errors)),
-		})
+		}
+		if byKey {
+			row = append(row, Count(p.Beyond), Count(int64(p.WaitingKeys)))
+		}
+		rows = append(rows, row)
+	}
+	return Table(columns, rows, width)
+}
+
+// WaitingKeys is the table of the keys that wait for another attempt, as far as they were
+// reported; nil: none.
+func WaitingKeys(st status.Status, now time.Time, width int) []string {
+	var rows [][]string
+	for _, p := range AllPartitions(st) {
+		for _, k := range p.OldestWaiting {
+			rows = append(rows, []string{k.Key, p.Name(), fmt.Sprint(k.Offset), Count(int64(k.Attempts)), Duration(now.Sub(k.Since)), nextAttempt(k, now)})
+		}
+		if more := p.WaitingKeys - len(p.OldestWaiting); more > 0 && len(p.OldestWaiting) > 0 {
+			rows = append(rows, []string{fmt.Sprintf("and %s more", Count(int64(more))), p.Name(), "", "", "", ""})
+		}
+	}
+	if rows == nil {
+		return nil
 	}
 	return Table([]Column{
-		{Title: "PARTITION", Middle: true}, {Title: "WORKER", Middle: true, Spare: true}, {Title: "STATE"},
-		{Title: "POSITION", Right: true, Spare: true}, {Title: "COMMITTED", Right: true, Optional: true}, {Title: "END", Right: true, Optional: true},
-		{Title: "LAG", Right: true}, {Title: "BEHIND", Right: true, Spare: true}, {Title: "MSG/S", Right: true}, {Title: "ERRORS", Right: true, Optional: true},
+		{Title: "WAITING KEY", Flexible: true}, {Title: "PARTITION", Middle: true}, {Title: "OFFSET", Right: true},
+		{Title: "FAILURES", Right: true}, {Title: "FOR", Right: true}, {Title: "RETRIED"},
 	}, rows, width)
+}
+
+// nextAttempt says when a message is retried.
+func nextAttempt(k status.WaitingKey, now time.Time) string {
+	if k.Until == nil {
+		return "now, or when resumed"
+	}
+	return "in " + Duration(k.Until.Sub(now))
 }
 
 func lagAge(p status.Partition) string {
@@ -296,11 +349,13 @@ func PartitionProblem(p status.Partition, now time.Time) string {
 	var b strings.Builder
 	switch p.State {
 	case status.PartitionRunning, "":
-		if !p.Stalled {
-			return ""
+		switch {
+		case p.WindowFull != nil || p.WaitingKeys > 0:
+			return keyProblem(p, now)
+		case p.Stalled:
+			return fmt.Sprintf("is stalled at offset %d, lag %s", p.Position, Count(p.Lag))
 		}
-		fmt.Fprintf(&b, "is stalled at offset %d, lag %s", p.Position, Count(p.Lag))
-		return b.String()
+		return ""
 	case status.PartitionBackoff:
 		b.WriteString("is paused")
 		if p.Until != nil {
@@ -314,6 +369,27 @@ func PartitionProblem(p status.Partition, now time.Time) string {
 	case p.Reason != "":
 		b.WriteString(": " + p.Reason)
 	case p.LastError != "":
+		b.WriteString(": " + p.LastError)
+	}
+	return b.String()
+}
+
+// keyProblem says which message holds up a partition that is processed by key, or how many
+// keys wait.
+func keyProblem(p status.Partition, now time.Time) string {
+	message := func(k status.WaitingKey) string {
+		return fmt.Sprintf("offset %d, key %s, %s, for %s", k.Offset, k.Key, plural(k.Attempts, "failure"), Duration(now.Sub(k.Since)))
+	}
+	var b strings.Builder
+	switch {
+	case p.WindowFull != nil:
+		b.WriteString("begins no more messages, window full: " + message(*p.WindowFull))
+	case len(p.OldestWaiting) > 0:
+		b.WriteString("has " + plural(p.WaitingKeys, "waiting key") + ", the oldest: " + message(p.OldestWaiting[0]))
+	default:
+		b.WriteString("has " + plural(p.WaitingKeys, "waiting key"))
+	}
+	if p.LastError != "" {
 		b.WriteString(": " + p.LastError)
 	}
 	return b.String()

@@ -129,6 +129,8 @@ type Report struct {
 	// worker's release does not report it.
 	InHand      int `json:"in_hand"`
 	Concurrency int `json:"concurrency"`
+	// Ordering is key or none; empty: the order of partitions.
+	Ordering string `json:"ordering,omitempty"`
 	// Histogram is processing time: Counts[i] calls took at most Bounds[i] seconds, the last more.
 	Histogram Histogram `json:"histogram"`
 	RSS       int64     `json:"rss"`         // bytes

@@ -41,7 +41,7 @@ const workerName = (w) => w.consumer + '[' + w.index + ']';
 const clock = (t) => new Date(t).toLocaleTimeString();
 const tones = {
   running: 'good', quiet: 'blue', joining: 'blue', starting: 'blue', stopping: 'blue', waiting: 'warn', backoff: 'warn',
-  outage: 'warn', paused: 'blue', stalled: 'warn', blocked: 'bad', poisoned: 'bad', fatal: 'bad', exited: '',
+  outage: 'warn', paused: 'blue', stalled: 'warn', 'window full': 'warn', 'waiting keys': 'warn', blocked: 'bad', poisoned: 'bad', fatal: 'bad', exited: '',
 };
 
 // ---- the document ----
@@ -233,6 +233,7 @@ const workers = new Grid('workers', [
   { title: 'Up', kind: 'num', value: (w) => w.pid && w.started_at ? span(since(w.started_at)) : '–', by: (w) => since(w.started_at) },
   { title: 'Restarts', kind: 'num', value: (w) => count(w.restarts), by: (w) => w.restarts },
   { title: 'Partitions', kind: 'num', value: (w) => w.report ? count(w.sums.partitions) : '–', by: (w) => w.sums.partitions },
+  { title: 'Calls', kind: 'num', value: parallelism, by: (w) => w.report ? w.report.in_hand || 0 : 0 },
   { title: 'Messages/s', kind: 'num', value: (w) => w.report ? rate(w.sums.rate) : '–', by: (w) => w.sums.rate },
   { title: 'Lag', kind: 'num', value: (w) => count(w.sums.lag), by: (w) => w.sums.lag },
   { title: 'Memory', kind: 'num', value: (w) => w.report ? bytes(w.report.rss) : '–', by: (w) => w.report ? w.report.rss : 0 },
@@ -278,7 +279,31 @@ function average(t) {
   return ms < 1 ? (ms * 1000).toFixed(0) + ' µs' : ms < 1000 ? ms.toFixed(1) + ' ms' : (ms / 1000).toFixed(1) + ' s';
 }
 
+// parallelism is how many calls a worker has in hand, of how many it can have.
+function parallelism(w) { return w.report && w.report.concurrency ? (w.report.in_hand || 0) + ' of ' + w.report.concurrency : '–'; }
+
+const heldUp = (k) => 'offset ' + count(k.offset) + ', key ' + k.key + ', ' + plural(k.attempts, 'failure') + ' in ' + span(since(k.since));
+const retried = (k) => k.until ? 'retried in ' + span(-since(k.until)) : 'retried now, or when resumed';
+
+// keysWaiting says which message holds up a partition that is processed by key, or how many keys wait.
+function keysWaiting(p) {
+  const error = p.last_error ? ': ' + p.last_error : '';
+  if (p.window_full) return heldUp(p.window_full) + error;
+  const oldest = (p.oldest_waiting_keys || [])[0];
+  return plural(p.waiting_keys, 'waiting key') + (oldest ? ', the oldest: ' + heldUp(oldest) : '') + error;
+}
+
+// keyLines lists the keys that wait.
+function keyLines(p) {
+  const keys = p.oldest_waiting_keys || [];
+  if (!keys.length) return '';
+  const lines = keys.map((k) => k.key + ': offset ' + count(k.offset) + ', ' + plural(k.attempts, 'failure') + ' in ' + span(since(k.since)) + ', ' + retried(k));
+  if (p.waiting_keys > keys.length) lines.push('and ' + plural(p.waiting_keys - keys.length, 'more key'));
+  return 'Waiting keys\n' + lines.join('\n');
+}
+
 function why(p) {
+  if (p.shown === 'window full' || p.shown === 'running' && p.waiting_keys) return keysWaiting(p);
   if (p.shown === 'running') return p.retries ? plural(p.retries, 'failed attempt') : '';
   if (p.shown === 'stalled') return 'no progress despite lag';
   const parts = [];
@@ -307,6 +332,7 @@ function problems(st) {
     if (['waiting', 'backoff', 'fatal'].includes(w.state)) list.push([tones[w.state], w.state, w.name, w.detail || w.last_exit || '']);
     else if (w.pid && !w.live && w.state !== 'starting' && w.state !== 'stopping') list.push(['bad', 'stuck', w.name, w.detail || 'a call takes longer than max_poll_interval']);
   }
+  for (const p of st.partitions) if (p.shown === 'running' && p.waiting_keys) list.push(['warn', 'waiting keys', p.name, why(p)]);
   for (const p of st.partitions) if (p.shown !== 'running' && p.shown !== 'paused') list.push([tones[p.shown], p.shown, p.name, why(p)]);
   const rank = { bad: 0, warn: 1 };
   return list.sort((a, b) => rank[a[0]] - rank[b[0]]);
@@ -343,7 +369,7 @@ function prepare(st) {
       p.worker = w.name;
       p.consumer = w.consumer;
       p.key = w.consumer + ' ' + p.name; // two consumers may read one topic
-      p.shown = p.stalled && p.state === 'running' ? 'stalled' : p.state;
+      p.shown = p.state !== 'running' ? p.state : p.window_full ? 'window full' : p.stalled ? 'stalled' : 'running';
       st.partitions.push(p);
       add(st.sums, p);
       add(w.sums, p);
@@ -460,7 +486,7 @@ function detail(title, pairs, pre, actions) {
 
 function openWorker(w) {
   detail(w.name, [
-    ['State', w.state + ' for ' + span(since(w.since))], ['Detail', w.detail], ['Outages', outages(w.outages)], ['PID', w.pid], ['Group', w.group],
+    ['State', w.state + ' for ' + span(since(w.since))], ['Detail', w.detail], ['Outages', outages(w.outages)], ['PID', w.pid], ['Group', w.group], ['Calls in hand', parallelism(w)],
     ['Instance', (w.members || []).map((p) => p.instance_id).filter(Boolean).join(', ')],
     ['Member', (w.members || []).map((p) => p.member_id).filter(Boolean).join(', ')],
     ['Processed', count(w.processed)], ['Restarts', count(w.restarts)], ['Last exit', w.last_exit],
@@ -472,13 +498,14 @@ function openPartition(p) {
   const actions = [];
   if (mayAct()) {
     if (p.state === 'running') actions.push({ label: 'Pause', act: () => act('pause', target(p), 'Pause ' + p.name + '?', 'The worker keeps the partition and processes nothing from it until it is resumed.') });
-    else actions.push({ label: 'Resume', act: () => act('resume', target(p), 'Resume ' + p.name + '?', 'A failed message is retried at once.') });
+    if (p.state !== 'running' || p.waiting_keys) actions.push({ label: 'Resume', act: () => act('resume', target(p), 'Resume ' + p.name + '?', p.waiting_keys ? 'The failed messages of all its keys are retried at once.' : 'A failed message is retried at once.') });
   }
   detail(p.name, [
     ['Worker', p.worker], ['State', p.shown], ['Why', why(p)], ['Last error', p.last_error],
     ['Position', count(p.position)], ['Committed', count(p.committed)], ['End', count(p.end)], ['Lag', count(p.lag) + ' messages, ' + span(p.lag_seconds)],
     ['Processed', count(p.processed) + ' since it was assigned'], ['Failed', count(p.errors)], ['In flight', count(p.in_flight)],
-  ], '', actions);
+    ['In hand', p.in_hand && count(p.in_hand)], ['Finished beyond', p.finished_beyond && count(p.finished_beyond) + ' messages'], ['Waiting', p.waiting_keys && plural(p.waiting_keys, 'key')],
+  ], keyLines(p), actions);
 }
 const target = (p) => ({ consumer: p.consumer, topic: p.topic, partition: p.partition });
 
