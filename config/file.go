@@ -410,6 +410,10 @@ func (r *fileReader) input(key Key, e entry) (input, bool) {
 		in := input{list: true} // name: value is as good as name=value
 		entries, _ := r.entries(node)
 		for _, p := range entries {
+			if name := r.tpl.restore(p.name); name != p.name {
+				r.problem(p.token, "%s: %s: a variable cannot name a property", key.Name, name)
+				return input{}, false
+			}
 			one, ok := r.scalar(key, r.resolve(p.value))
 			if !ok {
 				return input{}, false

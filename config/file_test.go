@@ -69,6 +69,15 @@ func TestUnreadableFiles(t *testing.T) {
 	if _, err := Load(Options{Dir: dir}); err == nil || err.Error() != "config/racecar.yml: read: is a directory" {
 		t.Errorf("got %v", err)
 	}
+	// Many folders have a file named config.
+	dir = t.TempDir()
+	write(t, dir, "config", "")
+	if _, err := Load(Options{Dir: dir}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Load(Options{Dir: dir, File: DefaultFile, FileGiven: true}); err == nil || err.Error() != "config/racecar.yml: open: not a directory" {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestAbsolutePath(t *testing.T) {
@@ -90,5 +99,12 @@ func TestMergesOfMerges(t *testing.T) {
 	l, err := Load(Options{Dir: project(t, yml.String())})
 	if err != nil || l.Config.ClientID != "x" || l.Sources["client_id"] != "config/racecar.yml:1" {
 		t.Errorf("%v, %v", l, err)
+	}
+}
+
+func TestVariablesCannotNameProperties(t *testing.T) {
+	_, err := Load(Options{Dir: project(t, "common:\n  consumer:\n    \"${X}\": 1\n")})
+	if want := "config/racecar.yml:3:5: consumer: ${X}: a variable cannot name a property"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }

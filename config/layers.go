@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/addresses"
@@ -122,7 +123,7 @@ func (l *loader) file() {
 	if w := configRB(l.Dir); w != "" {
 		l.warnings = append(l.warnings, w)
 	}
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !given {
+	if _, err := os.Stat(path); !given && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) { // config may be a file
 		return
 	}
 	if w := writableByOthers(path, name); w != "" {

@@ -1,6 +1,9 @@
 package config
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"strings"
+)
 
 // ResolvePaths makes the relative paths among the values absolute, from dir: for
 // a process that is about to leave its working directory.
@@ -13,5 +16,8 @@ func (c *Config) ResolvePaths(dir string) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
+	}
+	if path, unix := strings.CutPrefix(c.StatusAddr, "unix:"); unix && !filepath.IsAbs(path) {
+		c.StatusAddr = "unix:" + filepath.Join(dir, path)
 	}
 }

@@ -17,6 +17,12 @@ func TestResolvePaths(t *testing.T) {
 		}
 	}
 	c.SSLCALocation = "/etc/ca"
+	c.StatusAddr = "unix:run/status.sock"
+	c.ResolvePaths("/srv/app")
+	if c.StatusAddr != "unix:/srv/app/run/status.sock" {
+		t.Errorf("status_addr is %s", c.StatusAddr)
+	}
+	c.StatusAddr = "x"
 	c.ResolvePaths("/srv/app")
 	if c.SSLCALocation != "/etc/ca" {
 		t.Errorf("an absolute path became %s", c.SSLCALocation)

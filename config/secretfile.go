@@ -65,7 +65,10 @@ func (l *loader) secretVariables() (settings []setting) {
 			l.problem(fmt.Errorf("%s and %s are both set: unset one of them", k.Env, name))
 			continue
 		}
-		text, err := l.readSecret(path)
+		text, err := "", errors.New("names no file: write the path of one, or unset it")
+		if path != "" {
+			text, err = l.readSecret(path)
+		}
 		if err != nil {
 			l.problem(fmt.Errorf("%s: %w", name, err))
 			l.unsound[k.Name] = true

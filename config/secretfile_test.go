@@ -97,3 +97,10 @@ func TestPlacesOfSecrets(t *testing.T) {
 		}
 	}
 }
+
+func TestEmptyNameOfASecretsFile(t *testing.T) {
+	_, err := Load(Options{Dir: t.TempDir(), Environ: []string{"RACECAR_SASL_PASSWORD_FILE="}})
+	if want := "RACECAR_SASL_PASSWORD_FILE: names no file: write the path of one, or unset it"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

@@ -94,9 +94,12 @@ func controlName(r rune) string {
 var placeholder = regexp.MustCompile(`^(\$\{\w+\}|\$\(\w+\)|\{\{[^{}]*\}\}|<%=.*%>)$`)
 
 // filled refuses a placeholder. In a file, $${X} is a literal ${X}.
-func filled(text string) error {
+func (k Key) filled(text string) error {
 	text = strings.TrimSpace(text)
 	if placeholder.MatchString(text) {
+		if k.Secret && strings.HasPrefix(text, "{{") {
+			text = hidden // what stands in braces may be the secret itself
+		}
 		return fmt.Errorf("%s is a placeholder that nothing has replaced: check the tool that should have", text)
 	}
 	return nil

@@ -97,6 +97,19 @@ func TestKeysAreNeverShown(t *testing.T) {
 	}
 }
 
+// What stands in braces may be a password that looks like a placeholder.
+func TestPlaceholdersInSecrets(t *testing.T) {
+	for value, want := range map[string]string{
+		"{{ s3cr3t }}":   "RACECAR_SASL_PASSWORD: [hidden] is a placeholder",
+		"${DB_PASSWORD}": "RACECAR_SASL_PASSWORD: ${DB_PASSWORD} is a placeholder",
+	} {
+		_, err := Load(Options{Dir: t.TempDir(), Environ: []string{"RACECAR_SASL_PASSWORD=" + value}})
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s…", value, err, want)
+		}
+	}
+}
+
 func TestBrokerAddresses(t *testing.T) {
 	for given, want := range map[string]string{
 		"kafka": "kafka:9092", "10.0.0.1": "10.0.0.1:9092", "::1": "[::1]:9092", "[::1]": "[::1]:9092", "[::1]:1": "[::1]:1",

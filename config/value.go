@@ -48,7 +48,7 @@ func (k Key) parse(in input) (any, error) {
 		return nil, fmt.Errorf("a list, where %s belongs", k.wanted())
 	}
 	if !in.literal {
-		if err := filled(in.text); err != nil {
+		if err := k.filled(in.text); err != nil {
 			return nil, err
 		}
 	}
@@ -140,7 +140,7 @@ func (k Key) parseList(in input) ([]string, error) {
 	for _, item := range items {
 		item, err := k.tidy(item)
 		if err == nil && !in.literal {
-			err = filled(item)
+			err = k.filled(item)
 		}
 		switch {
 		case err != nil:

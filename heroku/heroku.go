@@ -67,7 +67,9 @@ func configure(c *racecar.Config, addon string, env func(string) string) error {
 		}
 		c.SecurityProtocol = "ssl"
 		c.SSLCAPEM, c.SSLCertificatePEM, c.SSLKeyPEM = ca, cert, key
-		c.SSLCALocation, c.SSLCertificateLocation, c.SSLKeyLocation = "", "", "" // of the file
+		// Those of the file belong to other certificates.
+		c.SSLCALocation, c.SSLCertificateLocation, c.SSLKeyLocation, c.SSLKeyPassword = "", "", "", ""
+		c.SSLKeystoreLocation, c.SSLKeystorePassword, c.SSLCRLLocation = "", "", ""
 		c.SSLVerifyHostname = false
 	}
 	c.Brokers = brokers

@@ -28,12 +28,14 @@ func env(pairs ...string) func(string) string {
 
 func TestConfigure(t *testing.T) {
 	c := config.Default()
-	c.SSLCALocation = "/from/the/file.pem"
+	c.SSLCALocation, c.SSLCRLLocation, c.SSLKeystoreLocation = "/from/the/file.pem", "/from/the/file.crl", "/from/the/file.p12"
+	c.SSLKeystorePassword, c.SSLKeyPassword = "of the keystore", "of the key"
 	err := configure(&c, "KAFKA", env("KAFKA_URL="+hosts, "KAFKA_TRUSTED_CERT=ca", "KAFKA_CLIENT_CERT=cert", "KAFKA_CLIENT_CERT_KEY=key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{c.SecurityProtocol, c.Brokers, c.SSLCAPEM, c.SSLCertificatePEM, c.SSLKeyPEM, c.SSLCALocation, c.SSLVerifyHostname, c.Review == nil}
+	got := []any{c.SecurityProtocol, c.Brokers, c.SSLCAPEM, c.SSLCertificatePEM, c.SSLKeyPEM, c.SSLCALocation + c.SSLCRLLocation + c.SSLKeystoreLocation + c.SSLKeystorePassword + c.SSLKeyPassword,
+		c.SSLVerifyHostname, c.Review == nil}
 	want := []any{"ssl", []string{"ec2-1.compute.amazonaws.com:9096", "ec2-2.compute.amazonaws.com:9096"}, "ca", "cert", "key", "", false, true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
