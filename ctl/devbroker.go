@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/owner"
@@ -44,11 +45,7 @@ func devBroker(dir string) string {
 	for {
 		data := filepath.Join(dir, filepath.FromSlash(devData))
 		if served(data) {
-			addr, err := os.ReadFile(filepath.Join(data, "address"))
-			if err != nil {
-				return "" // it has not said where it listens yet
-			}
-			return strings.TrimSpace(string(addr))
+			return devAddress(data)
 		}
 		_, err := os.Stat(filepath.Join(dir, "go.mod"))
 		parent := filepath.Dir(dir)
@@ -57,6 +54,19 @@ func devBroker(dir string) string {
 		}
 		dir = parent
 	}
+}
+
+// devAddress waits for the address of the broker that serves a data directory: it may be
+// starting, and a message must not go to another broker then. Empty: it ended.
+func devAddress(data string) string {
+	for served(data) {
+		addr, err := os.ReadFile(filepath.Join(data, "address"))
+		if text := strings.TrimSpace(string(addr)); err == nil && text != "" {
+			return text
+		}
+		<-time.After(10 * time.Millisecond) // nothing tells when it is written
+	}
+	return ""
 }
 
 // served says whether a broker holds the lock of a data directory.

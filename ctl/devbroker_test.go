@@ -90,3 +90,36 @@ func TestForeignDevBroker(t *testing.T) {
 		t.Errorf("racecarctl goes to another user's broker at %s", got)
 	}
 }
+
+// A broker that is starting holds the lock and has not written its address yet. A message must
+// not go to another broker meanwhile.
+func TestBrokerThatIsStartingIsWaitedFor(t *testing.T) {
+	module := t.TempDir()
+	data := filepath.Join(module, devData)
+	b, err := devkafka.Start(devkafka.Options{DataDir: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	address := filepath.Join(data, "address")
+	if err := os.Truncate(address, 0); err != nil {
+		t.Fatal(err)
+	}
+	found := make(chan string, 1)
+	go func() { found <- devBroker(module) }()
+	select {
+	case addr := <-found:
+		t.Fatalf("the address is %q before it is written", addr)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := os.WriteFile(address, []byte(b.Addr()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if addr := <-found; addr != b.Addr() {
+		t.Errorf("the address is %q, want %s", addr, b.Addr())
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -439,4 +440,42 @@ func TestATakenPortLeavesTheDirectoryFree(t *testing.T) {
 		t.Fatal("started on a taken port")
 	}
 	start(t, devkafka.Options{DataDir: dir})
+}
+
+// Commands that only check whether a broker serves a directory share its lock for a moment.
+func TestStartWaitsForThoseThatOnlyCheck(t *testing.T) {
+	dir := t.TempDir()
+	if err := start(t, devkafka.Options{DataDir: dir}).Close(); err != nil { // makes the lock
+		t.Fatal(err)
+	}
+	lock, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	if err := devkafka.WaitFree(t.Context(), dir); err != nil {
+		t.Errorf("somebody that only checks serves nothing: %v", err)
+	}
+	started := make(chan error, 1)
+	go func() {
+		b, err := devkafka.Start(devkafka.Options{DataDir: dir})
+		if err == nil {
+			err = b.Close()
+		}
+		started <- err
+	}()
+	select {
+	case err := <-started:
+		t.Fatalf("started, or gave up, while somebody was checking: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-started; err != nil {
+		t.Error(err)
+	}
 }

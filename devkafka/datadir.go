@@ -46,15 +46,37 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded broker: data directory: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	switch err := takeLock(int(lock.Fd())); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
 		_ = lock.Close() // nothing was written
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, &InUseError{Dir: path, Addr: lastAddr(path)}
-		}
+		return nil, &InUseError{Dir: path, Addr: lastAddr(path)}
+	case err != nil:
+		_ = lock.Close() // likewise
 		return nil, fmt.Errorf("embedded broker: lock %s: %w", lock.Name(), err)
 	}
 	return &dataDir{path: path, kafka: filepath.Join(path, kafkaDir), lock: lock}, nil
 }
+
+// takeLock locks a file. It waits for those that only check whether a broker serves the
+// directory: they share the lock for a moment, and a broker does not share it.
+func takeLock(fd int) error {
+	for {
+		err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		if err := syscall.Flock(fd, syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+			return err
+		}
+		if err := syscall.Flock(fd, syscall.LOCK_UN); err != nil {
+			return err
+		}
+		<-time.After(sharedPause) // nothing tells when a lock is free
+	}
+}
+
+// sharedPause is the time between two attempts while others share the lock.
+const sharedPause = 5 * time.Millisecond
 
 // WaitFree returns once no broker serves the data directory, or when ctx ends.
 // Another broker may be faster than the caller's Start: then wait again.
@@ -63,11 +85,7 @@ func WaitFree(ctx context.Context, path string) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		d, err := openDataDir(path)
-		if err == nil {
-			return d.close()
-		}
-		if _, busy := errors.AsType[*InUseError](err); !busy {
+		if busy, err := served(path); err != nil || !busy {
 			return err
 		}
 		select {
@@ -78,11 +96,33 @@ func WaitFree(ctx context.Context, path string) error {
 	}
 }
 
+// served reports whether a broker serves a data directory.
+func served(path string) (bool, error) {
+	lock, err := os.Open(filepath.Join(path, lockFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("embedded broker: data directory: %w", err)
+	}
+	defer lock.Close()
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
 func (d *dataDir) setAddr(addr string) error {
 	if d == nil {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(d.path, addrFile), []byte(addr+"\n"), 0o644); err != nil {
+	path := filepath.Join(d.path, addrFile)
+	err := os.WriteFile(path+".new", []byte(addr+"\n"), 0o644)
+	if err == nil {
+		err = os.Rename(path+".new", path) // at once: others read it at any time
+	}
+	if err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
 	return nil
