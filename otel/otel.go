@@ -16,8 +16,9 @@
 // OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL and _HEADERS, OTEL_TRACES_SAMPLER, OTEL_BSP_*,
 // OTEL_SDK_DISABLED. A worker for which they
 // describe no valid exporter does not start. Spans are sent from a
-// queue in the background, so a collector delays no message; spans that a slow or missing
-// collector does not take are lost, which is logged once a minute.
+// queue in the background, so a collector delays no message. Spans that a collector does not
+// take are lost, which is logged once a minute. A slow collector may fill the queue; then new
+// spans are dropped without a line (OTEL_BSP_MAX_QUEUE_SIZE).
 //
 // In worker processes and in programs with a standalone producer this package sets
 // OpenTelemetry's global tracer provider and propagator, so spans that consumer code starts

@@ -152,11 +152,11 @@ func description(err error) string {
 
 // finish ends the span of something that has failed with err; nil: it succeeded.
 func finish(span trace.Span, err error) {
+	defer span.End() // also when the text of an author's error panics
 	if err != nil {
 		span.SetStatus(codes.Error, description(err))
 		span.SetAttributes(semconv.ErrorType(err))
 	}
-	span.End()
 }
 
 // headers lets a propagator read and add a message's headers.

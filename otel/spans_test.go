@@ -3,6 +3,8 @@ package otel
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"testing"
@@ -94,5 +96,41 @@ func TestProcessorsSeeMessages(t *testing.T) {
 	tr.Produce(t.Context(), &racecar.ProducerMessage{Topic: "t"})(0, 0, nil)
 	if c.ended != 2 {
 		t.Errorf("%d of 2 spans", c.ended)
+	}
+}
+
+// The span of a batch is linked to those of all its messages, also above OpenTelemetry's usual
+// limit of 128, unless a variable sets one.
+func TestLinksOfALargeBatch(t *testing.T) {
+	for limit, want := range map[string]int{"": 500, "3": 3} {
+		t.Setenv("OTEL_SPAN_LINK_COUNT_LIMIT", limit)
+		tr, exported := newTracer(t)
+		var batch []*racecar.Message
+		for i := range 500 {
+			header := racecar.Header{Key: "traceparent", Value: fmt.Appendf(nil, "00-0af7651916cd43dd8448eb211c80319c-%016x-01", i+1)}
+			batch = append(batch, &racecar.Message{Topic: "t", Offset: int64(i), Headers: []racecar.Header{header}})
+		}
+		_, done := tr.ProcessBatch(t.Context(), racecar.Worker{}, batch)
+		done(nil)
+		if spans := exported(); len(spans) != 1 || len(spans[0].Links) != want {
+			t.Errorf("limit %q: %d spans, %d links, want %d", limit, len(spans), len(spans[0].Links), want)
+		}
+	}
+}
+
+// A consumer may return an error whose text panics.
+func TestSpanOfAnErrorThatPanicsEnds(t *testing.T) {
+	tr, exported := newTracer(t)
+	_, done := tr.ProcessMessage(t.Context(), racecar.Worker{}, &racecar.Message{Topic: "t"})
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is swallowed")
+			}
+		}()
+		done((*fs.PathError)(nil))
+	}()
+	if n := len(exported()); n != 1 {
+		t.Errorf("%d spans", n)
 	}
 }

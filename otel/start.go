@@ -83,7 +83,11 @@ func (t *tracer) start(c *racecar.Config, log *slog.Logger) error {
 // use sends spans to exporter.
 func (t *tracer) use(exporter sdk.SpanExporter, from *resource.Resource, options ...sdk.BatchSpanProcessorOption) {
 	t.lost.SpanExporter = exporter
-	t.provider = sdk.NewTracerProvider(sdk.WithBatcher(t.lost, options...), sdk.WithResource(from))
+	limits := sdk.NewSpanLimits()
+	if os.Getenv("OTEL_SPAN_LINK_COUNT_LIMIT") == "" {
+		limits.LinkCountLimit = -1 // the span of a batch is linked to all its messages
+	}
+	t.provider = sdk.NewTracerProvider(sdk.WithBatcher(t.lost, options...), sdk.WithResource(from), sdk.WithRawSpanLimits(limits))
 	t.spans = t.provider.Tracer(scope)
 	api.SetTracerProvider(t.provider)
 }
@@ -110,18 +114,21 @@ func (t *tracer) Flush(ctx context.Context) error {
 	if t.provider == nil {
 		return nil
 	}
-	return t.provider.ForceFlush(ctx)
+	err := t.provider.ForceFlush(ctx)
+	t.lost.logRest()
+	return err
 }
 
 // lostSpans is an exporter that logs how many spans could not be exported and why, at most once
-// in errorsEvery.
+// in errorsEvery and at each Flush.
 type lostSpans struct {
 	sdk.SpanExporter
 	log *slog.Logger
 
 	mu   sync.Mutex
 	last time.Time
-	lost int
+	lost int   // since the last line
+	err  error // the last one
 }
 
 // ExportSpans implements sdk.SpanExporter.
@@ -132,10 +139,24 @@ func (l *lostSpans) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) e
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lost += len(spans)
+	l.lost, l.err = l.lost+len(spans), err
 	if time.Since(l.last) >= errorsEvery {
-		l.log.Warn("spans lost", "spans", l.lost, "error", err)
-		l.last, l.lost = time.Now(), 0
+		l.report()
 	}
 	return nil // reported
+}
+
+// logRest logs the spans lost since the last line: no other line may follow.
+func (l *lostSpans) logRest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost > 0 {
+		l.report()
+	}
+}
+
+// report writes the line. l.mu is held.
+func (l *lostSpans) report() {
+	l.log.Warn("spans lost", "spans", l.lost, "error", l.err)
+	l.last, l.lost = time.Now(), 0
 }

@@ -127,6 +127,17 @@ func TestLostSpansAreLoggedOnce(t *testing.T) {
 	if len(lines) != 2 || !strings.Contains(lines[0], "spans=3 ") || !strings.Contains(lines[1], "spans=300 ") || !strings.Contains(lines[0], "refused") {
 		t.Errorf("%s", b.String())
 	}
+	b.Reset()
+	for range 2 {
+		if err := l.ExportSpans(t.Context(), make([]sdk.ReadOnlySpan, 3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.logRest()
+	l.logRest()
+	if lines := strings.Split(strings.TrimSpace(b.String()), "\n"); len(lines) != 1 || !strings.Contains(lines[0], "spans=6 ") {
+		t.Errorf("at the end: %s", b.String())
+	}
 }
 
 type refusing struct{ sdk.SpanExporter }
