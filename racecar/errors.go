@@ -29,20 +29,48 @@ func DeadLetter(err error) error { return disposed(verdict.DeadLetter, -1, err) 
 // 0 or less: at once. It counts as an attempt.
 func RetryAfter(err error, d time.Duration) error { return disposed(verdict.Retry, max(d, 0), err) }
 
+// Unavailable returns an error that says that something the consumer depends on is
+// unavailable: a database, another service. The message is not at fault, so this counts
+// as no attempt, and the message is never dead-lettered for it. Its partition is held and
+// nothing of it is committed; partitions that do not report the same dependency are served.
+// Of what is held one message at a time is tried, the probe: after 1 s, and after pauses
+// that double up to outage_max_pause. The first success ends the outage.
+//
+// The name (at most 64 bytes; default "") distinguishes the dependencies of a consumer: an
+// outage of one does not hold what needs another. A worker tells at most 16 names apart,
+// further ones count as "". Of several names the first counts. Use constants: a name is a
+// label of metrics.
+//
+// OnError hears of an outage once, and then once a minute. RetryAfter(Unavailable(err), d)
+// makes the pause before the next probe d. Around an Unavailable, Skip, DeadLetter and
+// Fatal override it; around another disposition, Unavailable overrides that one. From a
+// constructor it has the worker wait and call the constructor again; from a hook or
+// Teardown it is an ordinary error.
+func Unavailable(err error, dependency ...string) error {
+	if err == nil {
+		err = errUnspecified
+	}
+	e := &verdict.Error{Kind: verdict.Unavailable, After: -1, Err: err}
+	if len(dependency) > 0 {
+		e.Dependency = dependency[0]
+	}
+	return e
+}
+
 // Fatal returns an error that stops the worker permanently: it is not restarted, and its
 // consumer with it, and the message is not committed. From a constructor it does the same.
 func Fatal(err error) error { return disposed(verdict.Fatal, -1, err) }
 
 // FailedAt returns an error for ProcessBatch: message i (from 0) of the batch failed with
-// err, and the messages before it are done. err may be one of Skip, DeadLetter, RetryAfter
-// and Fatal, and concerns message i alone: once it is skipped or dead-lettered, the messages
+// err, and the messages before it are done. err may be one of Skip, DeadLetter, RetryAfter,
+// Unavailable and Fatal, and concerns message i alone: once it is skipped or dead-lettered, the messages
 // behind it are handed over again. After a plain error message i and those behind it are
 // retried. An i outside of the batch says nothing about what is done, so the whole batch is
 // retried.
 //
 // Of several FailedAt in an error (errors.Join) the smallest i counts, and of several
-// dispositions the one that loses least: Fatal, then a plain error or RetryAfter, then
-// DeadLetter, then Skip. A plain error beside a FailedAt concerns the whole batch.
+// dispositions the one that loses least: Fatal, then Unavailable, then a plain error or
+// RetryAfter, then DeadLetter, then Skip. A plain error beside a FailedAt concerns the whole batch.
 func FailedAt(i int, err error) error {
 	if err == nil {
 		err = errUnspecified

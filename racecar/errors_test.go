@@ -20,6 +20,7 @@ func TestDispositionsKeepTheCause(t *testing.T) {
 		"dead letter": {DeadLetter(io.EOF), verdict.DeadLetter, -1},
 		"retry after": {RetryAfter(io.EOF, time.Minute), verdict.Retry, time.Minute},
 		"retry now":   {RetryAfter(io.EOF, -time.Minute), verdict.Retry, 0},
+		"unavailable": {Unavailable(io.EOF, "db"), verdict.Unavailable, -1},
 		"fatal":       {Fatal(io.EOF), verdict.Fatal, -1},
 		"wrapped":     {fmt.Errorf("row 3: %w", Skip(io.EOF)), verdict.Skip, -1},
 	} {
@@ -37,7 +38,7 @@ func TestDispositionsKeepTheCause(t *testing.T) {
 
 // A nil cause is a mistake that must neither turn a failure into success nor panic later.
 func TestDispositionsOfNilAreErrors(t *testing.T) {
-	for _, err := range []error{Skip(nil), DeadLetter(nil), RetryAfter(nil, 0), Fatal(nil), FailedAt(2, nil)} {
+	for _, err := range []error{Skip(nil), DeadLetter(nil), RetryAfter(nil, 0), Unavailable(nil), Unavailable(nil, "db"), Fatal(nil), FailedAt(2, nil)} {
 		if err == nil || err.Error() == "" {
 			t.Errorf("got %v", err)
 		}

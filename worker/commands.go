@@ -35,6 +35,9 @@ func (w *worker) readCommands() {
 			w.takeHandshake(h)
 			continue
 		}
+		if w.receiveOutage(e) {
+			continue
+		}
 		if e.Kind != wire.KindCommand {
 			if w.stats.Add(scoreboard.UnknownMessages, 1); !ignoredOne {
 				ignoredOne = true
@@ -153,6 +156,7 @@ func (t *scheduler) setOperator(p *partition, paused bool) {
 		return
 	}
 	p.retryOnce = p.retryOnce || p.holds.has(holdPoisoned)
+	t.outages.forget(p)
 	t.unhold(p, holdOperator, holdPoisoned, holdPaused, holdRefused, holdBackoff)
 }
 

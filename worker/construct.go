@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/logs"
+	"github.com/racecar-go/racecar/internal/outage"
 	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -70,28 +72,77 @@ func (w *worker) unbegun(inst *instance, e shutdown) shutdown {
 }
 
 // construct makes an instance. Once the consumer has been ready, a constructor's error
-// comes from outside: construct retries it until ctx ends, and the worker waits.
+// comes from outside, as one that says so (racecar.Unavailable) does at any time: construct
+// retries it until ctx ends, and the worker waits.
 func (w *worker) construct(ctx context.Context) (*instance, error) {
 	var txn *transactions
 	if w.transactional() {
 		txn = w.newTransactions(w.firstTransactionalID())
 	}
-	for n := 1; ; n++ {
-		inst, err := w.newInstance(txn)
-		h := w.opts.Handshake
-		if err == nil || !h.WasReady || h.Standby || isFinal(err) {
-			return inst, err
+	var tries constructorTries
+	newInstance := w.newInstance // the supervisor limits its time
+	for {
+		inst, err := newInstance(txn)
+		if err == nil {
+			w.unmade.Store(nil)
+			return inst, nil
 		}
-		w.log.WithError(err).WithField("attempt", n).Warn("the consumer cannot be constructed yet")
-		reason := oneLine(err)
+		h := w.opts.Handshake
+		unavailable := !isFinal(err) && verdict.Of(err).Kind == verdict.Unavailable
+		if !unavailable && (!h.WasReady || h.Standby || isFinal(err)) {
+			return nil, err
+		}
+		pause, shouldLog := tries.failed(w, err)
+		if shouldLog {
+			w.log.WithError(err).WithField("attempt", tries.n).Warn("the consumer cannot be constructed yet")
+		}
+		reason := constructorReason(err)
 		w.unmade.Store(&reason)
 		w.sendFrame()
-		if !sleep(ctx, backoff(n)) {
+		if !sleep(ctx, pause) {
 			return nil, ctx.Err()
+		}
+		if newInstance = w.newInstance; unavailable {
+			newInstance = w.newInstanceWithin // the worker still waits, for which nobody limits the time
+			continue
 		}
 		w.unmade.Store(nil) // starting again, which has its limit
 		w.sendFrame()
 	}
+}
+
+// constructorTries are the calls of a constructor that fails.
+type constructorTries struct {
+	n      int
+	outage outage.Pauses
+	logged time.Time
+}
+
+// failed notes a call that failed. It returns how long to wait before the next one, and
+// whether to log this one: all but those that repeat that a dependency is unavailable.
+func (c *constructorTries) failed(w *worker, err error) (pause time.Duration, shouldLog bool) {
+	c.n++
+	now := time.Now()
+	v := verdict.Of(err)
+	if v.Kind != verdict.Unavailable {
+		return backoff(c.n), true
+	}
+	longest := w.outageOptions().Longest
+	if began := c.outage.Report(now, v.After, longest, rand.Float64()); !began {
+		c.outage.Unavailable(now, v.After, longest, rand.Float64())
+	}
+	if shouldLog = now.Sub(c.logged) >= loggedEvery; shouldLog {
+		c.logged = now
+	}
+	return max(c.outage.Pause(), retryFloor), shouldLog
+}
+
+// constructorReason is what a worker waits for whose constructor returns err.
+func constructorReason(err error) string {
+	if v := verdict.Of(err); v.Kind == verdict.Unavailable {
+		return "waiting for " + named(v.Dependency) + ": " + oneLine(err)
+	}
+	return oneLine(err)
 }
 
 // isFinal reports whether a constructor's error is not to be retried in this process:
@@ -133,8 +184,9 @@ func (m *membership) instanceFor(p *partition, spare *instance, txn *transaction
 		return spare, true
 	}
 	ctx := p.untilLeaving()
-	for n := 1; ; n++ {
-		inst, err := m.newInstanceWithin(txn)
+	var tries constructorTries
+	for {
+		inst, err := m.w.newInstanceWithin(txn)
 		if err == nil {
 			p.setUnmade(nil)
 			return inst, true
@@ -143,26 +195,29 @@ func (m *membership) instanceFor(p *partition, spare *instance, txn *transaction
 			m.w.failedConstructor(err)
 			return nil, false
 		}
-		m.w.partLog(p).WithError(err).WithField("attempt", n).Warn("the partition waits: its instance of the consumer cannot be constructed yet")
-		m.w.problem(p.topicPartition, p.acks.processed.Load(), err)
+		pause, shouldLog := tries.failed(m.w, err)
+		if shouldLog {
+			m.w.partLog(p).WithError(err).WithField("attempt", tries.n).Warn("the partition waits: its instance of the consumer cannot be constructed yet")
+			m.w.problem(p.topicPartition, p.acks.processed.Load(), err)
+		}
 		p.setUnmade(err)
 		m.ready(p.topicPartition) // the membership runs without it
-		if !sleep(ctx, backoff(n)) {
+		if !sleep(ctx, pause) {
 			return nil, false
 		}
 	}
 }
 
 // newInstanceWithin is newInstance in bounded time: nobody else would notice.
-func (m *membership) newInstanceWithin(txn *transactions) (*instance, error) {
-	if limit := m.w.cfg.WorkerBootTimeout; limit > 0 {
+func (w *worker) newInstanceWithin(txn *transactions) (*instance, error) {
+	if limit := w.cfg.WorkerBootTimeout; limit > 0 {
 		stuck := time.AfterFunc(limit, func() {
-			m.w.dumpStacks()
-			m.w.crash(fmt.Errorf("constructor of %s: takes longer than worker_boot_timeout (%v)", m.w.reg.Name(), limit))
+			w.dumpStacks()
+			w.crash(fmt.Errorf("constructor of %s: takes longer than worker_boot_timeout (%v)", w.reg.Name(), limit))
 		})
 		defer stuck.Stop()
 	}
-	return m.w.newInstance(txn)
+	return w.newInstance(txn)
 }
 
 // setUnmade says why p has no instance yet; nil: it has.
@@ -174,7 +229,7 @@ func (p *partition) setUnmade(err error) {
 		t.unhold(p, holdInstance)
 		return
 	}
-	t.hold(p, heldBy{hold: holdInstance, reason: "waiting for its instance: " + oneLine(err)})
+	t.hold(p, heldBy{hold: holdInstance, reason: "waiting for its instance: " + constructorReason(err)})
 }
 
 // takeSpare returns the instance that was made before joining, if no partition has it.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -47,6 +49,86 @@ func TestConstructorIsRetriedOnceTheConsumerWasReady(t *testing.T) {
 		if code := s.stop(); code != wire.ExitOK {
 			t.Errorf("exit code %d", code)
 		}
+	}
+}
+
+// A constructor may say that a dependency is unavailable, also at the first start and in a
+// standby: the worker waits and names it.
+func TestConstructorThatFindsADependencyUnavailable(t *testing.T) {
+	for name, option := range map[string]startOption{"first start": func(*Options) {}, "was ready": wasReady, "standby": standsBy} {
+		for _, concurrency := range []int{1, 2} {
+			b := testbroker.New(t)
+			topic := b.Topic(1)
+			b.Produce(topic, 0, "a")
+			var up atomic.Bool
+			var calls atomic.Int32
+			cfg := testConfig(b, b.Group())
+			cfg.Concurrency, cfg.OutageMaxPause = concurrency, 50*time.Millisecond
+			var hook logtest.Hook
+			s := start(t, constructed(t, topic, func(racecar.Runtime) (*processor, error) {
+				if !up.Load() {
+					calls.Add(1)
+					return nil, racecar.Unavailable(errors.New("connection refused"), "db")
+				}
+				return &processor{process: ignore}, nil
+			}), cfg, option, func(o *Options) { o.Log.AddHook(&hook) })
+			s.await("waiting for the dependency", func() bool {
+				return s.frame.State == status.Waiting && strings.Contains(s.frame.Detail, "dependency db") && strings.Contains(s.frame.Detail, "connection refused")
+			})
+			waitFor(t, "more calls", func() bool { return calls.Load() > 5 })
+			lines := 0
+			for _, e := range hook.AllEntries() {
+				if strings.Contains(e.Message, "constructed") {
+					lines++
+				}
+			}
+			if lines != 1 {
+				t.Errorf("%s: %d lines in the log", name, lines)
+			}
+			if up.Store(true); name == "standby" {
+				s.await("standing by", func() bool { return s.frame.State == status.Standby })
+			} else {
+				s.await("the message processed", func() bool { return s.processed() == 1 })
+			}
+			if code := s.stop(); code != wire.ExitOK {
+				t.Errorf("%s: exit code %d", name, code)
+			}
+		}
+	}
+}
+
+// With concurrency the partition waits whose instance finds a dependency unavailable, and
+// the others are served.
+func TestInstanceThatFindsADependencyUnavailable(t *testing.T) {
+	b := testbroker.New(t)
+	topic := b.Topic(2)
+	b.Produce(topic, 0, "a")
+	b.Produce(topic, 1, "a")
+	var up atomic.Bool
+	var calls atomic.Int32
+	cfg := testConfig(b, b.Group())
+	cfg.Concurrency, cfg.OutageMaxPause = 2, 50*time.Millisecond
+	s := start(t, constructed(t, topic, func(racecar.Runtime) (*processor, error) {
+		if calls.Add(1) > 1 && !up.Load() {
+			return nil, racecar.Unavailable(errors.New("connection refused"), "db")
+		}
+		return &processor{process: ignore}, nil
+	}), cfg)
+	s.await("one message processed", func() bool { return s.processed() == 1 })
+	waitFor(t, "more calls", func() bool { return calls.Load() > 5 })
+	waiting := 0
+	for _, p := range s.status().Partitions {
+		if p.State == status.PartitionBlocked && strings.Contains(p.Reason, "dependency db") {
+			waiting++
+		}
+	}
+	if waiting != 1 {
+		t.Errorf("%d partitions wait", waiting)
+	}
+	up.Store(true)
+	s.await("both messages processed", func() bool { return s.processed() == 2 })
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
 	}
 }
 

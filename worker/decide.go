@@ -68,6 +68,7 @@ const (
 	stepResend                 // they are sent there again after a pause
 	stepBlock                  // they are sent there again once a minute, or when resumed
 	stepHold                   // they wait until they are resumed
+	stepAwait                  // they wait until what they need is available: it is not their fault
 	stepFatal                  // the worker ends for good
 	stepCommit                 // the position is committed again
 )
@@ -86,8 +87,10 @@ type action struct {
 	// it is called again.
 	keep    bool
 	size    int           // of the batch that is called next; 0: as many as there are
-	pause   time.Duration // of stepRetry; negative: as configured
+	pause   time.Duration // of stepRetry, and before the next probe with stepAwait; negative: as configured
+	needs   string        // of stepAwait: the dependency that is unavailable
 	noTopic bool          // they would be dead-lettered if there were a topic
+	usedUp  bool          // of stepDeadLetter: no retries are left
 }
 
 // decide says what becomes of a call's messages, of which the first has failed so
@@ -168,6 +171,9 @@ func decideFailure(o outcome, attempts int, c *config.Config) action {
 	}
 	a.keep = a.done > 0 // nobody knows which output is theirs
 	switch {
+	case v.Kind == verdict.Unavailable: // attempts so far stay as they are
+		a.step, a.needs = stepAwait, v.Dependency
+		return a
 	case v.Kind == verdict.Retry:
 		return a.retry(o, isAttempt(o.err), c)
 	case v.Kind == verdict.DeadLetter && c.DeadLetterTopic == "":
@@ -202,7 +208,7 @@ func (a action) retry(o outcome, counts bool, c *config.Config) action {
 	case c.DeadLetterTopic == "":
 		a.noTopic = true
 	case a.messages == 1:
-		a.step = stepDeadLetter
+		a.step, a.usedUp = stepDeadLetter, true
 	default:
 		a.step, a.size = stepSplit, 1
 	}

@@ -41,12 +41,18 @@ func decisions() map[string][]outcome {
 			returned(racecar.Skip(io.EOF)), {event: eventPanicked, err: newPanicError(racecar.Skip(io.EOF))}, interrupted(overdue, returned(racecar.Skip(io.EOF))),
 			returned(errors.Join(racecar.Skip(io.EOF), racecar.Skip(io.EOF))),
 		},
-		"It returned `DeadLetter(err)`":           {returned(racecar.DeadLetter(io.EOF)), returned(errors.Join(racecar.Skip(io.EOF), racecar.DeadLetter(io.EOF)))},
-		"It returned `Fatal(err)`":                {returned(racecar.Fatal(io.EOF)), returned(errors.Join(io.EOF, racecar.Fatal(io.EOF))), interrupted(overdue, returned(racecar.Fatal(io.EOF)))},
+		"It returned `DeadLetter(err)`": {returned(racecar.DeadLetter(io.EOF)), returned(errors.Join(racecar.Skip(io.EOF), racecar.DeadLetter(io.EOF)))},
+		"It returned `Fatal(err)`":      {returned(racecar.Fatal(io.EOF)), returned(errors.Join(io.EOF, racecar.Fatal(io.EOF))), interrupted(overdue, returned(racecar.Fatal(io.EOF)))},
+		"It returned `Unavailable(err)`": {
+			returned(racecar.Unavailable(io.EOF)), returned(racecar.Unavailable(io.EOF, "db")), returned(racecar.RetryAfter(racecar.Unavailable(io.EOF), time.Minute)),
+			returned(errors.Join(io.EOF, racecar.Unavailable(io.EOF))), interrupted(overdue, returned(racecar.Unavailable(io.EOF))),
+			{event: eventPanicked, err: newPanicError(racecar.Unavailable(io.EOF))}, returned(racecar.Unavailable(racecar.DeadLetter(io.EOF))),
+		},
 		"Its output was refused":                  {{event: eventOutputRefused, err: errRefusedOutput}},
 		"Its output was not acknowledged in time": {{event: eventOutputUndelivered, err: errTimedOutOutput}, returned(errTimedOutOutput), returned(fmt.Errorf("mine: %w", errNotAcknowledged)), interrupted(overdue, returned(errNotAcknowledged))},
 		"It returned an error after `Leaving(ctx)` was closed": {
 			interrupted(leavingClosed, plain), interrupted(leavingClosed, returned(racecar.Skip(io.EOF))), interrupted(leavingClosed, returned(racecar.Fatal(io.EOF))),
+			interrupted(leavingClosed, returned(racecar.Unavailable(io.EOF))),
 		},
 		"Its `ctx` was cancelled because the partition was lost or time was up": {
 			interrupted(cancelled, plain), interrupted(cancelled, panicked), interrupted(cancelled, goexit),
@@ -229,6 +235,8 @@ func inWords(a action) string {
 		return "dead-lettered"
 	case stepHold:
 		return "held"
+	case stepAwait:
+		return "held until it is available"
 	case stepFatal:
 		return "the worker ends"
 	}

@@ -20,6 +20,7 @@ type executor struct {
 	tally   tally
 	end     runResult // how the last series of calls ended
 	offsets []int64   // of the batch in hand
+	calls   int       // of this quantum
 }
 
 // run serves partitions until the scheduler is stopped, then calls done.
@@ -46,7 +47,7 @@ func (e *executor) run(done func()) {
 func (e *executor) serve(p *partition, alone bool) {
 	p.inst.mu.Lock()
 	p.inst.producer.enter(p)
-	e.end = runResult{}
+	e.end, e.calls = runResult{}, 0
 	began := time.Now()
 	if e.w.opts.Emit != nil {
 		e.w.emit(event.StartMainLoop{Consumer: e.w.reg.Name(), Group: e.w.group})
@@ -54,12 +55,20 @@ func (e *executor) serve(p *partition, alone bool) {
 	defer func() { // even when consumer code ends this goroutine
 		p.inst.producer.exit()
 		p.inst.mu.Unlock()
+		succeeded := e.tally.messages > 0
 		e.tally.flush(p, e.w.stats)
+		if succeeded {
+			e.w.callSucceeded()
+		}
+		outage := p.probing || e.end.foundUnavailable()
 		e.settle(p, e.end)
 		if e.w.opts.Emit != nil {
 			e.w.emit(event.MainLoop{Consumer: e.w.reg.Name(), Group: e.w.group, Topic: p.topic, Partition: p.partition, Duration: time.Since(began)})
 		}
 		e.t.release(p)
+		if outage {
+			e.w.outagesChanged()
+		}
 	}()
 	if e.doTask(p) {
 		return
@@ -155,6 +164,11 @@ func (s span) slice(i, j int) span {
 	return part
 }
 
+// foundUnavailable reports whether the last call found a dependency unavailable.
+func (e runResult) foundUnavailable() bool {
+	return e.failed != nil && e.failed.action.step == stepAwait
+}
+
 // done is how many of the last call's messages are done by it alone.
 func (e runResult) done(messages int) int {
 	if e.failed == nil {
@@ -226,7 +240,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 		if last = now; err != nil {
 			return
 		}
-		if full := e.processed(p, call); full || last >= until || p.suspect {
+		if full := e.processed(p, call); full || last >= until || p.suspect || p.probing {
 			e.end.reason = timeUp
 			return
 		}
@@ -339,6 +353,7 @@ func (e *executor) stopsBefore(p *partition, offset int64) bool {
 // the time, both by the board's clock.
 func (e *executor) recordCall(p *partition, messages int, last int64, err error) int64 {
 	now := e.board.Now()
+	e.calls++
 	e.tally.observe(messages, time.Duration(now-last), err != nil, p.inst.batch != nil)
 	return now
 }
@@ -347,7 +362,7 @@ func (e *executor) recordCall(p *partition, messages int, last int64, err error)
 func (e *executor) collect(p *partition) ([]racecar.Message, stopReason) {
 	want := e.t.batch
 	switch {
-	case p.suspect, p.acks.processed.Load() < p.splitTo:
+	case p.suspect, p.probing, p.acks.processed.Load() < p.splitTo:
 		want = 1
 	case p.repeatSize > 0:
 		want = p.repeatSize
@@ -466,6 +481,9 @@ func (e *executor) settle(p *partition, end runResult) {
 		p.span = nil
 	} else if e.w.cfg.SynchronousCommits || p.isCareful(e.t.clock.now()) {
 		p.m.commits.commitSync(p)
+	}
+	if p.probing {
+		e.w.probed(p, e.calls > 0, end.failed)
 	}
 	e.findSuspect(p)
 	// Whoever waits for deliveries must not miss the last one: first say that

@@ -35,6 +35,10 @@ func (w *worker) carryOut(p *partition, call span, a action, out []*outMessage) 
 		return
 	}
 	p.noteFailure(a)
+	if a.step == stepAwait {
+		w.unavailable(p, call, a)
+		return
+	}
 	log := w.noteFailure(p, call, a.err, a.attempts)
 	switch a.step {
 	case stepDone:
@@ -45,6 +49,9 @@ func (w *worker) carryOut(p *partition, call span, a action, out []*outMessage) 
 		log.Error("message failed for good")
 		w.fatal(a.err)
 	case stepDeadLetter:
+		if a.usedUp && w.holdsDeadLetter(p, call, a) {
+			return
+		}
 		log.WithField("poison", a.poison).Error("message failed, to be dead-lettered")
 		w.deadLetter(p, call, a.err, a.attempts, out)
 	case stepSplit:

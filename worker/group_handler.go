@@ -485,6 +485,7 @@ func (m *membership) finish(p *partition) {
 	defer cancel()
 	t.retire(p)
 	m.awaitCall(p)
+	m.w.outagesChanged() // its probe is another partition's
 	if p.inst != nil {
 		if p.cursor.corrupt != nil && p.skipBatch {
 			m.w.leaveCorrupt(p)

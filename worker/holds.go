@@ -17,6 +17,7 @@ const (
 	holdPoisoned                // its next message is poison: until it is resumed
 	holdCorrupt                 // its next batch cannot be decoded: until it is resumed
 	holdPaused                  // its next message failed: until it is resumed
+	holdOutage                  // its next message needs something that is unavailable
 	holdDeadLetters             // dead-letter records are on their way
 	holdRefused                 // the dead-letter topic refused one: for a time
 	holdBackoff                 // its next message failed, or cannot be called yet: for a time
@@ -30,7 +31,7 @@ const (
 var shownAs = map[hold]status.PartitionState{
 	holdInstance: status.PartitionBlocked, holdOperator: status.PartitionPaused, holdPoisoned: status.PartitionPoisoned,
 	holdCorrupt: status.PartitionPoisoned, holdPaused: status.PartitionPaused, holdDeadLetters: status.PartitionBlocked,
-	holdRefused: status.PartitionBlocked, holdBackoff: status.PartitionBackoff, holdOutput: status.PartitionBlocked,
+	holdOutage: status.PartitionBlocked, holdRefused: status.PartitionBlocked, holdBackoff: status.PartitionBackoff, holdOutput: status.PartitionBlocked,
 }
 
 // heldBy is a hold that is on.

@@ -78,21 +78,25 @@ type partition struct {
 	retryOnce     bool          // its next message is called although it is poisoned
 	skipBatch     bool          // an operator skips the batch that cannot be decoded
 	suspect       bool          // the next message is one: to be called alone
+	probe         bool          // it may make one call during an outage
 	gathering     time.Time     // since when a batch is being gathered; zero: not
 
 	// Owned by the executor while busy.
-	cursor      cursor
-	processed   int64           // messages
-	repeatSize  int             // of the batch that failed last, which is called again whole; 0: none
-	splitTo     int64           // below this offset batches are called message by message
-	deadLetters *deadLetters    // on their way; nil: none
-	undisposed  *deadLetters    // to be sent once their messages were fetched again; nil: none
-	suspectFrom int64           // the next suspect's offset; noSuspect: none
-	loggedOf    int64           // offset of the failure that was logged last
-	loggedAt    time.Time       // when that was; zero: none yet
-	paused      bool            // an event said so, and none that it goes on
-	awaitsFor   string          // what its transaction holds, for the status; "": its messages
-	span        context.Context // of the call whose failure is dealt with; nil: of none, or no tracer
+	cursor       cursor
+	processed    int64           // messages
+	repeatSize   int             // of the batch that failed last, which is called again whole; 0: none
+	splitTo      int64           // below this offset batches are called message by message
+	probing      bool            // it makes one call, though a dependency of it is unavailable
+	limitedAt    int64           // offset of the message that dead_letter_limit holds
+	limitedUntil time.Time       // when that is dead-lettered all the same; zero: it holds none
+	deadLetters  *deadLetters    // on their way; nil: none
+	undisposed   *deadLetters    // to be sent once their messages were fetched again; nil: none
+	suspectFrom  int64           // the next suspect's offset; noSuspect: none
+	loggedOf     int64           // offset of the failure that was logged last
+	loggedAt     time.Time       // when that was; zero: none yet
+	paused       bool            // an event said so, and none that it goes on
+	awaitsFor    string          // what its transaction holds, for the status; "": its messages
+	span         context.Context // of the call whose failure is dealt with; nil: of none, or no tracer
 
 	// Of transactions, owned by the executor as well. Calls from isolatedFrom up to
 	// isolatedTo must be alone in theirs; isolated: the next one must.

@@ -58,6 +58,8 @@ type worker struct {
 	spare       atomic.Pointer[instance] // with it: made before joining, for the first partition; nil: it has one
 	memberships []*membership
 
+	deadLetterLimit *deadLetterLimit
+
 	access func() (*access.Access, error) // certificates and tickets of all clients, made once
 
 	transport func() (transport, error) // what producers send with, made once
@@ -175,6 +177,8 @@ func newWorker(o Options) (*worker, error) {
 	if o.clock != nil {
 		w.scheduler.clock = *o.clock
 	}
+	w.deadLetterLimit = newDeadLetterLimit(&w.cfg)
+	w.scheduler.outages = newOutages(w.scheduler, w.outageOptions(), w.outagesChanged)
 	if reg.Batch() {
 		w.scheduler.batch, w.scheduler.batchWait = max(1, w.cfg.FetchMessages), w.cfg.MaxWaitTime
 	}

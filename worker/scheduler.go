@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"container/list"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/locks"
+	"github.com/racecar-go/racecar/internal/outage"
 )
 
 // quantum is how long a partition is served at a time when its messages take less: long
@@ -57,6 +59,7 @@ type scheduler struct {
 	timer   stopper                // fires at the earliest of those; nil: not set
 	timerAt time.Time
 
+	outages        *outages
 	opener         *opener
 	unacknowledged atomic.Int64            // see limits
 	decoded        int64                   // see limits
@@ -70,6 +73,7 @@ func newScheduler(concurrency int, roundRobin bool, l limits) *scheduler {
 		concurrency: concurrency, roundRobin: roundRobin, limits: l, clock: systemClock(),
 		claims: map[*partition]struct{}{}, rests: list.New(), byTopic: map[string]*readyTopic{},
 	}
+	t.outages = newOutages(t, outage.Options{Longest: defaultOutagePause, Random: rand.Float64}, func() {})
 	t.wake = sync.NewCond(&t.mu)
 	return t
 }
@@ -119,6 +123,7 @@ func (t *scheduler) add(p *partition) {
 		t.byTopic[p.topic] = &readyTopic{}
 	}
 	t.byTopic[p.topic].served++
+	t.outages.serve(p)
 	t.update(p)
 }
 
@@ -132,6 +137,7 @@ func (t *scheduler) retire(p *partition) {
 	}
 	t.hold(p, heldBy{hold: holdLeaving})
 	if !p.busy {
+		t.outages.forget(p)
 		close(p.idle)
 	}
 }
@@ -292,6 +298,9 @@ func (s serial) run(e *executor, alone bool) { e.serve(s.p, alone) }
 func (s serial) begin(t *scheduler) {
 	p := s.p
 	p.busy, p.notified = true, false
+	if p.probing = p.probe; p.probing {
+		t.outages.set.Began(t.clock.now(), p)
+	}
 	t.holdSource(p, false)
 	p.gathering = time.Time{}
 	t.forgetRest(p)
@@ -338,7 +347,7 @@ func (p *partition) hasTask() bool {
 // gathers reports whether p's next batch, of n messages so far, waits a while for more:
 // only while more is on its way.
 func (t *scheduler) gathers(p *partition, n int) bool {
-	if n == 0 || n >= t.batch || p.repeatSize > 0 || p.suspect || p.deadLetters != nil || p.cursor.moved != nil {
+	if n == 0 || n >= t.batch || p.repeatSize > 0 || p.suspect || p.probe || p.deadLetters != nil || p.cursor.moved != nil {
 		return false
 	}
 	_, caughtUp := p.cursor.source.Fetched()
@@ -362,6 +371,7 @@ func (t *scheduler) release(p *partition) {
 	t.count(p)
 	t.noteRest(p, decoded)
 	if p.holds.has(holdLeaving) {
+		t.outages.forget(p)
 		close(p.idle)
 	}
 	t.update(p)
@@ -513,6 +523,7 @@ func (t *scheduler) stop() {
 		if t.timer != nil {
 			t.timer.Stop()
 		}
+		t.outages.stop()
 		t.wake.Broadcast()
 	})
 }

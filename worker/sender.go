@@ -22,7 +22,9 @@ type sender struct {
 	members        []status.Member
 	membersChanged bool
 	replies        []wire.Reply
-	metrics        []byte // of consumer code; nil: nothing new
+	probed         []wire.Probed
+	outages        map[string]wire.Outage // by dependency
+	metrics        []byte                 // of consumer code; nil: nothing new
 	last           *wire.ExitReason
 	closing        bool
 	delivered      bool // the supervisor has the exit report
@@ -43,6 +45,22 @@ func (s *sender) sendMetrics(encoded []byte) {
 }
 
 func (s *sender) sendReply(r wire.Reply) { s.put(func() { s.replies = append(s.replies, r) }) }
+
+// sendOutages sends results of probes, all of them, and of each outage the newest state.
+func (s *sender) sendOutages(probed []wire.Probed, outages []wire.Outage) {
+	if len(probed)+len(outages) == 0 {
+		return
+	}
+	s.put(func() {
+		s.probed = append(s.probed, probed...)
+		if s.outages == nil {
+			s.outages = map[string]wire.Outage{}
+		}
+		for _, o := range outages {
+			s.outages[o.Dependency] = o
+		}
+	})
+}
 
 func (s *sender) put(f func()) {
 	if s.conn == nil {
@@ -75,9 +93,10 @@ func (s *sender) run() {
 	for range s.wake {
 		s.mu.Lock()
 		frame, members, membersChanged, replies, metrics, last, closing := s.frame, s.members, s.membersChanged, s.replies, s.metrics, s.last, s.closing
-		s.frame, s.membersChanged, s.replies, s.metrics = nil, false, nil, nil
+		probed, outages := s.probed, s.outages
+		s.frame, s.membersChanged, s.replies, s.metrics, s.probed, s.outages = nil, false, nil, nil, nil, nil
 		s.mu.Unlock()
-		sent := s.write(frame, members, membersChanged, replies, last, metrics)
+		sent := s.writeOutages(probed, outages) && s.write(frame, members, membersChanged, replies, last, metrics)
 		s.delivered = sent && closing
 		if !sent || closing {
 			return
@@ -102,4 +121,19 @@ func (s *sender) write(frame *wire.Frame, members []status.Member, membersChange
 		return false
 	}
 	return last == nil || s.conn.Write(wire.KindExitReason, *last) == nil
+}
+
+// writeOutages is write for outages. The result of a probe comes before what it changes.
+func (s *sender) writeOutages(probed []wire.Probed, outages map[string]wire.Outage) bool {
+	for _, p := range probed {
+		if s.conn.Write(wire.KindProbed, p) != nil {
+			return false
+		}
+	}
+	for _, o := range outages {
+		if s.conn.Write(wire.KindOutage, o) != nil {
+			return false
+		}
+	}
+	return true
 }

@@ -65,6 +65,7 @@ func (w *worker) sendFrames(ctx context.Context) {
 	for {
 		w.noteCPU()
 		w.sendFrame()
+		w.outagesChanged()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

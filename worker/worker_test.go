@@ -102,6 +102,8 @@ type supervisor struct {
 	members []status.Member
 	replies map[uint64]wire.Reply
 	last    *wire.ExitReason
+	probed  []wire.Probed
+	outages map[string]wire.Outage
 	ids     uint64
 	exited  bool
 	exit    int
@@ -118,7 +120,7 @@ func withNonce(n string) startOption {
 func start(t testing.TB, reg *racecar.Registration, cfg config.Config, opts ...startOption) *supervisor {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	s := &supervisor{t: t, conn: wire.NewConn(ours), raw: ours, replies: map[uint64]wire.Reply{}}
+	s := &supervisor{t: t, conn: wire.NewConn(ours), raw: ours, replies: map[uint64]wire.Reply{}, outages: map[string]wire.Outage{}}
 	s.cond = sync.NewCond(&s.mu)
 	o := inlineOptions(t, reg, cfg)
 	o.Conn = wire.NewConn(theirs)
@@ -196,6 +198,14 @@ func (s *supervisor) read() {
 				var r wire.Reply
 				_ = e.Decode(&r)
 				s.replies[r.ID] = r
+			case wire.KindProbed:
+				var p wire.Probed
+				_ = e.Decode(&p)
+				s.probed = append(s.probed, p)
+			case wire.KindOutage:
+				var o wire.Outage
+				_ = e.Decode(&o)
+				s.outages[o.Dependency] = o
 			case wire.KindExitReason:
 				s.last = &wire.ExitReason{}
 				_ = e.Decode(s.last)

@@ -57,6 +57,8 @@ type one[H comparable] struct {
 	started time.Time // when its call began; zero: it has not
 	granted time.Time // when it became the probe
 	lease   uint64    // the supervisor's; 0: none
+	probes  int       // of all workers, as the supervisor counts them
+	moved   time.Time // when that number last changed, or the outage began
 
 	received time.Time // when the supervisor last sent something about it
 	logged   time.Time // when it was last reported
@@ -67,8 +69,12 @@ type one[H comparable] struct {
 
 // wait is what a holder waits for.
 type wait[H comparable] struct {
-	one     *one[H]
-	release time.Time // the outage is over, and this is when it is released; zero: it goes on
+	one *one[H]
+	// reported: a call of it found the dependency unavailable. Otherwise its success says
+	// nothing: it may not need the dependency.
+	reported bool
+	release  time.Time // the outage is over, and this is when it is released; zero: it goes on
+	until    time.Time // of a local outage: when it is released in any case
 }
 
 // ResultKind is what became of a probe.
@@ -141,11 +147,18 @@ func (s *Set[H]) Report(now time.Time, h H, name string, asked time.Duration, er
 }
 
 // ReportLocal is Report for an outage of this worker alone, for which no supervisor grants
-// leases.
-func (s *Set[H]) ReportLocal(now time.Time, h H, name, err string) (report bool) {
-	d := s.local(name)
-	_, report = s.report(now, h, d, -1, err)
+// leases. It holds h until a probe succeeds, but not beyond until.
+func (s *Set[H]) ReportLocal(now time.Time, h H, name, err string, until time.Time) (report bool) {
+	_, report = s.report(now, h, s.local(name), -1, err)
+	s.waits[h].until = until
 	return report
+}
+
+// StopLocal notes that a local outage is over.
+func (s *Set[H]) StopLocal(now time.Time, name string) {
+	if d := s.local(name); d.pauses.Active() {
+		s.stop(now, d)
+	}
 }
 
 func (s *Set[H]) local(name string) *one[H] {
@@ -174,11 +187,12 @@ func (s *Set[H]) report(now time.Time, h H, d *one[H], asked time.Duration, err 
 			s.forget(now, h, Failed, err)
 		}
 		if !d.pauses.Active() {
-			d.received = now
+			d.received, d.moved = now, now
 		}
 		began = d.pauses.Report(now, asked, s.o.Longest, s.o.Random())
 		s.resume(d)
 		s.hold(h, d)
+		s.waits[h].reported = true
 	}
 	if !began && now.Sub(d.logged) < logEvery {
 		return d.name, false
@@ -337,6 +351,9 @@ func (s *Set[H]) finish(d *one[H], kind ResultKind, asked time.Duration, err str
 
 // stop notes the end of an outage of d. The Set releases what it holds little by little.
 func (s *Set[H]) stop(now time.Time, d *one[H]) {
+	if d.probing {
+		s.finish(d, Returned, -1, "")
+	}
 	d.pauses.Stop(now)
 	for i, h := range d.queue {
 		s.waits[h].release = now.Add(ReleaseTime * time.Duration(i+1) / time.Duration(len(d.queue)))
@@ -345,20 +362,35 @@ func (s *Set[H]) stop(now time.Time, d *one[H]) {
 }
 
 // Received notes what the supervisor says of an outage. It ends everywhere at once, and with
-// Wide it also begins everywhere.
-func (s *Set[H]) Received(now time.Time, name string, ended bool) {
+// Wide it also begins everywhere. probes is how many there were in all workers.
+func (s *Set[H]) Received(now time.Time, name string, ended bool, probes int) {
 	d := s.named(name)
 	d.received = now
+	if probes != d.probes {
+		d.probes, d.moved = probes, now
+	}
 	switch {
-	case !ended && s.o.Wide:
+	case !ended && s.o.Wide && !d.pauses.Active():
 		d.pauses.Report(now, -1, s.o.Longest, s.o.Random())
+		d.moved = now
 		s.resume(d)
 	case ended && d.pauses.Active():
-		if d.probing {
-			s.finish(d, Returned, -1, "")
-		}
 		s.stop(now, d)
 	}
+}
+
+// candidate reports whether h may be the next probe of d. With Wide those that have reported
+// the outage are tried; if none has, here or in another worker, any is: the partition that did
+// may have been revoked.
+func (s *Set[H]) candidate(now time.Time, d *one[H], h H, able func(H) bool) bool {
+	if !able(h) {
+		return false
+	}
+	if s.waits[h].reported {
+		return true
+	}
+	reporter := slices.ContainsFunc(d.queue, func(q H) bool { return s.waits[q].reported })
+	return !reporter && (!s.o.Shared || now.Sub(d.moved) >= 2*s.o.Longest)
 }
 
 // Lease has the worker probe for the supervisor. able reports whether a holder could make a
@@ -375,7 +407,7 @@ func (s *Set[H]) Lease(now time.Time, name string, lease uint64, able func(H) bo
 
 // begin makes the next holder that can make a call the probe.
 func (s *Set[H]) begin(now time.Time, d *one[H], able func(H) bool) bool {
-	i := slices.IndexFunc(d.queue, able)
+	i := slices.IndexFunc(d.queue, func(h H) bool { return s.candidate(now, d, h, able) })
 	if i < 0 {
 		return false
 	}
@@ -402,6 +434,9 @@ func (s *Set[H]) Tick(now time.Time, able func(H) bool) (next time.Time) {
 		s.detach(h)
 		s.Hold(h) // another outage may hold everything
 	}
+	for _, h := range s.expired(now, at) {
+		s.Forget(now, h)
+	}
 	for _, d := range s.list {
 		if !d.pauses.Active() {
 			continue
@@ -418,6 +453,21 @@ func (s *Set[H]) Tick(now time.Time, able func(H) bool) (next time.Time) {
 		}
 	}
 	return next
+}
+
+// expired returns what local outages hold no longer.
+func (s *Set[H]) expired(now time.Time, at func(time.Time)) []H {
+	var all []H
+	for h, w := range s.waits {
+		switch {
+		case w.until.IsZero():
+		case w.until.After(now):
+			at(w.until)
+		default:
+			all = append(all, h)
+		}
+	}
+	return all
 }
 
 // tickPause begins the next probe, if it is due and this worker's business.
@@ -453,12 +503,12 @@ func (s *Set[H]) Results() []Result {
 }
 
 // States returns all outages, also those that are over.
-func (s *Set[H]) States(able func(H) bool) []State {
+func (s *Set[H]) States(now time.Time, able func(H) bool) []State {
 	var all []State
 	for _, d := range s.list {
 		all = append(all, State{
 			Dependency: d.name, Local: d.local, Since: d.pauses.Since(), Held: len(d.queue), Next: d.pauses.Next(),
-			Wants: !d.probing && slices.ContainsFunc(d.queue, able), Calls: d.calls, Asked: d.asked, Err: d.err,
+			Wants: !d.probing && slices.ContainsFunc(d.queue, func(h H) bool { return s.candidate(now, d, h, able) }), Calls: d.calls, Asked: d.asked, Err: d.err,
 		})
 	}
 	return all

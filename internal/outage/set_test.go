@@ -117,7 +117,7 @@ func TestProbeFailsInAnotherWay(t *testing.T) {
 	if got := len(waiting(s, "a", "b")); got != 2 {
 		t.Errorf("%d wait", got)
 	}
-	if states := s.States(always); states[0].Held != 1 || states[1].Held != 1 || states[0].Since.IsZero() {
+	if states := s.States(after(2100), always); states[0].Held != 1 || states[1].Held != 1 || states[0].Since.IsZero() {
 		t.Errorf("%+v", states)
 	}
 }
@@ -135,7 +135,7 @@ func TestHoldersLeave(t *testing.T) {
 	}
 	s.Forget(after(1200), "b")
 	s.Forget(after(1200), "b")
-	if states := s.States(always); !states[0].Since.IsZero() || states[0].Held != 0 {
+	if states := s.States(after(2100), always); !states[0].Since.IsZero() || states[0].Held != 0 {
 		t.Errorf("%+v", states)
 	}
 	if next := s.Tick(after(1200), always); !next.IsZero() {
@@ -255,7 +255,7 @@ func TestLeases(t *testing.T) {
 func TestSilentSupervisor(t *testing.T) {
 	s := newTestSet(Options{Shared: true})
 	s.Report(after(0), "a", "db", -1, "gone")
-	s.Received(after(20_000), "db", false)
+	s.Received(after(20_000), "db", false, 0)
 	if next := s.Tick(after(60_000), always); !next.Equal(after(80_000)) || len(probes(s, "a")) > 0 {
 		t.Errorf("probes by itself at %v", next)
 	}
@@ -277,8 +277,8 @@ func TestEndedElsewhere(t *testing.T) {
 	s.Report(after(0), "a", "db", -1, "gone")
 	s.Report(after(0), "b", "db", -1, "gone")
 	s.Lease(after(1000), "db", 1, always)
-	s.Received(after(2000), "db", true)
-	s.Received(after(2000), "cache", true) // never reported
+	s.Received(after(2000), "db", true, 0)
+	s.Received(after(2000), "cache", true, 0) // never reported
 	if got := s.Results(); !slices.Equal(got, []Result{{"db", 1, Returned, -1, ""}}) {
 		t.Errorf("results %+v", got)
 	}
@@ -294,7 +294,7 @@ func TestOutageOfTheConsumer(t *testing.T) {
 	if s.Hold("a") {
 		t.Error("held without an outage")
 	}
-	s.Received(after(0), "db", false) // of another worker
+	s.Received(after(0), "db", false, 0) // of another worker
 	s.Report(after(0), "a", "cache", -1, "gone")
 	if !s.Hold("b") || !s.Hold("a") {
 		t.Error("not held during an outage")
@@ -302,32 +302,83 @@ func TestOutageOfTheConsumer(t *testing.T) {
 	if d, _ := s.Waits("b"); d != "db" {
 		t.Errorf("b waits for %q", d)
 	}
-	s.Received(after(1000), "db", true)
+	s.Received(after(1000), "db", true, 0)
 	s.Tick(after(2000), always)
 	if d, waits := s.Waits("b"); d != "cache" || !waits {
 		t.Errorf("then b waits for %q", d)
 	}
-	s.Received(after(3000), "cache", true)
+	s.Received(after(3000), "cache", true, 0)
 	s.Tick(after(4000), always)
 	if got := waiting(s, "a", "b"); len(got) > 0 {
 		t.Errorf("in the end %v wait", got)
 	}
 }
 
-// A local outage is this worker's business: it has its own probes, and no leases.
+// With outage_scope consumer the probes are those that reported the outage, as long as there
+// is one: others may not need the dependency.
+func TestProbesOfAnOutageOfTheConsumer(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		s := newTestSet(Options{Shared: shared, Wide: true})
+		s.Report(after(0), "a", "db", -1, "gone")
+		s.Hold("b")
+		s.Hold("c")
+		s.Report(after(0), "c", "db", -1, "gone") // its call was in hand
+		var order []string
+		now := after(0)
+		for range 4 {
+			now = now.Add(time.Minute)
+			s.Received(now, "db", false, len(order))
+			s.Lease(now, "db", 1, always)
+			s.Tick(now, always)
+			p := probes(s, "a", "b", "c")
+			order = append(order, p...)
+			s.Began(now, p[0])
+			s.Report(now, p[0], "db", -1, "gone")
+		}
+		if got := strings.Join(order, ""); got != "acac" {
+			t.Errorf("probes %s", got)
+		}
+		s.Forget(now, "a")
+		s.Forget(now, "c")
+		able := s.States(now, always)[0].Wants
+		later := s.States(now.Add(time.Minute), always)[0].Wants
+		if able != !shared || !later {
+			t.Errorf("shared %v: b can be probed %v, after a minute %v", shared, able, later)
+		}
+	}
+}
+
+// A local outage is this worker's business: it has its own probes, no leases, and a limit.
 func TestLocalOutage(t *testing.T) {
 	s := newTestSet(Options{Shared: true, Wide: true})
-	if !s.ReportLocal(after(0), "a", "dead_letter_limit", "too many") {
+	limit := after(60_000)
+	if !s.ReportLocal(after(0), "a", "dead_letter_limit", "too many", limit) {
 		t.Error("not reported")
 	}
-	if s.Hold("b") {
+	s.ReportLocal(after(30_000), "b", "dead_letter_limit", "too many", after(90_000))
+	if s.Hold("c") {
 		t.Error("it holds everything")
 	}
-	s.Tick(after(1000), always)
-	if len(probes(s, "a")) != 1 {
-		t.Error("no probe")
+	s.Tick(after(31_000), always)
+	if got := probes(s, "a", "b"); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("probes %v", got)
 	}
-	s.Succeeded(after(1000), "a")
+	s.Began(after(31_000), "a")
+	s.ReportLocal(after(31_000), "a", "dead_letter_limit", "too many", limit)
+	s.Tick(after(59_999), always)
+	if got := len(s.waits); got != 2 {
+		t.Errorf("%d wait", got)
+	}
+	s.Tick(limit, always)
+	if got := waiting(s, "a"); len(got) > 0 {
+		t.Error("held beyond its limit")
+	}
+	s.StopLocal(after(61_000), "dead_letter_limit")
+	s.StopLocal(after(61_000), "dead_letter_limit")
+	s.Tick(after(62_000), always)
+	if got := waiting(s, "b"); len(got) > 0 || len(s.waits) > 0 {
+		t.Errorf("%v wait", got)
+	}
 	if got := s.Results(); got != nil {
 		t.Errorf("results %+v", got)
 	}
@@ -336,7 +387,7 @@ func TestLocalOutage(t *testing.T) {
 // At most 16 names are told apart.
 func TestNames(t *testing.T) {
 	s := newTestSet(Options{})
-	s.ReportLocal(after(0), "l", "dead_letter_limit", "too many") // counts for nothing
+	s.ReportLocal(after(0), "l", "dead_letter_limit", "too many", after(1000)) // counts for nothing
 	long := strings.Repeat("é", 40)
 	if d, _ := s.Report(after(0), "long", long, -1, ""); d != long[:64] {
 		t.Errorf("a long name became %q", d)
@@ -448,7 +499,7 @@ func (m *model) step() {
 		m.able[h] = !m.able[h]
 	case 4:
 		if m.s.o.Shared {
-			m.s.Received(m.now, name, m.r.IntN(3) == 0)
+			m.s.Received(m.now, name, m.r.IntN(3) == 0, m.r.IntN(2))
 		}
 	case 5:
 		if m.s.o.Shared {

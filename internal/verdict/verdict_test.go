@@ -22,6 +22,9 @@ func TestOf(t *testing.T) {
 		join  = errors.Join
 		at    = racecar.FailedAt
 	)
+	away := racecar.Unavailable(io.EOF, "db")
+	unavailable := verdict.Verdict{Kind: verdict.Unavailable, After: -1, Dependency: "db"}
+	inAMinute := verdict.Verdict{Kind: verdict.Unavailable, After: time.Minute, Dependency: "db"}
 	retry := verdict.Verdict{Kind: verdict.Retry, After: -1}
 	kind := func(k verdict.Kind) verdict.Verdict { return verdict.Verdict{Kind: k, After: -1} }
 	atIndex := func(i int, v verdict.Verdict) verdict.Verdict { v.At, v.Index = true, i; return v }
@@ -46,6 +49,28 @@ func TestOf(t *testing.T) {
 		"dead letter and retry after":          {join(dead, after), minute},
 		"plain and retry after":                {join(plain, after), minute},
 		"all":                                  {join(skip, dead, plain, after, fatal), verdict.Verdict{Kind: verdict.Fatal, After: time.Minute}},
+		"unavailable":                          {away, unavailable},
+		"unavailable without a name":           {racecar.Unavailable(io.EOF), kind(verdict.Unavailable)},
+		"unavailable with two names":           {racecar.Unavailable(io.EOF, "db", "cache"), unavailable},
+		"unavailable around a disposition":     {racecar.Unavailable(racecar.DeadLetter(io.EOF), "db"), unavailable},
+		"unavailable around a pause":           {racecar.Unavailable(after, "db"), unavailable},
+		"unavailable around unavailable":       {racecar.Unavailable(racecar.Unavailable(io.EOF, "cache"), "db"), unavailable},
+		"a pause around unavailable":           {racecar.RetryAfter(fmt.Errorf("row 3: %w", away), time.Minute), inAMinute},
+		"two pauses around unavailable":        {racecar.RetryAfter(racecar.RetryAfter(away, time.Hour), time.Minute), inAMinute},
+		"only a pause looks inside":            {racecar.RetryAfter(racecar.Skip(away), time.Minute), minute},
+		"skip around unavailable":              {racecar.Skip(away), kind(verdict.Skip)},
+		"dead letter around unavailable":       {racecar.DeadLetter(away), kind(verdict.DeadLetter)},
+		"fatal around unavailable":             {racecar.Fatal(away), kind(verdict.Fatal)},
+		"unavailable and plain":                {join(plain, away), unavailable},
+		"unavailable and a pause of another":   {join(away, after), unavailable},
+		"a pause of another and unavailable":   {join(after, away), unavailable},
+		"unavailable and fatal":                {join(away, fatal), kind(verdict.Fatal)},
+		"unavailable twice: the first name":    {join(away, racecar.Unavailable(io.EOF, "cache")), unavailable},
+		"at with unavailable":                  {at(4, away), atIndex(4, unavailable)},
+		"at with a pause around unavailable":   {at(4, racecar.RetryAfter(away, time.Minute)), atIndex(4, inAMinute)},
+		"at within unavailable":                {racecar.Unavailable(at(4, plain), "db"), atIndex(4, unavailable)},
+		"at unavailable and plain":             {join(at(4, away), plain), unavailable},
+		"two at, the second unavailable":       {join(at(1, plain), at(4, away)), atIndex(1, retry)},
 		"at":                                   {at(4, plain), atIndex(4, retry)},
 		"at with a disposition":                {at(4, skip), atIndex(4, kind(verdict.Skip))},
 		"at within a disposition":              {racecar.Skip(at(4, plain)), atIndex(4, kind(verdict.Skip))},
