@@ -130,3 +130,29 @@ func ExampleRunWorker() {
 	// [Hello Ada Hello Grace]
 	// failed once: a bad day
 }
+
+// An outage: while the database is away no message is lost, retried or dead-lettered, and
+// afterwards each is processed.
+func ExampleWorker_FailAll() {
+	t := &exampleT{} // in a test: func TestGreetingsWaitForTheDatabase(t *testing.T)
+	defer t.finish()
+
+	b := racecartest.NewBroker(t)
+	b.Topic("names", 1)
+	w := racecartest.RunWorker(t, b, NewGreetingConsumer, racecartest.WithSpec(racecar.Spec{
+		Subscriptions: []racecar.Subscription{{Topic: "names"}},
+		MaxRetries:    3,
+	}))
+	back := w.FailAll(racecar.Unavailable(errors.New("connection refused"), "db"))
+	b.Produce(racecar.ProducerMessage{Topic: "names", Value: []byte("Ada")})
+	outage := racecartest.WaitFor[event.OutageStarted](w, nil)
+	fmt.Println(outage.Dependency, "is away:", outage.Err)
+
+	back()
+	racecartest.WaitFor[event.OutageEnded](w, nil)
+	fmt.Printf("%s\n", b.WaitMessages("greetings", 1)[0].Value)
+	w.Stop()
+	// Output:
+	// db is away: connection refused
+	// Hello Ada
+}

@@ -2,15 +2,17 @@ package racecartest
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/racecar-go/racecar/racecar"
 )
 
-// faults is a queue of errors, each to be returned in place of a call.
+// faults are errors that calls return instead of the consumer.
 type faults struct {
-	mu   sync.Mutex
-	next []error
+	mu     sync.Mutex
+	next   []error  // one for each call
+	always []*error // for every call, the newest last
 }
 
 func (f *faults) add(n int, err error) {
@@ -21,10 +23,26 @@ func (f *faults) add(n int, err error) {
 	}
 }
 
-// take removes and returns the error for this call; ok is false without one.
+// until has all calls fail with err until the function that it returns is called.
+func (f *faults) until(err error) func() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	one := &err
+	f.always = append(f.always, one)
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.always = slices.DeleteFunc(f.always, func(e *error) bool { return e == one })
+	}
+}
+
+// take returns the error for this call; ok is false without one.
 func (f *faults) take() (error, bool) { //nolint:revive // the error is what is asked for, not a failure
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if n := len(f.always); n > 0 {
+		return *f.always[n-1], true
+	}
 	if len(f.next) == 0 {
 		return nil, false
 	}

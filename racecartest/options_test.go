@@ -37,16 +37,16 @@ func TestRunDropsTheOutputOfFailedTransactions(t *testing.T) {
 	outcome := func(value string) error {
 		return map[string]error{
 			"retry": cause, "later": racecar.RetryAfter(cause, 1), "fatal": racecar.Fatal(cause),
-			"skip": racecar.Skip(cause), "dead": racecar.DeadLetter(cause),
+			"skip": racecar.Skip(cause), "dead": racecar.DeadLetter(cause), "held": racecar.Unavailable(cause),
 		}[value]
 	}
-	messages := valued("one", "retry", "skip", "later", "dead", "fatal", "two")
+	messages := valued("one", "retry", "held", "skip", "later", "dead", "fatal", "two")
 	for _, tc := range []struct {
 		name string
 		spec racecar.Spec
 		want string
 	}{
-		{"not transactional", racecar.Spec{Name: "C"}, "one retry skip later dead fatal two"},
+		{"not transactional", racecar.Spec{Name: "C"}, "one retry held skip later dead fatal two"},
 		{"transactional", racecar.Spec{Name: "C", Transactional: true, MaxRetries: 1}, "one skip dead two"},
 		{"transactional, without dead-letter topic", racecar.Spec{Name: "C", Transactional: true}, "one skip two"},
 	} {
@@ -54,7 +54,7 @@ func TestRunDropsTheOutputOfFailedTransactions(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
 		}
 	}
-	if got := produced(racecartest.Run(t, producerOf(outcome), messages)); got != "one retry skip later dead fatal two" {
+	if got := produced(racecartest.Run(t, producerOf(outcome), messages)); got != "one retry held skip later dead fatal two" {
 		t.Errorf("without a Spec: %s", got)
 	}
 }

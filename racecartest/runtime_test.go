@@ -112,6 +112,9 @@ func TestVerdictOf(t *testing.T) {
 		{racecar.Skip(cause), racecartest.Skipped},
 		{racecar.DeadLetter(cause), racecartest.DeadLettered},
 		{racecar.Fatal(cause), racecartest.Fatal},
+		{racecar.Unavailable(cause), racecartest.Held},
+		{racecar.FailedAt(3, racecar.Unavailable(cause, "db")), racecartest.Held},
+		{racecar.RetryAfter(racecar.Unavailable(cause), time.Second), racecartest.Held},
 		{racecar.FailedAt(3, racecar.Skip(cause)), racecartest.Skipped},
 		{racecar.FailedAt(3, cause), racecartest.Retried},
 	} {
@@ -124,6 +127,18 @@ func TestVerdictOf(t *testing.T) {
 	}
 	if _, ok := racecartest.RetryAfter(cause); ok {
 		t.Error("a plain error asks for a pause of its own")
+	}
+	if d, ok := racecartest.RetryAfter(racecar.RetryAfter(racecar.Unavailable(cause), time.Second)); !ok || d != time.Second {
+		t.Errorf("the next probe is after %v, %v", d, ok)
+	}
+	for err, want := range map[error]string{nil: "none", cause: "none", racecar.Skip(racecar.Unavailable(cause, "db")): "none", racecar.Unavailable(cause): "", racecar.FailedAt(1, racecar.Unavailable(cause, "db")): "db"} {
+		name, ok := racecartest.Dependency(err)
+		if !ok {
+			name = "none"
+		}
+		if name != want {
+			t.Errorf("%v needs %q, want %q", err, name, want)
+		}
 	}
 }
 

@@ -14,14 +14,15 @@ type Verdict string
 const (
 	Processed    Verdict = "processed"     // nil: the offset is committed
 	Retried      Verdict = "retried"       // any other error: handed over again after a pause
+	Held         Verdict = "held"          // racecar.Unavailable: held without counting an attempt until the dependency is available
 	Skipped      Verdict = "skipped"       // racecar.Skip: reported and done
 	DeadLettered Verdict = "dead-lettered" // racecar.DeadLetter: sent to the dead-letter topic; without one, retried
 	Fatal        Verdict = "fatal"         // racecar.Fatal: the worker stops permanently
 )
 
 // VerdictOf returns the verdict on err, the result of a call. For racecar.FailedAt it is the
-// verdict on the message that it names; if that is Retried, the messages behind it are retried
-// too. VerdictOf does not know how many retries are left.
+// verdict on the message that it names; if that is Retried or Held, the messages behind it
+// wait too. VerdictOf does not know how many retries are left.
 func VerdictOf(err error) Verdict {
 	if err == nil {
 		return Processed
@@ -31,6 +32,8 @@ func VerdictOf(err error) Verdict {
 		return Skipped
 	case verdict.DeadLetter:
 		return DeadLettered
+	case verdict.Unavailable:
+		return Held
 	case verdict.Fatal:
 		return Fatal
 	}
@@ -38,13 +41,23 @@ func VerdictOf(err error) Verdict {
 }
 
 // RetryAfter returns the pause that err asks for with racecar.RetryAfter; ok is false if err
-// leaves it to pause_timeout.
+// leaves it to pause_timeout. Of racecar.Unavailable it is the pause before the next probe.
 func RetryAfter(err error) (d time.Duration, ok bool) {
 	v := verdict.Of(err)
-	if err == nil || v.Kind != verdict.Retry || v.After < 0 {
+	if err == nil || v.Kind != verdict.Retry && v.Kind != verdict.Unavailable || v.After < 0 {
 		return 0, false
 	}
 	return v.After, true
+}
+
+// Dependency returns the name of the dependency that err calls unavailable; ok is false if the
+// verdict on err is not Held.
+func Dependency(err error) (name string, ok bool) {
+	if err == nil {
+		return "", false
+	}
+	v := verdict.Of(err)
+	return v.Dependency, v.Kind == verdict.Unavailable
 }
 
 // failedAt returns the index given to racecar.FailedAt; ok is false without one.
@@ -58,7 +71,7 @@ func failedAt(err error) (i int, ok bool) {
 func outOfRange(err error, messages int) error {
 	v := verdict.Of(err)
 	return &verdict.Error{
-		Kind: min(v.Kind, verdict.Retry), After: v.After,
+		Kind: min(v.Kind, verdict.Retry), After: v.After, Dependency: v.Dependency,
 		Err: fmt.Errorf("FailedAt(%d) of a batch of %d: %w", v.Index, messages, err),
 	}
 }

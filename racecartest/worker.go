@@ -122,6 +122,7 @@ func quick(b *Broker) func(*config.Config) error {
 		c.HeartbeatInterval = 100 * time.Millisecond
 		c.MaxWaitTime = 100 * time.Millisecond
 		c.PauseTimeout = 50 * time.Millisecond
+		c.OutageMaxPause = 100 * time.Millisecond
 		c.ShutdownTimeout = timeout
 		return nil
 	}
@@ -301,6 +302,17 @@ func (w *Worker) FailNext(n int, err error) {
 		w.t.Fatal("FailNext(nil) would drop messages: give it an error")
 	}
 	w.faults.add(n, err)
+}
+
+// FailAll makes all calls of Process or ProcessBatch fail with err, without calling the
+// consumer, until the returned function is called. With racecar.Unavailable that is an outage
+// and its end: what fails is held, and event.OutageStarted and event.OutageEnded are emitted.
+func (w *Worker) FailAll(err error) (stop func()) {
+	w.t.Helper()
+	if err == nil {
+		w.t.Fatal("FailAll(nil) would drop messages: give it an error")
+	}
+	return w.faults.until(err)
 }
 
 // Rebalance runs another worker of the consumer until the two share the partitions, and stops
