@@ -51,6 +51,7 @@ func TestExamples(t *testing.T) {
 				Files:               []string{script},
 				RequireExplicitExec: true,
 				Setup:               func(env *testscript.Env) error { return setup(env, root, dir) },
+				Condition:           condition,
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"consumed":   consumed,
 					"copyenv":    copyenv,
@@ -58,6 +59,7 @@ func TestExamples(t *testing.T) {
 					"http":       request,
 					"lines":      lines,
 					"message":    message,
+					"postgres":   runPostgres,
 				},
 			})
 		})
