@@ -47,6 +47,9 @@ const (
 	EnvEvents = "JOURNAL_EVENTS"
 	// EnvBadTopic is the topic of a further consumer, BadTopic; default: there is none.
 	EnvBadTopic = "JOURNAL_BAD_TOPIC"
+	// EnvNeeds is a file that messages need: while it does not exist their calls return
+	// racecar.Unavailable after a moment, and note their beginning and end in FILE.calls.
+	EnvNeeds = "JOURNAL_NEEDS"
 	// EnvMistakes, not empty, has two registrations that are wrong.
 	EnvMistakes = "JOURNAL_MISTAKES"
 )
@@ -174,6 +177,9 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 	if what == "" {
 		what = j.requested()
 	}
+	if err := j.needs(m, what); err != nil {
+		return err
+	}
 	if what == "keep" {
 		j.keep()
 	} else if err := misbehave(ctx, what); err != nil {
@@ -262,6 +268,32 @@ func (j *Journal) keep() {
 	for i := 0; i < len(j.kept); i += 4096 { // else it takes up nothing
 		j.kept[i] = 1
 	}
+}
+
+// needs returns an error while the file of EnvNeeds does not exist. With what
+// exit the process dies in the call.
+func (j *Journal) needs(m *racecar.Message, what string) error {
+	file := os.Getenv(EnvNeeds)
+	if file == "" {
+		return nil
+	}
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	note := func(word string) error {
+		f, err := os.OpenFile(file+".calls", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(f, word, j.rt.Worker.Index, os.Getpid(), m.Partition, m.Offset)
+		return errors.Join(err, f.Close())
+	}
+	err := note("begin")
+	if what == "exit" {
+		os.Exit(9)
+	}
+	<-time.After(20 * time.Millisecond) // so that calls beside each other would be noticed
+	return racecar.Unavailable(errors.Join(errors.New("the file is not there"), err, note("end")), "file")
 }
 
 // Teardown closes the journal.
