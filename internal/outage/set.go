@@ -379,18 +379,15 @@ func (s *Set[H]) Received(now time.Time, name string, ended bool, probes int) {
 	}
 }
 
-// candidate reports whether h may be the next probe of d. With Wide those that have reported
-// the outage are tried; if none has, here or in another worker, any is: the partition that did
-// may have been revoked.
-func (s *Set[H]) candidate(now time.Time, d *one[H], h H, able func(H) bool) bool {
-	if !able(h) {
-		return false
+// candidates narrows able down to what may be the next probe of d. With Wide those that have
+// reported the outage are tried; if none has, here or in another worker, any is: the partition
+// that did may have been revoked.
+func (s *Set[H]) candidates(now time.Time, d *one[H], able func(H) bool) func(H) bool {
+	reported := func(h H) bool { return s.waits[h].reported }
+	if !slices.ContainsFunc(d.queue, reported) && (!s.o.Shared || now.Sub(d.moved) >= 2*s.o.Longest) {
+		return able
 	}
-	if s.waits[h].reported {
-		return true
-	}
-	reporter := slices.ContainsFunc(d.queue, func(q H) bool { return s.waits[q].reported })
-	return !reporter && (!s.o.Shared || now.Sub(d.moved) >= 2*s.o.Longest)
+	return func(h H) bool { return reported(h) && able(h) }
 }
 
 // Lease has the worker probe for the supervisor. able reports whether a holder could make a
@@ -407,7 +404,7 @@ func (s *Set[H]) Lease(now time.Time, name string, lease uint64, able func(H) bo
 
 // begin makes the next holder that can make a call the probe.
 func (s *Set[H]) begin(now time.Time, d *one[H], able func(H) bool) bool {
-	i := slices.IndexFunc(d.queue, func(h H) bool { return s.candidate(now, d, h, able) })
+	i := slices.IndexFunc(d.queue, s.candidates(now, d, able))
 	if i < 0 {
 		return false
 	}
@@ -508,7 +505,7 @@ func (s *Set[H]) States(now time.Time, able func(H) bool) []State {
 	for _, d := range s.list {
 		all = append(all, State{
 			Dependency: d.name, Local: d.local, Since: d.pauses.Since(), Held: len(d.queue), Next: d.pauses.Next(),
-			Wants: !d.probing && slices.ContainsFunc(d.queue, func(h H) bool { return s.candidate(now, d, h, able) }), Calls: d.calls, Asked: d.asked, Err: d.err,
+			Wants: !d.probing && slices.ContainsFunc(d.queue, s.candidates(now, d, able)), Calls: d.calls, Asked: d.asked, Err: d.err,
 		})
 	}
 	return all
