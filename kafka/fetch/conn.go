@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	maxOtherAnswer = 4 << 20
 	// readAhead is how much memory an announced answer gets before its first bytes arrive.
 	readAhead = 256 << 10
+	// largeAnswer is the size from which the garbage collector runs before an answer gets its
+	// buffer: else the one of the answer before may still be there.
+	largeAnswer = 32 << 20
 )
 
 // Versions of requests that we send. Kafka 2.4 has the first of each.
@@ -174,6 +178,9 @@ func (c *conn) read(limit int) error {
 			step = min(step, max(readAhead, cap(c.in)))
 		}
 		if cap(c.in)-len(c.in) < step { // without the reserve that append leaves
+			if step > largeAnswer {
+				runtime.GC()
+			}
 			c.in = append(make([]byte, 0, len(c.in)+step), c.in...)
 		}
 		n, err := io.ReadFull(c, c.in[len(c.in):len(c.in)+step])

@@ -42,9 +42,8 @@ const hostileBound = 105 << 20
 var hostileExceptions = map[string]int64{
 	// The largest clusters look like this: three clients hold 175,000 partitions.
 	"metadata-partitions-within-the-limit": 180 << 20,
-	// Each answer is read whole, up to 100 MiB, and the next one comes before the garbage
-	// collector has taken the last.
-	"fetch-sends-90mb": 205 << 20,
+	// An answer is read whole: a record batch may have up to 100 MiB.
+	"fetch-sends-90mb": 130 << 20,
 }
 
 // hostileChild is the variable that holds the settings of a client to be attacked.
