@@ -29,7 +29,7 @@ type offsets interface {
 const commitTimeout = 10 * time.Second
 
 // commits is the commit loop of one membership: the only one that commits for it.
-// Whoever wants something committed says so (commitAsync) or waits for it (commitSync, flush).
+// Whoever wants something committed says so (kick) or waits for it (flush).
 type commits struct {
 	m        *membership
 	offsets  offsets
@@ -136,21 +136,12 @@ func (c *commits) stop() {
 	<-c.done
 }
 
-// commitAsync has a commit made without waiting for the interval.
-func (c *commits) commitAsync(p *partition) {
-	if t := p.inst.txn; t != nil {
-		t.soon(p)
-		return
-	}
-	poke(c.kick)
-}
-
 // flush commits the position of p and returns once the broker has confirmed it;
 // an error when ctx ends first, when p is not ours any more (errLost), or when the
 // group refuses it for good (a *refusedError).
 func (c *commits) flush(ctx context.Context, p *partition) error {
 	for {
-		if t := p.inst.txn; t != nil && p.shared.Load() {
+		if t := p.shared.Load(); t != nil {
 			return t.flushPosition(ctx, p)
 		}
 		offset, metadata := p.commitPoint()
@@ -176,18 +167,6 @@ func (c *commits) flush(ctx context.Context, p *partition) error {
 			return fmt.Errorf("not committed: %w", context.Cause(ctx))
 		}
 	}
-}
-
-// commitSync is flush for the executor (synchronous_commits): it gives up when p is to go,
-// because the commit at the end of the claim follows. With transactions p alone waits, unless its message
-// was called alone: nothing else may be in hand as long as it is counted.
-func (c *commits) commitSync(p *partition) {
-	if t := p.inst.txn; t != nil && !p.suspect {
-		t.sealFor(p)
-		p.awaitsAll = true
-		return
-	}
-	_ = c.flush(p.untilLeaving(), p) // logged by the loop; the commit at the end of p follows
 }
 
 // errLost is the end of a commit for a partition that another member may own.
@@ -252,7 +231,7 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 	// With transactions a commit must not be on its way while p's first transaction
 	// begins: it may arrive after it. Who waits for a commit begins nothing meanwhile.
-	if p.lost() || !p.opened.Load() || p.inst.txn != nil && (p.shared.Load() || p.firstCommitted.Load() && !waited) {
+	if p.lost() || !p.opened.Load() || p.shared.Load() != nil || !p.inst.delivery.loopCommits() && p.firstCommitted.Load() && !waited {
 		delete(c.held, p)
 		return kafka.Commit{}, false
 	}

@@ -256,6 +256,7 @@ type instance struct {
 	batch    racecar.BatchProcessor
 	producer *instanceProducer
 	txn      *transactions // nil: the consumer is not transactional
+	delivery delivery      // txn, or at least once
 	teardown sync.Once
 
 	// mu is held while consumer code runs: for a quantum, or for a hook.
@@ -266,13 +267,21 @@ type instance struct {
 	span context.Context
 }
 
+// bareInstance is an instance without a value.
+func (w *worker) bareInstance(txn *transactions) *instance {
+	inst := &instance{w: w, producer: &instanceProducer{w: w}, txn: txn}
+	inst.producer.unattributed.notify = func() {}
+	if inst.delivery = (atLeastOnce{inst.producer}); txn != nil {
+		inst.delivery, txn.instanceProducer = txn, inst.producer
+	}
+	inst.producer.delivery = inst.delivery
+	return inst
+}
+
 // newInstance calls the constructor. txn is what the instance commits with, and
 // its from then on; nil without transactions.
 func (w *worker) newInstance(txn *transactions) (*instance, error) {
-	inst := &instance{w: w, producer: newProducer(w), txn: txn}
-	if inst.producer.txn = txn; txn != nil {
-		txn.instanceProducer = inst.producer
-	}
+	inst := w.bareInstance(txn)
 	var value any
 	err := recovered(func() (err error) {
 		value, err = w.reg.New(racecar.Runtime{

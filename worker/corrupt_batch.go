@@ -65,5 +65,5 @@ func (w *worker) leaveCorrupt(p *partition) {
 	p.count(w.stats, uint64(n))
 	p.cursor.skip()
 	p.moveTo(c.Next)
-	p.m.commits.commitAsync(p)
+	p.inst.delivery.commitAsync(p)
 }

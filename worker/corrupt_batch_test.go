@@ -215,7 +215,7 @@ func TestOutputFailsBeforeAnUndecodableBatch(t *testing.T) {
 	w, m := loneWorker(t)
 	p := m.claim(topicPartition{"t", 0})
 	p.begin(0, 0)
-	p.inst = &instance{w: w}
+	p.inst = w.bareInstance(nil)
 	c, _ := testCursor(rawBatch(0, 10, false))
 	p.cursor = *c
 	p.cursor.read(10)

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -99,7 +98,7 @@ const headerPrefix = "racecar-dlq-"
 
 // send sends what is not acknowledged yet. The executor owns the partition.
 func (d *deadLetters) send() {
-	w, p := d.w, d.p
+	p := d.p
 	var left []*deadLetter
 	for _, r := range d.records {
 		if !r.acknowledged {
@@ -107,36 +106,11 @@ func (d *deadLetters) send() {
 			left = append(left, r)
 		}
 	}
-	if p.inst.txn != nil {
-		d.sendInTransaction(left)
-		return
-	}
-	d.slow = w.scheduler.clock.after(deadLetterSlow, func() {
-		if d.under(w.scheduler) {
-			w.partLog(p).WithField("offset", d.call.first).WithField("dead_letter_topic", d.topic).
-				Warn("the dead-letter topic does not take the message: the partition waits for it")
-		}
-	})
-	w.scheduler.change(func() {
-		d.left, d.waiting = len(left), false
-		w.scheduler.hold(p, heldBy{hold: holdDeadLetters, reason: "waiting for the dead-letter topic " + d.topic})
-	})
-	t, terr := w.transport()
-	go func() { // Send may wait for room; the executor may not
-		for _, r := range left {
-			serr := terr
-			if serr == nil {
-				serr = t.Send(context.Background(), w.record(d, r), func(_ int32, _ int64, err error) { d.recordDone(r, err) })
-			}
-			if serr != nil {
-				d.recordDone(r, serr)
-			}
-		}
-		if terr == nil {
-			t.SkipLinger() // the partition waits for them
-		}
-	}()
+	p.inst.delivery.sendDeadLetters(d, left)
 }
+
+// awaited is what d's partition waits for, as the status has it.
+func (d *deadLetters) awaited() string { return "waiting for the dead-letter topic " + d.topic }
 
 // deadLetterSlow is after how long undelivered dead letters are logged.
 const deadLetterSlow = 5 * time.Second
@@ -165,7 +139,7 @@ func (w *worker) deadLettersEnded(p *partition) {
 	p.deadLetters = nil
 	d.report()
 	p.advance(d.call, nil)
-	p.m.commits.commitAsync(p)
+	p.inst.delivery.commitAsync(p)
 }
 
 // failed deals with the records that were not acknowledged, and is false when there are
@@ -241,23 +215,6 @@ func (d *deadLetters) report() {
 	for _, r := range d.records {
 		w.emit(event.DeadLetter{Consumer: w.reg.Name(), Group: w.group, Message: r.message, DeadLetterTopic: d.topic, Attempts: d.attempts, Err: d.cause})
 	}
-}
-
-// sendInTransaction is send for transactional consumers: the records, what the call of
-// their messages produced and the offset after them go into one transaction.
-func (d *deadLetters) sendInTransaction(records []*deadLetter) {
-	w, p := d.w, d.p
-	out := d.out
-	for _, r := range records {
-		m := w.record(d, r)
-		out = append(out, &outMessage{Message: m, size: len(m.Key) + len(m.Value) + messageOverhead, deadLetter: r})
-	}
-	p.deadLetters = nil // until the transaction has failed, if it does
-	p.isolated = true   // what the topic refuses takes nothing else along
-	p.awaitsFor = "waiting for the dead-letter topic " + d.topic
-	w.scheduler.change(func() { d.waiting = false })
-	p.inst.txn.deadLetter(p, d, out)
-	p.moveOver(d.call)
 }
 
 // refusedInTransaction deals with the abort of a transaction that held d and nothing

@@ -46,14 +46,14 @@ func (e *executor) run(done func()) {
 // serve runs calls of p for a quantum.
 func (e *executor) serve(p *partition, alone bool) {
 	p.inst.mu.Lock()
-	p.inst.producer.enter(p)
+	p.inst.delivery.enter(p)
 	e.end, e.calls = runResult{}, 0
 	began := time.Now()
 	if e.w.opts.Emit != nil {
 		e.w.emit(event.StartMainLoop{Consumer: e.w.reg.Name(), Group: e.w.group})
 	}
 	defer func() { // even when consumer code ends this goroutine
-		p.inst.producer.exit()
+		p.inst.delivery.exit()
 		p.inst.mu.Unlock()
 		succeeded := e.tally.messages > 0
 		e.tally.flush(p, e.w.stats)
@@ -304,11 +304,8 @@ func (e *executor) callBatch(p *partition, alone bool) {
 func (e *executor) failed(p *partition, how eventKind, err error, call span) {
 	p.cursor.rewind(call.first)
 	o := p.called(how, err, call.n)
-	var out []*outMessage
-	if txn := p.inst.txn; txn != nil {
-		out = txn.takeCall()
-		o.mixed = o.batch && len(out) > 0 && call.n > 1
-	}
+	out := p.inst.delivery.takeOutput()
+	o.mixed = o.batch && len(out) > 0 && call.n > 1
 	f := &failedCall{messages: call, action: decide(o, p.retries(), &e.w.cfg)}
 	e.end = runResult{failed: f}
 	if !f.action.keep {
@@ -336,12 +333,12 @@ func (e *executor) callEnded(p *partition, how eventKind, err error, m *racecar.
 
 // stopsBefore reports whether the message at offset is not called now, and why.
 func (e *executor) stopsBefore(p *partition, offset int64) bool {
-	switch txn := p.inst.txn; {
+	switch {
 	case p.interrupt.Load():
 		e.end.reason = interrupted
 	case offset >= p.suspectFrom && !p.suspect:
 		e.end.reason = atSuspect
-	case txn != nil && txn.mustWait(p, offset):
+	case p.inst.delivery.mustWait(p, offset):
 		e.end.reason = interrupted
 	default:
 		return false
@@ -369,12 +366,10 @@ func (e *executor) collect(p *partition) ([]racecar.Message, stopReason) {
 	}
 	batch := p.cursor.peek(want)
 	batch = batch[:min(len(batch), want)]
-	if txn := p.inst.txn; txn != nil && len(batch) > 0 {
-		if txn.mustWait(p, batch[0].Offset) {
-			return nil, interrupted
-		}
-		batch = below(batch, p.isolatedUntil(batch[0].Offset), 1)
+	if p.inst.delivery.mustWait(p, batch[0].Offset) {
+		return nil, interrupted
 	}
+	batch = below(batch, p.isolatedUntil(batch[0].Offset), 1)
 	if !p.suspect {
 		if batch[0].Offset >= p.suspectFrom {
 			return nil, atSuspect
@@ -396,7 +391,7 @@ func below(messages []racecar.Message, offset int64, least int) []racecar.Messag
 // processed moves the cursor behind a call's messages; true when the executor must begin
 // nothing more until something is acknowledged.
 func (e *executor) processed(p *partition, call span) (full bool) {
-	transacted := p.inst.txn != nil && p.inst.txn.add(p, call)
+	transacted := p.inst.delivery.add(p, call, p.inst.delivery.takeOutput())
 	p.cursor.done(call.n)
 	p.repeatSize = 0
 	outstanding := p.acks.outstanding.Load() != 0
@@ -421,12 +416,10 @@ func (e *executor) waits(p *partition) bool {
 	if p.awaitsAll {
 		return true
 	}
-	// The number of a transaction's messages is bounded by transactions.full.
-	few := p.inst.txn != nil || p.acks.unacknowledged(p.processed) < int64(e.w.cfg.ProduceInFlight) && !p.isSingle(e.t.clock.now())
-	if few && e.t.unacknowledged.Load() < e.t.limits.unacknowledged {
+	if p.inst.delivery.hasRoom(p) && e.t.unacknowledged.Load() < e.t.limits.unacknowledged {
 		return false
 	}
-	p.sendOutput() // p waits for its output
+	p.inst.delivery.sendOutput(p) // p waits for it
 	return true
 }
 
@@ -453,9 +446,6 @@ func (e *executor) goBack(p *partition) {
 	if failure == nil || flying > 0 {
 		return
 	}
-	if p.inst.txn != nil {
-		p.inst.txn.restart(p)
-	}
 	if d := p.undisposed; d != nil {
 		p.inst.producer.gone(len(d.out))
 	}
@@ -465,11 +455,7 @@ func (e *executor) goBack(p *partition) {
 	call := p.acks.restart()               // the first that failed: those before it are through by now
 	p.cursor.rewind(call.first)
 	p.repeatSize = 0
-	if p.inst.txn != nil {
-		e.w.transactionAborted(p, failure)
-	} else {
-		e.w.outputFailed(p, failure, call)
-	}
+	p.inst.delivery.outputFailed(p, failure, call)
 }
 
 // settle arranges what follows from a quantum, still owning p.
@@ -480,7 +466,7 @@ func (e *executor) settle(p *partition, end runResult) {
 		e.w.carryOut(p, f.messages, f.action, f.out)
 		p.span = nil
 	} else if e.w.cfg.SynchronousCommits || p.isCareful(e.t.clock.now()) {
-		p.m.commits.commitSync(p)
+		p.inst.delivery.commitSync(p)
 	}
 	if p.probing {
 		e.w.probed(p, e.calls > 0, end.failed)

@@ -79,14 +79,14 @@ func (w *worker) retry(p *partition, log *logrus.Entry, a action) {
 		}
 		log.WithField("pause", pauseText(pause)).Error(message)
 	}
-	p.m.commits.commitAsync(p)
+	p.inst.delivery.commitAsync(p)
 }
 
 // called returns the outcome of a call of p's instance.
 func (p *partition) called(event eventKind, err error, messages int) outcome {
 	o := outcome{
 		event: event, err: err, messages: messages,
-		batch: p.inst.batch != nil, transactional: p.inst.txn != nil,
+		batch: p.inst.batch != nil, transactional: !p.inst.delivery.loopCommits(),
 	}
 	switch cause := context.Cause(p.ctx.Load()); {
 	case p.lost():
@@ -99,16 +99,6 @@ func (p *partition) called(event eventKind, err error, messages int) outcome {
 		o.interrupted = leavingClosed
 	}
 	return o
-}
-
-// outputFailed handles output that could not be delivered after its call had returned. p
-// has been set back to that call.
-func (w *worker) outputFailed(p *partition, err error, call span) {
-	o := p.called(eventOutputUndelivered, err, call.n)
-	if isAttempt(err) {
-		o.event = eventOutputRefused
-	}
-	w.carryOut(p, call, decide(o, p.retries(), &w.cfg), nil)
 }
 
 // shouldLog reports whether to log a failure: always, except that a message which is
@@ -182,9 +172,7 @@ func (w *worker) resumed(p *partition) {
 // advance moves p's cursor behind messages that are done with; out is what their call
 // produced for a transaction.
 func (p *partition) advance(call span, out []*outMessage) {
-	if p.inst.txn != nil {
-		p.inst.txn.addOutput(p, call, out)
-	}
+	p.inst.delivery.add(p, call, out)
 	p.moveOver(call)
 }
 

@@ -554,7 +554,7 @@ func (m *membership) awaitOutput(ctx context.Context, p *partition) {
 		if p.lost() || flying == 0 && records == nil {
 			return
 		}
-		p.sendOutput()
+		p.inst.delivery.sendOutput(p)
 		select {
 		case <-p.settled:
 		case <-p.gone:
@@ -578,15 +578,6 @@ func (m *membership) awaitDeadLetters(ctx context.Context, p *partition) {
 
 // refetchTime is how long the end of a partition waits for messages to be fetched again.
 const refetchTime = 2 * time.Second
-
-// sendOutput sends p's output without waiting for more of it.
-func (p *partition) sendOutput() {
-	if t := p.inst.txn; t != nil {
-		t.sealFor(p)
-	} else if t, err := p.m.w.transport(); err == nil {
-		t.SkipLinger()
-	}
-}
 
 // forget takes p off the list and calls the hook with the last of those that were
 // revoked together.
@@ -646,7 +637,7 @@ func byTopic(ks []topicPartition) map[string][]int32 {
 // is another one. What was processed before is committed first. The executor owns p.
 func (w *worker) jumped(p *partition) {
 	if p.acks.outstanding.Load() != 0 {
-		p.sendOutput()
+		p.inst.delivery.sendOutput(p)
 		p.awaitsAll = true
 		return
 	}
@@ -667,5 +658,5 @@ func (w *worker) jumped(p *partition) {
 	}
 	p.mu.Unlock()
 	p.setPosition(noPosition, moved.To)
-	p.m.commits.commitAsync(p)
+	p.inst.delivery.commitAsync(p)
 }

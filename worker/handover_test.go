@@ -144,6 +144,7 @@ func TestResumedWhileItIsOpened(t *testing.T) {
 	which := []wire.Partition{{Topic: "t", Partition: 0}}
 	w.setPaused(which, true)
 	p := m.claim(topicPartition{"t", 0})
+	p.inst = w.bareInstance(nil)
 	served, resumed := make(chan struct{}), make(chan struct{})
 	w.scheduler.mu.Lock()
 	go func() { defer close(served); w.serve(p) }()
@@ -172,7 +173,7 @@ func TestTransactionOfARevokedPartition(t *testing.T) {
 	m.session.Store(&session{&fakeSession{ctx: t.Context()}})
 	p := m.claim(topicPartition{"t", 0})
 	x := w.newTransactions("id")
-	x.instanceProducer = newProducer(w)
+	w.bareInstance(x)
 	producer, err := x.producer()
 	if err != nil {
 		t.Fatal(err)
@@ -220,10 +221,11 @@ func TestStuckHookEndsTheWorker(t *testing.T) {
 func TestTeardownIsTheLastHook(t *testing.T) {
 	w, _ := loneWorker(t)
 	var got []string
-	i := &instance{w: w, producer: newProducer(w), value: &processor{
+	i := w.bareInstance(nil)
+	i.value = &processor{
 		revoked:  func(racecar.Assignment) { got = append(got, "revoked") },
 		teardown: func() { got = append(got, "teardown") },
-	}}
+	}
 	i.revoked(racecar.Assignment{Partitions: map[string][]int32{"t": {0}}})
 	i.tearDown(t.Context())
 	i.hook("OnStatistics", func() error { got = append(got, "statistics"); return nil })
@@ -238,7 +240,7 @@ func TestWaitsForATransactionWithoutMessages(t *testing.T) {
 	w, m := loneWorker(t)
 	p := m.claim(topicPartition{"t", 0})
 	p.begin(0, 0)
-	p.inst = &instance{w: w, txn: w.newTransactions("id")}
+	p.inst = w.bareInstance(w.newTransactions("id"))
 	e := &executor{w: w, t: w.scheduler}
 	o := p.acks.hold()
 	p.awaitsAll = true
@@ -258,7 +260,7 @@ func TestJumpWaitsForOutput(t *testing.T) {
 	w.access = func() (*access.Access, error) { return nil, errors.New("there is no broker") }
 	p := m.claim(topicPartition{"t", 0})
 	p.begin(0, 0)
-	p.inst = &instance{w: w}
+	p.inst = w.bareInstance(nil)
 	c, _ := testCursor()
 	p.cursor = *c
 	p.cursor.moved = &fetch.Moved{From: 4, To: 9, Reason: fetch.LogStartMoved}
@@ -350,7 +352,7 @@ func TestHookOfAPartitionThatIsTakenAwayAtOnce(t *testing.T) {
 func (m *membership) transactionalClaim(k topicPartition) *partition {
 	p := m.claim(k)
 	p.begin(5, 0)
-	p.inst = &instance{w: m.w, producer: newProducer(m.w), txn: m.w.newTransactions("id")}
+	p.inst = m.w.bareInstance(m.w.newTransactions("id"))
 	p.opened.Store(true)
 	return p
 }
@@ -367,7 +369,9 @@ func TestPlainCommitsOfTransactionalPartitions(t *testing.T) {
 		{served: true, waited: true, shared: true},
 	} {
 		p.firstCommitted.Store(c.served)
-		p.shared.Store(c.shared)
+		if p.shared.Store(nil); c.shared {
+			p.shared.Store(p.inst.txn)
+		}
 		if _, due := m.commits.due(p, c.waited); due != c.due {
 			t.Errorf("%+v: due %v", c, due)
 		}

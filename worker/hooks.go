@@ -75,10 +75,7 @@ func (i *instance) tearDown(ctx context.Context) {
 		if h, ok := i.value.(racecar.TeardownHook); ok {
 			i.hook("Teardown", func() error { i.torn = true; return h.Teardown(ctx) })
 		}
-		if i.txn == nil {
-			return
-		}
-		if err := i.txn.close(ctx); err != nil {
+		if err := i.delivery.close(ctx); err != nil {
 			i.w.log.WithError(err).Error("the last transaction did not end well: what it held is processed again")
 		}
 	})
@@ -104,6 +101,3 @@ func recovered(f func() error) (err error) {
 	<-done
 	return err
 }
-
-// committing reports whether calls of i have to wait for its transactions.
-func (i *instance) committing() bool { return i != nil && i.txn != nil && i.txn.full.Load() }

@@ -132,7 +132,7 @@ func named(dependency string) string {
 
 // probeable reports whether p could make a call at once if it were no longer held.
 func (o *outages) probeable(p *partition) bool {
-	if !p.served || p.busy || p.isLeaving() || len(o.t.holds) > 0 || p.inst.committing() {
+	if !p.served || p.busy || p.isLeaving() || len(o.t.holds) > 0 || p.inst.delivery.committing() {
 		return false
 	}
 	p.holds.expire(o.t.clock.now())

@@ -45,10 +45,10 @@ type partition struct {
 	epoch      atomic.Int32           // kafka.Epoch of the newest batch that was read: not below that of any position
 	interrupt  atomic.Bool            // the executor begins no further call in this quantum
 
-	inst           *instance   // nil until it is opened
-	opened         atomic.Bool // inst and position are set
-	shared         atomic.Bool // it had a part in a transaction
-	firstCommitted atomic.Bool // its first position is committed: with transactions they commit from then on
+	inst           *instance                    // nil until it is opened
+	opened         atomic.Bool                  // inst and position are set
+	shared         atomic.Pointer[transactions] // those that it has had a part in; nil: none
+	firstCommitted atomic.Bool                  // its first position is committed: with transactions they commit from then on
 	leftAt         atomic.Pointer[time.Time]
 
 	revocation *revocation // guarded by membership.mu; nil: it goes with its session
@@ -257,9 +257,7 @@ func (p *partition) moveTo(position int64) {
 
 // setPosition sets the position, and keeps the counts of the message there.
 func (p *partition) setPosition(before, position int64) {
-	if t := p.inst.txn; t != nil {
-		t.moved(p, before, position)
-	}
+	p.inst.delivery.moved(p, before, position)
 	p.mu.Lock()
 	if p.failedAt == before {
 		p.failedAt = position

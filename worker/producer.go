@@ -3,12 +3,10 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -25,9 +23,9 @@ type transport interface {
 // instanceProducer is the racecar.Producer of one instance. It ties what is produced to
 // the call that is running, by its partition's acks.
 type instanceProducer struct {
-	w    *worker
-	part atomic.Pointer[partition] // whose quantum it is; nil: nobody's
-	txn  *transactions             // nil: the consumer is not transactional
+	w        *worker
+	part     atomic.Pointer[partition] // whose quantum it is; nil: nobody's
+	delivery delivery
 
 	// unattributed is the output made between calls. Its offsets are a count of messages.
 	unattributed acks
@@ -43,74 +41,9 @@ type instanceProducer struct {
 
 var _ racecar.Producer = (*instanceProducer)(nil)
 
-func newProducer(w *worker) *instanceProducer {
-	p := &instanceProducer{w: w}
-	p.unattributed.notify = func() {}
-	return p
-}
-
-// enter gives the producer to the calls of a partition, exit takes it back.
-func (p *instanceProducer) enter(part *partition) {
-	if p.txn != nil {
-		p.txn.beginQuantum()
-		return
-	}
-	part.acks.enter()
-	p.part.Store(part)
-}
-
-func (p *instanceProducer) exit() {
-	if p.txn != nil {
-		p.txn.endQuantum()
-		return
-	}
-	if part := p.part.Swap(nil); part != nil {
-		part.acks.exit()
-	}
-}
-
 // Produce implements racecar.Producer.
 func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessage) error {
-	if p.txn != nil {
-		out := outgoing(m).Clone() // it is held until the call has returned
-		err := p.txn.produce(ctx, out)
-		p.reportQueued(&out, err)
-		return err
-	}
-	t, err := p.w.transport()
-	if err != nil {
-		return err
-	}
-	o := p.begin()
-	p.mu.Lock()
-	p.flying++
-	p.mu.Unlock()
-	topic := m.Topic
-	m, traced := p.trace(ctx, m)
-	out := outgoing(m)
-	err = t.Send(ctx, out, func(partition int32, offset int64, err error) {
-		if err != nil {
-			p.w.stats.Add(scoreboard.ProduceErrors, 1)
-		} else {
-			p.w.stats.Add(scoreboard.Acknowledged, 1)
-		}
-		traced(partition, offset, err)
-		p.reportOutcome(topic, partition, offset, err)
-		o.done(err)
-		p.deliveryDone(o, err)
-	})
-	if err != nil {
-		traced(-1, -1, err)
-		o.done(nil) // nothing is in flight; the caller gets the error
-		p.deliveryDone(o, nil)
-		if _, ok := errors.AsType[*producer.DeliveryError](err); !ok {
-			err = fmt.Errorf("%w: %w", errNotAcknowledged, err) // there was no room
-		}
-	} else {
-		p.w.stats.Add(scoreboard.Produced, 1)
-	}
-	p.reportQueued(&out, err)
-	return err
+	return p.delivery.produce(ctx, m)
 }
 
 // begin ties a delivery to the call that is running, or to none.
@@ -164,44 +97,18 @@ const maxDeliverErrors = 20
 // Deliver implements racecar.Producer.
 func (p *instanceProducer) Deliver(ctx context.Context) error {
 	if p.w.opts.Emit != nil {
-		return p.reportDelivered(func() error { return p.deliver(ctx) })
+		return p.reportDelivered(func() error { return p.delivery.deliver(ctx) })
 	}
-	return p.deliver(ctx)
+	return p.delivery.deliver(ctx)
 }
 
-func (p *instanceProducer) deliver(ctx context.Context) error {
-	if p.txn != nil {
-		if err := p.txn.deliver(ctx); err != nil {
-			return err
-		}
-	}
+// takeLost returns the failures of output made between calls.
+func (p *instanceProducer) takeLost() error {
 	p.mu.Lock()
-	if p.flying > 0 && p.txn == nil {
-		if p.settled == nil {
-			p.settled = make(chan struct{})
-		}
-		settled := p.settled
-		p.mu.Unlock()
-		t, err := p.w.transport()
-		if err != nil {
-			return err
-		}
-		t.SkipLinger()
-		select {
-		case <-settled:
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", errNotAcknowledged, context.Cause(ctx))
-		}
-		p.mu.Lock()
-	}
 	defer p.mu.Unlock()
-	var errs []error
-	if part := p.part.Load(); part == nil || p.txn != nil {
-		errs, p.lost = p.lost, nil
-	} else if p.failing != nil && p.failing == part.acks.running() {
-		errs, p.failing, p.errs = p.errs, nil, nil
-	}
-	return errors.Join(errs...)
+	lost := p.lost
+	p.lost = nil
+	return errors.Join(lost...)
 }
 
 // outgoing is m as the transport takes it, which copies it in Send.

@@ -75,8 +75,8 @@ func (m *membership) observe(p *partition, g *progress, now time.Time) {
 	p.rate.Store(math.Float64bits(g.measure(rate, p.messages.Load(), now)))
 	position, lag := p.acks.processed.Load(), p.lag()
 	idle, ordered := m.w.scheduler.isIdle(p)
-	if t := p.inst.txn; t != nil && idle {
-		t.commitIdlePosition(p)
+	if idle {
+		p.inst.delivery.commitIdle(p)
 	}
 	moved := position != g.position
 	g.position = position

@@ -321,7 +321,7 @@ func (s serial) ready(t *scheduler, now time.Time) (bool, time.Time) {
 	if p.hasTask() {
 		return true, time.Time{} // to be set back, or forward
 	}
-	if len(p.holds) > 0 || p.inst.committing() {
+	if len(p.holds) > 0 || p.inst.delivery.committing() {
 		return false, until
 	}
 	n, pending := p.cursor.waiting()

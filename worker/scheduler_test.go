@@ -11,8 +11,9 @@ import (
 
 // supplied is a partition with n messages waiting, of a worker without brokers.
 func supplied(t *scheduler, k topicPartition, n int) *partition {
-	p := newPartition(&membership{w: &worker{scheduler: t}}, k)
-	p.inst = &instance{}
+	w := &worker{scheduler: t}
+	p := newPartition(&membership{w: w}, k)
+	p.inst = w.bareInstance(nil)
 	p.begin(0, 0)
 	c, s := testCursor()
 	if n > 0 {

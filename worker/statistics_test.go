@@ -31,7 +31,8 @@ func TestStatisticsInterval(t *testing.T) {
 			w := &worker{cfg: cfg, scheduler: newScheduler(1, false, newLimits(&cfg)), base: time.Now(), stats: &scoreboard.Counters{}}
 			calls := 0
 			p := supplied(w.scheduler, topicPartition{"a", 0}, 0)
-			p.inst = &instance{w: w, producer: newProducer(w), value: &withStatistics{report: func(racecar.Statistics) { calls++ }}}
+			p.inst = w.bareInstance(nil)
+			p.inst.value = &withStatistics{report: func(racecar.Statistics) { calls++ }}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+500*time.Millisecond)
 			defer cancel()
 			w.statistics(ctx)

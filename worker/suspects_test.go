@@ -184,10 +184,11 @@ func TestSuspectAtTheBeginningIsCalledAlone(t *testing.T) {
 	var called []int64
 	p := m.claim(topicPartition{"t", 0})
 	p.begin(3, 0)
-	p.inst = &instance{w: w, producer: newProducer(w), single: &processor{process: func(_ context.Context, m *racecar.Message) error {
+	p.inst = w.bareInstance(nil)
+	p.inst.single = &processor{process: func(_ context.Context, m *racecar.Message) error {
 		called = append(called, m.Offset)
 		return nil
-	}}}
+	}}
 	c, _ := testCursor(rawBatch(3, 2, false))
 	w.scheduler.opened(p, c.source)
 	p.cursor.from = 3

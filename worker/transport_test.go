@@ -48,7 +48,7 @@ func TestDeadLetterWithoutATransport(t *testing.T) {
 		p.begin(5, 0)
 		c, _ := testCursor(rawBatch(5, 1, false))
 		p.cursor = *c
-		p.inst = &instance{w: w, producer: newProducer(w)}
+		p.inst = w.bareInstance(nil)
 		w.deadLetter(p, span{first: 5, next: 6, n: 1}, errors.New("bad"), 1, nil)
 		synctest.Wait()
 		if !p.hasTask() {

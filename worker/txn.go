@@ -12,6 +12,7 @@ import (
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/kafka"
 	"github.com/racecar-go/racecar/kafka/producer"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 // transactions makes what an instance's calls produce and the offsets of their
@@ -190,9 +191,16 @@ func (t *transactions) take(ctx context.Context) error {
 	return nil
 }
 
-// produce takes a message in. ctx bounds the wait for room, which there is only
+func (t *transactions) produce(ctx context.Context, m racecar.ProducerMessage) error {
+	out := outgoing(m).Clone() // it is held until the call has returned
+	err := t.queue(ctx, out)
+	t.instanceProducer.reportQueued(&out, err)
+	return err
+}
+
+// queue takes a message in. ctx bounds the wait for room, which there is only
 // between calls: a call's output is held whole.
-func (t *transactions) produce(ctx context.Context, m producer.Message) error {
+func (t *transactions) queue(ctx context.Context, m producer.Message) error {
 	if t.unnamed() {
 		return errUnnamed
 	}
@@ -248,14 +256,13 @@ func (t *transactions) addUnattributed(o *outMessage) {
 	}
 }
 
-// beginQuantum and endQuantum enclose the calls of a partition.
-func (t *transactions) beginQuantum() {
+func (t *transactions) enter(*partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.inQuantum = true
 }
 
-func (t *transactions) endQuantum() {
+func (t *transactions) exit() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.inQuantum = false
@@ -265,9 +272,9 @@ func (t *transactions) endQuantum() {
 	t.call = nil
 }
 
-// takeCall returns what the call that has just ended produced: it joins no transaction
+// takeOutput returns what the call that has just ended produced: it joins no transaction
 // by itself any more.
-func (t *transactions) takeCall() []*outMessage {
+func (t *transactions) takeOutput() []*outMessage {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	call := t.call
@@ -277,23 +284,14 @@ func (t *transactions) takeCall() []*outMessage {
 
 // add puts a call that p is done with, and what it produced, into the transaction. The
 // executor owns p and has not moved its position yet.
-func (t *transactions) add(p *partition, call span) (full bool) {
+func (t *transactions) add(p *partition, call span, out []*outMessage) (full bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := t.call
-	t.call = nil
 	t.join(p, call, out)
 	return p.isolated || t.full.Load()
 }
 
-// addOutput is add after the quantum of the call that produced out.
-func (t *transactions) addOutput(p *partition, call span, out []*outMessage) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.join(p, call, out)
-}
-
-// join is add for output of any origin; nil when p will be set back and process these
+// join is add; nil when p will be set back and process these
 // messages again.
 func (t *transactions) join(p *partition, call span, out []*outMessage) *share {
 	if p.setBack {
@@ -337,7 +335,7 @@ func (t *transactions) shareOf(tr *transaction, p *partition) *share {
 		o := p.acks.hold()
 		s = &share{output: o, from: o.offset, next: o.offset}
 		tr.shares[p] = s
-		p.shared.Store(true)
+		p.shared.Store(t)
 	}
 	return s
 }
@@ -372,8 +370,8 @@ func (t *transactions) seal() {
 	}
 }
 
-// sealFor seals the transaction that holds p's processed messages, if one is gathered.
-func (t *transactions) sealFor(p *partition) {
+// sendOutput seals the transaction that holds p's processed messages, if one is gathered.
+func (t *transactions) sendOutput(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.current != nil && t.current.shares[p] != nil {
@@ -381,9 +379,9 @@ func (t *transactions) sealFor(p *partition) {
 	}
 }
 
-// soon has p's position committed although no call succeeded: with how often the
+// commitAsync has p's position committed although no call succeeded: with how often the
 // message there has failed. The executor owns p.
-func (t *transactions) soon(p *partition) {
+func (t *transactions) commitAsync(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p.setBack {
@@ -393,10 +391,10 @@ func (t *transactions) soon(p *partition) {
 	t.seal()
 }
 
-// commitIdlePosition has p's position committed if what is committed is another one, though no message
+// commitIdle has p's position committed if what is committed is another one, though no message
 // moves it: it has moved over what is no message, or the count of unfinished claims has had
 // its time. Any goroutine may call it.
-func (t *transactions) commitIdlePosition(p *partition) {
+func (t *transactions) commitIdle(p *partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// The executor puts messages into a transaction first, and then moves the position:
@@ -418,11 +416,25 @@ func (t *transactions) moved(p *partition, before, position int64) {
 	}
 }
 
-// deadLetter puts the records of d with other output of p's call and the offset after
-// their messages into one transaction. The executor owns p, and begins nothing of it
-// until the transaction has ended.
-func (t *transactions) deadLetter(p *partition, d *deadLetters, out []*outMessage) {
-	p.awaitsAll = true
+// sendDeadLetters puts records of d with other output of p's call and the offset after
+// their messages into one transaction. The executor owns p, and begins nothing of it until
+// the transaction has ended.
+func (t *transactions) sendDeadLetters(d *deadLetters, records []*deadLetter) {
+	w, p := d.w, d.p
+	out := d.out
+	for _, r := range records {
+		m := w.record(d, r)
+		out = append(out, &outMessage{Message: m, size: len(m.Key) + len(m.Value) + messageOverhead, deadLetter: r})
+	}
+	p.deadLetters = nil // until the transaction has failed, if it does
+	p.isolated = true   // what the topic refuses takes nothing else along
+	p.awaitsAll, p.awaitsFor = true, d.awaited()
+	w.scheduler.change(func() { d.waiting = false })
+	t.joinDeadLetters(p, d, out)
+	p.moveOver(d.call)
+}
+
+func (t *transactions) joinDeadLetters(p *partition, d *deadLetters, out []*outMessage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	records := 0
@@ -444,10 +456,12 @@ func (t *transactions) deliver(ctx context.Context) error {
 	t.mu.Lock()
 	inQuantum := t.inQuantum
 	t.mu.Unlock()
-	if inQuantum {
-		return nil
+	if !inQuantum {
+		if err := t.flush(ctx); err != nil {
+			return err
+		}
 	}
-	return t.flush(ctx)
+	return t.instanceProducer.takeLost()
 }
 
 // flush returns when all that was gathered has ended, one way or the other, or
@@ -508,16 +522,16 @@ func (t *transactions) flushPosition(ctx context.Context, p *partition) error {
 	if err := t.wait(ctx, p); err != nil || p.confirmed(p.commitPoint()) {
 		return err
 	}
-	t.soon(p)
+	t.commitAsync(p)
 	return t.wait(ctx, p)
 }
 
-// restart lets p join transactions again: the executor, which owns it, sets it
-// back.
-func (t *transactions) restart(p *partition) {
+// outputFailed lets p, which was set back, join transactions again.
+func (t *transactions) outputFailed(p *partition, failure error, _ span) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	p.setBack, p.joined = false, -1
+	t.mu.Unlock()
+	t.w.transactionAborted(p, failure)
 }
 
 // close commits what is left and ends the producer, within ctx.
@@ -537,6 +551,21 @@ func (t *transactions) close(ctx context.Context) error {
 	return errors.Join(err, p.Close(ctx))
 }
 
+// commitSync has p alone wait, unless its message was called alone: nothing else may be in
+// hand as long as it is counted.
+func (t *transactions) commitSync(p *partition) {
+	if p.suspect {
+		atLeastOnce{}.commitSync(p)
+		return
+	}
+	t.sendOutput(p)
+	p.awaitsAll = true
+}
+
+func (t *transactions) hasRoom(*partition) bool { return true } // full bounds the number of messages
+func (t *transactions) loopCommits() bool       { return false }
+func (t *transactions) committing() bool        { return t.full.Load() }
+
 // mustWait reports whether p's message at offset must be alone in its transaction
 // and something before it is not committed yet. The executor owns p.
 func (t *transactions) mustWait(p *partition, offset int64) bool {
@@ -544,7 +573,7 @@ func (t *transactions) mustWait(p *partition, offset int64) bool {
 	if !p.isolated || p.acks.outstanding.Load() == 0 {
 		return false
 	}
-	t.sealFor(p)
+	t.sendOutput(p)
 	p.awaitsAll = true
 	return true
 }

@@ -155,20 +155,21 @@ func TestExcludedDeadLettersAreNotReported(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(t.Output())
 	w := &worker{cfg: cfg, reg: one(t, "t", nil), log: logrus.NewEntry(log), scheduler: newScheduler(1, false, newLimits(&cfg)), stats: &scoreboard.Counters{}}
-	txn := &transactions{w: w, instanceProducer: newProducer(w), ctx: t.Context(), settled: make(chan struct{}), running: true} // the test commits
+	txn := &transactions{w: w, ctx: t.Context(), settled: make(chan struct{}), running: true} // the test commits
+	w.bareInstance(txn)
 	p, other := &partition{}, &partition{}
 	p.acks.notify, other.acks.notify = func() {}, func() {}
 	at := func(offset int64) span { return span{first: offset, next: offset + 1, n: 1} }
 	reported := func() uint64 { return w.stats.Work().Counters[status.CountDeadLetters] }
 	dead := func(offset int64) {
 		r := &deadLetter{message: &racecar.Message{Offset: offset}}
-		txn.deadLetter(p, &deadLetters{w: w, p: p, call: at(offset), records: []*deadLetter{r}}, []*outMessage{{deadLetter: r}})
+		txn.joinDeadLetters(p, &deadLetters{w: w, p: p, call: at(offset), records: []*deadLetter{r}}, []*outMessage{{deadLetter: r}})
 	}
 
-	txn.add(p, at(0))
+	txn.add(p, at(0), nil)
 	txn.seal()
 	p.acks.processed.Store(1)
-	txn.add(other, at(0))
+	txn.add(other, at(0), nil)
 	dead(1)
 	txn.aborted(txn.sealed[0], errLost)
 	if txn.committed(txn.sealed[0]); reported() != 0 {
@@ -178,7 +179,7 @@ func TestExcludedDeadLettersAreNotReported(t *testing.T) {
 		t.Errorf("of its partition: %v, %d in flight; of the other: %d", failure, flying, other.acks.outstanding.Load())
 	}
 
-	txn.restart(p)
+	txn.outputFailed(p, nil, span{})
 	p.acks.restart()
 	dead(0)
 	if txn.committed(txn.sealed[0]); reported() != 1 {

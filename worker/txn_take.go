@@ -49,7 +49,7 @@ func (m *membership) takeTransactions(p *partition, spare *instance) (*transacti
 	case !m.w.transactional():
 		return nil, true
 	case m.w.serial != nil:
-		t = m.w.serial.producer.txn
+		t = m.w.serial.txn
 	case spare != nil:
 		t = spare.txn
 		t.name(m.w.partitionID(p))

@@ -104,7 +104,7 @@ func (e *executor) announce(p *partition) bool {
 		return true
 	}
 	if p.acks.outstanding.Load() != 0 {
-		p.sendOutput() // the position must be that of the message
+		p.inst.delivery.sendOutput(p) // the position must be that of the message
 		p.awaitsAll = true
 		return false
 	}
@@ -113,7 +113,7 @@ func (e *executor) announce(p *partition) bool {
 		return true
 	}
 	err := p.m.commits.flush(p.untilLeaving(), p)
-	if _, refused := errors.AsType[*refusedError](err); refused && p.inst.txn == nil {
+	if _, refused := errors.AsType[*refusedError](err); refused && p.inst.delivery.loopCommits() {
 		return true // a commit that is refused holds up nobody
 	}
 	if err != nil {
