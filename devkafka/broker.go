@@ -14,8 +14,6 @@ package devkafka
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"syscall"
 
 	"github.com/racecar-go/racecar/config"
@@ -204,18 +202,4 @@ func (e *InUseError) Error() string {
 		return fmt.Sprintf("embedded broker: another one is starting in %s", e.Dir)
 	}
 	return fmt.Sprintf("embedded broker: another one serves %s at %s; use that, or another directory", e.Dir, e.Addr)
-}
-
-// Remove deletes what a broker kept in a data directory, and nothing else that
-// may lie there. It fails with InUseError while a broker runs.
-func Remove(dataDir string) error {
-	if _, err := os.Stat(dataDir); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	d, err := openDataDir(dataDir)
-	if err != nil {
-		return err
-	}
-	err = os.RemoveAll(filepath.Join(dataDir, kafkaDir))
-	return errors.Join(err, d.close())
 }

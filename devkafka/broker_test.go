@@ -366,34 +366,6 @@ func TestWaitFreeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestRemove(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "mine"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b := start(t, devkafka.Options{DataDir: dir})
-	produce(t, b.Addr(), "words", "one")
-	if err := devkafka.Remove(dir); !isInUse(err, dir, b.Addr()) {
-		t.Errorf("while it runs: %v, want InUseError", err)
-	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := devkafka.Remove(dir); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "mine")); err != nil {
-		t.Errorf("a file that is not the broker's: %v", err)
-	}
-	b = start(t, devkafka.Options{DataDir: dir})
-	if b.Cluster().TopicInfo("words") != nil {
-		t.Error("the topic is still there")
-	}
-	if err := devkafka.Remove(filepath.Join(dir, "never was")); err != nil {
-		t.Errorf("a directory that is not there: %v", err)
-	}
-}
-
 func TestStartRefuses(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -23,13 +23,13 @@ import (
 //   - Send each request, with its length prefix, in one Write.
 //   - Read responses in one goroutine, in pieces of any size, and only while a request is
 //     unanswered. The connection authenticates again within a Write, when no request is
-//     unanswered; a caller that always has one in flight pauses when RenewalDue says so.
+//     unanswered: do not always have one in flight.
 //   - Set deadlines: a request may take SocketTimeout. The first response has to come
 //     sooner, see FirstAnswer.
 //   - Close the connection when Read fails: it also fails for a response that is larger
 //     than its kind may be, or that has no request.
 //
-// Errors that concern security are an *Error; see Permanent.
+// Errors that concern security are a *BrokerError; see Permanent.
 func (a *Access) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return a.dial(ctx, addr, func(net.Conn) error { return nil })
 }

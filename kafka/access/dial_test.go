@@ -76,9 +76,6 @@ func TestDial(t *testing.T) {
 	if topics := response.(*kmsg.MetadataResponse).Topics; len(topics) != 1 || *topics[0].Topic != "greetings" {
 		t.Errorf("topics %v", topics)
 	}
-	if RenewalDue(conn) {
-		t.Error("a session without an end is due for renewal")
-	}
 	c.SASLPassword = "wrong"
 	if a, err = New(c, nil); err != nil {
 		t.Fatal(err)

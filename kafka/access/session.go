@@ -24,22 +24,6 @@ type sessionConn struct {
 	readBy, writeBy time.Time // guarded by times; the caller's deadlines
 }
 
-// RenewalDue reports whether a connection made by Dial has to authenticate again soon,
-// which it does within the next Write that finds no request unanswered.
-func RenewalDue(conn net.Conn) bool {
-	switch c := conn.(type) {
-	case *limitedConn:
-		return RenewalDue(c.Conn)
-	case *firstResponseConn:
-		return RenewalDue(c.Conn)
-	case *sessionConn:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return !c.due.IsZero() && time.Now().After(c.due)
-	}
-	return false
-}
-
 // newSessionConn returns conn itself when the session has no end.
 func newSessionConn(conn net.Conn, lifetime time.Duration, authenticate func() (time.Duration, error)) net.Conn {
 	if lifetime <= 0 {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/racecar-go/racecar/internal/status"
@@ -123,15 +124,9 @@ func (c *consumer) state() status.State {
 	if c.stoppedBecause != "" {
 		return status.Fatal
 	}
-	best, rank := status.Exited, len(ranks)
+	best := status.Exited
 	for _, s := range c.slots {
-		st := s.state()
-		for i, candidate := range ranks[:rank] {
-			if candidate == st {
-				best, rank = st, i
-				break
-			}
-		}
+		best = further(best, s.state())
 	}
 	return best
 }
@@ -142,6 +137,14 @@ var ranks = [...]status.State{
 	status.Backoff, status.Stopping, status.Fatal, status.Exited,
 }
 
+// further returns the state that comes first in ranks.
+func further(a, b status.State) status.State {
+	if i := slices.Index(ranks[:], b); i >= 0 && i < slices.Index(ranks[:], a) {
+		return b
+	}
+	return a
+}
+
 func (f *Fleet) state() status.State {
 	switch {
 	case f.shutdown != nil:
@@ -149,15 +152,9 @@ func (f *Fleet) state() status.State {
 	case !f.ready:
 		return status.Starting
 	}
-	best, rank := status.Exited, len(ranks)
+	best := status.Exited
 	for _, c := range f.consumers {
-		st := c.state()
-		for i, candidate := range ranks[:rank] {
-			if candidate == st {
-				best, rank = st, i
-				break
-			}
-		}
+		best = further(best, c.state())
 	}
 	return best
 }

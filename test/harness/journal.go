@@ -52,9 +52,6 @@ func (j *Journal) Append(v any) error {
 	return err
 }
 
-// Close closes the file. Nobody has to: the end of the process does it as well.
-func (j *Journal) Close() error { return j.file.Close() }
-
 // ReadJournals returns the values of all journals in dir: those of one journal in
 // the order in which they were written, one journal after the other. A last line
 // without its end, as a full disk leaves it, is left out.

@@ -150,9 +150,6 @@ func (p *Process) start() (err error) {
 // Pid returns the process id of the command itself.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Exited is closed when the command itself has ended and was reaped.
-func (p *Process) Exited() <-chan struct{} { return p.exited }
-
 // Signal sends sig to the command itself. One that has ended is left alone.
 func (p *Process) Signal(sig syscall.Signal) {
 	p.t.Helper()
