@@ -280,9 +280,9 @@ func TestSeekTo(t *testing.T) {
 // connection; none is in two of these requests.
 func TestHotRequestsOverlap(t *testing.T) {
 	b := testbroker.New(t)
-	const partitions = 8
+	const partitions, messages = 8, 1000
 	topic := b.Topic(partitions)
-	produce(t, b, topic, partitions, 400, 1000, batches)
+	produce(t, b, topic, partitions, messages, 1000, batches)
 	var mu sync.Mutex
 	requested := map[int32]bool{}
 	underWay, overlapped := 0, make(chan struct{})
@@ -324,7 +324,7 @@ func TestHotRequestsOverlap(t *testing.T) {
 				}
 				select {
 				case <-overlapped:
-				case <-t.Context().Done():
+				case <-time.After(200 * time.Millisecond): // the others may not be known to have more yet
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -340,18 +340,25 @@ func TestHotRequestsOverlap(t *testing.T) {
 	for n := range int32(partitions) {
 		rs = append(rs, add(t, f, topic, n, startAt(0), fetch.Beginning))
 	}
-	select {
-	case <-overlapped:
-	case <-time.After(30 * time.Second):
-		t.Fatal("no request while another is under way")
+	takeAll := func() {
+		for _, r := range rs {
+			r.take()
+		}
 	}
+	rs[0].until("request while another is under way", func() bool {
+		takeAll()
+		select {
+		case <-overlapped:
+			return true
+		default:
+			return false
+		}
+	})
 	for _, r := range rs {
 		r.until("all", func() bool {
-			for _, o := range rs {
-				o.take()
-			}
-			return len(r.offsets) >= 400
+			takeAll()
+			return len(r.offsets) >= messages
 		})
-		r.has(span(0, 400)...)
+		r.has(span(0, messages)...)
 	}
 }
