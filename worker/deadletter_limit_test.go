@@ -149,9 +149,9 @@ func TestDeadLetterHoldEnds(t *testing.T) {
 func TestManyDeadLettersAreLogged(t *testing.T) {
 	t.Parallel()
 	b := testbroker.New(t)
-	topic, group := b.Topic(20), b.Group()
-	for p := range int32(20) {
-		b.Produce(topic, p, values(7)...)
+	topic, group := b.Topic(10), b.Group()
+	for p := range int32(10) {
+		b.Produce(topic, p, values(14)...)
 	}
 	var away atomic.Bool
 	var calls atomic.Int32

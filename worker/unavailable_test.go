@@ -16,6 +16,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
+	"github.com/racecar-go/racecar/test/seeds"
 )
 
 // dependency is something that a consumer needs, and how often it was found unavailable.
@@ -535,4 +536,106 @@ func TestWorkerProbesByItself(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A partition that moves to another worker during an outage is held there, and both go on.
+func TestRebalanceDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	topic, group := b.Topic(4), b.Group()
+	for p := range int32(4) {
+		b.Produce(topic, p, values(10)...)
+	}
+	rec, db := newRecorder(), unavailableDependency("db")
+	process := func(_ context.Context, m *racecar.Message) error {
+		if err := db.use(m); err != nil {
+			return err
+		}
+		rec.add(m)
+		return nil
+	}
+	cfg := outageConfig(b, group)
+	first := start(t, one(t, topic, process), cfg, withVersions(wire.Supported()))
+	first.await("the outage", func() bool { return first.outages["db"].Held == 4 })
+	second := start(t, one(t, topic, process), cfg, withIndex(1))
+	held := func(s *supervisor, n int) {
+		t.Helper()
+		waitFor(t, fmt.Sprintf("%d partitions held", n), func() bool {
+			all, blocked := s.status().Partitions, 0
+			for _, p := range all {
+				if p.State == status.PartitionBlocked {
+					blocked++
+				}
+			}
+			return len(all) == n && blocked >= n-1 // one may be the probe
+		})
+	}
+	held(first, 2)
+	held(second, 2)
+	first.await("the report", func() bool { return first.outages["db"].Held == 2 })
+	if code := second.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	held(first, 4)
+	db.away.Store(false)
+	rec.await(t, 40)
+	if code := first.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	for p := range int32(4) {
+		wantUpTo(t, rec.offsets(topicPartition{topic, p}), 10)
+	}
+}
+
+// With two dependencies, one of them away, the other topic keeps its rate.
+func TestOutageLeavesOthersTheirRate(t *testing.T) {
+	seeds.Measure(t)
+	const messages, work = 100_000, 20 * time.Microsecond
+	b := testbroker.New(t)
+	rate := func(away bool) float64 {
+		topic, other, group := b.Topic(4), b.Topic(4), b.Group()
+		for p := range int32(4) {
+			b.Produce(topic, p, values(10)...)
+		}
+		db := unavailableDependency("db")
+		db.away.Store(away)
+		rec := newRecorder()
+		var processed, began, took atomic.Int64
+		spec := racecar.Spec{Subscriptions: []racecar.Subscription{{Topic: topic}, {Topic: other}}}
+		reg := registration(t, spec, func(racecar.Runtime) (*processor, error) {
+			return &processor{process: func(_ context.Context, m *racecar.Message) error {
+				if m.Topic == topic {
+					rec.add(m)
+					return db.use(m)
+				}
+				for end := time.Now().Add(work); time.Now().Before(end); {
+				}
+				if n := processed.Add(1); n == 1 {
+					began.Store(time.Now().UnixNano())
+				} else if n == messages {
+					took.Store(time.Now().UnixNano() - began.Load())
+				}
+				return nil
+			}}, nil
+		})
+		s := start(t, reg, outageConfig(b, group))
+		rec.await(t, 4) // calls that find the dependency away, or not
+		for p := range int32(4) {
+			b.Produce(other, p, values(messages/4)...)
+		}
+		waitFor(t, "the messages", func() bool { return took.Load() > 0 })
+		if code := s.stop(); code != wire.ExitOK {
+			t.Errorf("exit code %d", code)
+		}
+		return messages / time.Duration(took.Load()).Seconds()
+	}
+	best := 0.0
+	for range 5 {
+		without, with := rate(false), rate(true)
+		t.Logf("%.0f messages per second without an outage, %.0f beside one: %.0f %%", without, with, 100*with/without)
+		if best = max(best, with/without); best >= 0.9 {
+			return
+		}
+	}
+	t.Errorf("at best %.0f %% of the rate", 100*best)
 }

@@ -168,6 +168,7 @@ func (b *Broker) Produce(topic string, partition int32, values ...string) {
 	conf.Producer.Return.Successes = true
 	conf.Producer.RequiredAcks = sarama.WaitForAll
 	conf.Producer.Partitioner = sarama.NewManualPartitioner
+	conf.Producer.Retry.Max = 50 // the leader of a new partition may take its time
 	producer, err := sarama.NewSyncProducer(b.addrs, conf)
 	if err != nil {
 		b.t.Fatalf("produce to %s: %v", topic, err)
