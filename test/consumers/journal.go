@@ -35,7 +35,8 @@ const (
 	EnvConcurrency = "JOURNAL_CONCURRENCY" // partitions at once
 	EnvBoot        = "JOURNAL_BOOT"        // "exit": the constructor exits with 9; "fail", "fatal": it returns such an error; "hang": it does not return
 	// EnvTrap names messages that misbehave, "KEY=what,KEY=what": what is exit,
-	// panic, fail, hang, spin, alloc, keep, chatter, fatal, slow or slower.
+	// panic, fail, hang, spin, alloc, keep, chatter, fatal, slow, slower, or away, which never
+	// finds what it needs.
 	EnvTrap = "JOURNAL_TRAP"
 	// EnvMischief is a directory: a file in it, named as in EnvTrap, makes one call
 	// of one process do that, and is moved by it to done/ there, with its pid as a
@@ -48,7 +49,8 @@ const (
 	// EnvBadTopic is the topic of a further consumer, BadTopic; default: there is none.
 	EnvBadTopic = "JOURNAL_BAD_TOPIC"
 	// EnvNeeds is a file that messages need: while it does not exist their calls return
-	// racecar.Unavailable after a moment, and note their beginning and end in FILE.calls.
+	// racecar.Unavailable with its name after a moment, and note their beginning and end in
+	// FILE.calls. TOPIC=FILE,TOPIC=FILE names one for each topic.
 	EnvNeeds = "JOURNAL_NEEDS"
 	// EnvMistakes, not empty, has two registrations that are wrong.
 	EnvMistakes = "JOURNAL_MISTAKES"
@@ -270,14 +272,23 @@ func (j *Journal) keep() {
 	}
 }
 
-// needs returns an error while the file of EnvNeeds does not exist. With what
-// exit the process dies in the call.
+// needs returns an error while the file of EnvNeeds does not exist, or with what away. With
+// what exit the process dies in the call.
 func (j *Journal) needs(m *racecar.Message, what string) error {
-	file := os.Getenv(EnvNeeds)
+	file := ""
+	for pair := range strings.SplitSeq(os.Getenv(EnvNeeds), ",") {
+		topic, its, each := strings.Cut(pair, "=")
+		switch {
+		case !each:
+			file = pair
+		case topic == m.Topic:
+			file = its
+		}
+	}
 	if file == "" {
 		return nil
 	}
-	if _, err := os.Stat(file); err == nil {
+	if _, err := os.Stat(file); err == nil && what != "away" {
 		return nil
 	}
 	note := func(word string) error {
@@ -293,7 +304,7 @@ func (j *Journal) needs(m *racecar.Message, what string) error {
 		os.Exit(9)
 	}
 	<-time.After(20 * time.Millisecond) // so that calls beside each other would be noticed
-	return racecar.Unavailable(errors.Join(errors.New("the file is not there"), err, note("end")), "file")
+	return racecar.Unavailable(errors.Join(errors.New("the file is not there"), err, note("end")), filepath.Base(file))
 }
 
 // Teardown closes the journal.

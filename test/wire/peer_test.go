@@ -110,23 +110,31 @@ func (p *peer) play() {
 				p.r.t.Error(err)
 			}
 		}
+		if m.Kind == wire.KindLease {
+			var l wire.Lease
+			if err := m.Decode(&l); err != nil {
+				p.r.t.Error(err)
+			}
+			c.ID = l.ID
+		}
 		if !p.say(conn, answers, c.ID) || c.Kind == wire.CommandExit || c.Kind == wire.CommandStop && !c.Stay {
 			return
 		}
 	}
 }
 
-// say sends what was recorded; replies answer the command of that id.
+// say sends what was recorded; replies answer the command of that id, and probes give back
+// the lease of that id.
 func (p *peer) say(conn *wire.Conn, all transcript, id uint64) bool {
 	for _, m := range all {
 		body := any(m.Body)
-		if m.Kind == wire.KindReply && id != 0 {
-			var reply map[string]any
-			if err := m.Decode(&reply); err != nil {
+		if named := map[wire.Kind]string{wire.KindReply: "id", wire.KindProbed: "lease"}[m.Kind]; named != "" && id != 0 {
+			var answer map[string]any
+			if err := m.Decode(&answer); err != nil {
 				p.r.t.Error(err)
 			}
-			reply["id"] = id
-			body = reply
+			answer[named] = id
+			body = answer
 		}
 		if conn.Write(m.Kind, body) != nil {
 			return false

@@ -64,8 +64,8 @@ func spawner(t *testing.T, broker string) *process.OSSpawner {
 func argv() []string { return []string{os.Args[0], name} }
 
 // run has a supervisor do all that it does with workers. All children come from the
-// spawner. It returns the status before the end.
-func run(t *testing.T, plan wire.Plan, s process.Spawner, log *logged) status.Status {
+// spawner. With outage they have one first, which ends. It returns the status before the end.
+func run(t *testing.T, plan wire.Plan, s process.Spawner, outage bool, log *logged) status.Status {
 	t.Helper()
 	l := logrus.New()
 	l.SetOutput(log)
@@ -101,6 +101,17 @@ func run(t *testing.T, plan wire.Plan, s process.Spawner, log *logged) status.St
 			}
 			if w := st.Workers[0]; w.State != status.Running || w.Report == nil || len(w.Members) == 0 || st.Totals[status.CountMessages] == 0 {
 				return fmt.Errorf("%+v, %v", w, st.Totals)
+			}
+			return nil
+		})
+	}
+	if outage {
+		harness.Eventually(t, "an outage over", func() error {
+			if st, err = sup.Status(ctx); err != nil {
+				return err
+			}
+			if c := st.Consumers[0]; len(c.OutageSeconds) == 0 || len(c.Outages) > 0 {
+				return fmt.Errorf("%+v, %v", c.Outages, c.OutageSeconds)
 			}
 			return nil
 		})

@@ -65,15 +65,17 @@ func (t transcript) opening() transcript {
 }
 
 // condensed is the transcript without frames that say the same as the one before, and
-// with the last status alone. Replies follow their commands: of those that crossed on
-// the way none is the other's answer.
+// with the last status alone. Replies follow their commands, and probes their leases: of
+// those that crossed on the way none is the other's answer.
 func (t transcript) condensed() transcript {
-	replies := map[uint64]message{}
+	replies, probes := map[uint64]message{}, map[uint64]message{}
 	var status uint64 // the last status command
 	for _, m := range t {
 		switch id := m.id(); {
 		case m.Kind == wire.KindReply:
 			replies[id] = m
+		case m.Kind == wire.KindProbed:
+			probes[id] = m
 		case m.key() == "command status":
 			status = id
 		}
@@ -82,7 +84,7 @@ func (t transcript) condensed() transcript {
 	var frame []byte
 	for _, m := range t {
 		switch {
-		case m.Kind == wire.KindReply && m.id() != 0,
+		case m.Kind == wire.KindReply && m.id() != 0, m.Kind == wire.KindProbed,
 			m.Kind == wire.KindFrame && bytes.Equal(frame, m.Body),
 			m.key() == "command status" && m.id() != status:
 			continue
@@ -93,17 +95,23 @@ func (t transcript) condensed() transcript {
 		if reply, ok := replies[m.id()]; ok && m.Kind == wire.KindCommand {
 			all = append(all, reply)
 		}
+		if probed, ok := probes[m.id()]; ok && m.Kind == wire.KindLease {
+			all = append(all, probed)
+		}
 	}
 	return all
 }
 
-// id is that of a command or reply.
+// id is that of a command or reply, or of a lease.
 func (m message) id() uint64 {
-	var body struct{ ID uint64 }
-	if m.Kind != wire.KindCommand && m.Kind != wire.KindReply || m.Decode(&body) != nil {
-		return 0
+	var body struct{ ID, Lease uint64 }
+	switch m.Kind {
+	case wire.KindCommand, wire.KindReply, wire.KindLease, wire.KindProbed:
+		if m.Decode(&body) == nil {
+			return max(body.ID, body.Lease)
+		}
 	}
-	return body.ID
+	return 0
 }
 
 // brokerName stands for the address of the broker in recordings.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/supervisor/process"
 	"github.com/racecar-go/racecar/test/harness"
+	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
 var record = flag.Bool("record", false, "write what TestRecord says to testdata, as the recording of wire.MaxVersion")
@@ -33,15 +35,21 @@ var record = flag.Bool("record", false, "write what TestRecord says to testdata,
 // name is that of the consumer, its topic and its group in all recordings.
 const name = "recorded"
 
-type consumer struct{}
+// consumer finds what it needs unavailable at its first call.
+type consumer struct{ called atomic.Bool }
 
-func (consumer) Process(context.Context, *racecar.Message) error { return nil }
+func (c *consumer) Process(context.Context, *racecar.Message) error {
+	if c.called.Swap(true) {
+		return nil
+	}
+	return racecar.Unavailable(errors.New("connection refused"), "db")
+}
 
 func TestMain(m *testing.M) {
 	if os.Getenv(wire.EnvRole) == "" {
 		os.Exit(m.Run())
 	}
-	racecar.Register(func(racecar.Runtime) (consumer, error) { return consumer{}, nil }, racecar.Spec{
+	racecar.Register(func(racecar.Runtime) (*consumer, error) { return &consumer{}, nil }, racecar.Spec{
 		Name: name, GroupID: name, Subscriptions: []racecar.Subscription{{Topic: name}},
 	})
 	prometheus.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "recorded_total", Help: "A metric of consumer code."}))
@@ -54,7 +62,7 @@ func TestRecord(t *testing.T) {
 	broker := broker(t)
 	r := &recorder{Spawner: spawner(t, broker)}
 	plan := planOf(t, r)
-	run(t, plan, r, &logged{})
+	run(t, plan, r, true, &logged{})
 	all := r.transcripts()
 	for _, name := range []string{string(wire.RolePlan), string(wire.RoleWorker), successor, string(wire.RoleLeave)} {
 		if len(all[name]) == 0 {
@@ -161,7 +169,8 @@ func superviseLogging(t *testing.T, plays map[string]transcript, log *logged) st
 		t.Fatal(err)
 	}
 	r := &recorded{t: t, plays: plays}
-	st := run(t, plan, r, log)
+	_, outage := plays[string(wire.RoleWorker)].answers(string(wire.KindLease))
+	st := run(t, plan, r, outage, log)
 	// What only the later release knows of a consumer has reached its workers.
 	sent, err := json.Marshal(plan.Consumers[0])
 	if err != nil {
@@ -213,14 +222,16 @@ func play(t *testing.T, s *process.OSSpawner, said transcript) uint64 {
 	conn := wire.NewConn(p.Socket())
 	watchdog := time.AfterFunc(harness.Patience, func() { _ = p.Signal(syscall.SIGKILL) })
 	defer watchdog.Stop()
+	answered := map[wire.Kind]bool{}
 	for _, m := range said {
 		switch {
 		case !m.up:
 			if err := conn.Write(m.Kind, m.Body); err != nil {
 				t.Errorf("%s: %v", m.key(), err)
 			}
+		case m.Kind == wire.KindOutage && answered[m.Kind]: // how often it changes differs, and when
 		case m.Kind != unknown:
-			expect(t, conn, m)
+			expect(t, conn, m, answered)
 		}
 	}
 	for { // it ends by itself
@@ -256,8 +267,9 @@ func start(t *testing.T, s *process.OSSpawner, role wire.Role) process.Process {
 // others may be left out.
 var lasting = [...]status.State{status.Running, status.Quiet, status.Standby, status.Exited}
 
-// expect waits until a child says what the recorded one said.
-func expect(t *testing.T, conn *wire.Conn, m message) {
+// expect waits until a child says what the recorded one said. It notes the kinds of all
+// that it says.
+func expect(t *testing.T, conn *wire.Conn, m message, kinds map[wire.Kind]bool) {
 	t.Helper()
 	var want, got struct {
 		Version int
@@ -281,13 +293,13 @@ func expect(t *testing.T, conn *wire.Conn, m message) {
 		if err != nil {
 			t.Fatalf("waiting for %s %+v: %v", m.Kind, want, err)
 		}
-		if env.Kind != m.Kind {
+		if kinds[env.Kind] = true; env.Kind != m.Kind {
 			continue
 		}
 		if decode(env, &got); got == want {
 			return
 		}
-		if m.Kind != wire.KindFrame && m.Kind != wire.KindMembers {
+		if m.Kind != wire.KindFrame && m.Kind != wire.KindMembers && m.Kind != wire.KindOutage {
 			t.Errorf("%s %+v, want %+v", m.Kind, got, want)
 			return
 		}
@@ -322,6 +334,53 @@ func TestSupervisorOfOtherVersions(t *testing.T) {
 	}
 	if code := end(t, p); code != wire.ExitPermanent {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// A worker whose supervisor knows no outages probes by itself, and says nothing about it.
+func TestOutageUnderAnOlderSupervisor(t *testing.T) {
+	broker := testbroker.New(t)
+	said := load(t, filepath.Join(recordings(wire.VersionOutages-1), string(wire.RoleWorker)), broker.Addrs()[0])
+	broker.CreateTopic(name, 2)
+	broker.Produce(name, 0, "a", "b", "c")
+	s := spawner(t, broker.Addrs()[0])
+	defer s.Close()
+	p := start(t, s, wire.RoleWorker)
+	conn := wire.NewConn(p.Socket())
+	if err := conn.Write(wire.KindHandshake, said[0].Body); err != nil {
+		t.Fatal(err)
+	}
+	kinds := make(chan map[wire.Kind]int, 1)
+	go func() {
+		seen := map[wire.Kind]int{}
+		for {
+			env, err := conn.Read()
+			if err != nil {
+				kinds <- seen
+				return
+			}
+			seen[env.Kind]++
+		}
+	}()
+	harness.Eventually(t, "all messages processed", func() error {
+		if n := p.Work().Counters[status.CountMessages]; n != 3 {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+	if err := conn.Write(wire.KindCommand, wire.Command{ID: 1, Kind: wire.CommandStop, Grace: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	code := p.Wait().Code
+	seen := <-kinds
+	if code != wire.ExitOK || seen[wire.KindHello] != 1 || seen[wire.KindOutage]+seen[wire.KindProbed] != 0 {
+		t.Errorf("exit code %d, it said %v", code, seen)
+	}
+	if n := p.Work().Counters[status.CountDeadLetters]; n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
