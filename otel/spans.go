@@ -55,7 +55,7 @@ func (t *tracer) extract(ctx context.Context, hs []racecar.Header) (context.Cont
 	if len(hs) == 0 {
 		return ctx, trace.SpanContext{}
 	}
-	ctx = t.propagator.Extract(ctx, headers{&hs})
+	ctx = t.propagator.Extract(ctx, Carrier{&hs})
 	c := trace.SpanContextFromContext(ctx)
 	if !c.IsRemote() {
 		c = trace.SpanContext{}
@@ -109,7 +109,7 @@ func (t *tracer) Produce(ctx context.Context, m *racecar.ProducerMessage) func(p
 	ctx, span := t.startSend(ctx, m, own)
 	if !own.IsValid() {
 		m.Headers = m.Headers[:len(m.Headers):len(m.Headers)] // keeps the author's array unchanged
-		t.propagator.Inject(ctx, headers{&m.Headers})
+		t.propagator.Inject(ctx, Carrier{&m.Headers})
 	}
 	return func(partition int32, offset int64, err error) {
 		if partition >= 0 {
@@ -159,30 +159,11 @@ func finish(span trace.Span, err error) {
 	}
 }
 
-// headers lets a propagator read and add a message's headers.
-type headers struct{ list *[]racecar.Header }
-
-// Get implements propagation.TextMapCarrier. Of several headers with that key the last one
-// counts, as in lastHeader of Kafka's Java client.
-func (h headers) Get(key string) string {
-	for i := len(*h.list) - 1; i >= 0; i-- {
-		if (*h.list)[i].Key == key {
-			return string((*h.list)[i].Value)
-		}
+// SpanIDs says which span ctx is in, for racecar.Logger.
+func (t *tracer) SpanIDs(ctx context.Context) (traceID, spanID string) {
+	c := trace.SpanContextFromContext(ctx)
+	if !c.IsValid() {
+		return "", ""
 	}
-	return ""
-}
-
-// Set implements propagation.TextMapCarrier.
-func (h headers) Set(key, value string) {
-	*h.list = append(*h.list, racecar.Header{Key: key, Value: []byte(value)})
-}
-
-// Keys implements propagation.TextMapCarrier.
-func (h headers) Keys() []string {
-	keys := make([]string, len(*h.list))
-	for i, header := range *h.list {
-		keys[i] = header.Key
-	}
-	return keys
+	return c.TraceID().String(), c.SpanID().String()
 }
