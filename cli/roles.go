@@ -127,7 +127,7 @@ func runWorker(conn *wire.Conn) int {
 func workerOptions(conn *wire.Conn, board *scoreboard.Board, h wire.Handshake, log *logs.Log) worker.Options {
 	return worker.Options{
 		Conn: conn, Board: board, Handshake: h, Lookup: registered.Lookup, Log: log.Logger,
-		Middlewares: registered.Middlewares(), Mistakes: registered.Mistakes,
+		Middlewares: registered.Middlewares(), Setups: registered.Setups(), Mistakes: registered.Mistakes,
 		PrintConfig: func(w io.Writer) {
 			fmt.Fprintf(w, "=> Configuration of %s (PID = %d)\n", status.Name(h.Consumer.Name, h.Index), os.Getpid())
 			printConfig(w, h.Consumer)

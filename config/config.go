@@ -447,16 +447,30 @@ type OAuthToken struct {
 	Extensions map[string]string
 }
 
+// Header is one header of a record. A record may have several with the same key.
+type Header struct {
+	Key   string
+	Value []byte // may be nil
+}
+
 // ErrorInfo describes the origin of an error passed to OnError. Fields that do not
 // apply are zero; FirstOffset and LastOffset are equal for a single message.
 type ErrorInfo struct {
-	Consumer    string
-	Group       string
-	Topic       string
-	Partition   int32
+	Consumer  string
+	Group     string
+	Topic     string
+	Partition int32
+	// Offset, Key, Headers and Attempt are those of the message that failed, of several
+	// those of the first. Key and Headers are nil as well where the message is not in hand:
+	// if it is output of a call that could not be delivered after the call had returned.
+	Offset  int64
+	Key     []byte
+	Headers []Header
+	Attempt int // from 1; 0 when no call failed
+	// FirstOffset and LastOffset are those of all messages that the error is about.
 	FirstOffset int64
 	LastOffset  int64
-	Messages    int    // number of messages in the call; 0 when no call failed
+	Messages    int    // number of these; 0 when no call failed
 	Retries     int    // failed attempts before this one
 	Stack       string // of a panic, else empty
 	// UnrecoverableDelivery is true if output of the call could not be delivered (Ruby:

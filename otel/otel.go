@@ -25,7 +25,9 @@
 // from the ctx of its call go the same way. Span processors that a program registers with the
 // global provider see the spans of messages. BenchmarkProcessMessage measures their cost.
 //
-// In tests (`go test`) spans are dropped unless a variable names an exporter or an endpoint.
+// In tests (`go test`) spans go to the global tracer provider, which drops them unless the
+// test has set one (otel.SetTracerProvider) that records them, or a variable names an exporter
+// or an endpoint.
 package otel
 
 import "github.com/racecar-go/racecar/racecar"

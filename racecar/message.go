@@ -1,6 +1,10 @@
 package racecar
 
-import "time"
+import (
+	"time"
+
+	"github.com/racecar-go/racecar/config"
+)
 
 // Message is one record of a partition, as Process receives it. It has exported fields
 // alone, so that a test can write &racecar.Message{Value: …}. The consumer may keep Key,
@@ -23,11 +27,9 @@ type Message struct {
 	Retries int
 }
 
-// Header is one header of a record. A record may have several with the same key.
-type Header struct {
-	Key   string
-	Value []byte // may be nil
-}
+// Header is one header of a record. A record may have several with the same key. Its Value
+// may be nil.
+type Header = config.Header
 
 // Header returns the value of the first header whose key is name, and whether there is
 // such a header: its value may be nil. Keys are compared byte by byte.

@@ -8,7 +8,7 @@ import (
 )
 
 func TestHeaderFindsTheFirstOfAName(t *testing.T) {
-	m := &Message{Headers: []Header{{"a", []byte("1")}, {"b", nil}, {"a", []byte("2")}}}
+	m := &Message{Headers: []Header{{Key: "a", Value: []byte("1")}, {Key: "b", Value: nil}, {Key: "a", Value: []byte("2")}}}
 	if v, ok := m.Header("a"); !ok || string(v) != "1" {
 		t.Errorf("a: %q, %v", v, ok)
 	}

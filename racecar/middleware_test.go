@@ -2,6 +2,7 @@ package racecar
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ func TestUseRefusesNil(t *testing.T) {
 	emptyRegistry(t)
 	Use(outermost, nil)
 	mistakes := program.Mistakes()
-	if len(mistakes) != 1 || !strings.HasPrefix(mistakes[0].Error(), "middleware_test.go:14: Use: argument 2 of 2 is nil") {
+	if len(mistakes) != 1 || !strings.HasPrefix(mistakes[0].Error(), "middleware_test.go:15: Use: argument 2 of 2 is nil") {
 		t.Errorf("mistakes: %v", mistakes)
 	}
 	if n := len(program.Middlewares()); n != 0 {
@@ -32,7 +33,7 @@ func TestUseAfterTheStartIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	Use(outermost)
-	const line = "middleware_test.go:34"
+	const line = "middleware_test.go:35"
 	mistakes := program.Mistakes()
 	if len(mistakes) != 1 || mistakes[0].Error() != line+": Use is called after the start: call it from init" {
 		t.Errorf("mistakes: %v", mistakes)
@@ -42,5 +43,37 @@ func TestUseAfterTheStartIsRefused(t *testing.T) {
 	}
 	if n := len(program.Middlewares()); n != 1 {
 		t.Errorf("%d middlewares, want the first alone", n)
+	}
+}
+
+func TestSetupRefusesMistakes(t *testing.T) {
+	emptyRegistry(t)
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	nothing := func(context.Context, Runtime) (func(context.Context) error, error) { return nil, nil }
+	Setup(nil)
+	Setup(nothing)
+	if _, err := program.StartTracer(nil, slog.Default()); err != nil {
+		t.Fatal(err)
+	}
+	Setup(nothing)
+	mistakes := program.Mistakes()
+	if len(mistakes) != 2 || !strings.HasSuffix(mistakes[0].Error(), ": Setup: the function is nil") || !strings.HasSuffix(mistakes[1].Error(), ": Setup is called after the start: call it from init") {
+		t.Errorf("mistakes: %v", mistakes)
+	}
+	for _, m := range mistakes {
+		if !strings.HasPrefix(m.Error(), "middleware_test.go:") {
+			t.Errorf("%v does not name the line", m)
+		}
+	}
+	if n := len(program.Setups()); n != 1 || !strings.HasPrefix(program.Setups()[0].Line, "middleware_test.go:") {
+		t.Errorf("%d setups, want the one from before the start", n)
+	}
+}
+
+func TestLoggerOutsideOfAWorker(t *testing.T) {
+	if Logger(t.Context()) != slog.Default() {
+		t.Error("not the default logger")
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 // program is what init functions registered. It and the default producer are the only
 // mutable package state.
-var program = registry.Share(&registry.Registry[*Registration, Event, Tracer, func(Handler) Handler]{})
+var program = registry.Share(&registry.Registry[*Registration, Event, Tracer, func(Handler) Handler, setupFunc]{})
 
 // Registration is a consumer that can be run. Register makes one known by its name;
 // NewRegistration makes one that is not.

@@ -45,7 +45,7 @@ var topic = Spec{Subscriptions: []Subscription{{Topic: "t"}}}
 func emptyRegistry(t *testing.T) {
 	t.Helper()
 	before := program
-	program = &registry.Registry[*Registration, Event, Tracer, func(Handler) Handler]{}
+	program = &registry.Registry[*Registration, Event, Tracer, func(Handler) Handler, setupFunc]{}
 	t.Cleanup(func() { program = before })
 }
 

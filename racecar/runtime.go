@@ -45,3 +45,18 @@ type Worker struct {
 // ProcessBatch, FailedAt says how many messages are done). For a ctx that belongs to no call
 // the channel is nil, which is never ready.
 func Leaving(ctx context.Context) <-chan struct{} { return callctx.Leaving(ctx) }
+
+// Logger returns the worker's logger with fields for the call that ctx belongs to: consumer,
+// topic, partition, offset, key (at most 64 bytes, in hex if it is no text), attempt (from 1)
+// and, with a tracer that says them, trace_id and span_id. For a batch, offset and last_offset
+// are those of its first and last message, and there is no key. The fields are those of that
+// call for as long as the logger, or ctx, is used. A call of Logger costs about a microsecond.
+//
+// For a ctx of a hook it is the worker's logger, and for one that belongs to no worker it is
+// slog.Default().
+func Logger(ctx context.Context) *slog.Logger {
+	if l := callctx.Logger(ctx); l != nil {
+		return l
+	}
+	return slog.Default()
+}

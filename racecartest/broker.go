@@ -13,6 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/devkafka"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/kafka/access"
 	"github.com/racecar-go/racecar/kafka/fetch"
 	"github.com/racecar-go/racecar/racecar"
@@ -35,6 +36,51 @@ type Broker struct {
 	mu      sync.Mutex
 	next    map[string]int // number of messages without a key so far, by topic
 	workers int            // started by RunWorker
+
+	settingUp sync.Mutex
+	setups    map[int]*sharedSetup // by their order
+}
+
+// sharedSetup is what a function given to racecar.Setup did for the workers at a broker.
+type sharedSetup struct {
+	users    int
+	teardown func(context.Context) error // nil: nothing
+}
+
+// shared returns setups that run once for all workers at b: in production each worker is a
+// process with variables of its own.
+func (b *Broker) shared(setups []registered.Setup) []registered.Setup {
+	all := make([]registered.Setup, len(setups))
+	for i, s := range setups {
+		all[i] = registered.Setup{Line: s.Line, Run: func(ctx context.Context, rt racecar.Runtime) (func(context.Context) error, error) {
+			b.settingUp.Lock()
+			defer b.settingUp.Unlock()
+			one := b.setups[i]
+			if one == nil {
+				one = &sharedSetup{}
+				b.setups[i] = one
+			}
+			if one.users == 0 {
+				var err error
+				if one.teardown, err = s.Run(ctx, rt); err != nil {
+					return nil, err
+				}
+			}
+			one.users++
+			return func(ctx context.Context) error { return b.leaveSetup(ctx, one) }, nil
+		}}
+	}
+	return all
+}
+
+// leaveSetup tears a setup down after its last worker.
+func (b *Broker) leaveSetup(ctx context.Context, s *sharedSetup) error {
+	b.settingUp.Lock()
+	defer b.settingUp.Unlock()
+	if s.users--; s.users > 0 || s.teardown == nil {
+		return nil
+	}
+	return s.teardown(ctx)
 }
 
 // NewBroker starts a broker. A topic is created at its first use, with 8 partitions; Topic
@@ -50,7 +96,7 @@ func NewBroker(t testing.TB) *Broker {
 			t.Error(err)
 		}
 	})
-	return &Broker{t: t, broker: b, next: map[string]int{}}
+	return &Broker{t: t, broker: b, next: map[string]int{}, setups: map[int]*sharedSetup{}}
 }
 
 // Addrs returns the broker's addresses, as racecar.Config.Brokers takes them, for what a test

@@ -18,6 +18,8 @@ type options struct {
 	subscribers []func(racecar.Event)
 	// middlewares are those of racecar.Use, except in tests of this package.
 	middlewares []func(racecar.Handler) racecar.Handler
+	// setups are those of racecar.Setup, except in tests of this package.
+	setups []registered.Setup
 }
 
 // WithSpec gives the consumer the Spec that it is registered with in production. Of
@@ -32,8 +34,12 @@ func WithConfig(change func(*racecar.Config)) Option {
 	return func(o *options) { o.changes = append(o.changes, change) }
 }
 
+// WithoutSetup leaves out the functions given to racecar.Setup: the test provides what they
+// would.
+func WithoutSetup() Option { return func(o *options) { o.setups = nil } }
+
 func collect(all []Option) options {
-	o := options{subscribers: registered.Observers(), middlewares: registered.Middlewares()}
+	o := options{subscribers: registered.Observers(), middlewares: registered.Middlewares(), setups: registered.Setups()}
 	for _, option := range all {
 		option(&o)
 	}

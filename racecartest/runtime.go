@@ -13,6 +13,7 @@ import (
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/callctx"
+	"github.com/racecar-go/racecar/internal/calllog"
 	"github.com/racecar-go/racecar/internal/middleware"
 	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/kafka/producer"
@@ -52,6 +53,7 @@ func Produced(rt racecar.Runtime) []racecar.ProducerMessage {
 type recorder struct {
 	config        *config.Config
 	transactional bool
+	tracer        racecar.Tracer // nil: none
 
 	mu       sync.Mutex
 	messages []racecar.ProducerMessage
@@ -120,6 +122,9 @@ func (r *recorder) add(ctx context.Context, m racecar.ProducerMessage) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	if r.tracer != nil {
+		defer r.tracer.Produce(ctx, &m)(-1, -1, nil)
+	}
 	// The author's buffers may be used again: m is copied.
 	k := producer.Message{Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, PartitionKey: m.PartitionKey, Timestamp: m.Timestamp}
 	for _, h := range m.Headers {
@@ -167,7 +172,7 @@ type Result struct {
 	// its messages. With racecar.FailedAt it is that of the messages from the named one on
 	// or, for Skip and DeadLetter, of that one alone.
 	Errors []error
-	// TeardownErr is the error of Teardown.
+	// TeardownErr is the error of Teardown, and of what functions given to racecar.Setup returned.
 	TeardownErr error
 }
 
@@ -195,7 +200,8 @@ func noMistakes(t testing.TB) {
 }
 
 // Run makes a consumer and hands it messages as a worker does, without a broker, through
-// its middlewares: assignment, each message once, in order, revocation, teardown. A BatchProcessor is given
+// its middlewares: the functions given to racecar.Setup, assignment, each message once, in
+// order, revocation, teardown. A BatchProcessor is given
 // those that follow one another in one partition together, up to fetch_messages at a time.
 // Run refuses what a producer refuses in production (racecar.ProduceSync and its like
 // included). The test fails when the constructor returns an error; an error of a call is
@@ -212,52 +218,43 @@ func noMistakes(t testing.TB) {
 // broker's limits only show in RunWorker.
 func Run[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, error), messages []*racecar.Message, options ...Option) Result {
 	t.Helper()
-	if i := slices.Index(messages, nil); i >= 0 {
-		t.Fatalf("message %d of %d is nil", i, len(messages))
-	}
-	noMistakes(t)
 	o := collect(options)
-	reg, rt := unregistered(t, newConsumer, o)
-	instance, err := reg.New(rt)
-	if err != nil {
-		t.Fatalf("constructor: %v", err)
-	}
-	noMistakes(t) // of the constructor
-	ctx := callctx.WithProducer(t.Context(), rt.Producer)
-	assignment := racecar.Assignment{Partitions: partitionsOf(messages)}
-	if h, ok := instance.(racecar.AssignmentHook); ok {
-		h.OnPartitionsAssigned(ctx, assignment)
-	}
-	result := Result{Errors: make([]error, len(messages))}
-	r := run{out: rt.Producer.(*recorder), config: rt.Config, anySpec: o.spec == nil, messages: messages, errs: result.Errors}
-	middlewares := slices.Concat(o.middlewares, reg.Spec().Use)
-	if reg.Batch() {
-		c, err := middleware.BatchProcessor(instance.(racecar.BatchProcessor), middlewares)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.batches(ctx, c)
-	} else {
-		c, err := middleware.Processor(instance.(racecar.Processor), middlewares)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.each(ctx, c)
-	}
-	if h, ok := instance.(racecar.RevocationHook); ok {
-		h.OnPartitionsRevoked(ctx, assignment)
-	}
-	if h, ok := instance.(racecar.TeardownHook); ok {
-		result.TeardownErr = h.Teardown(ctx)
-	}
-	result.Produced = Produced(rt)
-	return result
+	return runConsumer(t, unregistered(t, newConsumer, o), messages, o)
 }
 
-// unregistered is a consumer that need not be registered, with what its constructor is
-// given.
-func unregistered[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, error), o options) (*racecar.Registration, racecar.Runtime) {
+// RunRegistered is Run for the consumer that is registered under name, with its constructor
+// and its Spec, so that what is tested is what runs in production. WithSpec is refused.
+func RunRegistered(t testing.TB, name string, messages []*racecar.Message, options ...Option) Result {
 	t.Helper()
+	o := collect(options)
+	reg := lookup(t, name, &o)
+	return runConsumer(t, reg, messages, o)
+}
+
+// lookup finds a registered consumer, whose Spec counts.
+func lookup(t testing.TB, name string, o *options) *racecar.Registration {
+	t.Helper()
+	noMistakes(t)
+	reg := registered.Lookup(name)
+	if reg == nil {
+		var names []string
+		for _, r := range registered.Consumers() {
+			names = append(names, r.Name())
+		}
+		t.Fatalf("no consumer is registered as %q in this test's program; registered are %q", name, names)
+	}
+	if o.spec != nil {
+		t.Fatal("racecartest.WithSpec: a registered consumer has its own Spec")
+	}
+	spec := reg.Spec()
+	o.spec = &spec
+	return reg
+}
+
+// unregistered is a consumer that need not be registered.
+func unregistered[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, error), o options) *racecar.Registration {
+	t.Helper()
+	noMistakes(t)
 	spec := racecar.Spec{Name: "Test", GroupID: "test"}
 	if o.spec != nil {
 		spec = *o.spec
@@ -269,26 +266,136 @@ func unregistered[C any](t testing.TB, newConsumer func(racecar.Runtime) (C, err
 	if err != nil {
 		t.Fatal(err)
 	}
+	return reg
+}
+
+// runConsumer is Run for a consumer that may be registered.
+func runConsumer(t testing.TB, reg *racecar.Registration, messages []*racecar.Message, o options) Result {
+	t.Helper()
+	if i := slices.Index(messages, nil); i >= 0 {
+		t.Fatalf("message %d of %d is nil", i, len(messages))
+	}
 	values := registered.SpecValues(reg)
 	c := o.load(t, &values)
 	rt := runtimeOf(t, c, racecar.Worker{Consumer: reg.Name(), Group: c.GroupID})
-	rt.Producer.(*recorder).transactional = spec.Transactional
-	return reg, rt
+	tracer, err := registered.StartTracer(rt.Config, rt.Logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := rt.Producer.(*recorder)
+	out.transactional, out.tracer = reg.Spec().Transactional, tracer
+	ctx := &calllog.Parent{
+		Context: callctx.WithProducer(t.Context(), rt.Producer), Tracer: tracer,
+		Logger: rt.Logger.With("consumer", reg.Name(), "group", c.GroupID),
+	}
+	teardowns, err := setUp(ctx, rt, o.setups)
+	if err != nil {
+		t.Fatal(errors.Join(err, tearDown(ctx, teardowns)))
+	}
+	instance, err := reg.New(rt)
+	if err != nil {
+		t.Fatalf("constructor: %v", errors.Join(err, tearDown(ctx, teardowns)))
+	}
+	noMistakes(t) // of the constructor
+	assignment := racecar.Assignment{Partitions: partitionsOf(messages)}
+	if h, ok := instance.(racecar.AssignmentHook); ok {
+		h.OnPartitionsAssigned(ctx, assignment)
+	}
+	result := Result{Errors: make([]error, len(messages))}
+	r := run{out: out, rt: rt, ctx: ctx, anySpec: o.spec == nil, messages: messages, errs: result.Errors}
+	r.calls(t, instance, reg.Batch(), slices.Concat(o.middlewares, reg.Spec().Use))
+	if h, ok := instance.(racecar.RevocationHook); ok {
+		h.OnPartitionsRevoked(ctx, assignment)
+	}
+	if h, ok := instance.(racecar.TeardownHook); ok {
+		result.TeardownErr = h.Teardown(ctx)
+	}
+	if err := tearDown(ctx, teardowns); err != nil {
+		result.TeardownErr = errors.Join(result.TeardownErr, err)
+	}
+	result.Produced = Produced(rt)
+	return result
+}
+
+// setUp runs the functions given to racecar.Setup and returns their teardowns, those of the
+// functions before one that fails as well.
+func setUp(ctx context.Context, rt racecar.Runtime, setups []registered.Setup) (teardowns []func(context.Context) error, err error) {
+	for _, s := range setups {
+		teardown, err := s.Run(ctx, rt)
+		if err != nil {
+			return teardowns, fmt.Errorf("setup at %s: %w", s.Line, err)
+		}
+		if teardown != nil {
+			teardowns = append(teardowns, teardown)
+		}
+	}
+	return teardowns, nil
+}
+
+// tearDown calls teardowns in reverse order.
+func tearDown(ctx context.Context, teardowns []func(context.Context) error) error {
+	var errs []error
+	for _, f := range slices.Backward(teardowns) {
+		errs = append(errs, f(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // run is a call of Run.
 type run struct {
 	out      *recorder
-	config   *racecar.Config
+	rt       racecar.Runtime
+	ctx      *calllog.Parent
 	anySpec  bool // the consumer's own is not known
 	messages []*racecar.Message
 	errs     []error // of messages, by index
 }
 
+// calls hands all messages to an instance.
+func (r *run) calls(t testing.TB, instance any, batch bool, middlewares []func(racecar.Handler) racecar.Handler) {
+	t.Helper()
+	if batch {
+		c, err := middleware.BatchProcessor(instance.(racecar.BatchProcessor), middlewares)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.batches(c)
+		return
+	}
+	c, err := middleware.Processor(instance.(racecar.Processor), middlewares)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.each(c)
+}
+
+// process calls c with m, in a span if there is a tracer.
+func (r *run) process(c racecar.Processor, m *racecar.Message) (err error) {
+	calls := calllog.NewCalls(r.ctx, []racecar.Message{*m})
+	var ctx context.Context = calls.Next()
+	if t := r.ctx.Tracer; t != nil {
+		var end func(error)
+		ctx, end = t.ProcessMessage(ctx, r.rt.Worker, m)
+		defer func() { end(err) }()
+	}
+	return c.Process(ctx, m)
+}
+
+// processBatch is process for a batch.
+func (r *run) processBatch(c racecar.BatchProcessor, batch []*racecar.Message) (err error) {
+	var ctx context.Context = calllog.NewBatch(r.ctx, batch)
+	if t := r.ctx.Tracer; t != nil {
+		var end func(error)
+		ctx, end = t.ProcessBatch(ctx, r.rt.Worker, batch)
+		defer func() { end(err) }()
+	}
+	return c.ProcessBatch(ctx, batch)
+}
+
 // each calls c for each message.
-func (r *run) each(ctx context.Context, c racecar.Processor) {
+func (r *run) each(c racecar.Processor) {
 	for i, m := range r.messages {
-		err := r.out.call(func() error { return c.Process(ctx, received(m)) })
+		err := r.out.call(func() error { return r.process(c, received(m)) })
 		if r.errs[i] = err; !r.done(err) {
 			r.out.abort()
 		}
@@ -297,13 +404,13 @@ func (r *run) each(ctx context.Context, c racecar.Processor) {
 
 // batches calls c for each run of messages of one partition, at most fetch_messages of
 // them at a time.
-func (r *run) batches(ctx context.Context, c racecar.BatchProcessor) {
-	most := r.config.FetchMessages
+func (r *run) batches(c racecar.BatchProcessor) {
+	most := r.rt.Config.FetchMessages
 	for start := 0; start < len(r.messages); {
 		batch := r.batch(start, most)
-		most = r.config.FetchMessages
+		most = r.rt.Config.FetchMessages
 		n := len(batch)
-		err := r.out.call(func() error { return c.ProcessBatch(ctx, batch) })
+		err := r.out.call(func() error { return r.processBatch(c, batch) })
 		failed, end := start, start+n
 		if at, ok := failedAt(err); ok && (at < 0 || at >= n) {
 			err = outOfRange(err, n)
@@ -349,7 +456,7 @@ func (r *run) done(err error) bool {
 	case Processed, Skipped:
 		return true
 	case DeadLettered:
-		return r.config.DeadLetterTopic != "" || r.anySpec
+		return r.rt.Config.DeadLetterTopic != "" || r.anySpec
 	}
 	return false
 }

@@ -39,6 +39,7 @@ type Worker struct {
 	output      *racecar.StandaloneProducer // in place of the default producer
 	subscribers []func(racecar.Event)       // of racecar.Observe
 	middlewares []func(racecar.Handler) racecar.Handler
+	setups      []registered.Setup
 
 	stop  func()        // asks it to stop; again does nothing
 	ended chan struct{} // closed when it has ended; code and words are set then
@@ -55,7 +56,8 @@ type Worker struct {
 // topics it subscribes to. Its configuration has the defaults and short intervals (commits,
 // pauses and heartbeats within a tenth of a second), then what racecar.Configure sets, the
 // Spec, and the changes of WithConfig; RunWorker reads neither file nor environment.
-// Subscribers given to racecar.Observe are called, and what consumer code produces with
+// Subscribers given to racecar.Observe are called, functions given to racecar.Setup run before
+// the first worker at b and what they returned after the last one, and what consumer code produces with
 // racecar.ProduceSync and its like from the ctx of a call goes to b.
 //
 // Several calls for one consumer run several workers of its group; the Spec's
@@ -65,15 +67,29 @@ type Worker struct {
 // test's log.
 func RunWorker[C any](t testing.TB, b *Broker, newConsumer func(racecar.Runtime) (C, error), options ...Option) *Worker {
 	t.Helper()
-	noMistakes(t)
 	o := collect(options)
 	if o.spec == nil {
 		t.Fatal("a worker needs to know the topics of its consumer: racecartest.WithSpec")
 	}
-	inner, err := racecar.NewRegistration(newConsumer, *o.spec)
+	noMistakes(t)
+	reg, err := racecar.NewRegistration(newConsumer, *o.spec)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runWorker(t, b, reg, o)
+}
+
+// RunRegisteredWorker is RunWorker for the consumer that is registered under name, as
+// RunRegistered is for Run.
+func RunRegisteredWorker(t testing.TB, b *Broker, name string, options ...Option) *Worker {
+	t.Helper()
+	o := collect(options)
+	reg := lookup(t, name, &o)
+	return runWorker(t, b, reg, o)
+}
+
+func runWorker(t testing.TB, b *Broker, inner *racecar.Registration, o options) *Worker {
+	t.Helper()
 	f := &faults{}
 	reg, err := withFaults(inner, f)
 	if err != nil {
@@ -83,7 +99,10 @@ func RunWorker[C any](t testing.TB, b *Broker, newConsumer func(racecar.Runtime)
 		t.Logf("RunWorker runs one worker, not the %d of the Spec: call it once for each", n)
 	}
 	values := registered.SpecValues(inner)
-	w := &Worker{t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f, subscribers: o.subscribers, middlewares: o.middlewares}
+	w := &Worker{
+		t: t, broker: b, reg: reg, config: o.load(t, &values, quick(b)), nonce: b.nonce(), faults: f,
+		subscribers: o.subscribers, middlewares: o.middlewares, setups: o.setups,
+	}
 	w.output = defaultProducer(t, w.config)
 	w.start()
 	return w
@@ -164,7 +183,7 @@ func (w *Worker) start() {
 			Lookup: func(string) *racecar.Registration { return w.reg },
 			Log:    log,
 			Emit:   w.note, EmitStarts: true,
-			Middlewares: w.middlewares, Mistakes: registered.Mistakes,
+			Middlewares: w.middlewares, Setups: w.broker.shared(w.setups), Mistakes: registered.Mistakes,
 			Tracer:  tracer,
 			Context: callctx.WithProducer(context.Background(), w.output),
 			Stderr:  testLog{w.t},
@@ -324,7 +343,7 @@ func (w *Worker) Rebalance() {
 	events := w.soFar()
 	before, rebalances := owned(events), rebalances(events)
 	w.others++
-	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, nonce: w.nonce, faults: w.faults, output: w.output, subscribers: w.subscribers, middlewares: w.middlewares}
+	other := &Worker{t: w.t, broker: w.broker, reg: w.reg, config: w.config, index: w.index + w.others, nonce: w.nonce, faults: w.faults, output: w.output, subscribers: w.subscribers, middlewares: w.middlewares, setups: w.setups}
 	other.start()
 	WaitFor[event.JoinGroup](other, nil)
 	w.awaitOwned(rebalances+1, func(mine map[partition]bool) bool {

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/outage"
 	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -37,7 +36,7 @@ func (w *worker) firstInstance(ctx context.Context) (*instance, shutdown, bool) 
 		case o := <-made:
 			if o.err != nil && ctx.Err() == nil {
 				w.failedConstructor(o.err)
-				return nil, <-w.shutdownRequests, false
+				return nil, w.unbegun(nil, <-w.shutdownRequests), false
 			}
 			if inst = o.inst; inst == nil {
 				continue // ctx has ended
@@ -57,13 +56,10 @@ func (w *worker) firstInstance(ctx context.Context) (*instance, shutdown, bool) 
 
 // unbegun ends a worker that has not joined its group.
 func (w *worker) unbegun(inst *instance, e shutdown) shutdown {
-	if inst == nil {
-		return e
-	}
 	w.stopWithin(e.grace, 0)
 	defer w.stopDeadline()
 	e = w.tearDown(e, inst)
-	if w.sendWith != nil { // the constructor may have produced
+	if inst != nil && w.sendWith != nil { // a setup or the constructor may have produced
 		if err := w.sendWith.Close(w.time); err != nil {
 			w.log.WithError(err).Error("output not delivered")
 		}
@@ -71,18 +67,18 @@ func (w *worker) unbegun(inst *instance, e shutdown) shutdown {
 	return e
 }
 
-// construct makes an instance. Once the consumer has been ready, a constructor's error
-// comes from outside, as one that says so (racecar.Unavailable) does at any time: construct
-// retries it until ctx ends, and the worker waits.
+// construct runs the setups and makes an instance. Once the consumer has been ready, an error
+// of either comes from outside, as one that says so (racecar.Unavailable) does at any time:
+// construct retries it until ctx ends, and the worker waits.
 func (w *worker) construct(ctx context.Context) (*instance, error) {
 	var txn *transactions
 	if w.transactional() {
 		txn = w.newTransactions(w.firstTransactionalID())
 	}
 	var tries constructorTries
-	newInstance := w.newInstance // the supervisor limits its time
+	limited := false // the supervisor limits the time until the worker waits
 	for {
-		inst, err := newInstance(txn)
+		inst, err := w.setUpAndConstruct(ctx, txn, limited)
 		if err == nil {
 			w.unmade.Store(nil)
 			return inst, nil
@@ -102,9 +98,8 @@ func (w *worker) construct(ctx context.Context) (*instance, error) {
 		if !sleep(ctx, pause) {
 			return nil, ctx.Err()
 		}
-		if newInstance = w.newInstance; unavailable {
-			newInstance = w.newInstanceWithin // the worker still waits, for which nobody limits the time
-			continue
+		if limited = unavailable; limited {
+			continue // the worker still waits, for which nobody limits the time
 		}
 		w.unmade.Store(nil) // starting again, which has its limit
 		w.sendFrame()
@@ -210,12 +205,32 @@ func (m *membership) instanceFor(p *partition, spare *instance, txn *transaction
 
 // newInstanceWithin is newInstance in bounded time: nobody else would notice.
 func (w *worker) newInstanceWithin(txn *transactions) (*instance, error) {
-	if limit := w.cfg.WorkerBootTimeout; limit > 0 {
-		stuck := time.AfterFunc(limit, func() {
-			w.dumpStacks()
-			w.crash(fmt.Errorf("constructor of %s: takes longer than worker_boot_timeout (%v)", w.reg.Name(), limit))
-		})
-		defer stuck.Stop()
+	defer w.limitBoot("constructor")()
+	return w.newInstance(txn)
+}
+
+// limitBoot ends the worker unless the function that it returns is called within
+// worker_boot_timeout.
+func (w *worker) limitBoot(what string) (stop func()) {
+	limit := w.cfg.WorkerBootTimeout
+	if limit == 0 {
+		return func() {}
+	}
+	stuck := time.AfterFunc(limit, func() {
+		w.dumpStacks()
+		w.crash(fmt.Errorf("%s of %s: takes longer than worker_boot_timeout (%v)", what, w.reg.Name(), limit))
+	})
+	return func() { stuck.Stop() }
+}
+
+// setUpAndConstruct runs the setups that are left and makes the first instance, in bounded time if
+// nobody else limits it.
+func (w *worker) setUpAndConstruct(ctx context.Context, txn *transactions, limited bool) (*instance, error) {
+	if limited {
+		defer w.limitBoot("setup or constructor")()
+	}
+	if err := w.setups.run(ctx); err != nil {
+		return nil, err
 	}
 	return w.newInstance(txn)
 }
@@ -284,12 +299,7 @@ func (w *worker) newInstance(txn *transactions) (*instance, error) {
 	inst := w.bareInstance(txn)
 	var value any
 	err := recovered(func() (err error) {
-		value, err = w.reg.New(racecar.Runtime{
-			Producer: inst.producer,
-			Logger:   logs.Slog(w.log),
-			Worker:   racecar.Worker{Consumer: w.reg.Name(), Index: w.index, Group: w.group},
-			Config:   &w.cfg,
-		})
+		value, err = w.reg.New(w.runtime(inst.producer))
 		return err
 	})
 	if err != nil {

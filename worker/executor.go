@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/calllog"
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/racecar"
@@ -135,7 +136,8 @@ type runResult struct {
 type failedCall struct {
 	messages span
 	action   action
-	out      []*outMessage // what it has produced for a transaction, and is kept
+	out      []*outMessage    // what it has produced for a transaction, and is kept
+	message  *racecar.Message // the one that failed, or the first of those that did
 }
 
 // span is messages of a partition that follow each other.
@@ -194,7 +196,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 	messages := p.cursor.peek(1)
 	messages[0].Retries = p.retries()
 	var (
-		ctx     = p.liveContext()
+		calls   = calllog.NewCalls(p.liveContext(), messages)
 		process = p.inst.single.Process
 		last    = e.board.Now()
 		until   = last + int64(quantum-time.Since(began))
@@ -230,7 +232,7 @@ func (e *executor) callEach(p *partition, alone bool, began time.Time) {
 			inHand = true
 		}
 		inCall = true
-		err := process(ctx, m)
+		err := process(calls.Next(), m)
 		if err != nil {
 			err = usableError(err)
 		}
@@ -293,7 +295,7 @@ func (e *executor) callBatch(p *partition, alone bool) {
 		}
 	}()
 	e.board.Begin(e.slot, p.topic, p.partition, call.first, final, alone)
-	if err = p.inst.batch.ProcessBatch(p.liveContext(), messages); err != nil {
+	if err = p.inst.batch.ProcessBatch(calllog.NewBatch(p.liveContext(), messages), messages); err != nil {
 		err = usableError(err)
 	}
 	how = eventReturned
@@ -302,11 +304,13 @@ func (e *executor) callBatch(p *partition, alone bool) {
 // failed decides what becomes of a call that failed, as long as what it produced can be
 // told from what others produce.
 func (e *executor) failed(p *partition, how eventKind, err error, call span) {
+	handed := p.cursor.chunk[p.cursor.index:]
 	p.cursor.rewind(call.first)
 	o := p.called(how, err, call.n)
 	out := p.inst.delivery.takeOutput()
 	o.mixed = o.batch && len(out) > 0 && call.n > 1
 	f := &failedCall{messages: call, action: decide(o, p.retries(), &e.w.cfg)}
+	f.message = &handed[min(f.action.done, call.n-1)]
 	e.end = runResult{failed: f}
 	if !f.action.keep {
 		p.acks.drop()
@@ -462,9 +466,9 @@ func (e *executor) goBack(p *partition) {
 func (e *executor) settle(p *partition, end runResult) {
 	e.survived(p, end.failed != nil)
 	if f := end.failed; f != nil {
-		p.span = p.inst.span
+		p.span, p.failing = p.inst.span, f.message
 		e.w.carryOut(p, f.messages, f.action, f.out)
-		p.span = nil
+		p.span, p.failing = nil, nil
 	} else if e.w.cfg.SynchronousCommits || p.isCareful(e.t.clock.now()) {
 		p.inst.delivery.commitSync(p)
 	}

@@ -199,7 +199,7 @@ func (p *partition) noteFailure(a action) {
 func (w *worker) noteFailure(p *partition, call span, err error, attempt int) *logrus.Entry {
 	info := racecar.ErrorInfo{
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition,
-		Messages: call.n, Retries: max(0, attempt-1),
+		Messages: call.n, Retries: max(0, attempt-1), Attempt: attempt,
 	}
 	ctx := w.opts.base()
 	if p.span != nil {
@@ -207,7 +207,10 @@ func (w *worker) noteFailure(p *partition, call span, err error, attempt int) *l
 	}
 	log := w.partLog(p).WithContext(ctx).WithError(bounded(err)).WithField("attempt", attempt)
 	if call.n > 0 {
-		info.FirstOffset, info.LastOffset = call.first, call.next-1
+		info.Offset, info.FirstOffset, info.LastOffset = call.first, call.first, call.next-1
+		if m := p.messageAt(call.first); m != nil {
+			info.Key, info.Headers = m.Key, m.Headers
+		}
 		log = log.WithField("offset", info.FirstOffset)
 		if call.n > 1 {
 			log = log.WithField("last_offset", info.LastOffset)
@@ -223,6 +226,18 @@ func (w *worker) noteFailure(p *partition, call span, err error, attempt int) *l
 	w.problem(p.topicPartition, info.FirstOffset, err)
 	w.onError(ctx, err, info)
 	return log
+}
+
+// messageAt returns the message at an offset that is dealt with, nil if it has to be
+// fetched again.
+func (p *partition) messageAt(offset int64) *racecar.Message {
+	if p.failing != nil {
+		return p.failing
+	}
+	if next := p.cursor.chunk[p.cursor.index:]; len(next) > 0 && next[0].Offset == offset {
+		return &next[0]
+	}
+	return nil
 }
 
 // onError calls the user's function, containing what it does. ctx carries the span of

@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
@@ -37,6 +38,8 @@ type Options struct {
 	// Middlewares are around the calls of each instance, the first one outermost; those of
 	// the consumer's Spec are inside.
 	Middlewares []func(racecar.Handler) racecar.Handler
+	// Setups run before the first constructor, what they return after the last Teardown.
+	Setups []registered.Setup
 	// Mistakes returns what the program has registered wrongly; nil: nobody asks. A mistake
 	// that is made after the start ends the worker permanently.
 	Mistakes func() []error

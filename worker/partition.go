@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/racecar-go/racecar/internal/callctx"
+	"github.com/racecar-go/racecar/internal/calllog"
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/offsetmap"
+	"github.com/racecar-go/racecar/racecar"
 )
 
 // topicPartition names a partition of a topic.
@@ -83,20 +85,21 @@ type partition struct {
 
 	// Owned by the executor while busy.
 	cursor       cursor
-	processed    int64           // messages
-	repeatSize   int             // of the batch that failed last, which is called again whole; 0: none
-	splitTo      int64           // below this offset batches are called message by message
-	probing      bool            // it makes one call, though a dependency of it is unavailable
-	limitedAt    int64           // offset of the message that dead_letter_limit holds
-	limitedUntil time.Time       // when that is dead-lettered all the same; zero: it holds none
-	deadLetters  *deadLetters    // on their way; nil: none
-	undisposed   *deadLetters    // to be sent once their messages were fetched again; nil: none
-	suspectFrom  int64           // the next suspect's offset; noSuspect: none
-	loggedOf     int64           // offset of the failure that was logged last
-	loggedAt     time.Time       // when that was; zero: none yet
-	paused       bool            // an event said so, and none that it goes on
-	awaitsFor    string          // what its transaction holds, for the status; "": its messages
-	span         context.Context // of the call whose failure is dealt with; nil: of none, or no tracer
+	processed    int64            // messages
+	repeatSize   int              // of the batch that failed last, which is called again whole; 0: none
+	splitTo      int64            // below this offset batches are called message by message
+	probing      bool             // it makes one call, though a dependency of it is unavailable
+	limitedAt    int64            // offset of the message that dead_letter_limit holds
+	limitedUntil time.Time        // when that is dead-lettered all the same; zero: it holds none
+	deadLetters  *deadLetters     // on their way; nil: none
+	undisposed   *deadLetters     // to be sent once their messages were fetched again; nil: none
+	suspectFrom  int64            // the next suspect's offset; noSuspect: none
+	loggedOf     int64            // offset of the failure that was logged last
+	loggedAt     time.Time        // when that was; zero: none yet
+	paused       bool             // an event said so, and none that it goes on
+	awaitsFor    string           // what its transaction holds, for the status; "": its messages
+	span         context.Context  // of the call whose failure is dealt with; nil: of none, or no tracer
+	failing      *racecar.Message // whose failure is dealt with; nil: none that was just called
 
 	// Of transactions, owned by the executor as well. Calls from isolatedFrom up to
 	// isolatedTo must be alone in theirs; isolated: the next one must.
@@ -133,11 +136,11 @@ const noPosition = -1
 // noSuspect as partition.suspectFrom: no suspect ahead.
 const noSuspect = math.MaxInt64
 
-// callContext is the ctx of a partition's calls. It is shared by many calls,
-// since making one for each would cost more than handing over the message; a
+// callContext is what the ctxs of a partition's calls have in common. It is shared by many
+// calls, since making one for each would cost more than handing over the message; a
 // cancelled one is replaced before the next call.
 type callContext struct {
-	context.Context
+	calllog.Parent
 	cancel context.CancelCauseFunc
 }
 
@@ -203,8 +206,9 @@ func (c leavingContext) Err() error {
 
 // newContext makes the ctx of the calls to come.
 func (p *partition) newContext() {
-	ctx, cancel := context.WithCancelCause(p.m.w.opts.base())
-	p.ctx.Store(&callContext{callctx.WithLeaving(ctx, p.markedLeaving), cancel})
+	w := p.m.w
+	ctx, cancel := context.WithCancelCause(w.opts.base())
+	p.ctx.Store(&callContext{calllog.Parent{Context: callctx.WithLeaving(ctx, p.markedLeaving), Logger: w.slog, Tracer: w.opts.Tracer}, cancel})
 }
 
 // isLeaving reports whether it is known to go.
@@ -277,14 +281,14 @@ func (p *partition) retries() int {
 	return p.attempts
 }
 
-// liveContext returns the ctx for the next call, a new one when the last was
+// liveContext returns the parent of the next call's ctx, a new one when the last was
 // cancelled but the partition is still ours.
-func (p *partition) liveContext() context.Context {
+func (p *partition) liveContext() *calllog.Parent {
 	if c := p.ctx.Load(); c.Err() == nil || p.isLeaving() {
-		return c
+		return &c.Parent
 	}
 	p.newContext()
-	return p.ctx.Load()
+	return &p.ctx.Load().Parent
 }
 
 // confirm notes what the broker has committed; only the commit loop calls it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -15,7 +16,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/calllog"
 	"github.com/racecar-go/racecar/internal/locks"
+	"github.com/racecar-go/racecar/internal/logs"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/verdict"
@@ -44,9 +47,11 @@ type worker struct {
 	index int
 	group string
 	log   *logrus.Entry
-	base  time.Time // what durations in hot paths are counted from
+	slog  *slog.Logger // of consumer code
+	base  time.Time    // what durations in hot paths are counted from
 
 	mistakesAtStart int // of Options.Mistakes
+	setups          *setups
 
 	stats       *scoreboard.Counters
 	scheduler   *scheduler
@@ -172,6 +177,9 @@ func newWorker(o Options) (*worker, error) {
 	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
 	w.cfg.ProduceInFlight = max(1, w.cfg.ProduceInFlight)
 	w.log = o.Log.WithFields(logrus.Fields{"consumer": reg.Name(), "worker": h.Index, "pid": os.Getpid(), "group": w.group})
+	w.slog = logs.Slog(w.log)
+	w.opts.Context = &calllog.Parent{Context: o.base(), Logger: w.slog, Tracer: o.Tracer}
+	w.setups = newSetups(w)
 	w.scheduler = newScheduler(w.cfg.Concurrency, w.cfg.MultiSubscriptionStrategy == "round-robin", newLimits(&w.cfg))
 	w.scheduler.opener = newOpener(int64(cmp.Or(w.cfg.MaxBatchBytes, defaultMaxBatch)), w.cfg.Concurrency)
 	if o.clock != nil {
@@ -326,6 +334,7 @@ func (w *worker) tearDown(e shutdown, instances ...*instance) shutdown {
 				inst.tearDown(w.time)
 			}
 		}
+		w.setups.tearDown(w.time)
 	})
 	if !done && e.err == nil {
 		e.code, e.err = wire.ExitCrash, fmt.Errorf("Teardown has not finished within %v", e.grace)

@@ -4,6 +4,7 @@ package callctx
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 )
 
@@ -35,3 +36,21 @@ func Producer(ctx context.Context) any { return ctx.Value(producerKey{}) }
 // without a stand-in then, since it would write to whatever broker is at its default
 // address.
 var InTests atomic.Bool
+
+// LoggerKey is the key of a LoggerSource in a ctx.
+type LoggerKey struct{}
+
+// LoggerSource makes the logger of racecar.Logger.
+type LoggerSource interface {
+	// LoggerFor returns the logger for ctx, which may hold a span.
+	LoggerFor(ctx context.Context) *slog.Logger
+}
+
+// Logger returns the logger of the call, or else of the worker, that ctx belongs to; nil: of
+// none.
+func Logger(ctx context.Context) *slog.Logger {
+	if s, ok := ctx.Value(LoggerKey{}).(LoggerSource); ok {
+		return s.LoggerFor(ctx)
+	}
+	return nil
+}

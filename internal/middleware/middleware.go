@@ -14,16 +14,26 @@ import (
 // Processor returns inner with middlewares around it, the first one outermost. It is for
 // one call at a time.
 func Processor(inner racecar.Processor, middlewares []func(racecar.Handler) racecar.Handler) (racecar.Processor, error) {
-	c, err := newChain(middlewares, func(ctx context.Context, messages []*racecar.Message) error {
+	c := &chain{}
+	return processor{c}, c.build(middlewares, func(ctx context.Context, messages []*racecar.Message) error {
+		if len(messages) != 1 || messages[0] != c.single {
+			if c.wrong = differ([]*racecar.Message{c.single}, messages); c.wrong != nil {
+				return c.wrong
+			}
+		}
 		return inner.Process(ctx, messages[0])
 	})
-	return processor{c}, err
 }
 
 // BatchProcessor is Processor for batches.
 func BatchProcessor(inner racecar.BatchProcessor, middlewares []func(racecar.Handler) racecar.Handler) (racecar.BatchProcessor, error) {
-	c, err := newChain(middlewares, inner.ProcessBatch)
-	return batchProcessor{c}, err
+	c := &chain{}
+	return batchProcessor{c}, c.build(middlewares, func(ctx context.Context, messages []*racecar.Message) error {
+		if c.wrong = differ(c.batch, messages); c.wrong != nil {
+			return c.wrong
+		}
+		return inner.ProcessBatch(ctx, messages)
+	})
 }
 
 type processor struct{ *chain }
@@ -51,42 +61,28 @@ type chain struct {
 	wrong  error // what a middleware did to them; nil: nothing
 }
 
-func newChain(middlewares []func(racecar.Handler) racecar.Handler, innermost racecar.Handler) (*chain, error) {
-	c := &chain{}
-	c.handle = func(ctx context.Context, messages []*racecar.Message) error {
-		if c.wrong = c.check(messages); c.wrong != nil {
-			return c.wrong
-		}
-		return innermost(ctx, messages)
-	}
+// build puts middlewares around innermost.
+func (c *chain) build(middlewares []func(racecar.Handler) racecar.Handler, innermost racecar.Handler) error {
+	c.handle = innermost
 	for _, m := range slices.Backward(middlewares) {
 		if c.handle = m(c.handle); c.handle == nil {
-			return nil, fmt.Errorf("the middleware %s returned a nil Handler", nameOf(m))
+			return fmt.Errorf("the middleware %s returned a nil Handler", nameOf(m))
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // call calls the outermost middleware. A mistake of a middleware is the call's error even
 // if the middleware has swallowed it: messages would be lost.
 func (c *chain) call(ctx context.Context, messages []*racecar.Message) error {
-	c.wrong = nil
+	if c.wrong != nil {
+		c.wrong = nil
+	}
 	err := c.handle(ctx, messages)
 	if c.wrong != nil {
 		return c.wrong
 	}
 	return err
-}
-
-// check returns an error unless messages are those of the call, or copies of them.
-func (c *chain) check(messages []*racecar.Message) error {
-	if c.single != nil {
-		if len(messages) == 1 && messages[0] == c.single {
-			return nil
-		}
-		return differ([]*racecar.Message{c.single}, messages)
-	}
-	return differ(c.batch, messages)
 }
 
 // differ says where messages that were handed on differ from those that were given.
