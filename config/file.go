@@ -43,6 +43,8 @@ type fileResult struct {
 	consumers []consumerSection
 	warnings  []string
 	problems  []error
+	// unsound are the keys whose value could not be read.
+	unsound []string
 	// shared has the keys of the common section, with their sources, where another
 	// environment's section sets the protocol that some of them need.
 	shared map[string]string
@@ -365,6 +367,7 @@ func (r *fileReader) settings(entries []entry, allowed func(Key, *token.Token) b
 		}
 		in, ok := r.input(key, e)
 		if !ok {
+			r.result.unsound = append(r.result.unsound, key.Name)
 			continue
 		}
 		settings = append(settings, setting{

@@ -133,6 +133,9 @@ func (l *loader) file() {
 	l.unread, l.shared, l.sections = r.unread, r.shared, r.consumers
 	l.problems = append(l.problems, r.problems...)
 	l.warnings = append(l.warnings, r.warnings...)
+	for _, key := range r.unsound {
+		l.unsound[key] = true
+	}
 	if !given {
 		all := slices.Clone(r.settings)
 		for _, s := range r.consumers {

@@ -75,6 +75,16 @@ func TestSecretsFromFiles(t *testing.T) {
 	}
 }
 
+// A file that is missing is one problem, not one more for the key that goes without a value.
+func TestMissingSecretIsReportedOnce(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "f.yml", "development:\n  security_protocol: sasl_plaintext\n  sasl_mechanism: PLAIN\n  sasl_username: u\n  sasl_password: ${file:none}\n")
+	_, err := Load(Options{Dir: dir, File: "f.yml", FileGiven: true})
+	if want := "f.yml:5:18: sasl_password: none: no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 func TestPlacesOfSecrets(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "s", "s3cr3t\n")
