@@ -14,8 +14,12 @@ import (
 
 // condition reports whether the machine has what a script asks for.
 func condition(name string) (bool, error) {
-	if name == "postgres" {
+	switch name {
+	case "postgres":
 		_, err := postgresProgram("initdb")
+		return err == nil, nil
+	case "redis":
+		_, err := exec.LookPath("redis-server")
 		return err == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
