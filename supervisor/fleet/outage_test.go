@@ -2,10 +2,40 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
+	"testing"
 	"time"
 
+	"github.com/racecar-go/racecar/config"
+	"github.com/racecar-go/racecar/internal/status"
 	"github.com/racecar-go/racecar/internal/wire"
 )
+
+// The status has each outage with its details, and how long there have been any.
+func TestStatusOfOutages(t *testing.T) {
+	w := startWorld(t, consumerOf("A", 2, func(c *config.Config) { c.OutageNotReady, c.OutageMaxPause = true, 3*time.Second }))
+	began := w.now
+	f := w.worker("A[0]")
+	f.reports("db", 2, true, 0)
+	for range 4 {
+		w.pass(3 * time.Second)
+		f.probed("db", wire.ProbeUnavailable, 0)
+	}
+	w.pass(3 * time.Second) // outage_max_pause: more than 2 s, and less than the next doubling
+	st := w.report()
+	want := status.Outage{Dependency: "db", Since: began, Held: 2, Probes: 4, Pause: 3, Prober: "A[0]", Error: "db is away", NotReady: true}
+	if c := st.Consumers[0]; len(c.Outages) != 1 || c.Outages[0] != want || c.OutageSeconds["db"] != 15 || c.State != status.Running {
+		t.Errorf("%s, %+v, %v", c.State, c.Outages, c.OutageSeconds)
+	}
+	if a, b := w.state("A[0]").Outages, w.state("A[1]").Outages; !slices.Equal(a, []string{"db"}) || b != nil {
+		t.Errorf("A[0] %v, A[1] %v", a, b)
+	}
+	f.probed("db", wire.ProbeAvailable, 0)
+	w.pass(time.Minute)
+	if c := w.report().Consumers[0]; len(c.Outages) != 0 || c.OutageSeconds["db"] != 15 || w.state("A[0]").Outages != nil {
+		t.Errorf("at the end: %+v, %v", c.Outages, c.OutageSeconds)
+	}
+}
 
 // outLease is a lease that a process has been granted and not given back.
 type outLease struct {

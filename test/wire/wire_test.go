@@ -127,10 +127,7 @@ func versions(t *testing.T, f func(t *testing.T, dir string)) {
 
 func TestRecordedWorkers(t *testing.T) {
 	versions(t, func(t *testing.T, dir string) {
-		plays := map[string]transcript{}
-		for _, name := range []string{string(wire.RolePlan), string(wire.RoleWorker), successor, string(wire.RoleLeave)} {
-			plays[name] = load(t, filepath.Join(dir, name), brokerName)
-		}
+		plays := recordedChildren(t, dir)
 		t.Run("as recorded", func(t *testing.T) {
 			st := supervise(t, plays)
 			if n := st.Totals[status.CountUnknownMessages]; n != 0 {
@@ -152,6 +149,27 @@ func TestRecordedWorkers(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A worker of before outages is told nothing of them, not even if it spoke of one.
+func TestOutageWithAnOlderWorker(t *testing.T) {
+	plays := recordedChildren(t, recordings(wire.VersionOutages-1))
+	said := plays[string(wire.RoleWorker)]
+	hello := slices.IndexFunc(said, func(m message) bool { return m.Kind == wire.KindHello })
+	plays[string(wire.RoleWorker)] = slices.Insert(said, hello+1, message{true, wire.Envelope{
+		Kind: wire.KindOutage, Body: json.RawMessage(`{"dependency":"db","held":1,"wants":true,"calls":1}`),
+	}})
+	supervise(t, plays)
+}
+
+// recordedChildren are all children of a recording.
+func recordedChildren(t *testing.T, dir string) map[string]transcript {
+	t.Helper()
+	plays := map[string]transcript{}
+	for _, name := range []string{string(wire.RolePlan), string(wire.RoleWorker), successor, string(wire.RoleLeave)} {
+		plays[name] = load(t, filepath.Join(dir, name), brokerName)
+	}
+	return plays
 }
 
 func supervise(t *testing.T, plays map[string]transcript) status.Status {
