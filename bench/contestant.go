@@ -87,7 +87,7 @@ func output(cmd *exec.Cmd) error {
 
 // consumerOf returns the consumer of bench/app for a mode.
 var consumerOf = map[string]string{
-	"process": "Count", "batch": "CountBatch", "copy": "Copy", "copy-deliver": "CopyDeliver", "copy-txn": "CopyTransactional", "latency": "Latency", "slow": "SlowFirst",
+	"process": "Count", "batch": "CountBatch", "copy": "Copy", "copy-deliver": "CopyDeliver", "copy-txn": "CopyTransactional", "latency": "Latency", "slow": "SlowFirst", "stall": "Stall", "stall-batch": "StallBatch",
 }
 
 func racecarArgs(task board.Task, e entrant) []string {

@@ -39,6 +39,19 @@ func life() []*row {
 			targets: []target{{of: "5 workers", than: "1 worker", metric: pss, factor: 2}},
 		},
 		{
+			name: "load-20000", what: "size of the whole at 20,000 messages a second (PSS), 10 partitions", topic: topic{partitions: 10},
+			rate: 20_000, interval: 5 * time.Second, run: paced, main: pss, who: []entrant{workers(1, "1 worker"), workers(5, "5 workers")},
+			targets: []target{{of: "5 workers", metric: pss, factor: 75}},
+		},
+		{
+			name: "idle-1000", what: "a worker with 1000 partitions and nothing to do", topic: topic{partitions: 1000}, run: idle, main: pss, interval: 5 * time.Second,
+			who: []entrant{workers(1, "1 worker")},
+		},
+		{
+			name: "stalled", what: "a worker whose calls do not return, 200 bytes, 1000 partitions", topic: topic{size: 200, partitions: 1000}, run: stalled, main: worker,
+			who: stalledWorkers(),
+		},
+		{
 			name: "kill", what: "kill -9 of one of 3 workers at 10,000 messages a second, until its partitions go on", topic: topic{partitions: 9},
 			rate: 10_000, run: killed, main: took, who: []entrant{workers(3, "range"), workers(3, "sticky", sticky...)},
 			targets: []target{{of: "range", metric: took, factor: 2}, {of: "sticky", metric: took, factor: 2}},
@@ -119,6 +132,7 @@ func idle(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
+	all := p.use()
 	if err := sleep(ctx, r.interval); err != nil {
 		return nil, err
 	}
@@ -126,6 +140,7 @@ func idle(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
+	s[shareCPU.key] = 100 * (p.use().cpu - all.cpu).Seconds() / r.interval.Seconds()
 	own, err := harness.PSS(supervisor)
 	if err != nil {
 		return nil, err
@@ -167,6 +182,77 @@ func loaded(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
 	s[pss.key] = float64(most) / mib
 	_, err = p.stop()
 	return s, err
+}
+
+// stalledWorkers are of both kinds of calls, with and without compression.
+func stalledWorkers() (who []entrant) {
+	for _, mode := range []string{"stall", "stall-batch"} {
+		for _, codec := range []string{"", "zstd"} {
+			t := topic{size: 200, partitions: 1000, codec: codec}
+			label := map[string]string{"stall": "Process", "stall-batch": "ProcessBatch"}[mode]
+			if codec != "" {
+				label += ", " + codec
+			}
+			who = append(who, entrant{contestant: "racecar", mode: mode, label: label, topic: t})
+		}
+	}
+	return who
+}
+
+// stalled measures what a worker holds of a backlog that it does not process.
+func stalled(ctx context.Context, b *bench, r *row, e entrant) (sample, error) {
+	if _, err := b.fill(ctx, r, e); err != nil {
+		return nil, err
+	}
+	e.workers = 1
+	p, client, _, err := b.up(ctx, e, board.Task{Topic: b.topicName(r, e), Group: b.group(), Partition: r.topic.partitions})
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	defer client.Close()
+	most, since := usage{}, time.Now()
+	err = p.until(ctx, "memory that does not grow", func() (uint64, bool) {
+		if u := p.use(); u.peakOfOne > most.peakOfOne || most.at.IsZero() {
+			most, since = u, time.Now()
+		}
+		return uint64(most.peakOfOne), time.Since(since) > 3*time.Second
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := sample{worker.key: float64(most.peakOfOne) / mib, pss.key: float64(p.pss()) / mib}
+	for _, pid := range p.tree() { // a graceful shutdown would wait for the calls
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return nil, err
+		}
+	}
+	<-p.ended
+	return s, nil
+}
+
+// paced measures the memory of all processes at a steady rate.
+func paced(ctx context.Context, b *bench, r *row, e entrant) (_ sample, err error) {
+	p, _, end, err := b.flowing(ctx, r, e)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	most, from, before := int64(0), p.use(), p.board.Sum(r.topic.partitions)
+	last, until := time.Time{}, time.Now().Add(r.interval)
+	err = p.until(ctx, "the end", func() (uint64, bool) {
+		if time.Since(last) > 50*time.Millisecond {
+			most, last = max(most, p.pss()), time.Now()
+		}
+		return p.board.Sum(r.topic.partitions), time.Now().After(until)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := sample{}
+	between(s, from, p.use(), p.board.Sum(r.topic.partitions)-before)
+	s[pss.key] = float64(most) / mib
+	return s, nil
 }
 
 // flowing is up with a flow of messages; it returns once all partitions are processed.

@@ -4,6 +4,8 @@
 //	go run ./bench --list                         # what else there is
 //	go run ./bench --only process,'batch-200-*'   # some rows
 //	go run ./bench --kafka embedded --rounds 1    # without Java, for a quick look
+//	go run ./bench --all --save NAME              # all rows; again after an interruption: the rest of them
+//	go run ./bench --tables --save NAME           # writes the tables of docs/performance.md
 //
 // Each contestant runs in separate processes, in turn (A B A B …), and counts its processed
 // messages in memory that it shares with the benchmark (package board). So all are measured
@@ -46,6 +48,7 @@ type options struct {
 	all      bool
 	list     bool
 	smoke    bool
+	tables   bool
 }
 
 func main() {
@@ -53,13 +56,14 @@ func main() {
 	flag.StringVar(&o.against, "against", "sarama,franz,confluent,librdkafka", "`contestants` to compare with")
 	flag.StringVar(&o.kafka, "kafka", "real", "real starts Apache Kafka (Java and Maven); embedded; or `addresses`")
 	flag.StringVar(&o.only, "only", "", "`rows` to measure, with wildcards (default: the main ones)")
-	flag.StringVar(&o.save, "save", "", "write bench/results/`name`.{md,json,svg}")
+	flag.StringVar(&o.save, "save", "", "write bench/results/`name`.{md,json,svg} after each row; rows in it are not measured again")
 	flag.StringVar(&o.profile, "profile", "", "have those written in Go write profiles to this `directory`")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each contestant runs")
 	flag.IntVar(&o.messages, "messages", 2_000_000, "messages of a topic; some rows take a share of them")
-	flag.BoolVar(&o.all, "all", false, "measure every row")
+	flag.BoolVar(&o.all, "all", false, "measure the rows marked + in --list too")
 	flag.BoolVar(&o.list, "list", false, "list the rows")
-	flag.BoolVar(&o.smoke, "smoke", false, "fail when racecar has less than half the plain loop's rate in the best of three")
+	flag.BoolVar(&o.smoke, "smoke", false, "fail when racecar has less than 0.8 of the plain loop's rate in the best of three")
+	flag.BoolVar(&o.tables, "tables", false, "write the tables of docs/performance.md from the results that --save names, and measure nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -86,20 +90,26 @@ type bench struct {
 func run(ctx context.Context, o options) (err error) {
 	if o.list {
 		for _, r := range rows() {
-			extra := " "
+			when := " "
 			if r.extra {
-				extra = "+"
+				when = "+"
 			}
-			fmt.Printf("%s %-22s %s\n", extra, r.name, r.what)
+			if r.named {
+				when = "-"
+			}
+			fmt.Printf("%s %-22s %s\n", when, r.name, r.what)
 		}
-		fmt.Println("(+: only with --only or --all)")
+		fmt.Println("(+: only with --all or --only; -: only with --only)")
 		return nil
 	}
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unknown argument %q; rows are chosen by --only", flag.Arg(0))
 	}
+	if o.tables {
+		return writeTables(o.save)
+	}
 	if o.smoke {
-		o.only, o.against, o.rounds = "process,batch,"+largeBatches, "sarama", 3
+		o.only, o.against, o.rounds = "process,batch,batch-10k", "sarama", 3
 	}
 	if o.rounds < 1 || o.messages < 1000 {
 		return fmt.Errorf("--rounds %d, --messages %d: at least 1 and 1000 are needed", o.rounds, o.messages)
@@ -227,10 +237,18 @@ func (b *bench) say(format string, args ...any) {
 }
 
 // measure runs the entrants of each row in turn.
-func (b *bench) measure(ctx context.Context, rows []*row) ([]*result, error) {
-	var results []*result
+func (b *bench) measure(ctx context.Context, chosen []*row) ([]*result, error) {
+	allRows, rows, results := rows(), chosen, []*result(nil)
+	if b.opts.save != "" {
+		s, err := load(b.opts.save)
+		if err != nil {
+			return nil, err
+		}
+		results = s.results(allRows)
+		rows = missing(chosen, results)
+	}
 	for i, r := range rows {
-		res := &result{row: r, samples: map[string][]sample{}}
+		res := &result{row: r, commit: commit(), samples: map[string][]sample{}}
 		results = append(results, res)
 		for round := range b.opts.rounds {
 			for _, e := range r.who {
@@ -243,7 +261,7 @@ func (b *bench) measure(ctx context.Context, rows []*row) ([]*result, error) {
 			}
 		}
 		if b.opts.save != "" { // keeps the results if a later row fails
-			if err := b.save(filepath.Join("bench", "results", b.opts.save), results); err != nil {
+			if err := b.save(b.opts.save, results); err != nil {
 				return nil, err
 			}
 		}

@@ -53,7 +53,9 @@ func (b *bench) start(e entrant, task board.Task, args ...string) (*process, err
 	p.cmd = exec.Command(b.binaries[e.contestant], args...)
 	p.cmd.Env = append(append(os.Environ(), task.Env()...), "BENCH_PROFILE="+b.opts.profile)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the benchmark alone, which stops them
+	// Ctrl-C reaches the benchmark alone, which stops them. And racecar's workers have sessions of
+	// their own, among which Linux divides processor time (autogroups): so the others get one too.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	p.began = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return nil, err

@@ -1,21 +1,21 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 // result has a row's samples by entrant, in the order of the rounds.
 type result struct {
 	row     *row
+	commit  string // of the program that was measured; empty: unknown
 	samples map[string][]sample
 }
 
@@ -97,7 +97,11 @@ func (b *bench) report(results []*result) string {
 		}
 	}
 	for _, r := range results {
-		fmt.Fprintf(&s, "\n### %s: %s\n\n%s", r.row.name, r.row.what, r.table())
+		fmt.Fprintf(&s, "\n### %s: %s\n\n", r.row.name, r.row.what)
+		if r.commit != commit() {
+			fmt.Fprintf(&s, "Measured at commit %s.\n\n", r.commit)
+		}
+		s.WriteString(r.table())
 	}
 	if targets := targetTable(results); targets != "" {
 		fmt.Fprintf(&s, "\n### Targets\n\nFirst the median of the rounds, then the best.\n\n%s", targets)
@@ -107,17 +111,22 @@ func (b *bench) report(results []*result) string {
 
 // circumstances describes the machine and versions that the figures depend on.
 func (b *bench) circumstances() []string {
-	commit := "unknown"
-	if out, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
-		commit = strings.TrimSpace(string(out))
-	}
 	return []string{
-		fmt.Sprintf("%s, commit %s, %s", b.began.UTC().Format(time.DateOnly), commit, strings.Join(append([]string{"go run ./bench"}, os.Args[1:]...), " ")),
+		fmt.Sprintf("%s, commit %s, %s", b.began.UTC().Format(time.DateOnly), commit(), strings.Join(append([]string{"go run ./bench"}, os.Args[1:]...), " ")),
 		fmt.Sprintf("%s, %d processors, %s/%s, %s", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version()),
 		b.broker,
 		fmt.Sprintf("%d rounds; the median, and in brackets the least and the most; ratios are of the same round", b.opts.rounds),
 	}
 }
+
+// commit is that of the module.
+var commit = sync.OnceValue(func() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+})
 
 func processor() string {
 	data, err := os.ReadFile("/proc/cpuinfo")
@@ -129,6 +138,26 @@ func processor() string {
 		}
 	}
 	return "unknown processor"
+}
+
+// heading is the head of a column.
+func (m metric) heading() string {
+	if m.unit == "" {
+		return m.title
+	}
+	return m.title + ", " + m.unit
+}
+
+// cell returns an entrant's median of a metric and, if so requested, its range.
+func (r *result) cell(e entrant, m metric, spread bool) string {
+	all, ok := r.values(e.name(), m.key)
+	switch {
+	case !ok:
+		return "–"
+	case spread && len(all) > 1:
+		return fmt.Sprintf("%s (%s–%s)", m.number(median(all)), m.number(slices.Min(all)), m.number(slices.Max(all)))
+	}
+	return m.number(median(all))
 }
 
 // table returns the table of a row's figures.
@@ -157,11 +186,7 @@ func (r *result) table() string {
 	var s strings.Builder
 	s.WriteString("| |")
 	for _, m := range used {
-		unit := ""
-		if m.unit != "" {
-			unit = ", " + m.unit
-		}
-		fmt.Fprintf(&s, " %s%s |", m.title, unit)
+		s.WriteString(" " + m.heading() + " |")
 	}
 	compared := len(r.row.who) > 1
 	if compared {
@@ -175,15 +200,7 @@ func (r *result) table() string {
 	for i, e := range r.row.who {
 		fmt.Fprintf(&s, "| %s |", e.name())
 		for _, m := range used {
-			all, ok := r.values(e.name(), m.key)
-			switch {
-			case !ok:
-				s.WriteString(" – |")
-			case m.key == r.row.main.key && len(all) > 1:
-				fmt.Fprintf(&s, " %s (%s–%s) |", m.number(median(all)), m.number(slices.Min(all)), m.number(slices.Max(all)))
-			default:
-				fmt.Fprintf(&s, " %s |", m.number(median(all)))
-			}
+			s.WriteString(" " + r.cell(e, m, m.key == r.row.main.key) + " |")
 		}
 		switch ratios := r.ratios(r.row.who[0].name(), e.name(), r.row.main.key); {
 		case !compared:
@@ -254,13 +271,8 @@ func targetTable(results []*result) string {
 	return "| | target | median | best | |\n|---|---:|---:|---:|---|\n" + s.String()
 }
 
-// largeBatches is the row of batches that are larger than the limit of the queues.
-const largeBatches = "batch-10k-8-none"
-
-// smokeFloor is the lowest ratio of a row: it detects a collapse, not a few percent. The
-// rows are at 0.71 to 0.78 on two cores, since answers are read and judged before the
-// Kafka library reads them again.
-const smokeFloor = 0.5
+// smokeFloor is the lowest ratio of a row: it detects a collapse, not a few percent.
+const smokeFloor = 0.8
 
 // smoke returns an error if a row's best ratio is below its floor.
 func smoke(results []*result) error {
@@ -273,36 +285,6 @@ func smoke(results []*result) error {
 		fmt.Printf("%s: %.2f × the plain loop in the best of %d\n", r.row.name, best, len(ratios))
 		if best < smokeFloor {
 			return fmt.Errorf("%s: racecar reaches less than %.2f × the plain loop: %.2f × in the best of %d rounds", r.row.name, smokeFloor, best, len(ratios))
-		}
-	}
-	return nil
-}
-
-// save writes the table, the figures and the chart.
-func (b *bench) save(name string, results []*result) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	type entry struct {
-		Row     string              `json:"row"`
-		What    string              `json:"what"`
-		Samples map[string][]sample `json:"samples"`
-	}
-	all := struct {
-		Circumstances []string `json:"circumstances"`
-		Rows          []entry  `json:"rows"`
-	}{Circumstances: b.circumstances()}
-	for _, r := range results {
-		all.Rows = append(all.Rows, entry{r.row.name, r.row.what, r.samples})
-	}
-	data, err := json.MarshalIndent(all, "", " ")
-	if err != nil {
-		return err
-	}
-	report := "# Measured\n\n![](" + filepath.Base(name) + ".svg)\n\n" + b.report(results)
-	for suffix, content := range map[string][]byte{".json": append(data, '\n'), ".md": []byte(report), ".svg": []byte(chart(results))} {
-		if err := os.WriteFile(name+suffix, content, 0o644); err != nil {
-			return err
 		}
 	}
 	return nil

@@ -25,6 +25,7 @@ type row struct {
 	rate     int           // messages per second that are produced during the measurement
 	delay    time.Duration // duration of a message of partition 0
 	extra    bool          // only with --only or --all
+	named    bool          // only with --only
 	targets  []target
 	interval time.Duration // duration of the measurement if there is a rate
 }
@@ -105,12 +106,13 @@ var (
 	stopTook  = metric{key: "stop", title: "stop", unit: "s", lower: true, decimals: 3}
 	pause     = metric{key: "pause", title: "longest pause of the others", unit: "s", lower: true, decimals: 3}
 	boss      = metric{key: "boss", title: "supervisor PSS", unit: "MiB", lower: true, decimals: 1}
+	shareCPU  = metric{key: "share", title: "CPU of all", unit: "%", lower: true, decimals: 2}
 	bossCPU   = metric{key: "bosscpu", title: "supervisor CPU", unit: "%", lower: true, decimals: 2}
 	worker    = metric{key: "worker", title: "largest process, peak RSS", unit: "MiB", lower: true, decimals: 1}
 	repeats   = metric{key: "repeats", title: "repeats", lower: true}
 	fast      = metric{key: "fast", title: "fast partition, messages/s"}
 	slowRate  = metric{key: "slow", title: "slow partition, messages/s", decimals: 1}
-	metrics   = []metric{rate, fast, slowRate, took, stopTook, pause, p50, p99, p999, cpu, peak, worker, pss, boss, bossCPU, allocs, allocated, first, repeats}
+	metrics   = []metric{rate, fast, slowRate, took, stopTook, pause, p50, p99, p999, cpu, peak, worker, pss, shareCPU, boss, bossCPU, allocs, allocated, first, repeats}
 )
 
 // sample has the results of one run of an entrant, by metric.
@@ -130,7 +132,7 @@ func selectRows(all []*row, only string, everything bool) ([]*row, error) {
 	var chosen []*row
 	if only == "" {
 		for _, r := range all {
-			if everything || !r.extra {
+			if !r.named && (everything || !r.extra) {
 				chosen = append(chosen, r)
 			}
 		}

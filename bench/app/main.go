@@ -41,6 +41,8 @@ func init() {
 	register(spec, "CountBatch", func(c *base) *countBatch { return &countBatch{base: c} })
 	register(spec, "Copy", func(c *base) *copyAll { return &copyAll{base: c} })
 	register(spec, "CopyDeliver", func(c *base) *copyAll { return &copyAll{base: c, deliver: true} })
+	register(spec, "Stall", func(*base) *stall { return &stall{} })
+	register(spec, "StallBatch", func(*base) *stallBatch { return &stallBatch{} })
 	register(spec, "Latency", func(c *base) *latency { return &latency{c} })
 	spec.Transactional = true
 	register(spec, "CopyTransactional", func(c *base) *copyAll { return &copyAll{base: c} })
@@ -109,6 +111,21 @@ func (c *copyAll) Process(ctx context.Context, m *racecar.Message) error {
 	}
 	c.board.Count(m.Partition, 1)
 	return err
+}
+
+// stall never returns before it has to.
+type stall struct{}
+
+func (*stall) Process(ctx context.Context, _ *racecar.Message) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+type stallBatch struct{}
+
+func (*stallBatch) ProcessBatch(ctx context.Context, _ []*racecar.Message) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 type latency struct{ *base }
