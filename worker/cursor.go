@@ -60,17 +60,9 @@ type cursor struct {
 // takenBatch is a batch that was taken from its source.
 type takenBatch struct {
 	*fetch.Batch
-	seen   bool       // consumer code may have written into it
-	ahead  *aheadOpen // it is opened by another goroutine; nil: it is not
-	failed error      // of that
-}
-
-// wait has b opened by nobody else any more.
-func (b *takenBatch) wait() {
-	if b.ahead != nil {
-		b.failed = b.ahead.wait()
-		b.ahead = nil
-	}
+	count int      // of messages, at most: while the batch is opened, Count must not be called
+	seen  bool     // consumer code may have written into it
+	ahead *opening // it is opened by another goroutine; nil: it is not
 }
 
 // peek returns the messages that come next: at least want of them, if so many are there.
@@ -86,32 +78,53 @@ func (c *cursor) load(want int) bool {
 		b := c.batches[c.reading]
 		c.epoch.Store(int32(kafka.KnownLeaderEpoch(b.LeaderEpoch())))
 		if !b.Empty() && c.from < b.NextOffset() {
-			messages, err := c.decode(b, max(chunkSize, want))
+			if len(c.chunk) == cap(c.chunk) {
+				c.newChunk(want)
+			}
+			chunk, err := c.decode(b)
 			if err != nil {
 				c.undecodable(b, err)
 				return false
 			}
-			if len(messages) > 0 {
-				c.from = messages[len(messages)-1].Offset + 1
+			if n := len(c.chunk); len(chunk) > n {
+				c.from = chunk[len(chunk)-1].Offset + 1
 				if len(c.finished) > 0 {
-					if messages = unfinishedOf(messages, c.finished); len(messages) == 0 {
-						continue
-					}
+					chunk = chunk[:n+len(unfinishedOf(chunk[n:], c.finished))]
 				}
-				if c.index < len(c.chunk) {
-					messages = append(slices.Clip(c.chunk[c.index:]), messages...)
+				if c.chunk = chunk; len(chunk) == n {
+					continue
 				}
-				c.chunk, c.index = messages, 0
 				return true
 			}
 		}
 		c.from = max(c.from, b.NextOffset())
-		b.wait()
+		c.reclaim(b)
 		b.Discard() // what was decoded is in use, or not needed unless the cursor goes back
 		c.unacknowledged.Add(b.Size())
 		c.reading++
 	}
 	return false
+}
+
+// newChunk makes room for so many more messages, as far as the source has them.
+func (c *cursor) newChunk(want int) {
+	there := c.undecoded()
+	for there < want && c.take() {
+		there = c.undecoded()
+	}
+	left := c.chunk[c.index:]
+	chunk := make([]racecar.Message, 0, len(left)+min(max(chunkSize, want), max(1, there)))
+	c.chunk, c.index = append(chunk, left...), 0
+}
+
+// undecoded is how many messages the batches from the one being read on hold at most.
+func (c *cursor) undecoded() (n int) {
+	for _, b := range c.batches[c.reading:] {
+		if !b.Empty() {
+			n += int(min(int64(b.count), max(0, b.NextOffset()-max(c.from, b.FirstOffset()))))
+		}
+	}
+	return n
 }
 
 // take takes the next batch; false when there is none.
@@ -123,26 +136,41 @@ func (c *cursor) take() bool {
 	if c.moved = item.Moved; item.Batch == nil {
 		return false
 	}
-	c.batches = append(c.batches, &takenBatch{Batch: item.Batch})
+	c.batches = append(c.batches, &takenBatch{Batch: item.Batch, count: item.Batch.Count()})
 	return true
 }
 
-// decode opens b and decodes its next messages. Meanwhile the batch after it is opened.
-func (c *cursor) decode(b *takenBatch, most int) ([]racecar.Message, error) {
-	if b.wait(); b.failed != nil {
-		return nil, b.failed
-	}
+// decode opens b and appends its next messages to the chunk. Meanwhile the batches after it are
+// opened.
+func (c *cursor) decode(b *takenBatch) ([]racecar.Message, error) {
+	c.reclaim(b)
 	if err := b.Open(c.opener.limit); err != nil {
 		return nil, err
 	}
-	messages, err := b.Messages(c.from, most)
+	chunk, err := b.Append(c.chunk, c.from)
 	if err == nil && !b.seen {
 		b.seen = true
-		if c.reading+1 < len(c.batches) || c.take() {
-			c.opener.open(c.batches[c.reading+1])
-		}
+		c.openAhead(c.reading + 1)
 	}
-	return messages, err
+	return chunk, err
+}
+
+// openAhead has batches[i] and some after it opened by another goroutine, as far as they have
+// arrived.
+func (c *cursor) openAhead(i int) {
+	bytes := int64(0)
+	for end := i + leastBatchesAhead; (i < end || bytes < bytesAhead) && (i < len(c.batches) || c.take()); i++ {
+		bytes += c.batches[i].Size()
+		c.opener.open(c.batches[i])
+	}
+}
+
+// reclaim has b opened by nobody else any more.
+func (c *cursor) reclaim(b *takenBatch) {
+	if b.ahead != nil {
+		c.opener.takeBack(b.ahead)
+		b.ahead = nil
+	}
 }
 
 // undecodable deals with a batch that cannot be decoded. One that could be before was
@@ -156,7 +184,7 @@ func (c *cursor) undecodable(b *takenBatch, err error) {
 	if !ok {
 		corrupt = &fetch.CorruptError{First: b.FirstOffset(), Next: b.NextOffset(), Reason: err.Error()}
 	}
-	c.corrupt, c.corruptMessages = corrupt, max(1, b.Count())
+	c.corrupt, c.corruptMessages = corrupt, max(1, b.count)
 }
 
 // messages returns those of a call, which is next, as they were received; false until they
@@ -248,7 +276,7 @@ func (c *cursor) seek(i int, offset int64) {
 // drop lets go of batches[i], which is not read yet, and of all that comes after it.
 func (c *cursor) drop(i int) {
 	for _, b := range c.batches[i:] {
-		b.wait()
+		c.reclaim(b)
 		c.source.Release(b.Batch)
 	}
 	c.batches = slices.Delete(c.batches, i, len(c.batches))
@@ -297,12 +325,7 @@ func (c *cursor) close() {
 // waiting is about how many messages were taken and are not processed; pending says that
 // there is something to be done, if only to move on.
 func (c *cursor) waiting() (messages int, pending bool) {
-	messages = len(c.chunk) - c.index
-	for _, b := range c.batches[c.reading:] {
-		if !b.Empty() {
-			messages += int(min(int64(b.Count()), max(0, b.NextOffset()-max(c.from, b.FirstOffset()))))
-		}
-	}
+	messages = len(c.chunk) - c.index + c.undecoded()
 	return messages, c.index < len(c.chunk) || c.reading < len(c.batches) || c.moved != nil
 }
 
@@ -337,7 +360,7 @@ func (c *cursor) giveBack(acknowledged int64) bool {
 func (c *cursor) decoded() int64 {
 	n := int64(len(c.chunk)-c.index) * messageCost
 	for _, b := range c.batches[c.reading:] {
-		b.wait()
+		c.reclaim(b)
 		n += b.Decoded()
 	}
 	return n
@@ -351,7 +374,7 @@ func (c *cursor) discard() {
 	c.chunk, c.index = nil, 0
 	c.unread(c.find(c.from))
 	for _, b := range c.batches[c.reading:] {
-		b.wait()
+		c.reclaim(b)
 		b.Discard()
 	}
 }

@@ -116,7 +116,7 @@ func (s *fakeSource) Close()                                  { s.closed = true 
 func testCursor(batches ...[]byte) (*cursor, *fakeSource) {
 	s := &fakeSource{raw: slices.Concat(batches...)}
 	s.log = decodedItems("t", s.raw)
-	return &cursor{source: s, opener: newOpener(1<<20, 1), unacknowledged: &atomic.Int64{}, epoch: &atomic.Int32{}}, s
+	return &cursor{source: s, opener: newOpener(1 << 20), unacknowledged: &atomic.Int64{}, epoch: &atomic.Int32{}}, s
 }
 
 func offsetsOfMessages(messages []racecar.Message) (offsets []int64) {
@@ -250,7 +250,7 @@ func TestOpenAhead(t *testing.T) {
 	for name, runs := range map[string]bool{"opener runs": true, "opener is busy": false} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := testCursor(large(0), large(20_000), large(40_000))
-			c.opener = newOpener(64<<20, 1)
+			c.opener = newOpener(64 << 20)
 			done := make(chan struct{})
 			defer close(done)
 			if runs {
@@ -355,5 +355,83 @@ func TestGiveBackWhatCannotBeDecoded(t *testing.T) {
 				t.Errorf("%d batches are not released, %d bytes are kept", s.taken, c.unacknowledged.Load())
 			}
 		})
+	}
+}
+
+// A batch that takes more than may be opened ahead is left to the executor, as is one that
+// cannot be opened: with the whole limit, and once.
+func TestBatchesThatAreNotOpenedAhead(t *testing.T) {
+	messages := mostAhead/int(messageCost) + 1000
+	corrupted := rawBatch(20_000, messages, true)
+	corrupted[len(corrupted)-1] ^= 1
+	for name, c := range map[string]struct {
+		raw     []byte
+		corrupt bool
+	}{
+		"too large": {rawBatch(20_000, messages, true), false},
+		"corrupt":   {corrupted, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cur, _ := testCursor(rawBatch(0, 20_000, true), c.raw)
+			cur.opener = newOpener(64 << 20)
+			done := make(chan struct{})
+			defer close(done)
+			go cur.opener.run(done)
+			first := cur.peek(1)
+			ahead := cur.batches[1].ahead
+			if len(first) == 0 || ahead == nil {
+				t.Fatal("nothing is opened ahead")
+			}
+			<-ahead.done
+			if ahead.held != 0 || cur.opener.held.Load() != 0 {
+				t.Errorf("%d bytes are held of it, %d of all", ahead.held, cur.opener.held.Load())
+			}
+			want := offsetRange(0, int64(20_000+messages))
+			if c.corrupt {
+				want = want[:20_000]
+			}
+			if got := cur.read(1 << 20); !slices.Equal(got, want) {
+				t.Errorf("read %d messages, want %d", len(got), len(want))
+			}
+			if c.corrupt != (cur.corrupt != nil) {
+				t.Errorf("corrupt: %v", cur.corrupt)
+			}
+		})
+	}
+}
+
+// A batch that is opened ahead counts until an executor gets to it, or it is dropped.
+func TestOpenedAheadCounts(t *testing.T) {
+	c, _ := testCursor(rawBatch(0, 20_000, true), rawBatch(20_000, 20_000, true), rawBatch(40_000, 20_000, true))
+	c.opener = newOpener(64 << 20)
+	done := make(chan struct{})
+	defer close(done)
+	go c.opener.run(done)
+	c.openAhead(0)
+	for _, b := range c.batches {
+		<-b.ahead.done
+	}
+	if n := c.opener.held.Load(); n < 3*20_000 {
+		t.Errorf("%d bytes are held", n)
+	}
+	c.read(20_000)
+	c.discard()
+	if n := c.opener.held.Load(); n != 0 {
+		t.Errorf("%d bytes are held after the end", n)
+	}
+	if got := c.read(100_000); !slices.Equal(got, offsetRange(20_000, 60_000)) {
+		t.Errorf("then read %d messages", len(got))
+	}
+}
+
+// A batch of messages takes one slice, whatever record batches they are in.
+func TestChunkOfSeveralBatches(t *testing.T) {
+	c, _ := testCursor(rawBatch(0, 300, false), rawBatch(300, 300, false), rawBatch(600, 300, false), rawBatch(900, 300, false))
+	messages := c.peek(1000)
+	if len(messages) != 1000 || cap(messages) != 1000 || messages[999].Offset != 999 {
+		t.Fatalf("%d messages of %d", len(messages), cap(messages))
+	}
+	if c.done(1000); len(c.peek(1000)) != 200 || cap(c.chunk) > 300 {
+		t.Errorf("then %d messages of %d", len(c.chunk), cap(c.chunk))
 	}
 }

@@ -33,10 +33,15 @@ func floorFor(workers int) uint64 {
 const (
 	gcDefault = 100
 	gcMost    = 800
+
+	// gcOwn is GOGC's lower bound while less than ownHeap lives: most of that is fetched
+	// batches then, which hold no pointers and take no time to collect.
+	gcOwn   = 60
+	ownHeap = 64 << 20
 )
 
 // tuneGC keeps GOGC such that the heap is collected at a floor or at twice what
-// lives, whichever is more. The floor is what is allocated in gcInterval, between
+// lives (less than that if little lives), whichever is more. The floor is what is allocated in gcInterval, between
 // heapLeast and most: a worker with little to do stays small. It follows the live heap
 // and the rate from one collection to the next and leaves users' own GOGC alone;
 // GOMEMLIMIT goes on to hold. It concerns the whole process, so it is for one that is
@@ -94,12 +99,20 @@ func (t *gcTuner) adjust(h heap) {
 	percent := most
 	if h.liveBytes > 0 {
 		ratio := floor * 100 / h.liveBytes
-		percent = min(most, max(gcDefault, int(ratio-min(100, ratio))))
+		percent = min(most, max(t.least(h), int(ratio-min(100, ratio))))
 	}
 	if d := percent - t.now; d > t.now/10 || -d > t.now/10 {
 		t.set(percent)
 		t.now = percent
 	}
+}
+
+// least is the lower bound of GOGC.
+func (t *gcTuner) least(h heap) int {
+	if h.liveBytes < ownHeap {
+		return gcOwn
+	}
+	return gcDefault
 }
 
 // floor is where the next collection should begin.

@@ -13,7 +13,7 @@ func TestGCPercentKeepsAFloor(t *testing.T) {
 		liveBytes, rate uint64 // bytes; bytes a second
 		want            int
 	}{
-		{0, 1 << 30, gcMost}, {1 << 20, 1 << 30, gcMost}, {16 << 20, 1 << 30, 200}, {24 << 20, 1 << 30, 100}, {32 << 20, 1 << 30, 100}, {64 << 20, 1 << 30, 100},
+		{0, 1 << 30, gcMost}, {1 << 20, 1 << 30, gcMost}, {16 << 20, 1 << 30, 200}, {24 << 20, 1 << 30, 100}, {32 << 20, 1 << 30, 60}, {64 << 20, 1 << 30, 100},
 		{8 << 20, 320 << 20, 400}, // 40 MiB: what lives, and what is made meanwhile
 		{1 << 20, 5 << 20, 400},   // Go's least heap, four times
 		{4 << 20, 5 << 20, 300}, {8 << 20, 0, 100}, {1 << 40, 0, 100},

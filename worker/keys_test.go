@@ -31,7 +31,7 @@ func TestMultiSubscriptionStrategy(t *testing.T) {
 		for i := range 6 {
 			if i == 4 { // topic a has no more
 				for _, p := range []*partition{a0, a1} {
-					p.supply().log = nil
+					p.supply().log, p.supply().next, p.cursor.batches = nil, 0, nil
 					tu.available(p)
 					p.notified = false
 				}

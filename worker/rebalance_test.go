@@ -242,6 +242,7 @@ func cooperativeRebalance(t *testing.T, takes time.Duration) {
 	second.awaitUpTo(limit, "partitions", func() bool { return second.processed() > 0 })
 	n := d.count()
 	waitUpTo(t, limit, "more of both", func() bool { return d.count() >= n+partitions })
+	waitUpTo(t, limit, "two revoked partitions", func() bool { mu.Lock(); defer mu.Unlock(); return len(revoked) >= 2 || lost })
 	mu.Lock()
 	gone := slices.Clone(revoked)
 	wasLost := lost

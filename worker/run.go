@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -181,7 +182,7 @@ func newWorker(o Options) (*worker, error) {
 	w.opts.Context = &calllog.Parent{Context: o.base(), Logger: w.slog, Tracer: o.Tracer}
 	w.setups = newSetups(w)
 	w.scheduler = newScheduler(w.cfg.Concurrency, w.cfg.MultiSubscriptionStrategy == "round-robin", newLimits(&w.cfg))
-	w.scheduler.opener = newOpener(int64(cmp.Or(w.cfg.MaxBatchBytes, defaultMaxBatch)), w.cfg.Concurrency)
+	w.scheduler.opener = newOpener(int64(cmp.Or(w.cfg.MaxBatchBytes, defaultMaxBatch)))
 	if o.clock != nil {
 		w.scheduler.clock = *o.clock
 	}
@@ -261,7 +262,9 @@ func (w *worker) run(ctx context.Context) shutdown {
 	}
 	opening, stopOpening := context.WithCancel(context.Background())
 	defer stopOpening()
-	go w.scheduler.opener.run(opening.Done())
+	for range min(w.cfg.Concurrency, runtime.GOMAXPROCS(0)) {
+		go w.scheduler.opener.run(opening.Done())
+	}
 	go w.watch(running)
 	go w.statistics(running)
 

@@ -174,9 +174,24 @@ func (t *scheduler) take() (p *partition, alone bool) {
 			t.isolated = p.suspect
 			p.runner.begin(t)
 			t.update(p)
+			t.openAhead()
 			return p, p.suspect || t.concurrency == 1
 		}
 		t.wake.Wait()
+	}
+}
+
+// openAhead has batches opened of the partitions that are served next. Called with mu held.
+func (t *scheduler) openAhead() {
+	if len(t.ready) == 0 {
+		return
+	}
+	next := t.ready[0].parts
+	for _, p := range next[:min(len(next), partitionsAhead)] {
+		if _, ok := p.runner.(serial); ok && !p.busy { // else the cursor is another's
+			p.cursor.openAhead(p.cursor.reading)
+			t.count(p)
+		}
 	}
 }
 

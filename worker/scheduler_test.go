@@ -62,6 +62,38 @@ func TestOrderOfPartitions(t *testing.T) {
 	}
 }
 
+// While a partition is served, the first batches of those that are served next are opened, and
+// not those of others.
+func TestPartitionsServedNextAreOpenedAhead(t *testing.T) {
+	tt := newScheduler(1, false, limits{})
+	var parts []*partition
+	for n := range int32(5) {
+		p := supplied(tt, topicPartition{"a", n}, 1000)
+		p.cursor.opener = newOpener(1 << 20)
+		parts = append(parts, p)
+	}
+	done := make(chan struct{})
+	defer close(done)
+	for range 2 {
+		p, _ := tt.take()
+		tt.release(p)
+	}
+	for i, p := range parts[2:] {
+		b := p.cursor.batches
+		if want := i < partitionsAhead; (len(b) == 1 && b[0].ahead != nil) != want {
+			t.Errorf("partition %d: %d batches are taken, want them opened: %v", p.partition, len(b), want)
+		}
+	}
+	next := &parts[2].cursor
+	go next.opener.run(done)
+	<-next.batches[0].ahead.done
+	p, _ := tt.take()
+	if p != parts[2] || len(p.cursor.read(2000)) != 1000 {
+		t.Errorf("partition %d is served", p.partition)
+	}
+	tt.release(p)
+}
+
 // A paused partition is passed over until its time has come.
 func TestPausedPartitionWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

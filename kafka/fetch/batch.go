@@ -175,38 +175,48 @@ func (b *Batch) check(limit int64) error {
 }
 
 // Messages decodes the next messages with an offset ≥ from, at most limit of them, into a new
-// slice. An empty slice means that there are no more. Continuing where the last call ended is
-// cheap; with an older from, decoding starts from the first record. Keys and values are slices
-// of the batch's memory. The batch has to be open.
+// slice; see Append.
 func (b *Batch) Messages(from int64, limit int) ([]racecar.Message, error) {
+	n := min(limit, b.count-b.read.count)
+	if b.records == nil || from <= b.read.last {
+		n = min(limit, b.Count())
+	}
+	ms, err := b.Append(make([]racecar.Message, 0, max(0, n)), from)
+	if len(ms) == 0 {
+		return nil, err
+	}
+	return ms, err
+}
+
+// Append decodes the next messages with an offset ≥ from and appends as many as ms has capacity
+// for. None means that there are no more. Continuing where the last call ended is cheap; with an
+// older from, decoding starts from the first record. Keys and values are slices of the batch's
+// memory. The batch has to be open.
+func (b *Batch) Append(ms []racecar.Message, from int64) ([]racecar.Message, error) {
 	if b.empty {
-		return nil, nil
+		return ms, nil
 	}
 	if b.records == nil {
-		return nil, errors.New("the batch is not open")
+		return ms, errors.New("the batch is not open")
 	}
 	from = max(from, b.first)
 	if from <= b.read.last {
 		b.read = b.front()
 	}
-	var out []racecar.Message
+	out := ms
 	var r record
 	var h headerSlab
-	for b.read.count < b.count && len(out) < limit {
+	for b.read.count < b.count && len(out) < cap(out) {
 		if !b.read.next(b, &r) {
-			return nil, &CorruptError{Topic: b.topic, Partition: b.partition, First: b.first, Next: b.next, Reason: "it was changed after it was opened"}
+			return ms, &CorruptError{Topic: b.topic, Partition: b.partition, First: b.first, Next: b.next, Reason: "it was changed after it was opened"}
 		}
 		b.read.headers += r.headerCount
 		if r.offset < from {
 			continue
 		}
-		if out == nil {
-			out = make([]racecar.Message, 0, min(limit, b.count-b.read.count+1))
-		}
 		out = out[:len(out)+1]
 		m := &out[len(out)-1]
-		m.Topic, m.Partition, m.Offset, m.Timestamp = b.topic, b.partition, r.offset, r.time()
-		m.Key, m.Value = r.key, r.value
+		*m = racecar.Message{Topic: b.topic, Partition: b.partition, Offset: r.offset, Timestamp: r.time(), Key: r.key, Value: r.value}
 		if r.headerCount > 0 {
 			m.Headers = h.headers(&r, min(b.headers-b.read.headers, r.headerCount*(cap(out)-len(out))))
 		}

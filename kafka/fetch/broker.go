@@ -106,6 +106,7 @@ func (p *Partition) attach() {
 		p.broker = b
 		b.partitions = append(b.partitions, p)
 		p.wake()
+		b.hot.wake() // p may need its watermarks although nothing of it is wanted
 	}
 }
 

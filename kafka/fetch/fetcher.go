@@ -177,7 +177,7 @@ func (f *Fetcher) Add(name string, number int32, committed Position, from StartF
 }
 
 // share is the part of the budget for each partition's waiting batches. f.mu is held.
-func (f *Fetcher) share() int64 { return f.limit / int64(max(f.open, 1)) }
+func (f *Fetcher) share() int64 { return f.limit / 2 / int64(max(f.open, 1)) }
 
 // room is the unused part of the budget. f.mu is held.
 func (f *Fetcher) room() int64 { return f.limit - f.used }
