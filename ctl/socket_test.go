@@ -158,8 +158,12 @@ func TestOtherUsersAreRejected(t *testing.T) {
 		}
 		accepted <- err
 	}()
+	temporary := filepath.Join(dir, "tmp")
+	if err := errors.Join(os.Mkdir(temporary, 0o700), os.Chmod(temporary, 0o777)); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(publicCopy(t, dir), "-test.run=^TestHelperConnects$")
-	cmd.Env = append(os.Environ(), "CTL_TEST_CONNECT="+l.Path())
+	cmd.Env = append(os.Environ(), "CTL_TEST_CONNECT="+l.Path(), "TMPDIR="+temporary)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
