@@ -2,9 +2,13 @@ package racecar_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"time"
 
 	"github.com/racecar-go/racecar/racecar"
 )
@@ -68,4 +72,30 @@ func ExampleAssignmentHook() {
 	// partition 0: 0
 	// partition 3: 2
 	// at the end: map[0:0]
+}
+
+// Middlewares are around the calls of all consumers.
+func ExampleUse() {
+	racecar.Use(func(next racecar.Handler) racecar.Handler {
+		return func(ctx context.Context, messages []*racecar.Message) error {
+			began := time.Now()
+			err := next(ctx, messages)
+			racecar.Logger(ctx).Debug("call ended", "duration", time.Since(began), "failed", err != nil)
+			return err
+		}
+	})
+}
+
+// A pool that all instances of a worker share.
+func ExampleSetup() {
+	racecar.Setup(func(ctx context.Context, _ racecar.Runtime) (func(context.Context) error, error) {
+		pool, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
+		if err != nil {
+			return nil, err
+		}
+		if err := pool.PingContext(ctx); err != nil {
+			return nil, errors.Join(racecar.Unavailable(err, "postgres"), pool.Close())
+		}
+		return func(context.Context) error { return pool.Close() }, nil
+	})
 }

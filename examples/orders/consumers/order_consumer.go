@@ -78,8 +78,11 @@ func NewOrderConsumer(racecar.Runtime) (*OrderConsumer, error) { return &OrderCo
 // again.
 func (c *OrderConsumer) Process(ctx context.Context, m *racecar.Message) error {
 	var order struct{ ID, Product string }
-	if err := json.Unmarshal(m.Value, &order); err != nil || order.ID == "" {
+	if err := json.Unmarshal(m.Value, &order); err != nil {
 		return racecar.DeadLetter(fmt.Errorf("not an order: %w", err))
+	}
+	if order.ID == "" {
+		return racecar.DeadLetter(errors.New("an order without an id"))
 	}
 	booked, err := c.db.ExecContext(ctx, "INSERT INTO orders (id, product) VALUES ($1, $2) ON CONFLICT DO NOTHING", order.ID, order.Product)
 	if err != nil {
