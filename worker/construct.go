@@ -117,7 +117,7 @@ type constructorTries struct {
 // whether to log this one: all but those that repeat that a dependency is unavailable.
 func (c *constructorTries) failed(w *worker, err error) (pause time.Duration, shouldLog bool) {
 	c.n++
-	now := time.Now()
+	now := w.scheduler.clock.now()
 	v := verdict.Of(err)
 	if v.Kind != verdict.Unavailable {
 		return backoff(c.n), true
@@ -216,7 +216,7 @@ func (w *worker) limitBoot(what string) (stop func()) {
 	if limit == 0 {
 		return func() {}
 	}
-	stuck := time.AfterFunc(limit, func() {
+	stuck := w.scheduler.clock.after(limit, func() {
 		w.dumpStacks()
 		w.crash(fmt.Errorf("%s of %s: takes longer than worker_boot_timeout (%v)", what, w.reg.Name(), limit))
 	})

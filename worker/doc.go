@@ -17,7 +17,7 @@
 //
 // sarama keeps the membership and fetches nothing: ConsumeClaim opens a partition at the
 // fetcher (group_handler.go) and waits for its end. The scheduler (scheduler.go) gives executors
-// partitions that have messages; an executor (executor.go) runs consumer code of one for a
+// partitions that have messages and that nothing holds (holds.go); an executor (executor.go) runs consumer code of one for a
 // quantum of 50 ms. There are as many executors as the configured concurrency. A cursor
 // (cursor.go) decodes batches, holds them until their output is acknowledged, and goes back
 // to a message that has to be processed again. Acks (acks.go) say how far the offset may
@@ -27,8 +27,9 @@
 //
 //   - A partition (partition.go) is one claim: the time from assignment to
 //     revocation. Its pointer is its epoch; nothing of an old one reaches a new one.
+//     Its fields are grouped by who may use them.
 //   - While a partition is busy, its executor owns the cursor and the failure state.
-//     Flags and waiting belong to scheduler.mu.
+//     Its holds, and what waits of it, belong to scheduler.mu.
 //   - No lock is taken while another is held, but for those that docs/internals.md names.
 //     None is held while consumer code runs, but instance.mu, which a quantum holds.
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/racecar"
@@ -35,7 +34,7 @@ func (i *instance) hook(name string, f func() error) {
 // show it. One that does not come back ends the worker.
 func (w *worker) withWatchdog(name string, f func() error) error {
 	limit := w.cfg.MaxPollInterval
-	stuck := time.AfterFunc(limit, func() {
+	stuck := w.scheduler.clock.after(limit, func() {
 		w.crash(fmt.Errorf("%s takes longer than max_poll_interval (%v)", name, limit))
 	})
 	defer stuck.Stop()

@@ -28,41 +28,58 @@ func (k topicPartition) String() string { return k.topic + "/" + strconv.Itoa(in
 // partition is one claim: a partition of a topic from its assignment to its
 // revocation. When the same partition comes again, it is another value, so that
 // nothing late of the old one (a position, a pause, a delivery) reaches the new.
+// Its fields are grouped by who may use them.
 type partition struct {
 	topicPartition
 	m     *membership
 	start time.Time
 
-	// The state of its calls; see context.
-	ctx           atomic.Pointer[callContext]
-	markedLeaving chan struct{} // closed as soon as we know that p has to be released
-	gone          chan struct{} // closed when it may already belong to another member
-	ends          sync.Once     // closes markedLeaving
-	loses         sync.Once     // closes gone
+	claimed
+	acked
+	scheduled
+	executed
+	recorded
+	measured
+}
 
-	acks       acks
-	source     atomic.Pointer[source] // nil until it is opened
-	fetchError atomic.Pointer[string] // why it is not fetched; nil: it is
-	committed  atomic.Int64           // what the broker has confirmed; -1: nothing yet
-	epoch      atomic.Int32           // kafka.Epoch of the newest batch that was read: not below that of any position
-	interrupt  atomic.Bool            // the executor begins no further call in this quantum
+// claimed is how the claim stands. The goroutine of the claim sets inst and what is opened;
+// others look at it once opened is set.
+type claimed struct {
+	ctx           atomic.Pointer[callContext] // of its calls
+	markedLeaving chan struct{}               // closed as soon as we know that p has to be released
+	gone          chan struct{}               // closed when it may already belong to another member
+	idle          chan struct{}               // closed once it is retired and no longer busy
+	ends          sync.Once                   // closes markedLeaving
+	loses         sync.Once                   // closes gone
+	leftAt        atomic.Pointer[time.Time]
+	revocation    *revocation // guarded by membership.mu; nil: it goes with its session
 
-	inst           *instance                    // nil until it is opened
-	opened         atomic.Bool                  // inst and position are set
-	shared         atomic.Pointer[transactions] // those that it has had a part in; nil: none
-	firstCommitted atomic.Bool                  // its first position is committed: with transactions they commit from then on
-	leftAt         atomic.Pointer[time.Time]
+	inst           *instance              // nil until it is opened
+	source         atomic.Pointer[source] // nil until it is opened
+	fetchError     atomic.Pointer[string] // why it is not fetched; nil: it is
+	opened         atomic.Bool            // inst and position are set
+	firstCommitted atomic.Bool            // its first position is committed: with transactions they commit from then on
+}
 
-	revocation *revocation // guarded by membership.mu; nil: it goes with its session
-
-	settled chan struct{} // capacity 1: a delivery ended while awaiting
-	idle    chan struct{} // closed once retiring and no longer busy
+// acked is what executors, deliveries and commits share.
+type acked struct {
+	acks      acks
+	committed atomic.Int64 // what the broker has confirmed; -1: nothing yet
+	epoch     atomic.Int32 // kafka.LeaderEpoch of the newest batch that was read: not below that of any position
+	interrupt atomic.Bool  // the executor begins no further call in this quantum
 
 	// awaiting says that somebody waits for deliveries: the executor until there
 	// is room for more, or whoever retires the partition until there are none.
 	awaiting atomic.Bool
+	settled  chan struct{} // capacity 1: a delivery ended while awaiting
 
-	// Guarded by scheduler.mu.
+	shared  atomic.Pointer[transactions] // those that it has had a part in; nil: none
+	joined  int64                        // the position behind what was put into them; negative: not known; guarded by transactions.mu
+	setBack bool                         // one was aborted: nothing joins one until p is set back; guarded by transactions.mu
+}
+
+// scheduled is guarded by scheduler.mu.
+type scheduled struct {
 	runner        runner
 	holds         holds
 	served        bool      // it is in the scheduler's hands
@@ -82,8 +99,11 @@ type partition struct {
 	suspect       bool          // the next message is one: to be called alone
 	probe         bool          // it may make one call during an outage
 	gathering     time.Time     // since when a batch is being gathered; zero: not
+}
 
-	// Owned by the executor while busy.
+// executed is owned by the executor while it is busy, by the scheduler between two quanta,
+// and by the goroutine of the claim once it is idle.
+type executed struct {
 	cursor       cursor
 	processed    int64            // messages
 	repeatSize   int              // of the batch that failed last, which is called again whole; 0: none
@@ -97,20 +117,21 @@ type partition struct {
 	loggedOf     int64            // offset of the failure that was logged last
 	loggedAt     time.Time        // when that was; zero: none yet
 	paused       bool             // an event said so, and none that it goes on
+	awaitsAll    bool             // nothing is begun until all that is under way has ended
 	awaitsFor    string           // what its transaction holds, for the status; "": its messages
+	refusedWith  string           // why the group refused its offset, as it was logged
 	span         context.Context  // of the call whose failure is dealt with; nil: of none, or no tracer
 	failing      *racecar.Message // whose failure is dealt with; nil: none that was just called
 
-	// Of transactions, owned by the executor as well. Calls from isolatedFrom up to
-	// isolatedTo must be alone in theirs; isolated: the next one must.
+	// Calls from isolatedFrom up to isolatedTo must be alone in their transactions;
+	// isolated: the next one must.
 	isolatedFrom, isolatedTo int64
 	isolated                 bool
-	joined                   int64  // the position behind what was put into transactions; negative: not known; guarded by transactions.mu
-	awaitsAll                bool   // nothing is begun until all that is under way has ended
-	refusedWith              string // why the group refused its offset, as it was logged
-	setBack                  bool   // a transaction was aborted: nothing joins one until p is set back; guarded by transactions.mu
+}
 
-	// What the executor, the commit loop and status share.
+// recorded is what goes with a position: the executor writes it, the commit loop and the
+// status read it.
+type recorded struct {
 	mu                locks.Mutex[locks.Partition]
 	failedAt          int64 // position that the attempts belong to: they are those of the first message there
 	attempts          int   // failed calls in a row at failedAt
@@ -119,7 +140,10 @@ type partition struct {
 	committedMetadata string        // goes with committed
 	topicID           [16]byte      // of the topic that the position is in; zero: unknown
 	finished          offsetmap.Set // messages beyond the position; see markFinished
+}
 
+// measured are figures for the status.
+type measured struct {
 	messages atomic.Uint64
 	errors   atomic.Uint64
 
@@ -145,17 +169,10 @@ type callContext struct {
 }
 
 func newPartition(m *membership, k topicPartition) *partition {
-	p := &partition{
-		topicPartition: k,
-		m:              m,
-		start:          time.Now(),
-		markedLeaving:  make(chan struct{}),
-		gone:           make(chan struct{}),
-		settled:        make(chan struct{}, 1),
-		idle:           make(chan struct{}),
-
-		suspectFrom: noSuspect,
-	}
+	p := &partition{topicPartition: k, m: m, start: m.w.scheduler.clock.now()}
+	p.markedLeaving, p.gone, p.idle = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	p.settled = make(chan struct{}, 1)
+	p.suspectFrom = noSuspect
 	p.runner = serial{p}
 	p.acks.notify = p.delivered
 	p.acks.processed.Store(-1)

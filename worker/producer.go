@@ -68,7 +68,7 @@ func (p *instanceProducer) deliveryDone(out *output, err error) {
 	case err == nil:
 	case between:
 		p.lost = appendUpTo(maxDeliverErrors, p.lost, err)
-		if now := time.Now(); now.Sub(p.lostAt) >= time.Second { // nobody may ever call Deliver there
+		if now := p.w.scheduler.clock.now(); now.Sub(p.lostAt) >= time.Second { // nobody may ever call Deliver there
 			p.lostAt = now
 			p.w.log.WithError(err).Error("output produced between calls is not delivered")
 			go p.w.onError(p.w.opts.base(), err, racecar.ErrorInfo{UnrecoverableDelivery: true}) // it may take its time

@@ -40,7 +40,7 @@ func (m *membership) watchProgress(ctx context.Context) {
 				g = &progress{measuredAt: p.start, position: p.acks.processed.Load()}
 			}
 			seen[p] = g
-			m.observe(p, g, time.Now())
+			m.observe(p, g, m.w.scheduler.clock.now())
 		}
 		select {
 		case <-tick.C:

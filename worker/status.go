@@ -189,7 +189,7 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 	t := w.scheduler
 	t.mu.Lock()
 	if s.Lag > 0 {
-		s.LagSeconds = p.age(time.Now()).Seconds()
+		s.LagSeconds = p.age(t.clock.now()).Seconds()
 	}
 	p.holds.expire(t.clock.now())
 	p.holds.show(&s)

@@ -60,8 +60,8 @@ type transactions struct {
 // guards it until it is at the head of sealed: then the goroutine that commits
 // has it.
 type transaction struct {
-	timer    *time.Timer // seals it
-	due      bool        // it would be sealed, were there none before it
+	timer    stopper // seals it
+	due      bool    // it would be sealed, were there none before it
 	messages int
 	calls    int
 	bytes    int

@@ -3,7 +3,6 @@ package worker
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/IBM/sarama"
 
@@ -38,7 +37,7 @@ func (t *transactions) run() {
 func (t *transactions) commit(tr *transaction) error {
 	t.own.Lock()
 	defer t.own.Unlock()
-	slow := time.AfterFunc(commitTimeout, func() {
+	slow := t.w.scheduler.clock.after(commitTimeout, func() {
 		t.w.log.WithField("transactional_id", t.id).WithField("messages", tr.messages).
 			Warn("a transaction takes long: brokers or its coordinator do not answer")
 	})
