@@ -17,11 +17,12 @@
 //
 // sarama keeps the membership and fetches nothing: ConsumeClaim opens a partition at the
 // fetcher (group_handler.go) and waits for its end. The scheduler (scheduler.go) gives executors
-// partitions that have messages and that nothing holds (holds.go); an executor (executor.go) runs consumer code of one for a
-// quantum of 50 ms. There are as many executors as the configured concurrency. A cursor
-// (cursor.go) decodes batches, holds them until their output is acknowledged, and goes back
-// to a message that has to be processed again. Acks (acks.go) say how far the offset may
-// move; the commit loop (commit.go) is the only one that commits.
+// partitions that have messages and that nothing holds (holds.go); an executor
+// (executor.go) runs consumer code of one for a quantum of 50 ms. There are as many
+// executors as the configured concurrency. A cursor (cursor.go) decodes batches, holds them
+// until their output is acknowledged, and goes back to a message that has to be processed
+// again. Acks (acks.go) say how far the offset may move; the commit loop (commit.go) is the
+// only one that commits, but for transactions.
 //
 // # Who owns what
 //
