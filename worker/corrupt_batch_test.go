@@ -209,6 +209,30 @@ func TestBatchOfTransactionsDoesNotWait(t *testing.T) {
 	s.stop()
 }
 
+// A message whose output failed is repeated after its own pause, although a later message had a
+// longer one, or its dead-letter record was refused.
+func TestOutputFailsDuringAPause(t *testing.T) {
+	for _, kind := range []hold{holdBackoff, holdRefused} {
+		w, m := loneWorker(t)
+		p := m.claim(topicPartition{"t", 0})
+		p.begin(0, 0)
+		p.inst = w.bareInstance(nil)
+		c, _ := testCursor(rawBatch(0, 10, false))
+		p.cursor = *c
+		p.cursor.read(10)
+		p.acks.enter()
+		o := p.acks.begin()
+		p.acks.processed.Store(10)
+		p.acks.close(span{first: 0, next: 10, n: 10}, 0)
+		w.pause(p, kind, time.Hour, errors.New("later"))
+		o.done(errors.New("not stored"))
+		(&executor{w: w, t: w.scheduler}).goBack(p)
+		if most := time.Now().Add(2 * w.cfg.PauseTimeout); len(p.holds) != 1 || p.holds[0].hold != holdBackoff || p.holds[0].until.After(most) {
+			t.Errorf("paused as %v: held by %+v", kind, p.holds)
+		}
+	}
+}
+
 // When a partition waits at an undecodable batch and goes back to messages whose output
 // failed, it neither waits for an operator nor skips the batch until it finds it again.
 func TestOutputFailsBeforeAnUndecodableBatch(t *testing.T) {

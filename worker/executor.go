@@ -454,7 +454,7 @@ func (e *executor) goBack(p *partition) {
 		p.inst.producer.gone(len(d.out))
 	}
 	// The cursor finds an undecodable batch again.
-	e.t.change(func() { p.holds.remove(holdCorrupt); p.skipBatch = false })
+	e.t.change(func() { p.holds.remove(holdCorrupt, holdRefused); p.skipBatch = false })
 	p.deadLetters, p.undisposed = nil, nil // of messages that are called again now
 	call := p.acks.restart()               // the first that failed: those before it are through by now
 	p.cursor.rewind(call.first)

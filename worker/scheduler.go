@@ -445,14 +445,12 @@ func (t *scheduler) hold(p *partition, one heldBy) {
 	t.update(p) // it may end by itself
 }
 
-// holdFor is hold for a time. It does not shorten a hold of that kind.
+// holdFor is hold for a time.
 func (t *scheduler) holdFor(p *partition, d time.Duration, one heldBy) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	one.until = t.clock.now().Add(d)
-	if !slices.ContainsFunc(p.holds, func(e heldBy) bool { return e.hold == one.hold && e.until.After(one.until) }) {
-		t.hold(p, one)
-	}
+	t.hold(p, one)
 }
 
 // unhold ends holds of p. Called with mu held.

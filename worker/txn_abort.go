@@ -297,9 +297,12 @@ func (w *worker) transactionAborted(p *partition, failure error) {
 			}
 			p.isolatedFrom, p.isolatedTo = min(p.isolatedFrom, a.isolatedFrom), max(p.isolatedTo, a.isolatedTo)
 		}
-		if a.pause > 0 {
-			w.scheduler.holdFor(p, a.pause, heldBy{hold: holdBackoff, reason: oneLine(a.err)})
-		}
+		w.scheduler.change(func() { // a pause that is on goes on
+			until := w.scheduler.clock.now().Add(a.pause)
+			if a.pause > 0 && !slices.ContainsFunc(p.holds, func(h heldBy) bool { return h.hold == holdBackoff && h.until.After(until) }) {
+				w.scheduler.hold(p, heldBy{hold: holdBackoff, reason: oneLine(a.err), until: until})
+			}
+		})
 	}
 }
 
