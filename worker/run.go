@@ -181,16 +181,7 @@ func newWorker(o Options) (*worker, error) {
 	w.slog = logs.Slog(w.log)
 	w.opts.Context = &calllog.Parent{Context: o.base(), Logger: w.slog, Tracer: o.Tracer}
 	w.setups = newSetups(w)
-	w.scheduler = newScheduler(w.cfg.Concurrency, w.cfg.MultiSubscriptionStrategy == "round-robin", newLimits(&w.cfg))
-	w.scheduler.opener = newOpener(int64(cmp.Or(w.cfg.MaxBatchBytes, defaultMaxBatch)))
-	if o.clock != nil {
-		w.scheduler.clock = *o.clock
-	}
-	w.deadLetterLimit = newDeadLetterLimit(&w.cfg)
-	w.scheduler.outages = newOutages(w.scheduler, w.outageOptions(), w.outagesChanged)
-	if reg.Batch() {
-		w.scheduler.batch, w.scheduler.batchWait = max(1, w.cfg.FetchMessages), w.cfg.MaxWaitTime
-	}
+	w.makeScheduler()
 	if h.Standby {
 		w.standby.Store(true)
 		w.promoted = make(chan struct{})
@@ -199,15 +190,8 @@ func newWorker(o Options) (*worker, error) {
 	w.paused = h.Paused
 	w.quiet.Store(h.Quiet)
 	w.scheduler.setQuiet(h.Quiet)
-	if w.board = o.Board; w.board == nil {
-		f, board, err := scoreboard.Create(w.cfg.Concurrency)
-		if err != nil {
-			return nil, err
-		}
-		_ = f.Close() // mapped; nobody else is to have it
-		w.board = board
-	} else if w.board.Slots() < w.cfg.Concurrency {
-		return nil, fmt.Errorf("the scoreboard has %d slots for concurrency %d", w.board.Slots(), w.cfg.Concurrency)
+	if err := w.openBoard(); err != nil {
+		return nil, err
 	}
 	w.stats = w.board.Counters()
 	all, err := withOffsetReset(reg.Spec().Subscriptions, w.cfg.Consumer)
@@ -218,6 +202,35 @@ func newWorker(o Options) (*worker, error) {
 		w.memberships = append(w.memberships, newMembership(w, i, subs))
 	}
 	return w, nil
+}
+
+func (w *worker) makeScheduler() {
+	t := newScheduler(w.cfg.Concurrency, w.cfg.MultiSubscriptionStrategy == "round-robin", newLimits(&w.cfg))
+	w.scheduler = t
+	t.opener = newOpener(int64(cmp.Or(w.cfg.MaxBatchBytes, defaultMaxBatch)))
+	if w.opts.clock != nil {
+		t.clock = *w.opts.clock
+	}
+	w.deadLetterLimit = newDeadLetterLimit(&w.cfg)
+	t.outages = newOutages(t, w.outageOptions(), w.outagesChanged)
+	if w.reg.Batch() {
+		t.batch, t.batchWait = max(1, w.cfg.FetchMessages), w.cfg.MaxWaitTime
+	}
+}
+
+// openBoard opens the supervisor's scoreboard, or makes one where there is none.
+func (w *worker) openBoard() error {
+	if w.board = w.opts.Board; w.board == nil {
+		f, board, err := scoreboard.Create(w.cfg.Concurrency)
+		if err != nil {
+			return err
+		}
+		_ = f.Close() // mapped; nobody else is to have it
+		w.board = board
+	} else if w.board.Slots() < w.cfg.Concurrency {
+		return fmt.Errorf("the scoreboard has %d slots for concurrency %d", w.board.Slots(), w.cfg.Concurrency)
+	}
+	return nil
 }
 
 // run runs everything and shuts it down again.
