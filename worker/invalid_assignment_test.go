@@ -145,7 +145,7 @@ func TestInvalidAssignments(t *testing.T) {
 			}
 			consumes := func(when string) {
 				t.Helper()
-				waitFor(t, "both partitions "+when, func() bool { return len(s.status().Partitions) == 2 })
+				waitUpTo(t, 3*time.Minute, "both partitions "+when, func() bool { return len(s.status().Partitions) == 2 })
 				want := map[string]bool{topic + "/0": true, topic + "/1": true}
 				b.Produce(topic, 0, "a")
 				b.Produce(topic, 1, "a")

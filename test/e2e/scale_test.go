@@ -69,7 +69,7 @@ func TestCompetingScales(t *testing.T) {
 	if carriedOut == 0 {
 		t.Error("not even the last order was carried out")
 	}
-	if longest > 2*time.Second { // one is what workers have to report, one to spare
+	if longest > 10*time.Second { // one is what workers have to report, the others are for a busy machine
 		t.Errorf("a status took %v", longest)
 	}
 	if err := c.Scale(t.Context(), "", 1, discard); err != nil {
