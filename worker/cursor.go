@@ -106,11 +106,12 @@ func (c *cursor) load(want int) bool {
 	return false
 }
 
-// newChunk makes room for so many more messages, as far as the source has them.
+// newChunk makes room for so many more messages, as far as the source has them: those of
+// batches behind them would come too late, as a chunk is given up once it is processed.
 func (c *cursor) newChunk(want int) {
-	there := c.undecoded()
-	for there < want && c.take() {
-		there = c.undecoded()
+	there := 0
+	for i := c.reading; there < want && (i < len(c.batches) || c.take()); i++ {
+		there += c.undecodedOf(c.batches[i])
 	}
 	left := c.chunk[c.index:]
 	chunk := make([]racecar.Message, 0, len(left)+min(max(chunkSize, want), max(1, there)))
@@ -120,11 +121,16 @@ func (c *cursor) newChunk(want int) {
 // undecoded is how many messages the batches from the one being read on hold at most.
 func (c *cursor) undecoded() (n int) {
 	for _, b := range c.batches[c.reading:] {
-		if !b.Empty() {
-			n += int(min(int64(b.count), max(0, b.NextOffset()-max(c.from, b.FirstOffset()))))
-		}
+		n += c.undecodedOf(b)
 	}
 	return n
+}
+
+func (c *cursor) undecodedOf(b *takenBatch) int {
+	if b.Empty() {
+		return 0
+	}
+	return int(min(int64(b.count), max(0, b.NextOffset()-max(c.from, b.FirstOffset()))))
 }
 
 // take takes the next batch; false when there is none.

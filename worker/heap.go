@@ -38,6 +38,10 @@ const (
 	// batches then, which hold no pointers and take no time to collect.
 	gcOwn   = 60
 	ownHeap = 64 << 20
+	// gcMany is that bound with so many goroutines, whose stacks do take time: sarama has several
+	// for each claim.
+	gcMany         = 80
+	manyGoroutines = 1000
 )
 
 // tuneGC keeps GOGC such that the heap is collected at a floor or at twice what
@@ -109,10 +113,13 @@ func (t *gcTuner) adjust(h heap) {
 
 // least is the lower bound of GOGC.
 func (t *gcTuner) least(h heap) int {
-	if h.liveBytes < ownHeap {
-		return gcOwn
+	switch {
+	case h.liveBytes >= ownHeap:
+		return gcDefault
+	case runtime.NumGoroutine() >= manyGoroutines:
+		return gcMany
 	}
-	return gcDefault
+	return gcOwn
 }
 
 // floor is where the next collection should begin.

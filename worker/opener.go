@@ -19,8 +19,10 @@ type opening struct {
 }
 
 const (
-	// leastAhead is the smallest batch that is worth handing over to another goroutine.
-	leastAhead = 1 << 10
+	// The smallest batches that are worth handing over to another goroutine: opening those that
+	// are not compressed takes little.
+	leastAhead      = 1 << 10
+	leastPlainAhead = 16 << 10
 	// mostAhead bounds the memory of a batch that is opened ahead; none is opened while all of
 	// them hold half of it. Executors open the others, up to max_batch_bytes.
 	mostAhead = 8 << 20
@@ -64,7 +66,7 @@ func (o *opener) do(a *opening) {
 
 // open has b opened soon, unless too many others wait for that.
 func (o *opener) open(b *takenBatch) {
-	if b.Empty() || b.ahead != nil || b.seen || b.Size() < leastAhead {
+	if b.Empty() || b.ahead != nil || b.seen || b.Size() < leastAhead || !b.Compressed() && b.Size() < leastPlainAhead {
 		return
 	}
 	a := &opening{batch: b, done: make(chan struct{})}

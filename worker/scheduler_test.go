@@ -68,7 +68,7 @@ func TestPartitionsServedNextAreOpenedAhead(t *testing.T) {
 	tt := newScheduler(1, false, limits{})
 	var parts []*partition
 	for n := range int32(5) {
-		p := supplied(tt, topicPartition{"a", n}, 1000)
+		p := supplied(tt, topicPartition{"a", n}, 2000)
 		p.cursor.opener = newOpener(1 << 20)
 		parts = append(parts, p)
 	}
@@ -88,7 +88,7 @@ func TestPartitionsServedNextAreOpenedAhead(t *testing.T) {
 	go next.opener.run(done)
 	<-next.batches[0].ahead.done
 	p, _ := tt.take()
-	if p != parts[2] || len(p.cursor.read(2000)) != 1000 {
+	if p != parts[2] || len(p.cursor.read(3000)) != 2000 {
 		t.Errorf("partition %d is served", p.partition)
 	}
 	tt.release(p)

@@ -98,6 +98,9 @@ func (b *Batch) Count() int {
 	return b.count
 }
 
+// Compressed reports whether the batch is compressed.
+func (b *Batch) Compressed() bool { return b.codec() != 0 }
+
 // Decoded is the memory that the batch holds beyond Size: its decompressed records.
 func (b *Batch) Decoded() int64 {
 	if b.records == nil || b.codec() == 0 {
