@@ -89,6 +89,9 @@ func pageTable(names, keys []string, results []*result) (string, error) {
 		}
 		r := results[i]
 		for j, e := range r.row.who {
+			if len(r.samples[e.name()]) == 0 {
+				continue // it was not asked for
+			}
 			title := "`" + name + "`"
 			if j > 0 {
 				title = ""

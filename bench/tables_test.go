@@ -9,7 +9,7 @@ import (
 )
 
 func testResults() []*result {
-	r := &row{name: "process", main: rate, who: []entrant{{contestant: "racecar"}, {contestant: "sarama"}}}
+	r := &row{name: "process", main: rate, who: []entrant{{contestant: "racecar"}, {contestant: "sarama"}, {contestant: "franz"}}}
 	return []*result{{row: r, samples: map[string][]sample{
 		"racecar": {{"rate": 3_000_000, "cpu": 0.25}, {"rate": 2_000_000, "cpu": 0.35}, {"rate": 2_500_000, "cpu": 0.3}},
 		"sarama":  {{"rate": 1_500_000}, {"rate": 2_000_000}, {"rate": 2_000_000}},
