@@ -149,7 +149,7 @@ type Config struct {
 	// Ordering says which messages a worker processes one after the other: partition: all of
 	// a partition; key: those of a partition with the same key; none: none. With key and
 	// none, Concurrency applies within a partition as well. A transactional consumer
-	// accepts partition alone. This version refuses key and none at the start. A section for one consumer, a variable or a flag cannot change
+	// accepts partition alone. A section for one consumer, a variable or a flag cannot change
 	// the order that a Spec names, because the consumer relies on it. Defaults to partition.
 	// Not an upstream key.
 	Ordering Ordering `key:"ordering" default:"partition" enum:"partition,key,none" help:"process in order those of a partition, of a key, or none"`

@@ -30,7 +30,7 @@ var keyEffects = map[string]effect{
 	"multi_subscription_strategy":           {"the order of turns among topics", []string{"worker.TestMultiSubscriptionStrategy"}},
 	"statistics_interval":                   {"calls of OnStatistics", []string{"worker.TestStatisticsInterval"}},
 	"concurrency":                           {"partitions processed at once, and GOMAXPROCS of a worker", []string{"worker.TestSlowPartitionHoldsUpNoOther"}},
-	"ordering":                              {"which messages are processed one after the other", []string{"worker.TestOrderingThatIsNotSupported", "config.TestOrderingOfTheSpecCannotBeChanged"}},
+	"ordering":                              {"which messages are processed one after the other", []string{"worker.TestKeysOfAPartitionRunAtTheSameTime", "config.TestOrderingOfTheSpecCannotBeChanged"}},
 	"membership":                            {"instance ids in JoinGroup, and whether a stop removes members", []string{"supervisor/fleet.TestNonceFollowsTheMembership", "supervisor/fleet.TestMembershipDecidesWhetherMembersAreRemoved", "worker.TestDynamicMembership"}},
 	"static_id":                             {"instance ids with membership host", []string{"supervisor/fleet.TestNonceFollowsTheMembership"}},
 	"consumer":                              {"the consumer's client, see below", []string{"kafka.TestConsumerConfig", "config.TestConsumerProperties"}},

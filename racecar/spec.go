@@ -74,8 +74,6 @@ type Spec struct {
 // on each instance with all partitions of the worker's change, the former before the
 // first message of those partitions, the latter after the last call for one. OnStatistics
 // is called on one instance.
-//
-// This version refuses ByKey and Unordered at the start.
 type Ordering int
 
 const (

@@ -184,6 +184,9 @@ func (a *acks) removeAcknowledged() {
 	a.outstanding.Store(int32(len(a.entries)))
 }
 
+// made returns the offset up to which everything is processed.
+func (a *acks) made() int64 { return a.processed.Load() }
+
 // position returns the offset up to which everything is processed and
 // acknowledged: what may be committed.
 func (a *acks) position() int64 {

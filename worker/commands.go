@@ -158,21 +158,25 @@ func (t *scheduler) setOperator(p *partition, paused bool) {
 	p.retryOnce = p.retryOnce || p.holds.has(holdPoisoned)
 	t.outages.forget(p)
 	t.unhold(p, holdOperator, holdPoisoned, holdPaused, holdRefused, holdBackoff)
+	if p.lanes != nil {
+		p.lanes.resume()
+	}
 }
 
 // cancelCalls cancels the ctx of the calls that take longer than max_poll_interval, and
 // of those alone: it is their failure.
 func (w *worker) cancelCalls(reason string) {
 	cause := fmt.Errorf("%w: %s", errOverdue, reason)
-	overdue := map[topicPartition]bool{}
+	overdue := map[topicPartition][]int64{} // their first offsets
 	for _, c := range w.board.InHand() {
 		if c.Since >= w.cfg.MaxPollInterval {
-			overdue[topicPartition{c.Topic, c.Partition}] = true
+			k := topicPartition{c.Topic, c.Partition}
+			overdue[k] = append(overdue[k], c.FirstOffset)
 		}
 	}
 	w.scheduler.each(func(p *partition) {
-		if p.busy && overdue[p.topicPartition] {
-			p.cancelCall(cause)
+		if p.busy && len(overdue[p.topicPartition]) > 0 {
+			p.cancelCalls(cause, overdue[p.topicPartition])
 		}
 	})
 }
@@ -183,13 +187,18 @@ func (w *worker) cancelCall(call wire.Call, reason string) {
 		if p.busy && p.topic == call.Topic && p.partition == call.Partition && slices.ContainsFunc(w.board.InHand(), func(c scoreboard.Call) bool {
 			return c.Topic == call.Topic && c.Partition == call.Partition && c.FirstOffset == call.FirstOffset
 		}) {
-			p.cancelCall(fmt.Errorf("%w: %s", errOverdue, reason))
+			p.cancelCalls(fmt.Errorf("%w: %s", errOverdue, reason), []int64{call.FirstOffset})
 		}
 	})
 }
 
-// cancelCall cancels the call in hand, whose ctx those after it would have as well.
-func (p *partition) cancelCall(cause error) {
+// cancelCalls cancels the calls in hand that begin at these offsets. Without lanes there is
+// one call, whose ctx those after it would have as well. Called with scheduler.mu held.
+func (p *partition) cancelCalls(cause error, offsets []int64) {
+	if p.lanes != nil {
+		p.lanes.cancel(cause, func(first int64) bool { return slices.Contains(offsets, first) })
+		return
+	}
 	p.ctx.Load().cancel(cause)
 	p.interrupt.Store(true)
 }

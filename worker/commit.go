@@ -43,6 +43,9 @@ type commits struct {
 	mu      sync.Mutex
 	waiting []*commitWait
 
+	notBefore time.Time // of commitAfterFailure
+	later     bool      // one is to come by itself
+
 	held    map[*partition]heldBack // the loop's own
 	refused map[*partition]refusal  // the loop's own
 	away    bool                    // nobody answers; the loop's own
@@ -51,7 +54,7 @@ type commits struct {
 // heldBack is a position that waits for output made between calls.
 type heldBack struct {
 	commit       kafka.Commit
-	unattributed int64
+	unattributed []int64 // by instance
 }
 
 // refusal is a commit that no repetition gets through.
@@ -136,6 +139,26 @@ func (c *commits) stop() {
 	<-c.done
 }
 
+// commitAfterFailure is commitAsync, at most once a second: many keys may fail at once.
+func (c *commits) commitAfterFailure(p *partition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := p.m.w.scheduler.clock.now()
+	switch wait := c.notBefore.Sub(now); {
+	case wait <= 0:
+		c.notBefore = now.Add(time.Second)
+		poke(c.kick)
+	case !c.later:
+		c.later = true
+		p.m.w.scheduler.clock.after(wait, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.later, c.notBefore = false, p.m.w.scheduler.clock.now().Add(time.Second)
+			poke(c.kick)
+		})
+	}
+}
+
 // flush commits the position of p and returns once the broker has confirmed it;
 // an error when ctx ends first, when p is not ours any more (errLost), or when the
 // group refuses it for good (a *refusedError).
@@ -160,6 +183,9 @@ func (c *commits) flush(ctx context.Context, p *partition) error {
 		case err := <-w.done:
 			if err != nil {
 				return err
+			}
+			if p.lanes != nil && !p.isLeaving() && !p.lost() {
+				return nil // others are being finished meanwhile: what was when we asked is committed
 			}
 		case <-c.done:
 			return errors.New("not committed: the worker has stopped")
@@ -200,7 +226,7 @@ func (c *commits) round() (ok, anybodyWaits bool) {
 	}
 	ok = true
 	if len(todo) > 0 {
-		ok = joined && c.commit(member, todo, parts)
+		ok = joined && c.commitAll(member, todo, parts)
 	}
 	left := map[*partition]bool{} // whose commit could not be made
 	for _, p := range parts {
@@ -238,13 +264,13 @@ func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 	h, isHeld := c.held[p]
 	if !isHeld {
 		offset, metadata := p.commitPoint()
-		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata, Epoch: kafka.LeaderEpoch(p.epoch.Load())}, p.inst.producer.unattributed.processed.Load()}
+		h = heldBack{kafka.Commit{Offset: offset, Metadata: metadata, Epoch: kafka.LeaderEpoch(p.epoch.Load())}, p.unattributed((*acks).made)}
 	}
 	if p.confirmed(h.commit.Offset, h.commit.Metadata) {
 		delete(c.held, p)
 		return kafka.Commit{}, false
 	}
-	if p.inst.producer.unattributed.position() < h.unattributed {
+	if p.lacksUnattributed(h.unattributed) {
 		c.held[p] = h // output made between calls comes first
 		return kafka.Commit{}, false
 	}
@@ -253,6 +279,27 @@ func (c *commits) due(p *partition, waited bool) (kafka.Commit, bool) {
 		return kafka.Commit{}, false
 	}
 	return h.commit, true
+}
+
+// maxCommitBytes bounds one request: with about 370 full maps of finished messages in one,
+// Kafka refuses all of it.
+const maxCommitBytes = 512 << 10
+
+// commitAll makes as many requests as it takes.
+func (c *commits) commitAll(member kafka.Member, todo map[kafka.TopicPartition]kafka.Commit, parts map[kafka.TopicPartition]*partition) bool {
+	ok, bytes := true, 0
+	some := make(map[kafka.TopicPartition]kafka.Commit, len(todo))
+	for k, commit := range todo {
+		size := len(k.Topic) + len(commit.Metadata) + 64
+		if len(some) > 0 && bytes+size > maxCommitBytes {
+			ok = c.commit(member, some, parts) && ok
+			clear(some)
+			bytes = 0
+		}
+		some[k] = commit
+		bytes += size
+	}
+	return c.commit(member, some, parts) && ok
 }
 
 // commit makes one request and sorts the answers; it takes from parts those whose
@@ -330,7 +377,11 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 		c.failures.log(fmt.Errorf("%s: %w", p.topicPartition, err), "commit failed, to be retried")
 		return false
 	case errors.Is(err, sarama.ErrOffsetMetadataTooLarge) && commit.Metadata != "":
-		c.m.noMetadata(p, err)
+		if p.lanes != nil {
+			p.lanes.shrink(len(commit.Metadata), err)
+		} else {
+			c.m.noMetadata(p, err)
+		}
 		return false
 	case answer == kafka.CommitMemberRefused:
 		w.endForGood(err)

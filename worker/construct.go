@@ -26,7 +26,7 @@ func (w *worker) firstInstance(ctx context.Context) (*instance, shutdown, bool) 
 	}
 	made := make(chan outcome, 1)
 	go func() {
-		inst, err := w.construct(ctx)
+		inst, err := w.constructAll(ctx)
 		made <- outcome{inst, err}
 	}()
 	var inst *instance
@@ -58,13 +58,42 @@ func (w *worker) firstInstance(ctx context.Context) (*instance, shutdown, bool) 
 func (w *worker) unbegun(inst *instance, e shutdown) shutdown {
 	w.stopWithin(e.grace, 0)
 	defer w.stopDeadline()
-	e = w.tearDown(e, inst)
+	e = w.tearDown(e, w.withOthers(inst)...)
 	if inst != nil && w.sendWith != nil { // a setup or the constructor may have produced
 		if err := w.sendWith.Close(w.time); err != nil {
 			w.log.WithError(err).Error("output not delivered")
 		}
 	}
 	return e
+}
+
+// constructAll makes the instances that are there before the group is joined, and returns
+// the first one: with lanes one for each executor, else only that.
+func (w *worker) constructAll(ctx context.Context) (*instance, error) {
+	if !w.inLanes() {
+		return w.construct(ctx)
+	}
+	var all []*instance
+	for range w.cfg.Concurrency {
+		inst, err := w.construct(ctx)
+		if err != nil {
+			for _, made := range all {
+				made.tearDown(w.time)
+			}
+			return nil, err
+		}
+		all = append(all, inst)
+	}
+	w.instances = all
+	return all[0], nil
+}
+
+// withOthers returns the first instance, and with lanes the others.
+func (w *worker) withOthers(first *instance) []*instance {
+	if len(w.instances) > 0 {
+		return w.instances
+	}
+	return []*instance{first}
 }
 
 // construct runs the setups and makes an instance. Once the consumer has been ready, an error

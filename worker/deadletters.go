@@ -68,13 +68,7 @@ func (d *deadLetters) begin() {
 	p.undisposed = nil
 	for i := range messages {
 		m := &messages[i]
-		if p.m.bringsIn(m.Topic) && isDeadLetter(m) {
-			// It lies in a dead-letter topic already. A copy in another one would come
-			// back to whoever consumes by pattern, and multiply.
-			w.stats.Add(scoreboard.Skipped, 1)
-			if _, logged := w.deadLettersMet.LoadOrStore(m.Topic, true); !logged {
-				w.partLog(p).WithField("offset", m.Offset).Warn("the pattern of a subscription matches a dead-letter topic: what fails of it is skipped, since it lies there already")
-			}
+		if w.liesThere(p, m) {
 			continue
 		}
 		d.records = append(d.records, &deadLetter{message: m, keyed: m.Key == nil && w.compacted.Load()})
@@ -85,6 +79,19 @@ func (d *deadLetters) begin() {
 	}
 	p.deadLetters = d
 	d.send()
+}
+
+// liesThere reports whether a message lies in a dead-letter topic already, and is skipped:
+// a copy in another one would come back to whoever consumes by pattern, and multiply.
+func (w *worker) liesThere(p *partition, m *racecar.Message) bool {
+	if !p.m.bringsIn(m.Topic) || !isDeadLetter(m) {
+		return false
+	}
+	w.stats.Add(scoreboard.Skipped, 1)
+	if _, logged := w.deadLettersMet.LoadOrStore(m.Topic, true); !logged {
+		w.partLog(p).WithField("offset", m.Offset).Warn("the pattern of a subscription matches a dead-letter topic: what fails of it is skipped, since it lies there already")
+	}
+	return true
 }
 
 // isDeadLetter reports whether a message says that it was dead-lettered elsewhere.

@@ -49,9 +49,10 @@ type outcome struct {
 	// which of its messages that belongs to is not known.
 	mixed         bool
 	transactional bool
-	deaths        int  // of eventDied
-	truncated     bool // the dead-letter record was sent without its value
-	keyed         bool // the dead-letter record had a key
+	attempts      []int // of each message; nil: only those of the first one are known
+	deaths        int   // of eventDied
+	truncated     bool  // the dead-letter record was sent without its value
+	keyed         bool  // the dead-letter record had a key
 }
 
 // step is what becomes of messages.
@@ -154,6 +155,9 @@ func decideFailure(o outcome, attempts int, c *config.Config) action {
 	}
 	if a.done > 0 {
 		a.attempts = 0 // they are the first message's
+		if o.attempts != nil {
+			a.attempts = o.attempts[a.done]
+		}
 	}
 	moves := a.done > 0 || a.messages < o.messages && (v.Kind == verdict.Skip || v.Kind == verdict.DeadLetter)
 	interrupted := o.interrupted == cancelled || o.interrupted == leavingClosed && o.event == eventReturned

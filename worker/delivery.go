@@ -57,16 +57,8 @@ type delivery interface {
 // is acknowledged.
 type atLeastOnce struct{ producer *instanceProducer }
 
-func (a atLeastOnce) enter(p *partition) {
-	p.acks.enter()
-	a.producer.part.Store(p)
-}
-
-func (a atLeastOnce) exit() {
-	if p := a.producer.part.Swap(nil); p != nil {
-		p.acks.exit()
-	}
-}
+func (a atLeastOnce) enter(p *partition) { a.producer.enter(&p.acks) }
+func (a atLeastOnce) exit()              { a.producer.exit() }
 
 func (a atLeastOnce) produce(ctx context.Context, m racecar.ProducerMessage) error {
 	p := a.producer
@@ -120,9 +112,9 @@ func (a atLeastOnce) deliver(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	if part := p.part.Load(); part == nil {
+	if running := p.acks.Load(); running == nil {
 		errs, p.lost = p.lost, nil
-	} else if p.failing != nil && p.failing == part.acks.running() {
+	} else if p.failing != nil && p.failing == running.running() {
 		errs, p.failing, p.errs = p.errs, nil, nil
 	}
 	return errors.Join(errs...)

@@ -17,6 +17,7 @@ type executor struct {
 	w       *worker
 	t       *scheduler
 	slot    int
+	inst    *instance // with lanes: the one it calls
 	board   *scoreboard.Board
 	tally   tally
 	end     runResult // how the last series of calls ended

@@ -197,13 +197,18 @@ func (p *partition) noteFailure(a action) {
 // noteFailure reports a failure to OnError and in the list of problems, and returns the
 // entry to log it with.
 func (w *worker) noteFailure(p *partition, call span, err error, attempt int) *logrus.Entry {
+	return w.logFailure(p, call, err, attempt, p.span)
+}
+
+// logFailure is noteFailure for a call that traced belongs to; nil: none does.
+func (w *worker) logFailure(p *partition, call span, err error, attempt int, traced context.Context) *logrus.Entry {
 	info := racecar.ErrorInfo{
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition,
 		Messages: call.n, Retries: max(0, attempt-1), Attempt: attempt,
 	}
 	ctx := w.opts.base()
-	if p.span != nil {
-		ctx = context.WithoutCancel(p.span) // the call may have been cancelled, its report is not
+	if traced != nil {
+		ctx = context.WithoutCancel(traced) // the call may have been cancelled, its report is not
 	}
 	log := w.partLog(p).WithContext(ctx).WithError(bounded(err)).WithField("attempt", attempt)
 	if call.n > 0 {

@@ -102,9 +102,7 @@ func (m *membership) reportRevoked(ended map[bool][]topicPartition) {
 		}
 		a := racecar.Assignment{Partitions: byTopic(ended[lost]), Lost: lost}
 		m.w.emit(event.PartitionsRevoked{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: a.Partitions, Lost: lost})
-		if m.w.serial != nil {
-			m.w.serial.revoked(a)
-		}
+		m.w.revoked(a)
 	}
 }
 
@@ -320,6 +318,9 @@ func (m *membership) position(p *partition, committed kafka.Commit) bool {
 	}
 	p.begin(start.Offset, attempts)
 	p.startedAfter(starts, len(m.w.opts.Handshake.Predecessors) > 0)
+	if m.w.inLanes() {
+		p.runInLanes(start.Offset, found)
+	}
 	if starts > 0 {
 		m.w.partLog(p).WithField("offset", start.Offset).WithField("times", starts).
 			Warn("workers that began at this position did not end gracefully")
@@ -466,9 +467,7 @@ func (m *membership) reportAssigned(p *partition) {
 				return // all of them, just now
 			}
 			m.w.emit(event.PartitionsAssigned{Consumer: m.w.reg.Name(), Group: m.w.group, Partitions: partitions})
-			if m.w.serial != nil {
-				m.w.serial.assigned(racecar.Assignment{Partitions: partitions})
-			}
+			m.w.assigned(racecar.Assignment{Partitions: partitions})
 		})
 	}
 	if m.w.serial == nil {
@@ -542,6 +541,10 @@ var errTimeUp = errors.New("time is up: the partition or the worker has to go")
 // awaitOutput waits until what p produced is delivered, or has failed; a
 // partition that is lost waits for nothing.
 func (m *membership) awaitOutput(ctx context.Context, p *partition) {
+	if p.lanes != nil {
+		p.lanes.awaitSettled(ctx)
+		return
+	}
 	m.awaitDeadLetters(ctx, p)
 	for {
 		p.awaiting.Store(true)

@@ -2,12 +2,10 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/registered"
 	"github.com/racecar-go/racecar/internal/scoreboard"
 	"github.com/racecar-go/racecar/internal/wire"
@@ -66,12 +64,4 @@ func (o *Options) base() context.Context {
 		return o.Context
 	}
 	return context.Background()
-}
-
-// orderingSupported returns an error for an order that workers do not implement.
-func orderingSupported(o config.Ordering) error {
-	if o == config.OrderingKey || o == config.OrderingNone {
-		return fmt.Errorf("ordering %s: this version processes messages in the order of their partitions alone: use ordering partition", o)
-	}
-	return nil
 }

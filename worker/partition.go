@@ -81,6 +81,7 @@ type acked struct {
 // scheduled is guarded by scheduler.mu.
 type scheduled struct {
 	runner        runner
+	lanes         *laneRunner // that, with ordering key or none; nil: another
 	holds         holds
 	served        bool      // it is in the scheduler's hands
 	queued        bool      // it is in the list of those that are ready
@@ -145,6 +146,7 @@ type recorded struct {
 // measured are figures for the status.
 type measured struct {
 	messages atomic.Uint64
+	beyond   atomic.Int64 // finished beyond the position, in lanes
 	errors   atomic.Uint64
 
 	// What progress finds, and the timestamp it needs (both times in ms since the epoch).
@@ -246,6 +248,9 @@ func closed(c <-chan struct{}) bool {
 // commitPoint returns the next commit: the position, and in metadata how often the
 // message there has failed.
 func (p *partition) commitPoint() (offset int64, metadata string) {
+	if p.lanes != nil {
+		return p.lanes.commitPoint()
+	}
 	return p.commitAt(p.acks.position())
 }
 
@@ -269,6 +274,10 @@ func (p *partition) commitAt(position int64) (offset int64, metadata string) {
 // aborted messages, what compaction has removed. All before it is processed, and the
 // message behind it is the one that counts belong to. The executor owns p.
 func (p *partition) moveTo(position int64) {
+	if p.lanes != nil {
+		p.lanes.moveTo(position)
+		return
+	}
 	before := p.acks.processed.Load()
 	if position <= before {
 		return

@@ -24,7 +24,7 @@ type transport interface {
 // the call that is running, by its partition's acks.
 type instanceProducer struct {
 	w        *worker
-	part     atomic.Pointer[partition] // whose quantum it is; nil: nobody's
+	acks     atomic.Pointer[acks] // of the calls that run; nil: none do
 	delivery delivery
 
 	// unattributed is the output made between calls. Its offsets are a count of messages.
@@ -41,6 +41,18 @@ type instanceProducer struct {
 
 var _ racecar.Producer = (*instanceProducer)(nil)
 
+// enter gives the producer to calls, whose output a is told of; exit takes it back.
+func (p *instanceProducer) enter(a *acks) {
+	a.enter()
+	p.acks.Store(a)
+}
+
+func (p *instanceProducer) exit() {
+	if a := p.acks.Swap(nil); a != nil {
+		a.exit()
+	}
+}
+
 // Produce implements racecar.Producer.
 func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessage) error {
 	return p.delivery.produce(ctx, m)
@@ -48,8 +60,8 @@ func (p *instanceProducer) Produce(ctx context.Context, m racecar.ProducerMessag
 
 // begin ties a delivery to the call that is running, or to none.
 func (p *instanceProducer) begin() *output {
-	if part := p.part.Load(); part != nil {
-		if out := part.acks.begin(); out != nil {
+	if a := p.acks.Load(); a != nil {
+		if out := a.begin(); out != nil {
 			return out
 		}
 	}

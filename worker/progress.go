@@ -78,8 +78,13 @@ func (m *membership) observe(p *partition, g *progress, now time.Time) {
 	if idle {
 		p.inst.delivery.commitIdle(p)
 	}
-	moved := position != g.position
-	g.position = position
+	mark := position
+	if p.lanes != nil {
+		p.lanes.logFull()
+		mark += int64(p.messages.Load()) // the oldest message alone may stand still
+	}
+	moved := mark != g.position
+	g.position = mark
 	if moved || ordered || lag <= 0 {
 		if g.reported && !ordered {
 			m.w.partLog(p).WithField("offset", position).Info("partition moves again")
@@ -146,7 +151,7 @@ func (p *partition) lag() int64 {
 	if end < 0 {
 		return -1
 	}
-	return max(0, end-p.acks.processed.Load())
+	return max(0, end-p.acks.processed.Load()-p.beyond.Load())
 }
 
 // age is how old the next message to be processed is, 0 when it is not known to
@@ -154,7 +159,7 @@ func (p *partition) lag() int64 {
 func (p *partition) age(now time.Time) time.Duration {
 	var at time.Time
 	switch {
-	case p.busy:
+	case p.busy, p.lanes != nil:
 		if ms := p.headAt.Load(); ms > 0 {
 			at = time.UnixMilli(ms)
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/racecar-go/racecar/kafka/producer"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
+	"github.com/racecar-go/racecar/worker/lanes"
 )
 
 // This file makes a worker, runs it and shuts it down.
@@ -60,7 +61,9 @@ type worker struct {
 	suspects    suspects
 	board       *scoreboard.Board
 	sender      *sender
-	serial      *instance                // nil with concurrency above 1
+	serial      *instance   // nil with concurrency above 1, unless with lanes: the first one
+	instances   []*instance // with lanes, one for each executor
+	lanesBudget *lanes.Budget
 	spare       atomic.Pointer[instance] // with it: made before joining, for the first partition; nil: it has one
 	memberships []*membership
 
@@ -154,9 +157,6 @@ func newWorker(o Options) (*worker, error) {
 	if reg == nil {
 		return nil, fmt.Errorf("consumer %q is not registered in this binary", h.Consumer.Name)
 	}
-	if err := orderingSupported(h.Consumer.Config.Ordering); err != nil {
-		return nil, err
-	}
 	w := &worker{
 		opts: o, cfg: h.Consumer.Config, reg: reg, index: h.Index,
 		group:            h.Consumer.Config.GroupID,
@@ -177,6 +177,9 @@ func newWorker(o Options) (*worker, error) {
 	}
 	w.cfg.Concurrency = max(1, w.cfg.Concurrency)
 	w.cfg.ProduceInFlight = max(1, w.cfg.ProduceInFlight)
+	if w.lanesBudget = newLanesBudget(&w.cfg); w.inLanes() && w.transactional() {
+		return nil, errors.New("a transactional consumer keeps the order of its partitions: use ordering partition")
+	}
 	w.log = o.Log.WithFields(logrus.Fields{"consumer": reg.Name(), "worker": h.Index, "pid": os.Getpid(), "group": w.group})
 	w.slog = logs.Slog(w.log)
 	w.opts.Context = &calllog.Parent{Context: o.base(), Logger: w.slog, Tracer: o.Tracer}
@@ -253,13 +256,16 @@ func (w *worker) run(ctx context.Context) shutdown {
 	if !ok {
 		return early
 	}
-	if w.cfg.Concurrency == 1 {
+	if w.cfg.Concurrency == 1 || w.inLanes() {
 		w.serial = first
 	} else {
 		w.spare.Store(first)
 	}
 	for i := range w.cfg.Concurrency {
 		e := &executor{w: w, t: w.scheduler, slot: i, board: w.board}
+		if w.inLanes() {
+			e.inst = w.instances[i]
+		}
 		executors.Add(1)
 		go e.run(executors.Done)
 	}
@@ -320,7 +326,7 @@ func (w *worker) shutDown(e shutdown, stop func(), members, executors *sync.Wait
 	}
 	w.scheduler.stop()
 	executors.Wait()
-	e = w.tearDown(e, w.serial, w.takeSpare())
+	e = w.tearDown(e, slices.Concat(w.withOthers(w.serial), []*instance{w.takeSpare()})...)
 	w.closeFetchers()
 	if w.sendWith != nil {
 		if err := w.sendWith.Close(ctx); err != nil {
@@ -345,11 +351,13 @@ func (w *worker) shutDown(e shutdown, stop func(), members, executors *sync.Wait
 // Teardown that does not return: the process is about to end.
 func (w *worker) tearDown(e shutdown, instances ...*instance) shutdown {
 	done := within(w.time, func() {
+		var all sync.WaitGroup
 		for _, inst := range instances {
 			if inst != nil {
-				inst.tearDown(w.time)
+				all.Go(func() { inst.tearDown(w.time) })
 			}
 		}
+		all.Wait()
 		w.setups.tearDown(w.time)
 	})
 	if !done && e.err == nil {

@@ -157,6 +157,9 @@ func (t *scheduler) remove(p *partition) {
 	}
 	t.forgetRest(p)
 	p.cursor.close()
+	if p.lanes != nil {
+		p.lanes.close()
+	}
 	delete(t.claims, p)
 }
 

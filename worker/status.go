@@ -193,6 +193,9 @@ func (w *worker) partitionReport(p *partition) status.Partition {
 	}
 	p.holds.expire(t.clock.now())
 	p.holds.show(&s)
+	if p.lanes != nil {
+		p.lanes.report(&s)
+	}
 	t.mu.Unlock()
 	p.mu.Lock()
 	s.LastError = p.lastError

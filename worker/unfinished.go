@@ -140,10 +140,27 @@ func (e *executor) survived(p *partition, failed bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	u.survived(e.t.clock.now(), e.w.cfg.OffsetCommitInterval)
+}
+
+// survivedCall notes the same for calls in lanes, and reports whether positions are
+// committed after each of them, and whether messages are called alone.
+func (p *partition) survivedCall(failed bool, now time.Time, every time.Duration) (careful, single bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := &p.unfinished
+	if position := p.acks.processed.Load(); u.found != 0 && (failed || position != u.isolated && position != u.begin) {
+		u.survived(now, every)
+	}
+	return p.within(1, now, u.careful), p.within(suspectAfter, now, u.single)
+}
+
+// survived notes that a call is over. Called with p.mu held.
+func (u *unfinished) survived(now time.Time, every time.Duration) {
 	u.isolated = noPosition
 	if u.careful.IsZero() {
-		u.single = e.t.clock.now().Add(singleFor)
-		u.careful = e.t.clock.now().Add(carefulFor + 2*e.w.cfg.OffsetCommitInterval)
+		u.single = now.Add(singleFor)
+		u.careful = now.Add(carefulFor + 2*every)
 	}
 }
 
@@ -180,15 +197,23 @@ func (m *membership) ownClaim(k topicPartition, committed kafka.Commit) (outlive
 // poisoned returns the message at p's position as a suspect if it was found with too
 // many unfinished claims. That holds once: messages behind it are not suspects.
 func (p *partition) poisoned() *wire.Suspect {
-	u := &p.unfinished
 	messages := p.cursor.chunk[p.cursor.index:]
-	if u.attributed || u.found < wire.PoisonedAfter || len(messages) == 0 || p.acks.processed.Load() != u.begin {
+	if len(messages) == 0 {
 		return nil
 	}
+	return p.poisonedAt(messages[0].Offset)
+}
+
+// poisonedAt is poisoned for the message at p's position, which has this offset.
+func (p *partition) poisonedAt(offset int64) *wire.Suspect {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	u := &p.unfinished
+	if u.attributed || u.found < wire.PoisonedAfter || p.acks.processed.Load() != u.begin {
+		return nil
+	}
 	s := &wire.Suspect{
-		Topic: p.topic, Partition: p.partition, FirstOffset: messages[0].Offset, LastOffset: messages[0].Offset,
+		Topic: p.topic, Partition: p.partition, FirstOffset: offset, LastOffset: offset,
 		Deaths: u.found, Reason: "worker and supervisor died together",
 	}
 	u.attributed = true

@@ -41,7 +41,7 @@ func (p *Partition) addAgain(r *racecar.Message) *Message {
 	if m.state != absent && p.holdsTooMuch(size) {
 		return nil // it is not its turn
 	}
-	m.Record, m.size = r, size
+	m.Record, m.size = Clone(r), size
 	p.count(m)
 	if m.state == absent {
 		p.take(m)

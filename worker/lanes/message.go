@@ -1,6 +1,9 @@
 package lanes
 
 import (
+	"bytes"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/racecar-go/racecar/racecar"
@@ -24,6 +27,11 @@ type Message struct {
 	Attempts int              // failed calls in a row
 	Record   *racecar.Message // nil: it must be fetched again
 	Single   bool             // a batch holds it alone
+	Pardoned bool             // it is called although it is poison
+	Disposal any              // what is done with it instead of a call; nil: it is called
+	LoggedAt time.Time        // when its failure was logged last
+	Awaits   int              // calls in a row that found a dependency unavailable
+	Limited  time.Time        // when it is dead-lettered though many are; zero: that is not known
 
 	group   int64 // of the batch that it failed in; 0: it may be in any
 	state   state
@@ -69,6 +77,19 @@ func Size(r *racecar.Message) int64 {
 		n += 48 + len(h.Key) + len(h.Value)
 	}
 	return int64(n)
+}
+
+// Clone returns r in memory of its own, so that it keeps nothing else of its batch.
+func Clone(r *racecar.Message) *racecar.Message {
+	c := *r
+	c.Key, c.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
+	if c.Headers = slices.Clone(r.Headers); len(c.Headers) > 0 {
+		for i, h := range c.Headers {
+			c.Headers[i] = racecar.Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)}
+		}
+	}
+	c.Topic = r.Topic
+	return &c
 }
 
 // lane is the messages of a key, in the order of their offsets. The first one decides

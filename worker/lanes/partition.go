@@ -83,7 +83,7 @@ func New(o Options, offset int64, finished offsetmap.Set, failing []offsetmap.Fa
 func (p *Partition) Limit(limit int) { p.window.room = room(limit) }
 
 // Add adds the next message that was read. It returns nil for one that is finished, or
-// known already: that is given its record if it needs it.
+// known already: that is given its record if it needs it. Records are cloned.
 func (p *Partition) Add(r *racecar.Message) *Message {
 	if r.Offset < p.window.readTo {
 		return p.addAgain(r)
@@ -95,7 +95,7 @@ func (p *Partition) Add(r *racecar.Message) *Message {
 		p.window.read(r.Offset + 1)
 		return nil
 	}
-	m := &Message{Offset: r.Offset, Record: r, size: Size(r), Attempts: p.attempts[r.Offset], number: -1}
+	m := &Message{Offset: r.Offset, Record: Clone(r), size: Size(r), Attempts: p.attempts[r.Offset], number: -1}
 	delete(p.attempts, r.Offset)
 	p.window.add(m)
 	l := p.laneOf(r)
@@ -225,9 +225,10 @@ func (p *Partition) begin(m *Message) {
 	p.window.begin(m)
 }
 
-// Batch begins up to n messages, in the order of their offsets, whose keys nobody has in
-// hand: it may hold several of one key. Messages that failed as a batch are one again.
-func (p *Partition) Batch(now time.Time, n int) []*Message {
+// Batch begins up to n messages below an offset, in the order of their offsets, whose keys
+// nobody has in hand: it may hold several of one key. Messages that failed as a batch are
+// one again.
+func (p *Partition) Batch(now time.Time, n int, below int64) []*Message {
 	first := p.Peek(now)
 	if first == nil {
 		return nil
@@ -238,7 +239,7 @@ func (p *Partition) Batch(now time.Time, n int) []*Message {
 	var batch, others, early []*Message
 	for len(batch) < n && len(p.ready) > 0 {
 		m := p.ready[0]
-		if !p.window.admits(m) {
+		if !p.window.admits(m) || m != first && m.Offset >= below {
 			break
 		}
 		heap.Pop(&p.ready)
@@ -431,13 +432,19 @@ func (p *Partition) Due() time.Time {
 	return p.paused.byOffset[0].wait.Until
 }
 
-// Wants reports whether more of the log should be read: nothing may begin, and what would
-// be read might.
-func (p *Partition) Wants() bool {
-	if len(p.ready) > 0 || p.passing || !p.window.admitsOffset(p.window.readTo) || p.window.known >= maxKnown {
+// First returns the lowest unfinished message that is known; nil: none is.
+func (p *Partition) First() *Message { return p.window.first }
+
+// Offset is the lowest unfinished offset.
+func (p *Partition) Offset() int64 { return p.window.base() }
+
+// Wants reports whether more of the log should be read: fewer than so many messages may
+// begin, and what would be read might.
+func (p *Partition) Wants(messages int) bool {
+	if len(p.ready) >= messages || p.passing || !p.window.admitsOffset(p.window.readTo) || p.window.known >= maxKnown {
 		return false
 	}
-	if p.inHand == 0 && len(p.absent) == 0 {
+	if p.inHand == 0 && len(p.absent)+len(p.ready) == 0 {
 		return true
 	}
 	return p.used.queued < p.o.Held && p.o.Shared.used.queued < p.o.Shared.Limit

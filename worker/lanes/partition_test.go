@@ -27,7 +27,7 @@ func TestFailingKeysLeaveRoomInTheWindow(t *testing.T) {
 				for len(hand) < 50 {
 					if m := p.Next(now); m != nil {
 						hand = append(hand, m)
-					} else if next < test.messages && p.Wants() {
+					} else if next < test.messages && p.Wants(1) {
 						key := next * 7919 % test.keys
 						p.Add(&racecar.Message{Offset: int64(next), Key: fmt.Append(nil, key), Value: make([]byte, 100)})
 						next++
@@ -69,7 +69,7 @@ func TestFullWindow(t *testing.T) {
 	now := time.Unix(1, 0)
 	next, finished := int64(100), 0
 	for {
-		for p.Wants() {
+		for p.Wants(1) {
 			p.Add(&racecar.Message{Offset: next})
 			next++
 		}
@@ -121,7 +121,7 @@ func TestHeldMessagesAreBounded(t *testing.T) {
 	m.Attempts = 1
 	p.Fail([]*Message{m}, Wait{Until: now.Add(time.Second)}, false)
 	for i := range 100 {
-		if !p.Wants() {
+		if !p.Wants(1) {
 			t.Fatal("a failing key keeps the others from being read")
 		}
 		p.Add(record(i + 1))

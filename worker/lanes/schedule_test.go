@@ -2,6 +2,7 @@ package lanes
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -77,7 +78,7 @@ func (s *schedule) read() {
 		}
 	}
 	for range 1 + s.random.IntN(10) {
-		if !s.p.ReadingAgain() && !s.p.Wants() {
+		if !s.p.ReadingAgain() && !s.p.Wants(1) {
 			return
 		}
 		if s.next == len(s.log) {
@@ -102,7 +103,7 @@ func (s *schedule) begin() {
 			batch = append(batch, m)
 		}
 	} else {
-		batch = s.p.Batch(s.now, 1+s.random.IntN(10))
+		batch = s.p.Batch(s.now, 1+s.random.IntN(10), math.MaxInt64)
 	}
 	for i, m := range batch {
 		if i > 0 && batch[i-1].Offset >= m.Offset {
