@@ -32,7 +32,7 @@ func BenchmarkKeys(b *testing.B) {
 				keys = append(keys, fmt.Sprint("key-", i))
 			}
 			for p := range int32(test.partitions) {
-				produceKeyed(b, broker, topic, p, messages/test.partitions, keys...)
+				produceWithKeys(b, broker, topic, p, messages/test.partitions, keys...)
 			}
 			l := newLaneLog(b)
 			l.handle = func(_ context.Context, _ *processor, m *racecar.Message) error {

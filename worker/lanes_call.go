@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/racecar-go/racecar/internal/calllog"
 	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/racecar"
 	"github.com/racecar-go/racecar/racecar/event"
@@ -81,19 +82,21 @@ func (r *laneRunner) call(e *executor, task *laneTask) {
 // process calls Process or ProcessBatch.
 func (r *laneRunner) process(e *executor, ctx context.Context, records []racecar.Message) error {
 	var err error
+	parent := &calllog.Parent{Context: ctx, Logger: r.w.slog, Tracer: r.w.opts.Tracer}
 	if e.inst.batch == nil {
 		if r.w.opts.EmitStarts {
 			r.w.emit(event.StartProcessMessage{Consumer: r.w.reg.Name(), Group: r.w.group, Message: &records[0]})
 		}
+		calls := calllog.NewCalls(parent, records)
 		locks.None()
-		err = e.inst.single.Process(ctx, &records[0])
+		err = e.inst.single.Process(calls.Next(), &records[0])
 	} else {
 		messages := pointers(records)
 		if r.w.opts.EmitStarts {
 			r.w.emit(event.StartProcessBatch{Consumer: r.w.reg.Name(), Group: r.w.group, Messages: pointers(records)})
 		}
 		locks.None()
-		err = e.inst.batch.ProcessBatch(ctx, messages)
+		err = e.inst.batch.ProcessBatch(calllog.NewBatch(parent, messages), messages)
 	}
 	if err != nil {
 		err = usableError(err)

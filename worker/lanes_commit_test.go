@@ -25,7 +25,7 @@ func TestWindowShrinksToWhatTheBrokerTakes(t *testing.T) {
 			b := testbroker.New(t)
 			topic, group := b.Topic(1), b.Group()
 			const n = 6000
-			produceKeyed(t, b, topic, 0, n, "")
+			produceWithKeys(t, b, topic, 0, n, "")
 			b.Embedded().ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 				b.Embedded().KeepControl()
 				req := kreq.(*kmsg.OffsetCommitRequest)

@@ -18,9 +18,9 @@ import (
 	"github.com/racecar-go/racecar/test/kafka/testbroker"
 )
 
-// produceKeyed writes n messages to a partition, whose keys follow each other in turn; ""
+// produceWithKeys writes n messages to a partition, whose keys follow each other in turn; ""
 // is none.
-func produceKeyed(t testing.TB, b *testbroker.Broker, topic string, partition int32, n int, keys ...string) {
+func produceWithKeys(t testing.TB, b *testbroker.Broker, topic string, partition int32, n int, keys ...string) {
 	t.Helper()
 	conf := sarama.NewConfig()
 	conf.Version = sarama.V2_8_0_0
@@ -190,7 +190,7 @@ func TestKeysOfAPartitionRunAtTheSameTime(t *testing.T) {
 			b := testbroker.New(t)
 			topic, group := b.Topic(1), b.Group()
 			const n = 400
-			produceKeyed(t, b, topic, 0, n, test.keys...)
+			produceWithKeys(t, b, topic, 0, n, test.keys...)
 			l := newLaneLog(t)
 			all := make(chan struct{})
 			l.handle = func(context.Context, *processor, *racecar.Message) error { <-all; return nil }
@@ -222,7 +222,7 @@ func TestFailingKeyDelaysNoOther(t *testing.T) {
 			b := testbroker.New(t)
 			topic, group := b.Topic(1), b.Group()
 			const n = 1000
-			produceKeyed(t, b, topic, 0, n, letters(10)...)
+			produceWithKeys(t, b, topic, 0, n, letters(10)...)
 			l := newLaneLog(t)
 			down := errors.New("down")
 			l.handle = func(_ context.Context, _ *processor, m *racecar.Message) error {
@@ -272,7 +272,7 @@ func TestRetriesKeepTheOrderOfKeys(t *testing.T) {
 	topic, group := b.Topic(2), b.Group()
 	const n = 300
 	for p := range int32(2) {
-		produceKeyed(t, b, topic, p, n, letters(7)...)
+		produceWithKeys(t, b, topic, p, n, letters(7)...)
 	}
 	l := newLaneLog(t)
 	tries := map[string]int{}
@@ -306,7 +306,7 @@ func TestRetriesKeepTheOrderOfKeys(t *testing.T) {
 func TestResumeEndsTheWaitsOfAllKeys(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
-	produceKeyed(t, b, topic, 0, 40, letters(4)...)
+	produceWithKeys(t, b, topic, 0, 40, letters(4)...)
 	l := newLaneLog(t)
 	l.handle = func(_ context.Context, _ *processor, m *racecar.Message) error {
 		switch {
@@ -334,7 +334,7 @@ func TestKeyWaitsForItsOutput(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group, out := b.Topic(1), b.Group(), b.Topic(1)
 	const n = 60
-	produceKeyed(t, b, topic, 0, n, letters(3)...)
+	produceWithKeys(t, b, topic, 0, n, letters(3)...)
 	l := newLaneLog(t)
 	l.handle = func(ctx context.Context, p *processor, m *racecar.Message) error {
 		return p.out.Produce(ctx, racecar.ProducerMessage{Topic: out, Key: m.Key, Value: fmt.Append(nil, m.Offset)})
@@ -367,7 +367,7 @@ func TestDeadLettersOfKeys(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group, dead := b.Topic(1), b.Group(), b.Topic(1)
 	const n = 50
-	produceKeyed(t, b, topic, 0, n, letters(5)...)
+	produceWithKeys(t, b, topic, 0, n, letters(5)...)
 	l := newLaneLog(t)
 	l.handle = func(_ context.Context, _ *processor, m *racecar.Message) error {
 		if m.Offset%10 == 3 {
@@ -405,7 +405,7 @@ func TestInstancesOfLanes(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(3), b.Group()
 	for p := range int32(3) {
-		produceKeyed(t, b, topic, p, 100, letters(10)...)
+		produceWithKeys(t, b, topic, p, 100, letters(10)...)
 	}
 	var mu sync.Mutex
 	var made, down, assigned, revoked, calls int
