@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +44,8 @@ const (
 	// suffix. "boot" and "nodb" are not taken away: while they are there constructors
 	// exit with 9, or return an error.
 	EnvMischief = "JOURNAL_MISCHIEF"
+	// EnvFailing is a file: while it is there, messages with a key that is a line of it fail.
+	EnvFailing = "JOURNAL_FAILING"
 	// EnvEvents is a directory in which each process writes down the events it is told
 	// of, while two other subscribers panic and block for ever.
 	EnvEvents = "JOURNAL_EVENTS"
@@ -179,6 +182,9 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 	if what == "" {
 		what = j.requested()
 	}
+	if fails(m.Key) {
+		what = "fail"
+	}
 	if err := j.needs(m, what); err != nil {
 		return err
 	}
@@ -228,6 +234,16 @@ func (j *Journal) Process(ctx context.Context, m *racecar.Message) error {
 		Worker: fmt.Sprintf("%s[%d]", j.rt.Worker.Consumer, j.rt.Worker.Index), Attempt: m.Retries,
 		Content: content, Start: start, End: time.Now(),
 	})
+}
+
+// fails reports whether the file of EnvFailing has the key.
+func fails(key []byte) bool {
+	file := os.Getenv(EnvFailing)
+	if file == "" {
+		return false
+	}
+	b, err := os.ReadFile(file)
+	return err == nil && slices.Contains(strings.Split(strings.TrimSpace(string(b)), "\n"), string(key))
 }
 
 // scribble writes into a message and behind it, as consumer code may: no other

@@ -1,0 +1,381 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/racecar-go/racecar/ctl/view"
+	"github.com/racecar-go/racecar/internal/offsetmap"
+	"github.com/racecar-go/racecar/internal/status"
+	"github.com/racecar-go/racecar/test/harness"
+	"github.com/racecar-go/racecar/test/judge"
+	"github.com/racecar-go/racecar/test/seeds"
+)
+
+// keyBed is a bed whose messages share keys.
+type keyBed struct {
+	*bed
+	keys    [][]string // of each partition's messages; "": none
+	failing string     // see consumers.EnvFailing
+	socket  string
+}
+
+func newKeyBed(t *testing.T, partitions int) *keyBed {
+	b := &keyBed{bed: newWideBed(t, partitions, 0), keys: make([][]string, partitions), failing: filepath.Join(t.TempDir(), "failing")}
+	b.socket = filepath.Join(t.TempDir(), "s.sock")
+	return b
+}
+
+// produce adds so many messages to each partition, with the key that key returns for the
+// number of the message in this call.
+func (b *keyBed) produce(each int, key func(n int) string) {
+	b.t.Helper()
+	conf := sarama.NewConfig()
+	conf.Producer.Return.Successes = true
+	conf.Producer.RequiredAcks = sarama.WaitForAll
+	conf.Producer.Partitioner = sarama.NewManualPartitioner
+	p, err := sarama.NewSyncProducer(b.broker.Addrs(), conf)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer p.Close()
+	for from := 0; from < each; from += 5000 {
+		var batch []*sarama.ProducerMessage
+		for n := from; n < min(each, from+5000); n++ {
+			for i := range b.keys {
+				m := &sarama.ProducerMessage{Topic: b.topic, Partition: int32(i), Value: sarama.StringEncoder(strings.Repeat("x", 100))}
+				k := key(n)
+				if k != "" {
+					m.Key = sarama.StringEncoder(k)
+				}
+				b.keys[i] = append(b.keys[i], k)
+				b.counts[i]++
+				batch = append(batch, m)
+			}
+		}
+		if err := p.SendMessages(batch); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// fail has messages with these keys fail from now on; none: no longer.
+func (b *keyBed) fail(keys ...string) {
+	b.t.Helper()
+	if len(keys) == 0 {
+		if err := os.Remove(b.failing); err != nil {
+			b.t.Fatal(err)
+		}
+		return
+	}
+	writeFile(b.t, b.failing, strings.Join(keys, "\n"))
+}
+
+func (b *keyBed) start(concurrency int, delay time.Duration, consumer string, args ...string) (*harness.Process, control) {
+	b.t.Helper()
+	env := []string{"JOURNAL_CONCURRENCY=" + strconv.Itoa(concurrency), "JOURNAL_DELAY=" + delay.String(), "JOURNAL_FAILING=" + b.failing}
+	args = slices.Concat([]string{"--control-socket", b.socket, "--pause-timeout", "0.2", "--offset-commit-interval", "0.5"}, args, []string{consumer})
+	return b.bed.start(env, args...), newControl(b.t, b.socket)
+}
+
+// observe collects the group's commits until the function that it returns is called.
+func (b *keyBed) observe() (stop func() map[judge.Partition][]judge.Commit) {
+	b.t.Helper()
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V3_6_0_0
+	admin, err := sarama.NewClusterAdmin(b.broker.Addrs(), conf)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	all := map[judge.Partition][]judge.Commit{}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer admin.Close()
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			got, err := admin.ListConsumerGroupOffsets(b.group, map[string][]int32{b.topic: b.numbers()})
+			if err != nil {
+				continue // the group may not exist yet
+			}
+			at := time.Now()
+			for _, n := range b.numbers() {
+				block := got.GetBlock(b.topic, n)
+				if block == nil || block.Offset < 0 {
+					continue
+				}
+				c := judge.Commit{At: at, Offset: block.Offset}
+				m, err := offsetmap.Decode(block.Metadata)
+				if err != nil {
+					b.t.Errorf("commit of %d: %v", block.Offset, err)
+				}
+				if m.Applies(block.Offset, block.LeaderEpoch, offsetmap.TopicID{}) {
+					for _, r := range m.Finished {
+						c.Finished = append(c.Finished, judge.Range(r))
+					}
+				}
+				p := judge.Partition{Topic: b.topic, Partition: n}
+				all[p] = append(all[p], c)
+			}
+		}
+	})
+	return func() map[judge.Partition][]judge.Commit { cancel(); wg.Wait(); return all }
+}
+
+func (b *keyBed) numbers() (all []int32) {
+	for i := range b.keys {
+		all = append(all, int32(i))
+	}
+	return all
+}
+
+// evidence is that of the bed, with the keys.
+func (b *keyBed) evidence() judge.Evidence {
+	b.t.Helper()
+	e := b.bed.evidence()
+	e.Order, e.Keys = judge.ByKey, map[judge.Partition][][]byte{}
+	for i, keys := range b.keys {
+		p := judge.Partition{Topic: b.topic, Partition: int32(i)}
+		for _, k := range keys {
+			if k == "" {
+				e.Keys[p] = append(e.Keys[p], nil)
+			} else {
+				e.Keys[p] = append(e.Keys[p], []byte(k))
+			}
+		}
+	}
+	return e
+}
+
+// awaitCommitted waits until everything is committed.
+func (b *keyBed) awaitCommitted() {
+	b.t.Helper()
+	harness.Eventually(b.t, "everything committed", func() error {
+		for i, n := range b.counts {
+			if c := b.broker.Committed(b.group, b.topic, int32(i)); c != int64(n) {
+				return fmt.Errorf("committed %d of %d in partition %d", c, n, i)
+			}
+		}
+		return nil
+	})
+}
+
+// partitionUntil waits for the state of the bed's first partition.
+func (b *keyBed) partitionUntil(c control, what string, ok func(status.Partition) error) status.Partition {
+	b.t.Helper()
+	var found status.Partition
+	c.statusUntil(what, func(st status.Status) error {
+		for _, p := range view.AllPartitions(st) {
+			if p.Partition.Partition == 0 {
+				found = p.Partition
+				return ok(found)
+			}
+		}
+		return fmt.Errorf("no worker has the partition")
+	})
+	return found
+}
+
+// rate is how many messages a second were processed, by when they ended, without those
+// of the keys.
+func rate(records []judge.Record, without ...string) (perSecond float64) {
+	records = slices.DeleteFunc(slices.Clone(records), func(r judge.Record) bool { return slices.Contains(without, r.Key) })
+	slices.SortFunc(records, func(a, b judge.Record) int { return a.End.Compare(b.End) })
+	if len(records) < 2 {
+		return 0
+	}
+	first, last := records[0].Start, records[len(records)-1].End
+	return float64(len(records)) / last.Sub(first).Seconds()
+}
+
+// One worker with one partition has as many calls in hand as its concurrency, and processes
+// that much faster. Each key stays in order.
+func TestByKeyOnOnePartition(t *testing.T) {
+	seeds.Measure(t)
+	const concurrency, delay = 50, 20 * time.Millisecond
+	for _, consumer := range []string{"Journal"} {
+		t.Run(consumer, func(t *testing.T) {
+			b := newKeyBed(t, 1)
+			p, c := b.start(concurrency, delay, consumer, "--ordering", "key")
+			c.statusUntil("the worker runs", allRunning(1))
+			b.produce(25_000, func(n int) string { return fmt.Sprintf("key-%d", n%1000) })
+			c.statusUntil("calls in hand", func(st status.Status) error {
+				if got := view.Parallelism(st.Workers[0]); got != "50/50" {
+					return fmt.Errorf("calls in hand: %s", got)
+				}
+				return nil
+			})
+			b.awaitProcessed(b.total())
+			b.awaitCommitted()
+			stop(t, p)
+			b.judge(b.evidence())
+			got := rate(b.records())
+			t.Logf("%.0f messages/s on one partition, %.0f are possible", got, concurrency/delay.Seconds())
+			if want := 0.9 * concurrency / delay.Seconds(); got < want {
+				t.Errorf("%.0f messages/s, want %.0f", got, want)
+			}
+		})
+	}
+}
+
+// A key that fails delays nobody else; status names it, and lag does not count what is
+// finished behind it. After a kill -9 nothing is repeated that the last commit had as
+// finished.
+func TestByKeyFailingKeyDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	for _, consumer := range []string{"Journal", "JournalBatch"} {
+		t.Run(consumer, func(t *testing.T) {
+			const each = 4000
+			b := newKeyBed(t, 3)
+			b.fail("key-7")
+			p, c := b.start(8, 0, consumer, "--ordering", "key", "--worker-restart-limit", "-1")
+			c.statusUntil("the worker runs", allRunning(1))
+			commits := b.observe()
+			b.produce(each, func(n int) string {
+				if n%10 == 9 {
+					return ""
+				}
+				return fmt.Sprintf("key-%d", n%100)
+			})
+			waiting := each / 100 // in each partition
+			b.awaitProcessed(b.total() - 3*waiting)
+			good := func(p status.Partition) error {
+				switch {
+				case p.WaitingKeys != 1 || len(p.OldestWaiting) != 1 || p.OldestWaiting[0].Key != "key-7" || p.OldestWaiting[0].Offset != 7 || p.OldestWaiting[0].Attempts == 0:
+					return fmt.Errorf("waiting keys: %d, %+v", p.WaitingKeys, p.OldestWaiting)
+				case p.Position != 7 || p.Lag != int64(waiting) || p.Beyond != int64(each-7-waiting):
+					return fmt.Errorf("position %d, lag %d, %d finished beyond", p.Position, p.Lag, p.Beyond)
+				case p.State != status.PartitionRunning || p.WindowFull != nil:
+					return fmt.Errorf("state %s, window full %+v", p.State, p.WindowFull)
+				}
+				return nil
+			}
+			b.partitionUntil(c, "the key that waits in the status", good)
+			for _, w := range c.statusUntil("a worker", allRunning(1)).Workers {
+				if err := syscall.Kill(w.PID, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.WaitLine(`msg="worker died"`)
+			b.partitionUntil(c, "the key that waits in the next process", good)
+			b.fail()
+			b.awaitProcessed(b.total())
+			b.awaitCommitted()
+			e := b.evidence()
+			e.AllowedRepeats, e.Commits = b.total(), commits()
+			stop(t, p)
+			b.judge(e)
+		})
+	}
+}
+
+// Every second message has a key that fails, so that nothing is shorter in the map than a
+// bit for each message, and the window becomes full. The worker is killed there again and
+// again: nothing that the last commit had as finished is repeated.
+func TestByKeyKilledInAFullWindow(t *testing.T) {
+	kills := 3
+	b := newKeyBed(t, 1)
+	if b.broker.Real() {
+		kills = 10
+	}
+	const messages = 60_000
+	b.fail("bad")
+	b.produce(messages, func(n int) string {
+		if n%2 == 0 {
+			return "bad"
+		}
+		return fmt.Sprintf("key-%d", n%999)
+	})
+	commits := b.observe()
+	p, c := b.start(8, 0, "Journal", "--ordering", "key", "--worker-restart-limit", "-1")
+	full := func(p status.Partition) error {
+		if p.WindowFull == nil || p.WindowFull.Key != "bad" || p.WindowFull.Offset != 0 || p.Beyond < 8_000 {
+			return fmt.Errorf("position %d, %d finished beyond, window full: %+v", p.Position, p.Beyond, p.WindowFull)
+		}
+		return nil
+	}
+	var memory []int64
+	for range kills {
+		b.partitionUntil(c, "a full window", full)
+		st := c.statusUntil("a report", func(st status.Status) error {
+			if len(st.Workers) != 1 || st.Workers[0].Report == nil || st.Workers[0].PID == 0 {
+				return fmt.Errorf("%d workers", len(st.Workers))
+			}
+			return nil
+		})
+		memory = append(memory, st.Workers[0].Report.RSS>>20)
+		mark := p.Mark()
+		if err := syscall.Kill(st.Workers[0].PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		p.WaitLineAfter(mark, `msg="worker died"`)
+	}
+	found := b.partitionUntil(c, "a full window at the end", full)
+	t.Logf("%d kills, %d of %d finished beyond, memory in MiB %v", kills, found.Beyond, messages, memory)
+	b.fail()
+	b.awaitProcessed(b.total())
+	b.awaitCommitted()
+	e := b.evidence()
+	e.AllowedRepeats, e.Commits = b.total(), commits()
+	stop(t, p)
+	b.judge(e)
+}
+
+// A rolling restart changes the order and back while messages arrive and a key fails: nothing
+// is lost or repeated, and no key out of order.
+func TestOrderingChangesInARollingRestart(t *testing.T) {
+	t.Parallel()
+	b := newKeyBed(t, 4)
+	b.workdir = t.TempDir()
+	if err := os.Mkdir(filepath.Join(b.workdir, "config"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	order := func(name string) {
+		writeFile(t, filepath.Join(b.workdir, "config", "racecar.yml"), "common:\n  ordering: "+name+"\ndevelopment: {}\n")
+	}
+	order("partition")
+	p, c := b.start(8, time.Millisecond, "Journal", "--parallel-workers", "2")
+	c.statusUntil("two workers at work", allRunning(2))
+	commits := b.observe()
+	burst := func() {
+		b.produce(1000, func(n int) string { return fmt.Sprintf("key-%d", n%50) })
+	}
+	burst()
+	for i, next := range []string{"key", "partition", "none", "key", "partition"} {
+		if i%2 == 0 {
+			b.fail("key-7")
+		}
+		burst()
+		order(next)
+		if err := c.Restart(t.Context(), "", discard); err != nil {
+			t.Fatalf("to %s: %v", next, err)
+		}
+		burst()
+		if i%2 == 0 {
+			b.fail()
+		}
+	}
+	b.awaitProcessed(b.total())
+	b.awaitCommitted()
+	stop(t, p)
+	e := b.evidence()
+	e.Order, e.Commits = judge.Unordered, commits() // for a while there was none
+	b.judge(e)
+}
