@@ -84,7 +84,12 @@ func (b *keyBed) fail(keys ...string) {
 
 func (b *keyBed) start(concurrency int, delay time.Duration, consumer string, args ...string) (*harness.Process, control) {
 	b.t.Helper()
-	env := []string{"JOURNAL_CONCURRENCY=" + strconv.Itoa(concurrency), "JOURNAL_DELAY=" + delay.String(), "JOURNAL_FAILING=" + b.failing}
+	return b.startWith(nil, concurrency, delay, consumer, args...)
+}
+
+func (b *keyBed) startWith(env []string, concurrency int, delay time.Duration, consumer string, args ...string) (*harness.Process, control) {
+	b.t.Helper()
+	env = append(env, "JOURNAL_CONCURRENCY="+strconv.Itoa(concurrency), "JOURNAL_DELAY="+delay.String(), "JOURNAL_FAILING="+b.failing)
 	args = slices.Concat([]string{"--control-socket", b.socket, "--pause-timeout", "0.2", "--offset-commit-interval", "0.5"}, args, []string{consumer})
 	return b.bed.start(env, args...), newControl(b.t, b.socket)
 }
