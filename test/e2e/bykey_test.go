@@ -445,6 +445,46 @@ func TestByKeyKilledInAFullWindow(t *testing.T) {
 	b.judge(e)
 }
 
+// While a window is full, a worker's memory stays as it is, however much is behind it.
+func TestByKeyMemoryInAFullWindow(t *testing.T) {
+	seeds.Measure(t)
+	b := newKeyBed(t, 1)
+	b.fail("bad")
+	key := func(n int) string {
+		if n%2 == 0 {
+			return "bad"
+		}
+		return fmt.Sprintf("key-%d", n%999)
+	}
+	b.produce(100_000, key)
+	p, c := b.start(8, 0, "Journal", "--ordering", "key")
+	full := func(p status.Partition) error {
+		if p.WindowFull == nil {
+			return fmt.Errorf("%d finished beyond", p.Beyond)
+		}
+		return nil
+	}
+	b.partitionUntil(c, "a full window", full)
+	var memory []int64
+	for i := range 20 {
+		if i == 5 {
+			b.produce(200_000, key)
+		}
+		<-time.After(time.Second) // what is measured
+		st, err := c.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		memory = append(memory, st.Workers[0].Report.RSS>>20)
+	}
+	found := b.partitionUntil(c, "a full window at the end", full)
+	t.Logf("MiB, second by second: %v; %d finished beyond, lag %d", memory, found.Beyond, found.Lag)
+	if early, late := slices.Max(memory[:10]), slices.Max(memory[10:]); late > early+16 || late > 120 {
+		t.Errorf("at most %d MiB, then %d", early, late)
+	}
+	stop(t, p)
+}
+
 // A rolling restart changes the order and back while messages arrive and a key fails: nothing
 // is lost or repeated, and no key out of order.
 func TestOrderingChangesInARollingRestart(t *testing.T) {
