@@ -413,8 +413,8 @@ func TestByKeyKilledInAFullWindow(t *testing.T) {
 	commits := b.observe()
 	p, c := b.start(8, 0, "Journal", "--ordering", "key", "--worker-restart-limit", "-1")
 	full := func(p status.Partition) error {
-		if p.WindowFull == nil || p.WindowFull.Key != "bad" || p.WindowFull.Offset != 0 || p.Beyond < 8_000 {
-			return fmt.Errorf("position %d, %d finished beyond, window full: %+v", p.Position, p.Beyond, p.WindowFull)
+		if p.WindowFull == nil || p.WindowFull.Key != "bad" || p.WindowFull.Offset != 0 || p.Beyond < 8_000 || p.InHand > 0 {
+			return fmt.Errorf("position %d, %d finished beyond, %d in hand, window full: %+v", p.Position, p.Beyond, p.InHand, p.WindowFull)
 		}
 		return nil
 	}
