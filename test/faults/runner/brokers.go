@@ -102,10 +102,12 @@ func (r *run) roll(ctx context.Context, brokers []*cluster.Broker) {
 		if b.State() != cluster.Running {
 			return
 		}
+		r.excuseCluster(schedule.Event{}) // the others' restarts may have taken long
 		if err := b.Restart(ctx); err != nil {
 			r.problem("restart of broker %d: %v", b.ID, err)
 			return
 		}
+		r.excuseCluster(schedule.Event{})
 		if err := r.cluster.AwaitInSync(ctx, r.topic); err != nil {
 			r.problem("restart of broker %d: %v", b.ID, err)
 			return
