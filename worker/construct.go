@@ -90,10 +90,10 @@ func (w *worker) constructAll(ctx context.Context) (*instance, error) {
 
 // withOthers returns the first instance, and with lanes the others.
 func (w *worker) withOthers(first *instance) []*instance {
-	if len(w.instances) > 0 {
-		return w.instances
+	if first == nil || len(w.instances) == 0 {
+		return []*instance{first}
 	}
-	return []*instance{first}
+	return w.instances
 }
 
 // construct runs the setups and makes an instance. Once the consumer has been ready, an error

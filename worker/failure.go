@@ -197,11 +197,16 @@ func (p *partition) noteFailure(a action) {
 // noteFailure reports a failure to OnError and in the list of problems, and returns the
 // entry to log it with.
 func (w *worker) noteFailure(p *partition, call span, err error, attempt int) *logrus.Entry {
-	return w.logFailure(p, call, err, attempt, p.span)
+	var first *racecar.Message
+	if call.n > 0 {
+		first = p.messageAt(call.first)
+	}
+	return w.logFailure(p, call, first, err, attempt, p.span)
 }
 
-// logFailure is noteFailure for a call that traced belongs to; nil: none does.
-func (w *worker) logFailure(p *partition, call span, err error, attempt int, traced context.Context) *logrus.Entry {
+// logFailure is noteFailure for a call that traced belongs to; nil: none does. first is its
+// first message; nil: it has to be fetched again.
+func (w *worker) logFailure(p *partition, call span, first *racecar.Message, err error, attempt int, traced context.Context) *logrus.Entry {
 	info := racecar.ErrorInfo{
 		Consumer: w.reg.Name(), Group: w.group, Topic: p.topic, Partition: p.partition,
 		Messages: call.n, Retries: max(0, attempt-1), Attempt: attempt,
@@ -213,8 +218,8 @@ func (w *worker) logFailure(p *partition, call span, err error, attempt int, tra
 	log := w.partLog(p).WithContext(ctx).WithError(bounded(err)).WithField("attempt", attempt)
 	if call.n > 0 {
 		info.Offset, info.FirstOffset, info.LastOffset = call.first, call.first, call.next-1
-		if m := p.messageAt(call.first); m != nil {
-			info.Key, info.Headers = m.Key, m.Headers
+		if first != nil {
+			info.Key, info.Headers = first.Key, first.Headers
 		}
 		log = log.WithField("offset", info.FirstOffset)
 		if call.n > 1 {

@@ -40,7 +40,7 @@ func (r *laneRunner) carryOut(task *laneTask, messages []*lanes.Message, call sp
 		r.await(failed, call, a, traced)
 		return
 	}
-	log := w.logFailure(p, call, a.err, a.attempts, traced)
+	log := w.logFailure(p, call, failed[0].Record, a.err, a.attempts, traced)
 	if a.remember && a.attempts > failed[0].Attempts {
 		r.t.change(func() {
 			for _, m := range failed {
@@ -100,7 +100,7 @@ func (r *laneRunner) await(messages []*lanes.Message, call span, a action, trace
 	}
 	r.t.mu.Unlock()
 	if report {
-		r.w.logFailure(r.p, call, a.err, a.attempts+1, traced).WithField("dependency", a.needs).
+		r.w.logFailure(r.p, call, messages[0].Record, a.err, a.attempts+1, traced).WithField("dependency", a.needs).
 			Warn("a dependency is unavailable: the keys of messages that need it wait, without counting attempts")
 	}
 	r.fail(messages, lanes.Wait{Until: now.Add(max(pause, retryFloor)), Reason: "waiting for " + named(a.needs) + ": " + oneLine(a.err)}, len(messages) > 1)
