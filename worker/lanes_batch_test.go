@@ -34,7 +34,7 @@ func TestBatchesOfKeys(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	const n = 2000
-	produceWithKeys(t, b, topic, 0, n, append(letters(20), "", "")...)
+	produceWithKeys(t, b, topic, 0, n, append(keyNames(20), "", "")...)
 	var mu sync.Mutex
 	hand := map[string]int{}
 	last := map[string]int64{}
@@ -101,7 +101,7 @@ func TestBatchesOfKeysThatFailWhole(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group, dead := b.Topic(1), b.Group(), b.Topic(1)
 	const n = 100
-	produceWithKeys(t, b, topic, 0, n, letters(20)...)
+	produceWithKeys(t, b, topic, 0, n, keyNames(20)...)
 	var mu sync.Mutex
 	finished := map[int64]int{}
 	var sizes []int
@@ -140,7 +140,7 @@ func TestSuspectsInLanes(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
 	const n = 200
-	produceWithKeys(t, b, topic, 0, n, letters(10)...)
+	produceWithKeys(t, b, topic, 0, n, keyNames(10)...)
 	l := newLaneLog(t)
 	l.handle = func(_ context.Context, _ *processor, m *racecar.Message) error {
 		if m.Offset == 55 {

@@ -20,13 +20,13 @@ type laneCall struct {
 	cancel   context.CancelCauseFunc
 	acks     acks     // its output
 	sums     []uint64 // of the records as they were handed over
-	kept     int      // so many messages at the head are done once the output is acknowledged
+	settling int      // so many messages at the head are done once the output is acknowledged
 	disposed []any    // what is done then with the last ones of those
 	returned atomic.Bool
 	settled  atomic.Bool
 
-	letter *deadLetter // on its way, in place of a call
-	err    error       // of that
+	deadLetter *deadLetter // on its way, in place of a call
+	err        error       // of that
 }
 
 // call calls the consumer with the messages of a task.
@@ -138,11 +138,11 @@ func (r *laneRunner) decide(task *laneTask, how eventKind, err error, messages s
 		c.acks.drop()
 		return a
 	}
-	c.kept = a.done
+	c.settling = a.done
 	if a.step == stepDone || a.step == stepDeadLetter {
-		c.kept += a.messages
+		c.settling += a.messages
 	}
-	c.acks.close(messages.slice(0, c.kept), 0)
+	c.acks.close(messages.slice(0, c.settling), 0)
 	return a
 }
 
@@ -216,8 +216,8 @@ func (r *laneRunner) settle(task *laneTask) {
 			return
 		}
 		r.unsettled--
-		for i, m := range task.messages[:c.kept] {
-			if n := i - c.kept + len(c.disposed); n >= 0 {
+		for i, m := range task.messages[:c.settling] {
+			if n := i - c.settling + len(c.disposed); n >= 0 {
 				m.Disposal, m.Single = c.disposed[n], true
 				r.lanes.Return(m)
 			} else {

@@ -191,8 +191,8 @@ func (r *laneRunner) sendDeadLetter(task *laneTask) {
 	if len(d.records) == 0 {
 		d.records = []*deadLetter{{keyed: m.Record.Key == nil && r.w.compacted.Load()}}
 	}
-	task.call.letter = d.records[0]
-	task.call.letter.message = m.Record
+	task.call.deadLetter = d.records[0]
+	task.call.deadLetter.message = m.Record
 	r.t.change(func() { r.unsettled++ })
 	r.send(task, d)
 }
@@ -214,7 +214,7 @@ func (r *laneRunner) send(task *laneTask, d *deadLetters) {
 	go func() { // Send may wait for room; the executor may not
 		t, err := r.w.transport()
 		if err == nil {
-			err = t.Send(context.Background(), r.w.record(d, task.call.letter), func(_ int32, _ int64, err error) { ended(err) })
+			err = t.Send(context.Background(), r.w.record(d, task.call.deadLetter), func(_ int32, _ int64, err error) { ended(err) })
 		}
 		if err != nil {
 			ended(err)
@@ -228,19 +228,19 @@ func (r *laneRunner) send(task *laneTask, d *deadLetters) {
 // dead-letter record.
 func (r *laneRunner) dealWith(task *laneTask) {
 	c := &task.call
-	if c.letter != nil {
-		r.letterEnded(task)
+	if c.deadLetter != nil {
+		r.deadLetterSettled(task)
 		return
 	}
 	r.t.change(func() { r.unsettled-- })
 	failure := c.err
 	c.acks.restart()
-	messages := task.messages[:c.kept]
+	messages := task.messages[:c.settling]
 	how := eventOutputUndelivered
 	if isAttempt(failure) {
 		how = eventOutputRefused
 	}
-	c.kept, c.disposed = 0, nil
+	c.settling, c.disposed = 0, nil
 	offsets := make([]int64, len(messages))
 	for i, m := range messages {
 		offsets[i] = m.Offset
@@ -253,22 +253,22 @@ func (r *laneRunner) dealWith(task *laneTask) {
 	r.carryOut(task, messages, call, a, nil)
 }
 
-// letterEnded deals with a dead-letter record that is acknowledged, or failed: that is sent
+// deadLetterSettled deals with a dead-letter record that is acknowledged, or failed: that is sent
 // again, after a pause or changed so that its topic takes it.
-func (r *laneRunner) letterEnded(task *laneTask) {
-	m, letter := task.messages[0], task.call.letter
+func (r *laneRunner) deadLetterSettled(task *laneTask) {
+	m, record := task.messages[0], task.call.deadLetter
 	d := m.Disposal.(*deadLetters) //nolint:forcetypeassert // dispose sets nothing else
-	if letter.err = task.call.err; letter.err == nil {
+	if record.err = task.call.err; record.err == nil {
 		d.report()
 		r.p.count(r.w.stats, 1)
 		r.t.change(func() { r.unsettled--; r.lanes.Finish(m); r.update() })
 		r.p.m.commits.commitAfterFailure(r.p)
 		return
 	}
-	a := decide(d.outcome(letter), d.attempts, &r.w.cfg)
+	a := decide(d.outcome(record), d.attempts, &r.w.cfg)
 	switch a.step {
 	case stepTruncate, stepKey:
-		letter.truncated, letter.keyed = letter.truncated || a.step == stepTruncate, letter.keyed || a.step == stepKey
+		record.truncated, record.keyed = record.truncated || a.step == stepTruncate, record.keyed || a.step == stepKey
 		r.w.partLog(r.p).WithError(bounded(a.err)).WithField("offset", m.Offset).
 			Warn("the dead-letter topic does not take the record as it is: it is sent without its value, or with a key")
 		r.send(task, d)
@@ -279,7 +279,7 @@ func (r *laneRunner) letterEnded(task *laneTask) {
 	if a.step == stepBlock {
 		pause = blockedPause
 	}
-	reason := fmt.Errorf("the dead-letter topic %s does not take the message: %w", d.topic, letter.err)
+	reason := fmt.Errorf("the dead-letter topic %s does not take the message: %w", d.topic, record.err)
 	r.w.partLog(r.p).WithError(bounded(reason)).WithField("offset", m.Offset).WithField("pause", pauseText(pause)).
 		Error("dead letter not delivered, to be sent again after the pause, or when its partition is resumed")
 	r.w.problem(r.p.topicPartition, m.Offset, reason)
@@ -298,7 +298,7 @@ func (r *laneRunner) poisoned(task *laneTask) bool {
 	if s == nil {
 		s = p.poisonedAt(m.Offset)
 	}
-	if s == nil || m.Pardoned {
+	if s == nil || m.RetryOnce {
 		return false
 	}
 	w.emit(event.Poisoned{

@@ -131,8 +131,8 @@ func (r *laneRunner) gathers(m *lanes.Message, now time.Time) time.Time {
 	return r.p.gathering.Add(r.t.batchWait)
 }
 
-// wanted is how many messages should be able to begin.
-func (r *laneRunner) wanted() int { return max(r.t.concurrency, r.t.batch) }
+// desired is how many messages should be able to begin.
+func (r *laneRunner) desired() int { return max(r.t.concurrency, r.t.batch) }
 
 // mayRead reports whether an executor may read the log, and has a reason to.
 func (r *laneRunner) mayRead() bool {
@@ -145,7 +145,7 @@ func (r *laneRunner) mayRead() bool {
 	if _, missing := r.lanes.Missing(); missing {
 		return true
 	}
-	if !r.lanes.ReadingAgain() && !r.lanes.Wants(r.wanted()) {
+	if !r.lanes.ReadingAgain() && !r.lanes.Wants(r.desired()) {
 		return false
 	}
 	_, pending := r.p.cursor.waiting()
@@ -269,7 +269,7 @@ func (r *laneRunner) read() {
 		}
 		n := 0
 		r.t.mu.Lock()
-		for n < len(messages) && (r.lanes.ReadingAgain() || r.lanes.Wants(r.wanted())) {
+		for n < len(messages) && (r.lanes.ReadingAgain() || r.lanes.Wants(r.desired())) {
 			r.lanes.Add(&messages[n])
 			n++
 		}
@@ -352,7 +352,7 @@ func (r *laneRunner) jump() {
 func (r *laneRunner) resume() {
 	for _, m := range r.lanes.Resume() {
 		if wait, _ := m.Wait(); wait.Poisoned {
-			m.Pardoned = true
+			m.RetryOnce = true
 		}
 	}
 	r.t.update(r.p)

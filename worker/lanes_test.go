@@ -44,8 +44,8 @@ func produceWithKeys(t testing.TB, b *testbroker.Broker, topic string, partition
 	}
 }
 
-// letters are n keys: a, b, c, …
-func letters(n int) []string {
+// keyNames are n keys: a, b, c, …
+func keyNames(n int) []string {
 	var keys []string
 	for i := range n {
 		keys = append(keys, fmt.Sprintf("%c", 'a'+i))
@@ -180,8 +180,8 @@ func TestKeysOfAPartitionRunAtTheSameTime(t *testing.T) {
 		keys     []string
 		most     int
 	}{
-		"keys":       {config.OrderingKey, letters(8), 8},
-		"few keys":   {config.OrderingKey, letters(3), 3},
+		"keys":       {config.OrderingKey, keyNames(8), 8},
+		"few keys":   {config.OrderingKey, keyNames(3), 3},
 		"no keys":    {config.OrderingKey, []string{""}, 8},
 		"unordered":  {config.OrderingNone, []string{""}, 8},
 		"some of no": {config.OrderingKey, []string{"a", "", "b", "", "", "c"}, 8},
@@ -222,7 +222,7 @@ func TestFailingKeyDelaysNoOther(t *testing.T) {
 			b := testbroker.New(t)
 			topic, group := b.Topic(1), b.Group()
 			const n = 1000
-			produceWithKeys(t, b, topic, 0, n, letters(10)...)
+			produceWithKeys(t, b, topic, 0, n, keyNames(10)...)
 			l := newLaneLog(t)
 			down := errors.New("down")
 			l.handle = func(_ context.Context, _ *processor, m *racecar.Message) error {
@@ -272,7 +272,7 @@ func TestRetriesKeepTheOrderOfKeys(t *testing.T) {
 	topic, group := b.Topic(2), b.Group()
 	const n = 300
 	for p := range int32(2) {
-		produceWithKeys(t, b, topic, p, n, letters(7)...)
+		produceWithKeys(t, b, topic, p, n, keyNames(7)...)
 	}
 	l := newLaneLog(t)
 	tries := map[string]int{}
@@ -306,7 +306,7 @@ func TestRetriesKeepTheOrderOfKeys(t *testing.T) {
 func TestResumeEndsTheWaitsOfAllKeys(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(1), b.Group()
-	produceWithKeys(t, b, topic, 0, 40, letters(4)...)
+	produceWithKeys(t, b, topic, 0, 40, keyNames(4)...)
 	l := newLaneLog(t)
 	l.handle = func(_ context.Context, _ *processor, m *racecar.Message) error {
 		switch {
@@ -334,7 +334,7 @@ func TestKeyWaitsForItsOutput(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group, out := b.Topic(1), b.Group(), b.Topic(1)
 	const n = 60
-	produceWithKeys(t, b, topic, 0, n, letters(3)...)
+	produceWithKeys(t, b, topic, 0, n, keyNames(3)...)
 	l := newLaneLog(t)
 	l.handle = func(ctx context.Context, p *processor, m *racecar.Message) error {
 		return p.out.Produce(ctx, racecar.ProducerMessage{Topic: out, Key: m.Key, Value: fmt.Append(nil, m.Offset)})
@@ -353,7 +353,7 @@ func TestKeyWaitsForItsOutput(t *testing.T) {
 	s = start(t, reg, testConfig(b, b.Group()))
 	rec.await(t, n)
 	s.stop()
-	for i, key := range letters(3) {
+	for i, key := range keyNames(3) {
 		for j, value := range values[key] {
 			if want := fmt.Sprint(i + 3*j); value != want {
 				t.Fatalf("output of key %s: %v", key, values[key])
@@ -367,7 +367,7 @@ func TestDeadLettersOfKeys(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group, dead := b.Topic(1), b.Group(), b.Topic(1)
 	const n = 50
-	produceWithKeys(t, b, topic, 0, n, letters(5)...)
+	produceWithKeys(t, b, topic, 0, n, keyNames(5)...)
 	l := newLaneLog(t)
 	l.handle = func(_ context.Context, _ *processor, m *racecar.Message) error {
 		if m.Offset%10 == 3 {
@@ -405,7 +405,7 @@ func TestInstancesOfLanes(t *testing.T) {
 	b := testbroker.New(t)
 	topic, group := b.Topic(3), b.Group()
 	for p := range int32(3) {
-		produceWithKeys(t, b, topic, p, 100, letters(10)...)
+		produceWithKeys(t, b, topic, p, 100, keyNames(10)...)
 	}
 	var mu sync.Mutex
 	var made, down, assigned, revoked, calls int

@@ -41,7 +41,7 @@ type instanceProducer struct {
 
 var _ racecar.Producer = (*instanceProducer)(nil)
 
-// enter gives the producer to calls, whose output a is told of; exit takes it back.
+// enter gives the producer to calls, whose output is counted in a; exit takes it back.
 func (p *instanceProducer) enter(a *acks) {
 	a.enter()
 	p.acks.Store(a)

@@ -23,15 +23,15 @@ const (
 // Message is an unfinished message. Its exported fields belong to whoever has it in hand;
 // nobody else changes them meanwhile.
 type Message struct {
-	Offset   int64
-	Attempts int              // failed calls in a row
-	Record   *racecar.Message // nil: it must be fetched again
-	Single   bool             // a batch holds it alone
-	Pardoned bool             // it is called although it is poison
-	Disposal any              // what is done with it instead of a call; nil: it is called
-	LoggedAt time.Time        // when its failure was logged last
-	Awaits   int              // calls in a row that found a dependency unavailable
-	Limited  time.Time        // when it is dead-lettered though many are; zero: that is not known
+	Offset    int64
+	Attempts  int              // failed calls in a row
+	Record    *racecar.Message // nil: it must be fetched again
+	Single    bool             // a batch holds it alone
+	RetryOnce bool             // it is called although it is poison
+	Disposal  any              // what is done with it instead of a call; nil: it is called
+	LoggedAt  time.Time        // when its failure was logged last
+	Awaits    int              // calls in a row that found a dependency unavailable
+	Limited   time.Time        // when it is dead-lettered though many are; zero: that is not known
 
 	group   int64 // of the batch that it failed in; 0: it may be in any
 	state   state
