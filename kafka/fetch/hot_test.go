@@ -97,6 +97,7 @@ func TestLargeBatchesAreRequestedByTheirSize(t *testing.T) {
 		"the next is not known": {900_000, 0, 1 << 20},
 		"large":                 {900_000, 700_000, 700_000 + header},
 		"larger than all":       {900_000, 3 << 20, 3<<20 + header},
+		"larger than any":       {900_000, 1<<31 + 11, 1 << 20}, // which no limit could express
 		"small after large":     {900_000, 100, leastRequest},
 		"small":                 {16_000, 15_000, 1 << 20},
 	} {

@@ -154,10 +154,10 @@ func (p *Partition) fetchable(now time.Time) bool {
 // largest batch, because a broker omits a batch that exceeds the limit unless it is the
 // answer's first. An answer ends with the beginning of a batch that does not fit, which is
 // fetched again: if batches are large and the size of the next one is known, the limit is that
-// batch and the header of the one after it. f.mu is held.
+// batch and the header of the one after it, unless it is nonsense. f.mu is held.
 func (p *Partition) worthwhile() int64 {
 	limit := max(min(p.maxBytes, max(p.f.share()-p.bytes, leastRequest)), p.largest)
-	if p.ahead > 0 && p.largest > limit/3 {
+	if p.ahead > 0 && p.ahead < maxFetchAnswer && p.largest > limit/3 {
 		return max(p.ahead+recordsAt, leastRequest)
 	}
 	return limit
