@@ -152,7 +152,7 @@ type Config struct {
 	// accepts partition alone. A section for one consumer, a variable or a flag cannot change
 	// the order that a Spec names, because the consumer relies on it. Defaults to partition.
 	// Not an upstream key.
-	Ordering Ordering `key:"ordering" default:"partition" enum:"partition,key,none" help:"process in order those of a partition, of a key, or none"`
+	Ordering Ordering `key:"ordering" default:"partition" enum:"partition,key,none" help:"messages stay in order by partition, by key, or not at all (none)"`
 	// Membership says how long workers stay members of the group. run: as long as the
 	// supervisor runs, so that a replaced worker causes no rebalance; host: longer, under
 	// StaticID, so that a deployment within SessionTimeout causes no rebalance; dynamic: as
@@ -205,15 +205,16 @@ type Config struct {
 	DeadLetterHold time.Duration `key:"dead_letter_hold" default:"900" range:">0" help:"how long dead_letter_limit holds a partition"`
 	// OutageScope says what Racecar holds while a dependency is unavailable
 	// (racecar.Unavailable). reporter: only what reported it, which is a partition, a key or
-	// a message, as the consumer's ordering says. consumer: all partitions of the consumer.
-	// Defaults to reporter. Not an upstream key.
+	// a message, as the consumer's ordering says. consumer: all partitions of the consumer;
+	// not with Ordering key or none. Defaults to reporter. Not an upstream key.
 	OutageScope string `key:"outage_scope" default:"reporter" enum:"reporter,consumer" help:"what an outage holds: what reported it, or the whole consumer"`
 	// OutageMaxPause is the longest pause between two probes of an unavailable dependency.
 	// The first pause is 1 s; each probe that finds it unavailable doubles it. Defaults to
 	// 30 s. Not an upstream key.
 	OutageMaxPause time.Duration `key:"outage_max_pause" default:"30" range:">0" help:"longest pause between probes of an unavailable dependency"`
 	// OutageNotReady makes /readyz fail during an outage. A rolling deployment then waits
-	// for the end of the outage. Defaults to false. Not an upstream key.
+	// for the end of the outage. Not with Ordering key or none. Defaults to false. Not an
+	// upstream key.
 	OutageNotReady bool `key:"outage_not_ready" default:"false" help:"/readyz fails during an outage"`
 
 	// Producing: how what consumers produce is sent.

@@ -209,7 +209,7 @@ func (l *loader) ordering() {
 		l.problem(fmt.Errorf("%s: ordering %s, but the Spec of %s says %s, and the consumer relies on it: change the Spec, or leave this out",
 			l.sources["ordering"], order, l.Spec.Name, l.Spec.Ordering))
 	case l.Spec.Transactional && order != OrderingPartition:
-		l.problem(fmt.Errorf("%s: ordering %s does not go with %s, which is Transactional: its order is that of partitions",
+		l.problem(fmt.Errorf("%s: ordering %s does not go with %s, which is Transactional: only ordering partition does",
 			l.sources["ordering"], order, l.Spec.Name))
 	}
 }

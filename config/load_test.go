@@ -226,9 +226,9 @@ func TestOrderingOfTheSpecCannotBeChanged(t *testing.T) {
 		{name: "unknown in the Spec", spec: SpecValues{Name: "X", Ordering: "racecar.Ordering(7)"},
 			err: `Spec of X: ordering: "racecar.Ordering(7)" is not one of partition, key, none`},
 		{name: "transactional Spec", spec: SpecValues{Name: "X", Transactional: true, Ordering: OrderingKey, Concurrency: 8},
-			err: "Spec of X: ordering key does not go with X, which is Transactional: its order is that of partitions"},
+			err: "Spec of X: ordering key does not go with X, which is Transactional: only ordering partition does"},
 		{name: "transactional", env: []string{"RACECAR_ORDERING=none"}, spec: transactional,
-			err: "RACECAR_ORDERING: ordering none does not go with X, which is Transactional: its order is that of partitions"},
+			err: "RACECAR_ORDERING: ordering none does not go with X, which is Transactional: only ordering partition does"},
 		{name: "transactional by partition", env: []string{"RACECAR_ORDERING=partition"}, spec: transactional, want: OrderingPartition},
 	} {
 		l, err := Load(Options{Dir: project(t, c.file), Environ: c.env, Flags: c.flag, Spec: &c.spec})
@@ -247,12 +247,33 @@ func TestOrderingOfTheSpecCannotBeChanged(t *testing.T) {
 func TestOrderingWithoutConcurrency(t *testing.T) {
 	for order, want := range map[Ordering]string{
 		OrderingPartition: "",
-		OrderingKey:       "Spec of X: ordering: key with concurrency 1: a worker still makes one call at a time, and only the messages behind a failing one differ",
-		OrderingNone:      "Spec of X: ordering: none with concurrency 1: a worker still makes one call at a time, and only the messages behind a failing one differ",
+		OrderingKey:       "Spec of X: ordering: key with concurrency 1: a worker still makes one call at a time, and the order only decides which messages wait for a failed one",
+		OrderingNone:      "Spec of X: ordering: none with concurrency 1: a worker still makes one call at a time, and the order only decides which messages wait for a failed one",
 	} {
 		l, err := Load(Options{Dir: t.TempDir(), Spec: &SpecValues{Name: "X", Ordering: order}})
 		if err != nil || strings.Join(l.Warnings, "\n") != want {
 			t.Errorf("%s: got %v, %q, want %q", order, err, l.Warnings, want)
+		}
+	}
+}
+
+// An order by key has no outages of the whole consumer, so keys about those say that.
+func TestOutageKeysWithoutEffect(t *testing.T) {
+	wide := []string{
+		"--outage-scope: consumer has no effect with ordering %s: only what reported the outage waits",
+		"--outage-not-ready: has no effect with ordering %s: /readyz does not know of such an outage",
+	}
+	for order, want := range map[Ordering][]string{OrderingPartition: nil, OrderingKey: wide, OrderingNone: wide} {
+		l, err := Load(Options{
+			Dir: t.TempDir(), Spec: &SpecValues{Name: "X", Ordering: order, Concurrency: 2},
+			Flags: map[string]Flag{
+				"outage_scope":     {Text: "consumer", As: "--outage-scope"},
+				"outage_not_ready": {Text: "true", As: "--outage-not-ready"},
+			},
+		})
+		text := strings.ReplaceAll(strings.Join(want, "\n"), "%s", string(order))
+		if err != nil || strings.Join(l.Warnings, "\n") != text {
+			t.Errorf("%s: got %v, %q, want %q", order, err, l.Warnings, text)
 		}
 	}
 }

@@ -236,6 +236,23 @@ func (v *validator) statusAddr() {
 	}
 }
 
+// orderWarnings reports keys that do little or nothing with the order of c.
+func orderWarnings(c *Config, say func(key, text string)) {
+	if c.Ordering != OrderingKey && c.Ordering != OrderingNone {
+		return
+	}
+	order := string(c.Ordering)
+	if c.Concurrency == 1 {
+		say("ordering", order+" with concurrency 1: a worker still makes one call at a time, and the order only decides which messages wait for a failed one")
+	}
+	if c.OutageScope == "consumer" {
+		say("outage_scope", "consumer has no effect with ordering "+order+": only what reported the outage waits")
+	}
+	if c.OutageNotReady {
+		say("outage_not_ready", "has no effect with ordering "+order+": /readyz does not know of such an outage")
+	}
+}
+
 // loopback reports whether only this host can reach addr.
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
@@ -267,8 +284,6 @@ func warnings(c *Config, sources map[string]string) []string {
 	if c.StaticID != "" && c.Membership != MembershipHost {
 		say("static_id", `has no effect without membership: host`)
 	}
-	if c.Concurrency == 1 && (c.Ordering == OrderingKey || c.Ordering == OrderingNone) {
-		say("ordering", string(c.Ordering)+" with concurrency 1: a worker still makes one call at a time, and only the messages behind a failing one differ")
-	}
+	orderWarnings(c, say)
 	return w
 }
