@@ -51,7 +51,7 @@ func (t *failureLog) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.tries > 0 {
-		t.entry.WithField("after", time.Since(t.since).Round(time.Millisecond)).WithField("tries", t.tries).Info("works again")
+		t.entry.WithField("after", time.Since(t.since).Round(time.Millisecond).String()).WithField("tries", t.tries).Info("works again")
 	}
 	t.tries = 0
 }

@@ -42,6 +42,9 @@ func TestRepeatedFailuresAreLogged(t *testing.T) {
 		}
 		tr.clear()
 		tr.clear()
+		if after, ok := logged.LastEntry().Data["after"].(string); !ok || after != "5m11s" {
+			t.Errorf("it works again after %v", logged.LastEntry().Data["after"]) // JSON has durations in nanoseconds
+		}
 		tr.log(bad, "consuming")
 		if diff := cmp.Diff([]string{"info works again", "error (try 1/10): topic t: no leader"}, lines()); diff != "" {
 			t.Error(diff)

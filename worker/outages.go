@@ -224,7 +224,7 @@ func (w *worker) outagesChanged() {
 	}
 	for _, e := range news.events {
 		if ended, ok := e.(event.OutageEnded); ok {
-			w.log.WithField("dependency", ended.Dependency).WithField("after", ended.Duration.Round(time.Millisecond)).Info("nothing is held for the dependency any more")
+			w.log.WithField("dependency", ended.Dependency).WithField("after", ended.Duration.Round(time.Millisecond).String()).Info("nothing is held for the dependency any more")
 		}
 		w.emit(e)
 	}

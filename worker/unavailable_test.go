@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/status"
@@ -136,7 +139,8 @@ func TestUnavailable(t *testing.T) {
 					}
 				}
 				var events outageEvents
-				s := start(t, reg, cfg, func(o *Options) { o.Emit = events.emit })
+				var logged logtest.Hook
+				s := start(t, reg, cfg, func(o *Options) { o.Emit = events.emit; o.Log.AddHook(&logged) })
 				waitFor(t, "probes", func() bool { return len(db.failures()) >= partitions+5 })
 				db.away.Store(false)
 				rec.await(t, partitions*messages)
@@ -156,6 +160,11 @@ func TestUnavailable(t *testing.T) {
 					}
 				}
 				checkOutageEvents(t, events.all())
+				for _, e := range logged.AllEntries() {
+					if after, given := e.Data["after"]; given && reflect.TypeOf(after).Kind() != reflect.String {
+						t.Errorf("%s: after %v, nanoseconds in JSON", e.Message, after)
+					}
+				}
 			})
 		}
 	}
