@@ -39,7 +39,8 @@ func init() {
 	})
 	racecar.Register(NewVisitConsumer, racecar.Spec{
 		Subscriptions: []racecar.Subscription{{Topic: "visits"}},
-		Concurrency:   8, // lookups take their time
+		Ordering:      racecar.ByKey, // the visits of one visitor stay in order
+		Concurrency:   8,             // lookups take their time
 		MaxRetries:    3,
 	})
 }
