@@ -34,7 +34,9 @@ func RetryAfter(err error, d time.Duration) error { return disposed(verdict.Retr
 // as no attempt, and the message is never dead-lettered for it. Its partition is held and
 // nothing of it is committed; partitions that do not report the same dependency are served.
 // Of what is held one message at a time is tried, the probe: after 1 s, and after pauses
-// that double up to outage_max_pause. The first success ends the outage.
+// that double up to outage_max_pause. The first success ends the outage. With ByKey the
+// message's key is held, with Unordered the message, and each is retried by itself after
+// such pauses.
 //
 // The name (at most 64 bytes; default "") distinguishes the dependencies of a consumer: an
 // outage of one does not hold what needs another. A worker tells at most 16 names apart,
