@@ -108,10 +108,10 @@ func (r *laneRunner) ready(t *scheduler, now time.Time) (bool, time.Time) {
 // next returns the message that begins next, and notes whether it is a suspect.
 func (r *laneRunner) next(now time.Time) *lanes.Message {
 	r.p.suspect = false
+	m := r.lanes.Peek(now) // in any case: it ends the pauses that are over, else ready would name a time that has passed
 	if r.jumping || r.unsettled >= r.w.cfg.ProduceInFlight {
 		return nil
 	}
-	m := r.lanes.Peek(now)
 	if m == nil || r.single && m != r.lanes.First() {
 		return nil
 	}
