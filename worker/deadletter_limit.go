@@ -72,16 +72,20 @@ func (l *deadLetterLimit) succeeded() bool {
 // while so many fail that an outage is likely. The executor owns p.
 func (w *worker) holdsDeadLetter(p *partition, call span, a action) bool {
 	now := w.scheduler.clock.now()
-	if p.limitedAt != call.first || p.limitedUntil.IsZero() {
+	again := p.limitedAt == call.first && !p.limitedUntil.IsZero()
+	if !again || !w.deadLetterLimit.counting.Load() { // a call has succeeded since it was held
 		exceeded, shouldLog := w.deadLetterLimit.add(now)
 		if shouldLog {
 			w.log.WithField("messages", manyDeadLetters).
 				Warn("messages use up their retries and no call succeeds: if a dependency is unavailable, racecar.Unavailable holds them instead of dead-lettering them")
 		}
 		if !exceeded {
+			p.limitedUntil = time.Time{}
 			return false
 		}
-		p.limitedAt, p.limitedUntil = call.first, now.Add(w.deadLetterLimit.hold)
+		if !again {
+			p.limitedAt, p.limitedUntil = call.first, now.Add(w.deadLetterLimit.hold)
+		}
 	}
 	if !now.Before(p.limitedUntil) {
 		p.limitedUntil = time.Time{}

@@ -145,6 +145,36 @@ func TestDeadLetterHoldEnds(t *testing.T) {
 	}
 }
 
+// A message at fault that was held is dead-lettered once others succeed: it does not wait for
+// the end of dead_letter_hold.
+func TestSuccessEndsTheHoldOfAMessageAtFault(t *testing.T) {
+	t.Parallel()
+	b := testbroker.New(t)
+	topic, group := b.Topic(2), b.Group()
+	b.Produce(topic, 1, values(20)...)
+	var away atomic.Bool
+	away.Store(true)
+	cfg := outageConfig(b, group)
+	cfg.MaxRetries, cfg.DeadLetterLimit = 1, 3
+	s := start(t, one(t, topic, func(_ context.Context, m *racecar.Message) error {
+		if m.Partition == 0 || away.Load() {
+			return errors.New("refused")
+		}
+		return nil
+	}), cfg)
+	held := func(n int32) func() bool {
+		return func() bool { return strings.Contains(s.partition(n).Reason, deadLetterLimitName) }
+	}
+	waitFor(t, "the limit", held(1))
+	b.Produce(topic, 0, "at fault")
+	waitFor(t, "the message at fault held", held(0))
+	away.Store(false)
+	waitFor(t, "the message at fault dead-lettered", func() bool { return s.status().Counters[status.CountDeadLetters] == 4 })
+	if code := s.stop(); code != wire.ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+}
+
 // Without a limit the log names racecar.Unavailable, once.
 func TestManyDeadLettersAreLogged(t *testing.T) {
 	t.Parallel()
