@@ -75,7 +75,7 @@ func (o *outages) holdAll() {
 		return
 	}
 	for p := range o.t.claims {
-		if p.served {
+		if p.served && !p.holds.has(holdLeaving) { // a released one was forgotten, and nobody would do that again
 			o.set.Hold(p)
 		}
 	}
