@@ -40,7 +40,7 @@ fmt: ## Format the code
 tidy: ## Bring go.mod and go.sum of every module up to date
 	git ls-files go.mod '*/go.mod' | xargs -n 1 dirname | while read -r dir; do (cd "$$dir" && go mod tidy) || exit 1; done
 
-ci: ## All that must hold before a change goes in, in less than 25 minutes (Java and Maven)
+ci: ## All that must hold before a change goes in, in about 25 minutes (Java and Maven)
 	bash .ci/run
 
 soak: ## What takes hours; `make soak MINUTES=10` for less (Java and Maven)
