@@ -4,28 +4,32 @@
 //
 // It promises that a worker which fails affects nobody but itself, that no process
 // outlives it for long, and that each decision is in the status and the log with its
-// reason. It knows nothing of Kafka: a worker's task comes with the wire.Plan, and a child
-// process asks brokers what has to be asked.
+// reason. It makes no requests to Kafka: the wire.Plan says what each worker consumes, and a
+// child process removes members from groups.
 //
 // Package fleet decides. One goroutine, the loop of Supervisor.Run, takes one event at a
-// time (a signal, a message of a worker, an exit, a timer, a request of the control API),
+// time (a signal, a message from a worker, an exit, a timer, a request of the control API),
 // hands it to the fleet and carries out the effects that the fleet returns. Package
-// process starts and observes real processes; tests have others.
+// process starts and observes real processes; tests use simulated ones.
 //
 // # Files
 //
+//	options.go    what to supervise, and how
 //	supervisor.go the loop and the effects
 //	messages.go   messages from workers, and their exits
 //	replies.go    commands to workers, and the replies
-//	signals.go    what signals ask for
-//	control.go    what operators ask for
+//	signals.go    signals
+//	control.go    requests of operators
 //	plan.go       the check of a new program before a rolling restart
 //	worker.go     starting workers
 //	observe.go    observing all workers, once a second
-//	helper.go     children that do one thing: plan.go, removal.go
+//	appmetrics.go the metrics of consumer code
+//	helper.go     children that do one thing and exit, for plan.go and removal.go
+//	removal.go    removing members from groups
 //	child.go      the goroutines of one process
 //	notify.go     systemd
+//	banner.go     the messages of a start
 //
-// Nothing in the loop blocks: logs, stderr and the sockets of workers are written by
-// goroutines of their own behind bounded queues.
+// Nothing in the loop blocks: other goroutines write the log, stderr and the sockets of
+// workers, from bounded queues.
 package supervisor
