@@ -1,11 +1,13 @@
 package launcher
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestWriteModfile(t *testing.T) {
@@ -115,5 +117,36 @@ func TestBuildCompletesTheModule(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(root, "go.sum")); err == nil {
 		t.Error("the module has a go.sum now")
+	}
+}
+
+// Of `//go:embed templates` with files in templates/a alone, the folder templates is an
+// input as well: templates/b may come.
+func TestNewFolderOfEmbeddedFilesIsNoticed(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	embedded := filepath.Join(dir, "templates", "a", "x.tmpl")
+	write(embedded)
+	hourAgo := time.Now().Add(-time.Hour)
+	for _, name := range []string{embedded, filepath.Dir(embedded), filepath.Join(dir, "templates"), dir} {
+		if err := os.Chtimes(name, hourAgo, hourAgo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := []goPackage{{Dir: dir, Module: &goModule{Main: true}, EmbedFiles: []string{"templates/a/x.tmpl"}}}
+	files, dirs := inputs(&goTool{}, &module{root: dir}, nil, listed)
+	files = slices.DeleteFunc(files, func(name string) bool { return !strings.HasPrefix(name, dir) })
+	s := newStamp(files, dirs, "", time.Now())
+	if !s.fresh("") {
+		t.Fatal("nothing has changed, and the stamp is out of date")
+	}
+	write(filepath.Join(dir, "templates", "b", "y.tmpl"))
+	if s.fresh("") {
+		t.Errorf("a new folder of embedded files was not noticed: %v", dirs)
 	}
 }

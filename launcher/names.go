@@ -32,6 +32,10 @@ func (n consumerName) CommandLine() string {
 	return n.Type
 }
 
+// unbuilt are the names of packages that the go command does not find below consumers/...,
+// or that a program cannot import.
+var unbuilt = []string{"internal", "main", "testdata", "vendor"}
+
 // parseConsumerName understands a name in any case style, with or without
 // "Consumer" at its end, and with namespaces as Ruby or Go write them:
 // TapDance, tap_dance, "tap dance", tap-dance-consumer, Billing::Invoice,
@@ -43,7 +47,7 @@ func parseConsumerName(name string) (consumerName, error) {
 	for _, part := range parts[:len(parts)-1] {
 		all := words(part)
 		pkg := strings.ToLower(strings.Join(all, ""))
-		if !token.IsIdentifier(pkg) || pkg == "internal" || pkg == "testdata" {
+		if !token.IsIdentifier(pkg) || slices.Contains(unbuilt, pkg) {
 			return n, fmt.Errorf("consumer name %q: %q cannot name a package", name, part)
 		}
 		n.Dir, n.Package = path.Join(n.Dir, pkg), pkg

@@ -34,6 +34,8 @@ func TestParseConsumerName(t *testing.T) {
 		"func::Call":    `consumer name "func::Call": "func" cannot name a package`,
 		"/abs":          `consumer name "/abs": "" cannot name a package`,
 		"internal/x":    `consumer name "internal/x": "internal" cannot name a package`,
+		"Vendor::Order": `consumer name "Vendor::Order": "Vendor" cannot name a package`,
+		"main/loop":     `consumer name "main/loop": "main" cannot name a package`,
 	} {
 		if _, err := parseConsumerName(name); err == nil || err.Error() != want {
 			t.Errorf("%q: error %v, want %s", name, err, want)

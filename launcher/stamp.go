@@ -172,7 +172,10 @@ func inputs(g *goTool, m *module, all []required, listed []goPackage) (files, di
 			for _, n := range names {
 				name := filepath.Join(p.Dir, n)
 				files = append(files, name)
-				dirs = append(dirs, filepath.Dir(name))
+				// Each folder on the way: a new one beside them may be embedded, too.
+				for dir := filepath.Dir(name); strings.HasPrefix(dir, p.Dir) && dir != p.Dir; dir = filepath.Dir(dir) {
+					dirs = append(dirs, dir)
+				}
 			}
 		}
 	}
