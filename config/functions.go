@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"time"
 
 	"github.com/sirupsen/logrus"
 )
@@ -21,8 +22,12 @@ func (l *loader) configure() {
 			l.unread = true
 		}
 		for _, k := range allKeys {
-			if !k.equal(&before, &l.config) {
-				l.sources[k.Name] = source
+			if k.equal(&before, &l.config) {
+				continue
+			}
+			l.sources[k.Name] = source
+			if k.Type == TypeDuration {
+				l.refuseNanoseconds(source+": "+k.Name, k.Name, time.Duration(k.value(&l.config).Int()))
 			}
 		}
 	}

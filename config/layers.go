@@ -217,20 +217,31 @@ func (l *loader) ordering() {
 // specDurations refuses a few nanoseconds, the result of a number without a unit in a Spec.
 func (l *loader) specDurations(s *SpecValues) {
 	check := func(field, key string, d time.Duration) {
-		if d > 0 && d < time.Millisecond {
-			advice := fmt.Sprintf("write %d * time.Second", d)
-			if d%time.Microsecond == 0 && d >= 100*time.Microsecond { // nobody means a day or more
-				advice = "the shortest duration of a Spec is 1 ms"
-			}
-			l.problem(fmt.Errorf("Spec of %s: %s: %v: %s", s.Name, field, d, advice))
-			l.unsound[key] = true
-		}
+		l.refuseNanoseconds("Spec of "+s.Name+": "+field, key, d)
 	}
 	check("MaxWaitTime", "max_wait_time", s.MaxWaitTime)
 	check("MaxPollInterval", "max_poll_interval", s.MaxPollInterval)
 	if s.PauseTimeout != nil {
 		check("PauseTimeout", "pause_timeout", *s.PauseTimeout)
 	}
+}
+
+// refuseNanoseconds refuses a duration that Go code set to less than a millisecond: a
+// number without a unit, as Ruby's Racecar takes it, is nanoseconds to Go.
+func (l *loader) refuseNanoseconds(place, key string, d time.Duration) {
+	if d <= 0 || d >= time.Millisecond {
+		return
+	}
+	unit := "time.Second"
+	if k, _ := Lookup(key); k.Unit == unitMilliseconds {
+		unit = "time.Millisecond"
+	}
+	advice := fmt.Sprintf("write %d * %s", d, unit)
+	if d%time.Microsecond == 0 && d >= 100*time.Microsecond { // nobody means a day or more
+		advice = "the shortest duration is 1 ms"
+	}
+	l.problem(fmt.Errorf("%s: %v: %s", place, d, advice))
+	l.unsound[key] = true
 }
 
 // flags turns the flags given into settings.

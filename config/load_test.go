@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -171,7 +172,7 @@ func TestDurationsOfTheSpec(t *testing.T) {
 	}
 	short := 999 * time.Microsecond
 	_, err = Load(Options{Dir: t.TempDir(), Spec: &SpecValues{Name: "X", PauseTimeout: &short, MaxWaitTime: time.Millisecond}})
-	if got := text(err); got != "Spec of X: PauseTimeout: 999µs: the shortest duration of a Spec is 1 ms" {
+	if got := text(err); got != "Spec of X: PauseTimeout: 999µs: the shortest duration is 1 ms" {
 		t.Errorf("got %s", got)
 	}
 }
@@ -275,6 +276,22 @@ func TestOutageKeysWithoutEffect(t *testing.T) {
 		if err != nil || strings.Join(l.Warnings, "\n") != text {
 			t.Errorf("%s: got %v, %q, want %q", order, err, l.Warnings, text)
 		}
+	}
+}
+
+// The same in Configure: c.PauseTimeout = 10 is what Ruby's config.pause_timeout = 10 becomes.
+func TestDurationsOfConfigure(t *testing.T) {
+	_, err := Load(Options{Dir: t.TempDir(), Configure: []func(*Config) error{func(c *Config) error {
+		c.PauseTimeout, c.SessionTimeout, c.SASLKerberosMinTimeBeforeRelogin = 10, 30, 60000
+		c.MaxWaitTime = 500 * time.Microsecond
+		c.TransactionInterval = time.Millisecond
+		return nil
+	}}})
+	got := regexp.MustCompile(`Configure \([^)]*\)`).ReplaceAllString(text(err), "Configure")
+	const want = "Configure: pause_timeout: 10ns: write 10 * time.Second\nConfigure: session_timeout: 30ns: write 30 * time.Second\n" +
+		"Configure: max_wait_time: 500µs: the shortest duration is 1 ms\nConfigure: sasl_kerberos_min_time_before_relogin: 60µs: write 60000 * time.Millisecond"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
