@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,5 +38,19 @@ func TestResolvePaths(t *testing.T) {
 		if !isPath && v.Field(i).Kind() == reflect.String && v.Field(i).String() != "x" {
 			t.Errorf("%s is %s", name, v.Field(i))
 		}
+	}
+}
+
+// A property's path overrides the key's, so that it is resolved as well.
+func TestResolvePathsOfProperties(t *testing.T) {
+	given := []string{"ssl.ca.location=certs/ca.pem", "ssl.key.location = key.pem", "ssl.certificate.location=/etc/cert", "client.rack=a/b", "sasl.kerberos.keytab=k"}
+	c := Config{Consumer: given, Producer: []string{"ssl.crl.location=crl"}}
+	c.ResolvePaths("/srv/app")
+	want := []string{"ssl.ca.location=/srv/app/certs/ca.pem", "ssl.key.location=/srv/app/key.pem", "ssl.certificate.location=/etc/cert", "client.rack=a/b", "sasl.kerberos.keytab=/srv/app/k"}
+	if !slices.Equal(c.Consumer, want) || !slices.Equal(c.Producer, []string{"ssl.crl.location=/srv/app/crl"}) {
+		t.Errorf("%q, %q", c.Consumer, c.Producer)
+	}
+	if given[0] != "ssl.ca.location=certs/ca.pem" {
+		t.Error("the list that was given was changed")
 	}
 }
