@@ -266,6 +266,16 @@ func (t *template) expand(scalar string, env map[string]string) (expanded, error
 	return e, nil
 }
 
+// withoutSources hides the tags that were not understood in a message.
+func (t *template) withoutSources(message string) string {
+	for _, tag := range t.tags {
+		if tag.err != nil {
+			message = strings.ReplaceAll(message, tag.source, hidden)
+		}
+	}
+	return message
+}
+
 // restore puts the tags' own text back, for messages about what cannot hold them.
 func (t *template) restore(s string) string {
 	var out strings.Builder

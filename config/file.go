@@ -455,7 +455,11 @@ func (r *fileReader) scalar(key Key, node ast.Node) (in input, ok bool) {
 	}
 	e, err := r.tpl.expand(raw, r.env)
 	if err != nil {
-		r.problem(tokenOf(node), "%s: %v", key.Name, err)
+		text := err.Error()
+		if key.Secret || key.props != "" { // the tag may hold the secret itself, as its default
+			text = r.tpl.withoutSources(text)
+		}
+		r.problem(tokenOf(node), "%s: %s", key.Name, text)
 		return input{}, false
 	}
 	null := e.null && !quoted

@@ -110,6 +110,23 @@ func TestPlaceholdersInSecrets(t *testing.T) {
 	}
 }
 
+// A tag that is not understood may hold a password as its default.
+func TestTagsOfSecretsAreNotShown(t *testing.T) {
+	for line, want := range map[string]string{
+		`sasl_password: <%= "s3cr3t" %>`:                     "sasl_password: [hidden] is Ruby, which is not run here",
+		`sasl_password: <%= ENV["X"] || "s3cr3t".chomp %>`:   "sasl_password: the default in [hidden] is Ruby, which is not run here",
+		`sasl_password: "a${DB.PW:-s3cr3t}"`:                 "sasl_password: [hidden] is not understood: write ${NAME}",
+		`consumer: ["sasl.password=${DB.PW:-s3cr3t}"]`:       "consumer: [hidden] is not understood: write ${NAME}",
+		`client_id: ${x.y:-name}`:                            "client_id: ${x.y:-name} is not understood",
+		`sasl_password: <%= ENV.fetch("RACECAR_TEST_PW") %>`: `sasl_password: <%= ENV.fetch("RACECAR_TEST_PW") %>: the variable RACECAR_TEST_PW is not set`,
+	} {
+		_, err := Load(Options{Dir: project(t, "common:\n  "+line+"\n")})
+		if got := text(err); !strings.Contains(got, want) || strings.Contains(got, "s3cr3t") {
+			t.Errorf("%s: got %s, want %s…", line, got, want)
+		}
+	}
+}
+
 func TestBrokerAddresses(t *testing.T) {
 	for given, want := range map[string]string{
 		"kafka": "kafka:9092", "10.0.0.1": "10.0.0.1:9092", "::1": "[::1]:9092", "[::1]": "[::1]:9092", "[::1]:1": "[::1]:1",
