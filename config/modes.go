@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/racecar-go/racecar/internal/owner"
@@ -59,10 +61,22 @@ func (l *loader) strangersFile(path, shown string, settings []setting) {
 	}
 	l.warnings = append(l.warnings, fmt.Sprintf("%s: belongs to user %d, neither to you (%d) nor to root, and names the brokers: name it with --config if it is meant", shown, uid, os.Geteuid()))
 	for _, s := range settings {
-		if s.key.Name == kinitCommand && !s.in.null {
+		if s.command() {
 			l.problem(fmt.Errorf("%s: a command in a file of user %d is not run unless the file is named: use --config or RACECAR_CONFIG, or chown it", s.place, uid))
 		}
 	}
+}
+
+// command reports whether a setting has a command, as the key or as the property.
+func (s setting) command() bool {
+	if s.in.null || s.key.props == "" {
+		return !s.in.null && s.key.Name == kinitCommand
+	}
+	list, err := s.key.parseList(s.in)
+	return err == nil && slices.ContainsFunc(list, func(item string) bool { // apply reports the error
+		name, _, _ := strings.Cut(item, "=")
+		return propertyIndex[strings.TrimSpace(name)].key == kinitCommand
+	})
 }
 
 const kinitCommand = "sasl_kerberos_kinit_cmd"

@@ -185,7 +185,11 @@ func TestCommandsInFilesOfOtherUsersAreRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away; .ci/run is root")
 	}
-	for _, text := range []string{"development: {client_id: x}", "development: {sasl_kerberos_kinit_cmd: id}"} {
+	for _, text := range []string{
+		"development: {client_id: x}", "development: {sasl_kerberos_kinit_cmd: id}",
+		"development: {consumer: [client.rack=a, sasl.kerberos.kinit.cmd = id]}", "development: {producer: 'acks=all,sasl.kerberos.kinit.cmd=id'}",
+		"development: {consumer: {sasl.kerberos.kinit.cmd: id}}", "development: {consumer: [client.rack=a]}",
+	} {
 		dir := project(t, text)
 		path := filepath.Join(dir, DefaultFile)
 		if err := os.Chown(path, 65534, 65534); err != nil {
