@@ -47,7 +47,7 @@ func (w *worker) outageOptions() outage.Options {
 	return outage.Options{
 		Longest: cmp.Or(w.cfg.OutageMaxPause, defaultOutagePause), Random: rand.Float64,
 		Shared: w.opts.Conn != nil && err == nil && version >= wire.VersionOutages,
-		Wide:   w.cfg.OutageScope == "consumer",
+		Wide:   w.cfg.OutageScope == "consumer" && !w.inLanes(), // in lanes keys wait, and no success would end it
 	}
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"testing"
 
+	"github.com/racecar-go/racecar/config"
 	"github.com/racecar-go/racecar/internal/outage"
 )
 
@@ -36,4 +37,24 @@ func TestOutageHoldsNoReleasedPartition(t *testing.T) {
 	tt.remove(goes)
 	tt.remove(stays)
 	tt.stop()
+}
+
+// Lanes are not held as a whole, whatever the supervisor says: workers that are being replaced
+// by ones with another order may have reported an outage, which no success in lanes would end.
+func TestOutageOfTheWholeConsumerHoldsNoLanes(t *testing.T) {
+	for ordering, want := range map[config.Ordering]bool{config.OrderingPartition: true, config.OrderingKey: false, config.OrderingNone: false} {
+		w := &worker{cfg: config.Config{Ordering: ordering, OutageScope: "consumer"}}
+		tt := newScheduler(1, false, limits{})
+		tt.clock = *newTestClock().clock()
+		tt.outages = newOutages(tt, w.outageOptions(), func() {})
+		p := supplied(tt, topicPartition{"a", 0}, 1)
+		tt.change(func() {
+			tt.outages.set.Received(tt.clock.now(), "db", false, 1)
+			tt.outages.holdAll()
+			if _, waits := tt.outages.set.Waits(p); waits != want {
+				t.Errorf("ordering %s: held %v", ordering, waits)
+			}
+		})
+		tt.stop()
+	}
 }
