@@ -31,7 +31,8 @@ type laneCall struct {
 
 // call calls the consumer with the messages of a task.
 func (r *laneRunner) call(e *executor, task *laneTask) {
-	first := task.messages[0]
+	c, first := &task.call, task.messages[0]
+	defer c.cancel(nil)
 	if first.Disposal != nil {
 		r.sendDeadLetter(task)
 		return
@@ -42,9 +43,6 @@ func (r *laneRunner) call(e *executor, task *laneTask) {
 	if first.Attempts > 0 {
 		r.w.emit(event.PauseStatus{Consumer: r.w.reg.Name(), Group: r.w.group, Topic: r.p.topic, Partition: r.p.partition})
 	}
-	c := &task.call
-	c.ctx, c.cancel = context.WithCancelCause(r.p.ctx.Load())
-	defer c.cancel(nil)
 	c.acks.notify = func() { r.settle(task) }
 	e.inst.mu.Lock()
 	e.inst.producer.enter(&c.acks)

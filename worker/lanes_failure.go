@@ -59,6 +59,7 @@ func (r *laneRunner) carryOut(task *laneTask, messages []*lanes.Message, call sp
 		w.fatal(a.err)
 	case stepDeadLetter:
 		if a.usedUp && r.holdsDeadLetter(failed[0]) {
+			task.call.settling = a.done // not the message that is called again
 			r.retry(failed, a, func(string, time.Duration) {})
 			return
 		}
@@ -233,6 +234,9 @@ func (r *laneRunner) dealWith(task *laneTask) {
 		return
 	}
 	r.t.change(func() { r.unsettled-- })
+	if c.settling == 0 {
+		return // a goroutine that a failed call left behind has produced this: its messages are called again already
+	}
 	failure := c.err
 	c.acks.restart()
 	messages := task.messages[:c.settling]
@@ -340,15 +344,13 @@ func (r *laneRunner) announce(task *laneTask) bool {
 // committed after each.
 func (r *laneRunner) survived(failed, isolated bool) (careful bool) {
 	p, now := r.p, r.t.clock.now()
-	careful, single := p.survivedCall(failed, now, r.w.cfg.OffsetCommitInterval)
+	careful, single, until := p.survivedCall(failed, now, r.w.cfg.OffsetCommitInterval)
 	if isolated {
-		r.t.change(func() { r.single = single; r.t.update(p) })
+		r.t.change(func() { r.single, r.singleUntil = single, until; r.t.update(p) })
 	}
 	return careful
 }
 
-// survivedPoison ends the careful time: the message that it was about is found.
-func (r *laneRunner) survivedPoison() {
-	single := r.p.isSingle(r.t.clock.now())
-	r.t.change(func() { r.single = single; r.t.update(r.p) })
-}
+// survivedPoison ends the careful time, if the message is found that it was about. Else
+// messages are called alone for a while: the poisoned one may wait for ever.
+func (r *laneRunner) survivedPoison() { r.survived(true, true) }

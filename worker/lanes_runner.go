@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"hash/maphash"
 	"slices"
 	"time"
@@ -31,6 +32,8 @@ type laneRunner struct {
 	jumping   bool // the log continues elsewhere, once nothing is in hand
 	over      bool
 	limit     int // characters of the metadata of a commit
+
+	singleUntil time.Time // when single ends without a further call: the oldest message may wait for ever; zero: it does not
 
 	awaitLogged time.Time // when an unavailable dependency was logged last
 
@@ -91,6 +94,9 @@ func (r *laneRunner) ready(t *scheduler, now time.Time) (bool, time.Time) {
 	if n := len(p.holds); n > 1 || n == 1 && !p.holds.has(holdCorrupt) {
 		return false, until
 	}
+	if r.single && !r.singleUntil.IsZero() && !now.Before(r.singleUntil) {
+		r.single = false
+	}
 	m := r.next(now)
 	if m != nil {
 		when := r.gathers(m, now)
@@ -102,7 +108,11 @@ func (r *laneRunner) ready(t *scheduler, now time.Time) (bool, time.Time) {
 	if r.mayRead() {
 		return true, time.Time{}
 	}
-	return false, r.lanes.Due()
+	when := r.lanes.Due()
+	if r.single && !r.singleUntil.IsZero() && (when.IsZero() || r.singleUntil.Before(when)) {
+		when = r.singleUntil
+	}
+	return false, when
 }
 
 // next returns the message that begins next, and notes whether it is a suspect.
@@ -187,6 +197,7 @@ func (r *laneRunner) run(e *executor, _ bool) {
 	task := r.begun[0]
 	r.begun = r.begun[1:]
 	if len(task.messages) > 0 && !task.due {
+		task.call.ctx, task.call.cancel = context.WithCancelCause(r.p.ctx.Load())
 		r.calls[task] = struct{}{}
 	}
 	r.t.mu.Unlock()
@@ -317,7 +328,8 @@ func (r *laneRunner) moveTo(offset int64) {
 }
 
 // jump follows the log to where it continues. What it holds there is not what was known,
-// unless retention has deleted the beginning.
+// unless retention has deleted the beginning. A log that was truncated still has what comes
+// before: what is not finished of that is fetched again.
 func (r *laneRunner) jump() {
 	p := r.p
 	moved := *p.cursor.moved
@@ -332,20 +344,39 @@ func (r *laneRunner) jump() {
 	}
 	p.cursor.jump()
 	p.m.gap(p, moved.From, moved.To)
-	p.mu.Lock()
+	from := moved.To
+	p.mu.Lock() // no commit has the topic's id with the map of another one
+	r.t.mu.Lock()
 	p.topicID = moved.TopicID
 	p.epoch.Store(0)
-	p.mu.Unlock()
-	r.t.mu.Lock()
 	if moved.Reason == fetch.LogStartMoved {
 		r.lanes.Read(moved.To)
 	} else {
-		r.lanes.Close()
-		r.lanes = lanes.New(r.options(), moved.To, nil, nil)
+		from = r.restart(moved)
 	}
 	r.update()
 	r.t.mu.Unlock()
+	p.mu.Unlock()
+	if from < moved.To {
+		p.cursor.rewind(from)
+	}
 	p.inst.delivery.commitAsync(p)
+}
+
+// restart has the lanes know nothing of the log from where it has moved to. It returns the
+// offset from which the log is read. Called with scheduler.mu held.
+func (r *laneRunner) restart(moved fetch.Moved) (from int64) {
+	from = moved.To
+	var known offsetmap.Metadata
+	if moved.Reason == fetch.Truncated {
+		var offset int64
+		offset, known.Finished, known.Failing = r.lanes.Commit()
+		from = min(offset, moved.To)
+	}
+	r.lanes.Close()
+	failing := slices.DeleteFunc(known.Failing, func(f offsetmap.Failing) bool { return f.Offset >= moved.To })
+	r.lanes = lanes.New(r.options(), from, known.Finished.Between(from, moved.To), failing)
+	return from
 }
 
 // resume ends all waits. Called with scheduler.mu held.

@@ -144,15 +144,15 @@ func (e *executor) survived(p *partition, failed bool) {
 }
 
 // survivedCall notes the same for calls in lanes, and reports whether positions are
-// committed after each of them, and whether messages are called alone.
-func (p *partition) survivedCall(failed bool, now time.Time, every time.Duration) (careful, single bool) {
+// committed after each of them, and whether and until when messages are called alone.
+func (p *partition) survivedCall(failed bool, now time.Time, every time.Duration) (careful, single bool, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u := &p.unfinished
 	if position := p.acks.processed.Load(); u.found != 0 && (failed || position != u.isolated && position != u.begin) {
 		u.survived(now, every)
 	}
-	return p.within(1, now, u.careful), p.within(suspectAfter, now, u.single)
+	return p.within(1, now, u.careful), p.within(suspectAfter, now, u.single), u.single
 }
 
 // survived notes that a call is over. Called with p.mu held.
