@@ -222,3 +222,23 @@ func (w *worker) stderr() io.Writer {
 	}
 	return os.Stderr
 }
+
+// takeHandshake makes a worker that stands by the one that has its slot.
+func (w *worker) takeHandshake(h wire.Handshake) {
+	if !w.standby.CompareAndSwap(true, false) {
+		w.log.Warn("unexpected handshake from the supervisor")
+		return
+	}
+	w.opts.Handshake.Predecessors = h.Predecessors
+	w.suspects.set(h.Suspects)
+	w.mu.Lock()
+	w.paused = h.Paused
+	w.mu.Unlock()
+	w.setQuiet(h.Quiet)
+	if h.LogLevel != "" && w.opts.SetLogLevel != nil {
+		if err := w.opts.SetLogLevel(h.LogLevel); err != nil {
+			w.log.WithError(err).Warn("log level")
+		}
+	}
+	close(w.promoted)
+}

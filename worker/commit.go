@@ -394,3 +394,26 @@ func (c *commits) failed(p *partition, commit kafka.Commit, err error, gone bool
 	c.refused[p] = refusal{commit, err, c.m.w.scheduler.clock.now().Add(refusedEvery)}
 	return true
 }
+
+// unattributed returns how much output each instance that p's calls run on has made
+// between calls, or how much of it is acknowledged.
+func (p *partition) unattributed(count func(*acks) int64) []int64 {
+	if p.lanes == nil {
+		return []int64{count(&p.inst.producer.unattributed)}
+	}
+	all := make([]int64, 0, len(p.m.w.instances))
+	for _, i := range p.m.w.instances {
+		all = append(all, count(&i.producer.unattributed))
+	}
+	return all
+}
+
+// lacksUnattributed reports whether some of that is not acknowledged.
+func (p *partition) lacksUnattributed(made []int64) bool {
+	for i, acknowledged := range p.unattributed((*acks).position) {
+		if acknowledged < made[i] {
+			return true
+		}
+	}
+	return false
+}

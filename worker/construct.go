@@ -10,7 +10,6 @@ import (
 
 	"github.com/racecar-go/racecar/internal/outage"
 	"github.com/racecar-go/racecar/internal/verdict"
-	"github.com/racecar-go/racecar/internal/wire"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -179,26 +178,6 @@ func isFinal(err error) bool {
 	return panicked
 }
 
-// takeHandshake makes a worker that stands by the one that has its slot.
-func (w *worker) takeHandshake(h wire.Handshake) {
-	if !w.standby.CompareAndSwap(true, false) {
-		w.log.Warn("unexpected handshake from the supervisor")
-		return
-	}
-	w.opts.Handshake.Predecessors = h.Predecessors
-	w.suspects.set(h.Suspects)
-	w.mu.Lock()
-	w.paused = h.Paused
-	w.mu.Unlock()
-	w.setQuiet(h.Quiet)
-	if h.LogLevel != "" && w.opts.SetLogLevel != nil {
-		if err := w.opts.SetLogLevel(h.LogLevel); err != nil {
-			w.log.WithError(err).Warn("log level")
-		}
-	}
-	close(w.promoted)
-}
-
 // instanceFor makes the instance of a partition, with concurrency. spare is the one
 // that was made before the group was joined; nil: it has a partition. As long as the
 // constructor fails, the partition waits, and nothing else does. False when the claim
@@ -351,4 +330,17 @@ func (w *worker) newInstance(txn *transactions) (*instance, error) {
 	}
 	inst.trace()
 	return inst, nil
+}
+
+// mistakes returns what was registered wrongly since the start, which ends the worker
+// permanently: a new process would do the same.
+func (w *worker) mistakes() error {
+	if w.opts.Mistakes == nil {
+		return nil
+	}
+	all := w.opts.Mistakes()
+	if len(all) <= w.mistakesAtStart {
+		return nil
+	}
+	return &verdict.Error{Kind: verdict.Fatal, After: -1, Err: errors.Join(all[w.mistakesAtStart:]...)}
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
-	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/racecar"
 )
 
@@ -80,23 +80,27 @@ func (i *instance) tearDown(ctx context.Context) {
 	})
 }
 
-// recovered turns a panic of f, or the end of its goroutine, into an error.
-func recovered(f func() error) (err error) {
-	locks.None()
-	done := make(chan struct{})
-	go func() { // of its own, so that runtime.Goexit ends nothing of ours
-		defer close(done)
-		returned := false
-		defer func() {
-			if !returned {
-				err = newPanicError(recover())
-			}
-		}()
-		if err = f(); err != nil {
-			err = usableError(err)
-		}
-		returned = true
-	}()
-	<-done
-	return err
+// assigned and revoked call the hooks of all instances that serve the partitions of the
+// whole worker, with no order among the instances.
+func (w *worker) assigned(a racecar.Assignment) {
+	w.eachInstance(func(i *instance) { i.assigned(a) })
+}
+
+func (w *worker) revoked(a racecar.Assignment) {
+	w.eachInstance(func(i *instance) { i.revoked(a) })
+}
+
+func (w *worker) eachInstance(f func(*instance)) {
+	if w.serial == nil {
+		return
+	}
+	if len(w.instances) == 0 {
+		f(w.serial)
+		return
+	}
+	var all sync.WaitGroup
+	for _, i := range w.instances { // a long call of one must not delay the others
+		all.Go(func() { f(i) })
+	}
+	all.Wait()
 }

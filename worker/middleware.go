@@ -1,11 +1,9 @@
 package worker
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/racecar-go/racecar/internal/middleware"
-	"github.com/racecar-go/racecar/internal/verdict"
 )
 
 // wrap puts the middlewares, if there are any, around the instance's calls.
@@ -19,17 +17,4 @@ func (i *instance) wrap() (err error) {
 		i.batch, err = middleware.BatchProcessor(i.batch, all)
 	}
 	return err
-}
-
-// mistakes returns what was registered wrongly since the start, which ends the worker
-// permanently: a new process would do the same.
-func (w *worker) mistakes() error {
-	if w.opts.Mistakes == nil {
-		return nil
-	}
-	all := w.opts.Mistakes()
-	if len(all) <= w.mistakesAtStart {
-		return nil
-	}
-	return &verdict.Error{Kind: verdict.Fatal, After: -1, Err: errors.Join(all[w.mistakesAtStart:]...)}
 }

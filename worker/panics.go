@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime/debug"
 
+	"github.com/racecar-go/racecar/internal/locks"
 	"github.com/racecar-go/racecar/internal/verdict"
 	"github.com/racecar-go/racecar/kafka/producer"
 )
@@ -66,5 +67,26 @@ func (e *panicError) Error() string {
 // Unwrap lets errors.As find an error that was panicked with.
 func (e *panicError) Unwrap() error {
 	err, _ := e.value.(error)
+	return err
+}
+
+// recovered turns a panic of f, or the end of its goroutine, into an error.
+func recovered(f func() error) (err error) {
+	locks.None()
+	done := make(chan struct{})
+	go func() { // of its own, so that runtime.Goexit ends nothing of ours
+		defer close(done)
+		returned := false
+		defer func() {
+			if !returned {
+				err = newPanicError(recover())
+			}
+		}()
+		if err = f(); err != nil {
+			err = usableError(err)
+		}
+		returned = true
+	}()
+	<-done
 	return err
 }

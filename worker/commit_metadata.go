@@ -14,7 +14,7 @@ const maxMetadata = 4096
 
 // commitMetadata says how often the message at offset has failed, so that whoever gets
 // the partition next goes on counting, how many claims began there without ending
-// gracefully (unfinished.go), and what is finished beyond it. Empty when there is nothing
+// gracefully (unfinished_claims.go), and what is finished beyond it. Empty when there is nothing
 // to say. Called with p.mu held.
 func (p *partition) commitMetadata(offset int64, attempts, starts int) string {
 	m := offsetmap.Metadata{Offset: offset, LeaderEpoch: -1, Starts: starts}
