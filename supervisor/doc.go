@@ -20,11 +20,11 @@
 //	replies.go    commands to workers, and the replies
 //	signals.go    signals
 //	control.go    requests of operators
-//	plan.go       the check of a new program before a rolling restart
+//	program_check.go  the check of a new program before a rolling restart
 //	worker.go     starting workers
 //	observe.go    observing all workers, once a second
 //	appmetrics.go the metrics of consumer code
-//	helper.go     children that do one thing and exit, for plan.go and removal.go
+//	helper.go     children that do one thing and exit, for program_check.go and removal.go
 //	removal.go    removing members from groups
 //	child.go      the goroutines of one process
 //	notify.go     systemd

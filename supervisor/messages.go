@@ -94,19 +94,6 @@ func (s *Supervisor) ignored(c *child, kind wire.Kind) {
 	}
 }
 
-// sendOutage sends what a worker has to know of an outage, if it speaks of outages. One that
-// cannot be sent is lost like one that the worker does not read: a lease expires, and the
-// state is sent again.
-func (s *Supervisor) sendOutage(id fleet.ProcID, kind wire.Kind, body any) {
-	c := s.workers[id]
-	if c == nil || c.version < wire.VersionOutages {
-		return
-	}
-	if err := c.send(kind, body); err != nil {
-		s.logf(logrus.WarnLevel, "a worker was not told of an outage", logrus.Fields{"worker": c.name, "pid": c.process.PID(), "error": err.Error()})
-	}
-}
-
 // endForProtocolError ends a process that does not speak our protocol.
 func (s *Supervisor) endForProtocolError(now time.Time, e protocolError) {
 	if e.child.id == 0 {

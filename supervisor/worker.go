@@ -93,3 +93,16 @@ func (s *Supervisor) holdImage(image process.Image) fleet.Image {
 	s.images[s.lastImage] = image
 	return fleet.Image{ID: s.lastImage, Name: image.String()}
 }
+
+// sendOutage sends what a worker has to know of an outage, if it speaks of outages. One that
+// cannot be sent is lost like one that the worker does not read: a lease expires, and the
+// state is sent again.
+func (s *Supervisor) sendOutage(id fleet.ProcID, kind wire.Kind, body any) {
+	c := s.workers[id]
+	if c == nil || c.version < wire.VersionOutages {
+		return
+	}
+	if err := c.send(kind, body); err != nil {
+		s.logf(logrus.WarnLevel, "a worker was not told of an outage", logrus.Fields{"worker": c.name, "pid": c.process.PID(), "error": err.Error()})
+	}
+}

@@ -26,7 +26,8 @@
 //	worker_events.go  reports of workers
 //	exit.go       why a process ended, and what happens then
 //	backoff.go    when a crashed slot is restarted, and when it no longer is
-//	escalation.go frozen, stuck, join stuck, memory: the steps up to SIGKILL
+//	observe.go    what is observed: frozen, stuck, join stuck, memory
+//	escalation.go the steps up to SIGKILL
 //	suspects.go   messages that kill the processes that process them
 //	outage.go     unavailable dependencies: one lease for a probe of each
 //	rollout.go    rolling restarts, and going back

@@ -173,3 +173,74 @@ func (f *Fleet) progress(s *slot, step, detail string) {
 	}
 	f.do(p)
 }
+
+func (e Suspended) apply(f *Fleet) {
+	d := time.Duration(e)
+	if ro := f.rollout; ro != nil && ro.timed != nil {
+		ro.due, ro.latest = ro.due.Add(d), ro.latest.Add(d)
+	}
+	if f.shutdown != nil {
+		f.shutdown.removeBy = f.shutdown.removeBy.Add(d)
+	}
+	for p := range f.ordered() {
+		p.lastSeen = p.lastSeen.Add(d)
+		p.assigned = p.assigned.Add(d)
+		if !p.killAt.IsZero() {
+			p.killAt = p.killAt.Add(d)
+		}
+		if !p.stayUntil.IsZero() {
+			p.stayUntil = p.stayUntil.Add(d)
+		}
+		if p.escalation != nil {
+			p.escalation.due = p.escalation.due.Add(d)
+		}
+		if st := p.frame.State; st == status.Joining || st == status.Starting {
+			p.since = p.since.Add(d)
+		}
+	}
+}
+
+// wakeAt is when something is due without an event; zero: nothing is.
+func (f *Fleet) wakeAt() time.Time {
+	var next time.Time
+	at := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for s := range f.slots() {
+		if s.active == nil && s.desired == running {
+			at(s.restartAt)
+		}
+	}
+	if f.shutdown == nil {
+		for _, c := range f.consumers {
+			for _, o := range c.outages {
+				at(o.wakeAt(c.maxPause()))
+			}
+		}
+	}
+	for p := range f.ordered() {
+		switch {
+		case p.escalation == nil:
+			if !p.finished || p.exiting {
+				at(p.killAt)
+			} else if f.shutdown == nil {
+				at(p.stayUntil)
+			}
+		case len(p.escalation.steps) > 0:
+			at(p.escalation.due)
+		}
+	}
+	if ro := f.rollout; ro != nil && ro.failure == "" && ro.current != nil && ro.current.desired == running &&
+		ro.timed != nil && ro.timed == ro.current.active && ro.timed.stopping == "" {
+		at(ro.due)
+	}
+	if !f.ready && f.shutdown == nil && f.now.Before(f.readyBy()) {
+		at(f.readyBy())
+	}
+	if d := f.shutdown; d != nil && d.removing && !d.exiting {
+		at(d.removeBy)
+	}
+	return next
+}
