@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"encoding/binary"
 	"net"
 	"strconv"
 
@@ -138,5 +139,80 @@ func (r *answerReader) leaders(all map[int32]leader) {
 			return
 		}
 		all[number] = l
+	}
+}
+
+// answerReader reads the fields of an answer. After the first field that exceeds the answer,
+// bad is set and all others are zero.
+type answerReader struct {
+	b        []byte
+	flexible bool // compact lengths, and tagged fields (KIP-482)
+	bad      bool
+}
+
+func (r *answerReader) take(n int) []byte {
+	if r.bad || n < 0 || n > len(r.b) {
+		r.bad = true
+		return make([]byte, max(0, min(n, 16)))
+	}
+	b := r.b[:n:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *answerReader) int16() int16 { return int16(binary.BigEndian.Uint16(r.take(2))) }
+
+func (r *answerReader) int32() int32 { return int32(binary.BigEndian.Uint32(r.take(4))) }
+
+func (r *answerReader) int64() int64 { return int64(binary.BigEndian.Uint64(r.take(8))) }
+
+func (r *answerReader) uvarint() int {
+	v, n := binary.Uvarint(r.b)
+	if r.bad || n <= 0 || v > 1<<31 {
+		r.bad = true
+		return 0
+	}
+	r.b = r.b[n:]
+	return int(v)
+}
+
+// length reads the length of something whose parts have at least least bytes each; -1 is
+// null.
+func (r *answerReader) length(least int) int {
+	n := 0
+	if r.flexible {
+		n = r.uvarint() - 1
+	} else {
+		n = int(r.int32())
+	}
+	if n > len(r.b)/least {
+		r.bad = true
+	}
+	if r.bad {
+		return 0
+	}
+	return n
+}
+
+func (r *answerReader) string() string {
+	n := 0
+	if r.flexible {
+		n = r.uvarint() - 1
+	} else {
+		n = int(r.int16())
+	}
+	return string(r.take(max(n, 0)))
+}
+
+// tags skips tagged fields.
+func (r *answerReader) tags() {
+	if !r.flexible {
+		return
+	}
+	for range r.uvarint() {
+		r.uvarint()
+		if r.take(r.uvarint()); r.bad {
+			return
+		}
 	}
 }
