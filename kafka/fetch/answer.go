@@ -54,7 +54,7 @@ func readFetch(version int16, body []byte, each func(*partitionAnswer) error) (f
 		}
 	}
 	if r.tags(); r.bad || len(r.b) > 0 {
-		return a, nonsense("an answer to Fetch does not end where it says")
+		return a, newProtocolError("an answer to Fetch does not end where it says")
 	}
 	return a, nil
 }
@@ -121,7 +121,7 @@ func readMetadata(version int16, body []byte) (*metadata, error) {
 		r.int32() // operations on the cluster that are allowed
 	}
 	if r.tags(); r.bad || len(r.b) > 0 {
-		return nil, nonsense("an answer to Metadata does not end where it says")
+		return nil, newProtocolError("an answer to Metadata does not end where it says")
 	}
 	return m, nil
 }

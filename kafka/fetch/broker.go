@@ -277,7 +277,7 @@ func (l *loop) next(now time.Time) (request, time.Duration) {
 		return nil, 0
 	}
 	if !l.waits && !l.second {
-		if q := l.question(now); q != nil {
+		if q := l.offsets(now); q != nil {
 			return q, 0
 		}
 	}

@@ -43,7 +43,9 @@ type protocolError struct{ problem string }
 
 func (e *protocolError) Error() string { return e.problem + ": not a Kafka broker" }
 
-func nonsense(format string, args ...any) error { return &protocolError{fmt.Sprintf(format, args...)} }
+func newProtocolError(format string, args ...any) error {
+	return &protocolError{fmt.Sprintf(format, args...)}
+}
 
 // conn is a connection to a broker, for one goroutine. Its buffers are reused: an answer is
 // valid until the next request.
@@ -119,7 +121,7 @@ func (c *conn) ask(req kmsg.Request, resp kmsg.Response) error {
 		return err
 	}
 	if err := resp.ReadFrom(body); err != nil {
-		return nonsense("the answer to %s cannot be read (%v)", kmsg.NameForKey(req.Key()), err)
+		return newProtocolError("the answer to %s cannot be read (%v)", kmsg.NameForKey(req.Key()), err)
 	}
 	return nil
 }
@@ -146,7 +148,7 @@ func (c *conn) exchange(req kmsg.Request, flexible bool, limit int, wait time.Du
 	}
 	answered(4 + len(c.in))
 	if got := int32(binary.BigEndian.Uint32(c.in)); got != c.correlation {
-		return nil, nonsense("answer %d came to request %d", got, c.correlation)
+		return nil, newProtocolError("answer %d came to request %d", got, c.correlation)
 	}
 	c.used = true
 	body := c.in[4:]
@@ -154,7 +156,7 @@ func (c *conn) exchange(req kmsg.Request, flexible bool, limit int, wait time.Du
 		r := answerReader{b: body, flexible: true}
 		r.tags()
 		if r.bad {
-			return nil, nonsense("the head of an answer is cut short")
+			return nil, newProtocolError("the head of an answer is cut short")
 		}
 		body = r.b
 	}
@@ -169,7 +171,7 @@ func (c *conn) read(limit int) error {
 	}
 	size := int64(binary.BigEndian.Uint32(head[:]))
 	if size < 4 || size > int64(limit) {
-		return nonsense("an answer announces %d bytes, at most %d are taken", size, limit)
+		return newProtocolError("an answer announces %d bytes, at most %d are taken", size, limit)
 	}
 	c.in = c.in[:0]
 	for len(c.in) < int(size) {
@@ -199,8 +201,8 @@ func (c *conn) shrink(f *Fetcher) {
 	}
 }
 
-// most is the size from which a batch keeps the buffer that it arrived in instead of a copy.
-func (c *conn) most(f *Fetcher) int { return max(largestKept(f)+1, cap(c.in)/2) }
+// keepBufferFrom is the size from which a batch keeps the buffer that it arrived in instead of a copy.
+func (c *conn) keepBufferFrom(f *Fetcher) int { return max(largestKept(f)+1, cap(c.in)/2) }
 
 // largestKept is the size up to which a buffer is kept for the next answer.
 func largestKept(f *Fetcher) int { return int(2*f.request + readAhead) }

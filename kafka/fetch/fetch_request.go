@@ -18,18 +18,18 @@ const (
 	handOver  = 5 * time.Millisecond   // they are free when the waiting request ends
 )
 
-// asked is a partition in a request.
-type asked struct {
+// requestedPartition is a partition in a request.
+type requestedPartition struct {
 	p     *Partition
 	epoch int // of p when it was asked for; another one drops the answer
 	from  int64
 	entry kmsg.FetchRequestTopicPartition
 	id    [16]byte
-	got   *batches // nil: the answer has no part of p
+	got   *partitionResult // nil: the answer has no part of p
 }
 
-// batches is the part of an answer that belongs to a partition.
-type batches struct {
+// partitionResult is the part of an answer that belongs to a partition.
+type partitionResult struct {
 	all []*Batch
 	err error
 	// ahead is the size of the batch after all, of which the answer has the beginning; 0: unknown.
@@ -45,7 +45,7 @@ type batches struct {
 
 // fetchRequest is a Fetch request.
 type fetchRequest struct {
-	partitions []asked
+	partitions []requestedPartition
 	index      map[key]int // into partitions, made when it is needed
 	reserved   int64
 	wait       time.Duration
@@ -96,7 +96,7 @@ func (r *fetchRequest) addHot(l *loop, now time.Time) bool {
 		for _, p := range l.b.partitions {
 			if enough > 0 && p.hot && p.fetchable(now) && !p.yields() && (p.messages < few) == first {
 				starving = starving || p.hungry || p.start == nil
-				limit := p.worthwhile()
+				limit := p.requestLimit()
 				most += limit
 				enough -= r.add(p, limit)
 			}
@@ -150,12 +150,12 @@ func (p *Partition) fetchable(now time.Time) bool {
 	return !p.inFlight && p.ask == askNothing && p.wanted() && !p.retryAt.After(now)
 }
 
-// worthwhile is the limit of the partition in a request: its share, but at least the size of the
+// requestLimit is the limit of the partition in a request: its share, but at least the size of the
 // largest batch, because a broker omits a batch that exceeds the limit unless it is the
 // answer's first. An answer ends with the beginning of a batch that does not fit, which is
 // fetched again: if batches are large and the size of the next one is known, the limit is that
 // batch and the header of the one after it, unless it is nonsense. f.mu is held.
-func (p *Partition) worthwhile() int64 {
+func (p *Partition) requestLimit() int64 {
 	limit := max(min(p.maxBytes, max(p.f.share()-p.bytes, leastRequest)), p.largest)
 	if p.ahead > 0 && p.ahead < maxFetchAnswer && p.largest > limit/3 {
 		return max(p.ahead+recordsAt, leastRequest)
@@ -167,7 +167,7 @@ func (p *Partition) worthwhile() int64 {
 func (r *fetchRequest) add(p *Partition, bytes int64) int64 {
 	e := kmsg.NewFetchRequestTopicPartition()
 	e.Partition, e.CurrentLeaderEpoch, e.FetchOffset, e.PartitionMaxBytes = p.number, p.leaderEpoch, p.next, int32(bytes)
-	r.partitions = append(r.partitions, asked{p: p, epoch: p.epoch, from: p.next, entry: e})
+	r.partitions = append(r.partitions, requestedPartition{p: p, epoch: p.epoch, from: p.next, entry: e})
 	if p.brought > 0 {
 		return min(bytes, p.brought)
 	}
@@ -194,7 +194,7 @@ func (r *fetchRequest) send(l *loop) (time.Duration, error) {
 		return 0, err
 	}
 	o := l.f.opts
-	if slices.ContainsFunc(r.partitions, func(a asked) bool { return a.id == [16]byte{} }) {
+	if slices.ContainsFunc(r.partitions, func(a requestedPartition) bool { return a.id == [16]byte{} }) {
 		version = min(version, 12)
 	}
 	req := kmsg.NewPtrFetchRequest()
@@ -224,15 +224,15 @@ func (r *fetchRequest) send(l *loop) (time.Duration, error) {
 func (r *fetchRequest) take(l *loop, version int16, p *partitionAnswer) error {
 	a := r.find(version, p)
 	if a == nil || a.got != nil {
-		return nonsense("an answer to Fetch holds partition %d of a topic, which was not asked for", p.number)
+		return newProtocolError("an answer to Fetch holds partition %d of a topic, which was not asked for", p.number)
 	}
-	a.got = &batches{code: p.code, replica: p.replica, high: p.high, stable: p.stable, logStart: p.logStart}
+	a.got = &partitionResult{code: p.code, replica: p.replica, high: p.high, stable: p.stable, logStart: p.logStart}
 	if len(p.records) == 0 || p.code != 0 {
 		return nil
 	}
 	r.received = true
 	g := a.got
-	g.all, g.ahead, g.err = l.f.decoder.split(a.p.topic, p.number, p.records, a.from, l.conn.most(l.f))
+	g.all, g.ahead, g.err = l.f.decoder.split(a.p.topic, p.number, p.records, a.from, l.conn.keepBufferFrom(l.f))
 	// The checksum of a batch does not cover its offset. A broker reads the watermark before
 	// the records, so a batch may end above it in one answer; it is fetched again.
 	if i := slices.IndexFunc(g.all, func(b *Batch) bool { return p.high >= 0 && b.NextOffset() > p.high }); i >= 0 {
@@ -245,7 +245,7 @@ func (r *fetchRequest) take(l *loop, version int16, p *partitionAnswer) error {
 }
 
 // find returns the requested partition that p belongs to, nil if it was not requested.
-func (r *fetchRequest) find(version int16, p *partitionAnswer) *asked {
+func (r *fetchRequest) find(version int16, p *partitionAnswer) *requestedPartition {
 	if r.index == nil {
 		r.index = make(map[key]int, len(r.partitions))
 		for i, a := range r.partitions {
@@ -264,7 +264,7 @@ func (r *fetchRequest) find(version int16, p *partitionAnswer) *asked {
 	return nil
 }
 
-func (a *asked) key(version int16) key {
+func (a *requestedPartition) key(version int16) key {
 	if version >= 13 {
 		return key{id: a.id, number: a.p.number}
 	}
@@ -301,7 +301,7 @@ func (r *fetchRequest) finish(l *loop, err error, now time.Time) (changed []*Par
 // received handles a partition's part of an answer; more: the answer contained records of
 // some partition. It reports whether the reader of the partition has to be woken. f.mu is
 // held.
-func (p *Partition) received(a *asked, more bool, now time.Time) bool {
+func (p *Partition) received(a *requestedPartition, more bool, now time.Time) bool {
 	g := a.got
 	if g == nil { // a session leaves out what did not change, the embedded broker what did not fit
 		p.hot = p.hot && more
@@ -329,7 +329,7 @@ func (p *Partition) received(a *asked, more bool, now time.Time) bool {
 	if g.above == nil || len(g.all) > 0 {
 		p.above = 0
 	} else if p.above++; p.above > mostAbove {
-		p.fail(nonsense("the batch at offset %d ends above the high watermark %d", g.above.FirstOffset(), g.high), now)
+		p.fail(newProtocolError("the batch at offset %d ends above the high watermark %d", g.above.FirstOffset(), g.high), now)
 		return true
 	}
 	first := p.start == nil
@@ -385,7 +385,7 @@ func (p *Partition) refused(code int16, err error, now time.Time) bool {
 
 // unreadable handles records that cannot be split into batches. If the request's limit
 // truncated the first batch, the next request asks for its whole size. f.mu is held.
-func (p *Partition) unreadable(a *asked, err error, now time.Time) bool {
+func (p *Partition) unreadable(a *requestedPartition, err error, now time.Time) bool {
 	if cut, ok := errors.AsType[*TruncatedError](err); ok && cut.Size > int64(a.entry.PartitionMaxBytes) && cut.Size < maxFetchAnswer {
 		p.largest, p.ahead = max(p.largest, cut.Size), cut.Size
 		return false

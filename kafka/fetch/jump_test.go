@@ -108,8 +108,8 @@ func TestAnswerAfterItsPartitionWasTakenAway(t *testing.T) {
 	p := newPartition(f, "t", 0, Position{Offset: 3, LeaderEpoch: -1}, Beginning, PartitionOptions{}, func() {})
 	broker := newBroker(f, 1)
 	broker.partitions, p.broker, p.inFlight = []*Partition{p}, broker, true
-	got := &batches{all: []*Batch{{first: 3, next: 9, raw: make([]byte, recordsAt)}}, replica: noBroker, high: 9, stable: 9}
-	r := &fetchRequest{partitions: []asked{{p: p, epoch: p.epoch, from: 3, got: got}}, received: true}
+	got := &partitionResult{all: []*Batch{{first: 3, next: 9, raw: make([]byte, recordsAt)}}, replica: noBroker, high: 9, stable: 9}
+	r := &fetchRequest{partitions: []requestedPartition{{p: p, epoch: p.epoch, from: 3, got: got}}, received: true}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p.detach()

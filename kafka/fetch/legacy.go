@@ -20,7 +20,7 @@ const (
 
 // legacyEntry reads entries one after the other.
 type legacyEntry struct {
-	reader
+	fieldReader
 	offset     int64
 	attributes byte
 	timestamp  int64 // -1: none
@@ -32,7 +32,7 @@ func (e *legacyEntry) next() {
 	if e.failed {
 		return
 	}
-	body := reader{b: e.bytes(int64(int32(binary.BigEndian.Uint32(head[lengthAt:]))))}
+	body := fieldReader{b: e.bytes(int64(int32(binary.BigEndian.Uint32(head[lengthAt:]))))}
 	head2 := body.bytes(legacyTimestampAt - uncounted)
 	if e.failed || body.failed || head2 == nil || head2[4] > 1 {
 		e.failed = true
@@ -49,7 +49,7 @@ func (e *legacyEntry) next() {
 }
 
 // sized reads an int32 length and so many bytes.
-func (r *reader) sized() []byte {
+func (r *fieldReader) sized() []byte {
 	size := r.bytes(4)
 	if r.failed {
 		return nil
@@ -62,16 +62,16 @@ func (b *Batch) legacyRecords() []byte {
 	if b.codec() == 0 {
 		return b.raw
 	}
-	e := legacyEntry{reader: reader{b: b.raw}}
+	e := legacyEntry{fieldReader: fieldReader{b: b.raw}}
 	e.next()
 	return e.value
 }
 
 // nextLegacy reads a message. What is compressed holds nothing that is compressed again.
 func (c *cursor) nextLegacy(b *Batch, r *record) {
-	e := legacyEntry{reader: c.reader}
+	e := legacyEntry{fieldReader: c.fieldReader}
 	e.next()
-	if c.reader = e.reader; e.attributes&codecMask != 0 {
+	if c.fieldReader = e.fieldReader; e.attributes&codecMask != 0 {
 		c.failed = true
 	}
 	*r = record{offset: e.offset + b.shift, timestamp: e.timestamp, key: e.key, value: e.value}

@@ -15,17 +15,17 @@ import (
 // share of the budget is used: lag is computed from them.
 const marksAge = 2 * time.Second
 
-// question is a ListOffsets request, or an OffsetForLeaderEpoch request (KIP-320). It is for
+// offsetRequest is a ListOffsets request, or an OffsetForLeaderEpoch request (KIP-320). It is for
 // all partitions of a broker that have to ask the same.
-type question struct {
-	ask      ask
-	marks    bool // only for the watermarks
-	subjects []subject
-	answers  map[key]offsetAnswer
+type offsetRequest struct {
+	ask        ask
+	marks      bool // only for the watermarks
+	partitions []queriedPartition
+	answers    map[key]offsetAnswer
 }
 
-// subject is a partition of a question, in its state when the question was asked.
-type subject struct {
+// queriedPartition is a partition of an offsetRequest, in its state when that was made.
+type queriedPartition struct {
 	p                      *Partition
 	epoch                  int
 	leaderEpoch, lastEpoch int32
@@ -37,16 +37,16 @@ type offsetAnswer struct {
 	epoch  int32
 }
 
-// question returns the next question; nil: there is none. f.mu is held.
-func (l *loop) question(now time.Time) request {
-	q := &question{}
+// offsets returns the next offsetRequest; nil: there is none. f.mu is held.
+func (l *loop) offsets(now time.Time) request {
+	q := &offsetRequest{}
 	for _, p := range l.b.partitions {
 		if p.ask != askNothing && (q.ask == askNothing || q.ask == p.ask) && !p.inFlight && !p.retryAt.After(now) {
 			q.ask = p.ask
 			q.add(p)
 		}
 	}
-	if len(q.subjects) > 0 {
+	if len(q.partitions) > 0 {
 		return q
 	}
 	q.ask, q.marks = askLatest, true
@@ -60,15 +60,15 @@ func (l *loop) question(now time.Time) request {
 		}
 		q.add(p)
 	}
-	if len(q.subjects) > 0 {
+	if len(q.partitions) > 0 {
 		return q
 	}
 	return nil
 }
 
-func (q *question) add(p *Partition) {
+func (q *offsetRequest) add(p *Partition) {
 	p.inFlight = true
-	q.subjects = append(q.subjects, subject{p, p.epoch, p.leaderEpoch, p.lastEpoch})
+	q.partitions = append(q.partitions, queriedPartition{p, p.epoch, p.leaderEpoch, p.lastEpoch})
 }
 
 // marksDue returns when the watermarks have to be requested; false: not at all, because
@@ -81,15 +81,15 @@ func (p *Partition) marksDue() (time.Time, bool) {
 }
 
 // send implements request.
-func (q *question) send(l *loop) (time.Duration, error) {
-	q.answers = make(map[key]offsetAnswer, len(q.subjects))
+func (q *offsetRequest) send(l *loop) (time.Duration, error) {
+	q.answers = make(map[key]offsetAnswer, len(q.partitions))
 	if q.ask == askEpoch {
 		return q.sendEpochs(l)
 	}
 	return q.sendList(l)
 }
 
-func (q *question) sendList(l *loop) (time.Duration, error) {
+func (q *offsetRequest) sendList(l *loop) (time.Duration, error) {
 	version, err := l.conn.version(listVersions)
 	if err != nil {
 		return 0, err
@@ -99,10 +99,10 @@ func (q *question) sendList(l *loop) (time.Duration, error) {
 	if l.f.opts.ReadCommitted {
 		req.IsolationLevel = 1
 	}
-	for name, subjects := range q.byTopic() {
+	for name, partitions := range q.byTopic() {
 		t := kmsg.NewListOffsetsRequestTopic()
 		t.Topic = name
-		for _, s := range subjects {
+		for _, s := range partitions {
 			e := kmsg.NewListOffsetsRequestTopicPartition()
 			e.Partition, e.CurrentLeaderEpoch, e.Timestamp = s.p.number, s.leaderEpoch, -1
 			if q.ask == askEarliest {
@@ -123,17 +123,17 @@ func (q *question) sendList(l *loop) (time.Duration, error) {
 	return time.Duration(resp.ThrottleMillis) * time.Millisecond, nil
 }
 
-func (q *question) sendEpochs(l *loop) (time.Duration, error) {
+func (q *offsetRequest) sendEpochs(l *loop) (time.Duration, error) {
 	version, err := l.conn.version(epochVersions)
 	if err != nil {
 		return 0, err
 	}
 	req, resp := kmsg.NewPtrOffsetForLeaderEpochRequest(), kmsg.NewPtrOffsetForLeaderEpochResponse()
 	req.Version, req.ReplicaID = version, -1
-	for name, subjects := range q.byTopic() {
+	for name, partitions := range q.byTopic() {
 		t := kmsg.NewOffsetForLeaderEpochRequestTopic()
 		t.Topic = name
-		for _, s := range subjects {
+		for _, s := range partitions {
 			e := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
 			e.Partition, e.CurrentLeaderEpoch, e.LeaderEpoch = s.p.number, s.leaderEpoch, s.lastEpoch
 			t.Partitions = append(t.Partitions, e)
@@ -151,17 +151,17 @@ func (q *question) sendEpochs(l *loop) (time.Duration, error) {
 	return time.Duration(resp.ThrottleMillis) * time.Millisecond, nil
 }
 
-func (q *question) byTopic() map[string][]subject {
-	topics := map[string][]subject{}
-	for _, s := range q.subjects {
+func (q *offsetRequest) byTopic() map[string][]queriedPartition {
+	topics := map[string][]queriedPartition{}
+	for _, s := range q.partitions {
 		topics[s.p.topic] = append(topics[s.p.topic], s)
 	}
 	return topics
 }
 
 // finish implements request.
-func (q *question) finish(l *loop, err error, now time.Time) (changed []*Partition) {
-	for _, s := range q.subjects {
+func (q *offsetRequest) finish(l *loop, err error, now time.Time) (changed []*Partition) {
+	for _, s := range q.partitions {
 		p := s.p
 		if s.epoch != p.epoch || p.closed {
 			continue
@@ -173,7 +173,7 @@ func (q *question) finish(l *loop, err error, now time.Time) (changed []*Partiti
 		a, ok := q.answers[key{topic: p.topic, number: p.number}]
 		switch {
 		case !ok:
-			p.fail(nonsense("%s/%d is missing in an answer", p.topic, p.number), now)
+			p.fail(newProtocolError("%s/%d is missing in an answer", p.topic, p.number), now)
 		case a.code != 0:
 			p.fail(kerr.ErrorForCode(a.code), now)
 		case q.marks:
@@ -184,7 +184,7 @@ func (q *question) finish(l *loop, err error, now time.Time) (changed []*Partiti
 		case q.ask == askEpoch:
 			p.epochEnds(a.offset)
 		case a.offset < 0:
-			p.fail(nonsense("%s/%d has no offset in an answer", p.topic, p.number), now)
+			p.fail(newProtocolError("%s/%d has no offset in an answer", p.topic, p.number), now)
 		default:
 			p.listed(a.offset, a.epoch)
 		}

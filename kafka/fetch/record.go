@@ -9,16 +9,16 @@ import (
 
 // This file decodes the records of an open batch.
 
-// reader reads the fields of records. After the first field that exceeds b, failed is set
+// fieldReader reads the fields of records. After the first field that exceeds b, failed is set
 // and the fields read are zero.
-type reader struct {
+type fieldReader struct {
 	b      []byte
 	pos    int
 	failed bool
 }
 
 // varint is that of encoding/binary without its calls: half of the decoding time is spent here.
-func (r *reader) varint() int64 {
+func (r *fieldReader) varint() int64 {
 	b := r.b[r.pos:]
 	var u uint64
 	for i, c := range b[:min(len(b), binary.MaxVarintLen64)] {
@@ -34,7 +34,7 @@ func (r *reader) varint() int64 {
 }
 
 // bytes returns the next size bytes, nil when size is -1.
-func (r *reader) bytes(size int64) []byte {
+func (r *fieldReader) bytes(size int64) []byte {
 	if size < 0 || size > int64(len(r.b)-r.pos) {
 		r.failed = r.failed || size != -1
 		return nil
@@ -50,7 +50,7 @@ type record struct {
 	timestamp   int64 // in milliseconds
 	key, value  []byte
 	headerCount int
-	headers     reader
+	headers     fieldReader
 }
 
 // time returns the zero time where the record has none.
@@ -80,13 +80,13 @@ func (r *record) header() (key, value []byte) {
 
 // cursor is a position in the records of an open batch.
 type cursor struct {
-	reader
+	fieldReader
 	count   int   // of the records read
 	headers int   // in them
 	last    int64 // offset of the last one
 }
 
-func (b *Batch) front() cursor { return cursor{reader: reader{b: b.records}, last: -1} }
+func (b *Batch) front() cursor { return cursor{fieldReader: fieldReader{b: b.records}, last: -1} }
 
 // next reads a record; false: it is malformed.
 func (c *cursor) next(b *Batch, r *record) bool {
@@ -108,7 +108,7 @@ func (c *cursor) nextRecord(b *Batch, r *record) {
 		c.failed = true
 		return
 	}
-	body := reader{b: c.b[:c.pos+int(size)], pos: c.pos + 1}
+	body := fieldReader{b: c.b[:c.pos+int(size)], pos: c.pos + 1}
 	c.pos += int(size)
 	later := body.varint()
 	delta := body.varint()

@@ -88,7 +88,7 @@ func (s *session) answered(a fetchAnswer, now time.Time) error {
 		s.reset()
 		s.resumeAt = now.Add(withoutSession)
 	case err == nil && s.epoch != newSession && a.session != s.id:
-		return nonsense("an answer belongs to the fetch session %d, not to %d", a.session, s.id)
+		return newProtocolError("an answer belongs to the fetch session %d, not to %d", a.session, s.id)
 	case err == nil:
 		s.id, s.failures = a.session, 0
 		if s.epoch++; s.epoch == math.MaxInt32 {

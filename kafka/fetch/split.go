@@ -121,7 +121,7 @@ func markAborted(batches []*Batch, aborted []kmsg.FetchResponseTopicPartitionAbo
 // abortMarker reports whether a control batch ends its transaction by aborting it: its
 // record's key is a version and a type.
 func (b *Batch) abortMarker() bool {
-	c := cursor{reader: reader{b: b.raw[recordsAt:]}}
+	c := cursor{fieldReader: fieldReader{b: b.raw[recordsAt:]}}
 	var r record
 	return b.empty && c.next(b, &r) && len(r.key) >= 4 && binary.BigEndian.Uint16(r.key[2:]) == 0
 }
