@@ -19,7 +19,7 @@
 //
 // sarama keeps the membership and fetches nothing: ConsumeClaim opens a partition at the
 // fetcher (group_handler.go) and waits for the end of the claim. The scheduler
-// (scheduler.go, ready.go) gives executors partitions that have messages and that nothing
+// (scheduler.go, ready_list.go) gives executors partitions that have messages and that nothing
 // holds (holds.go). An executor (executor.go) serves one partition for a quantum of 50 ms.
 // There are as many executors as the configured concurrency. A cursor (cursor.go) decodes
 // batches, which goroutines of their own may have opened ahead (opener.go), keeps them until
