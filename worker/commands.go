@@ -199,8 +199,8 @@ func (p *partition) cancelCalls(cause error, offsets []int64) {
 		p.lanes.cancel(cause, func(first int64) bool { return slices.Contains(offsets, first) })
 		return
 	}
+	p.interrupt.Store(true) // first: the call may return at once, and the next one must have another ctx
 	p.ctx.Load().cancel(cause)
-	p.interrupt.Store(true)
 }
 
 // dumpStacks writes the stacks of all goroutines to the log.
