@@ -136,7 +136,7 @@ func (m *membership) onAssignment(a *sarama.ConsumerGroupMemberAssignment, gener
 			delete(m.announced, k)
 		}
 	}
-	m.latest = slices.Collect(maps.Keys(now))
+	m.latest = now
 	for k := range now {
 		if m.parts[k] == nil && !m.announced[k] {
 			added.partitions[k.topic] = append(added.partitions[k.topic], k.partition)
@@ -188,11 +188,7 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 		m.refuse(c)
 		return nil
 	}
-	p := newPartition(m, topicPartition{c.Topic(), c.Partition()})
-	m.w.scheduler.claimed(p)
-	m.mu.Lock()
-	m.parts[p.topicPartition] = p
-	m.mu.Unlock()
+	p := m.claim(topicPartition{c.Topic(), c.Partition()})
 	// The end of the session, however it comes, is the end of the claim.
 	stop := context.AfterFunc(s.Context(), func() { m.sessionOver(p, s.Context()) })
 	defer stop()
@@ -211,6 +207,21 @@ func (m *membership) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.Consum
 		}
 	}
 	return nil
+}
+
+// claim notes a partition that sarama has begun. One that was revoked just before that, so that
+// onAssignment did not find it, is leaving at once: sarama waits for its end.
+func (m *membership) claim(k topicPartition) *partition {
+	p := newPartition(m, k)
+	m.w.scheduler.claimed(p)
+	m.mu.Lock()
+	m.parts[k] = p
+	revoked := m.latest != nil && !m.latest[k]
+	m.mu.Unlock()
+	if revoked {
+		p.markLeaving()
+	}
+	return p
 }
 
 // refuse waits for the end of a claim of a topic that nobody here subscribes to. The leader

@@ -34,13 +34,6 @@ func loneWorker(t *testing.T) (*worker, *membership) {
 	return w, m
 }
 
-// claim gives m a partition.
-func (m *membership) claim(k topicPartition) *partition {
-	p := newPartition(m, k)
-	m.parts[k] = p
-	return p
-}
-
 // fakeSession is one of sarama's that nobody began.
 type fakeSession struct {
 	sarama.ConsumerGroupSession
@@ -289,6 +282,19 @@ func TestHookOfAPartitionThatIsBegunLate(t *testing.T) {
 	m.reportAssigned(m.claim(topicPartition{"t", 1}))
 	if want := []string{"[0 1]"}; !slices.Equal(got, want) {
 		t.Errorf("announced %q, want %q", got, want)
+	}
+}
+
+// A partition may be revoked between the moment in which sarama begins it and the one in which
+// we know it: sarama waits for its end, and the group for sarama.
+func TestPartitionThatIsRevokedWhileItIsBegun(t *testing.T) {
+	_, m := loneWorker(t)
+	m.session.Store(&session{&fakeSession{ctx: t.Context()}})
+	for generation, partitions := range [][]int32{{0, 1}, {0}} {
+		m.onAssignment(&sarama.ConsumerGroupMemberAssignment{Topics: map[string][]int32{"t": partitions}}, int32(generation+1))
+	}
+	if p, q := m.claim(topicPartition{"t", 0}), m.claim(topicPartition{"t", 1}); p.isLeaving() || !q.isLeaving() {
+		t.Errorf("leaving: the one that is ours %v, the other %v", p.isLeaving(), q.isLeaving())
 	}
 }
 

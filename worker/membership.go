@@ -61,7 +61,7 @@ type membership struct {
 	mu         locks.Mutex[locks.Membership]
 	parts      map[topicPartition]*partition
 	assigned   map[topicPartition]*assignment // what a partition came with; for the hook
-	latest     []topicPartition               // the last assignment
+	latest     map[topicPartition]bool        // the last assignment; nil: there was none
 	announced  map[topicPartition]bool        // assigned, as the hook knows
 	ended      map[bool][]topicPartition      // claims that ended with the session, by lost
 	counts     map[string]int                 // partitions of each topic that the last assignment knew of
