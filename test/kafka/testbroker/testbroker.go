@@ -30,6 +30,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/racecar-go/racecar/test/harness"
 	"github.com/racecar-go/racecar/test/kafka/cluster"
 )
 
@@ -221,6 +222,26 @@ func (b *Broker) Members(group string) (n int) {
 		return err
 	})
 	return n
+}
+
+// AwaitGroup waits until group has so many members and each has what was assigned to it: no
+// rebalance is under way or wanted.
+func (b *Broker) AwaitGroup(group string, members int) {
+	b.t.Helper()
+	harness.Eventually(b.t, "a group at rest", func() error {
+		var d *sarama.GroupDescription
+		b.admin(func(admin sarama.ClusterAdmin) error {
+			groups, err := admin.DescribeConsumerGroups([]string{group})
+			if err == nil {
+				d = groups[0]
+			}
+			return err
+		})
+		if d.State != "Stable" || len(d.Members) != members {
+			return fmt.Errorf("%s is %s with %d members", group, d.State, len(d.Members))
+		}
+		return nil
+	})
 }
 
 // unique returns a name made of the test's and a random part.
