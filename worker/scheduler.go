@@ -20,6 +20,10 @@ import (
 // not noticed.
 const quantum = 50 * time.Millisecond
 
+// gatherCheck is how often a batch that waits for more looks whether more can come: what takes
+// the memory for it may be another partition's, of which nobody tells.
+const gatherCheck = 50 * time.Millisecond
+
 // limits bound what a worker holds besides what its fetchers do.
 type limits struct {
 	unacknowledged int64 // bytes of batches that wait for output to be acknowledged
@@ -353,7 +357,11 @@ func (s serial) ready(t *scheduler, now time.Time) (bool, time.Time) {
 		p.gathering = now
 	}
 	when := p.gathering.Add(t.batchWait)
-	return !when.After(now), when
+	ready := !when.After(now)
+	if again := now.Add(gatherCheck); again.Before(when) {
+		when = again
+	}
+	return ready, when
 }
 
 // hasTask reports whether an executor has something to do of p that is no call: output has

@@ -227,7 +227,8 @@ func (p *Partition) Buffered() (messages int, bytes int64) {
 func (p *Partition) Full() bool {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
-	return p.bytes >= p.f.share() || p.f.room() < p.f.least()
+	lacksMemory := p.broker != nil && p.broker.hot.short > 0
+	return lacksMemory || p.bytes >= p.f.share() || p.f.room() < p.f.least()
 }
 
 // Watermarks returns the log's start, its last stable offset and its high watermark in the
